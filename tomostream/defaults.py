@@ -1,0 +1,48 @@
+"""Every default, once, with its unit.  The configuration, the command line and the Python functions all take it from here."""
+
+# storage
+CHUNK_VOX = 64  # edge of a Zarr chunk, voxels
+SHARD_VOX = 256  # edge of a Zarr shard, voxels
+CODEC = "none"  # lossless compression of float noise saves 7-20 % and costs twice the read time
+DTYPE = "keep"  # the source's own type
+
+# resources
+MEMORY = "2GB"  # budget of one process, libraries included
+WORKERS = 1  # processes
+CLUSTER = "none"
+
+# normalisation
+CLIP_SIGMA = 3.0  # standard deviations at which the standardised volume is clipped
+
+# labels and network input
+LABEL_SHAPE = "sphere"
+MIN_RADIUS_VOX = 4.0  # level auto: the coarsest pyramid level at which the smallest radius keeps this many voxels
+
+# network
+CHANNELS = (16, 32, 64)  # channels of the levels of the residual U-Net, finest first
+
+# training
+OBJECTIVE = "kl"
+KL_WEIGHT = 10.0  # weight of the divergence term (Topaz's GE-KL)
+CROP_VOX = 48  # edge of a training crop, voxels of the network's pyramid level
+BATCH = 8  # crops a step
+STEPS = 1000  # optimisation steps
+STEPS_PER_EPOCH = 50  # steps between validations and checkpoints
+LABELLED_FRACTION = 0.5  # share of crops that are drawn around labels
+LEARNING_RATE = 2e-3
+SEED = 0
+PRECISION = "auto"  # training: bf16 where the processor has it, else float32
+
+# prediction: float32, so that scores of different block shapes agree to 1e-4 of the logits
+PREDICT_PRECISION = "float32"
+SCORE_DTYPE = "float32"
+
+# model and tomogram of different voxel spacing
+SPACING_WARN = 0.03  # relative difference above which predict warns
+SPACING_STOP = 0.15  # ... and above which it stops
+
+# points
+INSIDE_FRACTION = 0.95  # share of the points that must lie in the volume (catches swapped axes and units)
+
+# evaluation
+TOLERANCE = "10vox"  # the paper's distance for a match

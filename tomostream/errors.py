@@ -1,0 +1,51 @@
+"""What can go wrong, and which exit code it becomes.
+
+Every error that a user can cause is a `TomostreamError`: its text says what is wrong, the value found, what is allowed, where, and
+what to do.  The command line prints the text, without a traceback, and exits with `exit_code`.  Anything else is a bug of ours.
+"""
+
+from __future__ import annotations
+
+
+class TomostreamError(Exception):
+    """Base of all errors that a user can cause or mend."""
+
+    exit_code = 2
+
+
+class InputError(TomostreamError):
+    """A file, table, option or value is not what it must be."""
+
+
+class ConfigurationError(InputError):
+    """The YAML configuration is wrong (unknown key, bad value, missing key)."""
+
+
+class BudgetError(TomostreamError):
+    """The projected memory or disk does not fit; raised before any work."""
+
+
+class ExistsError(TomostreamError):
+    """The output exists and was made with other settings; `--overwrite` replaces it."""
+
+
+class BusyError(TomostreamError):
+    """Another process is writing the same output."""
+
+
+class SomeFailedError(TomostreamError):
+    """Some of many inputs failed, the others are done.
+
+    Parameters
+    ----------
+    failures
+        Pairs of input name and the message of what went wrong there.
+    """
+
+    exit_code = 3
+
+    def __init__(self, failures: list[tuple[str, str]], total: int) -> None:
+        self.failures = failures
+        self.total = total
+        rows = "\n".join(f"  {name}: {message}" for name, message in failures)
+        super().__init__(f"{len(failures)} of {total} inputs failed, the others are done:\n{rows}")

@@ -110,7 +110,9 @@ class Particles:
         if unit == self.unit:
             return self
         if spacing is None:
-            raise InputError(f"these positions are in {self.unit}s and are needed in {unit}s; give the tomograms or the voxel size (angstrom)")
+            raise InputError(
+                f"these positions are in {self.unit}s and are needed in {unit}s; give the tomograms or the voxel size (angstrom)"
+            )
         factor = spacing if unit == "angstrom" else 1.0 / spacing
         return replace(self, position_zyx=self.position_zyx * factor, unit=unit)
 

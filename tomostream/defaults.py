@@ -20,10 +20,14 @@ MIN_RADIUS_VOX = 4.0  # level auto: the coarsest pyramid level at which the smal
 
 # network
 CHANNELS = (16, 32, 64)  # channels of the levels of the residual U-Net, finest first
+LEVEL = "auto"  # pyramid level that the network reads
 
 # training
 OBJECTIVE = "kl"
 KL_WEIGHT = 10.0  # weight of the divergence term (Topaz's GE-KL)
+KL_ORDER = "prior_to_pu"  # KL(prior || mean score of the unlabelled); the other order is the paper's
+SCHEDULE = "cosine"
+SYMMETRY = "cube"  # augmentation: the 48 rotations and reflections of the cube
 CROP_VOX = 48  # edge of a training crop, voxels of the network's pyramid level
 BATCH = 8  # crops a step
 STEPS = 1000  # optimisation steps
@@ -36,6 +40,7 @@ PRECISION = "auto"  # training: bf16 where the processor has it, else float32
 # prediction: float32, so that scores of different block shapes agree to 1e-4 of the logits
 PREDICT_PRECISION = "float32"
 SCORE_DTYPE = "float32"
+DEVICE = "auto"  # a GPU if there is one
 
 # model and tomogram of different voxel spacing
 SPACING_WARN = 0.03  # relative difference above which predict warns
@@ -46,3 +51,4 @@ INSIDE_FRACTION = 0.95  # share of the points that must lie in the volume (catch
 
 # evaluation
 TOLERANCE = "10vox"  # the paper's distance for a match
+MATCHING = "any"  # the paper's rule; one-to-one is the stricter

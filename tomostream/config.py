@@ -1,0 +1,298 @@
+"""The configuration of `train` and `run`: one YAML file, every key known, every default taken from `defaults`.
+
+1. `${VAR}` is replaced from the environment (an unset variable is an error: there is no silent default).
+2. Unknown keys are refused, with the nearest known one.
+3. Values are checked before any work; the resolved form, with every default filled in, is written beside the results.
+
+Paths are relative to the current folder, as in a shell.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+
+from tomostream import defaults
+from tomostream.errors import ConfigurationError, InputError
+from tomostream.units import Length, parse_bytes, parse_shape
+
+Objective = Literal["pn", "nnpu", "kl"]
+Precision = Literal["auto", "float32", "bf16"]
+Symmetry = Literal["cube", "wedge", "none"]
+
+
+def _checked(parse: Callable[[Any], Any]) -> BeforeValidator:
+    """Let pydantic collect our own errors, so that one run names every mistake."""
+
+    def validator(value: Any) -> Any:
+        try:
+            return parse(value)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(validator)
+
+
+def _length(value: Any) -> Length:
+    return value if isinstance(value, Length) else Length.parse(str(value))
+
+
+def _spacing(value: Any) -> Any:
+    if isinstance(value, str):
+        return Length.parse(value if value.rstrip().endswith(("A", "Å", "angstrom")) else f"{value}A").value
+    return value
+
+
+def _shape_text(value: Any) -> Any:
+    return None if value is None else ",".join(str(v) for v in parse_shape(value))
+
+
+def _size(value: Any) -> Any:
+    parse_bytes(value)
+    return value
+
+
+LengthField = Annotated[Length, _checked(_length), PlainSerializer(str)]
+Spacing = Annotated[float, _checked(_spacing), Field(gt=0)]
+ByteSize = Annotated[str, _checked(_size)]
+ShapeText = Annotated[str | None, _checked(_shape_text)]
+
+
+class Part(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
+
+
+class Species(Part):
+    """One kind of particle to find."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
+    radius: LengthField
+    expected: int | dict[str, int] | None = None  # number of particles per tomogram, or one number for each
+
+    def expected_in(self, tomogram: str) -> int | None:
+        """The number of particles that the user expects in this tomogram."""
+        return self.expected.get(tomogram) if isinstance(self.expected, dict) else self.expected
+
+
+class Labels(Part):
+    """Tables of clicked centres."""
+
+    train: list[str] = Field(min_length=1)
+    validate_: list[str] = Field(default=[], alias="validate")
+
+
+class ObjectiveSettings(Part):
+    """What the network is trained to do with unlabelled voxels."""
+
+    name: Objective = defaults.OBJECTIVE
+    weight: float = Field(default=defaults.KL_WEIGHT, gt=0)  # of the divergence (kl)
+    order: Literal["prior_to_pu", "pu_to_prior"] = defaults.KL_ORDER
+    prior: float | None = Field(default=None, gt=0, lt=1)  # fraction of particle voxels; default: from the expected number
+
+
+class Network(Part):
+    """The residual U-Net."""
+
+    channels: tuple[int, ...] = Field(default=defaults.CHANNELS, min_length=1, max_length=6)
+    level: int | Literal["auto"] = defaults.LEVEL
+
+
+class Train(Part):
+    """Sampling and optimisation."""
+
+    crop: int = Field(default=defaults.CROP_VOX, ge=8)  # voxels of the network's level
+    batch: int = Field(default=defaults.BATCH, ge=1)
+    steps: int = Field(default=defaults.STEPS, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    steps_per_epoch: int = Field(default=defaults.STEPS_PER_EPOCH, ge=1)
+    learning_rate: float = Field(default=defaults.LEARNING_RATE, gt=0)
+    schedule: Literal["cosine", "plateau"] = defaults.SCHEDULE
+    labelled_fraction: float = Field(default=defaults.LABELLED_FRACTION, ge=0, le=1)
+    symmetry: Symmetry = defaults.SYMMETRY
+    label_shape: Literal["sphere", "gaussian", "cube"] = defaults.LABEL_SHAPE
+    label_radius: LengthField | None = None  # default: the species' radius
+    seed: int = Field(default=defaults.SEED, ge=0)
+    precision: Precision = defaults.PRECISION
+
+
+class Predict(Part):
+    """Inference."""
+
+    precision: Literal["float32", "bf16"] = defaults.PREDICT_PRECISION
+    score_dtype: Literal["float32", "float16", "int8"] = defaults.SCORE_DTYPE
+    logits: bool = False
+    block_size: ShapeText = None
+    device: Literal["auto", "cpu", "cuda"] = defaults.DEVICE
+
+
+class Pick(Part):
+    """How many peaks are particles."""
+
+    count: int | Literal["truth", "auto"] | None = None
+    threshold: float | None = None
+    smooth: LengthField | None = None
+    border: LengthField | None = None
+
+    @model_validator(mode="after")
+    def _count_or_threshold(self) -> Pick:
+        if isinstance(self.count, int) and self.count < 1:
+            raise ValueError(f"count must be at least 1, found {self.count}")
+        return self
+
+
+class Cluster(Part):
+    """Where the computing stages run."""
+
+    kind: Literal["none", "local", "slurm"] = defaults.CLUSTER
+    scheduler: str | None = None  # address or scheduler file of a running Dask scheduler
+    workers: int = Field(default=defaults.WORKERS, ge=1)
+    threads: int | None = Field(default=None, ge=1)  # of torch, a block; default: all cores, divided among the workers
+    queue: str | None = None
+    account: str | None = None
+    walltime: str = "04:00:00"
+    gpus: int = Field(default=0, ge=0)
+    options: list[str] = []  # further #SBATCH lines
+
+
+class Configuration(Part):
+    """All of a run."""
+
+    project: Path
+    tomograms: list[str] = Field(min_length=1)
+    voxel_size: Spacing | None = None  # angstrom; only where the files have none
+    species: list[Species] = Field(min_length=1)
+    labels: Labels
+    objective: ObjectiveSettings = ObjectiveSettings()
+    network: Network = Network()
+    train: Train = Train()
+    predict: Predict = Predict()
+    pick: Pick = Pick()
+    truth: str | None = None
+    tolerance: LengthField = Length.parse(defaults.TOLERANCE)
+    matching: Literal["any", "one-to-one"] = defaults.MATCHING
+    cluster: Cluster = Cluster()
+    memory: ByteSize = defaults.MEMORY
+    gpu_memory: ByteSize | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Configuration:
+        names = [s.name for s in self.species]
+        if len(set(names)) != len(names):
+            raise ValueError(f"species: two have the same name: {', '.join(names)}")
+        if self.pick.count == "truth" and self.truth is None:
+            raise ValueError("pick.count: truth needs a table of truth; give it as `truth: TABLE`, or a number")
+        if self.objective.name in ("nnpu", "kl") and self.objective.prior is None and any(s.expected is None for s in self.species):
+            raise ValueError(
+                f"species: objective {self.objective.name} needs `expected: NUMBER` (particles per tomogram) for every species, or objective.prior"
+            )
+        return self
+
+    @property
+    def memory_bytes(self) -> int:
+        """Budget of one process in bytes."""
+        return parse_bytes(self.memory)
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration with every default filled in, as plain values."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def write(self, path: Path) -> None:
+        """Write the resolved form as YAML."""
+        path.write_text(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True))
+
+
+def expand_variables(text: str, where: str) -> str:
+    """Replace `${VAR}` from the environment.
+
+    Raises
+    ------
+    ConfigurationError
+        If a variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in os.environ:
+            raise ConfigurationError(f"{where}: the environment variable {name} is not set; set it (export {name}=...) or write the value itself")
+        return os.environ[name]
+
+    # comments may speak of ${VAR} without needing it
+    lines = (line if line.lstrip().startswith("#") else re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, line) for line in text.splitlines())
+    return "\n".join(lines)
+
+
+def load_configuration(path: str | Path) -> Configuration:
+    """Read and check a configuration file.
+
+    Raises
+    ------
+    ConfigurationError
+        With the file, the key, the value found and what is allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise ConfigurationError(f"configuration {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"configuration {path} can't be read: {error}") from None
+    try:
+        values = yaml.safe_load(expand_variables(text, str(path)))
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"configuration {path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}")
+    return configuration_from(values, str(path))
+
+
+def configuration_from(values: dict[str, Any], where: str) -> Configuration:
+    """Check values that are already parsed.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming every wrong key, its value and what is allowed.
+    """
+    try:
+        return Configuration.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors()]
+        raise ConfigurationError(f"{where}:\n  " + "\n  ".join(dict.fromkeys(lines))) from None
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    keys = [str(part) for part in problem["loc"]]
+    place = ".".join(keys) or "the configuration"
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(problem["loc"][:-1])
+        near = difflib.get_close_matches(keys[-1], known, 1, 0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"unknown key '{place}'{hint} (known here: {', '.join(known)})"
+    if problem["type"] == "missing":
+        return f"missing key '{place}'"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return message if not keys else f"{place}: {message}"
+    return f"{place}: {message}, found {problem['input']!r}"
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = Configuration
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = next((f for name, f in model.model_fields.items() if (f.alias or name) == part), None)
+        inner = field and next((a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(a, type) and issubclass(a, BaseModel)), None)
+        if not inner:
+            return []
+        model = inner
+    return [f.alias or name for name, f in model.model_fields.items()]

@@ -1,0 +1,32 @@
+"""What a running stage tells its user; the command line decides how it looks.
+
+Stages take a `Progress` and call it; this base class says nothing, so the Python functions are silent by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Bar:
+    """The progress of one piece of work, counted in steps."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Say that `steps` more are done; `note` is a short text such as the current loss."""
+
+
+class Progress:
+    """Receives what a stage has to say; silent."""
+
+    def say(self, text: str) -> None:
+        """Give a plain message."""
+
+    def warn(self, text: str) -> None:
+        """Give a warning: the work goes on, but the user should know."""
+
+    @contextmanager
+    def track(self, title: str, total: int) -> Iterator[Bar]:
+        """Follow a piece of work of `total` steps."""
+        del title, total
+        yield Bar()

@@ -1,0 +1,20 @@
+"""What does one training step see?  A few crops, their labels, and how often each voxel was going to be seen.
+
+Crops are drawn around labels as well as uniformly, so plain means over a batch are means over the neighbourhood of labels.  `weight` undoes
+that: it is one over the expected number of inclusions of the voxel in the epoch, scaled to a mean of about 1 over uniform crops.  Weighted
+means over any batches then estimate means over the volume (Horvitz-Thompson), whatever the mixture of crops.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float32
+
+
+class Batch(NamedTuple):
+    """N crops of one shape (z, y, x), for S species."""
+
+    image: Float32[torch.Tensor, "n 1 z y x"]  # normalised densities
+    positive: Bool[torch.Tensor, "n s z y x"]  # voxels of labelled particles, one channel a species
+    weight: Float32[torch.Tensor, "n 1 z y x"]  # 1 / expected inclusions, relative; 0 leaves a voxel out (padding)
+    is_labelled: Bool[torch.Tensor, " n"]  # whether the crop was drawn around a label; the others are uniform

@@ -16,6 +16,10 @@ class Bar:
         """Say that `steps` more are done; `note` is a short text such as the current loss."""
 
 
+    def resize(self, total: int) -> None:
+        """Say how many steps there are, where that was not known at the start."""
+
+
 class Progress:
     """Receives what a stage has to say; silent."""
 

@@ -6,44 +6,78 @@ One input: its error is the stage's error (exit 2).  Several: the others go on, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
+from tomostream.cluster import ClusterSettings, open_pool
 from tomostream.errors import BusyError, InputError, SomeFailedError, TomostreamError
 from tomostream.progress import Progress
 from tomostream.store.naming import tomogram_name
 
-T = TypeVar("T")
+
+class Named(Protocol):
+    """A picklable task of one tomogram."""
+
+    @property
+    def name(self) -> str:
+        """The tomogram's name."""
+
+
+T = TypeVar("T", bound=Named)
 R = TypeVar("R")
+Work = Callable[[T, Progress], R]
 
 
-def for_each(items: Sequence[T], name_of: Callable[[T], str], work: Callable[[T], R], progress: Progress) -> list[R]:
-    """Run `work` on every item, in order; failures of some don't stop the others.
+def for_each(tasks: Sequence[T], work: Work[T, R], *, cluster: ClusterSettings | None = None, progress: Progress) -> list[R]:
+    """Run `work` on every task, here or on the cluster; failures of some don't stop the others.
+
+    Returns
+    -------
+    list
+        The results, in the order of the tasks.
 
     Raises
     ------
     TomostreamError
-        The only item's own error; `SomeFailedError` when some of several failed; the first error when all did.
+        The only task's own error; `SomeFailedError` when some of several failed; the first error's kind when all did.
     """
-    results: list[R] = []
-    failures: list[tuple[str, str]] = []
-    first: TomostreamError | None = None
-    for item in items:
-        try:
-            results.append(work(item))
-        except TomostreamError as error:
-            if len(items) == 1 or isinstance(error, BusyError):
-                raise
-            first = first or error
-            failures.append((name_of(item), str(error)))
-            progress.warn(f"{name_of(item)}: {error}")
-    if failures and not results and first is not None:
-        message = f"all {len(items)} inputs failed:\n" + "\n".join(f"  {name}: {text}" for name, text in failures)
-        raise type(first)(message) if not isinstance(first, SomeFailedError) else first
-    if failures:
-        raise SomeFailedError(failures, len(items))
-    return results
+    results: dict[str, R] = {}
+    failed: dict[str, TomostreamError] = {}
+
+    def note(name: str, outcome: R | TomostreamError) -> None:
+        if not isinstance(outcome, TomostreamError):
+            results[name] = outcome
+            return
+        if len(tasks) == 1 or isinstance(outcome, BusyError):
+            raise outcome
+        failed[name] = outcome
+        progress.warn(f"{name}: {outcome}")
+
+    if cluster is not None and cluster.is_distributed:
+        with open_pool(cluster, progress) as pool, progress.track("tomograms", len(tasks)) as bar:
+            for task, outcome in pool.run(functools.partial(_guarded, work), tasks):
+                note(task.name, outcome)
+                bar.advance()
+    else:
+        for task in tasks:
+            note(task.name, _guarded(work, task, progress))
+    if failed and not results:
+        first = next(iter(failed.values()))
+        rows = "\n".join(f"  {name}: {error}" for name, error in failed.items())
+        raise (InputError if isinstance(first, SomeFailedError) else type(first))(f"all {len(tasks)} inputs failed:\n{rows}")
+    if failed:
+        raise SomeFailedError([(name, str(error)) for name, error in failed.items()], len(tasks))
+    return [results[task.name] for task in tasks]
+
+
+def _guarded(work: Work[T, R], task: T, progress: Progress | None = None) -> R | TomostreamError:
+    """Return a user's error as a value: an exception would make the scheduler try again what can't succeed."""
+    try:
+        return work(task, progress or Progress())
+    except TomostreamError as error:
+        return error
 
 
 def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[str, str]:

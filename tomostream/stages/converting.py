@@ -1,0 +1,166 @@
+"""`convert` and `stats`: MRC files become stores that know their statistics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tomostream import defaults
+from tomostream.cluster import ClusterSettings
+from tomostream.geometry import triple
+from tomostream.normalisation import Normalisation
+from tomostream.progress import Progress
+from tomostream.stages.digest import write_text_atomically
+from tomostream.stages.many import distinct_names, for_each
+from tomostream.store.conversion import convert_file
+from tomostream.tomogram import Tomogram, open_tomogram, store_normalisation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertSettings:
+    """How a tomogram is stored (lengths in voxels, z y x)."""
+
+    voxel_size: float | None = None  # angstrom; only where the file has none
+    dtype: str = defaults.DTYPE
+    chunk: tuple[int, int, int] = triple(defaults.CHUNK_VOX)
+    shard: tuple[int, int, int] = triple(defaults.SHARD_VOX)
+    codec: str = defaults.CODEC
+    levels: int | None = None
+    checksum: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertTask:
+    """The conversion of one file to `out/NAME.ome.zarr`."""
+
+    name: str
+    path: str
+    out: Path
+    settings: ConvertSettings
+    memory: int
+    overwrite: bool
+
+
+def convert_one(task: ConvertTask, progress: Progress) -> Path:
+    """Convert one file; if that is done already it is left as it is."""
+    settings = task.settings
+    with progress.track(f"convert {task.name}", 1) as bar:
+        done = 0
+
+        def advance(finished: int, total: int) -> None:
+            nonlocal done
+            bar.resize(total)
+            bar.advance(finished - done)
+            done = finished
+
+        return convert_file(
+            Path(task.path),
+            task.out,
+            voxel_size=settings.voxel_size,
+            dtype=settings.dtype,
+            chunk=settings.chunk,
+            shard=settings.shard,
+            codec=settings.codec,
+            levels=settings.levels,
+            memory=task.memory,
+            overwrite=task.overwrite,
+            checksum=settings.checksum,
+            name=task.name,
+            progress=advance,
+            report=progress.warn,
+        )
+
+
+def convert_many(
+    paths: Sequence[str],
+    out: Path,
+    settings: ConvertSettings,
+    *,
+    memory: int,
+    overwrite: bool,
+    progress: Progress,
+    cluster: ClusterSettings | None = None,
+    name_from_folder: bool = False,
+) -> list[Path]:
+    """Convert MRC files to `out/NAME.ome.zarr`; what is done already is skipped.
+
+    Raises
+    ------
+    TomostreamError
+        See `for_each`.
+    """
+    names = distinct_names(paths, from_folder=name_from_folder)
+    tasks = [ConvertTask(name, path, out, settings, memory, overwrite) for name, path in names.items()]
+    return for_each(tasks, convert_one, cluster=cluster, progress=progress)
+
+
+def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = True) -> Normalisation:
+    """Return the tomogram's statistics: those stored with it, else computed, and stored if `convert` made the store.
+
+    Parameters
+    ----------
+    tomogram
+        At the level that is meant: each has statistics of its own.
+    memory
+        Budget in bytes.
+    workers
+        Threads.
+    keep
+        Whether to store what was computed.
+
+    Raises
+    ------
+    TomostreamError
+        If the store can't be read, or has no finite voxel.
+    """
+    if tomogram.normalisation is not None:
+        return tomogram.normalisation
+    from tomostream.graph.moments import measure_tomogram
+
+    normalisation = measure_tomogram(tomogram, clip_sigma=defaults.CLIP_SIGMA, memory=memory, workers=workers)
+    if keep and tomogram.is_ours:
+        store_normalisation(tomogram.path, tomogram.level, normalisation)
+    return normalisation
+
+
+@dataclass(frozen=True, slots=True)
+class StatsTask:
+    """The statistics of one store."""
+
+    name: str
+    path: str
+    out: Path | None
+    memory: int
+    workers: int
+
+
+def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
+    """Measure one store and keep the result with it, or beside it."""
+    tomogram = open_tomogram(task.path)
+    with progress.track(f"stats {task.name}", 1) as bar:
+        found = measure(tomogram, memory=task.memory, workers=task.workers, keep=task.out is None)
+        bar.advance()
+    values = found.to_json()
+    record = {"name": task.name, **{key: values[key] for key in ("mean", "std", "clipped_mean", "clipped_std", "finite", "total")}}
+    if task.out is not None or (not tomogram.is_ours and "://" not in task.path):
+        folder = task.out if task.out is not None else Path(task.path).resolve().parent
+        write_text_atomically(folder / f"{task.name}.stats.json", json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def stats_many(
+    paths: Sequence[str], *, out: Path | None, memory: int, workers: int, progress: Progress, cluster: ClusterSettings | None = None
+) -> list[dict[str, object]]:
+    """Measure stores; returns the records of the contract (name, mean, std, clipped_mean, clipped_std, finite, total).
+
+    Statistics go into the store if `convert` made it, else into `out/NAME.stats.json` (default: beside the store, if it is local).
+
+    Raises
+    ------
+    TomostreamError
+        See `for_each`.
+    """
+    tasks = [StatsTask(name, path, out, memory, workers) for name, path in distinct_names(paths).items()]
+    return for_each(tasks, stats_one, cluster=cluster, progress=progress)

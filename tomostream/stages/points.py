@@ -1,0 +1,103 @@
+"""Clicked centres: read, assigned to tomograms and species, checked against the volumes before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.errors import InputError
+from tomostream.formats.registry import Conversion, read_table
+from tomostream.particles import Particles
+from tomostream.progress import Progress
+from tomostream.tomogram import Tomogram
+
+
+def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress: Progress) -> Particles:
+    """Return the particles of one tomogram, in voxels, that lie in its volume; the others are dropped, and counted aloud.
+
+    Raises
+    ------
+    InputError
+        If under 95 % lie inside: swapped axes, or voxels taken for angstrom.
+    """
+    points = particles.in_unit("voxel", tomogram.spacing)
+    if len(points) == 0:
+        return points
+    top = np.asarray(tomogram.at_level(0).shape) - 0.5
+    is_inside = ((points.position_zyx >= -0.5) & (points.position_zyx <= top)).all(axis=1)
+    fraction = float(is_inside.mean())
+    if fraction < defaults.INSIDE_FRACTION:
+        largest = points.position_zyx.max(axis=0)
+        raise InputError(
+            f"{where}: only {is_inside.sum()} of {len(points)} points lie inside tomogram '{tomogram.name}' ({100 * fraction:.0f} %; at least "
+            f"{100 * defaults.INSIDE_FRACTION:.0f} % must); its shape is z,y,x = {','.join(map(str, tomogram.at_level(0).shape))} voxels, the largest "
+            f"coordinates are z,y,x = {','.join(f'{v:g}' for v in largest)} voxels; are axes swapped, or voxels and angstrom (spacing {tomogram.spacing:g} A)?"
+        )
+    if fraction < 1:
+        progress.warn(f"{where}: {np.count_nonzero(~is_inside)} of {len(points)} points lie outside tomogram '{tomogram.name}' and are left out")
+    return points.select(is_inside)
+
+
+def read_points(tables: Sequence[str], species: Sequence[str], tomograms: Sequence[str], what: str) -> Particles:
+    """Read and join tables of clicks; rows without species or tomogram get the only one there is.
+
+    Raises
+    ------
+    InputError
+        If a table is broken or empty, or names a species or tomogram that the configuration does not have.
+    """
+    only_species = species[0] if len(species) == 1 else None
+    only_tomogram = tomograms[0] if len(tomograms) == 1 else None
+    parts: list[Particles] = []
+    for table in tables:
+        part = read_table(table, conversion=Conversion(tomogram=only_tomogram, species=only_species))
+        if len(part) == 0:
+            raise InputError(f"{what} table {table} has no point; click some particles first")
+        for kind, found, known in (("species", part.species_names(), species), ("tomogram", part.tomograms(), tomograms)):
+            unknown = sorted(set(found) - set(known))
+            if "" in unknown:
+                raise InputError(f"{what} table {table} has rows without {kind}, and there are several ({', '.join(known)}); add a column '{kind}'")
+            if unknown:
+                raise InputError(f"{what} table {table} names {kind} {', '.join(unknown)}; the configuration has {', '.join(known)}")
+        parts.append(part)
+    units = {part.unit for part in parts}
+    if len(units) > 1:
+        raise InputError(f"{what} tables: some are in voxels, some in angstrom; give them in one unit")
+    return Particles.concatenate(parts, unit=units.pop())
+
+
+def by_tomogram(
+    points: Particles, tomograms: Mapping[str, Tomogram], species: Sequence[str], where: str, progress: Progress
+) -> dict[str, list[np.ndarray]]:
+    """Sort points by tomogram and species: float64 (n, 3) positions z y x in voxels of the full resolution.
+
+    Raises
+    ------
+    InputError
+        If under 95 % of a tomogram's points lie inside it.
+    """
+    result: dict[str, list[np.ndarray]] = {}
+    for name in points.tomograms():
+        inside = inside_volume(points.of(tomogram=name), tomograms[name], where, progress)
+        result[name] = [inside.of(species=kind).position_zyx for kind in species]
+    return result
+
+
+def table_paths(path: str | Path) -> list[Path]:
+    """List the tables that a file or folder stands for.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.iterdir() if p.suffix in (".csv", ".parquet", ".star", ".json") and not p.name.startswith("."))
+    if not found:
+        raise InputError(f"folder {path} holds no table (.csv, .parquet, ...)")
+    return found

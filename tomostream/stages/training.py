@@ -1,0 +1,322 @@
+"""`train`: from a configuration and clicks to a model folder.
+
+1. Find the tomograms that the clicks name; convert what is still MRC; measure the level that the network will read.
+2. Read and check the clicks; from the expected numbers follow the class priors.
+3. Stream crops, fit, validate on the validation clicks, keep the best epoch.
+4. Write the model folder: weights, settings, the metrics of every epoch, the resolved configuration.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomostream import __version__, defaults
+from tomostream.config import Configuration, Species
+from tomostream.errors import ExistsError, InputError
+from tomostream.geometry import Triple
+from tomostream.masks import mask_of_box
+from tomostream.progress import Progress
+from tomostream.stages.converting import ConvertSettings, convert_many, measure
+from tomostream.stages.digest import file_sha256, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.points import by_tomogram, read_points
+from tomostream.stages.project import Project, input_paths, is_mrc, store_path
+from tomostream.tomogram import Tomogram, open_tomogram
+
+if TYPE_CHECKING:
+    from tomostream.learn.batch import Batch
+    from tomostream.stream.dataset import SubtomogramDataset
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The labelled tomograms of one purpose, at the network's level.
+
+    Parameters
+    ----------
+    tomograms
+        With statistics attached.
+    points
+        Per tomogram and species: float64 (n, 3) positions z y x in voxels of that level.
+    """
+
+    tomograms: list[Tomogram]
+    points: list[list[np.ndarray]]
+
+    def count(self, species: int) -> int:
+        """Number of labels of a species."""
+        return sum(len(p[species]) for p in self.points)
+
+
+def choose_level(species: Iterable[Species], spacing: float, level: int | str) -> int:
+    """Return the pyramid level that the network reads: the one asked for, or the coarsest that keeps the smallest particle's radius.
+
+    "Keeps" means at least `defaults.MIN_RADIUS_VOX` voxels: each level has 8 times fewer voxels, so training and inference are faster by
+    as much, and at equal time coarser wins as long as the particle's shape is still seen.
+    """
+    if level != "auto":
+        return int(level)
+    radius = min(s.radius.in_voxels(spacing) for s in species)
+    chosen = 0
+    while radius / 2 ** (chosen + 1) >= defaults.MIN_RADIUS_VOX:
+        chosen += 1
+    return chosen
+
+
+def train_model(configuration: Configuration, *, out: Path | None, overwrite: bool, progress: Progress) -> Path:
+    """Train as the configuration says; returns the model folder.
+
+    A finished model of the same configuration and data is left as it is; unfinished training goes on from its last checkpoint.
+
+    Raises
+    ------
+    TomostreamError
+        If the configuration, the clicks or the tomograms don't fit together; before any training.
+    """
+    project = Project(configuration.project)
+    folder = out if out is not None else project.model
+    paths = input_paths(configuration.tomograms)
+    species = [s.name for s in configuration.species]
+    clicks = read_points(configuration.labels.train, species, list(paths), "labels.train")
+    checks = read_points(configuration.labels.validate_, species, list(paths), "labels.validate") if configuration.labels.validate_ else None
+    needed = list(dict.fromkeys([*clicks.tomograms(), *(checks.tomograms() if checks is not None else [])]))
+    _check_expected(configuration, clicks.tomograms(), {(t, s): len(clicks.of(tomogram=t, species=s)) for t in clicks.tomograms() for s in species})
+
+    unconverted = [paths[name] for name in needed if is_mrc(paths[name])]
+    if unconverted:
+        settings = ConvertSettings(voxel_size=configuration.voxel_size)
+        convert_many(unconverted, project.tomograms, settings, memory=configuration.memory_bytes, overwrite=False, progress=progress)
+    tomograms = {name: open_tomogram(store_path(configuration, name, paths[name])) for name in needed}
+    _check_spacings(tomograms)
+    spacing = tomograms[clicks.tomograms()[0]].spacing
+    level = choose_level(configuration.species, spacing, configuration.network.level)
+
+    fingerprint = _fingerprint(configuration, tomograms, level)
+    state = _state(folder, fingerprint)
+    if state == "done":
+        progress.say(f"model {folder} is already trained with these settings")
+        return folder
+    if state == "other" and not overwrite:
+        raise ExistsError(f"model folder {folder} was made with other settings or data; use another folder, or --overwrite to replace it")
+
+    labelled = _at_level(by_tomogram(clicks, tomograms, species, "labels.train", progress), tomograms, level, configuration.memory_bytes)
+    checked = (
+        _at_level(by_tomogram(checks, tomograms, species, "labels.validate", progress), tomograms, level, configuration.memory_bytes)
+        if checks is not None
+        else None
+    )
+    _prepare_folder(folder, fingerprint, configuration, is_new=state != "partial")
+    _fit(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
+    return folder
+
+
+def _check_expected(configuration: Configuration, tomograms: list[str], counts: dict[tuple[str, str], int]) -> None:
+    for species in configuration.species:
+        for name in tomograms:
+            expected, clicked = species.expected_in(name), counts[name, species.name]
+            if expected is not None and expected < clicked:
+                raise InputError(
+                    f"species.{species.name}.expected is {expected} for tomogram '{name}', but {clicked} are clicked there; "
+                    "expected is the number of all particles in the tomogram, so at least the number of clicks"
+                )
+        if not any(counts[name, species.name] for name in tomograms):
+            raise InputError(f"labels.train has no point of species '{species.name}'")
+
+
+def _check_spacings(tomograms: dict[str, Tomogram]) -> None:
+    spacings = {name: t.spacing for name, t in tomograms.items()}
+    low, high = min(spacings.values()), max(spacings.values())
+    if high / low - 1 > defaults.SPACING_STOP:
+        text = ", ".join(f"{name} {value:g} A" for name, value in spacings.items())
+        raise InputError(f"the labelled tomograms differ in voxel spacing by more than {100 * defaults.SPACING_STOP:.0f} %: {text}; bin them alike")
+
+
+def _at_level(points: dict[str, list[np.ndarray]], tomograms: dict[str, Tomogram], level: int, memory: int) -> Labelled:
+    chosen: list[Tomogram] = []
+    for name in points:
+        tomogram = tomograms[name].at_level(level)
+        chosen.append(tomogram.with_normalisation(measure(tomogram, memory=memory)))
+    return Labelled(chosen, [[t.to_level_positions(p) for p in points[t.name]] for t in chosen])
+
+
+def _fingerprint(configuration: Configuration, tomograms: dict[str, Tomogram], level: int) -> dict[str, Any]:
+    resolved = configuration.resolved()
+    relevant = {key: resolved[key] for key in ("species", "objective", "network", "train")}
+    tables = [*configuration.labels.train, *configuration.labels.validate_]
+    values: dict[str, Any] = {
+        **relevant,
+        "level": level,
+        "labels": {table: file_sha256(Path(table)) for table in tables},
+        "train_tables": len(configuration.labels.train),
+        "tomograms": [tomogram_fingerprint(t) for t in tomograms.values()],
+        "version": __version__,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def _state(folder: Path, fingerprint: dict[str, Any]) -> str:
+    """Tell whether the folder is absent, done, partial (both with this fingerprint) or other."""
+    record = folder / "training.json"
+    if not record.exists():
+        return "other" if folder.exists() and any(folder.iterdir()) else "absent"
+    try:
+        recorded: object = json.loads(record.read_text())
+    except ValueError:
+        recorded = None
+    if recorded != fingerprint:
+        return "other"
+    return "done" if (folder / "model.json").exists() else "partial"
+
+
+def _prepare_folder(folder: Path, fingerprint: dict[str, Any], configuration: Configuration, *, is_new: bool) -> None:
+    if is_new:
+        # what another training left would be mixed with this one's
+        for name in ("model.safetensors", "model.json", "metrics.csv", "checkpoint.pt", "training.json"):
+            (folder / name).unlink(missing_ok=True)
+    write_text_atomically(folder / "training.json", json.dumps(fingerprint, indent=1))
+    configuration.write(folder / "resolved.yaml")
+
+
+def _priors(configuration: Configuration, labelled: Labelled, radii: list[float]) -> tuple[list[float], list[float | None]]:
+    """Fractions of the training voxels in labelled spheres (observed) and in particles (expected), one a species.
+
+    The expected fraction is number times volume of a sphere on the grid (the paper's pi'; where spheres overlap it counts them twice).
+    """
+    voxels = sum(t.shape[0] * t.shape[1] * t.shape[2] for t in labelled.tomograms)
+    observed: list[float] = []
+    expected: list[float | None] = []
+    for i, (species, radius) in enumerate(zip(configuration.species, radii, strict=True)):
+        observed.append(sum(_labelled_voxels(t.shape, p[i], radius, configuration.train.label_shape) for t, p in zip(labelled.tomograms, labelled.points, strict=True)) / voxels)
+        numbers = [species.expected_in(t.name) for t in labelled.tomograms]
+        if configuration.objective.prior is not None:
+            expected.append(configuration.objective.prior)
+        elif any(n is None for n in numbers):
+            expected.append(None)
+        else:
+            expected.append(sum(n for n in numbers if n is not None) * 4 / 3 * np.pi * radius**3 / voxels)
+    return observed, expected
+
+
+def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str) -> int:
+    """Count the voxels of the union of the labels, ball by ball: each counts those that no earlier point's ball holds."""
+    from tomostream.geometry import Box, triple
+
+    total = 0
+    for i, point in enumerate(points):
+        reach = int(np.ceil(radius)) + 1
+        centre = triple([round(float(c)) for c in point])
+        box = Box(centre, triple([c + 1 for c in centre])).expanded(reach).clipped(Box.whole(shape))
+        own = mask_of_box(box, points[i : i + 1], radius=radius, shape=kind, volume=shape).astype(bool)
+        earlier = mask_of_box(box, points[:i], radius=radius, shape=kind, volume=shape).astype(bool)
+        total += int(np.count_nonzero(own & ~earlier))
+    return total
+
+
+def _fit(
+    configuration: Configuration,
+    folder: Path,
+    labelled: Labelled,
+    checked: Labelled | None,
+    level: int,
+    spacing: float,
+    fingerprint: dict[str, Any],
+    progress: Progress,
+) -> None:
+    from tomostream.learn.fit import FitSettings, fit, resolve_precision
+    from tomostream.learn.model_folder import ModelSettings, save_model
+    from tomostream.learn.objectives import make_objective
+    from tomostream.learn.resunet import ResidualUNet
+    from tomostream.stages.validation import Validation
+
+    train, objective_settings = configuration.train, configuration.objective
+    label_radii = [(train.label_radius or s.radius).in_voxels(spacing) / 2**level for s in configuration.species]
+    observed, expected = _priors(configuration, labelled, label_radii)
+    objective = make_objective(
+        objective_settings.name,
+        weight=objective_settings.weight,
+        order=objective_settings.order,
+        labelled_fraction=observed,
+        expected_fraction=expected,
+    )
+    for note in objective.notes:
+        progress.warn(note)
+    network = ResidualUNet(configuration.network.channels, len(configuration.species), seed=train.seed, prior=[e if e is not None else o for o, e in zip(observed, expected, strict=True)])
+    dataset = _dataset(configuration, labelled, label_radii, stride=network.stride)
+    validation = Validation.plan(configuration, checked, label_radii, level=level, spacing=spacing, network=network, objective=objective)
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        dataset.set_epoch(epoch)
+        return iter(dataset)
+
+    precision = resolve_precision(train.precision)
+    settings = FitSettings(
+        steps=train.steps,
+        minutes=train.minutes,
+        steps_per_epoch=train.steps_per_epoch,
+        learning_rate=train.learning_rate,
+        schedule=train.schedule,
+        precision=precision,
+        device=configuration.predict.device,
+        seed=train.seed,
+        weight_decay=defaults.WEIGHT_DECAY,
+    )
+    progress.say(
+        f"training on {', '.join(t.name for t in labelled.tomograms)} (level {level}, {spacing * 2**level:g} A per voxel; "
+        f"{sum(labelled.count(i) for i in range(len(configuration.species)))} labels, objective {objective_settings.name}, {precision})"
+    )
+    with progress.track("train", train.steps) as bar:
+        result = fit(
+            network,
+            batches=batches,
+            objective=objective,
+            validate=validation.measure,
+            recalibrate=lambda: dataset.uniform_images(defaults.RECALIBRATION_CROPS, seed=train.seed),
+            settings=settings,
+            folder=folder,
+            fingerprint=fingerprint,
+            report=bar.advance,
+        )
+    save_model(
+        folder,
+        network,
+        ModelSettings(
+            channels=tuple(configuration.network.channels),
+            species=tuple(s.name for s in configuration.species),
+            radius_ang=tuple(s.radius.in_angstrom(spacing) for s in configuration.species),
+            level=level,
+            spacing=spacing,
+            objective=objective_settings.name,
+            label_shape=train.label_shape,
+            clip_sigma=defaults.CLIP_SIGMA,
+            trained_on=tuple(t.name for t in labelled.tomograms),
+            precision=precision,
+            version=__version__,
+        ),
+        extra={"priors": {"labelled": observed, "expected": expected}, "best_epoch": result.best_epoch},
+    )
+
+
+def _dataset(configuration: Configuration, labelled: Labelled, radii: list[float], *, stride: int) -> SubtomogramDataset:
+    from tomostream.stream.dataset import SubtomogramDataset
+
+    train = configuration.train
+    return SubtomogramDataset(
+        tomograms=labelled.tomograms,
+        points=labelled.points,
+        radius=radii,
+        label_shape=train.label_shape,
+        crop=train.crop,
+        stride=stride,
+        batch=train.batch,
+        batches_per_epoch=train.steps_per_epoch,
+        labelled_fraction=train.labelled_fraction,
+        seed=train.seed,
+        symmetry=train.symmetry,
+        buffer_bytes=configuration.memory_bytes // 4,
+    )

@@ -55,7 +55,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the block; the spatial shape stays."""
-        return F.relu(self.second(F.relu(self.first(x))) + self.skip(x))
+        # in place: fresh memory costs more than the arithmetic
+        result = self.second(F.relu(self.first(x), inplace=True))
+        result += self.skip(x)
+        return F.relu(result, inplace=True)
 
 
 def _widened(outputs: Interval, block: nn.Module) -> Interval:
@@ -169,6 +172,7 @@ class ResidualUNet(nn.Module):
             x = encoder(F.max_pool3d(x, 2))
         for level in reversed(range(len(kept))):
             x = F.interpolate(self.narrows[level](x), scale_factor=2, mode="nearest")
-            x = self.decoders[level](x + kept.pop())
+            x += kept.pop()
+            x = self.decoders[level](x)
         logits: torch.Tensor = self.head(x)
         return logits

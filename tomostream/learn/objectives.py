@@ -1,0 +1,253 @@
+"""What is the network trained to do with voxels that nobody has labelled?  PN, nnPU and KL, per species.
+
+P are the voxels in labelled spheres, U all others: particles not clicked, and background.  f is the score (sigmoid of the logit), L
+the binary cross-entropy, pi the fraction of labelled voxels, pi' the expected fraction of particle voxels, and
+pi'' = (pi' - pi) / (1 - pi) that among U.
+
+    PN     pi E_P[L(f,1)] + (1 - pi) E_U[L(f,0)]            every unlabelled voxel counts as background
+    nnPU   R = pi' (R_P+ - R_P-) + R_U-                      with R_P+ = E_P[L(f,1)], R_P- = E_P[L(f,0)], R_U- = E_U[L(f,0)];
+           where R_U- - pi' R_P- < 0 (overfitting: a negative risk) the step is on pi' R_P- - R_U- instead
+    KL     E_P[L(f,1)] + weight D                            D between Bernoullis: KL(E_U[f] || pi'') (`pu_to_prior`, the paper's) or
+                                                             KL(pi'' || E_U[f]) (`prior_to_pu`, Topaz's)
+
+1. E_P and E_U are means weighted by the batch's inclusion weights (self-normalised), so that they estimate means over the volume
+   although crops are drawn around labels.
+2. A batch without labelled voxels of a species has no E_P: the terms that need it are left out.
+3. Each species has its own risk, prior and output; the risks are added.
+4. Where pi' <= pi there is nothing unlabelled to find: that species is trained by PN, and `notes` says so.
+
+Limits: the self-normalised mean of one batch is biased by O(1 / crops), and D is not linear in E_U: batches of few crops press
+the mean score of each batch, not only that of the volume, towards the prior.
+
+References
+----------
+Kiryo, Niu, du Plessis, Sugiyama 2017, "Positive-unlabeled learning with non-negative risk estimator" (nnPU); Bepler et al. 2019,
+"Positive-unlabeled convolutional neural networks for particle picking in cryo-electron micrographs" (Topaz; GE-KL, after Mann and
+McCallum 2010).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Float32
+from torch.nn import functional as F
+
+from tomostream.errors import InputError
+from tomostream.learn.batch import Batch
+
+Order = Literal["prior_to_pu", "pu_to_prior"]
+Terms = dict[str, torch.Tensor]
+
+_FLOOR = 1e-6  # mean scores are squeezed into [_FLOOR, 1 - _FLOOR]: the divergence and its gradient stay finite
+
+
+class Loss(NamedTuple):
+    """What to step on, and what to write down."""
+
+    total: torch.Tensor  # scalar, with gradient
+    terms: Terms  # detached scalars by name; a term that the batch does not have is missing
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """Weighted means over the labelled (P) and the unlabelled (U) voxels of a batch, of one species."""
+
+    logits: Float32[torch.Tensor, "n z y x"]
+    labelled: Float32[torch.Tensor, "n z y x"]  # inclusion weight where labelled, else 0
+    unlabelled: Float32[torch.Tensor, "n z y x"]  # inclusion weight where not labelled, else 0
+
+    @property
+    def has_labelled(self) -> bool:
+        """Whether the batch has a labelled voxel."""
+        return bool(self.labelled.sum() > 0)
+
+    def over_labelled(self, values: Float32[torch.Tensor, "n z y x"]) -> Float32[torch.Tensor, ""]:
+        """E_P[values]; only where `has_labelled`."""
+        return (values * self.labelled).sum() / self.labelled.sum()
+
+    def over_unlabelled(self, values: Float32[torch.Tensor, "n z y x"]) -> Float32[torch.Tensor, ""]:
+        """E_U[values]; 0 if every voxel is labelled."""
+        return (values * self.unlabelled).sum() / self.unlabelled.sum().clamp_min(torch.finfo(torch.float32).tiny)
+
+    @property
+    def loss_if_positive(self) -> Float32[torch.Tensor, "n z y x"]:
+        """L(f, 1) = -log f of every voxel."""
+        return F.softplus(-self.logits)
+
+    @property
+    def loss_if_negative(self) -> Float32[torch.Tensor, "n z y x"]:
+        """L(f, 0) = -log(1 - f) of every voxel."""
+        return F.softplus(self.logits)
+
+
+class Risk(Protocol):
+    """The risk of one species."""
+
+    def __call__(self, means: Expectations) -> Loss:
+        """Estimate the risk from a batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PositiveNegative:
+    """PN: every unlabelled voxel is background."""
+
+    labelled_fraction: float  # pi
+
+    def __call__(self, means: Expectations) -> Loss:
+        """Estimate pi E_P[L(f,1)] + (1 - pi) E_U[L(f,0)]."""
+        negative = means.over_unlabelled(means.loss_if_negative)
+        total = (1 - self.labelled_fraction) * negative
+        terms = {"unlabelled_negative": negative}
+        if means.has_labelled:
+            positive = means.over_labelled(means.loss_if_positive)
+            total = total + self.labelled_fraction * positive
+            terms["labelled_positive"] = positive
+        return Loss(total, terms)
+
+
+@dataclass(frozen=True, slots=True)
+class NonNegative:
+    """nnPU: the risk over unlabelled voxels, less the part that hidden particles have in it, which can't be negative."""
+
+    expected_fraction: float  # pi'
+
+    def __call__(self, means: Expectations) -> Loss:
+        """Estimate the risk; its gradient is the ascending one where the constraint is violated."""
+        unlabelled = means.over_unlabelled(means.loss_if_negative)
+        if not means.has_labelled:
+            return Loss(unlabelled, {"unlabelled_negative": unlabelled})
+        positive = means.over_labelled(means.loss_if_positive)
+        negative = means.over_labelled(means.loss_if_negative)
+        background = unlabelled - self.expected_fraction * negative
+        is_violated = bool(background < 0)
+        total = -background if is_violated else self.expected_fraction * positive + background
+        violated = torch.tensor(float(is_violated))
+        return Loss(
+            total, {"unlabelled_negative": unlabelled, "labelled_positive": positive, "labelled_negative": negative, "violated": violated}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """KL: labelled voxels are positive, and the mean score of the unlabelled ones is the prior."""
+
+    prior: float  # pi''
+    weight: float
+    order: Order
+
+    def __call__(self, means: Expectations) -> Loss:
+        """Estimate E_P[L(f,1)] + weight KL."""
+        # 1 - E_U[f] from the other tail, where float32 still resolves it
+        score = means.over_unlabelled(torch.sigmoid(means.logits)) * (1 - 2 * _FLOOR) + _FLOOR
+        rest = means.over_unlabelled(torch.sigmoid(-means.logits)) * (1 - 2 * _FLOOR) + _FLOOR
+        p = self.prior
+        if self.order == "prior_to_pu":
+            divergence = p * (math.log(p) - score.log()) + (1 - p) * (math.log(1 - p) - rest.log())
+        else:
+            divergence = score * (score.log() - math.log(p)) + rest * (rest.log() - math.log(1 - p))
+        total = self.weight * divergence
+        terms = {"divergence": divergence, "unlabelled_score": score}
+        if means.has_labelled:
+            positive = means.over_labelled(means.loss_if_positive)
+            total = total + positive
+            terms["labelled_positive"] = positive
+        return Loss(total, terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The sum of the risks of all species."""
+
+    name: str
+    risks: tuple[Risk, ...]  # one a species
+    notes: tuple[str, ...]  # what the user should be told before training
+
+    def __call__(self, logits: Float[torch.Tensor, "n s z y x"], batch: Batch) -> Loss:
+        """Estimate the objective from one batch.
+
+        Parameters
+        ----------
+        logits
+            The network's output for `batch.image`; computed on in float32.
+        batch
+            On the logits' device.
+
+        Returns
+        -------
+        Loss
+            The terms carry the species' index where there are several; a scalar each, detached.
+        """
+        losses = [risk(_expectations(logits[:, s].float(), batch.positive[:, s], batch.weight[:, 0])) for s, risk in enumerate(self.risks)]
+        total = torch.stack([loss.total for loss in losses]).sum()
+        several = len(losses) > 1
+        terms = {f"{name}_{s}" if several else name: value.detach() for s, loss in enumerate(losses) for name, value in loss.terms.items()}
+        return Loss(total, {"loss": total.detach()} | terms)
+
+
+def _expectations(
+    logits: Float32[torch.Tensor, "n z y x"], positive: Bool[torch.Tensor, "n z y x"], weight: Float32[torch.Tensor, "n z y x"]
+) -> Expectations:
+    labelled = weight * positive
+    return Expectations(logits, labelled, weight - labelled)
+
+
+def make_objective(
+    name: str, *, weight: float, order: Order, labelled_fraction: Sequence[float], expected_fraction: Sequence[float] | None
+) -> Objective:
+    """Build the objective `pn`, `nnpu` or `kl`.
+
+    Parameters
+    ----------
+    name
+        Which.
+    weight, order
+        Of the divergence; only `kl` uses them.
+    labelled_fraction
+        pi of each species, in [0, 1): labelled voxels over all voxels.
+    expected_fraction
+        pi' of each species, in (0, 1): expected particles' voxels over all voxels; None if unknown (`pn` needs none).
+
+    Raises
+    ------
+    InputError
+        If the name or order is unknown, a fraction is out of range, or the expected fraction is missing.
+    """
+    if name not in ("pn", "nnpu", "kl"):
+        raise InputError(f"objective.name must be pn, nnpu or kl, found '{name}'")
+    if order not in ("prior_to_pu", "pu_to_prior"):
+        raise InputError(f"objective.order must be prior_to_pu or pu_to_prior, found '{order}'")
+    if not (weight > 0 and math.isfinite(weight)):
+        raise InputError(f"objective.weight must be above zero, found {weight}")
+    if not labelled_fraction or not all(0 <= pi < 1 for pi in labelled_fraction):
+        raise InputError(
+            f"the labelled fraction must be in [0, 1) for each species, found {list(labelled_fraction)}; are the labels' radius and volume right?"
+        )
+    if name == "pn":
+        return Objective(name, tuple(PositiveNegative(pi) for pi in labelled_fraction), ())
+    if expected_fraction is None:
+        raise InputError(
+            f"objective {name} needs the expected number of particles of each species (species: expected: NUMBER) or objective.prior"
+        )
+    if len(expected_fraction) != len(labelled_fraction) or not all(0 < p < 1 for p in expected_fraction):
+        raise InputError(
+            f"the expected fraction of particle voxels must be between 0 and 1 for each of {len(labelled_fraction)} species, "
+            f"found {list(expected_fraction)}; are the expected numbers, the radius and the spacing right?"
+        )
+    risks: list[Risk] = []
+    notes = []
+    for species, (pi, expected) in enumerate(zip(labelled_fraction, expected_fraction, strict=True)):
+        if expected <= pi:
+            notes.append(
+                f"species {species + 1}: the expected fraction of particle voxels ({expected:.3g}) is not above the labelled one "
+                f"({pi:.3g}), so there is nothing unlabelled to find: trained by pn instead of {name}"
+            )
+            risks.append(PositiveNegative(pi))
+        elif name == "nnpu":
+            risks.append(NonNegative(expected))
+        else:
+            risks.append(Divergence((expected - pi) / (1 - pi), weight, order))
+    return Objective(name, tuple(risks), tuple(notes))

@@ -1,0 +1,71 @@
+"""In which arithmetic, and on which device, does a network run here?  What `auto` means.
+
+bf16 halves the memory traffic and, where the processor has instructions for it, multiplies the speed; elsewhere it is emulated and
+slower than float32.  So `auto` looks at what the processor really has.  Weights, batch statistics and losses stay float32; bf16 is
+autocast's: convolutions round their inputs.
+"""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+from tomostream.errors import InputError
+
+PRECISIONS = ("auto", "float32", "bf16")
+# names of the processor features, as Linux lists them: x86 (two kinds), ARM
+_BF16_FEATURES = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
+_PROCESSOR_FACTS = Path("/proc/cpuinfo")
+
+
+def processor_features(facts: Path = _PROCESSOR_FACTS) -> set[str]:
+    """Features of this processor, as Linux names them; empty where the system does not tell."""
+    try:
+        lines = facts.read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return set()
+    return next((set(line.partition(":")[2].split()) for line in lines if line.lower().startswith(("flags", "features"))), set())
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of `auto` (a GPU if there is one), `cpu` or `cuda`.
+
+    Raises
+    ------
+    InputError
+        If the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, found '{name}'")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda is not available (no GPU, or a torch without CUDA); use --device cpu or auto")
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """Decide `auto`: bf16 where the device computes in it, else float32.
+
+    Returns
+    -------
+    str
+        "float32" or "bf16".
+
+    Raises
+    ------
+    InputError
+        If the name is unknown.
+    """
+    if name not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, found '{name}'")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
+    return "bf16" if processor_features() & _BF16_FEATURES else "float32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """A context in which convolutions run in `precision` ("float32" or "bf16")."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,76 @@
+"""How does the loop not wait for its data?  One thread makes the next batches while the network computes.
+
+The queue is bounded, so memory is; an exception of the source appears where its item would have; and the thread ends before the
+context does, however it is left.
+"""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The source has no more; `error` is what stopped it, if anything did."""
+
+    error: BaseException | None
+
+
+@contextmanager
+def prefetched(source: Iterable[T], *, depth: int) -> Iterator[Iterator[T]]:
+    """Iterate over `source` in a background thread, at most `depth` items ahead.
+
+    The source is only ever touched by that thread; a generator is closed by it.  Leaving the context waits for the item that is being made.
+    """
+    items: queue.Queue[T | _End] = queue.Queue(depth)
+    is_left = threading.Event()
+
+    def produce() -> None:
+        error: BaseException | None = None
+        iterator = None
+        try:
+            iterator = iter(source)
+            for item in iterator:
+                if not _put(items, item, is_left):
+                    break
+        except BaseException as caught:  # raised again in the consumer's thread
+            error = caught
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+            _put(items, _End(error), is_left)
+
+    thread = threading.Thread(target=produce, name="tomostream-prefetch", daemon=True)
+    thread.start()
+    try:
+        yield _consume(items)
+    finally:
+        is_left.set()
+        thread.join()
+
+
+def _put(items: "queue.Queue[T | _End]", item: T | _End, is_left: threading.Event) -> bool:
+    """Wait for a free place; False if nobody will take the item."""
+    while not is_left.is_set():
+        try:
+            items.put(item, timeout=0.05)
+        except queue.Full:
+            continue
+        return True
+    return False
+
+
+def _consume(items: "queue.Queue[T | _End]") -> Iterator[T]:
+    while True:
+        item = items.get()
+        if isinstance(item, _End):
+            if item.error is not None:
+                raise item.error
+            return
+        yield item

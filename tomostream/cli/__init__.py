@@ -1,1 +1,1 @@
-
+"""The command line: thin commands that parse, call a stage, and print."""

@@ -85,7 +85,8 @@ class ShardTask:
     model: str
     plan: PredictionPlan
     index: Triple
-    stores: tuple[str, ...]  # the partial stores, one a species
+    stores: tuple[tuple[int, str], ...]  # the unfinished stores: number of the species among the network's outputs, partial store
+    species: int  # of the network
     settings: PredictSettings
     threads: int
 
@@ -110,12 +111,12 @@ def predict_shard(task: ShardTask) -> list[str]:
     notes: list[str] = []
     restriction = Restriction(task.settings.box, task.settings.mask)
     if restriction.is_empty_in(core):
-        scores = np.full((len(task.stores), *core.shape), np.nan, dtype=np.float32)
+        scores = np.full((task.species, *core.shape), np.nan, dtype=np.float32)
     else:
         scores = score_region(tomogram.read_standardised, task.plan, core, scorer, as_logits=task.settings.logits, note=notes.append)
         restriction.apply(scores, core)
-    for store, block in zip(task.stores, scores, strict=True):
-        write_shard(Path(store), task.index, encode_scores(block, task.settings.score_dtype))
+    for number, store in task.stores:
+        write_shard(Path(store), task.index, encode_scores(scores[number], task.settings.score_dtype))
     return notes
 
 
@@ -156,8 +157,8 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
         raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}): there is nothing to find in it")
 
     with contextlib.ExitStack() as stack:
-        writers = [
-            stack.enter_context(
+        writers = {
+            number: stack.enter_context(
                 StoreWriter.create_or_resume(
                     path,
                     StoreSpec(
@@ -181,27 +182,24 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
                     overwrite=task.overwrite,
                 )
             )
-            for path, species, state in zip(paths, model.settings.species, states, strict=True)
+            for number, (path, species, state) in enumerate(zip(paths, model.settings.species, states, strict=True))
             if state != "done"
-        ]
+        }
         _run(task, writers, plan, normalisation, threads, progress)
-        for writer in writers:
+        for writer in writers.values():
             writer.finish()
     return paths
 
 
 def _run(
-    task: PredictTask, writers: list[StoreWriter], plan: PredictionPlan, normalisation: Normalisation, threads: int, progress: Progress
+    task: PredictTask, writers: dict[int, StoreWriter], plan: PredictionPlan, normalisation: Normalisation, threads: int, progress: Progress
 ) -> None:
-    pending = sorted({index for writer in writers for index in writer.pending()})
-    stores = tuple(str(writer.partial) for writer in writers)
-    if len(stores) < plan.species:
-        # a kill between the finishing of two species' stores: the rest is made alone, from the same scores
-        raise ExistsError(f"{task.name}: the score stores of some species are finished and others are not; use --overwrite to make all again")
+    pending = sorted({index for writer in writers.values() for index in writer.pending()})
+    stores = tuple((number, str(writer.partial)) for number, writer in writers.items())
 
     def tasks() -> Iterator[ShardTask]:
         for index in pending:
-            yield ShardTask(task.path, normalisation, str(task.model), plan, index, stores, task.settings, threads)
+            yield ShardTask(task.path, normalisation, str(task.model), plan, index, stores, plan.species, task.settings, threads)
 
     # blocks keep all cores busy themselves: in this process one after the other
     cluster = task.cluster if task.cluster.is_distributed else ClusterSettings()
@@ -209,7 +207,7 @@ def _run(
     with progress.track(f"predict {task.name}", total) as bar, open_pool(cluster, progress) as pool:
         bar.advance(total - len(pending))
         for shard, notes in pool.run(predict_shard, tasks()):
-            for writer in writers:
+            for writer in writers.values():
                 writer.mark_done(shard.index)
             for note in notes:
                 progress.warn(f"{task.name}: {note}")

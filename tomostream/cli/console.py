@@ -1,0 +1,114 @@
+"""What the user sees: progress with an ETA on a terminal, plain lines elsewhere; always on standard error, so that `--json` stays pure."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from tomostream.progress import Bar, Progress
+
+PLAIN_SECONDS = 10.0  # between two plain lines of one piece of work
+
+
+class _RichBar(Bar):
+    def __init__(self, bars: RichProgress, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._bars.update(self._task, advance=steps, **({"note": note} if note else {}))
+
+    def resize(self, total: int) -> None:
+        self._bars.update(self._task, total=total)
+
+
+class _PlainBar(Bar):
+    def __init__(self, title: str, total: int) -> None:
+        self._title, self._total, self._done = title, total, 0
+        self._start = self._last = time.monotonic()
+
+    def resize(self, total: int) -> None:
+        self._total = total
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._done += steps
+        now = time.monotonic()
+        is_last = self._done >= self._total
+        if steps and (now - self._last >= PLAIN_SECONDS or (is_last and now - self._start >= PLAIN_SECONDS)):
+            self._last = now
+            elapsed = now - self._start
+            left = elapsed / self._done * (self._total - self._done) if self._done else float("nan")
+            eta = "" if is_last else f", {left:.0f} s left"
+            print(f"{self._title}: {self._done}/{self._total} in {elapsed:.0f} s{eta}{', ' + note if note else ''}", file=sys.stderr, flush=True)
+
+
+class ConsoleProgress(Progress):
+    """Shows progress on standard error.
+
+    Parameters
+    ----------
+    log
+        A file that gets every message as one JSON object a line, besides.
+    """
+
+    def __init__(self, log: Path | None = None) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._log = log
+        self._bars: RichProgress | None = None
+
+    def say(self, text: str) -> None:
+        self._record("message", text)
+        self._console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        self._record("warning", text)
+        self._console.print(f"warning: {text}", style="yellow", markup=False)
+
+    @contextmanager
+    def track(self, title: str, total: int) -> Iterator[Bar]:
+        started = time.monotonic()
+        self._record("start", title)
+        if not self._console.is_terminal:
+            yield _PlainBar(title, total)
+        elif self._bars is not None:
+            yield from self._add(self._bars, title, total)
+        else:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            with RichProgress(*columns, TextColumn("{task.fields[note]}"), console=self._console) as bars:
+                self._bars = bars
+                try:
+                    yield from self._add(bars, title, total)
+                finally:
+                    self._bars = None
+        self._record("end", title, seconds=round(time.monotonic() - started, 3))
+
+    def _add(self, bars: RichProgress, title: str, total: int) -> Iterator[Bar]:
+        yield _RichBar(bars, bars.add_task(title, total=total, note=""))
+
+    def _record(self, kind: str, text: str, **values: float) -> None:
+        if self._log is not None:
+            with self._log.open("a") as log:
+                log.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "kind": kind, "text": text, **values}) + "\n")
+
+
+def print_json(values: object) -> None:
+    """Write JSON, and only that, to standard output."""
+    sys.stdout.write(json.dumps(values, indent=1, allow_nan=False, default=str) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """Print a table to standard output; the first column is text, the others are right-aligned."""
+    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=True, highlight=False).print(table, markup=False)

@@ -1,0 +1,146 @@
+"""Commands on volumes: inspect, convert, stats, labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tomostream import defaults
+from tomostream.cli import options
+from tomostream.cli.console import ConsoleProgress, print_json, print_table
+from tomostream.errors import InputError
+from tomostream.units import Length, parse_shape
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    for command in (inspect, convert, stats, labels):
+        app.command(rich_help_panel="Volumes", no_args_is_help=True)(command)
+
+
+def inspect(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="MRC files (also .gz, .bz2) or OME-Zarr stores.", show_default=False)],
+    json: options.Json = False,
+) -> None:
+    """Tell shape, type, voxel spacing and header statistics of volumes, and what is wrong with them. Reads only the heads."""
+    from tomostream.store.preflight import inspect_file
+
+    found = [inspect_file(path) for path in files]
+    if json:
+        print_json([inspection.to_json() for inspection in found])
+    else:
+        for inspection in found:
+            typer.echo(inspection.describe())
+    broken = [inspection for inspection in found if not inspection.is_usable]
+    if broken:
+        raise typer.Exit(2 if len(broken) == len(found) else 3)
+
+
+def convert(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="MRC files: .mrc .rec .map, also .gz .bz2.", show_default=False)],
+    output: options.OutFolder,
+    voxel_size: options.VoxelSize = None,
+    dtype: Annotated[str, typer.Option(metavar="keep|float32|float16|int8", help="Type of the stored voxels.")] = defaults.DTYPE,
+    chunk: Annotated[str, typer.Option(metavar="N|Z,Y,X", help="Edge of a chunk, voxels.")] = str(defaults.CHUNK_VOX),
+    shard: Annotated[str, typer.Option(metavar="N|Z,Y,X", help="Edge of a shard (a file), voxels.")] = str(defaults.SHARD_VOX),
+    codec: Annotated[str, typer.Option(metavar="none|zstd[:level]|lz4-bitshuffle", help="Lossless compression.")] = defaults.CODEC,
+    levels: Annotated[int | None, typer.Option(min=1, help="Levels of the pyramid (default: until 64 voxels are left).")] = None,
+    checksum: Annotated[bool, typer.Option("--checksum", help="Store the source's SHA-256 too (reads it once more).")] = False,
+    name_from_folder: Annotated[bool, typer.Option("--name-from-folder", help="Name tomograms by their files' folders.")] = False,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    cluster: options.ClusterKind = defaults.CLUSTER,
+    scheduler: options.Scheduler = None,
+    workers: options.Workers = defaults.WORKERS,
+    threads: options.Threads = None,
+    memory: options.Memory = defaults.MEMORY,
+    gpu_memory: options.GpuMemory = None,
+) -> None:
+    """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
+    from tomostream.stages.converting import ConvertSettings, convert_many
+
+    del gpu_memory  # the same resource options for every computing stage; converting uses no GPU
+    settings = ConvertSettings(
+        voxel_size=options.check_voxel_size(voxel_size),
+        dtype=dtype,
+        chunk=parse_shape(chunk, "--chunk"),
+        shard=parse_shape(shard, "--shard"),
+        codec=codec,
+        levels=levels,
+        checksum=checksum,
+    )
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory)
+    paths = convert_many(
+        files,
+        output,
+        settings,
+        memory=resources.memory,
+        overwrite=overwrite,
+        progress=ConsoleProgress(),
+        cluster=resources,
+        name_from_folder=name_from_folder,
+    )
+    if json:
+        print_json([str(path) for path in paths])
+
+
+def stats(
+    stores: options.Stores,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write DIR/NAME.stats.json instead of the store's attributes.")] = None,
+    json: options.Json = False,
+    cluster: options.ClusterKind = defaults.CLUSTER,
+    scheduler: options.Scheduler = None,
+    workers: options.Workers = defaults.WORKERS,
+    threads: options.Threads = None,
+    memory: options.Memory = defaults.MEMORY,
+    gpu_memory: options.GpuMemory = None,
+) -> None:
+    """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels."""
+    from tomostream.stages.converting import stats_many
+
+    del gpu_memory  # measuring uses no GPU
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory)
+    found = stats_many(
+        options.stores_in(stores), out=output, memory=resources.memory, workers=workers, progress=ConsoleProgress(), cluster=resources
+    )
+    if json:
+        print_json(found)
+        return
+    columns = ("name", "mean", "std", "clipped_mean", "clipped_std", "finite", "total")
+    print_table(columns, [[str(record["name"]), *(f"{record[key]:.6g}" for key in columns[1:5]), *(str(record[key]) for key in columns[5:])] for record in found])
+
+
+def labels(
+    store: Annotated[str, typer.Argument(metavar="ZARR", help="The tomogram's store.", show_default=False)],
+    points: Annotated[str, typer.Option(metavar="TABLE", help="Table of particle centres.")],
+    radius: Annotated[str, typer.Option(metavar="LENGTH", help="Radius of a label, as 135A or 10vox.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="ZARR", help="The mask's store.")],
+    shape: Annotated[str, typer.Option(metavar="sphere|gaussian|cube", help="Shape of a label.")] = defaults.LABEL_SHAPE,
+    columns: Annotated[str | None, typer.Option(metavar="x,y,z", help="Columns of a table without header.")] = None,
+    unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a table without header.")] = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    cluster: options.ClusterKind = defaults.CLUSTER,
+    scheduler: options.Scheduler = None,
+    workers: options.Workers = defaults.WORKERS,
+    threads: options.Threads = None,
+    memory: options.Memory = defaults.MEMORY,
+    gpu_memory: options.GpuMemory = None,
+) -> None:
+    """Write a label mask on the tomogram's grid: 0 is background, 1 the first species, 2 the second, ..."""
+    from tomostream.cli.tables import headerless
+    from tomostream.stages.labelling import LabelSettings, write_labels
+
+    del threads, gpu_memory  # labelling uses neither torch nor a GPU
+    if shape not in ("sphere", "gaussian", "cube"):
+        raise InputError(f"--shape must be sphere, gaussian or cube, found '{shape}'")
+    settings = LabelSettings(radius=Length.parse(radius, "--radius"), shape=shape)
+    resources = options.cluster_settings(cluster, scheduler, workers, None, memory)
+    path, count = write_labels(
+        store, points, output, settings, conversion=headerless(columns, unit), cluster=resources, overwrite=overwrite, progress=ConsoleProgress()
+    )
+    if json:
+        print_json({"path": str(path), "points": count})
+

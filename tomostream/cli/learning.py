@@ -1,0 +1,143 @@
+"""Commands that learn and find: train, predict, pick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tomostream import defaults
+from tomostream.cli import options
+from tomostream.cli.console import ConsoleProgress, print_json
+from tomostream.errors import InputError
+from tomostream.units import Length, parse_box, parse_bytes, parse_shape
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    for command in (train, predict, pick):
+        app.command(rich_help_panel="Learning and picking", no_args_is_help=True)(command)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration; see docs/configuration.md.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Model folder (default: PROJECT/model).")] = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    cluster: options.ClusterKind = defaults.CLUSTER,
+    scheduler: options.Scheduler = None,
+    workers: options.Workers = defaults.WORKERS,
+    threads: options.Threads = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Budget of one process (default: the configuration's).", rich_help_panel=options.RESOURCES)] = None,
+    gpu_memory: options.GpuMemory = None,
+) -> None:
+    """Train a network on streamed subtomograms; writes model.safetensors, model.json and metrics.csv."""
+    from tomostream.config import load_configuration
+    from tomostream.stages.training import train_model
+
+    del gpu_memory  # training takes what its batch needs
+    if cluster != "none" or scheduler is not None or workers != 1:
+        raise InputError("train runs in one process of this machine; leave --cluster none, without --scheduler and --workers")
+    configuration = load_configuration(config)
+    if memory is not None:
+        parse_bytes(memory, "--memory")
+        configuration = configuration.model_copy(update={"memory": memory})
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    folder = train_model(configuration, out=output, overwrite=overwrite, progress=ConsoleProgress())
+    if json:
+        print_json({"model": str(folder)})
+
+
+def predict(
+    stores: options.Stores,
+    model: Annotated[Path, typer.Option(metavar="DIR", help="Model folder.")],
+    output: options.OutFolder,
+    score_dtype: Annotated[str, typer.Option(metavar="float32|float16|int8", help="Type of the stored scores.")] = defaults.SCORE_DTYPE,
+    logits: Annotated[bool, typer.Option("--logits", help="Store logits instead of probabilities.")] = False,
+    block_size: options.BlockSize = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = defaults.DEVICE,
+    precision: Annotated[str, typer.Option(metavar="float32|bf16", help="Arithmetic; bf16 is faster where the processor has it.")] = defaults.PREDICT_PRECISION,
+    box: options.BoxOption = None,
+    mask: options.MaskOption = None,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    cluster: options.ClusterKind = defaults.CLUSTER,
+    scheduler: options.Scheduler = None,
+    workers: options.Workers = defaults.WORKERS,
+    threads: options.Threads = None,
+    memory: options.Memory = defaults.MEMORY,
+    gpu_memory: options.GpuMemory = None,
+) -> None:
+    """Score every voxel: a map of probabilities on the tomogram's grid, DIR/NAME.ome.zarr (DIR/SPECIES/... for several species)."""
+    from tomostream.stages.predicting import PredictSettings, predict_many
+
+    for name, value, allowed in (
+        ("--score-dtype", score_dtype, ("float32", "float16", "int8")),
+        ("--device", device, ("auto", "cpu", "cuda")),
+        ("--precision", precision, ("float32", "bf16")),
+    ):
+        if value not in allowed:
+            raise InputError(f"{name} must be {', '.join(allowed[:-1])} or {allowed[-1]}, found '{value}'")
+    settings = PredictSettings(
+        precision=precision,
+        score_dtype=score_dtype,
+        logits=logits,
+        block_size=parse_shape(block_size, "--block-size") if block_size else None,
+        device=device,
+        gpu_memory=parse_bytes(gpu_memory, "--gpu-memory") if gpu_memory else None,
+        box=parse_box(box, "--box") if box else None,
+        mask=mask,
+    )
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory)
+    paths = predict_many(
+        options.stores_in(stores), model=model, out=output, settings=settings, cluster=resources, overwrite=overwrite, progress=ConsoleProgress()
+    )
+    if json:
+        print_json([str(path) for path in paths])
+
+
+def pick(
+    stores: options.Stores,
+    radius: Annotated[str, typer.Option(metavar="LENGTH", help="No two picks within this distance, as 135A or 10vox.")],
+    output: options.OutFolder,
+    count: Annotated[int | None, typer.Option(min=1, help="The best N.", show_default=False)] = None,
+    threshold: Annotated[float | None, typer.Option(help="All with a score above T.", show_default=False)] = None,
+    species: Annotated[str | None, typer.Option(help="Name in the table (default: the score map's, else 'particle').")] = None,
+    block_size: options.BlockSize = None,
+    smooth: Annotated[str | None, typer.Option(metavar="LENGTH", help="Average scores over a ball of this radius first.", show_default=False)] = None,
+    border: Annotated[str | None, typer.Option(metavar="LENGTH", help="No picks this near to a face of the volume.", show_default=False)] = None,
+    box: options.BoxOption = None,
+    mask: options.MaskOption = None,
+    json: options.Json = False,
+    cluster: options.ClusterKind = defaults.CLUSTER,
+    scheduler: options.Scheduler = None,
+    workers: options.Workers = defaults.WORKERS,
+    threads: options.Threads = None,
+    memory: options.Memory = defaults.MEMORY,
+    gpu_memory: options.GpuMemory = None,
+) -> None:
+    """Pick the peaks of score maps greedily, best first, exactly as over the whole volume: DIR/NAME.csv."""
+    from tomostream.stages.picks import PickSettings, pick_many
+
+    del threads, gpu_memory  # picking uses neither torch nor a GPU
+    settings = PickSettings(
+        radius=Length.parse(radius, "--radius"),
+        count=count,
+        threshold=threshold,
+        species=species,
+        smooth=Length.parse(smooth, "--smooth") if smooth else None,
+        border=Length.parse(border, "--border") if border else None,
+        block_size=parse_shape(block_size, "--block-size") if block_size else None,
+        box=parse_box(box, "--box") if box else None,
+        mask=mask,
+    )
+    resources = options.cluster_settings(cluster, scheduler, workers, None, memory)
+    tables = pick_many(
+        options.stores_in(stores), out=output, settings=settings, memory=resources.memory, cluster=resources, progress=ConsoleProgress()
+    )
+    if json:
+        print_json([str(path) for path in tables])

@@ -1,0 +1,89 @@
+"""The program `tomostream`: its commands, and what its exit codes mean.
+
+0 success; 2 bad input, with one message; 3 some of many inputs failed; 130/143 a signal; 1 an internal fault.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from tomostream import __version__
+from tomostream.cli import data, learning, tables, whole
+from tomostream.errors import TomostreamError
+
+app = typer.Typer(
+    name="tomostream",
+    help="Pick particles in cryo-electron tomograms from a few clicks, out of core.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for module in (whole, data, learning, tables):
+    module.register(app)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"tomostream: error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+_MENDABLE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EACCES: "permission denied", errno.EROFS: "the file system is read-only"}
+
+
+def main() -> None:
+    """Run a command; the only place that turns errors into exit codes."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        app(standalone_mode=False)
+    except TomostreamError as error:
+        _fail(str(error), error.exit_code)
+    except click.exceptions.Abort:
+        _fail("interrupted; run the same command again to go on", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again to go on", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what reads our output has closed it
+        sys.exit(0)
+    except MemoryError:
+        _fail("out of memory; give a smaller --memory, so that blocks are smaller, or free some", 2)
+    except OSError as error:
+        if error.errno in _MENDABLE:
+            _fail(f"{_MENDABLE[error.errno]}: {error.filename or error}; nothing finished is lost, run the same command again when that is mended", 2)
+        _internal(error)
+    except Exception as error:  # the last resort: anything else is a bug of ours, and says so
+        _internal(error)
+
+
+def _internal(error: BaseException) -> NoReturn:
+    if os.environ.get("TOMOSTREAM_DEBUG"):
+        raise error
+    _fail(f"internal fault, a bug of tomostream ({type(error).__name__}: {error}); set TOMOSTREAM_DEBUG=1 for the traceback, and please report it", 1)
+
+
+def _on_sigterm(number: int, frame: object) -> NoReturn:
+    del frame
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

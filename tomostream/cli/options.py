@@ -1,0 +1,87 @@
+"""The options that several commands share, with their units and defaults."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tomostream import defaults
+from tomostream.cluster import ClusterSettings
+from tomostream.errors import InputError
+from tomostream.units import parse_bytes
+
+RESOURCES = "Resources"
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and only that, on standard output.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that were made with other settings.")]
+OutFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")]
+Stores = Annotated[list[str], typer.Argument(metavar="ZARR...", help="OME-Zarr stores: folders or URLs.", show_default=False)]
+ClusterKind = Annotated[str, typer.Option("--cluster", metavar="none|local|slurm", help="Where tasks run.", rich_help_panel=RESOURCES)]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", metavar="ADDRESS|FILE", help="A running Dask scheduler.", rich_help_panel=RESOURCES, show_default=False)
+]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes; with --cluster none: threads for input and output.", rich_help_panel=RESOURCES)]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads of torch, per block (default: all cores, divided among the workers).", rich_help_panel=RESOURCES)
+]
+Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Budget of one process; GB = 10^9 bytes.", rich_help_panel=RESOURCES)]
+GpuMemory = Annotated[
+    str | None, typer.Option("--gpu-memory", metavar="SIZE", help="Budget on the GPU (default: what is free).", rich_help_panel=RESOURCES)
+]
+BlockSize = Annotated[
+    str | None, typer.Option("--block-size", metavar="N|Z,Y,X", help="Edge of a block's core in voxels, halo extra (default: from the budget).")
+]
+BoxOption = Annotated[
+    str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels, half-open.", show_default=False)
+]
+MaskOption = Annotated[str | None, typer.Option("--mask", metavar="ZARR", help="Only where this store on the same grid is not zero.", show_default=False)]
+VoxelSize = Annotated[float | None, typer.Option("--voxel-size", metavar="ANGSTROM", help="Voxel spacing in angstrom.", show_default=False)]
+TomogramStores = Annotated[
+    list[str] | None, typer.Option("--tomograms", metavar="ZARR", help="Stores that tell spacing and shape (repeat, or a folder of stores).")
+]
+
+
+def cluster_settings(
+    cluster: str = defaults.CLUSTER,
+    scheduler: str | None = None,
+    workers: int = defaults.WORKERS,
+    threads: int | None = None,
+    memory: str = defaults.MEMORY,
+) -> ClusterSettings:
+    """Check the resource options.
+
+    Raises
+    ------
+    InputError
+        If the kind of cluster or the size is unknown.
+    """
+    if cluster not in ("none", "local", "slurm"):
+        raise InputError(f"--cluster must be none, local or slurm, found '{cluster}'")
+    return ClusterSettings(kind=cluster, scheduler=scheduler, workers=workers, threads=threads, memory=parse_bytes(memory, "--memory"))
+
+
+def check_voxel_size(value: float | None) -> float | None:
+    """Refuse a voxel spacing that can't be one.
+
+    Raises
+    ------
+    InputError
+        If it is not positive and finite.
+    """
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise InputError(f"--voxel-size must be above zero and finite (angstrom), found {value:g}")
+    return value
+
+
+def stores_in(paths: list[str] | None) -> list[str]:
+    """Expand folders of stores into the stores they hold."""
+    result: list[str] = []
+    for path in paths or []:
+        folder = Path(path)
+        is_store = path.rstrip("/").endswith(".zarr") or (folder / "zarr.json").exists() or (folder / ".zattrs").exists()
+        inner = [] if is_store or "://" in path else sorted(str(p) for p in folder.glob("*.zarr"))
+        result.extend(inner or [path])
+    return result

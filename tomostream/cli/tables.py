@@ -1,0 +1,165 @@
+"""Commands on tables and results: evaluate, export, import, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tomostream import defaults
+from tomostream.cli import options
+from tomostream.cli.console import ConsoleProgress, print_json, print_table
+from tomostream.errors import InputError
+from tomostream.formats.registry import FORMATS, Conversion, read_table, write_table
+from tomostream.units import Length, parse_shape
+
+if TYPE_CHECKING:
+    from tomostream.particles import Particles, Unit
+
+FORMAT_HELP = "Format: " + ", ".join(FORMATS) + " (default: from the file's ending)."
+UNITS: dict[str, Unit] = {"vox": "voxel", "A": "angstrom"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    panel = "Tables and results"
+    app.command(rich_help_panel=panel, no_args_is_help=True)(evaluate)
+    app.command("export", rich_help_panel=panel, no_args_is_help=True)(export_table)
+    app.command("import", rich_help_panel=panel, no_args_is_help=True)(import_table)
+    app.command(rich_help_panel=panel, no_args_is_help=True)(report)
+
+
+def headerless(columns: str | None, unit: str | None) -> Conversion:
+    """Read --columns and --unit.
+
+    Raises
+    ------
+    InputError
+        If the unit is unknown.
+    """
+    if unit is not None and unit not in UNITS:
+        raise InputError(f"--unit must be vox or A, found '{unit}'")
+    return Conversion(columns=[c.strip() for c in columns.split(",")] if columns else None, unit=UNITS[unit] if unit else None)
+
+
+def evaluate(
+    picks: Annotated[str, typer.Option(metavar="FILE|DIR", help="Picks; the tomograms with a table are scored, an empty one too.")],
+    truth: Annotated[str, typer.Option(metavar="FILE|DIR", help="True centres.")],
+    tolerance: Annotated[str, typer.Option(metavar="LENGTH", help="Distance for a match, as 10vox or 135A.")] = defaults.TOLERANCE,
+    species: Annotated[list[str] | None, typer.Option(help="Species to score (repeat; default: all in the picks).")] = None,
+    matching: Annotated[str, typer.Option(metavar="any|one-to-one", help="any: the paper's rule.")] = defaults.MATCHING,
+    beta: Annotated[float, typer.Option(help="Weight of recall in F-beta.")] = 1.0,
+    curve: Annotated[Path | None, typer.Option(metavar="FILE", help="Write precision and recall over the score, as CSV.")] = None,
+    tomograms: options.TomogramStores = None,
+    voxel_size: options.VoxelSize = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.json", help="Write the result as JSON.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Score picks against truth: TP FP FN precision recall F1 per tomogram and pooled."""
+    from tomostream.stages.evaluating import conversion_from, evaluate_files, write_curve, write_evaluation
+
+    if matching not in ("any", "one-to-one"):
+        raise InputError(f"--matching must be any or one-to-one, found '{matching}'")
+    if not beta > 0:
+        raise InputError(f"--beta must be above zero, found {beta:g}")
+    conversion = conversion_from(options.stores_in(tomograms), options.check_voxel_size(voxel_size))
+    found = evaluate_files(
+        picks,
+        truth,
+        tolerance=Length.parse(tolerance, "--tolerance"),
+        species=species,
+        matching=matching,
+        beta=beta,
+        conversion=conversion,
+        with_curve=curve is not None,
+    )
+    if output is not None:
+        write_evaluation(output, found)
+    if curve is not None:
+        write_curve(curve, found)
+    if json:
+        print_json(found.to_json())
+        return
+    values = found.to_json()
+    for kind, part in values.get("species", {None: values}).items():
+        print_scores(part, title=kind)
+    if found.unscored:
+        ConsoleProgress().say(f"not scored, for want of picks: {', '.join(found.unscored)}")
+
+
+def print_scores(values: dict[str, Any], title: str | None = None) -> None:
+    """Print one species' scores as a table."""
+    columns = [key for key in ("tp", "fp", "fn", "precision", "recall", "f1", "f_beta") if key in values["pooled"]]
+
+    def row(name: str, scores: dict[str, Any]) -> list[str]:
+        return [name, *(f"{scores[key]:.3f}" if isinstance(scores[key], float) else str(scores[key]) for key in columns)]
+
+    rows = [row(name, scores) for name, scores in values["tomograms"].items()]
+    print_table(["tomogram", *columns], [*rows, row("pooled", values["pooled"])], title=title)
+
+
+def _conversion(tomograms: list[str] | None, voxel_size: float | None, shape: str | None, **others: Any) -> Conversion:
+    from tomostream.stages.evaluating import conversion_from
+
+    return conversion_from(
+        options.stores_in(tomograms), options.check_voxel_size(voxel_size), shape=parse_shape(shape, "--shape") if shape else None, **others
+    )
+
+
+def export_table(
+    picks: Annotated[str, typer.Argument(metavar="PICKS", help="Table of picks, or a folder of them.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File to write (copick: the project's folder).")],
+    format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
+    tomograms: options.TomogramStores = None,
+    voxel_size: options.VoxelSize = None,
+    shape: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the tomograms in voxels.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Write picks in another software's format. Units and origins are converted with the spacing and shape given, never guessed."""
+    from tomostream.stages.evaluating import read_scored
+
+    particles, _ = read_scored(picks)
+    write_table(output, particles, format_name=format_name, conversion=_conversion(tomograms, voxel_size, shape))
+    _done(particles, output, json)
+
+
+def import_table(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Table of another software.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="PICKS", help="The CSV table to write.")],
+    format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
+    tomogram: Annotated[str | None, typer.Option(help="Name of the tomogram, where the file has none.")] = None,
+    species: Annotated[str | None, typer.Option(help="Name of the species, where the file has none.")] = None,
+    columns: Annotated[str | None, typer.Option(metavar="x,y,z", help="Columns of a CSV table without header.")] = None,
+    unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a CSV table without header.")] = None,
+    tomograms: options.TomogramStores = None,
+    voxel_size: options.VoxelSize = None,
+    shape: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the tomograms in voxels.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Read another software's table and write it as ours, in angstrom."""
+    given = headerless(columns, unit)
+    conversion = _conversion(tomograms, voxel_size, shape, tomogram=tomogram, species=species, columns=given.columns, unit=given.unit)
+    particles = read_table(file, format_name=format_name, conversion=conversion)
+    write_table(output, particles, format_name="csv", conversion=conversion)
+    _done(particles, output, json)
+
+
+def _done(particles: Particles, output: Path, json: bool) -> None:
+    if json:
+        print_json({"path": str(output), "particles": len(particles), "tomograms": particles.tomograms()})
+    else:
+        ConsoleProgress().say(f"{output}: {len(particles)} particles of {len(particles.tomograms())} tomograms")
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Project folder of `run` or `demo`.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="The page to write.")],
+    json: options.Json = False,
+) -> None:
+    """Write one self-contained page: training curves, slices with picks, scores, counts."""
+    from tomostream.report.page import write_report
+
+    write_report(run, output)
+    if json:
+        print_json({"path": str(output)})

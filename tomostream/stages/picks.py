@@ -1,0 +1,137 @@
+"""`pick`: the peaks of score maps, as tables.  Cheap next to inference, and never needs it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomostream.cluster import ClusterSettings
+from tomostream.errors import InputError
+from tomostream.formats.registry import write_table
+from tomostream.geometry import Box, Triple
+from tomostream.particles import Particles
+from tomostream.progress import Progress
+from tomostream.stages.digest import is_made_by, record_made_by, tomogram_fingerprint
+from tomostream.stages.many import distinct_names, for_each
+from tomostream.stages.restriction import Restriction
+from tomostream.tomogram import Tomogram, open_tomogram
+from tomostream.units import Length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PickSettings:
+    """Which peaks are picks.  Of `count` and `threshold` at least one is needed; with both, the best `count` above it."""
+
+    radius: Length
+    count: int | None = None
+    threshold: float | None = None
+    species: str | None = None
+    smooth: Length | None = None
+    border: Length | None = None
+    block_size: Triple | None = None
+    box: Box | None = None
+    mask: str | None = None
+
+    def check(self) -> None:
+        """Refuse settings that can't be meant.
+
+        Raises
+        ------
+        InputError
+            If neither count nor threshold is given, or one of them is impossible.
+        """
+        if self.count is None and self.threshold is None:
+            raise InputError("how many picks? give --count N (the best N) or --threshold T (all above T)")
+        if self.count is not None and self.count < 1:
+            raise InputError(f"--count must be at least 1, found {self.count}")
+        if self.threshold is not None and np.isnan(self.threshold):
+            raise InputError("--threshold must be a number, found nan")
+
+
+@dataclass(frozen=True, slots=True)
+class PickTask:
+    """The picks of one score map."""
+
+    name: str
+    path: str
+    out: Path
+    settings: PickSettings
+    memory: int
+    workers: int
+
+
+def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: int, scratch: Path | None, progress: Progress) -> Particles:
+    """Pick from one score map; the picks are in angstrom, best first.
+
+    Raises
+    ------
+    TomostreamError
+        If the settings don't fit the map, or the undecided candidates don't fit the memory.
+    """
+    from tomostream.picking.blocks import pick_volume
+
+    settings.check()
+    restriction = Restriction(settings.box, settings.mask)
+    restriction.check(scores.shape, scores.name)
+    species = settings.species or str(scores.attributes.get("species", "particle"))
+    with progress.track(f"pick {scores.name}", 1) as bar:
+        picks = pick_volume(
+            lambda box: scores.decode(scores.read(box)),
+            scores.shape,
+            radius=settings.radius.in_voxels(scores.spacing),
+            threshold=settings.threshold,
+            count=settings.count,
+            block=settings.block_size,
+            smooth=settings.smooth.in_voxels(scores.spacing) if settings.smooth else 0.0,
+            border=settings.border.in_voxels(scores.spacing) if settings.border else 0.0,
+            mask=restriction.wanted if settings.box is not None or settings.mask is not None else None,
+            memory=memory,
+            workers=workers,
+            scratch=scratch,
+        )
+        bar.advance()
+    return Particles.build(
+        picks.index_zyx.astype(np.float64) * scores.spacing, unit="angstrom", tomogram=scores.name, species=species, score=picks.score
+    )
+
+
+def pick_one(task: PickTask, progress: Progress) -> Path:
+    """Write the picks of one score map to `out/NAME.csv`; the same picks are not made twice."""
+    scores = open_tomogram(task.path)
+    table = task.out / f"{task.name}.csv"
+    settings = task.settings
+    fingerprint: dict[str, Any] = {
+        "scores": tomogram_fingerprint(scores),
+        **{key: str(getattr(settings, key)) for key in ("radius", "count", "threshold", "species", "smooth", "border", "box", "mask")},
+    }
+    if is_made_by(table, fingerprint):
+        progress.say(f"{task.name}: picks are already made with these settings")
+        return table
+    picks = pick_map(scores, settings, memory=task.memory, workers=task.workers, scratch=task.out, progress=progress)
+    write_table(table, picks.named(tomogram=task.name), format_name="csv")
+    record_made_by(table, fingerprint)
+    if settings.count is not None and len(picks) < settings.count:
+        progress.warn(f"{task.name}: {len(picks)} picks, fewer than the {settings.count} wanted: no further voxel qualifies")
+    else:
+        progress.say(f"{task.name}: {len(picks)} picks")
+    return table
+
+
+def pick_many(
+    paths: Sequence[str], *, out: Path, settings: PickSettings, memory: int, cluster: ClusterSettings, progress: Progress
+) -> list[Path]:
+    """Pick from score maps; returns the tables.
+
+    Raises
+    ------
+    TomostreamError
+        See `for_each`.
+    """
+    settings.check()
+    workers = 1 if cluster.is_distributed else cluster.workers
+    tasks = [PickTask(name, path, out, settings, memory, workers) for name, path in distinct_names(paths).items()]
+    return for_each(tasks, pick_one, cluster=cluster, progress=progress)

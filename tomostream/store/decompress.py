@@ -1,0 +1,171 @@
+"""How is a compressed MRC file read by seek?  As a plain copy beside the output, which lives as long as it is read.
+
+1. The content, not the suffix, says whether a file is compressed (gzip, bzip2).
+2. The first 1024 bytes are decompressed in memory: they give the size that the whole file must have.
+3. That size is compared with the free space; then the file is streamed, 1 MB at a time, to a temporary file in the output folder.
+4. The temporary file is removed whatever happens.  A killed process leaves it; the next run on the same file replaces it.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import errno
+import fcntl
+import gzip
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from tomostream.errors import BudgetError, BusyError, InputError, TomostreamError
+from tomostream.store.mrc import HEADER_BYTES, MrcHeader, parse_header, read_header, require_regular_file
+from tomostream.units import format_bytes
+
+_PIECE_BYTES = 2**20
+_MAGIC = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh"}
+# what the two decompressors raise on damaged or cut-off data
+_DAMAGED = (EOFError, zlib.error, OSError)
+
+
+def compression_of(path: Path) -> str | None:
+    """Return `gzip`, `bzip2` or None, from the file's first bytes.
+
+    Raises
+    ------
+    InputError
+        If it is no readable file.
+    """
+    require_regular_file(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(3)
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
+    return next((kind for kind, magic in _MAGIC.items() if head == magic), None)
+
+
+def peek_header(path: Path) -> MrcHeader:
+    """Read the header of an MRC file, compressed or not; of a compressed file only the head is decompressed.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or not an MRC volume of a supported kind; a plain file also if it is truncated.
+    """
+    kind = compression_of(path)
+    if kind is None:
+        return read_header(path)
+    with _opened(path, kind) as stream:
+        head = b"".join(_pieces(stream, path, kind, HEADER_BYTES, HEADER_BYTES))
+    return parse_header(head, path)
+
+
+@contextlib.contextmanager
+def plain_file(header: MrcHeader, folder: Path, report: Callable[[str], None]) -> Iterator[Path]:
+    """Give the path of a plain MRC file: the file itself, or a temporary copy in `folder` if it is compressed.
+
+    Parameters
+    ----------
+    header
+        From `peek_header`.
+    folder
+        An existing folder.
+    report
+        Takes a line of text, where more data follow than the header promises.
+
+    Raises
+    ------
+    InputError
+        If the compressed file is damaged or shorter than its header says.
+    BudgetError
+        If the copy doesn't fit the disk.
+    BusyError
+        If another process decompresses the same file into the same folder.
+    """
+    path = header.path
+    kind = compression_of(path)
+    if kind is None:
+        yield path
+        return
+    free = shutil.disk_usage(folder).free
+    if header.file_bytes > free:
+        raise BudgetError(
+            f"{path}: decompressed it takes {format_bytes(header.file_bytes)}, but {folder} has {format_bytes(free)} free; "
+            "free space, or choose another output folder"
+        )
+    temporary = folder / f".{path.name}.decompressed"
+    try:
+        file = temporary.open("ab")
+    except OSError as error:
+        raise InputError(f"{folder}: can't be written: {error.strerror or error}; choose another output folder") from error
+    with file:
+        _lock(file, path, folder)
+        try:
+            file.truncate(0)
+            _copy(header, kind, file, report)
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _lock(file: IO[bytes], path: Path, folder: Path) -> None:
+    """Take the temporary file; the lock goes when the file is closed or the process is killed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BusyError(f"{path}: another process is decompressing it into {folder}; wait for it, or end it") from error
+    except OSError:
+        return  # a file system without locks: two processes on one output are then the user's to avoid
+    if os.fstat(file.fileno()).st_nlink == 0:  # its last owner removed it between our opening and locking it
+        raise BusyError(f"{path}: another process has just decompressed it into {folder}; run the command again")
+
+
+def _copy(header: MrcHeader, kind: str, target: IO[bytes], report: Callable[[str], None]) -> None:
+    path, written = header.path, 0
+    with _opened(path, kind) as stream:
+        for piece in _pieces(stream, path, kind, _PIECE_BYTES, None):
+            wanted = piece[: header.file_bytes - written]
+            try:
+                target.write(wanted)
+            except OSError as error:
+                raise write_error(error, Path(target.name).parent, f"{path} was decompressed") from error
+            written += len(wanted)
+            if len(wanted) < len(piece):
+                report(f"{path}: bytes follow the {header.file_bytes} that its header promises; they are ignored")
+                break
+    try:
+        target.flush()
+    except OSError as error:
+        raise write_error(error, Path(target.name).parent, f"{path} was decompressed") from error
+    if written < header.file_bytes:
+        raise InputError(
+            f"{path}: is truncated: decompressed it has {written} bytes, its header promises {header.file_bytes}; copy it again"
+        )
+
+
+def _opened(path: Path, kind: str) -> IO[bytes]:
+    return gzip.open(path, "rb") if kind == "gzip" else bz2.open(path, "rb")
+
+
+def _pieces(stream: IO[bytes], path: Path, kind: str, piece_bytes: int, limit: int | None) -> Iterator[bytes]:
+    """Yield decompressed bytes until the end or `limit`; damage becomes an InputError."""
+    left = limit
+    while left is None or left > 0:
+        try:
+            piece = stream.read(piece_bytes if left is None else min(piece_bytes, left))
+        except _DAMAGED as error:
+            raise InputError(f"{path}: its {kind} data are damaged or cut off ({error}); copy it again") from error
+        if not piece:
+            return
+        left = None if left is None else left - len(piece)
+        yield piece
+
+
+def write_error(error: OSError, folder: Path, doing: str) -> TomostreamError:
+    """Say in a user's words why a write failed; `doing` completes "while ...".  What was finished before stays valid."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TomostreamError(f"{folder}: the disk is full, found while {doing}; free space and run the same command again: it resumes")
+    return TomostreamError(f"{folder}: can't be written while {doing}: {error.strerror or error}; mend it and run the same command again")

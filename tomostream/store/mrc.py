@@ -1,0 +1,371 @@
+"""What does an MRC file hold, and how is a box of it read without mapping the file?
+
+1. The 1024 bytes of the header are parsed in the byte order of the machine stamp; where the stamp is bad or contradicts the sizes,
+   in the order that gives a known mode and plausible edges, with a warning.
+2. Everything that would give a wrong volume is refused with the value found; what is only odd becomes a warning.
+3. Boxes are read by seek and `readinto`, straight into the array that is returned.  Nothing is mapped, so the pages of the file
+   never count as memory of the process.
+
+Limits: modes 0, 1, 2, 6 and 12; axis order x y z; volumes only (no tilt series, no stacks of volumes).
+
+References
+----------
+Cheng et al. (2015), MRC2014: Extensions to the MRC format header for electron cryo-microscopy and tomography, J Struct Biol 192:146.
+IMOD's use of bytes 152-159: https://bio3d.colorado.edu/imod/doc/mrc_format.txt
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from mrcfile.dtypes import HEADER_DTYPE
+
+from tomostream.errors import InputError
+from tomostream.geometry import Box, Triple
+from tomostream.store.naming import tomogram_name
+
+HEADER_BYTES = 1024
+MODES: dict[int, np.dtype[Any]] = {
+    0: np.dtype(np.int8),
+    1: np.dtype(np.int16),
+    2: np.dtype(np.float32),
+    6: np.dtype(np.uint16),
+    12: np.dtype(np.float16),
+}
+_OTHER_MODES = {3: "complex 16-bit integers", 4: "complex 32-bit floats", 16: "RGB colours", 101: "4-bit integers"}
+_ALLOWED = "0 (8-bit), 1 (int16), 2 (float32), 6 (uint16) and 12 (float16)"
+_STAMPS = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
+_IMOD_STAMP, _IMOD_STAMP_AT, _IMOD_FLAGS_AT = 1146047817, 152, 156
+_PLAUSIBLE_EDGE = 2**16  # an edge below it, read in the wrong byte order, comes out at or above it
+_STACK_SUFFIXES = {".st": "a tilt series", ".ali": "an aligned tilt series", ".mrcs": "a stack of images"}
+_ANISOTROPY = 0.01  # relative difference of the axes' spacings above which voxels aren't cubes
+
+
+@dataclass(frozen=True, slots=True)
+class MrcHeader:
+    """What an MRC file says about itself.
+
+    Parameters
+    ----------
+    path, name
+        The file, and the tomogram's name.
+    shape
+        Voxels along z, y, x.
+    mode, dtype
+        The MRC mode, and the voxels' type in the byte order that they have on disk.
+    spacing_zyx
+        Angstrom; None where the header has none (zero, negative or not finite).
+    origin_xyz, start_xyz
+        `origin` (angstrom) and `nxstart`... (voxels) as found; tomostream counts from the volume's corner and doesn't use them.
+    dmin, dmax, dmean, rms
+        The header's statistics as found; programs often leave them unset.
+    extended_bytes
+        Size of the extended header, which lies between the header and the voxels.
+    is_imod
+        Whether the file has IMOD's stamp; IMOD's bytes are unsigned unless it says otherwise.
+    warnings
+        What is odd, but doesn't make the volume wrong.
+    """
+
+    path: Path
+    name: str
+    shape: Triple
+    mode: int
+    dtype: np.dtype[Any]
+    spacing_zyx: tuple[float, float, float] | None
+    origin_xyz: tuple[float, float, float]
+    start_xyz: tuple[int, int, int]
+    dmin: float
+    dmax: float
+    dmean: float
+    rms: float
+    extended_bytes: int
+    is_imod: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def spacing(self) -> float | None:
+        """The one voxel spacing in angstrom, None where the header has none.
+
+        Raises
+        ------
+        InputError
+            If the spacings of the axes differ by more than 1 %.
+        """
+        if self.spacing_zyx is None:
+            return None
+        z, y, x = self.spacing_zyx
+        if max(z, y, x) > (1 + _ANISOTROPY) * min(z, y, x):
+            raise InputError(
+                f"{self.path}: the voxels are not cubes: the header's spacing is z {z:.6g}, y {y:.6g}, x {x:.6g} angstrom, at most 1 % of "
+                "difference is allowed; if the header is wrong, give the true spacing with --voxel-size, else resample the volume"
+            )
+        # the header's 32-bit floats carry 6 digits and a bit; more would print as 13.479999
+        return float(f"{(z + y + x) / 3:.6g}")
+
+    @property
+    def data_offset(self) -> int:
+        """Where the first voxel lies, in bytes."""
+        return HEADER_BYTES + self.extended_bytes
+
+    @property
+    def data_bytes(self) -> int:
+        """Size of all voxels."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def file_bytes(self) -> int:
+        """Size that the whole file must have."""
+        return self.data_offset + self.data_bytes
+
+    @property
+    def native_dtype(self) -> np.dtype[Any]:
+        """The voxels' type in this machine's byte order."""
+        return self.dtype.newbyteorder("=")
+
+
+def require_regular_file(path: Path) -> int:
+    """Return the size in bytes of a file; refuse what is none (a missing path, a folder, a pipe that would block).
+
+    Raises
+    ------
+    InputError
+        If it is no readable regular file.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror or error}; check the path") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: is not a file; give an MRC file (.mrc .rec .map, also .gz or .bz2)")
+    return status.st_size
+
+
+def read_header(path: Path) -> MrcHeader:
+    """Read and check the header of a plain (not compressed) MRC file.
+
+    Raises
+    ------
+    InputError
+        If it is not an MRC volume of a supported kind, or shorter than its header says.
+    """
+    size = require_regular_file(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
+    header = parse_header(head, path)
+    if size < header.file_bytes:
+        raise InputError(
+            f"{path}: is truncated: it has {size} bytes, its header ({_describe(header)}) promises {header.file_bytes}; copy it again"
+        )
+    if size > header.file_bytes:
+        text = f"{size - header.file_bytes} bytes follow the voxels that the header promises ({_describe(header)}); they are ignored"
+        header = replace(header, warnings=(*header.warnings, text))
+    return header
+
+
+def parse_header(head: bytes, path: Path) -> MrcHeader:
+    """Parse and check the first 1024 bytes of an MRC file.
+
+    Parameters
+    ----------
+    head
+        The (decompressed) file's first bytes.
+    path
+        Names the file in errors, and gives the tomogram's name.
+
+    Raises
+    ------
+    InputError
+        If it is not an MRC volume of a supported kind.
+    """
+    suffix = Path(path.name.removesuffix(".gz").removesuffix(".bz2")).suffix.lower()
+    if suffix in _STACK_SUFFIXES:
+        kind = _STACK_SUFFIXES[suffix]
+        raise InputError(f"{path}: {suffix} is the suffix of {kind}, not of a tomogram; give the reconstructed volume")
+    if len(head) < HEADER_BYTES:
+        raise InputError(f"{path}: is not an MRC file: it has {len(head)} bytes, the header alone takes {HEADER_BYTES}; copy it again")
+    if head[208:211] != b"MAP":
+        raise InputError(f"{path}: is not an MRC file: bytes 208-211 are {head[208:212]!r}, they must be b'MAP '")
+    order, warnings = _byte_order(head)
+    record = np.frombuffer(head, HEADER_DTYPE.newbyteorder(order))[0]
+    mode, shape = int(record["mode"]), (int(record["nz"]), int(record["ny"]), int(record["nx"]))
+    _check(record, mode, shape, path)
+    is_imod, dtype, byte_warnings = _voxel_type(head, record, mode, order)
+    warnings += byte_warnings
+    if not any(int(record[k]) for k in ("mapc", "mapr", "maps")):
+        warnings.append("the axis order (mapc, mapr, maps) is not set; taken as x, y, z")
+    if head[104:108] == b"SERI":
+        warnings.append("the extended header is SerialEM's: this may be a tilt series, not a tomogram")
+    spacing = _spacing(record)
+    if spacing is None:
+        warnings.append("the header has no voxel spacing")
+    elif spacing == (1.0, 1.0, 1.0):
+        warnings.append("the header's voxel spacing is exactly 1 angstrom, which programs write that don't know it")
+    return MrcHeader(
+        path=path,
+        name=tomogram_name(path),
+        shape=shape,
+        mode=mode,
+        dtype=dtype,
+        spacing_zyx=spacing,
+        origin_xyz=(float(record["origin"]["x"]), float(record["origin"]["y"]), float(record["origin"]["z"])),
+        start_xyz=(int(record["nxstart"]), int(record["nystart"]), int(record["nzstart"])),
+        dmin=float(record["dmin"]),
+        dmax=float(record["dmax"]),
+        dmean=float(record["dmean"]),
+        rms=float(record["rms"]),
+        extended_bytes=int(record["nsymbt"]),
+        is_imod=is_imod,
+        warnings=tuple(warnings),
+    )
+
+
+def _byte_order(head: bytes) -> tuple[str, list[str]]:
+    stamped = _STAMPS.get(head[212:214])
+    plausible = [order for order in "<>" if _is_plausible(np.frombuffer(head, HEADER_DTYPE.newbyteorder(order))[0])]
+    if stamped is not None and (stamped in plausible or len(plausible) != 1):
+        return stamped, []
+    order = plausible[0] if len(plausible) == 1 else "<"
+    kind = "little-endian" if order == "<" else "big-endian"
+    return order, [f"the machine stamp {head[212:216].hex(' ')} doesn't give the byte order of this file; taken as {kind} from its edges"]
+
+
+def _is_plausible(record: Any) -> bool:
+    known = int(record["mode"]) in MODES or int(record["mode"]) in _OTHER_MODES
+    return known and all(0 < int(record[k]) < _PLAUSIBLE_EDGE for k in ("nx", "ny", "nz"))
+
+
+def _check(record: Any, mode: int, shape: Triple, path: Path) -> None:
+    if mode not in MODES:
+        kind = f" ({_OTHER_MODES[mode]})" if mode in _OTHER_MODES else ""
+        raise InputError(f"{path}: has MRC mode {mode}{kind}; allowed are {_ALLOWED}; convert it to one of them")
+    if min(shape) < 1:
+        raise InputError(f"{path}: its header says z {shape[0]}, y {shape[1]}, x {shape[2]} voxels; each must be at least 1")
+    axes = tuple(int(record[k]) for k in ("mapc", "mapr", "maps"))
+    if axes not in ((1, 2, 3), (0, 0, 0)):
+        raise InputError(
+            f"{path}: its axis order (mapc, mapr, maps) is {axes}, only (1, 2, 3) is read; reorder its axes to x, y, z (IMOD: clip rotx, trimvol)"
+        )
+    if int(record["ispg"]) >= 401:
+        raise InputError(
+            f"{path}: is a stack of volumes (space group {int(record['ispg'])}), not one tomogram; give each volume as a file of its own"
+        )
+    if int(record["nsymbt"]) < 0:
+        raise InputError(f"{path}: its header says {int(record['nsymbt'])} bytes of extended header; it is damaged, write it anew")
+
+
+def _voxel_type(head: bytes, record: Any, mode: int, order: str) -> tuple[bool, np.dtype[Any], list[str]]:
+    """Whether IMOD wrote the file, the voxels' type, and warnings where the header's statistics contradict the signedness."""
+    stamp, flags = np.frombuffer(head, np.dtype(np.int32).newbyteorder(order), count=2, offset=_IMOD_STAMP_AT)
+    is_imod = int(stamp) == _IMOD_STAMP
+    if mode != 0:
+        return is_imod, MODES[mode].newbyteorder(order), []
+    if is_imod and not int(flags) & 1:
+        odd = float(record["dmin"]) < 0 <= float(record["dmax"])
+        text = f"the bytes are unsigned by IMOD's flag, but the header's minimum is {float(record['dmin']):g}"
+        return is_imod, np.dtype(np.uint8), [text] if odd else []
+    odd = float(record["dmin"]) >= 0 and 127 < float(record["dmax"]) <= 255
+    text = f"the bytes are signed by the MRC standard, but the header's maximum is {float(record['dmax']):g}: they may be unsigned"
+    return is_imod, np.dtype(np.int8), [text] if odd else []
+
+
+def _spacing(record: Any) -> tuple[float, float, float] | None:
+    found = []
+    for axis in "zyx":
+        length, intervals = float(record["cella"][axis]), int(record[f"m{axis}"])
+        if intervals <= 0 or not 0 < length < math.inf:
+            return None
+        found.append(length / intervals)
+    return (found[0], found[1], found[2])
+
+
+def _describe(header: MrcHeader) -> str:
+    z, y, x = header.shape
+    extended = f", extended header {header.extended_bytes}" if header.extended_bytes else ""
+    return f"z {z}, y {y}, x {x}, mode {header.mode}{extended}"
+
+
+class MrcReader:
+    """Reads boxes of an MRC file's voxels; a context manager.
+
+    Parameters
+    ----------
+    header
+        From `read_header`.
+    """
+
+    def __init__(self, header: MrcHeader) -> None:
+        self._header = header
+        try:
+            self._file = header.path.open("rb", buffering=0)  # every read goes straight into its array
+        except OSError as error:
+            raise InputError(f"{header.path}: can't be read: {error.strerror or error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def read(self, box: Box) -> np.ndarray:
+        """Return the voxels of `box` (inside the volume) in this machine's byte order.
+
+        Full x rows of one section are one read, full sections one read in all; of a narrower box each row is one.
+
+        Raises
+        ------
+        InputError
+            If the file ends before the box does, or the disk fails.
+        """
+        out: np.ndarray = np.empty(box.shape, self._header.native_dtype)
+        if box.is_empty:
+            return out
+        depth, rows, _ = box.shape
+        (z0, y0, x0), (_, ny, nx) = box.start, self._header.shape
+        if box.shape[1:] == (ny, nx):
+            self._fill(out, z0 * ny * nx)
+        elif box.shape[2] == nx:
+            for z in range(depth):
+                self._fill(out[z], ((z0 + z) * ny + y0) * nx)
+        else:
+            for z in range(depth):
+                for y in range(rows):
+                    self._fill(out[z, y], ((z0 + z) * ny + y0 + y) * nx + x0)
+        return self._native(out)
+
+    def pieces(self, voxels: int) -> Iterator[np.ndarray]:
+        """Yield all voxels in file order, `voxels` at a time (the last piece may be shorter)."""
+        total = math.prod(self._header.shape)
+        for start in range(0, total, voxels):
+            piece: np.ndarray = np.empty(min(voxels, total - start), self._header.native_dtype)
+            self._fill(piece, start)
+            yield self._native(piece)
+
+    def _fill(self, target: np.ndarray, first_voxel: int) -> None:
+        """Read a contiguous array's bytes from the given voxel on."""
+        view = memoryview(target.reshape(-1).view(np.uint8))
+        header = self._header
+        try:
+            self._file.seek(header.data_offset + first_voxel * header.dtype.itemsize, os.SEEK_SET)
+            done = 0
+            while done < len(view):  # one call reads at most 2 GiB
+                n = self._file.readinto(view[done:])
+                if not n:
+                    raise InputError(f"{header.path}: ended {len(view) - done} bytes early while it was read; has it changed?")
+                done += n
+        except OSError as error:
+            raise InputError(f"{header.path}: can't be read: {error.strerror or error}") from error
+
+    def _native(self, values: np.ndarray) -> np.ndarray:
+        return values if self._header.dtype.isnative else values.byteswap(inplace=True)

@@ -224,7 +224,7 @@ def make_objective(
         raise InputError(f"objective.weight must be above zero, found {weight}")
     if not labelled_fraction or not all(0 <= pi < 1 for pi in labelled_fraction):
         raise InputError(
-            f"the labelled fraction must be in [0, 1) for each species, found {list(labelled_fraction)}; are the labels' radius and volume right?"
+            f"the labelled fraction must be in [0, 1) for each species, found {list(labelled_fraction)}; check the labels' radius"
         )
     if name == "pn":
         return Objective(name, tuple(PositiveNegative(pi) for pi in labelled_fraction), ())

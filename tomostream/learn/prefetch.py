@@ -4,6 +4,7 @@ The queue is bounded, so memory is; an exception of the source appears where its
 context does, however it is left.
 """
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterable, Iterator
@@ -22,8 +23,8 @@ class _End:
 
 
 @contextmanager
-def prefetched(source: Iterable[T], *, depth: int) -> Iterator[Iterator[T]]:
-    """Iterate over `source` in a background thread, at most `depth` items ahead.
+def prefetched(source: Iterable[T], *, limit: int, depth: int) -> Iterator[Iterator[T]]:
+    """Iterate over the first `limit` items of `source`, made in a background thread at most `depth` items ahead.
 
     The source is only ever touched by that thread; a generator is closed by it.  Leaving the context waits for the item that is being made.
     """
@@ -35,7 +36,7 @@ def prefetched(source: Iterable[T], *, depth: int) -> Iterator[Iterator[T]]:
         iterator = None
         try:
             iterator = iter(source)
-            for item in iterator:
+            for item in itertools.islice(iterator, limit):
                 if not _put(items, item, is_left):
                     break
         except BaseException as caught:  # raised again in the consumer's thread

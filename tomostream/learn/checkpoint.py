@@ -1,0 +1,96 @@
+"""Where was training when it was killed?  One file, replaced whole at the end of every epoch.
+
+The checkpoint holds all that the next epoch depends on: weights, batch-norm statistics, the optimiser's moments, the history (from
+which the plateau schedule follows), the time used, and the best epoch's weights.  No random state: the network draws nothing while it
+trains, and the batches of an epoch are a function of the epoch's number.  So a resumed run is the run that was not killed, bit for bit.
+"""
+
+import io
+import json
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tomostream.errors import ExistsError, InputError
+from tomostream.learn.files import write_atomically
+
+NAME = "checkpoint.pt"
+_FORMAT = 1
+
+Row = dict[str, float]
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """Training at the end of an epoch; tensors are on the CPU."""
+
+    epoch: int  # epochs done
+    step: int  # steps done
+    elapsed: float  # seconds used, over all runs
+    weights: Weights
+    optimiser: dict[str, Any]
+    best_weights: Weights  # with recalibrated batch-norm statistics
+    best_epoch: int  # counted from 1
+    rows: list[Row]  # one an epoch
+
+
+def save_checkpoint(folder: Path, state: TrainingState, fingerprint: dict[str, Any]) -> None:
+    """Replace the folder's checkpoint.
+
+    Raises
+    ------
+    InputError
+        If it can't be written.
+    """
+    content = {"format": _FORMAT, "fingerprint": _canonical(fingerprint)} | {name: getattr(state, name) for name in TrainingState.__slots__}
+    buffer = io.BytesIO()  # torch reports a full disk as an internal error; writing bytes reports it as what it is
+    torch.save(content, buffer)
+    write_atomically(folder / NAME, buffer.getvalue())
+
+
+def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> TrainingState | None:
+    """Read the folder's checkpoint; None if there is none.
+
+    Raises
+    ------
+    ExistsError
+        If it was made from other input or with other settings.
+    InputError
+        If it can't be read.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        found, version = content.pop("fingerprint"), content.pop("format")
+        state = TrainingState(**content)
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(f"checkpoint {path} can't be read ({str(error).splitlines()[0]}); remove it to train from the start") from None
+    if version != _FORMAT or found != _canonical(fingerprint):
+        raise ExistsError(
+            f"{folder} holds training from other input or settings ({_difference(found, fingerprint)}); "
+            "use --overwrite to train anew, or another folder"
+        )
+    return state
+
+
+def _canonical(fingerprint: dict[str, Any]) -> str:
+    return json.dumps(fingerprint, sort_keys=True)
+
+
+def _difference(found: str, wanted: dict[str, Any]) -> str:
+    """The first few settings that differ, as `steps: 100 there, 200 here`."""
+    there, here = json.loads(found), json.loads(_canonical(wanted))
+    names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
+    texts = [f"{name}: {_short(there.get(name))} there, {_short(here.get(name))} here" for name in names[:3]]
+    return "; ".join(texts) or "another format"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,249 @@
+"""How is a network trained?  One plain loop: steps, then recalibrate, validate, remember the best, save; again until the steps are done.
+
+1. Resume from the checkpoint if there is one with the same fingerprint.
+2. An epoch is at most `steps_per_epoch` batches, made in a background thread; each gives one AdamW step (bf16 by autocast where asked).
+3. At its end a copy of the network gets batch-norm statistics of uniform crops; the copy is validated, and kept if it is the best so far.
+4. The checkpoint and `metrics.csv` are replaced; a kill loses at most the epoch in flight.
+
+The same batches, settings, thread count, processor and library versions give the same weights, bit for bit, killed or not.  The
+exception is a run limited by `minutes`: how many steps fit in depends on the clock.
+
+Limits: one device; the best epoch's weights are kept in memory beside the network's.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tomostream.errors import InputError, TomostreamError
+from tomostream.learn.batch import Batch
+from tomostream.learn.checkpoint import Row, TrainingState, Weights, load_checkpoint, save_checkpoint
+from tomostream.learn.files import write_atomically
+from tomostream.learn.objectives import Objective
+from tomostream.learn.precision import autocast, resolve_device, resolve_precision
+from tomostream.learn.prefetch import prefetched
+from tomostream.learn.recalibration import recalibrated
+from tomostream.learn.schedule import Schedule, learning_rate
+
+METRICS_NAME = "metrics.csv"
+_PREFETCH = 2  # batches ready ahead of the step
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How long and how fast to train."""
+
+    steps: int  # optimisation steps in all
+    minutes: float | None  # stop after this time, if it comes first; such a run can't be repeated exactly
+    steps_per_epoch: int  # steps between validations
+    learning_rate: float  # at the start
+    schedule: Schedule
+    weight_decay: float  # of AdamW
+    precision: str  # auto, float32 or bf16
+    device: str  # auto, cpu or cuda
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "steps_per_epoch", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"train.{name} must be above zero, found {getattr(self, name)}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise InputError(f"train.minutes must be above zero, found {self.minutes}")
+        if self.weight_decay < 0:
+            raise InputError(f"train.weight_decay must not be negative, found {self.weight_decay}")
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """What training came to."""
+
+    best_epoch: int  # counted from 1
+    rows: list[Row]  # the metrics, one row an epoch
+    steps: int  # done in all
+    seconds: float  # used, over all runs
+    precision: str  # float32 or bf16
+
+
+def fit(
+    network: nn.Module,
+    *,
+    batches: Callable[[int], Iterable[Batch]],
+    objective: Objective,
+    validate: Callable[[nn.Module], dict[str, float]],
+    recalibrate: Callable[[], Iterable[torch.Tensor]],
+    settings: FitSettings,
+    folder: Path,
+    fingerprint: dict[str, Any],
+    report: Callable[[int, str], None],
+) -> FitResult:
+    """Train `network` in place; it ends in evaluation mode with the best epoch's weights.
+
+    Parameters
+    ----------
+    batches
+        From the epoch's number (from 0) to its batches; a pure function of it, if the run is to be resumable exactly.
+    validate
+        From the network (evaluation mode, no gradients, the training's precision, on the training's device) to metrics; the key `criterion`
+        decides which epoch is best: larger is better.
+    recalibrate
+        Gives batches (n, 1, z, y, x) of uniform crops, the same at every call.
+    folder
+        Gets `checkpoint.pt` and `metrics.csv`.
+    fingerprint
+        What makes this run this run (input, network, seeds; JSON values); the settings are added to it.
+    report
+        Called with a number of steps done and a short note.
+
+    Raises
+    ------
+    ExistsError
+        If the folder's checkpoint is of another run.
+    InputError
+        If a setting is wrong or the folder can't be written.
+    TomostreamError
+        If the loss is not finite, or an epoch has no batch.
+    """
+    device = resolve_device(settings.device)
+    precision = resolve_precision(settings.precision, device)
+    identity = fingerprint | {"fit": asdict(settings) | {"precision": precision, "device": device.type}}
+    network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs know it in 4-D only
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    state = load_checkpoint(folder, identity)
+    if state is not None:
+        network.load_state_dict(state.weights)
+        optimiser.load_state_dict(state.optimiser)
+        report(state.step, f"resumed after epoch {state.epoch}")
+    clock = _Clock(settings, 0.0 if state is None else state.elapsed)
+    # our other layers are deterministic by themselves; cuDNN's convolutions only if asked
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        while state is None or not clock.is_over(state.step):
+            rows = [] if state is None else state.rows
+            network.train()
+            step, row = _train_epoch(network, optimiser, batches(len(rows)), objective, clock, rows, device, precision, report)
+            with torch.no_grad(), autocast(device, precision):
+                candidate = recalibrated(network, recalibrate(), device=device)
+                row |= validate(candidate)
+            is_best = state is None or _key(row["criterion"]) > _key(state.rows[state.best_epoch - 1]["criterion"])
+            rows = [*rows, row]
+            state = TrainingState(
+                epoch=len(rows),
+                step=step,
+                elapsed=clock.elapsed,
+                weights=_on_cpu(network.state_dict()),
+                optimiser=optimiser.state_dict(),
+                best_weights=_on_cpu(candidate.state_dict()) if is_best or state is None else state.best_weights,
+                best_epoch=len(rows) if is_best or state is None else state.best_epoch,
+                rows=rows,
+            )
+            save_checkpoint(folder, state, identity)
+            write_metrics(folder / METRICS_NAME, rows)
+            report(0, f"epoch {state.epoch}: criterion {row['criterion']:.3f}, best epoch {state.best_epoch}")
+    write_metrics(folder / METRICS_NAME, state.rows)  # a kill may have come between the checkpoint and the table
+    network.load_state_dict(state.best_weights)
+    network.eval()
+    return FitResult(state.best_epoch, state.rows, state.step, state.elapsed, precision)
+
+
+def _train_epoch(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batches: Iterable[Batch],
+    objective: Objective,
+    clock: "_Clock",
+    rows: list[Row],
+    device: torch.device,
+    precision: str,
+    report: Callable[[int, str], None],
+) -> tuple[int, Row]:
+    """Take the steps of one epoch; return the steps done in all, and the epoch's mean terms."""
+    settings = clock.settings
+    first = int(rows[-1]["step"]) if rows else 0
+    criteria = [row["criterion"] for row in rows]
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    step, rate = first, settings.learning_rate
+    with prefetched(batches, limit=min(settings.steps_per_epoch, settings.steps - first), depth=_PREFETCH) as ready:
+        for batch in ready:
+            rate = learning_rate(settings.schedule, full=settings.learning_rate, progress=clock.progress(step), criteria=criteria)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            here = Batch(*(part.to(device, non_blocking=True) for part in batch))
+            with autocast(device, precision):
+                logits = network(here.image)
+            loss = objective(logits, here)
+            terms = {name: float(value) for name, value in loss.terms.items()}
+            if not all(math.isfinite(value) for value in terms.values()):
+                raise TomostreamError(_not_finite(step + 1, terms, rate))
+            optimiser.zero_grad()
+            loss.total.backward()
+            optimiser.step()
+            step += 1
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value
+                counts[name] = counts.get(name, 0) + 1
+            report(1, f"loss {terms['loss']:.4f}")
+            if clock.is_over(step):
+                break
+    if step == first:
+        raise TomostreamError(
+            f"epoch {len(rows) + 1} has no batch; are there labels in the training tomograms, and are they larger than a crop?"
+        )
+    means = {f"train_{name}": sums[name] / counts[name] for name in sums}
+    return step, {"epoch": float(len(rows) + 1), "step": float(step), "learning_rate": rate} | means
+
+
+class _Clock:
+    """How much of the run is done, in steps or in minutes, whichever is further."""
+
+    def __init__(self, settings: FitSettings, elapsed: float) -> None:
+        self.settings = settings
+        self._start = time.monotonic() - elapsed
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds used, over all runs."""
+        return time.monotonic() - self._start
+
+    def progress(self, step: int) -> float:
+        """The share that is done after `step` steps, in [0, 1]."""
+        by_time = 0.0 if self.settings.minutes is None else self.elapsed / (60 * self.settings.minutes)
+        return min(1.0, max(step / self.settings.steps, by_time))
+
+    def is_over(self, step: int) -> bool:
+        """Whether the run ends after `step` steps."""
+        return self.progress(step) >= 1
+
+
+def write_metrics(path: Path, rows: list[Row]) -> None:
+    """Write one line an epoch; a term that an epoch did not have is left empty.
+
+    Raises
+    ------
+    InputError
+        If the file can't be written.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [",".join(names)] + [",".join(f"{row[name]:.9g}" if name in row else "" for name in names) for row in rows]
+    write_atomically(path, ("\n".join(lines) + "\n").encode())
+
+
+def _key(criterion: float) -> float:
+    """NaN, a validation that could say nothing, is worse than anything."""
+    return -math.inf if math.isnan(criterion) else criterion
+
+
+def _on_cpu(weights: dict[str, Any]) -> Weights:
+    return {name: value.detach().to("cpu", copy=True) for name, value in weights.items()}
+
+
+def _not_finite(step: int, terms: dict[str, float], rate: float) -> str:
+    texts = ", ".join(f"{name} {value:g}" for name, value in terms.items())
+    return (
+        f"the loss is not finite at step {step} ({texts}); lower train.learning_rate (now {rate:g}), or check the tomograms' statistics; "
+        "the checkpoint of the last epoch is kept"
+    )

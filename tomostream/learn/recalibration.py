@@ -1,0 +1,52 @@
+"""Which batch-norm statistics fit whole volumes?  Those of uniform crops, not of the crops around labels that training saw.
+
+Training's running statistics come from batches that are half drawn around labels; a whole volume looks different.  So, on a copy, every
+batch-norm's mean and variance are replaced by the plain average over batches of uniform crops (each batch normalised by itself meanwhile).
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float32
+from torch import nn
+
+from tomostream.errors import TomostreamError
+
+N = TypeVar("N", bound=nn.Module)
+
+
+def recalibrated(network: N, images: Iterable[Float32[torch.Tensor, "n 1 z y x"]], *, device: torch.device) -> N:
+    """Copy `network` in evaluation mode, with batch-norm statistics of `images`.
+
+    Parameters
+    ----------
+    network
+        Left as it is.
+    images
+        Batches of uniformly drawn crops; each counts the same.
+
+    Raises
+    ------
+    TomostreamError
+        If there is no image.
+    """
+    result = copy.deepcopy(network).train()
+    norms = [module for module in result.modules() if isinstance(module, nn.BatchNorm3d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the cumulative average
+    count = 0
+    with torch.no_grad():
+        for image in images:
+            result(image.to(device))
+            count += 1
+    if count == 0:
+        raise TomostreamError(
+            "batch-norm statistics need at least one batch of uniform crops, found none; is the volume smaller than a crop?"
+        )
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+    return result.eval()

@@ -1,0 +1,40 @@
+"""How large is the next step?  Two schedules of the learning rate, both pure functions of what has happened.
+
+`cosine` falls from the full rate to zero over the run's steps (or minutes, whichever ends first).  `plateau` halves the rate whenever five
+epochs have brought no better validation (the paper's).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+Schedule = Literal["cosine", "plateau"]
+
+PATIENCE = 5  # epochs without a better criterion before the rate is halved (TomoPicker)
+
+
+def learning_rate(schedule: Schedule, *, full: float, progress: float, criteria: Sequence[float]) -> float:
+    """The learning rate of the next step.
+
+    Parameters
+    ----------
+    full
+        The rate at the start.
+    progress
+        Share of the run that is done, in [0, 1].
+    criteria
+        Validation criterion of each epoch so far; larger is better.
+    """
+    if schedule == "cosine":
+        return full * 0.5 * (1 + math.cos(math.pi * progress))
+    return full * 0.5 ** _halvings(criteria)
+
+
+def _halvings(criteria: Sequence[float]) -> int:
+    best, idle, halvings = -math.inf, 0, 0
+    for criterion in criteria:
+        idle = 0 if criterion > best else idle + 1
+        best = max(best, criterion) if not math.isnan(criterion) else best
+        if idle == PATIENCE:
+            halvings, idle = halvings + 1, 0
+    return halvings

@@ -52,3 +52,8 @@ INSIDE_FRACTION = 0.95  # share of the points that must lie in the volume (catch
 # evaluation
 TOLERANCE = "10vox"  # the paper's distance for a match
 MATCHING = "any"  # the paper's rule; one-to-one is the stricter
+
+# training, further
+WEIGHT_DECAY = 1e-4
+RECALIBRATION_CROPS = 64  # uniform crops over which the batch-norm statistics are taken before a network is used
+EXPECTED_PER_CLICK = 10  # particles per click, where nobody says how many there are (validation only)

@@ -47,7 +47,11 @@ class _PlainBar(Bar):
             elapsed = now - self._start
             left = elapsed / self._done * (self._total - self._done) if self._done else float("nan")
             eta = "" if is_last else f", {left:.0f} s left"
-            print(f"{self._title}: {self._done}/{self._total} in {elapsed:.0f} s{eta}{', ' + note if note else ''}", file=sys.stderr, flush=True)
+            print(
+                f"{self._title}: {self._done}/{self._total} in {elapsed:.0f} s{eta}{', ' + note if note else ''}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 class ConsoleProgress(Progress):
@@ -81,7 +85,14 @@ class ConsoleProgress(Progress):
         elif self._bars is not None:
             yield from self._add(self._bars, title, total)
         else:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
             with RichProgress(*columns, TextColumn("{task.fields[note]}"), console=self._console) as bars:
                 self._bars = bars
                 try:

@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="MRC files (also .gz, .bz2) or OME-Zarr stores.", show_default=False)],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="MRC files (also .gz, .bz2) or OME-Zarr stores.", show_default=False)
+    ],
     json: options.Json = False,
 ) -> None:
     """Tell shape, type, voxel spacing and header statistics of volumes, and what is wrong with them. Reads only the heads."""
@@ -88,7 +90,9 @@ def convert(
 
 def stats(
     stores: options.Stores,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write DIR/NAME.stats.json instead of the store's attributes.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write DIR/NAME.stats.json instead of the store's attributes.")
+    ] = None,
     json: options.Json = False,
     cluster: options.ClusterKind = defaults.CLUSTER,
     scheduler: options.Scheduler = None,
@@ -109,7 +113,13 @@ def stats(
         print_json(found)
         return
     columns = ("name", "mean", "std", "clipped_mean", "clipped_std", "finite", "total")
-    print_table(columns, [[str(record["name"]), *(f"{record[key]:.6g}" for key in columns[1:5]), *(str(record[key]) for key in columns[5:])] for record in found])
+    print_table(
+        columns,
+        [
+            [str(record["name"]), *(f"{record[key]:.6g}" for key in columns[1:5]), *(str(record[key]) for key in columns[5:])]
+            for record in found
+        ],
+    )
 
 
 def labels(
@@ -139,8 +149,14 @@ def labels(
     settings = LabelSettings(radius=Length.parse(radius, "--radius"), shape=shape)
     resources = options.cluster_settings(cluster, scheduler, workers, None, memory)
     path, count = write_labels(
-        store, points, output, settings, conversion=headerless(columns, unit), cluster=resources, overwrite=overwrite, progress=ConsoleProgress()
+        store,
+        points,
+        output,
+        settings,
+        conversion=headerless(columns, unit),
+        cluster=resources,
+        overwrite=overwrite,
+        progress=ConsoleProgress(),
     )
     if json:
         print_json({"path": str(path), "points": count})
-

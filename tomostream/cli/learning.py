@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration; see docs/configuration.md.", show_default=False)],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration; see docs/configuration.md.", show_default=False)
+    ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Model folder (default: PROJECT/model).")] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -29,7 +31,10 @@ def train(
     scheduler: options.Scheduler = None,
     workers: options.Workers = defaults.WORKERS,
     threads: options.Threads = None,
-    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Budget of one process (default: the configuration's).", rich_help_panel=options.RESOURCES)] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Budget of one process (default: the configuration's).", rich_help_panel=options.RESOURCES),
+    ] = None,
     gpu_memory: options.GpuMemory = None,
 ) -> None:
     """Train a network on streamed subtomograms; writes model.safetensors, model.json and metrics.csv."""
@@ -60,7 +65,9 @@ def predict(
     logits: Annotated[bool, typer.Option("--logits", help="Store logits instead of probabilities.")] = False,
     block_size: options.BlockSize = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = defaults.DEVICE,
-    precision: Annotated[str, typer.Option(metavar="float32|bf16", help="Arithmetic; bf16 is faster where the processor has it.")] = defaults.PREDICT_PRECISION,
+    precision: Annotated[
+        str, typer.Option(metavar="float32|bf16", help="Arithmetic; bf16 is faster where the processor has it.")
+    ] = defaults.PREDICT_PRECISION,
     box: options.BoxOption = None,
     mask: options.MaskOption = None,
     overwrite: options.Overwrite = False,
@@ -94,7 +101,13 @@ def predict(
     )
     resources = options.cluster_settings(cluster, scheduler, workers, threads, memory)
     paths = predict_many(
-        options.stores_in(stores), model=model, out=output, settings=settings, cluster=resources, overwrite=overwrite, progress=ConsoleProgress()
+        options.stores_in(stores),
+        model=model,
+        out=output,
+        settings=settings,
+        cluster=resources,
+        overwrite=overwrite,
+        progress=ConsoleProgress(),
     )
     if json:
         print_json([str(path) for path in paths])
@@ -108,8 +121,12 @@ def pick(
     threshold: Annotated[float | None, typer.Option(help="All with a score above T.", show_default=False)] = None,
     species: Annotated[str | None, typer.Option(help="Name in the table (default: the score map's, else 'particle').")] = None,
     block_size: options.BlockSize = None,
-    smooth: Annotated[str | None, typer.Option(metavar="LENGTH", help="Average scores over a ball of this radius first.", show_default=False)] = None,
-    border: Annotated[str | None, typer.Option(metavar="LENGTH", help="No picks this near to a face of the volume.", show_default=False)] = None,
+    smooth: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="Average scores over a ball of this radius first.", show_default=False)
+    ] = None,
+    border: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="No picks this near to a face of the volume.", show_default=False)
+    ] = None,
     box: options.BoxOption = None,
     mask: options.MaskOption = None,
     json: options.Json = False,

@@ -44,7 +44,12 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-_MENDABLE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EACCES: "permission denied", errno.EROFS: "the file system is read-only"}
+_MENDABLE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EROFS: "the file system is read-only",
+}
 
 
 def main() -> None:
@@ -68,7 +73,10 @@ def main() -> None:
         _fail("out of memory; give a smaller --memory, so that blocks are smaller, or free some", 2)
     except OSError as error:
         if error.errno in _MENDABLE:
-            _fail(f"{_MENDABLE[error.errno]}: {error.filename or error}; nothing finished is lost, run the same command again when that is mended", 2)
+            _fail(
+                f"{_MENDABLE[error.errno]}: {error.filename or error}; nothing finished is lost, run the same command again when that is mended",
+                2,
+            )
         _internal(error)
     except Exception as error:  # the last resort: anything else is a bug of ours, and says so
         _internal(error)
@@ -77,7 +85,10 @@ def main() -> None:
 def _internal(error: BaseException) -> NoReturn:
     if os.environ.get("TOMOSTREAM_DEBUG"):
         raise error
-    _fail(f"internal fault, a bug of tomostream ({type(error).__name__}: {error}); set TOMOSTREAM_DEBUG=1 for the traceback, and please report it", 1)
+    _fail(
+        f"internal fault, a bug of tomostream ({type(error).__name__}: {error}); set TOMOSTREAM_DEBUG=1 for the traceback, and please report it",
+        1,
+    )
 
 
 def _on_sigterm(number: int, frame: object) -> NoReturn:

@@ -21,26 +21,36 @@ OutFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the 
 Stores = Annotated[list[str], typer.Argument(metavar="ZARR...", help="OME-Zarr stores: folders or URLs.", show_default=False)]
 ClusterKind = Annotated[str, typer.Option("--cluster", metavar="none|local|slurm", help="Where tasks run.", rich_help_panel=RESOURCES)]
 Scheduler = Annotated[
-    str | None, typer.Option("--scheduler", metavar="ADDRESS|FILE", help="A running Dask scheduler.", rich_help_panel=RESOURCES, show_default=False)
+    str | None,
+    typer.Option("--scheduler", metavar="ADDRESS|FILE", help="A running Dask scheduler.", rich_help_panel=RESOURCES, show_default=False),
 ]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes; with --cluster none: threads for input and output.", rich_help_panel=RESOURCES)]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, help="Processes; with --cluster none: threads for input and output.", rich_help_panel=RESOURCES)
+]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads of torch, per block (default: all cores, divided among the workers).", rich_help_panel=RESOURCES)
+    int | None,
+    typer.Option(
+        "--threads", min=1, help="Threads of torch, per block (default: all cores, divided among the workers).", rich_help_panel=RESOURCES
+    ),
 ]
 Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Budget of one process; GB = 10^9 bytes.", rich_help_panel=RESOURCES)]
 GpuMemory = Annotated[
     str | None, typer.Option("--gpu-memory", metavar="SIZE", help="Budget on the GPU (default: what is free).", rich_help_panel=RESOURCES)
 ]
 BlockSize = Annotated[
-    str | None, typer.Option("--block-size", metavar="N|Z,Y,X", help="Edge of a block's core in voxels, halo extra (default: from the budget).")
+    str | None,
+    typer.Option("--block-size", metavar="N|Z,Y,X", help="Edge of a block's core in voxels, halo extra (default: from the budget)."),
 ]
 BoxOption = Annotated[
     str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels, half-open.", show_default=False)
 ]
-MaskOption = Annotated[str | None, typer.Option("--mask", metavar="ZARR", help="Only where this store on the same grid is not zero.", show_default=False)]
+MaskOption = Annotated[
+    str | None, typer.Option("--mask", metavar="ZARR", help="Only where this store on the same grid is not zero.", show_default=False)
+]
 VoxelSize = Annotated[float | None, typer.Option("--voxel-size", metavar="ANGSTROM", help="Voxel spacing in angstrom.", show_default=False)]
 TomogramStores = Annotated[
-    list[str] | None, typer.Option("--tomograms", metavar="ZARR", help="Stores that tell spacing and shape (repeat, or a folder of stores).")
+    list[str] | None,
+    typer.Option("--tomograms", metavar="ZARR", help="Stores that tell spacing and shape (repeat, or a folder of stores)."),
 ]
 
 

@@ -26,7 +26,13 @@ def tomogram_fingerprint(tomogram: Tomogram) -> dict[str, Any]:
     made_by = tomogram.attributes.get("fingerprint")
     if made_by is not None:
         return {"name": tomogram.name, "made_by": made_by}
-    return {"name": tomogram.name, "path": tomogram.path, "shape": list(tomogram.shape), "dtype": str(tomogram.dtype), "modified": _modified(tomogram.path)}
+    return {
+        "name": tomogram.name,
+        "path": tomogram.path,
+        "shape": list(tomogram.shape),
+        "dtype": str(tomogram.dtype),
+        "modified": _modified(tomogram.path),
+    }
 
 
 def _modified(path: str) -> int | None:
@@ -34,7 +40,9 @@ def _modified(path: str) -> int | None:
     folder = Path(path)
     if not folder.exists():
         return None
-    return max((f.stat().st_mtime_ns for pattern in ("zarr.json", ".z*", "*/zarr.json", "*/.z*") for f in folder.glob(pattern)), default=None)
+    return max(
+        (f.stat().st_mtime_ns for pattern in ("zarr.json", ".z*", "*/zarr.json", "*/.z*") for f in folder.glob(pattern)), default=None
+    )
 
 
 def _sidecar(result: Path) -> Path:

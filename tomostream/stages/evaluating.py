@@ -80,7 +80,7 @@ def evaluate_files(
     matching: str,
     beta: float,
     conversion: Conversion,
-    curve: bool = False,
+    with_curve: bool = False,
 ) -> Evaluation:
     """Score picks (a file or folder) against truth (a file or folder).
 
@@ -93,7 +93,9 @@ def evaluate_files(
     known = _join([read_table(table) for table in table_paths(truth)])
     if "" in known.tomograms():
         if len(names) != 1:
-            raise InputError(f"truth {truth} has rows without tomogram, and several tomograms are scored ({', '.join(names)}); add a column 'tomogram'")
+            raise InputError(
+                f"truth {truth} has rows without tomogram, and several tomograms are scored ({', '.join(names)}); add a column 'tomogram'"
+            )
         known = known.named(tomogram=names[0])
     unit = "voxel" if tolerance.is_voxels else "angstrom"
     why = f"a tolerance of {tolerance}"
@@ -108,10 +110,21 @@ def evaluate_files(
         species=species,
         matching=matching,
         beta=beta,
-        with_curve=curve,
+        with_curve=with_curve,
     )
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     """Write `evaluation.json`."""
     write_text_atomically(path, json.dumps(evaluation.to_json(), indent=1) + "\n")
+
+
+def write_curve(path: Path, evaluation: Evaluation) -> None:
+    """Write precision and recall over the score, one row a threshold, as CSV."""
+    rows = ["species,threshold,precision,recall"]
+    for species, curve in evaluation.curves.items():
+        rows += [
+            f"{species},{t!r},{p!r},{r!r}"
+            for t, p, r in zip(curve.threshold.tolist(), curve.precision.tolist(), curve.recall.tolist(), strict=True)
+        ]
+    write_text_atomically(path, "\n".join(rows) + "\n")

@@ -84,7 +84,14 @@ def write_labels(
     radius = settings.radius.in_voxels(tomogram.spacing)
     positions = [points.of(species=name).position_zyx for name in species]
     fingerprint: dict[str, Any] = json.loads(
-        json.dumps({"tomogram": tomogram_fingerprint(tomogram), "radius": radius, "shape": settings.shape, "points": [p.tolist() for p in positions]})
+        json.dumps(
+            {
+                "tomogram": tomogram_fingerprint(tomogram),
+                "radius": radius,
+                "shape": settings.shape,
+                "points": [p.tolist() for p in positions],
+            }
+        )
     )
     state = store_state(out, fingerprint)
     if state == "done":

@@ -54,12 +54,11 @@ class PickSettings:
 
 @dataclass(frozen=True, slots=True)
 class PickTask:
-    """The picks of one score map."""
+    """The picks of one tomogram: from one score map, or from one for each species."""
 
     name: str
-    path: str
+    maps: tuple[tuple[str, PickSettings], ...]  # store and settings
     out: Path
-    settings: PickSettings
     memory: int
     workers: int
 
@@ -100,24 +99,36 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
 
 
 def pick_one(task: PickTask, progress: Progress) -> Path:
-    """Write the picks of one score map to `out/NAME.csv`; the same picks are not made twice."""
-    scores = open_tomogram(task.path)
+    """Write the picks of one tomogram to `out/NAME.csv`, best first; the same picks are not made twice."""
     table = task.out / f"{task.name}.csv"
-    settings = task.settings
+    opened = [(open_tomogram(path), settings) for path, settings in task.maps]
     fingerprint: dict[str, Any] = {
-        "scores": tomogram_fingerprint(scores),
-        **{key: str(getattr(settings, key)) for key in ("radius", "count", "threshold", "species", "smooth", "border", "box", "mask")},
+        "maps": [
+            {
+                "scores": tomogram_fingerprint(scores),
+                **{
+                    key: str(getattr(settings, key))
+                    for key in ("radius", "count", "threshold", "species", "smooth", "border", "box", "mask")
+                },
+            }
+            for scores, settings in opened
+        ]
     }
     if is_made_by(table, fingerprint):
         progress.say(f"{task.name}: picks are already made with these settings")
         return table
-    picks = pick_map(scores, settings, memory=task.memory, workers=task.workers, scratch=task.out, progress=progress)
-    write_table(table, picks.named(tomogram=task.name), format_name="csv")
+    parts = [
+        pick_map(scores, settings, memory=task.memory, workers=task.workers, scratch=task.out, progress=progress)
+        for scores, settings in opened
+    ]
+    picks = Particles.concatenate(parts).named(tomogram=task.name)
+    picks = picks.select(np.argsort(-picks.score, kind="stable"))
+    write_table(table, picks, format_name="csv")
     record_made_by(table, fingerprint)
-    if settings.count is not None and len(picks) < settings.count:
-        progress.warn(f"{task.name}: {len(picks)} picks, fewer than the {settings.count} wanted: no further voxel qualifies")
-    else:
-        progress.say(f"{task.name}: {len(picks)} picks")
+    for (_, settings), part in zip(opened, parts, strict=True):
+        if settings.count is not None and len(part) < settings.count:
+            progress.warn(f"{task.name}: {len(part)} picks, fewer than the {settings.count} wanted: no further voxel qualifies")
+    progress.say(f"{task.name}: {len(picks)} picks")
     return table
 
 
@@ -133,5 +144,5 @@ def pick_many(
     """
     settings.check()
     workers = 1 if cluster.is_distributed else cluster.workers
-    tasks = [PickTask(name, path, out, settings, memory, workers) for name, path in distinct_names(paths).items()]
+    tasks = [PickTask(name, ((path, settings),), out, memory, workers) for name, path in distinct_names(paths).items()]
     return for_each(tasks, pick_one, cluster=cluster, progress=progress)

@@ -37,7 +37,9 @@ def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress
             f"coordinates are z,y,x = {','.join(f'{v:g}' for v in largest)} voxels; are axes swapped, or voxels and angstrom (spacing {tomogram.spacing:g} A)?"
         )
     if fraction < 1:
-        progress.warn(f"{where}: {np.count_nonzero(~is_inside)} of {len(points)} points lie outside tomogram '{tomogram.name}' and are left out")
+        progress.warn(
+            f"{where}: {np.count_nonzero(~is_inside)} of {len(points)} points lie outside tomogram '{tomogram.name}' and are left out"
+        )
     return points.select(is_inside)
 
 
@@ -59,7 +61,9 @@ def read_points(tables: Sequence[str], species: Sequence[str], tomograms: Sequen
         for kind, found, known in (("species", part.species_names(), species), ("tomogram", part.tomograms(), tomograms)):
             unknown = sorted(set(found) - set(known))
             if "" in unknown:
-                raise InputError(f"{what} table {table} has rows without {kind}, and there are several ({', '.join(known)}); add a column '{kind}'")
+                raise InputError(
+                    f"{what} table {table} has rows without {kind}, and there are several ({', '.join(known)}); add a column '{kind}'"
+                )
             if unknown:
                 raise InputError(f"{what} table {table} names {kind} {', '.join(unknown)}; the configuration has {', '.join(known)}")
         parts.append(part)

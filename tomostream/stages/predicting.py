@@ -151,7 +151,9 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
         progress.say(f"{task.name}: scores are already made with these settings")
         return paths
     if "other" in states and not task.overwrite:
-        raise ExistsError(f"{paths[states.index('other')]} was made with other settings or data; use another folder, or --overwrite to replace it")
+        raise ExistsError(
+            f"{paths[states.index('other')]} was made with other settings or data; use another folder, or --overwrite to replace it"
+        )
     normalisation = measure(tomogram, memory=task.cluster.memory, workers=max(1, threads))
     if normalisation.is_constant:
         raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}): there is nothing to find in it")
@@ -223,7 +225,9 @@ def _check_spacing(model: Model, tomogram: Tomogram, progress: Progress) -> None
     difference = abs(tomogram.spacing / model.settings.spacing - 1)
     text = f"tomogram '{tomogram.name}' has {tomogram.spacing:g} A per voxel, the model was trained at {model.settings.spacing:g} A ({100 * difference:.1f} % apart)"
     if difference > defaults.SPACING_STOP:
-        raise InputError(f"{text}; at most {100 * defaults.SPACING_STOP:.0f} % are allowed: bin or rescale the tomogram, or train at its spacing")
+        raise InputError(
+            f"{text}; at most {100 * defaults.SPACING_STOP:.0f} % are allowed: bin or rescale the tomogram, or train at its spacing"
+        )
     if difference > defaults.SPACING_WARN:
         progress.warn(f"{text}: particles look that much larger or smaller to it, expect worse scores")
 

@@ -1,6 +1,6 @@
 """The project folder of a run: what lies where.
 
-    tomograms/ labels/ model/ scores/ picks/ evaluation.json report.html resolved.yaml log.jsonl
+tomograms/ labels/ model/ scores/ picks/ evaluation.json report.html resolved.yaml log.jsonl
 """
 
 from __future__ import annotations

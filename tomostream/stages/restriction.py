@@ -36,7 +36,9 @@ class Restriction:
             raise InputError(f"--box {self.box} leaves tomogram '{name}', whose shape is z,y,x = {','.join(map(str, shape))} voxels")
         if self.mask is not None and _mask(self.mask).shape != shape:
             found = ",".join(map(str, _mask(self.mask).shape))
-            raise InputError(f"--mask {self.mask} has shape z,y,x = {found}, tomogram '{name}' {','.join(map(str, shape))}; they must be equal")
+            raise InputError(
+                f"--mask {self.mask} has shape z,y,x = {found}, tomogram '{name}' {','.join(map(str, shape))}; they must be equal"
+            )
 
     def is_empty_in(self, box: Box) -> bool:
         """Whether nothing is wanted in this box (a mask is not read for it)."""

@@ -83,9 +83,13 @@ def train_model(configuration: Configuration, *, out: Path | None, overwrite: bo
     paths = input_paths(configuration.tomograms)
     species = [s.name for s in configuration.species]
     clicks = read_points(configuration.labels.train, species, list(paths), "labels.train")
-    checks = read_points(configuration.labels.validate_, species, list(paths), "labels.validate") if configuration.labels.validate_ else None
+    checks = (
+        read_points(configuration.labels.validate_, species, list(paths), "labels.validate") if configuration.labels.validate_ else None
+    )
     needed = list(dict.fromkeys([*clicks.tomograms(), *(checks.tomograms() if checks is not None else [])]))
-    _check_expected(configuration, clicks.tomograms(), {(t, s): len(clicks.of(tomogram=t, species=s)) for t in clicks.tomograms() for s in species})
+    _check_expected(
+        configuration, clicks.tomograms(), {(t, s): len(clicks.of(tomogram=t, species=s)) for t in clicks.tomograms() for s in species}
+    )
 
     unconverted = [paths[name] for name in needed if is_mrc(paths[name])]
     if unconverted:
@@ -133,7 +137,9 @@ def _check_spacings(tomograms: dict[str, Tomogram]) -> None:
     low, high = min(spacings.values()), max(spacings.values())
     if high / low - 1 > defaults.SPACING_STOP:
         text = ", ".join(f"{name} {value:g} A" for name, value in spacings.items())
-        raise InputError(f"the labelled tomograms differ in voxel spacing by more than {100 * defaults.SPACING_STOP:.0f} %: {text}; bin them alike")
+        raise InputError(
+            f"the labelled tomograms differ in voxel spacing by more than {100 * defaults.SPACING_STOP:.0f} %: {text}; bin them alike"
+        )
 
 
 def _at_level(points: dict[str, list[np.ndarray]], tomograms: dict[str, Tomogram], level: int, memory: int) -> Labelled:
@@ -192,7 +198,13 @@ def _priors(configuration: Configuration, labelled: Labelled, radii: list[float]
     observed: list[float] = []
     expected: list[float | None] = []
     for i, (species, radius) in enumerate(zip(configuration.species, radii, strict=True)):
-        observed.append(sum(_labelled_voxels(t.shape, p[i], radius, configuration.train.label_shape) for t, p in zip(labelled.tomograms, labelled.points, strict=True)) / voxels)
+        observed.append(
+            sum(
+                _labelled_voxels(t.shape, p[i], radius, configuration.train.label_shape)
+                for t, p in zip(labelled.tomograms, labelled.points, strict=True)
+            )
+            / voxels
+        )
         numbers = [species.expected_in(t.name) for t in labelled.tomograms]
         if configuration.objective.prior is not None:
             expected.append(configuration.objective.prior)
@@ -246,7 +258,12 @@ def _fit(
     )
     for note in objective.notes:
         progress.warn(note)
-    network = ResidualUNet(configuration.network.channels, len(configuration.species), seed=train.seed, prior=[e if e is not None else o for o, e in zip(observed, expected, strict=True)])
+    network = ResidualUNet(
+        configuration.network.channels,
+        len(configuration.species),
+        seed=train.seed,
+        prior=[e if e is not None else o for o, e in zip(observed, expected, strict=True)],
+    )
     dataset = _dataset(configuration, labelled, label_radii, stride=network.stride)
     validation = Validation.plan(configuration, checked, label_radii, level=level, spacing=spacing, network=network, objective=objective)
 

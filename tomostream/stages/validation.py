@@ -1,16 +1,16 @@
 """Is this epoch's network better than the last one's?  The loss on labelled subtomograms, and how early picking finds the clicks.
 
 With a handful of validation clicks among hundreds of particles, a pick that hits no click need not be wrong.  So beside F1 at the expected
-count the *criterion* is the mean recall of the clicks over the first n picks, n = 1 .. 2N (N the expected number in the region): it
+count the *criterion* is the mean recall of the clicks over the first n picks, n = 1 .. 2N (N the number expected in the region): it
 rewards ranking true particles early, and moves smoothly where recall at one count jumps.
 
-1. Regions: the whole validation tomograms if they are small, else boxes around the clicks, up to a number of voxels.
-2. Each epoch: score the regions with the network in evaluation mode, pick, match with the clicks.
+1. Plan: regions around the clicks, as wide as `REGION_VOX` (a small tomogram is one region), up to `TOTAL_VOX` voxels altogether; and a
+   fixed set of labelled crops for the loss.
+2. Each epoch: score the regions with the network as deployed, pick, match with the clicks; evaluate the objective on the crops.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.config import Configuration
-from tomostream.evaluation import first_matches
 from tomostream.geometry import Box, Triple, triple
 from tomostream.picking.blocks import pick_array
 from tomostream.tomogram import Tomogram
@@ -30,11 +29,136 @@ if TYPE_CHECKING:
     from tomostream.learn.objectives import Objective
     from tomostream.stages.training import Labelled
 
+REGION_VOX = 160  # largest edge of a region
+TOTAL_VOX = 3_000_000  # of all regions: a few seconds an epoch on two cores
+LOSS_BATCHES = 4  # batches of labelled crops for the loss
+COUNTS = 2.0  # the criterion looks at this many times the expected number of picks
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """A part of a validation tomogram, with the clicks inside (per species, voxels from its corner) and the picks expected there."""
+    """A part of a validation tomogram: normalised float32 (z, y, x), with the clicks inside and the number of particles expected there.
 
-    volume: np.ndarray  # float32 (z, y, x), normalised
+    `clicks` and `expected` are per species; clicks are float64 (n, 3) voxels z y x from the region's corner.
+    """
+
+    volume: np.ndarray
     clicks: list[np.ndarray]
-    expected: list[int]
+    expected: list[float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """What is measured after each epoch."""
+
+    regions: list[Region]
+    radii: list[float]  # of picks, per species, voxels
+    batches: list[Batch]
+    objective: Objective
+    precision: str
+    memory: int
+
+    def measure(self, network: nn.Module) -> dict[str, float]:
+        """Return `val_loss`, `val_recall`, `val_f1` at the expected count, and the `criterion` (larger is better).
+
+        Without validation clicks the criterion is minus the loss on the training tomograms' own labelled crops.
+        """
+        loss = self._loss(network)
+        if not self.regions:
+            return {"val_loss": loss, "criterion": -loss}
+        curves: list[tuple[float, float, float]] = []
+        scored = [_score(network, region.volume, self.precision, self.memory) for region in self.regions]
+        for species, radius in enumerate(self.radii):
+            ranks: list[np.ndarray] = []
+            expected = 0.0
+            for region, scores in zip(self.regions, scored, strict=True):
+                count = max(1, round(region.expected[species]))
+                picks = pick_array(scores[species], radius=radius, threshold=None, count=int(np.ceil(COUNTS * count)))
+                # in units of the region's expected number, so that regions of different density pool
+                ranks.append(_first_hits(picks.index_zyx, region.clicks[species], radius) / count)
+                expected += region.expected[species]
+            curves.append(_recalls(np.concatenate(ranks), expected))
+        recall, f1, criterion = (float(np.mean(values)) for values in zip(*curves, strict=True))
+        return {"val_loss": loss, "val_recall": recall, "val_f1": f1, "criterion": criterion}
+
+    def _loss(self, network: nn.Module) -> float:
+        import torch
+
+        with torch.inference_mode():
+            values = [float(self.objective(network(batch.image).float(), batch).total) for batch in self.batches]
+        return float(np.mean(values))
+
+
+def _score(network: nn.Module, volume: np.ndarray, precision: str, memory: int) -> np.ndarray:
+    """Score a region as `predict` would score a volume: float32 (species, z, y, x)."""
+    from tomostream.inference.regions import score_array
+
+    return score_array(volume, network, precision=precision, memory=memory)
+
+
+def _first_hits(picks: np.ndarray, clicks: np.ndarray, tolerance: float) -> np.ndarray:
+    """Rank (from 1) of the first pick within `tolerance` of each click; infinite where there is none."""
+    if len(picks) == 0 or len(clicks) == 0:
+        return np.full(len(clicks), np.inf)
+    squared = ((clicks[:, None, :] - picks[None, :, :]) ** 2).sum(axis=2)
+    is_hit = squared <= tolerance**2
+    return np.where(is_hit.any(axis=1), is_hit.argmax(axis=1) + 1.0, np.inf)
+
+
+def _recalls(ranks: np.ndarray, expected: float) -> tuple[float, float, float]:
+    """Recall and F1 of the clicks at the expected count, and the mean recall up to `COUNTS` times it; ranks in units of the count."""
+    if len(ranks) == 0:
+        return 0.0, 0.0, 0.0
+    hits = np.count_nonzero(ranks <= 1.0)
+    area = float(np.clip(1.0 - ranks / COUNTS, 0.0, 1.0).mean())
+    return hits / len(ranks), 2 * hits / (expected + len(ranks)), area
+
+
+def plan_validation(
+    configuration: Configuration,
+    checked: Labelled | None,
+    batches: list[Batch],
+    *,
+    spacing: float,
+    level: int,
+    objective: Objective,
+    precision: str,
+) -> Validation:
+    """Choose the regions, and read them once."""
+    regions: list[Region] = []
+    total = 0
+    for tomogram, points in zip(checked.tomograms, checked.points, strict=True) if checked is not None else ():
+        for box in _boxes(tomogram.shape, np.concatenate(points)):
+            if regions and total + box.size > TOTAL_VOX:
+                break
+            total += box.size
+            regions.append(_region(configuration, tomogram, box, points))
+    radii = [s.radius.in_voxels(spacing) / 2**level for s in configuration.species]
+    return Validation(regions, radii, batches, objective, precision, configuration.memory_bytes)
+
+
+def _boxes(shape: Triple, points: np.ndarray) -> list[Box]:
+    """Disjoint boxes that hold the points: a grid's cells, those with most points first."""
+    edges = triple([min(n, REGION_VOX) for n in shape])
+    cells: dict[Triple, int] = {}
+    for point in points:
+        cell = triple([min(int(max(p, 0)) // e, max(0, n // e - 1)) for p, e, n in zip(point, edges, shape, strict=True)])
+        cells[cell] = cells.get(cell, 0) + 1
+    boxes: list[Box] = []
+    for cell in sorted(cells, key=lambda c: (-cells[c], c)):
+        start = triple([c * e for c, e in zip(cell, edges, strict=True)])
+        # the last cell of an axis takes the rest, so that no point is left over
+        stop = triple([n if (c + 2) * e > n else (c + 1) * e for c, e, n in zip(cell, edges, shape, strict=True)])
+        boxes.append(Box(start, stop))
+    return boxes
+
+
+def _region(configuration: Configuration, tomogram: Tomogram, box: Box, points: list[np.ndarray]) -> Region:
+    start, stop = np.asarray(box.start), np.asarray(box.stop)
+    clicks = [p[((p >= start - 0.5) & (p < stop - 0.5)).all(axis=1)] - start for p in points]
+    share = box.size / (tomogram.shape[0] * tomogram.shape[1] * tomogram.shape[2])
+    expected = [
+        share * (s.expected_in(tomogram.name) or defaults.EXPECTED_PER_CLICK * len(p))
+        for s, p in zip(configuration.species, points, strict=True)
+    ]
+    return Region(tomogram.read_standardised(box), clicks, expected)

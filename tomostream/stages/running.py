@@ -1,0 +1,253 @@
+"""`run`: the whole path over a data set, from one configuration; every stage can be resumed, so the whole can.
+
+    convert ─ stats ─ train ─ predict ─ pick ─ evaluate ─ report
+
+1. Resolve the configuration and write it into the project folder.
+2. Run the stages in order (or the one that is asked for); each skips what is done.
+3. `plan_run` says what would be done, with projected memory and disk, and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tomostream.cluster import ClusterSettings
+from tomostream.config import Configuration, Species
+from tomostream.errors import InputError, SomeFailedError
+from tomostream.evaluation import Evaluation
+from tomostream.formats.registry import Conversion, read_table, write_table
+from tomostream.progress import Progress
+from tomostream.stages.converting import ConvertSettings, convert_many, stats_many
+from tomostream.stages.evaluating import conversion_from, evaluate_files, write_evaluation
+from tomostream.stages.many import for_each
+from tomostream.stages.picks import PickSettings, PickTask, pick_one
+from tomostream.stages.points import read_points
+from tomostream.stages.predicting import PredictSettings, predict_many
+from tomostream.stages.project import Project, input_paths, is_mrc, store_path
+from tomostream.stages.training import train_model
+from tomostream.units import parse_bytes, parse_shape
+
+STAGES = ("convert", "stats", "train", "predict", "pick", "evaluate", "report")
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What the stages of one run share."""
+
+    configuration: Configuration
+    project: Project
+    paths: dict[str, str]  # the inputs by tomogram's name
+    progress: Progress
+    overwrite: bool
+
+    @property
+    def stores(self) -> dict[str, str]:
+        """The tomograms' stores by name."""
+        return {name: store_path(self.configuration, name, path) for name, path in self.paths.items()}
+
+    @property
+    def cluster(self) -> ClusterSettings:
+        """Where tasks run."""
+        given = self.configuration.cluster
+        return ClusterSettings(
+            kind=given.kind,
+            scheduler=given.scheduler,
+            workers=given.workers,
+            threads=given.threads,
+            memory=self.configuration.memory_bytes,
+            queue=given.queue,
+            account=given.account,
+            walltime=given.walltime,
+            gpus=given.gpus,
+            options=tuple(given.options),
+        )
+
+    def score_map(self, species: Species, name: str) -> Path:
+        """Where the score map of a species and tomogram is."""
+        folder = self.project.scores if len(self.configuration.species) == 1 else self.project.scores / species.name
+        return folder / f"{name}.ome.zarr"
+
+
+def run_project(configuration: Configuration, *, stages: Sequence[str], overwrite: bool, progress: Progress) -> Evaluation | None:
+    """Run stages of the whole path; returns the evaluation, where there is truth.
+
+    Raises
+    ------
+    TomostreamError
+        Of the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
+    """
+    context = _context(configuration, overwrite, progress)
+    context.project.create()
+    configuration.write(context.project.resolved)
+    steps: dict[str, Callable[[RunContext], Evaluation | None]] = {
+        "convert": _convert,
+        "stats": _stats,
+        "train": _train,
+        "predict": _predict,
+        "pick": _pick,
+        "evaluate": _evaluate,
+        "report": _report,
+    }
+    failures: list[tuple[str, str]] = []
+    evaluation: Evaluation | None = None
+    for stage in stages or STAGES:
+        try:
+            evaluation = steps[stage](context) or evaluation
+        except SomeFailedError as error:
+            # the tomograms that failed are left out of what follows, and reported again at the end
+            failures += [(name, f"{stage}: {message}") for name, message in error.failures]
+            for name, _ in error.failures:
+                context.paths.pop(name, None)
+    if failures:
+        raise SomeFailedError(failures, len(failures) + len(context.paths))
+    return evaluation
+
+
+def _context(configuration: Configuration, overwrite: bool, progress: Progress) -> RunContext:
+    return RunContext(configuration, Project(configuration.project), input_paths(configuration.tomograms), progress, overwrite)
+
+
+def check_stages(stages: Sequence[str]) -> list[str]:
+    """Put the stages asked for in order.
+
+    Raises
+    ------
+    InputError
+        If one is unknown.
+    """
+    for stage in stages:
+        if stage not in STAGES:
+            raise InputError(f"--stage must be one of {', '.join(STAGES)}, found '{stage}'")
+    return [stage for stage in STAGES if stage in stages] or list(STAGES)
+
+
+def _convert(context: RunContext) -> None:
+    files = [path for path in context.paths.values() if is_mrc(path)]
+    if files:
+        settings = ConvertSettings(voxel_size=context.configuration.voxel_size)
+        memory = context.configuration.memory_bytes
+        convert_many(
+            files,
+            context.project.tomograms,
+            settings,
+            memory=memory,
+            overwrite=context.overwrite,
+            progress=context.progress,
+            cluster=context.cluster,
+        )
+
+
+def _stats(context: RunContext) -> None:
+    cluster = context.cluster
+    ours = [store for name, store in context.stores.items() if is_mrc(context.paths[name])]
+    if ours:
+        stats_many(ours, out=None, memory=cluster.memory, workers=cluster.workers, progress=context.progress, cluster=cluster)
+
+
+def _train(context: RunContext) -> None:
+    configuration, project = context.configuration, context.project
+    species = [s.name for s in configuration.species]
+    for purpose, tables in (("train", configuration.labels.train), ("validate", configuration.labels.validate_)):
+        if tables:
+            points = read_points(tables, species, list(context.paths), f"labels.{purpose}")
+            known = {name: path for name, path in context.stores.items() if name in points.tomograms() and Path(path).exists()}
+            write_table(
+                project.labels / f"{purpose}.csv",
+                points,
+                format_name="csv",
+                conversion=conversion_from(list(known.values()), configuration.voxel_size),
+            )
+    train_model(configuration, out=None, overwrite=context.overwrite, progress=context.progress)
+
+
+def _predict(context: RunContext) -> None:
+    given = context.configuration.predict
+    predict_many(
+        list(context.stores.values()),
+        model=context.project.model,
+        out=context.project.scores,
+        settings=PredictSettings(
+            precision=given.precision,
+            score_dtype=given.score_dtype,
+            logits=given.logits,
+            block_size=parse_shape(given.block_size) if given.block_size else None,
+            device=given.device,
+            gpu_memory=parse_bytes(context.configuration.gpu_memory) if context.configuration.gpu_memory else None,
+        ),
+        cluster=context.cluster,
+        overwrite=context.overwrite,
+        progress=context.progress,
+    )
+
+
+def _pick(context: RunContext) -> None:
+    cluster = context.cluster
+    tasks: list[PickTask] = []
+    for name in context.paths:
+        maps = [(str(context.score_map(s, name)), _pick_settings(context, s, name)) for s in context.configuration.species]
+        wanted = tuple((path, settings) for path, settings in maps if settings is not None)
+        tasks.append(PickTask(name, wanted, context.project.picks, cluster.memory, 1 if cluster.is_distributed else cluster.workers))
+    for_each(tasks, pick_one, cluster=cluster, progress=context.progress)
+
+
+def _pick_settings(context: RunContext, species: Species, name: str) -> PickSettings | None:
+    """Return how to pick one species in one tomogram; None where its count is zero."""
+    given = context.configuration.pick
+    count = _count(context, species, name)
+    if count == 0:
+        return None
+    return PickSettings(
+        radius=species.radius, count=count, threshold=given.threshold, species=species.name, smooth=given.smooth, border=given.border
+    )
+
+
+def _count(context: RunContext, species: Species, name: str) -> int | None:
+    """The number of picks: as configured; `truth`: of the tomogram's true particles; `auto`: the species' expected number."""
+    configuration = context.configuration
+    given = configuration.pick.count
+    if isinstance(given, int):
+        return given
+    if given == "truth" and configuration.truth is not None:
+        truth = read_table(configuration.truth, conversion=Conversion(tomogram=_only(context.paths), species=_only(configuration.species)))
+        if name in truth.tomograms():
+            return len(truth.of(tomogram=name, species=species.name))
+        context.progress.warn(f"{name}: the table of truth has no row for it; the species' expected number is picked instead")
+    if given is None and configuration.pick.threshold is not None:
+        return None
+    expected = species.expected_in(name)
+    if expected is None:
+        raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
+    return expected
+
+
+def _only(values: Sequence[Species] | dict[str, str]) -> str | None:
+    if len(values) != 1:
+        return None
+    first = next(iter(values))
+    return first if isinstance(first, str) else first.name
+
+
+def _evaluate(context: RunContext) -> Evaluation | None:
+    configuration = context.configuration
+    if configuration.truth is None:
+        return None
+    evaluation = evaluate_files(
+        context.project.picks,
+        configuration.truth,
+        tolerance=configuration.tolerance,
+        species=[s.name for s in configuration.species],
+        matching=configuration.matching,
+        beta=1.0,
+        conversion=conversion_from(list(context.stores.values()), configuration.voxel_size),
+    )
+    write_evaluation(context.project.evaluation, evaluation)
+    return evaluation
+
+
+def _report(context: RunContext) -> None:
+    from tomostream.report.page import write_report
+
+    write_report(context.project.folder, context.project.report)
+    context.progress.say(f"report: {context.project.report}")

@@ -1,0 +1,75 @@
+"""An array on disk or in memory as a Dask array whose blocks are cheap to read and small enough.
+
+1. A Zarr array is cut along its shards, the unit that is read without waste; a shard over the limit is divided evenly, its longest
+   axis first, into parts made of whole inner chunks.
+2. A numpy array is cut along its slowest axis only, so blocks are views and contiguous.
+3. A Dask array stays as it is: its owner chose the blocks.
+
+Limits: a block is never smaller than one chunk (Zarr) or one slice (numpy), whatever the limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import dask.array as da
+import numpy as np
+import zarr
+
+from tomostream.errors import InputError
+
+
+def as_dask(array: object, *, block_bytes: int) -> da.Array:
+    """Wrap an array lazily; nothing is read or copied.
+
+    Parameters
+    ----------
+    array
+        Dask, Zarr or numpy.
+    block_bytes
+        Limit of one block in memory, bytes (see the module for what it can't go below).
+
+    Raises
+    ------
+    InputError
+        If it is no such array.
+    """
+    if isinstance(array, da.Array):
+        return array
+    if isinstance(array, zarr.Array):
+        shard = array.chunks if array.shards is None else array.shards
+        blocks = block_shape(array.shape, shard, array.chunks, array.dtype.itemsize, block_bytes=block_bytes)
+        return cast(da.Array, da.from_zarr(array, chunks=blocks))
+    if isinstance(array, np.ndarray):
+        slice_bytes = max(1, math.prod(array.shape[1:]) * array.dtype.itemsize)
+        # a name of its own: Dask would read the whole array to make one from its content
+        chunks = (max(1, block_bytes // slice_bytes), *array.shape[1:])
+        return cast(da.Array, da.from_array(array, chunks=chunks, name=False))
+    raise InputError(f"expected a numpy, zarr or dask array, found {type(array).__module__}.{type(array).__qualname__}")
+
+
+def block_shape(shape: Sequence[int], shard: Sequence[int], chunk: Sequence[int], itemsize: int, *, block_bytes: int) -> tuple[int, ...]:
+    """Find the largest block that divides a shard evenly into whole chunks and holds at most `block_bytes`, or one chunk.
+
+    Parameters
+    ----------
+    shape, shard, chunk
+        Of the array, of its outer and of its inner unit of storage; voxels.
+    itemsize
+        Bytes of a voxel.
+    block_bytes
+        Limit of the block in memory.
+
+    Examples
+    --------
+    >>> block_shape((500, 1000, 1000), (256, 256, 256), (64, 64, 64), 4, block_bytes=20_000_000)
+    (128, 128, 256)
+    """
+    units = [s // c if n > s else -(-n // c) for n, s, c in zip(shape, shard, chunk, strict=True)]
+    while max(units) > 1 and math.prod(u * c for u, c in zip(units, chunk, strict=True)) * itemsize > block_bytes:
+        edges = [u * c if u > 1 else 0 for u, c in zip(units, chunk, strict=True)]
+        axis = edges.index(max(edges))
+        units[axis] //= next(f for f in range(2, units[axis] + 1) if units[axis] % f == 0)
+    return tuple(max(1, u) * c for u, c in zip(units, chunk, strict=True))

@@ -1,0 +1,130 @@
+"""Mean and standard deviation of a lazy array, raw and after the clip, by Dask.
+
+Pass 1, a graph: each block becomes a sketch (`tomostream.moments`) in the task that reads it; sketches merge in a tree whose shape
+depends on the block grid alone.
+Pass 2: for 8- and 16-bit types the histogram already holds the answer.  For the others a second graph reads the blocks again, now
+standardised and clipped.  The two passes are two graphs on purpose: in one, the scheduler would keep every block for the second.
+
+The sums of a block, and the order in which blocks merge, are fixed: the result is the same to the last bit for any number of
+workers.  Another block grid rounds differently, far below 1e-6 of the standard deviation.
+
+Memory: a thread holds one block, what reading it takes, and a piece of a few hundred KB (`projected_bytes`); never a float64 copy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial, reduce
+from typing import cast
+
+import dask.array as da
+import numpy as np
+
+from tomostream.errors import InputError
+from tomostream.moments import SCRATCH_BYTES, Histogram, Moments, check_dtype, check_moments, is_counted, normalisation_of
+from tomostream.normalisation import Normalisation
+
+_FAN_IN = 2  # neighbours along each axis that merge at a time: few sketches wait
+_HISTOGRAM_BYTES = 8 * 2**16
+
+
+def statistics_of(array: da.Array, *, clip_sigma: float) -> Normalisation:
+    """Take the statistics of a lazy array, out of core, on Dask's current scheduler.
+
+    Parameters
+    ----------
+    array
+        Of any number of axes (at least one), bool, integer or float of 16 to 64 bits, any chunks.
+    clip_sigma
+        Where the standardised data are clipped, in standard deviations; above zero.
+
+    Returns
+    -------
+    Normalisation
+        Within 1e-6 of float64 numpy over the finite voxels (means: of the standard deviation; deviations: relative).  A constant
+        volume has `is_constant`, and zeros for the clipped data.
+
+    Raises
+    ------
+    InputError
+        If the type has no statistics, no voxel is finite, or squared values leave float64's range.
+
+    Examples
+    --------
+    >>> statistics_of(da.arange(5, chunks=2), clip_sigma=3.0).mean
+    2.0
+    """
+    _check(array, clip_sigma)
+    if is_counted(array.dtype):
+        histogram = cast(Histogram, _reduced(array, Histogram.of))
+        raw = histogram.moments()
+        check_moments(raw)
+        clipped = histogram.clipped(mean=raw.mean, std=raw.std, clip_sigma=clip_sigma) if raw.std > 0 else None
+        return normalisation_of(raw, clipped, clip_sigma=clip_sigma)
+    raw = cast(Moments, _reduced(array, Moments.of))
+    check_moments(raw)
+    clipped = None
+    if raw.std > 0:
+        clipped = cast(Moments, _reduced(array, partial(Moments.clipped, mean=raw.mean, std=raw.std, clip_sigma=clip_sigma)))
+    return normalisation_of(raw, clipped, clip_sigma=clip_sigma)
+
+
+def projected_bytes(array: da.Array, *, threads: int) -> int:
+    """Bytes that `statistics_of` holds at most in one process besides the libraries.
+
+    Each thread has the block, as much again while it is read and decoded, and scratch; the tree has its unmerged sketches.
+
+    Parameters
+    ----------
+    array
+        What the statistics are taken of.
+    threads
+        Threads of the process.
+    """
+    block = math.prod(int(max(c)) for c in array.chunks) * int(array.dtype.itemsize)
+    if not is_counted(array.dtype):
+        return threads * (2 * block + SCRATCH_BYTES)
+    depth = max(1, *(math.ceil(math.log(max(n, 2), _FAN_IN)) for n in array.numblocks))
+    sketch = _HISTOGRAM_BYTES if array.dtype.itemsize == 2 else 8 * 2**8
+    return threads * (2 * block + SCRATCH_BYTES + sketch) + sketch * depth * int(_FAN_IN**array.ndim)
+
+
+def _check(array: da.Array, clip_sigma: float) -> None:
+    check_dtype(array.dtype)
+    if not 0 < clip_sigma < math.inf:
+        raise InputError(f"the clip must be above zero and finite, found {clip_sigma} standard deviations")
+    if array.ndim == 0:
+        raise InputError("a single value has no statistics; give an array of at least one axis")
+    if array.size == 0:
+        raise InputError(f"an array of shape {array.shape} holds no voxel to take statistics of")
+
+
+def _reduced(array: da.Array, sketch: Callable[[np.ndarray], Moments | Histogram]) -> Moments | Histogram:
+    """Run the graph: a sketch a block, merged in a tree.  Sketches travel in object arrays of one element, as Dask wants arrays."""
+    lazy = da.reduction(
+        array,
+        chunk=partial(_chunk, sketch),
+        combine=_merged,
+        aggregate=_merged,
+        split_every=dict.fromkeys(range(array.ndim), _FAN_IN),
+        dtype=np.dtype(object),
+        meta=np.empty((), dtype=object),
+        name="statistics",
+    )
+    return cast(Moments | Histogram, lazy.compute().item())
+
+
+def _chunk(sketch: Callable[[np.ndarray], Moments | Histogram], block: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
+    return _boxed(sketch(block), axis, keepdims)
+
+
+def _merged(sketches: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
+    """Merge neighbours, z slowest."""
+    return _boxed(reduce(lambda a, b: a.merge(b), sketches.ravel().tolist()), axis, keepdims)
+
+
+def _boxed(sketch: Moments | Histogram, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
+    box = np.empty((1,) * len(axis) if keepdims else (), dtype=object)
+    box[...] = sketch
+    return box

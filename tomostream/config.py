@@ -201,6 +201,29 @@ class Configuration(Part):
         """Budget of one process in bytes."""
         return parse_bytes(self.memory)
 
+    def with_resources(
+        self,
+        *,
+        kind: str | None,
+        scheduler: str | None,
+        workers: int | None,
+        threads: int | None,
+        memory: str | None,
+        gpu_memory: str | None,
+    ) -> Configuration:
+        """Replace where and with how much memory to compute; None leaves the configuration's value.
+
+        Raises
+        ------
+        ConfigurationError
+            If a value is not allowed.
+        """
+        values = self.resolved()
+        cluster = {"kind": kind, "scheduler": scheduler, "workers": workers, "threads": threads}
+        values["cluster"] |= {key: value for key, value in cluster.items() if value is not None}
+        values |= {key: value for key, value in {"memory": memory, "gpu_memory": gpu_memory}.items() if value is not None}
+        return configuration_from(values, "command line")
+
     def resolved(self) -> dict[str, Any]:
         """The configuration with every default filled in, as plain values."""
         return self.model_dump(mode="json", by_alias=True)
@@ -222,11 +245,15 @@ def expand_variables(text: str, where: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match[1]
         if name not in os.environ:
-            raise ConfigurationError(f"{where}: the environment variable {name} is not set; set it (export {name}=...) or write the value itself")
+            raise ConfigurationError(
+                f"{where}: the environment variable {name} is not set; set it (export {name}=...) or write the value itself"
+            )
         return os.environ[name]
 
     # comments may speak of ${VAR} without needing it
-    lines = (line if line.lstrip().startswith("#") else re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, line) for line in text.splitlines())
+    lines = (
+        line if line.lstrip().startswith("#") else re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, line) for line in text.splitlines()
+    )
     return "\n".join(lines)
 
 
@@ -250,7 +277,9 @@ def load_configuration(path: str | Path) -> Configuration:
     except yaml.YAMLError as error:
         raise ConfigurationError(f"configuration {path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise ConfigurationError(f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}")
+        raise ConfigurationError(
+            f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}"
+        )
     return configuration_from(values, str(path))
 
 
@@ -291,7 +320,10 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
         if isinstance(part, int):
             continue
         field = next((f for name, f in model.model_fields.items() if (f.alias or name) == part), None)
-        inner = field and next((a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(a, type) and issubclass(a, BaseModel)), None)
+        inner = field and next(
+            (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(a, type) and issubclass(a, BaseModel)),
+            None,
+        )
         if not inner:
             return []
         model = inner

@@ -81,15 +81,18 @@ def evaluate(
     if json:
         print_json(found.to_json())
         return
-    values = found.to_json()
-    for kind, part in values.get("species", {None: values}).items():
-        print_scores(part, title=kind)
+    show_evaluation(found.to_json())
     if found.unscored:
         ConsoleProgress().say(f"not scored, for want of picks: {', '.join(found.unscored)}")
 
 
-def print_scores(values: dict[str, Any], title: str | None = None) -> None:
-    """Print one species' scores as a table."""
+def show_evaluation(values: dict[str, Any]) -> None:
+    """Print an evaluation, one table a species."""
+    for kind, part in values.get("species", {None: values}).items():
+        _print_scores(part, title=kind)
+
+
+def _print_scores(values: dict[str, Any], title: str | None) -> None:
     columns = [key for key in ("tp", "fp", "fn", "precision", "recall", "f1", "f_beta") if key in values["pooled"]]
 
     def row(name: str, scores: dict[str, Any]) -> list[str]:
@@ -111,6 +114,7 @@ def export_table(
     picks: Annotated[str, typer.Argument(metavar="PICKS", help="Table of picks, or a folder of them.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File to write (copick: the project's folder).")],
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
+    species: Annotated[str | None, typer.Option(help="Only this species.")] = None,
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
     shape: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the tomograms in voxels.")] = None,
@@ -120,6 +124,10 @@ def export_table(
     from tomostream.stages.evaluating import read_scored
 
     particles, _ = read_scored(picks)
+    if species is not None:
+        if species not in particles.species_names():
+            raise InputError(f"--species {species}: {picks} has {', '.join(particles.species_names()) or 'no picks'}")
+        particles = particles.of(species=species)
     write_table(output, particles, format_name=format_name, conversion=_conversion(tomograms, voxel_size, shape))
     _done(particles, output, json)
 

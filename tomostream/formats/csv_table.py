@@ -26,7 +26,7 @@ from tomostream.errors import InputError
 from tomostream.particles import Particles, Unit
 
 HEADER = ("tomogram", "species", "x_angstrom", "y_angstrom", "z_angstrom", "score")
-_POSITIONS: dict[tuple[str, str, str], Unit] = {
+POSITIONS: dict[tuple[str, str, str], Unit] = {
     ("x_angstrom", "y_angstrom", "z_angstrom"): "angstrom",
     ("x_voxel", "y_voxel", "z_voxel"): "voxel",
     ("x_coord", "y_coord", "z_coord"): "voxel",
@@ -75,12 +75,14 @@ def read_csv(path: Path, *, columns: Sequence[str] | None = None, unit: Unit | N
 
 
 def _positions(path: Path, header: list[str], names: list[str]) -> tuple[tuple[str, str, str], Unit]:
-    for xyz, found in _POSITIONS.items():
+    for xyz, found in POSITIONS.items():
         if set(xyz) <= set(names):
             return xyz, found
     if all(_is_number(field) for field in header[:3]):
-        raise InputError(f"table {path} has no header (its first line is {','.join(header)}); say what its columns are, as --columns x,y,z --unit vox")
-    allowed = " or ".join(",".join(xyz) for xyz in _POSITIONS)
+        raise InputError(
+            f"table {path} has no header (its first line is {','.join(header)}); say what its columns are, as --columns x,y,z --unit vox"
+        )
+    allowed = " or ".join(",".join(xyz) for xyz in POSITIONS)
     raise InputError(f"table {path}: its columns are {','.join(header)}; the positions must be named {allowed} (never guessed)")
 
 

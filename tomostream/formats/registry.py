@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tomostream.errors import InputError
 from tomostream.formats import csv_table
 from tomostream.geometry import Triple
 from tomostream.particles import Particles, Unit
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class _Format(NamedTuple):
@@ -161,7 +158,9 @@ def write_table(path: str | Path, particles: Particles, *, format_name: str | No
             temporary.write_text(text.getvalue())
             temporary.replace(path)
         else:
-            write: Callable[[Path, Particles, Conversion], None] = importlib.import_module(f"tomostream.formats.{FORMATS[found].module}").write
+            write: Callable[[Path, Particles, Conversion], None] = importlib.import_module(
+                f"tomostream.formats.{FORMATS[found].module}"
+            ).write
             write(path, particles, conversion)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder or free some space") from None

@@ -27,9 +27,9 @@ McCallum 2010).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Float32
@@ -38,7 +38,6 @@ from torch.nn import functional as F
 from tomostream.errors import InputError
 from tomostream.learn.batch import Batch
 
-Order = Literal["prior_to_pu", "pu_to_prior"]
 Terms = dict[str, torch.Tensor]
 
 _FLOOR = 1e-6  # mean scores are squeezed into [_FLOOR, 1 - _FLOOR]: the divergence and its gradient stay finite
@@ -70,7 +69,8 @@ class Expectations:
 
     def over_unlabelled(self, values: Float32[torch.Tensor, "n z y x"]) -> Float32[torch.Tensor, ""]:
         """E_U[values]; 0 if every voxel is labelled."""
-        return (values * self.unlabelled).sum() / self.unlabelled.sum().clamp_min(torch.finfo(torch.float32).tiny)
+        total = self.unlabelled.sum()
+        return (values * self.unlabelled).sum() / (total + (total == 0))
 
     @property
     def loss_if_positive(self) -> Float32[torch.Tensor, "n z y x"]:
@@ -83,12 +83,7 @@ class Expectations:
         return F.softplus(self.logits)
 
 
-class Risk(Protocol):
-    """The risk of one species."""
-
-    def __call__(self, means: Expectations) -> Loss:
-        """Estimate the risk from a batch."""
-        ...
+Risk = Callable[[Expectations], Loss]  # estimates the risk of one species from a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +132,7 @@ class Divergence:
 
     prior: float  # pi''
     weight: float
-    order: Order
+    order: str  # prior_to_pu or pu_to_prior
 
     def __call__(self, means: Expectations) -> Loss:
         """Estimate E_P[L(f,1)] + weight KL."""
@@ -196,7 +191,7 @@ def _expectations(
 
 
 def make_objective(
-    name: str, *, weight: float, order: Order, labelled_fraction: Sequence[float], expected_fraction: Sequence[float] | None
+    name: str, *, weight: float, order: str, labelled_fraction: Sequence[float], expected_fraction: Sequence[float] | None
 ) -> Objective:
     """Build the objective `pn`, `nnpu` or `kl`.
 

@@ -115,7 +115,7 @@ class ResidualUNet(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         with torch.no_grad():
-            self.head.weight.mul_(0.1)  # first scores near the prior, whatever the image
+            self.head.weight.mul_(0.03)  # first scores near the prior, whatever the image
             self.head.bias.copy_(torch.tensor([math.log(p / (1 - p)) for p in prior]))  # type: ignore[union-attr]  # the head has a bias
 
     @property

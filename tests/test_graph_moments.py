@@ -181,8 +181,8 @@ def test_merge_of_parts_is_the_sketch_of_the_whole(parts):
 
 def test_projection_counts_blocks_of_each_thread():
     array = da.zeros((256, 256, 256), dtype="f4", chunks=(128, 128, 100))
-    assert projected_bytes(array, threads=3) == 3 * (2 * 128 * 128 * 100 * 4 + SCRATCH_BYTES)
-    assert projected_bytes(array.astype("i2"), threads=1) > 2 * 128 * 128 * 100 * 2 + SCRATCH_BYTES
+    assert projected_bytes(array, threads=3) == 3 * (4 * 128 * 128 * 100 * 4 + SCRATCH_BYTES)
+    assert projected_bytes(array.astype("i2"), threads=1) > 4 * 128 * 128 * 100 * 2 + SCRATCH_BYTES
 
 
 def test_zarr_blocks_follow_shards_and_numpy_blocks_are_slabs(tmp_path):

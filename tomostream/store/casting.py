@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num, Shaped
+from jaxtyping import Num
 
 from tomostream.errors import InputError
 from tomostream.moments import Moments
@@ -39,17 +39,19 @@ class Casting:
     scale: float | None = None
     offset: float | None = None
 
-    def apply(self, block: Num[np.ndarray, "z y x"]) -> Shaped[np.ndarray, "z y x"]:
-        """Return a contiguous block of the stored type; a view where nothing changes, else made piece by piece."""
+    def apply(self, block: Num[np.ndarray, "z y x"]) -> Num[np.ndarray, "z y x"]:
+        """Return the stored voxels; the block itself where the type is the same, else a new array."""
         if self.scale is None or self.offset is None:
-            return np.ascontiguousarray(block, dtype=self.dtype)
+            return block.astype(self.dtype, copy=False)
         out = np.empty(block.shape, self.dtype)
-        source, target = block.reshape(-1), out.reshape(-1)  # a copy of the source only if it is not contiguous
-        for start in range(0, source.size, PIECE_VOXELS):
-            piece = source[start : start + PIECE_VOXELS].astype(np.float64)
-            piece -= self.offset
-            piece /= self.scale
-            target[start : start + PIECE_VOXELS] = np.clip(np.rint(piece), -INT8_LIMIT, INT8_LIMIT)
+        depth, height, width = block.shape
+        rows = max(1, PIECE_VOXELS // max(1, width))
+        for z in range(depth):
+            for y in range(0, height, rows):
+                piece = block[z, y : y + rows].astype(np.float64)
+                piece -= self.offset
+                piece /= self.scale
+                out[z, y : y + rows] = np.clip(np.rint(piece), -INT8_LIMIT, INT8_LIMIT)
         return out
 
 
@@ -85,7 +87,9 @@ def plan_casting(dtype: str, source: np.dtype[Any], pieces: Iterable[Num[np.ndar
     if dtype == "float16":
         largest = max((_largest_finite(piece) for piece in pieces), default=0.0)
         if largest >= FLOAT16_OVERFLOW:
-            raise InputError(f"{path}: has voxels up to {largest:g} in magnitude, float16 ends at 65504; choose --dtype float32, int8 or keep")
+            raise InputError(
+                f"{path}: has voxels up to {largest:g} in magnitude, float16 ends at 65504; choose --dtype float32, int8 or keep"
+            )
         return Casting(np.dtype(np.float16))
     found = Moments()
     for piece in pieces:

@@ -1,10 +1,8 @@
-"""What does an MRC file hold, and how is a box of it read without mapping the file?
+"""What does an MRC file say about itself, and can it be trusted?
 
 1. The 1024 bytes of the header are parsed in the byte order of the machine stamp; where the stamp is bad or contradicts the sizes,
    in the order that gives a known mode and plausible edges, with a warning.
 2. Everything that would give a wrong volume is refused with the value found; what is only odd becomes a warning.
-3. Boxes are read by seek and `readinto`, straight into the array that is returned.  Nothing is mapped, so the pages of the file
-   never count as memory of the process.
 
 Limits: modes 0, 1, 2, 6 and 12; axis order x y z; volumes only (no tilt series, no stacks of volumes).
 
@@ -17,19 +15,16 @@ IMOD's use of bytes 152-159: https://bio3d.colorado.edu/imod/doc/mrc_format.txt
 from __future__ import annotations
 
 import math
-import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
 
 from tomostream.errors import InputError
-from tomostream.geometry import Box, Triple
+from tomostream.geometry import Triple
 from tomostream.store.naming import tomogram_name
 
 HEADER_BYTES = 1024
@@ -72,7 +67,7 @@ class MrcHeader:
     is_imod
         Whether the file has IMOD's stamp; IMOD's bytes are unsigned unless it says otherwise.
     warnings
-        What is odd, but doesn't make the volume wrong.
+        What is odd, but doesn't make the volume wrong (of the spacing see `spacing_doubt`).
     """
 
     path: Path
@@ -110,6 +105,20 @@ class MrcHeader:
             )
         # the header's 32-bit floats carry 6 digits and a bit; more would print as 13.479999
         return float(f"{(z + y + x) / 3:.6g}")
+
+    @property
+    def spacing_doubt(self) -> str | None:
+        """Why the spacing needs a look, if it does."""
+        if self.spacing_zyx is None:
+            return "the header has no voxel spacing; give it with --voxel-size ANGSTROM"
+        if self.spacing_zyx == (1.0, 1.0, 1.0):
+            return "the header's voxel spacing is exactly 1 angstrom, which programs write that don't know it; if so, give --voxel-size ANGSTROM"
+        return None
+
+    def statistics(self) -> dict[str, float | None]:
+        """The header's statistics; None where the value is not finite."""
+        found = {"min": self.dmin, "max": self.dmax, "mean": self.dmean, "rms": self.rms}
+        return {key: value if math.isfinite(value) else None for key, value in found.items()}
 
     @property
     def data_offset(self) -> int:
@@ -207,18 +216,13 @@ def parse_header(head: bytes, path: Path) -> MrcHeader:
         warnings.append("the axis order (mapc, mapr, maps) is not set; taken as x, y, z")
     if head[104:108] == b"SERI":
         warnings.append("the extended header is SerialEM's: this may be a tilt series, not a tomogram")
-    spacing = _spacing(record)
-    if spacing is None:
-        warnings.append("the header has no voxel spacing")
-    elif spacing == (1.0, 1.0, 1.0):
-        warnings.append("the header's voxel spacing is exactly 1 angstrom, which programs write that don't know it")
     return MrcHeader(
         path=path,
         name=tomogram_name(path),
         shape=shape,
         mode=mode,
         dtype=dtype,
-        spacing_zyx=spacing,
+        spacing_zyx=_spacing(record),
         origin_xyz=(float(record["origin"]["x"]), float(record["origin"]["y"]), float(record["origin"]["z"])),
         start_xyz=(int(record["nxstart"]), int(record["nystart"]), int(record["nzstart"])),
         dmin=float(record["dmin"]),
@@ -294,78 +298,3 @@ def _describe(header: MrcHeader) -> str:
     z, y, x = header.shape
     extended = f", extended header {header.extended_bytes}" if header.extended_bytes else ""
     return f"z {z}, y {y}, x {x}, mode {header.mode}{extended}"
-
-
-class MrcReader:
-    """Reads boxes of an MRC file's voxels; a context manager.
-
-    Parameters
-    ----------
-    header
-        From `read_header`.
-    """
-
-    def __init__(self, header: MrcHeader) -> None:
-        self._header = header
-        try:
-            self._file = header.path.open("rb", buffering=0)  # every read goes straight into its array
-        except OSError as error:
-            raise InputError(f"{header.path}: can't be read: {error.strerror or error}") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
-
-    def read(self, box: Box) -> np.ndarray:
-        """Return the voxels of `box` (inside the volume) in this machine's byte order.
-
-        Full x rows of one section are one read, full sections one read in all; of a narrower box each row is one.
-
-        Raises
-        ------
-        InputError
-            If the file ends before the box does, or the disk fails.
-        """
-        out: np.ndarray = np.empty(box.shape, self._header.native_dtype)
-        if box.is_empty:
-            return out
-        depth, rows, _ = box.shape
-        (z0, y0, x0), (_, ny, nx) = box.start, self._header.shape
-        if box.shape[1:] == (ny, nx):
-            self._fill(out, z0 * ny * nx)
-        elif box.shape[2] == nx:
-            for z in range(depth):
-                self._fill(out[z], ((z0 + z) * ny + y0) * nx)
-        else:
-            for z in range(depth):
-                for y in range(rows):
-                    self._fill(out[z, y], ((z0 + z) * ny + y0 + y) * nx + x0)
-        return self._native(out)
-
-    def pieces(self, voxels: int) -> Iterator[np.ndarray]:
-        """Yield all voxels in file order, `voxels` at a time (the last piece may be shorter)."""
-        total = math.prod(self._header.shape)
-        for start in range(0, total, voxels):
-            piece: np.ndarray = np.empty(min(voxels, total - start), self._header.native_dtype)
-            self._fill(piece, start)
-            yield self._native(piece)
-
-    def _fill(self, target: np.ndarray, first_voxel: int) -> None:
-        """Read a contiguous array's bytes from the given voxel on."""
-        view = memoryview(target.reshape(-1).view(np.uint8))
-        header = self._header
-        try:
-            self._file.seek(header.data_offset + first_voxel * header.dtype.itemsize, os.SEEK_SET)
-            done = 0
-            while done < len(view):  # one call reads at most 2 GiB
-                n = self._file.readinto(view[done:])
-                if not n:
-                    raise InputError(f"{header.path}: ended {len(view) - done} bytes early while it was read; has it changed?")
-                done += n
-        except OSError as error:
-            raise InputError(f"{header.path}: can't be read: {error.strerror or error}") from error
-
-    def _native(self, values: np.ndarray) -> np.ndarray:
-        return values if self._header.dtype.isnative else values.byteswap(inplace=True)

@@ -1,0 +1,290 @@
+"""How does an MRC file become a store, within a memory budget, and safely when killed at any moment?
+
+1. Look: header, spacing, what is there already, memory, disk.  All refusals come here, before any work.
+2. A compressed source becomes a plain temporary file beside the output (`decompress`).
+3. If the stored type needs it, one pass over the file (`casting`).
+4. Band by band (`bands`): read, cut into shards, cast each, write it with its coarser levels, note it as done.
+5. The group's metadata and the final name come last; a killed run is taken up at its first shard that is not done.
+
+The stored bytes depend on the source and the settings only, not on the memory budget or on restarts.
+
+Limits: the levels are means of the stored voxels; with int8 they are rounded again at each level.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomostream.budget import conversion_bytes
+from tomostream.errors import BudgetError, ExistsError, InputError
+from tomostream.geometry import Triple
+from tomostream.store.bands import Band, plan_bands
+from tomostream.store.casting import PIECE_VOXELS, check_stored_type, plan_casting
+from tomostream.store.decompress import compression_of, peek_header, plain_file
+from tomostream.store.mrc import MrcHeader
+from tomostream.store.mrc_voxels import MrcReader
+from tomostream.store.naming import tomogram_name
+from tomostream.store.omezarr import PARTIAL_SUFFIX, StoreWriter, store_state
+from tomostream.store.specification import StoreLayout, StoreSpec
+from tomostream.units import format_bytes
+
+_GUARD_BYTES = 2**20  # how much of the source is hashed to tell files of equal name, size and date apart
+_SPACING_TOLERANCE = 0.01  # relative difference of header and option that is not worth a word
+
+
+def convert_file(
+    source: Path,
+    out_folder: Path,
+    *,
+    voxel_size: float | None,
+    dtype: str,
+    chunk: Triple,
+    shard: Triple,
+    codec: str,
+    levels: int | None,
+    memory: int,
+    overwrite: bool,
+    checksum: bool,
+    name: str | None,
+    progress: Callable[[int, int], None] | None,
+    report: Callable[[str], None],
+) -> Path:
+    """Convert an MRC file (also .gz, .bz2) to `out_folder/NAME.ome.zarr`; what is done already is left as it is.
+
+    Parameters
+    ----------
+    source
+        The file.
+    out_folder
+        Made if there is none.
+    voxel_size
+        Angstrom; None: the header's.
+    dtype
+        `keep`, `float32`, `float16` or `int8`; see `casting`.
+    chunk, shard
+        Edges at level 0, voxels (z y x).
+    codec
+        `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`.
+    levels
+        Of the pyramid, with level 0; None: automatic.
+    memory
+        Budget of the process in bytes, libraries included.
+    overwrite
+        Whether a store made from another source or with other settings may be replaced; a finished one is made anew.
+    checksum
+        Whether to store the source's SHA-256.
+    name
+        The tomogram's name; None: the file's.
+    progress
+        Called with the number of finished shards and of all shards.
+    report
+        Called with each warning, one line.
+
+    Returns
+    -------
+    The store's path.
+
+    Raises
+    ------
+    InputError
+        If the source or an option is wrong, or the folder can't be written.
+    BudgetError
+        If memory or disk doesn't suffice.
+    ExistsError
+        If there is a store of another source or of other settings, and not `overwrite`.
+    BusyError
+        If another process converts to the same store.
+    TomostreamError
+        If the disk runs full; what is done is kept, and the next run goes on.
+    """
+    check_stored_type(dtype)
+    header = peek_header(source)
+    name = name or tomogram_name(source)
+    spacing = _choose_spacing(header, voxel_size, report)
+    before = _identity(source)
+    settings = {
+        "voxel_size": voxel_size,
+        "dtype": dtype,
+        "chunk": chunk,
+        "shard": shard,
+        "codec": codec,
+        "levels": levels,
+        "checksum": checksum,
+    }
+    fingerprint = {"source": before, "settings": settings}
+    stored = header.native_dtype if dtype == "keep" else np.dtype(dtype)
+    spec = StoreSpec(name, header.shape, stored, spacing, chunk, shard, codec, levels)
+    layout = StoreLayout.plan(spec)
+
+    target = out_folder / f"{name}.ome.zarr"
+    state = store_state(target, fingerprint)
+    if state == "done" and not overwrite:
+        return target
+    if state == "other" and not overwrite:
+        raise ExistsError(
+            f"{target}: exists, or is half-written, from another file or with other settings; choose another folder, or replace it with --overwrite"
+        )
+    bands = _plan_within(memory, header, layout, stored)
+    _make_folder(out_folder)
+    _check_disk(header, layout, target, is_kept=state == "partial")
+    for warning in header.warnings:
+        report(f"{source}: {warning}")
+
+    with plain_file(header, out_folder, report) as plain, MrcReader(replace(header, path=plain)) as reader:
+        casting = plan_casting(dtype, header.dtype, reader.pieces(PIECE_VOXELS), source)
+        facts: dict[str, Any] = {"source": _source_facts(header, before["size"], _sha256(source) if checksum else None)}
+        if casting.scale is not None:
+            facts |= {"stored_scale": casting.scale, "stored_offset": casting.offset}
+        spec = replace(spec, attributes=facts)
+        with StoreWriter.create_or_resume(target, spec, fingerprint=fingerprint, overwrite=overwrite) as writer:
+            _write_bands(bands, reader, casting.apply, writer, progress)
+            if _identity(source) != before:
+                raise InputError(f"{source}: has changed while it was converted; run the command again with --overwrite")
+            return writer.finish()
+
+
+def _write_bands(
+    bands: tuple[Band, ...],
+    reader: MrcReader,
+    cast: Callable[[np.ndarray], np.ndarray],
+    writer: StoreWriter,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    pending = set(writer.pending())
+    total = len(writer.shards)
+    if progress is not None:
+        progress(total - len(pending), total)
+    for band in bands:
+        wanted = [index for index in band.shards if index in pending]
+        if not wanted:
+            continue
+        voxels = reader.read(band.box)
+        for index in wanted:
+            core = writer.shards.core(index).relative_to(band.box.start)
+            writer.write(index, cast(voxels[core.slices]))
+            writer.mark_done(index)
+            pending.remove(index)
+            if progress is not None:
+                progress(total - len(pending), total)
+        del voxels  # before the next band is read: two of them would break the budget
+
+
+def _choose_spacing(header: MrcHeader, voxel_size: float | None, report: Callable[[str], None]) -> float:
+    if voxel_size is None:
+        spacing = header.spacing
+        if spacing is None:
+            raise InputError(f"{header.path}: {header.spacing_doubt}")
+        if header.spacing_doubt is not None:
+            report(f"{header.path}: {header.spacing_doubt}")
+        return spacing
+    if not 0 < voxel_size < math.inf:
+        raise InputError(f"--voxel-size must be above zero and finite (angstrom), found {voxel_size:g}")
+    found = header.spacing_zyx
+    if found is not None and max(abs(one - voxel_size) for one in found) > _SPACING_TOLERANCE * voxel_size:
+        z, y, x = found
+        report(f"{header.path}: --voxel-size {voxel_size:g} is used; the header says z {z:.6g}, y {y:.6g}, x {x:.6g} angstrom")
+    return voxel_size
+
+
+def _plan_within(memory: int, header: MrcHeader, layout: StoreLayout, stored: np.dtype[Any]) -> tuple[Band, ...]:
+    level = layout.levels[0]
+    shard = level.shards.core((0, 0, 0)).shape  # a volume may be smaller than a shard
+
+    def projected(band_voxels: int) -> int:
+        return conversion_bytes(
+            band_voxels=band_voxels,
+            shard=shard,
+            chunk=level.chunk,
+            source_itemsize=header.dtype.itemsize,
+            stored_itemsize=stored.itemsize,
+            is_cast=stored != header.native_dtype,
+        )
+
+    needed = projected(math.prod(shard))
+    if needed > memory:
+        raise BudgetError(
+            f"{header.path}: converting needs {format_bytes(needed)} for one shard of {shard} voxels (z, y, x; {header.native_dtype} stored as "
+            f"{stored}) but --memory is {format_bytes(memory)}; raise --memory, or give a smaller --shard"
+        )
+    return plan_bands(level.shards, most_voxels=(memory - projected(0)) // header.dtype.itemsize)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: can't be made: {error.strerror or error}; choose another output folder") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: can't be written: permission denied; choose another output folder, or change its permissions")
+
+
+def _check_disk(header: MrcHeader, layout: StoreLayout, target: Path, *, is_kept: bool) -> None:
+    """Compare the store's size, uncompressed, and that of a decompressed source, with the free space."""
+    needed = 0
+    for level in layout.levels:
+        edges = [-(-n // c) * c for n, c in zip(level.shape, level.chunk, strict=True)]
+        needed += math.prod(edges) * layout.dtype.itemsize
+    if is_kept:  # a half-written store's shards take their space already
+        needed = max(0, needed - _folder_bytes(target.with_name(target.name + PARTIAL_SUFFIX)))
+    temporary = header.file_bytes if compression_of(header.path) is not None else 0
+    free = shutil.disk_usage(target.parent).free
+    if needed + temporary > free:
+        extra = f" and {format_bytes(temporary)} for the decompressed file" if temporary else ""
+        raise BudgetError(
+            f"{header.path}: the store needs {format_bytes(needed)}{extra}, but {target.parent} has {format_bytes(free)} free; "
+            "free space, choose another output folder, or a smaller --dtype"
+        )
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for root, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):  # another process may be writing there
+                total += os.stat(os.path.join(root, file)).st_size
+    return total
+
+
+def _identity(source: Path) -> dict[str, Any]:
+    try:
+        status = source.stat()
+        with source.open("rb") as file:
+            guard = hashlib.sha256(file.read(_GUARD_BYTES)).hexdigest()
+    except OSError as error:
+        raise InputError(f"{source}: can't be read: {error.strerror or error}") from error
+    return {"name": source.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256_of_first_mb": guard}
+
+
+def _sha256(source: Path) -> str:
+    try:
+        with source.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{source}: can't be read: {error.strerror or error}") from error
+
+
+def _source_facts(header: MrcHeader, size: int, sha256: str | None) -> dict[str, Any]:
+    return {
+        "name": header.path.name,
+        "size_bytes": size,
+        "sha256": sha256,
+        "mode": header.mode,
+        "dtype": header.dtype.str,
+        "statistics": header.statistics(),
+        "spacing_zyx": header.spacing_zyx,
+        "origin_xyz": [value if math.isfinite(value) else None for value in header.origin_xyz],
+        "start_xyz": header.start_xyz,
+        "extended_header_bytes": header.extended_bytes,
+        "is_imod": header.is_imod,
+        "warnings": header.warnings,
+    }

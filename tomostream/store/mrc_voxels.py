@@ -1,0 +1,93 @@
+"""How is a box of an MRC file's voxels read without mapping the file?
+
+By seek and `readinto`, straight into the array that is returned.  Nothing is mapped, so the pages of the file never count as memory of
+the process, and no buffer besides the array is needed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from types import TracebackType
+
+import numpy as np
+
+from tomostream.errors import InputError
+from tomostream.geometry import Box
+from tomostream.store.mrc import MrcHeader
+
+
+class MrcReader:
+    """Reads boxes of an MRC file's voxels; a context manager.
+
+    Parameters
+    ----------
+    header
+        From `read_header`.
+    """
+
+    def __init__(self, header: MrcHeader) -> None:
+        self._header = header
+        try:
+            self._file = header.path.open("rb", buffering=0)  # every read goes straight into its array
+        except OSError as error:
+            raise InputError(f"{header.path}: can't be read: {error.strerror or error}") from error
+
+    def __enter__(self) -> MrcReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def read(self, box: Box) -> np.ndarray:
+        """Return the voxels of `box` (inside the volume) in this machine's byte order.
+
+        Full x rows of one section are one read, full sections one read in all; of a narrower box each row is one.
+
+        Raises
+        ------
+        InputError
+            If the file ends before the box does, or the disk fails.
+        """
+        out: np.ndarray = np.empty(box.shape, self._header.native_dtype)
+        if box.is_empty:
+            return out
+        depth, rows, _ = box.shape
+        (z0, y0, x0), (_, ny, nx) = box.start, self._header.shape
+        if box.shape[1:] == (ny, nx):
+            self._fill(out, z0 * ny * nx)
+        elif box.shape[2] == nx:
+            for z in range(depth):
+                self._fill(out[z], ((z0 + z) * ny + y0) * nx)
+        else:
+            for z in range(depth):
+                for y in range(rows):
+                    self._fill(out[z, y], ((z0 + z) * ny + y0 + y) * nx + x0)
+        return self._native(out)
+
+    def pieces(self, voxels: int) -> Iterator[np.ndarray]:
+        """Yield all voxels in file order, `voxels` at a time (the last piece may be shorter)."""
+        total = math.prod(self._header.shape)
+        for start in range(0, total, voxels):
+            piece: np.ndarray = np.empty(min(voxels, total - start), self._header.native_dtype)
+            self._fill(piece, start)
+            yield self._native(piece)
+
+    def _fill(self, target: np.ndarray, first_voxel: int) -> None:
+        """Read a contiguous array's bytes from the given voxel on."""
+        view = memoryview(target.reshape(-1).view(np.uint8))
+        header = self._header
+        try:
+            self._file.seek(header.data_offset + first_voxel * header.dtype.itemsize, os.SEEK_SET)
+            done = 0
+            while done < len(view):  # one call reads at most 2 GiB
+                n = self._file.readinto(view[done:])
+                if not n:
+                    raise InputError(f"{header.path}: ended {len(view) - done} bytes early while it was read; has it changed?")
+                done += n
+        except OSError as error:
+            raise InputError(f"{header.path}: can't be read: {error.strerror or error}") from error
+
+    def _native(self, values: np.ndarray) -> np.ndarray:
+        return values if self._header.dtype.isnative else values.byteswap(inplace=True)

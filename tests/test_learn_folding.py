@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+from torch import nn
+
 from tomostream.learn.folding import deployed
 from tomostream.learn.resunet import ResidualUNet
-from torch import nn
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tomostream.errors import InputError
 from tomostream.learn.batch import Batch
 from tomostream.learn.objectives import make_objective

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from tomostream.errors import InputError
 from tomostream.learn.resunet import ResidualUNet
 

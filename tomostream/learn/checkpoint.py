@@ -70,7 +70,8 @@ def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> TrainingState 
         found, version = content.pop("fingerprint"), content.pop("format")
         state = TrainingState(**content)
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"checkpoint {path} can't be read ({str(error).splitlines()[0]}); remove it to train from the start") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"checkpoint {path} can't be read ({reason}); remove it to train from the start") from None
     if version != _FORMAT or found != _canonical(fingerprint):
         raise ExistsError(
             f"{folder} holds training from other input or settings ({_difference(found, fingerprint)}); "

@@ -128,8 +128,8 @@ class BlockGrid:
 
     def indices(self) -> Iterator[Triple]:
         """All block indices, z slowest."""
-        for z, y, x in itertools.product(*(range(c) for c in self.counts)):
-            yield (z, y, x)
+        nz, ny, nx = self.counts
+        yield from itertools.product(range(nz), range(ny), range(nx))
 
     def core(self, index: Triple) -> Box:
         """The voxels that block `index` owns."""
@@ -150,6 +150,5 @@ class BlockGrid:
         part = box.clipped(Box.whole(self.shape))
         if part.is_empty:
             return
-        ranges = (range(a // b, -(-z // b)) for a, z, b in zip(part.start, part.stop, self.block, strict=True))
-        for z, y, x in itertools.product(*ranges):
-            yield (z, y, x)
+        z, y, x = (range(first // b, -(-last // b)) for first, last, b in zip(part.start, part.stop, self.block, strict=True))
+        yield from itertools.product(z, y, x)

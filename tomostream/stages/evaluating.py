@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tomostream.errors import InputError
 from tomostream.evaluation import Evaluation, evaluate_tables
 from tomostream.formats.registry import Conversion, read_table
-from tomostream.particles import Particles
+from tomostream.particles import Particles, Unit
 from tomostream.stages.digest import write_text_atomically
 from tomostream.stages.points import table_paths
 from tomostream.units import Length
@@ -71,6 +73,59 @@ def _join(parts: list[Particles]) -> Particles:
     return Particles.concatenate(parts)
 
 
+def read_truth(path: str | Path, scored: Sequence[str]) -> Particles:
+    """Read the truth of a file or folder; rows without tomogram are the only scored one's.
+
+    Raises
+    ------
+    InputError
+        If a table is broken, or rows without tomogram can't be assigned.
+    """
+    known = _join([read_table(table) for table in table_paths(path)])
+    if "" in known.tomograms():
+        if len(scored) != 1:
+            raise InputError(
+                f"truth {path} has rows without tomogram, and several tomograms are scored ({', '.join(scored)}); add a column 'tomogram'"
+            )
+        known = known.named(tomogram=scored[0])
+    return known
+
+
+def evaluate_particles(
+    picks: Particles,
+    truth: Particles,
+    *,
+    names: Sequence[str],
+    tolerance: Length,
+    species: Sequence[str] | None,
+    matching: str,
+    beta: float,
+    conversion: Conversion,
+    with_curve: bool = False,
+) -> Evaluation:
+    """Score the tomograms `names`, in the unit of the tolerance; truth of other tomograms is reported and not counted.
+
+    Raises
+    ------
+    InputError
+        If the units can't be converted, or the species is not said and can't be known.
+    """
+    unit: Unit = "voxel" if tolerance.is_voxels else "angstrom"
+    why = f"a tolerance of {tolerance}"
+    here = truth.select(np.isin(truth.tomogram.astype(str), list(names)))
+    return evaluate_tables(
+        conversion.to_unit(picks, unit, why),
+        conversion.to_unit(here, unit, why),
+        tolerance=tolerance.value,
+        tomograms=list(names),
+        unscored=[name for name in truth.tomograms() if name not in set(names)],
+        species=species,
+        matching=matching,
+        beta=beta,
+        with_curve=with_curve,
+    )
+
+
 def evaluate_files(
     picks: str | Path,
     truth: str | Path,
@@ -90,26 +145,16 @@ def evaluate_files(
         If a table is broken, the units can't be converted, or the species is not said and can't be known.
     """
     found, names = read_scored(picks)
-    known = _join([read_table(table) for table in table_paths(truth)])
-    if "" in known.tomograms():
-        if len(names) != 1:
-            raise InputError(
-                f"truth {truth} has rows without tomogram, and several tomograms are scored ({', '.join(names)}); add a column 'tomogram'"
-            )
-        known = known.named(tomogram=names[0])
-    unit = "voxel" if tolerance.is_voxels else "angstrom"
-    why = f"a tolerance of {tolerance}"
-    here = known.select([name in set(names) for name in known.tomogram.tolist()])  # type: ignore[arg-type]  # a list of bool indexes as well
-    elsewhere = [name for name in known.tomograms() if name not in set(names)]
-    return evaluate_tables(
-        conversion.to_unit(found, unit, why),
-        conversion.to_unit(here, unit, why),
-        tolerance=tolerance.value,
-        tomograms=names,
-        unscored=elsewhere,
+    known = read_truth(truth, names)
+    return evaluate_particles(
+        found,
+        known,
+        names=names,
+        tolerance=tolerance,
         species=species,
         matching=matching,
         beta=beta,
+        conversion=conversion,
         with_curve=with_curve,
     )
 

@@ -1,0 +1,460 @@
+"""The Python functions: each stage on files as the command line has it, and on plain arrays.
+
+Names are exported by the package (`ts.open`, `ts.pick`, ...).  Lengths are text with a unit (`"135A"`, `"10vox"`) where files are meant, and
+voxels where plain arrays are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.cluster import ClusterSettings
+from tomostream.errors import InputError
+from tomostream.geometry import Triple, triple
+from tomostream.normalisation import Normalisation
+from tomostream.particles import Particles
+from tomostream.progress import Progress
+from tomostream.tomogram import Tomogram, open_tomogram
+from tomostream.units import Length, parse_bytes, parse_shape
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+    from tomostream.evaluation import Evaluation
+    from tomostream.learn.model_folder import Model
+
+Source = str | Path | Tomogram
+
+
+class PickRecord(NamedTuple):
+    """One pick of an array: integer voxel z, y, x, and the score there."""
+
+    z: int
+    y: int
+    x: int
+    score: float
+
+
+class PickRecords(Sequence[PickRecord]):
+    """Picks of an array, best first; also as arrays: `index_zyx` int64 (n, 3) and `score` float64 (n,)."""
+
+    def __init__(self, index_zyx: np.ndarray, score: np.ndarray) -> None:
+        self.index_zyx = index_zyx
+        self.score = score
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @overload
+    def __getitem__(self, item: int) -> PickRecord: ...
+
+    @overload
+    def __getitem__(self, item: slice) -> PickRecords: ...
+
+    def __getitem__(self, item: int | slice) -> PickRecord | PickRecords:
+        if isinstance(item, slice):
+            return PickRecords(self.index_zyx[item], self.score[item])
+        z, y, x = self.index_zyx[item].tolist()
+        return PickRecord(z, y, x, float(self.score[item]))
+
+    def __iter__(self) -> Iterator[PickRecord]:
+        for (z, y, x), score in zip(self.index_zyx.tolist(), self.score.tolist(), strict=True):
+            yield PickRecord(z, y, x, score)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} picks>"
+
+
+def open(path_or_url: str | Path, *, level: int = 0) -> Tomogram:
+    """Open a tomogram's store: OME-Zarr 0.4 or 0.5, a folder or URL.
+
+    Parameters
+    ----------
+    path_or_url
+        The store.
+    level
+        Pyramid level; each halves the resolution.
+
+    Raises
+    ------
+    InputError
+        If there is no whole store of a volume, or its voxel spacing is not said.
+    """
+    return open_tomogram(str(path_or_url), level=level)
+
+
+def convert(
+    path: str | Path,
+    out: str | Path,
+    *,
+    voxel_size: float | None = None,
+    dtype: str = defaults.DTYPE,
+    chunk: int | Triple = defaults.CHUNK_VOX,
+    shard: int | Triple = defaults.SHARD_VOX,
+    codec: str = defaults.CODEC,
+    levels: int | None = None,
+    memory: str = defaults.MEMORY,
+    overwrite: bool = False,
+) -> Path:
+    """Convert an MRC file to `out/NAME.ome.zarr`, streamed; returns the store.
+
+    Parameters
+    ----------
+    path
+        MRC (.mrc .rec .map, also .gz .bz2).
+    out
+        Folder.
+    voxel_size
+        Angstrom; needed only where the header has none.
+    dtype
+        `keep`, `float32`, `float16` or `int8`.
+    chunk, shard
+        Edges in voxels.
+    codec
+        `none`, `zstd[:level]` or `lz4-bitshuffle`.
+    levels
+        Of the pyramid; None: until 64 voxels are left.
+    memory
+        Budget, as `2GB`.
+    overwrite
+        Replace a store that was made with other settings.
+
+    Raises
+    ------
+    InputError, ExistsError, BudgetError
+    """
+    from tomostream.stages.converting import ConvertSettings, convert_many
+
+    settings = ConvertSettings(
+        voxel_size=voxel_size, dtype=dtype, chunk=parse_shape(chunk), shard=parse_shape(shard), codec=codec, levels=levels
+    )
+    return convert_many([str(path)], Path(out), settings, memory=parse_bytes(memory), overwrite=overwrite, progress=Progress())[0]
+
+
+def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
+    """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels.
+
+    Parameters
+    ----------
+    source
+        A tomogram, its path or URL, or a numpy, zarr or dask array (z, y, x).
+    memory
+        Budget, as `2GB`.
+
+    Raises
+    ------
+    InputError
+        If there is no finite voxel.
+    """
+    from tomostream.graph.moments import statistics_of
+    from tomostream.stages.converting import measure
+
+    if isinstance(source, str | Path | Tomogram):
+        return measure(_opened(source), memory=parse_bytes(memory), keep=False)
+    return statistics_of(source, clip_sigma=defaults.CLIP_SIGMA)
+
+
+def label_mask(
+    points_zyx: np.ndarray | Sequence[Sequence[float]],
+    shape: Triple,
+    *,
+    radius: float,
+    kind: str = defaults.LABEL_SHAPE,
+    chunks: int | Triple = defaults.SHARD_VOX,
+) -> da.Array:
+    """Return the label mask of a volume as a lazy dask array of uint8: 1 near a point, else 0.
+
+    Parameters
+    ----------
+    points_zyx
+        (n, 3), voxels, not rounded.
+    shape
+        Of the volume (z, y, x).
+    radius
+        Voxels.
+    kind
+        `sphere` (a voxel belongs to it if its centre is within the radius), `gaussian` or `cube`.
+    chunks
+        Edges of the blocks, voxels; the mask does not depend on them.
+
+    Raises
+    ------
+    InputError
+        If a point is not finite, or the radius or the kind can't be.
+    """
+    from tomostream.graph.label_arrays import label_array
+
+    points = np.asarray(points_zyx, dtype=np.float64).reshape(-1, 3)
+    return label_array(points, shape=triple(shape), radius=float(radius), kind=kind, chunks=triple(chunks))
+
+
+def train(config: str | Path | dict[str, Any], *, out: str | Path | None = None, overwrite: bool = False, progress: Progress | None = None) -> Path:
+    """Train as a configuration (a YAML file or its values) says; returns the model folder.
+
+    Raises
+    ------
+    TomostreamError
+        If configuration, clicks and tomograms don't fit together; before any training.
+    """
+    from tomostream.config import configuration_from, load_configuration
+    from tomostream.stages.training import train_model
+
+    configuration = configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(config)
+    return train_model(configuration, out=None if out is None else Path(out), overwrite=overwrite, progress=progress or Progress())
+
+
+@overload
+def predict(
+    source: np.ndarray, model: str | Path | Model, *, precision: str = ..., threads: int | None = ..., memory: str = ..., logits: bool = ...
+) -> np.ndarray: ...
+
+
+@overload
+def predict(
+    source: Source,
+    model: str | Path | Model,
+    *,
+    out: str | Path,
+    precision: str = ...,
+    threads: int | None = ...,
+    memory: str = ...,
+    logits: bool = ...,
+    block_size: int | Triple | None = ...,
+    overwrite: bool = ...,
+) -> Path | list[Path]: ...
+
+
+def predict(
+    source: Any,
+    model: str | Path | Model,
+    *,
+    out: str | Path | None = None,
+    precision: str = defaults.PREDICT_PRECISION,
+    threads: int | None = None,
+    memory: str = defaults.MEMORY,
+    logits: bool = False,
+    block_size: int | Triple | None = None,
+    overwrite: bool = False,
+) -> Any:
+    """Score every voxel: probabilities (or logits) on the tomogram's grid.
+
+    Parameters
+    ----------
+    source
+        A store (path, URL or tomogram), or a plain array (z, y, x) of raw voxels at full resolution.
+    model
+        Model folder, or what `load_model` returned (its folder is used for stores).
+    out
+        Folder of the score map; needed for a store.
+    precision
+        `float32` or `bf16`.
+    threads
+        Of torch; None: all cores.
+    memory
+        Budget, as `2GB`.
+    logits
+        Logits instead of probabilities.
+    block_size
+        Edge of a block's core, voxels; None: from the budget.
+    overwrite
+        Replace a score map that was made otherwise.
+
+    Returns
+    -------
+    Path, list of Path or np.ndarray
+        The store (one a species, if there are several); for an array float32 (z, y, x), or (species, z, y, x) for several.
+
+    Raises
+    ------
+    TomostreamError
+        If the model does not fit the tomogram, or no block the budget.
+    """
+    from tomostream.learn.model_folder import load_model
+
+    loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
+    if isinstance(source, str | Path | Tomogram):
+        from tomostream.stages.predicting import PredictSettings, predict_many
+
+        if out is None:
+            raise InputError("predict on a store needs out=FOLDER for the score map")
+        settings = PredictSettings(precision=precision, logits=logits, block_size=parse_shape(block_size) if block_size else None)
+        paths = predict_many(
+            [source.path if isinstance(source, Tomogram) else str(source)],
+            model=loaded.folder,
+            out=Path(out),
+            settings=settings,
+            cluster=ClusterSettings(threads=threads, memory=parse_bytes(memory)),
+            overwrite=overwrite,
+            progress=Progress(),
+        )
+        return paths[0] if len(paths) == 1 else paths
+    from tomostream.stages.arrays import predict_array
+
+    scores = predict_array(np.asarray(source), loaded, precision=precision, threads=threads, memory=parse_bytes(memory), logits=logits)
+    return scores[0] if len(scores) == 1 else scores
+
+
+@overload
+def pick(source: Source, *, radius: str, threshold: float | None = ..., count: int | None = ..., smooth: str | None = ..., **options: Any) -> Particles: ...
+
+
+@overload
+def pick(
+    source: Any, *, radius: float, threshold: float | None = ..., count: int | None = ..., smooth: float = ..., **options: Any
+) -> PickRecords: ...
+
+
+def pick(
+    source: Any,
+    *,
+    radius: float | str,
+    threshold: float | None = None,
+    count: int | None = None,
+    smooth: float | str | None = None,
+    border: float | str | None = None,
+    block_size: int | Triple | None = None,
+    memory: str = defaults.MEMORY,
+    workers: int = 1,
+) -> Particles | PickRecords:
+    """Pick peaks greedily, best first, no two within `radius`: exactly as the sequential loop over the whole volume, ties and all.
+
+    Parameters
+    ----------
+    source
+        A score map's store (path, URL or tomogram): lengths are text with a unit, and the picks a `Particles` table in angstrom.  Or a
+        numpy, zarr or dask array (z, y, x): lengths are voxels, and the picks a sequence of records (z, y, x, score), integer voxels.
+    radius
+        Exclusion radius.
+    threshold, count
+        Picks score above the threshold (compared in float64); at most `count`.  At least one is needed.
+    smooth
+        Average the scores over a ball of this radius first.
+    border
+        No picks this near to a face of the volume.
+    block_size
+        Edge of a block's core, voxels; the picks do not depend on it.
+    memory
+        Budget, as `2GB`.
+    workers
+        Threads.
+
+    Raises
+    ------
+    InputError
+        If neither count nor threshold is given, or a length has the wrong form.
+    BudgetError
+        If the undecided candidates don't fit the budget.
+    """
+    block = parse_shape(block_size) if block_size else None
+    if isinstance(source, str | Path | Tomogram):
+        from tomostream.stages.picks import PickSettings, pick_map
+
+        settings = PickSettings(
+            radius=Length.parse(str(radius), "radius"),
+            count=count,
+            threshold=threshold,
+            smooth=Length.parse(str(smooth), "smooth") if smooth else None,
+            border=Length.parse(str(border), "border") if border else None,
+            block_size=block,
+        )
+        return pick_map(_opened(source), settings, memory=parse_bytes(memory), workers=workers, scratch=None, progress=Progress())
+    from tomostream.stages.arrays import pick_plain
+
+    if isinstance(radius, str) or isinstance(smooth, str) or isinstance(border, str):
+        raise InputError(f"an array has no voxel spacing: give lengths as numbers of voxels, found radius={radius!r}, smooth={smooth!r}, border={border!r}")
+    index, score = pick_plain(
+        source,
+        radius=float(radius),
+        threshold=threshold,
+        count=count,
+        smooth=float(smooth or 0),
+        border=float(border or 0),
+        block=block,
+        memory=parse_bytes(memory),
+        workers=workers,
+    )
+    return PickRecords(index, score)
+
+
+def evaluate(
+    picks: str | Path | Particles,
+    truth: str | Path | Particles,
+    *,
+    tolerance: str = defaults.TOLERANCE,
+    species: Sequence[str] | None = None,
+    matching: str = defaults.MATCHING,
+    beta: float = 1.0,
+    voxel_size: float | None = None,
+    tomograms: Sequence[str] = (),
+) -> Evaluation:
+    """Score picks against truth: counts, precision, recall, F per tomogram and pooled.
+
+    Parameters
+    ----------
+    picks, truth
+        Tables, or files or folders of them.
+    tolerance
+        Distance for a match, as `10vox` or `135A`.
+    species
+        To score; None: all in the picks.
+    matching
+        `any`, the paper's rule, or `one-to-one`.
+    beta
+        Weight of recall in F-beta.
+    voxel_size, tomograms
+        Angstrom, or stores that say it, where units must be converted.
+
+    Raises
+    ------
+    InputError
+        If the units can't be converted, or the species can't be known.
+    """
+    from tomostream.stages.evaluating import conversion_from, evaluate_particles, read_scored, read_truth
+
+    found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks)
+    known = truth if isinstance(truth, Particles) else read_truth(truth, names)
+    return evaluate_particles(
+        found,
+        known,
+        names=names,
+        tolerance=Length.parse(tolerance, "tolerance"),
+        species=species,
+        matching=matching,
+        beta=beta,
+        conversion=conversion_from(list(tomograms), voxel_size),
+    )
+
+
+def read_particles(path: str | Path, *, format: str | None = None, **facts: Any) -> Particles:
+    """Read a table of particles of any known format; `facts` are those of `tomostream.formats.registry.Conversion`.
+
+    Raises
+    ------
+    InputError
+        If the file is broken, or a fact is missing that the format needs.
+    """
+    from tomostream.formats.registry import Conversion, read_table
+
+    return read_table(path, format_name=format, conversion=Conversion(**facts))
+
+
+def write_particles(path: str | Path, particles: Particles, *, format: str | None = None, **facts: Any) -> None:
+    """Write a table of particles in any known format; `facts` are those of `tomostream.formats.registry.Conversion`.
+
+    Raises
+    ------
+    InputError
+        If the file can't be written, or a fact is missing that the format needs.
+    """
+    from tomostream.formats.registry import Conversion, write_table
+
+    write_table(path, particles, format_name=format, conversion=Conversion(**facts))
+
+
+def _opened(source: Source) -> Tomogram:
+    return source if isinstance(source, Tomogram) else open_tomogram(str(source))

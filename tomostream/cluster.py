@@ -137,7 +137,9 @@ def _client(settings: ClusterSettings, progress: Progress) -> Iterator[Any]:
         try:
             client = Client(scheduler_file=where, timeout="30s") if is_file else Client(where, timeout="30s")
         except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(f"--scheduler {where}: no Dask scheduler answers there within 30 s ({error}); give tcp://HOST:PORT or a scheduler file") from None
+            raise InputError(
+                f"--scheduler {where}: no Dask scheduler answers there within 30 s ({error}); give tcp://HOST:PORT or a scheduler file"
+            ) from None
         with client:
             yield client
         return

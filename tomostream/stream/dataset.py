@@ -1,0 +1,271 @@
+"""What does the training loop iterate over?  Batches of crops with labels and weights, made as they are asked for.
+
+Each epoch is planned from (seed, epoch) alone (`plan`), divided among ranks and loader workers (`schedule`), read region by region (`fetch`),
+turned (`augment`), labelled from the points (no stored mask) and weighted.  The same seed, epoch, rank, world and number of workers give the
+same stream, byte for byte; no global random state is read or changed.
+
+In one process: `for batch in dataset`.  With worker processes: `DataLoader(dataset, batch_size=None, num_workers=2,
+multiprocessing_context="spawn")`; a worker opens the stores itself.  Each worker has its own buffer.  `set_epoch` reaches workers that
+live on (`persistent_workers=True`) too; they also keep what they hold in memory.
+"""
+
+import operator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch.utils.data import IterableDataset, get_worker_info
+
+from tomostream import defaults
+from tomostream.errors import InputError
+from tomostream.geometry import Triple, triple
+from tomostream.learn.batch import Batch
+from tomostream.masks import check_labels, mask_of_box
+from tomostream.stream.augment import orientations_of, oriented
+from tomostream.stream.fetch import TRANSIENT_BYTES, RegionReader, Volume
+from tomostream.stream.plan import Crop, draw_epoch, draw_uniform, fitted_crop, inclusion_weights, make_design
+from tomostream.stream.schedule import Division, in_drawing_order, part_of, plan_layout
+from tomostream.units import parse_shape
+
+_HELD_BATCHES = 3  # one that is made, one that waits, one that is used
+
+
+class SubtomogramDataset(IterableDataset[Batch]):
+    """Stream batches of subtomograms of labelled tomograms, out of core.
+
+    Parameters
+    ----------
+    tomograms
+        At the pyramid level that is to be read; with normalisation, picklable.
+    points
+        Per tomogram and species: float64 (n, 3), z y x in voxels of that level, not rounded.
+    radius
+        Of each species' labels, voxels of that level.
+    buffer_bytes
+        For voxels in memory, in each process that iterates.
+    label_shape
+        `sphere`, `gaussian` or `cube`.
+    crop
+        Edge, or edges z y x, voxels; shortened (see the attribute `crop`) where a tomogram is shorter.
+    stride
+        The network's total stride, of which crops are multiples.
+    batch
+        Crops in a batch.
+    batches_per_epoch
+        Of each rank, by all its workers together.
+    labelled_fraction
+        Share of the crops that are drawn around labels, 0 to 1.
+    seed
+        Not negative.
+    symmetry
+        `cube`, `wedge` or `none`: which turned copies are shown (see `augment`).
+    rank, world
+        Of this process among those that train together, and their number.
+    epoch
+        The first epoch to stream.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of its range, points and tomograms don't fit together, or there is no point to draw around.
+    BudgetError
+        If the buffer is too small for these crops.
+    """
+
+    def __init__(
+        self,
+        *,
+        tomograms: Sequence[Volume],
+        points: Sequence[Sequence[np.ndarray]],
+        radius: Sequence[float],
+        buffer_bytes: int,
+        label_shape: str = defaults.LABEL_SHAPE,
+        crop: Triple | int = defaults.CROP_VOX,
+        stride: int = 1,
+        batch: int = defaults.BATCH,
+        batches_per_epoch: int = defaults.STEPS_PER_EPOCH,
+        labelled_fraction: float = defaults.LABELLED_FRACTION,
+        seed: int = defaults.SEED,
+        symmetry: str = defaults.SYMMETRY,
+        rank: int = 0,
+        world: int = 1,
+        epoch: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("stride", stride, 1),
+            ("batch", batch, 1),
+            ("batches_per_epoch", batches_per_epoch, 1),
+            ("seed", seed, 0),
+            ("rank", rank, 0),
+            ("world", world, 1),
+        ):
+            _check_integer(name, value, least)
+        if not 0 <= labelled_fraction <= 1:
+            raise InputError(f"labelled_fraction must lie between 0 and 1, found {labelled_fraction}")
+        if rank >= world:
+            raise InputError(f"rank must be below world, found rank {rank} and world {world}")
+        self._points = _checked_points(tomograms, points, radius, label_shape)
+        self._tomograms, self._radius, self._label_shape = tuple(tomograms), tuple(float(r) for r in radius), label_shape
+        self._seed, self._rank, self._world = seed, rank, world
+        self._division = Division(batch, batches_per_epoch, labelled_fraction, world, workers=1)
+        shapes = [triple(t.shape) for t in tomograms]
+        fitted = fitted_crop(parse_shape(crop, "crop"), shapes, stride)
+        n_labelled, n_uniform = self._division.totals
+        self._design = make_design(
+            shapes=shapes,
+            points=self._points,
+            radius=self._radius,
+            crop=fitted,
+            n_uniform=n_uniform,
+            n_labelled=n_labelled,
+            orientations=orientations_of(symmetry, fitted),
+        )
+        self._layout = plan_layout(self._design, [triple(t.chunk) for t in tomograms], buffer_bytes=buffer_bytes)
+        self._reader: RegionReader | None = None
+        # in shared memory, so that workers which live on see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.set_epoch(epoch)
+
+    @property
+    def crop(self) -> Triple:
+        """Edges z y x of the crops, voxels."""
+        return self._design.crop
+
+    @property
+    def projected_bytes(self) -> int:
+        """Bytes that an iterating process needs for voxels at most, besides its libraries."""
+        layout = self._layout
+        regions = layout.block_bytes if layout.keeps_volumes else layout.point_bytes + layout.block_bytes
+        voxels = self.crop[0] * self.crop[1] * self.crop[2]
+        # image and weight are float32, labels one byte; inclusion weights are worked out in float64
+        batches = _HELD_BATCHES * self._division.batch * voxels * (8 + len(self._radius))
+        return regions + 2 * TRANSIENT_BYTES + batches + 4 * 8 * voxels
+
+    def __len__(self) -> int:
+        """Batches an epoch of this rank."""
+        return self._division.batches
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration streams."""
+        _check_integer("epoch", epoch, 0)
+        self._epoch.fill_(epoch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        info = get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        return self._batches(int(self._epoch), worker, workers)
+
+    def _batches(self, epoch: int, worker: int, workers: int) -> Iterator[Batch]:
+        own = self._division
+        division = Division(own.batch, own.batches, own.labelled_fraction, own.world, workers)
+        part = self._rank * workers + worker
+        labelled, uniform = (
+            part_of(self._layout, crops, division.sizes(is_labelled=is_labelled), part, seed=self._seed, epoch=epoch)
+            for is_labelled, crops in zip((True, False), draw_epoch(self._design, seed=self._seed, epoch=epoch), strict=True)
+        )
+        reader = self._open_reader()
+        with closing(reader.images(labelled)) as labelled_images, closing(reader.images(uniform)) as uniform_images:
+            around, anywhere = zip(labelled, labelled_images, strict=True), zip(uniform, uniform_images, strict=True)
+            for index in division.batches_of(worker):
+                n_labelled = division.labelled_in(index)
+                batch = _Arrays(division.batch, len(self._radius), self.crop)
+                for i in range(division.batch):
+                    self._fill(batch, i, *next(around if i < n_labelled else anywhere))
+                yield batch.as_tensors()
+
+    def _fill(self, batch: "_Arrays", i: int, crop: Crop, image: np.ndarray) -> None:
+        """Write a crop's turned image, labels and weights into place i of a batch."""
+        batch.image[i, 0] = oriented(image, crop.orientation)
+        batch.weight[i, 0] = oriented(inclusion_weights(self._design, crop), crop.orientation)
+        box, volume = self._design.box(crop), self._design.shapes[crop.tomogram]
+        for s, radius in enumerate(self._radius):
+            mask = mask_of_box(box, self._points[crop.tomogram][s], radius=radius, shape=self._label_shape, volume=volume)
+            batch.positive[i, s] = oriented(mask, crop.orientation)
+        batch.is_labelled[i] = crop.is_labelled
+
+    def uniform_images(self, n: int, seed: int) -> Iterator[Float32[torch.Tensor, "n 1 z y x"]]:
+        """Yield n uniform crops, not turned, in batches: what batch-norm statistics are taken from.
+
+        Parameters
+        ----------
+        n
+            Crops in all; the last batch may be shorter.
+        seed
+            Equal seeds give equal crops.
+        """
+        _check_integer("n", n, 1)
+        _check_integer("seed", seed, 0)
+        return self._uniform_images(n, seed)
+
+    def _uniform_images(self, n: int, seed: int) -> Iterator[torch.Tensor]:
+        rng = np.random.default_rng(seed)
+        drawn = draw_uniform(self._design, n, rng)
+        crops = drawn if self._layout.keeps(is_labelled=False) else in_drawing_order(self._layout, drawn, rng=rng)
+        size = self._division.batch
+        with closing(self._open_reader().images(crops)) as images:
+            for first in range(0, n, size):
+                batch = np.empty((min(size, n - first), 1, *self.crop), dtype=np.float32)
+                for place in batch:
+                    place[0] = next(images)
+                yield torch.from_numpy(batch)
+
+    def _open_reader(self) -> RegionReader:
+        if self._reader is None:
+            self._reader = RegionReader(self._tomograms, self._layout)
+        return self._reader
+
+    def __getstate__(self) -> dict[str, Any]:
+        # what is in memory stays here: a worker reads its own share
+        return {**self.__dict__, "_reader": None}
+
+
+class _Arrays:
+    """A batch that is being filled."""
+
+    def __init__(self, n: int, species: int, crop: Triple) -> None:
+        self.image = np.empty((n, 1, *crop), dtype=np.float32)
+        self.positive = np.empty((n, species, *crop), dtype=np.bool_)
+        self.weight = np.empty((n, 1, *crop), dtype=np.float32)
+        self.is_labelled = np.empty(n, dtype=np.bool_)
+
+    def as_tensors(self) -> Batch:
+        """The batch as tensors that share these arrays' memory."""
+        return Batch(*(torch.from_numpy(a) for a in (self.image, self.positive, self.weight, self.is_labelled)))
+
+
+def _check_integer(name: str, value: int, least: int) -> None:
+    try:
+        is_good = operator.index(value) >= least
+    except TypeError:
+        is_good = False
+    if not is_good:
+        raise InputError(f"{name} must be an integer of at least {least}, found {value!r}")
+
+
+def _checked_points(
+    tomograms: Sequence[Volume], points: Sequence[Sequence[np.ndarray]], radius: Sequence[float], label_shape: str
+) -> tuple[tuple[np.ndarray, ...], ...]:
+    """Return the points as float64 arrays, one a tomogram and species."""
+    if not tomograms or not radius:
+        raise InputError(
+            f"at least one tomogram and one species are needed, found {len(tomograms)} tomograms and {len(radius)} species' radii"
+        )
+    if len(points) != len(tomograms):
+        raise InputError(
+            f"points must be given for each of the {len(tomograms)} tomograms (an empty array where there are none), found {len(points)}"
+        )
+    for i, of_tomogram in enumerate(points):
+        if len(of_tomogram) != len(radius):
+            raise InputError(f"points of tomogram {i} must be one array for each of the {len(radius)} species, found {len(of_tomogram)}")
+        for p in of_tomogram:
+            if np.size(p) and np.shape(p)[1:] != (3,):
+                raise InputError(f"points of tomogram {i} must be arrays of shape (n, 3), z y x in voxels, found shape {np.shape(p)}")
+    arrays = tuple(tuple(np.ascontiguousarray(p, dtype=np.float64).reshape(-1, 3) for p in of_tomogram) for of_tomogram in points)
+    for of_tomogram in arrays:
+        for positions, reach in zip(of_tomogram, radius, strict=True):
+            check_labels(positions, reach, label_shape, None)
+    return arrays

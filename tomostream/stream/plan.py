@@ -1,0 +1,294 @@
+"""Which crops make an epoch, and how often will each voxel be seen?  Pure arithmetic on shapes and points; no I/O.
+
+Part of the crops are uniform over the volumes, the others are drawn around labelled points (with ten clicks, hardly a uniform crop holds
+one).  Means over such crops are not means over the volume, unless every voxel is weighted by one over its expected number of
+inclusions (the Horvitz-Thompson estimator).  That number is known exactly, because each crop's distribution is:
+
+    lambda(v) = n_uniform * P(tomogram) * P(a uniform crop holds v)  +  n_labelled * sum over points i of q_i * P(a crop around i holds v)
+    weight(v) = n_crops * (voxels of a crop) / (voxels of all tomograms) / lambda(v)
+
+1. Tomograms get uniform crops in proportion to their voxels.  Each species gets the same share of the labelled crops, and each of its
+   points the same share of those (pooled points would leave a rare species to chance).  So q_i = 1 / (species with points * points of the species).
+2. Corners are independent per axis: `corners` says how they are drawn, and with which probability a voxel is covered.
+3. Tomograms and points are drawn systematically: one random number, then equal steps through the cumulative shares.  Each gets its
+   expected number of crops to within one; the expectation, and so lambda, is that of independent draws.
+
+The mean weight over all voxels of all crops of an epoch is 1 in expectation, and so is the sum of weight * g over the epoch proportional to
+the sum of g over the volumes, for any g, as long as there are uniform crops.  Without them the voxels that no crop can reach stay unknown.
+
+References
+----------
+Horvitz and Thompson (1952), "A generalization of sampling without replacement from a finite universe", JASA 47, 663-685.
+Madow and Madow (1944), "On the theory of systematic sampling, I", Annals of Mathematical Statistics 15, 1-24.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+
+from tomostream.errors import InputError
+from tomostream.geometry import Box, Triple, triple
+from tomostream.stream.corners import ball_range, coverage, uniform_range
+
+UNIFORM = -1  # the `point` of a crop that is not drawn around one
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One crop: which tomogram, where it begins (z, y, x), how it is turned, and the index of the labelled point that it was drawn around."""
+
+    tomogram: int
+    start: Triple
+    orientation: int
+    point: int
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the crop was drawn around a labelled point; the others are uniform."""
+        return self.point != UNIFORM
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """How crops are distributed: everything that inclusion weights depend on, the same for every epoch.
+
+    Parameters
+    ----------
+    shapes
+        Of the tomograms (z, y, x), voxels of the level that is read.
+    crop
+        Edges of all crops, voxels.
+    n_uniform, n_labelled
+        Number of crops in an epoch, of all ranks and workers together.
+    orientations
+        Drawn from with equal probability.
+    point_tomogram, point_share
+        Of each labelled point: its tomogram, and its share of the labelled crops.
+    point_low, point_high
+        Of each labelled point: least and largest corner of the crops around it.
+    """
+
+    shapes: tuple[Triple, ...]
+    crop: Triple
+    n_uniform: int
+    n_labelled: int
+    orientations: tuple[int, ...]
+    point_tomogram: Int64[np.ndarray, " n"]
+    point_share: Float64[np.ndarray, " n"]
+    point_low: Int64[np.ndarray, "n 3"]
+    point_high: Int64[np.ndarray, "n 3"]
+
+    @property
+    def tomogram_share(self) -> Float64[np.ndarray, " t"]:
+        """Each tomogram's share of the uniform crops: its share of the voxels."""
+        voxels = np.array([math.prod(shape) for shape in self.shapes], dtype=np.float64)
+        share: np.ndarray = voxels / voxels.sum()
+        return share
+
+    def box(self, crop: Crop) -> Box:
+        """The voxels of a crop."""
+        return Box(crop.start, triple([a + c for a, c in zip(crop.start, self.crop, strict=True)]))
+
+    def reach(self, point: int) -> Box:
+        """The voxels that crops around a labelled point can hold."""
+        return Box(triple(self.point_low[point].tolist()), triple((self.point_high[point] + self.crop).tolist()))
+
+
+def fitted_crop(crop: Triple, shapes: Sequence[Triple], stride: int) -> Triple:
+    """Return the crop that fits all volumes: on an axis shorter than the crop, the largest multiple of the stride.
+
+    Parameters
+    ----------
+    crop
+        Wanted edges, voxels.
+    shapes
+        Of the volumes.
+    stride
+        The network's total stride: crops must be multiples of it.
+
+    Raises
+    ------
+    InputError
+        If an edge is not a positive multiple of the stride, or a volume is shorter than the stride.
+    """
+    if min(crop) < stride or any(edge % stride for edge in crop):
+        raise InputError(
+            f"crop {crop} (z, y, x; voxels) must be positive multiples of the network's stride, {stride}; for example {triple(_rounded(crop, stride))}"
+        )
+    edges = []
+    for axis, edge in zip(range(3), crop, strict=True):
+        shortest = min(shape[axis] for shape in shapes)
+        if shortest < stride:
+            raise InputError(
+                f"a tomogram has {shortest} voxels along {'zyx'[axis]}, but the network needs at least its stride, {stride}; read a finer pyramid level, or use fewer network levels"
+            )
+        edges.append(min(edge, shortest // stride * stride))
+    return triple(edges)
+
+
+def _rounded(crop: Triple, stride: int) -> list[int]:
+    return [max(1, round(edge / stride)) * stride for edge in crop]
+
+
+def make_design(
+    *,
+    shapes: Sequence[Triple],
+    points: Sequence[Sequence[np.ndarray]],
+    radius: Sequence[float],
+    crop: Triple,
+    n_uniform: int,
+    n_labelled: int,
+    orientations: tuple[int, ...],
+) -> Design:
+    """Work out how crops are distributed.
+
+    Parameters
+    ----------
+    shapes
+        Of the tomograms, voxels.
+    points
+        Per tomogram and species: float64 (n, 3) positions z y x in voxels.
+    radius
+        Of each species' labels, voxels.
+    crop
+        Edges; no longer than any shape (see `fitted_crop`).
+    n_uniform, n_labelled
+        Number of crops in an epoch.
+    orientations
+        To draw from.
+
+    Raises
+    ------
+    InputError
+        If labelled crops are wanted but there is no point, or a point lies farther than its radius outside of its tomogram.
+    """
+    counts = [sum(len(of_tomogram[s]) for of_tomogram in points) for s in range(len(radius))]
+    n_species = sum(count > 0 for count in counts)
+    if n_labelled and not n_species:
+        raise InputError(
+            "there is no labelled point, but part of the crops is to be drawn around labels; give points, or set the labelled fraction to 0"
+        )
+    tomogram, share = [np.empty(0, np.int64)], [np.empty(0)]
+    low, high = [np.empty((0, 3), np.int64)], [np.empty((0, 3), np.int64)]
+    for t, (shape, of_tomogram) in enumerate(zip(shapes, points, strict=True)):
+        for reach, count, positions in zip(radius, counts, of_tomogram, strict=True):
+            _check_inside(positions, reach, shape, t)
+            n = len(positions)
+            first, final = ball_range(positions, np.full(n, float(reach)), shape=shape, crop=crop)
+            tomogram.append(np.full(n, t, dtype=np.int64))
+            share.append(np.full(n, 1.0 / (n_species * count) if count else 0.0))
+            low.append(first)
+            high.append(final)
+    return Design(
+        shapes=tuple(shapes),
+        crop=crop,
+        n_uniform=n_uniform,
+        n_labelled=n_labelled,
+        orientations=orientations,
+        point_tomogram=np.concatenate(tomogram),
+        point_share=np.concatenate(share),
+        point_low=np.concatenate(low),
+        point_high=np.concatenate(high),
+    )
+
+
+def _check_inside(positions: np.ndarray, radius: float, shape: Triple, tomogram: int) -> None:
+    is_outside = ~((positions >= -radius) & (positions <= np.array(shape) - 1 + radius)).all(axis=1)
+    if is_outside.any():
+        worst = tuple(positions[np.flatnonzero(is_outside)[0]].tolist())
+        raise InputError(
+            f"{int(is_outside.sum())} of {len(positions)} points lie outside of tomogram {tomogram} (shape {shape}, z y x) by more than their radius, {radius:g} voxels; "
+            f"the first is {worst}; check the order of the axes, the unit and the pyramid level"
+        )
+
+
+def draw_epoch(design: Design, *, seed: int, epoch: int) -> tuple[tuple[Crop, ...], tuple[Crop, ...]]:
+    """Draw an epoch's crops.
+
+    Parameters
+    ----------
+    design
+        The crops' distribution.
+    seed, epoch
+        Not negative; equal ones give equal crops.
+
+    Returns
+    -------
+    tuple
+        The labelled crops and the uniform crops, each ordered by point or tomogram.
+    """
+    rng = np.random.default_rng([seed, epoch, 0])
+    points = _systematic(design.point_share, design.n_labelled, rng)
+    around = _crops(design, design.point_tomogram[points], design.point_low[points], design.point_high[points], points, rng)
+    return around, draw_uniform(design, design.n_uniform, rng)
+
+
+def draw_uniform(design: Design, n: int, rng: np.random.Generator) -> tuple[Crop, ...]:
+    """Draw n uniform crops, ordered by tomogram."""
+    tomograms = _systematic(design.tomogram_share, n, rng)
+    ranges = np.array([[uniform_range(d, c) for d, c in zip(shape, design.crop, strict=True)] for shape in design.shapes], dtype=np.int64)
+    return _crops(design, tomograms, ranges[tomograms, :, 0], ranges[tomograms, :, 1], np.full(n, UNIFORM), rng)
+
+
+def _systematic(share: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose n indices, index i on average n * share[i] times, and never more than one off."""
+    steps = (np.arange(n) + rng.random()) / max(n, 1)
+    # the last cumulative share may be a rounding below 1
+    return np.minimum(np.searchsorted(np.cumsum(share), steps, side="right"), len(share) - 1).astype(np.int64)
+
+
+def _crops(
+    design: Design, tomogram: np.ndarray, low: np.ndarray, high: np.ndarray, point: np.ndarray, rng: np.random.Generator
+) -> tuple[Crop, ...]:
+    last = np.array(design.shapes, dtype=np.int64)[tomogram] - np.array(design.crop)
+    start = np.clip(rng.integers(low, high, endpoint=True), 0, last)
+    orientation = rng.choice(np.array(design.orientations), size=len(tomogram))
+    rows = zip(tomogram.tolist(), start.tolist(), orientation.tolist(), point.tolist(), strict=True)
+    return tuple(Crop(t, triple(s), o, p) for t, s, o, p in rows)
+
+
+def inclusion_weights(design: Design, crop: Crop) -> Float32[np.ndarray, "z y x"]:
+    """Return one over the expected number of inclusions of each voxel of a crop, scaled to a mean of 1 over the crops of an epoch.
+
+    Parameters
+    ----------
+    design
+        The crops' distribution.
+    crop
+        Any crop; its orientation is not applied.  Voxels that no crop of the design can hold get 0.
+
+    References
+    ----------
+    Horvitz and Thompson (1952), see the module.
+    """
+    box, shape = design.box(crop), design.shapes[crop.tomogram]
+    voxels = [np.arange(a, b) for a, b in zip(box.start, box.stop, strict=True)]
+    z, y, x = (_uniform_coverage(v, size, edge) for v, size, edge in zip(voxels, shape, design.crop, strict=True))
+    z *= design.n_uniform * design.tomogram_share[crop.tomogram]
+    is_near = (
+        (design.point_tomogram == crop.tomogram)
+        & (design.point_low < box.stop).all(axis=1)
+        & (design.point_high + design.crop > box.start).all(axis=1)
+    )
+    near = np.flatnonzero(is_near)
+    low, high = design.point_low[near], design.point_high[near]
+    around = [coverage(low[:, i], high[:, i], voxels[i], size=shape[i], crop=design.crop[i]) for i in range(3)]
+    around[0] *= design.n_labelled * design.point_share[near][:, None]
+    # a sum of outer products over the uniform term and all points near: one matrix product
+    along_z = np.concatenate([z[None], around[0]])
+    along_y, along_x = np.concatenate([y[None], around[1]]), np.concatenate([x[None], around[2]])
+    planes = (along_y[:, :, None] * along_x[:, None, :]).reshape(len(along_z), -1)
+    intensity = (along_z.T @ planes).reshape(box.shape)
+    total = sum(math.prod(s) for s in design.shapes)
+    constant = (design.n_uniform + design.n_labelled) * math.prod(design.crop) / total
+    weights: np.ndarray = np.divide(constant, intensity, out=np.zeros_like(intensity), where=intensity > 0)
+    return weights.astype(np.float32)
+
+
+def _uniform_coverage(voxel: np.ndarray, size: int, crop: int) -> np.ndarray:
+    low, high = (np.array([k]) for k in uniform_range(size, crop))
+    covered: np.ndarray = coverage(low, high, voxel, size=size, crop=crop)[0]
+    return covered

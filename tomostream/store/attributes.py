@@ -1,0 +1,63 @@
+"""How are the attributes of a finished store changed, while others read it or change it too?
+
+1. The group's `zarr.json` is locked (flock).  Who had to wait looks whether the file was replaced meanwhile, and then starts over.
+2. The changed file is written beside it and renamed: a reader sees the old or the new one.
+
+Limits: local stores made by us only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tomostream.errors import InputError
+
+
+def change_attributes(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Apply `change` to the attribute `tomostream` of the finished store at `path`.
+
+    Raises
+    ------
+    InputError
+        If the store is not one that tomostream finished, or can't be written.
+    """
+    metadata = path / "zarr.json"
+    try:
+        while True:
+            with metadata.open("r+b") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                if not os.path.samestat(os.fstat(handle.fileno()), metadata.stat()):
+                    continue
+                group = json.load(handle)
+                ours = group.get("attributes", {}).get("tomostream", {})
+                if ours.get("complete") is not True:
+                    raise _foreign(path)
+                change(ours)
+                _replace(metadata, json.dumps(group, indent=2) + "\n")
+                return
+    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+        raise _foreign(path) from None
+    except OSError as error:
+        raise InputError(
+            f"{metadata} can't be written: {error.strerror or error}; change its permissions, or keep the statistics elsewhere (-o DIR)"
+        ) from None
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _foreign(path: Path) -> InputError:
+    return InputError(
+        f"{path} was not made by tomostream, and other software's stores are left as they are; keep the statistics elsewhere (-o DIR)"
+    )

@@ -1,0 +1,156 @@
+"""Which shards of a half-written store are done, and who is writing it?
+
+A ledger is a text file in the folder of the half-written store, one JSON object a line:
+
+    {"fingerprint": ..., ...}     the head: what makes the store
+    {"holder": {...}}             who opened it to write (one line each time), for the message to others
+    {"shard": [z, y, x]}          one line a finished shard
+
+1. Who writes holds an exclusive lock (flock) on the file; a second writer is refused.  The lock dies with the process.
+2. A line is appended by one write, after the shard's files have their final names.
+3. A process killed while it appends leaves a torn last line: reading stops there, and the next writer cuts it off.
+
+Limits: the machine's own crash (not the process's) can lose shards that the ledger names, because nothing is forced to the disk.  On
+file systems that know no locks a second writer is not noticed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+from tomostream.errors import BusyError
+from tomostream.geometry import Triple, triple
+
+LEDGER_NAME = "ledger.jsonl"
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class Ledger:
+    """An open, locked ledger.
+
+    Parameters
+    ----------
+    path
+        The file; made if there is none (its folder must exist).
+
+    Raises
+    ------
+    BusyError
+        If another writer holds it.
+    OSError
+        If it can't be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._append_lock = threading.Lock()
+        self._descriptor = _open_locked(path)
+        lines, end = _whole_lines(_read_all(self._descriptor))
+        os.ftruncate(self._descriptor, end)
+        self.head = _head(lines)
+        self.done: set[Triple] = {triple(line["shard"]) for line in lines[1:] if "shard" in line} if self.head else set()
+        if self.head is not None:
+            self._append_holder()
+
+    def clear(self) -> None:
+        """Forget everything.  To be called before shards are removed: a kill in between must not leave them named as done."""
+        os.ftruncate(self._descriptor, 0)
+        self.head = None
+        self.done = set()
+
+    def begin(self, head: dict[str, Any]) -> None:
+        """Write the head of an empty ledger."""
+        self._append(head)
+        self.head = head
+        self._append_holder()
+
+    def mark_done(self, index: Triple) -> None:
+        """Record a shard whose files are in place; again is no harm."""
+        with self._append_lock:
+            if index not in self.done:
+                self._append({"shard": list(index)})
+                self.done.add(index)
+
+    def close(self) -> None:
+        """Let go of the lock; the file stays."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _append_holder(self) -> None:
+        self._append({"holder": {"pid": os.getpid(), "host": socket.gethostname()}})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        data = json.dumps(line).encode() + b"\n"
+        end = os.fstat(self._descriptor).st_size
+        written = os.write(self._descriptor, data)
+        if written < len(data):  # a full disk takes the part that fits
+            os.ftruncate(self._descriptor, end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def read_head(path: Path) -> dict[str, Any] | None:
+    """Read a ledger's head without a lock; None if there is no ledger or no whole head."""
+    try:
+        with path.open("rb") as handle:
+            return _head(_whole_lines(handle.readline())[0])
+    except OSError:
+        return None
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lines, _ = _whole_lines(_read_all(descriptor))
+            os.close(descriptor)
+            holder: dict[str, object] = next((line["holder"] for line in reversed(lines) if "holder" in line), {})
+            raise BusyError(
+                f"{path.parent} is being written by another process (pid {holder.get('pid', 'unknown')} on {holder.get('host', 'an unknown host')}); "
+                "wait for it to end, or stop it: what it has finished is kept"
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
+        # the holder before us may have moved the folder away between our opening and our locking
+        try:
+            here = path.stat()
+        except FileNotFoundError:
+            here = None
+        ours = os.fstat(descriptor)
+        if here is not None and (here.st_dev, here.st_ino) == (ours.st_dev, ours.st_ino):
+            return descriptor
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+
+def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """The leading lines that are whole JSON objects, and where they end."""
+    lines: list[dict[str, Any]] = []
+    end = 0
+    while (stop := data.find(b"\n", end)) >= 0:
+        try:
+            line = json.loads(data[end:stop])
+        except ValueError:
+            break
+        if not isinstance(line, dict):
+            break
+        lines.append(line)
+        end = stop + 1
+    return lines, end
+
+
+def _head(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return lines[0] if lines and "fingerprint" in lines[0] else None

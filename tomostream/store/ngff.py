@@ -1,0 +1,136 @@
+"""What does the metadata of an OME-Zarr image (0.4 or 0.5) say about its axes, voxel spacing and levels?
+
+1. 0.5 keeps them under the attribute `ome`, 0.4 beside the other attributes; the first multiscale image is taken.
+2. The last three axes must be z y x; axes before them (time, channel) are the caller's to squeeze.
+3. Voxel spacing = scale of the dataset x scale of the whole image, brought to angstrom.
+
+Limits: rotations and affine transformations are refused by the formats themselves; translations are not needed, because positions
+count from the volume's corner.
+
+References
+----------
+OME-NGFF 0.4 and 0.5: https://ngff.openmicroscopy.org/0.4/, https://ngff.openmicroscopy.org/0.5/
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tomostream.errors import InputError
+
+_ANGSTROM = {"angstrom": 1.0, "ångström": 1.0, "nanometer": 10.0, "micrometer": 10_000.0}
+_ANISOTROPY = 0.01  # relative difference of the axes' spacings above which voxels aren't cubes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMetadata:
+    """What is known of an image without opening its arrays.
+
+    Parameters
+    ----------
+    paths
+        Of the level arrays below the group, finest first.
+    spacings
+        Of each level, (z, y, x) in angstrom.
+    leading
+        Number of axes before z y x.
+    warnings
+        What had to be assumed.
+    """
+
+    paths: tuple[str, ...]
+    spacings: tuple[tuple[float, float, float], ...]
+    leading: int
+    warnings: tuple[str, ...]
+
+    @property
+    def spacing(self) -> float:
+        """Edge of a level-0 voxel, angstrom; the mean of the axes where they differ slightly."""
+        z, y, x = self.spacings[0]
+        return z if z == y == x else (z + y + x) / 3
+
+
+def read_image_metadata(attributes: Mapping[str, Any], where: str) -> ImageMetadata:
+    """Interpret a group's attributes.
+
+    Parameters
+    ----------
+    attributes
+        Of the Zarr group.
+    where
+        The store's path, for messages.
+
+    Raises
+    ------
+    InputError
+        If they are not those of an image with cubic voxels and axes z y x.
+    """
+    try:
+        image = _image(attributes)
+        axes = [axis if isinstance(axis, dict) else {"name": str(axis)} for axis in image.get("axes", ())]
+        paths = tuple(str(dataset["path"]) for dataset in image["datasets"])
+        whole = _scale(image.get("coordinateTransformations"), len(axes))
+        scales = [[a * b for a, b in zip(_scale(_with_scale(d), len(axes)), whole, strict=True)] for d in image["datasets"]]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{where} has no usable OME-Zarr metadata ({type(error).__name__}: {error}): an image needs 'multiscales' with axes and, for "
+            "each dataset, a path and a scale (OME-Zarr 0.4 or 0.5); give the image's own folder, or convert the MRC file with `tomostream convert`"
+        ) from None
+    names = [str(axis.get("name", "")).lower() for axis in axes]
+    if names[-3:] != ["z", "y", "x"] or not paths:
+        raise InputError(
+            f"{where} has the axes ({', '.join(names)}); a tomogram needs z, y, x, at most with time or channel of length 1 before them"
+        )
+    factors, warnings = _to_angstrom(axes[-3:], where)
+    spacings: list[tuple[float, float, float]] = []
+    for scale in scales:
+        z, y, x = (s * f for s, f in zip(scale[-3:], factors, strict=True))
+        spacings.append((z, y, x))
+    finest = spacings[0]
+    if not all(0 < s < math.inf for s in finest):
+        raise InputError(
+            f"{where} has voxel spacings of {finest} angstrom (z, y, x); they must be above zero and finite: correct its scale"
+        )
+    if max(finest) / min(finest) - 1 > _ANISOTROPY:
+        raise InputError(
+            f"{where} has voxels of {finest[0]:g} x {finest[1]:g} x {finest[2]:g} angstrom (z, y, x); they may differ by "
+            f"{100 * _ANISOTROPY:g} % at most: resample the tomogram to cubic voxels"
+        )
+    return ImageMetadata(paths, tuple(spacings), len(axes) - 3, warnings)
+
+
+def _image(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    source = attributes.get("ome", attributes)
+    image: dict[str, Any] = source["multiscales"][0]
+    return image
+
+
+def _with_scale(dataset: dict[str, Any]) -> list[dict[str, Any]]:
+    """A dataset's transformations; without a scale among them the voxel spacing would be a guess."""
+    transformations: list[dict[str, Any]] = dataset["coordinateTransformations"]
+    if not any(transformation["type"] == "scale" for transformation in transformations):
+        raise KeyError("scale")
+    return transformations
+
+
+def _scale(transformations: Any, axes: int) -> list[float]:
+    """The product of the scales in a list of transformations; no list means 1."""
+    result = [1.0] * axes
+    for transformation in transformations or ():
+        if transformation["type"] == "scale":
+            result = [a * float(b) for a, b in zip(result, transformation["scale"], strict=True)]
+    return result
+
+
+def _to_angstrom(axes: list[dict[str, Any]], where: str) -> tuple[list[float], tuple[str, ...]]:
+    units = [axis.get("unit") for axis in axes]
+    unknown = [unit for unit in units if unit is not None and unit not in _ANGSTROM]
+    if unknown:
+        raise InputError(
+            f"{where} measures its axes in '{unknown[0]}'; known are angstrom, nanometer and micrometer: correct the unit in its metadata"
+        )
+    warnings = ("the axes have no unit; angstrom is assumed",) if None in units else ()
+    return [1.0 if unit is None else _ANGSTROM[unit] for unit in units], warnings

@@ -1,0 +1,161 @@
+"""How does a block become the bytes of a Zarr shard?
+
+A shard of Zarr's `sharding_indexed` codec is a file of encoded chunks followed by their index:
+
+    chunk 0 | chunk 1 | ... | (offset, length) of each chunk, uint64 little-endian | crc32c of the index
+
+1. Chunks are encoded one after the other, in C order; the part of a chunk beyond the volume is filled with zeros.
+2. Chunks wholly beyond the volume have no bytes; the index marks them with 2^64 - 1.
+3. The file is written under a temporary name and renamed: a shard is whole or absent.
+
+Written directly because zarr-python's own path copies a shard several times; what it reads is the same.
+
+References
+----------
+Zarr v3 sharding codec: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html
+CRC-32C (Castagnoli): RFC 3720, section 12.1.
+"""
+
+import functools
+import os
+import re
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+from numcodecs.blosc import Blosc
+from numcodecs.zstd import Zstd
+from zarr.abc.codec import BytesBytesCodec
+from zarr.codecs import BloscCodec, ZstdCodec
+
+from tomostream.errors import InputError
+from tomostream.geometry import BlockGrid, Triple, triple
+
+_ABSENT = 2**64 - 1
+_ZSTD = re.compile(r"^zstd(?::(\d+))?$")
+_ZSTD_LEVEL = 1  # float noise packs no better at higher levels
+_ZSTD_LARGEST_LEVEL = 22
+_LZ4_EFFORT = 5
+_CRC32C_POLYNOMIAL = 0x82F63B78  # reversed
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A lossless compression: `none`, `zstd` (with its level) or `lz4-bitshuffle`."""
+
+    name: str
+    level: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "Codec":
+        """Read `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`.
+
+        Raises
+        ------
+        InputError
+            If it is none of them.
+        """
+        match = _ZSTD.match(text)
+        if match is not None and 1 <= int(match[1] or _ZSTD_LEVEL) <= _ZSTD_LARGEST_LEVEL:
+            return cls("zstd", int(match[1] or _ZSTD_LEVEL))
+        if text in ("none", "lz4-bitshuffle"):
+            return cls(text)
+        raise InputError(f"codec '{text}' is not known; allowed are none, zstd, zstd:LEVEL (1 to {_ZSTD_LARGEST_LEVEL}) and lz4-bitshuffle")
+
+    def zarr_codec(self, dtype: np.dtype[Any]) -> BytesBytesCodec | None:
+        """The same as Zarr metadata names it."""
+        if self.name == "zstd":
+            return ZstdCodec(level=self.level, checksum=False)
+        if self.name == "lz4-bitshuffle":
+            return BloscCodec(cname="lz4", clevel=_LZ4_EFFORT, shuffle="bitshuffle", typesize=dtype.itemsize)
+        return None
+
+    def encode(self, chunk: Shaped[np.ndarray, "z y x"]) -> bytes | memoryview:
+        """Encode a C-contiguous chunk."""
+        if self.name == "zstd":
+            return bytes(Zstd(level=self.level, checksum=False).encode(chunk))
+        if self.name == "lz4-bitshuffle":
+            return bytes(Blosc("lz4", _LZ4_EFFORT, Blosc.BITSHUFFLE).encode(chunk.reshape(-1)))
+        return chunk.reshape(-1).view(np.uint8).data
+
+
+def write_shard_file(path: Path, block: Shaped[np.ndarray, "z y x"], *, chunk: Triple, shard: Triple, codec: Codec, scratch: Path) -> None:
+    """Write the shard that holds `block`.
+
+    Parameters
+    ----------
+    path
+        The shard's file; its folder is made, but not the level's above it.
+    block
+        The shard's voxels that lie in the volume (at far faces fewer than `shard`), in any byte order.
+    chunk, shard
+        Edges in voxels.
+    codec
+        Of the chunks.
+    scratch
+        A folder on the same disk for the file while it is written.
+
+    Raises
+    ------
+    OSError
+        If it can't be written.
+    """
+    whole = BlockGrid(shard, chunk)
+    index = np.full((*whole.counts, 2), _ABSENT, dtype="<u8")
+    stored = block.dtype.newbyteorder("<")
+    grid = BlockGrid(triple(block.shape), chunk)
+    temporary = scratch / f"{os.getpid()}-{threading.get_ident()}"
+    try:
+        with temporary.open("wb") as handle:
+            offset = 0
+            for position in grid.indices():
+                core = grid.core(position)
+                piece = np.ascontiguousarray(block[core.slices], dtype=stored)
+                if core.shape != chunk:
+                    piece = np.pad(piece, [(0, c - n) for c, n in zip(chunk, core.shape, strict=True)])
+                data = codec.encode(piece)
+                index[position] = offset, len(data)
+                offset += handle.write(data)
+            table = index.tobytes()
+            handle.write(table + crc32c(table).to_bytes(4, "little"))
+        try:
+            temporary.replace(path)
+        except FileNotFoundError:
+            _make_folders(path)
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _make_folders(path: Path) -> None:
+    """Make `LEVEL/c/z/y` of a shard's file, unless the level itself is gone (the store was finished or removed meanwhile)."""
+    for folder in (path.parents[2], path.parents[1], path.parents[0]):
+        folder.mkdir(exist_ok=True)
+
+
+@functools.cache
+def _crc32c_table() -> list[int]:
+    table: list[int] = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (_CRC32C_POLYNOMIAL if value & 1 else 0)  # noqa: PLW2901 (the usual form of the algorithm)
+        table.append(value)
+    return table
+
+
+@functools.lru_cache(maxsize=16)  # uncompressed shards share one index
+def crc32c(data: bytes) -> int:
+    """The CRC-32C (Castagnoli) checksum of a short byte string.
+
+    >>> hex(crc32c(b"123456789"))
+    '0xe3069283'
+    """
+    table = _crc32c_table()
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF

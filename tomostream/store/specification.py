@@ -1,0 +1,133 @@
+"""What does a store hold, and which metadata describe it?  Pure; nothing is read or written here.
+
+The group carries OME-NGFF 0.5 metadata: axes z y x in angstrom, and for level k of voxel spacing vs the scale vs 2^k and the
+translation vs (2^k - 1) / 2, because a coarse voxel's centre lies between the centres of the voxels that it averages.
+
+References
+----------
+Moore et al. (2023), OME-Zarr: a cloud-optimized bioimaging file format, Histochem Cell Biol 160:223.
+OME-NGFF 0.5: https://ngff.openmicroscopy.org/0.5/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import zarr
+from yaozarrs import v05
+from zarr.storage import MemoryStore
+
+from tomostream.errors import InputError
+from tomostream.geometry import Triple, triple
+from tomostream.store.pyramid import LevelLayout, plan_levels
+from tomostream.store.shard_file import Codec
+
+_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """What a store holds.
+
+    Parameters
+    ----------
+    name
+        The image's name.
+    shape
+        Of level 0, voxels (z y x).
+    dtype
+        Of every level.
+    spacing
+        Edge of a level-0 voxel, angstrom.
+    chunk, shard
+        Wanted edges at level 0, voxels; see `pyramid.plan_levels` for the rounding.
+    codec
+        `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`.
+    levels
+        Number of levels with level 0; None: automatic.
+    attributes
+        JSON values for the group's attribute `tomostream`.
+    """
+
+    name: str
+    shape: Triple
+    dtype: np.dtype[Any]
+    spacing: float
+    chunk: Triple
+    shard: Triple
+    codec: str
+    levels: int | None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLayout:
+    """All that a writer of shards must know: the levels, finest first, the type of the voxels, and the codec."""
+
+    levels: tuple[LevelLayout, ...]
+    dtype: np.dtype[Any]
+    codec: Codec
+
+    @classmethod
+    def plan(cls, spec: StoreSpec) -> Self:
+        """Lay a store out.
+
+        Raises
+        ------
+        InputError
+            If the specification is impossible.
+        """
+        dtype = np.dtype(spec.dtype).newbyteorder("=")
+        if dtype.name not in _DTYPES:
+            raise InputError(f"store '{spec.name}': voxels of type {dtype} can't be stored; allowed are {', '.join(_DTYPES)}")
+        if not 0 < spec.spacing < float("inf"):
+            raise InputError(f"store '{spec.name}': the voxel spacing is {spec.spacing} angstrom; it must be above zero and finite")
+        return cls(plan_levels(spec.shape, chunk=spec.chunk, shard=spec.shard, levels=spec.levels), dtype, Codec.parse(spec.codec))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        levels = [[list(level.shape), list(level.chunk), list(level.shard)] for level in self.levels]
+        return {"levels": levels, "dtype": self.dtype.name, "codec": [self.codec.name, self.codec.level]}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        levels = tuple(LevelLayout(*(triple(edges) for edges in level)) for level in values["levels"])
+        return cls(levels, np.dtype(values["dtype"]), Codec(*values["codec"]))
+
+    def array_metadata(self, level: int) -> dict[str, Any]:
+        """The `zarr.json` of a level's array."""
+        array = zarr.create_array(
+            MemoryStore(),
+            shape=self.levels[level].shape,
+            chunks=self.levels[level].chunk,
+            shards=self.levels[level].shard,
+            dtype=self.dtype,
+            compressors=self.codec.zarr_codec(self.dtype),
+            filters=None,
+            fill_value=0,
+            dimension_names=("z", "y", "x"),
+        )
+        return dict(array.metadata.to_dict())
+
+
+def group_metadata(spec: StoreSpec, levels: int, ours: dict[str, Any]) -> dict[str, Any]:
+    """The `zarr.json` of the group; `ours` becomes its attribute `tomostream`."""
+    datasets = [
+        v05.Dataset(
+            path=str(level),
+            coordinateTransformations=[
+                v05.ScaleTransformation(scale=[spec.spacing * 2**level] * 3),
+                v05.TranslationTransformation(translation=[spec.spacing * (2**level - 1) / 2] * 3),
+            ],
+        )
+        for level in range(levels)
+    ]
+    multiscale = v05.Multiscale(
+        name=spec.name, axes=[v05.SpaceAxis(name=name, unit="angstrom") for name in "zyx"], datasets=datasets, type="mean"
+    )
+    image = v05.Image(version="0.5", multiscales=[multiscale])
+    ome = image.model_dump(mode="json", exclude_none=True)
+    return {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, "tomostream": ours}}

@@ -1,0 +1,69 @@
+"""Which of a store's levels are the pyramid that we mean?
+
+Those up to the first whose spacing is not 2^k times the finest one's, or whose shape is not ceil(n / 2^k): positions in any other would
+be taken for something they are not.
+
+Limits: whether a level is a mean, and not every second voxel, can't be told from its metadata.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tomostream.errors import InputError
+from tomostream.geometry import Triple, triple
+from tomostream.store.ngff import ImageMetadata
+from tomostream.store.opening import open_array
+from tomostream.store.pyramid import level_shape
+
+_SAME_SPACING = 0.01  # relative difference within which a stored level counts as 2^k times coarser
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLevel:
+    """One array of the store: its path in the group, and its last three axes' edges in voxels."""
+
+    path: str
+    shape: Triple
+    chunk: Triple
+    shard: Triple
+    dtype: np.dtype[Any]
+
+
+def stored_levels(path: str, metadata: ImageMetadata, zarr_format: int) -> tuple[tuple[StoredLevel, ...], tuple[str, ...]]:
+    """The stored levels that are 2^k times coarser than the first, up to the first that is not; and what there is to say about that."""
+    levels = [_stored_level(path, metadata, 0, zarr_format)]
+    for level in range(1, len(metadata.paths)):
+        wanted = metadata.spacing * 2**level
+        if any(abs(s / wanted - 1) > _SAME_SPACING for s in metadata.spacings[level]):
+            return tuple(levels), (f"level {level} is not {2**level} times coarser than level 0; it is averaged on reading instead",)
+        try:
+            found = _stored_level(path, metadata, level, zarr_format)
+        except InputError as error:
+            return tuple(levels), (f"level {level} is averaged on reading: {error}",)
+        if found.shape != level_shape(levels[0].shape, level):
+            expected = level_shape(levels[0].shape, level)
+            return tuple(levels), (f"level {level} has {found.shape} voxels, not {expected}; it is averaged on reading instead",)
+        levels.append(found)
+    return tuple(levels), ()
+
+
+def _stored_level(path: str, metadata: ImageMetadata, level: int, zarr_format: int) -> StoredLevel:
+    name = metadata.paths[level]
+    array = open_array(path, name, zarr_format)
+    leading = metadata.leading
+    if array.ndim != leading + 3 or any(n != 1 for n in array.shape[:leading]) or min(array.shape) < 1:
+        raise InputError(
+            f"{path}/{name} has the shape {array.shape}; a tomogram has three axes (z, y, x) of at least one voxel, and at most axes of "
+            "length 1 before them: choose one time point or channel and store it by itself"
+        )
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+        raise InputError(
+            f"{path}/{name} has voxels of type {array.dtype}; a tomogram has integers or floating-point numbers of at most 64 bits"
+        )
+    chunk = triple(array.chunks[leading:])
+    shard = chunk if array.shards is None else triple(array.shards[leading:])
+    return StoredLevel(name, triple(array.shape[leading:]), chunk, shard, array.dtype.newbyteorder("="))

@@ -1,0 +1,356 @@
+"""What is a tomogram to all stages: an OME-Zarr image with its voxel spacing, levels and statistics, read box by box.
+
+1. Opening reads metadata only.  Any OME-Zarr image (0.4 or 0.5) with axes z y x will do, local or by URL; axes of length 1 before them
+   are squeezed.  What is half-written or no image is refused with what to do.
+2. Level k has voxels of 2^k times the spacing.  Stored levels are used as far as they are that (shape ceil(n / 2^k), scale 2^k);
+   others are averaged on reading from the coarsest stored one below, by the pyramid's own arithmetic, not rounded.
+3. A tomogram can be sent to another process; the store is opened again there when it is first read.
+
+Positions: integers are voxel centres.  Level-0 position p lies at (p + 0.5) / 2^k - 0.5 of level k.
+
+Limits: an HTTP server must answer range requests for sharded stores.
+"""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from jaxtyping import Float32, Float64, Shaped
+from zarr import Array
+
+from tomostream.errors import InputError
+from tomostream.geometry import BlockGrid, Box, Triple, triple
+from tomostream.normalisation import Normalisation
+from tomostream.store.attributes import change_attributes
+from tomostream.store.naming import tomogram_name
+from tomostream.store.ngff import read_image_metadata
+from tomostream.store.opening import is_url, normal_path, open_array, open_group, read_array
+from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
+from tomostream.store.stored_levels import StoredLevel, stored_levels
+
+if TYPE_CHECKING:
+    import dask.array
+
+
+class _Handle:
+    """The open array of one process.  It is not sent to others, and a forked process opens its own."""
+
+    __slots__ = ("array", "process")
+
+    def __init__(self) -> None:
+        self.array: Array[Any] | None = None
+        self.process = -1
+
+    def __reduce__(self) -> tuple[type["_Handle"], tuple[()]]:
+        return (_Handle, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Tomogram:
+    """A tomogram at one level; made by `open_tomogram`.
+
+    Parameters
+    ----------
+    name
+        The file's name less its suffixes.
+    path
+        Local path or URL.
+    spacing
+        Edge of a level-0 voxel, angstrom.
+    level
+        The level that is read.
+    levels
+        Stored levels that are means of 2 x 2 x 2, finest first.
+    attributes
+        The store's own record (attribute `tomostream`); empty for other software's stores.
+    warnings
+        What had to be assumed on opening.
+    """
+
+    name: str
+    path: str
+    spacing: float
+    level: int
+    levels: tuple[StoredLevel, ...]
+    attributes: dict[str, Any] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+    zarr_format: int = 3
+    _leading: int = field(default=0, repr=False)
+    _attached: Normalisation | None = field(default=None, repr=False)
+    _handle: _Handle = field(default_factory=_Handle, repr=False, compare=False)
+
+    @property
+    def shape(self) -> Triple:
+        """Edges of this level, voxels (z y x)."""
+        return level_shape(self.levels[0].shape, self.level)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the raw voxels of this level, in native byte order; a level that is not stored has float32 or float64."""
+        return self._source.dtype if self.is_stored else sum_dtype(self._source.dtype)
+
+    @property
+    def level_count(self) -> int:
+        """Number of stored levels."""
+        return len(self.levels)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether this level is in the store, not averaged on reading."""
+        return self.level < len(self.levels)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the store is local and finished by tomostream, so that its attributes may be changed."""
+        return self._is_complete and not is_url(self.path)
+
+    @property
+    def level_spacing(self) -> float:
+        """Edge of this level's voxel, angstrom."""
+        return self.spacing * float(2**self.level)
+
+    @property
+    def chunk(self) -> Triple:
+        """Edges of the smallest part that is read at once, in this level's voxels."""
+        return self._scaled_down(self._source.chunk)
+
+    @property
+    def shard(self) -> Triple:
+        """Edges of a shard (a chunk, if there are no shards), in this level's voxels."""
+        return self._scaled_down(self._source.shard)
+
+    @property
+    def zarr(self) -> Array[Any]:
+        """The array of this level, with any axes of length 1 before z y x.
+
+        Raises
+        ------
+        InputError
+            If this level is not stored.
+        """
+        if not self.is_stored:
+            raise InputError(
+                f"{self.path} stores the levels 0 to {self.level_count - 1}; level {self.level} is averaged on reading, use `.array`"
+            )
+        return self._open()
+
+    @property
+    def array(self) -> "dask.array.Array":
+        """The raw voxels as a lazy dask array, one block a shard."""
+        import dask.array  # noqa: PLC0415 (it takes longer to import than all of this module)
+
+        meta = np.empty((0, 0, 0), dtype=self.dtype)
+        shard = triple([min(s, n) for s, n in zip(self.shard, self.shape, strict=True)])
+        lazy: dask.array.Array = dask.array.from_array(_Slices(self), chunks=shard, name=False, fancy=False, meta=meta, inline_array=True)
+        return lazy
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """Statistics of this level: those attached, else those stored, else None."""
+        if self._attached is not None:
+            return self._attached
+        stored = self.attributes.get("normalisation")
+        values = stored.get(str(self.level)) if isinstance(stored, dict) else None
+        try:
+            return None if values is None else Normalisation.from_json(values)
+        except TypeError as error:
+            raise InputError(
+                f"{self.path} has statistics of level {self.level} that can't be used ({error}); convert the tomogram again"
+            ) from None
+
+    def at_level(self, level: int) -> Self:
+        """The same tomogram read at another level; statistics that were attached stay behind.
+
+        Raises
+        ------
+        InputError
+            If `level` is negative, or the volume has shrunk to one voxel before it.
+        """
+        most = (max(self.levels[0].shape) - 1).bit_length()
+        if not 0 <= level <= most:
+            raise InputError(f"level {level} of {self.path}: a volume of {self.levels[0].shape} voxels has the levels 0 to {most}")
+        return self if level == self.level else replace(self, level=level, _attached=None, _handle=_Handle())
+
+    def with_normalisation(self, normalisation: Normalisation) -> Self:
+        """The same tomogram with these statistics for this level."""
+        return replace(self, _attached=normalisation)
+
+    def read(self, box: Box) -> Shaped[np.ndarray, "z y x"]:
+        """Read the raw voxels of a box of this level, in native byte order; the array is the caller's own.
+
+        Raises
+        ------
+        InputError
+            If the box leaves the volume, or the store is damaged.
+        """
+        if not Box.whole(self.shape).contains(box):
+            raise InputError(f"the box {box} leaves level {self.level} of {self.path}, which has {self.shape} voxels (z, y, x)")
+        if box.is_empty:
+            return np.empty(box.shape, dtype=self.dtype)
+        return self._read_stored(box) if self.is_stored else self._read_derived(box)
+
+    def read_standardised(self, box: Box) -> Float32[np.ndarray, "z y x"]:
+        """Read a box as network input (see `Normalisation`).
+
+        Raises
+        ------
+        InputError
+            As `read`, and if this level has no statistics or no contrast.
+        """
+        normalisation = self.normalisation
+        if normalisation is None:
+            raise InputError(f"{self.path} has no statistics of level {self.level}; make them with `tomostream stats {self.path}`")
+        return normalisation.apply(self.read(box))
+
+    def decode(self, block: Shaped[np.ndarray, "z y x"]) -> Shaped[np.ndarray, "z y x"]:
+        """Turn stored voxels of a score map into values.
+
+        With the attributes `score_scale` and `score_offset`: stored x scale + offset, float64.  Else float32, or float64 where
+        float32 does not hold every value.
+        """
+        if "score_scale" in self.attributes:
+            return block * np.float64(self.attributes["score_scale"]) + np.float64(self.attributes.get("score_offset", 0.0))
+        return block.astype(sum_dtype(block.dtype), copy=False)
+
+    def to_level_positions(self, positions: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
+        """Bring positions (z y x, level-0 voxels) to this level's voxels."""
+        level_positions: np.ndarray = (positions + 0.5) / 2**self.level - 0.5
+        return level_positions
+
+    def from_level_positions(self, positions: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
+        """Bring positions (z y x, this level's voxels) to level-0 voxels."""
+        level_0_positions: np.ndarray = (positions + 0.5) * 2**self.level - 0.5
+        return level_0_positions
+
+    @property
+    def _source(self) -> StoredLevel:
+        return self.levels[min(self.level, len(self.levels) - 1)]
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.attributes.get("complete") is True and "fingerprint" in self.attributes
+
+    @property
+    def _steps(self) -> int:
+        """How often the coarsest stored level is averaged on reading."""
+        return max(0, self.level - len(self.levels) + 1)
+
+    def _scaled_down(self, edges: Triple) -> Triple:
+        return triple([max(1, edge >> self._steps) for edge in edges])
+
+    def _open(self) -> Array[Any]:
+        array = self._handle.array
+        if array is None or self._handle.process != os.getpid():
+            array = open_array(self.path, self._source.path, self.zarr_format)
+            self._handle.array, self._handle.process = array, os.getpid()
+        return array
+
+    def _read_stored(self, box: Box) -> np.ndarray:
+        if self.is_ours and self.zarr_format == 3:
+            self._refuse_missing_shards(box)
+        where = f"{self.path}, level {self.level}, box {box}"
+        found = np.asarray(read_array(self._open(), (0,) * self._leading + box.slices, where))
+        return found.astype(self.dtype, copy=False)
+
+    def _refuse_missing_shards(self, box: Box) -> None:
+        """Zarr reads a shard that is not there as zeros; our stores have all, so it was lost in copying."""
+        for index in BlockGrid(self._source.shape, self._source.shard).touching(box):
+            file = os.path.join(self.path, self._source.path, "c", *map(str, index))
+            if not os.path.exists(file):
+                raise InputError(f"{file} is missing, and the store was complete when it was made; copy or make it again")
+
+    def _read_derived(self, box: Box) -> np.ndarray:
+        # shard by shard of the source: its 8^steps voxels for one of ours would not fit into memory at once
+        source = self.at_level(self.level - self._steps)
+        result = np.empty(box.shape, dtype=self.dtype)
+        grid = BlockGrid(self.shape, self.shard)
+        for index in grid.touching(box):
+            part = grid.core(index).clipped(box)
+            factor = 2**self._steps
+            fine = Box(triple([a * factor for a in part.start]), triple([a * factor for a in part.stop])).clipped(Box.whole(source.shape))
+            block = source.read(fine)
+            for _ in range(self._steps):
+                block = mean_pooled(block)
+            result[part.relative_to(box.start).slices] = block
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Slices:
+    """A tomogram as dask wants to see an array: read by slices or integers."""
+
+    tomogram: Tomogram
+
+    @property
+    def shape(self) -> Triple:
+        return self.tomogram.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.tomogram.dtype
+
+    @property
+    def ndim(self) -> int:
+        return 3
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
+        ranges = [range(n)[i] if isinstance(i, slice) else range(i, i + 1) for n, i in zip(self.shape, index, strict=True)]
+        start = triple([min(r, default=0) for r in ranges])
+        box = Box(start, triple([max(r, default=-1) + 1 for r in ranges]))
+        # the box ends where the slices do, so only their steps are left to apply
+        within = tuple(slice(None, None, r.step) if isinstance(i, slice) else 0 for i, r in zip(index, ranges, strict=True))
+        block: np.ndarray = self.tomogram.read(box)[within]
+        return block
+
+
+def open_tomogram(path_or_url: str | os.PathLike[str], *, level: int = 0) -> Tomogram:
+    """Open an OME-Zarr image (0.4 or 0.5) as a tomogram; only metadata are read.
+
+    Parameters
+    ----------
+    path_or_url
+        The image's folder, or any URL that fsspec knows (https, s3, file).
+    level
+        The pyramid level to read; see `Tomogram.at_level`.
+
+    Raises
+    ------
+    InputError
+        If it is not a whole image with cubic voxels and axes z y x, or can't be read.
+    """
+    path = normal_path(path_or_url)
+    group = open_group(path)
+    attributes = dict(group.attrs)
+    metadata = read_image_metadata(attributes, path)
+    zarr_format = group.metadata.zarr_format
+    levels, skipped = stored_levels(path, metadata, zarr_format)
+    ours = attributes.get("tomostream")
+    tomogram = Tomogram(
+        name=tomogram_name(path),
+        path=path,
+        spacing=metadata.spacing,
+        level=0,
+        levels=levels,
+        attributes=ours if isinstance(ours, dict) else {},
+        warnings=metadata.warnings + skipped,
+        zarr_format=zarr_format,
+        _leading=metadata.leading,
+    )
+    return tomogram.at_level(level)
+
+
+def store_normalisation(path: str | os.PathLike[str], level: int, normalisation: Normalisation) -> None:
+    """Write a level's statistics into the attributes of a local store that tomostream made.
+
+    Raises
+    ------
+    InputError
+        If the store is another software's, or can't be written.
+    """
+
+    def add(attributes: dict[str, Any]) -> None:
+        attributes.setdefault("normalisation", {})[str(level)] = normalisation.to_json()
+
+    change_attributes(Path(normal_path(path)), add)

@@ -28,6 +28,8 @@ from tomostream.store.naming import tomogram_name
 from tomostream.store.ngff import read_image_metadata
 from tomostream.store.opening import is_url, normal_path, open_array, open_group, read_array
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
+from tomostream.store.shard_reading import read_sharded
+from tomostream.store.slicing import SlicedByBox
 from tomostream.store.stored_levels import StoredLevel, stored_levels
 
 if TYPE_CHECKING:
@@ -114,12 +116,12 @@ class Tomogram:
     @property
     def chunk(self) -> Triple:
         """Edges of the smallest part that is read at once, in this level's voxels."""
-        return self._scaled_down(self._source.chunk)
+        return self._scaled_down(self._source.layout.chunk)
 
     @property
     def shard(self) -> Triple:
         """Edges of a shard (a chunk, if there are no shards), in this level's voxels."""
-        return self._scaled_down(self._source.shard)
+        return self._scaled_down(self._source.layout.shard)
 
     @property
     def zarr(self) -> Array[Any]:
@@ -143,7 +145,9 @@ class Tomogram:
 
         meta = np.empty((0, 0, 0), dtype=self.dtype)
         shard = triple([min(s, n) for s, n in zip(self.shard, self.shape, strict=True)])
-        lazy: dask.array.Array = dask.array.from_array(_Slices(self), chunks=shard, name=False, fancy=False, meta=meta, inline_array=True)
+        lazy: dask.array.Array = dask.array.from_array(
+            SlicedByBox(self.read, self.shape, self.dtype), chunks=shard, name=False, fancy=False, meta=meta, inline_array=True
+        )
         return lazy
 
     @property
@@ -248,18 +252,12 @@ class Tomogram:
         return array
 
     def _read_stored(self, box: Box) -> np.ndarray:
-        if self.is_ours and self.zarr_format == 3:
-            self._refuse_missing_shards(box)
+        source = self._source
+        if self.is_ours and source.codec is not None:
+            return read_sharded(os.path.join(self.path, source.path), source.layout, source.dtype, source.codec, box)
         where = f"{self.path}, level {self.level}, box {box}"
         found = np.asarray(read_array(self._open(), (0,) * self._leading + box.slices, where))
-        return found.astype(self.dtype, copy=False)
-
-    def _refuse_missing_shards(self, box: Box) -> None:
-        """Zarr reads a shard that is not there as zeros; our stores have all, so it was lost in copying."""
-        for index in BlockGrid(self._source.shape, self._source.shard).touching(box):
-            file = os.path.join(self.path, self._source.path, "c", *map(str, index))
-            if not os.path.exists(file):
-                raise InputError(f"{file} is missing, and the store was complete when it was made; copy or make it again")
+        return found.astype(source.dtype, copy=False)
 
     def _read_derived(self, box: Box) -> np.ndarray:
         # shard by shard of the source: its 8^steps voxels for one of ours would not fit into memory at once
@@ -275,34 +273,6 @@ class Tomogram:
                 block = mean_pooled(block)
             result[part.relative_to(box.start).slices] = block
         return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Slices:
-    """A tomogram as dask wants to see an array: read by slices or integers."""
-
-    tomogram: Tomogram
-
-    @property
-    def shape(self) -> Triple:
-        return self.tomogram.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.tomogram.dtype
-
-    @property
-    def ndim(self) -> int:
-        return 3
-
-    def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
-        ranges = [range(n)[i] if isinstance(i, slice) else range(i, i + 1) for n, i in zip(self.shape, index, strict=True)]
-        start = triple([min(r, default=0) for r in ranges])
-        box = Box(start, triple([max(r, default=-1) + 1 for r in ranges]))
-        # the box ends where the slices do, so only their steps are left to apply
-        within = tuple(slice(None, None, r.step) if isinstance(i, slice) else 0 for i, r in zip(index, ranges, strict=True))
-        block: np.ndarray = self.tomogram.read(box)[within]
-        return block
 
 
 def open_tomogram(path_or_url: str | os.PathLike[str], *, level: int = 0) -> Tomogram:

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Shaped
@@ -34,34 +34,11 @@ from tomostream.store.opening import PARTIAL_SUFFIX
 from tomostream.store.pyramid import mean_pooled, rounded_to
 from tomostream.store.shard_file import write_shard_file
 from tomostream.store.specification import StoreLayout, StoreSpec, group_metadata
+from tomostream.store.states import REPLACED_SUFFIX, StoreState, beside, differences, plain, refuse_existing, store_state
 
-_REPLACED_SUFFIX = ".replaced"  # an old store, between the new one's completion and its own removal
+__all__ = ["StoreSpec", "StoreState", "StoreWriter", "store_state", "write_shard"]
+
 _SCRATCH_NAME = ".writing"
-
-StoreState = Literal["absent", "done", "partial", "other"]
-
-
-def store_state(path: Path, fingerprint: dict[str, Any]) -> StoreState:
-    """Say what is at `path`, compared with what `fingerprint` would make.
-
-    Returns
-    -------
-    `done`: finished with the same fingerprint.  `other`: something else is there, or half-written by another fingerprint.
-    `partial`: half-written with the same.  `absent`: nothing worth keeping.
-
-    What a kill in the last moment of `finish` may have left behind is tidied up.
-    """
-    found = _finished_fingerprint(path)
-    if found is not None and found == _plain(fingerprint):
-        (path / LEDGER_NAME).unlink(missing_ok=True)
-        shutil.rmtree(_beside(path, _REPLACED_SUFFIX), ignore_errors=True)
-        return "done"
-    if os.path.lexists(path):
-        return "other"
-    head = read_head(_beside(path, PARTIAL_SUFFIX) / LEDGER_NAME)
-    if head is None:
-        return "absent"
-    return "partial" if head["fingerprint"] == _plain(fingerprint) else "other"
 
 
 def write_shard(partial_path: Path, index: Triple, block: Shaped[np.ndarray, "z y x"]) -> None:
@@ -121,7 +98,7 @@ class StoreWriter:
 
     def __init__(self, path: Path, spec: StoreSpec, ledger: Ledger, layout: StoreLayout, *, overwrite: bool) -> None:
         self.path = path
-        self.partial = _beside(path, PARTIAL_SUFFIX)
+        self.partial = beside(path, PARTIAL_SUFFIX)
         self.layout = layout
         self._spec = spec
         self._ledger = ledger
@@ -153,14 +130,14 @@ class StoreWriter:
             If another process writes it.
         """
         layout = StoreLayout.plan(spec)
-        fingerprint = _plain(fingerprint)
-        _refuse_existing(path, fingerprint, overwrite=overwrite)
-        partial = _beside(path, PARTIAL_SUFFIX)
+        fingerprint = plain(fingerprint)
+        refuse_existing(path, fingerprint, overwrite=overwrite)
+        partial = beside(path, PARTIAL_SUFFIX)
         with _disk_errors(partial):
             partial.mkdir(parents=True, exist_ok=True)
             ledger = Ledger(partial / LEDGER_NAME)
             try:
-                _refuse_existing(path, fingerprint, overwrite=overwrite)  # it may have been finished while we waited for the lock
+                refuse_existing(path, fingerprint, overwrite=overwrite)  # it may have been finished while we waited for the lock
                 head = {"fingerprint": fingerprint, "layout": layout.to_json()}
                 if ledger.head is not None and ledger.head["fingerprint"] != fingerprint and not overwrite:
                     raise ExistsError(
@@ -221,13 +198,13 @@ class StoreWriter:
             "fingerprint": self._ledger.head["fingerprint"] if self._ledger.head else {},
             "complete": True,
         }
-        aside = _beside(self.path, _REPLACED_SUFFIX)
+        aside = beside(self.path, REPLACED_SUFFIX)
         with _disk_errors(self.partial):
             group = group_metadata(self._spec, len(self.layout.levels), ours)
             _write_json(self.partial / "zarr.json", group, self.partial / _SCRATCH_NAME)
             shutil.rmtree(self.partial / _SCRATCH_NAME)
             if os.path.lexists(self.path):
-                _refuse_existing(self.path, {}, overwrite=self._overwrite)
+                refuse_existing(self.path, {}, overwrite=self._overwrite)
                 shutil.rmtree(aside, ignore_errors=True)
                 self.path.rename(aside)
             self.partial.rename(self.path)
@@ -246,55 +223,6 @@ class StoreWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
-    """Say in words which entries of two fingerprints differ: `dtype int8, now float32`."""
-    texts: list[str] = []
-    for key in dict.fromkeys([*old, *new]):
-        before, after = old.get(key), new.get(key)
-        if before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            texts.append(differences(before, after, f"{prefix}{key}."))
-        else:
-            texts.append(f"{prefix}{key} {before}, now {after}")
-    return "; ".join(texts)
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """As JSON gives them back: tuples as lists."""
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
-
-
-def _finished_fingerprint(path: Path) -> dict[str, Any] | None:
-    """The fingerprint of a finished store of ours; None for anything else."""
-    try:
-        ours = json.loads((path / "zarr.json").read_bytes())["attributes"]["tomostream"]
-        found = ours["fingerprint"] if ours["complete"] is True else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _refuse_existing(path: Path, fingerprint: dict[str, Any], *, overwrite: bool) -> None:
-    if not os.path.lexists(path):
-        return
-    found = _finished_fingerprint(path)
-    if found is None:
-        raise ExistsError(
-            f"{path} exists and is not a store that tomostream finished, so it is never replaced; move it away or choose another folder"
-        )
-    if not overwrite:
-        what = (
-            "is finished already" if found == fingerprint else f"was made with other settings or data ({differences(found, fingerprint)})"
-        )
-        raise ExistsError(f"{path} {what}; choose another folder, or replace it with --overwrite")
 
 
 def _empty(partial: Path) -> None:

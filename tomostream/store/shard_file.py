@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Shaped
 from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
+from zarr import Array
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, ZstdCodec
 
@@ -80,6 +81,25 @@ class Codec:
         if self.name == "lz4-bitshuffle":
             return bytes(Blosc("lz4", _LZ4_EFFORT, Blosc.BITSHUFFLE).encode(chunk.reshape(-1)))
         return chunk.reshape(-1).view(np.uint8).data
+
+    def decode_into(self, encoded: bytearray, buffer: Shaped[np.ndarray, " n"]) -> None:
+        """Decode a chunk into a buffer of its size.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            If the bytes are damaged.
+        """
+        decoded = np.frombuffer((Zstd if self.name == "zstd" else Blosc)().decode(encoded), dtype=buffer.dtype)
+        buffer[...] = decoded
+
+    @classmethod
+    def of_array(cls, array: Array[Any]) -> "Codec | None":
+        """The codec of an array's chunks; None if it is none of these."""
+        kinds = [type(compressor) for compressor in array.compressors]
+        names: dict[tuple[type, ...], str] = {(): "none", (ZstdCodec,): "zstd", (BloscCodec,): "lz4-bitshuffle"}
+        name = names.get(tuple(kinds))
+        return None if name is None or array.filters or array.shards is None else cls(name)
 
 
 def write_shard_file(path: Path, block: Shaped[np.ndarray, "z y x"], *, chunk: Triple, shard: Triple, codec: Codec, scratch: Path) -> None:

@@ -17,20 +17,25 @@ from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.store.ngff import ImageMetadata
 from tomostream.store.opening import open_array
-from tomostream.store.pyramid import level_shape
+from tomostream.store.pyramid import LevelLayout, level_shape
+from tomostream.store.shard_file import Codec
 
 _SAME_SPACING = 0.01  # relative difference within which a stored level counts as 2^k times coarser
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLevel:
-    """One array of the store: its path in the group, and its last three axes' edges in voxels."""
+    """One array of the store: its path in the group, its last three axes, and how its voxels are stored."""
 
     path: str
-    shape: Triple
-    chunk: Triple
-    shard: Triple
+    layout: LevelLayout
     dtype: np.dtype[Any]
+    codec: Codec | None  # None: one that only zarr-python reads
+
+    @property
+    def shape(self) -> Triple:
+        """Of the level, voxels (z y x)."""
+        return self.layout.shape
 
 
 def stored_levels(path: str, metadata: ImageMetadata, zarr_format: int) -> tuple[tuple[StoredLevel, ...], tuple[str, ...]]:
@@ -66,4 +71,5 @@ def _stored_level(path: str, metadata: ImageMetadata, level: int, zarr_format: i
         )
     chunk = triple(array.chunks[leading:])
     shard = chunk if array.shards is None else triple(array.shards[leading:])
-    return StoredLevel(name, triple(array.shape[leading:]), chunk, shard, array.dtype.newbyteorder("="))
+    layout = LevelLayout(triple(array.shape[leading:]), chunk, shard)
+    return StoredLevel(name, layout, array.dtype.newbyteorder("="), Codec.of_array(array))

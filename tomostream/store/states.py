@@ -1,0 +1,101 @@
+"""What is at the path where a store is to be made, and may it be replaced?
+
+A finished store of ours says so in its group's metadata, with the fingerprint of what made it; these metadata are written last.  A
+half-written one is beside it (suffix `.partial`) and has the fingerprint in its ledger.  Nothing else is ever replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from tomostream.errors import ExistsError
+from tomostream.store.ledger import LEDGER_NAME, read_head
+from tomostream.store.opening import PARTIAL_SUFFIX
+
+REPLACED_SUFFIX = ".replaced"  # of an old store, between the new one's completion and its own removal
+
+StoreState = Literal["absent", "done", "partial", "other"]
+
+
+def store_state(path: Path, fingerprint: dict[str, Any]) -> StoreState:
+    """Say what is at `path`, compared with what `fingerprint` would make.
+
+    Returns
+    -------
+    `done`: finished with the same fingerprint.  `other`: something else is there, or half-written by another fingerprint.
+    `partial`: half-written with the same.  `absent`: nothing worth keeping.
+
+    What a kill in the last moment of `finish` may have left behind is tidied up.
+    """
+    found = finished_fingerprint(path)
+    if found is not None and found == plain(fingerprint):
+        (path / LEDGER_NAME).unlink(missing_ok=True)
+        shutil.rmtree(beside(path, REPLACED_SUFFIX), ignore_errors=True)
+        return "done"
+    if os.path.lexists(path):
+        return "other"
+    head = read_head(beside(path, PARTIAL_SUFFIX) / LEDGER_NAME)
+    if head is None:
+        return "absent"
+    return "partial" if head["fingerprint"] == plain(fingerprint) else "other"
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
+    """Say in words which entries of two fingerprints differ: `dtype int8, now float32`."""
+    texts: list[str] = []
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            texts.append(differences(before, after, f"{prefix}{key}."))
+        else:
+            texts.append(f"{prefix}{key} {before}, now {after}")
+    return "; ".join(texts)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The path with a suffix appended to its name."""
+    return path.with_name(path.name + suffix)
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives them back: tuples as lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def finished_fingerprint(path: Path) -> dict[str, Any] | None:
+    """The fingerprint of a finished store of ours; None for anything else."""
+    try:
+        ours = json.loads((path / "zarr.json").read_bytes())["attributes"]["tomostream"]
+        found = ours["fingerprint"] if ours["complete"] is True else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def refuse_existing(path: Path, fingerprint: dict[str, Any], *, overwrite: bool) -> None:
+    """Refuse to write to `path` where something is that must stay.
+
+    Raises
+    ------
+    ExistsError
+        If there is something that is not ours, or a finished store and `overwrite` is false.
+    """
+    if not os.path.lexists(path):
+        return
+    found = finished_fingerprint(path)
+    if found is None:
+        raise ExistsError(
+            f"{path} exists and is not a store that tomostream finished, so it is never replaced; move it away or choose another folder"
+        )
+    if not overwrite:
+        what = (
+            "is finished already" if found == fingerprint else f"was made with other settings or data ({differences(found, fingerprint)})"
+        )
+        raise ExistsError(f"{path} {what}; choose another folder, or replace it with --overwrite")

@@ -69,7 +69,7 @@ def parse_bytes(text: str | int, what: str = "memory") -> int:
     return int(float(match[1]) * _BYTE_UNITS[match[2].lower()])
 
 
-def format_bytes(n: float) -> str:
+def format_bytes(n: float | int) -> str:
     """Write a byte size in the unit that reads best, decimal: `1.5 GB`."""
     for unit in ("B", "KB", "MB", "GB"):
         if n < 999.5:

@@ -80,14 +80,14 @@ class SubtomogramDataset(IterableDataset[Batch]):
         *,
         tomograms: Sequence[Volume],
         points: Sequence[Sequence[np.ndarray]],
-        radius: Sequence[float],
+        radius: Sequence[float | int],
         buffer_bytes: int,
         label_shape: str = defaults.LABEL_SHAPE,
-        crop: Triple | int = defaults.CROP_VOX,
+        crop: int | tuple[int, ...] | list[int] = defaults.CROP_VOX,
         stride: int = 1,
         batch: int = defaults.BATCH,
         batches_per_epoch: int = defaults.STEPS_PER_EPOCH,
-        labelled_fraction: float = defaults.LABELLED_FRACTION,
+        labelled_fraction: float | int = defaults.LABELLED_FRACTION,
         seed: int = defaults.SEED,
         symmetry: str = defaults.SYMMETRY,
         rank: int = 0,
@@ -247,7 +247,7 @@ def _check_integer(name: str, value: int, least: int) -> None:
 
 
 def _checked_points(
-    tomograms: Sequence[Volume], points: Sequence[Sequence[np.ndarray]], radius: Sequence[float], label_shape: str
+    tomograms: Sequence[Volume], points: Sequence[Sequence[np.ndarray]], radius: Sequence[float | int], label_shape: str
 ) -> tuple[tuple[np.ndarray, ...], ...]:
     """Return the points as float64 arrays, one a tomogram and species."""
     if not tomograms or not radius:

@@ -1,0 +1,78 @@
+"""True positives, false positives, false negatives, and the ratios made of them.
+
+A ratio of nothing to nothing is 0, so that no picks at all have precision 0 and not a perfect one; but where there is neither a
+pick nor a truth, nothing is wrong, and all ratios are 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Counts of one comparison; `+` pools them.
+
+    Parameters
+    ----------
+    tp
+        Truths that were found.
+    fp
+        Picks where there is no truth.
+    fn
+        Truths that were not found.
+
+    Examples
+    --------
+    >>> Scores(tp=6, fp=2, fn=2).f1
+    0.75
+    """
+
+    tp: int
+    fp: int
+    fn: int
+
+    def __add__(self, other: Scores) -> Scores:
+        return Scores(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
+
+    @property
+    def precision(self) -> float:
+        """Share of right picks, tp / (tp + fp)."""
+        return self._ratio(self.tp, self.tp + self.fp)
+
+    @property
+    def recall(self) -> float:
+        """Share of found truths, tp / (tp + fn)."""
+        return self._ratio(self.tp, self.tp + self.fn)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return self.f_beta(1.0)
+
+    def f_beta(self, beta: float) -> float:
+        """Weighted harmonic mean of precision and recall; recall weighs `beta` times as much.
+
+        References
+        ----------
+        van Rijsbergen (1979), "Information Retrieval", chapter 7: (1 + b^2) tp / ((1 + b^2) tp + b^2 fn + fp).
+        """
+        weight = beta * beta
+        return self._ratio((1 + weight) * self.tp, (1 + weight) * self.tp + weight * self.fn + self.fp)
+
+    def to_json(self, *, beta: float = 1.0) -> dict[str, float | int]:
+        """As plain values; `f_beta` besides, if `beta` is not 1."""
+        values: dict[str, float | int] = {
+            "f1": self.f1,
+            "precision": self.precision,
+            "recall": self.recall,
+            "tp": self.tp,
+            "fp": self.fp,
+            "fn": self.fn,
+        }
+        return values if beta == 1 else values | {"f_beta": self.f_beta(beta)}
+
+    def _ratio(self, part: float | int, whole: float | int) -> float:
+        if self.tp == self.fp == self.fn == 0:
+            return 1.0
+        return part / whole if whole else 0.0

@@ -1,0 +1,231 @@
+"""How good are the picks of a data set: per tomogram, pooled, per species?
+
+1. Decide what is compared with what, where picks or truth don't name their species (`compared_species`).
+2. Scored are the tomograms that were picked, those without any pick too; truth of other tomograms is named and not counted.
+3. Pooled counts are sums over tomograms, never means of ratios; of several species, sums over the species.
+
+Limits: positions of both tables are in one unit; the caller converts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tomostream.errors import InputError
+from tomostream.evaluation.counts import Scores
+from tomostream.evaluation.curves import Curve, events_of, pooled_curve
+from tomostream.evaluation.matching import match
+from tomostream.particles import Particles
+
+_UNNAMED = frozenset({"", "particle"})  # what a table says that doesn't know its species
+_DEFAULT_NAME = "particle"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeciesEvaluation:
+    """The counts of one species, by tomogram."""
+
+    tomograms: Mapping[str, Scores]
+
+    @property
+    def pooled(self) -> Scores:
+        """The counts of all tomograms together."""
+        return sum(self.tomograms.values(), Scores(0, 0, 0))
+
+    def to_json(self, *, beta: float) -> dict[str, Any]:
+        """As `{"pooled": {...}, "tomograms": {NAME: {...}}}`."""
+        return {
+            "pooled": self.pooled.to_json(beta=beta),
+            "tomograms": {name: scores.to_json(beta=beta) for name, scores in self.tomograms.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Picks against truth.
+
+    Parameters
+    ----------
+    species
+        The counts by species.
+    beta
+        Weight of recall in F-beta.
+    unscored
+        Tomograms with truth that were not picked; not counted.
+    without_truth
+        Tomograms that were picked and have no truth: all their picks count as false.
+    curves
+        By species, pooled over the tomograms, where they were asked for.
+    """
+
+    species: Mapping[str, SpeciesEvaluation]
+    beta: float
+    unscored: tuple[str, ...] = ()
+    without_truth: tuple[str, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+
+    @property
+    def pooled(self) -> Scores:
+        """The counts of all species and tomograms together."""
+        return sum((part.pooled for part in self.species.values()), Scores(0, 0, 0))
+
+    @property
+    def tomograms(self) -> dict[str, Scores]:
+        """The counts of all species together, by tomogram."""
+        totals: dict[str, Scores] = {}
+        for part in self.species.values():
+            for name, scores in part.tomograms.items():
+                totals[name] = totals.get(name, Scores(0, 0, 0)) + scores
+        return totals
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON.
+
+        One species: `{"pooled": {"f1", "precision", "recall", "tp", "fp", "fn"}, "tomograms": {NAME: {...}}}`, with `f_beta` in each
+        if beta is not 1.  Several: that for their sums, and for each one under `"species"`.
+        """
+        whole = SpeciesEvaluation(self.tomograms).to_json(beta=self.beta)
+        if len(self.species) == 1:
+            return whole
+        return whole | {"species": {name: part.to_json(beta=self.beta) for name, part in self.species.items()}}
+
+
+def evaluate_tables(
+    picks: Particles,
+    truth: Particles,
+    *,
+    tolerance: float,
+    tomograms: Sequence[str],
+    unscored: Sequence[str],
+    species: Sequence[str] | None,
+    matching: str,
+    beta: float,
+    with_curve: bool,
+) -> Evaluation:
+    """Score tables of picks against tables of truth.
+
+    Parameters
+    ----------
+    picks, truth
+        In one unit; each row names its tomogram.
+    tolerance
+        Largest distance of a match, in that unit.
+    tomograms
+        What is scored: the tomograms that were picked, with or without a pick.
+    unscored
+        Other tomograms that are known to have truth; those in `truth` are added.
+    species
+        Which to score; None: all in the picks.
+    matching
+        `any` (the paper's) or `one-to-one`: see `tomostream.evaluation.matching`.
+    beta
+        Weight of recall in F-beta; above zero.
+    with_curve
+        Whether to count at every score threshold too; every pick then needs a score.
+
+    Raises
+    ------
+    InputError
+        If units differ, a pick's tomogram is not among those scored, no scored tomogram has truth though others have, or the
+        species to compare can't be known.
+    """
+    _check(picks, truth, tomograms=tomograms, beta=beta)
+    known = truth.tomograms()
+    others = list(dict.fromkeys([*unscored, *(name for name in known if name not in set(tomograms))]))
+    without = [name for name in tomograms if name not in set(known)]
+    if others and len(without) == len(tomograms):
+        raise InputError(
+            f"none of the picked tomograms has truth: picked are {_listed(tomograms)}, truth is of {_listed(others)}; "
+            "a tomogram must have the same name in both"
+        )
+    scored = truth.select(np.isin(truth.tomogram.astype(str), list(tomograms)))
+    parts: dict[str, SpeciesEvaluation] = {}
+    curves: dict[str, Curve] = {}
+    for name, of_picks, of_truth in compared_species(picks.species_names(), scored.species_names(), species):
+        pairs = {
+            tomogram: (
+                picks.of(tomogram=tomogram, species=of_picks),
+                scored.of(tomogram=tomogram, species=of_truth),
+            )
+            for tomogram in tomograms
+        }
+        rule: dict[str, Any] = {"tolerance": tolerance, "matching": matching}
+        parts[name] = SpeciesEvaluation(
+            {tomogram: match(p.position_zyx, t.position_zyx, **rule).scores for tomogram, (p, t) in pairs.items()}
+        )
+        if with_curve:
+            curves[name] = pooled_curve(events_of(p.position_zyx, p.score, t.position_zyx, **rule) for p, t in pairs.values())
+    return Evaluation(parts, beta, tuple(others), tuple(without), curves)
+
+
+def compared_species(
+    in_picks: Sequence[str], in_truth: Sequence[str], requested: Sequence[str] | None
+) -> list[tuple[str, str | None, str | None]]:
+    """Decide which species are scored, and which rows of either table belong to each.
+
+    A table whose only species is `particle`, or that names none, stands for whatever it is compared with.
+
+    Parameters
+    ----------
+    in_picks, in_truth
+        The species' names in the tables.
+    requested
+        What the user asked for; None: all in the picks.
+
+    Returns
+    -------
+    list
+        For each species its name, and its name in the picks and in the truth (None: all rows).
+
+    Raises
+    ------
+    InputError
+        If that can't be known.
+
+    Examples
+    --------
+    >>> compared_species(["particle"], ["ribosome", "fas"], ["fas"])
+    [('fas', None, 'fas')]
+    """
+    picks_unnamed, truth_unnamed = set(in_picks) <= _UNNAMED, set(in_truth) <= _UNNAMED
+    names = list(dict.fromkeys(requested)) if requested else [name for name in in_picks if not picks_unnamed]
+    if not names:
+        if len(in_truth) > 1:
+            raise InputError(
+                f"the picks don't say their species and the truth has several ({_listed(in_truth)}); choose one with --species"
+            )
+        names = [name for name in in_truth if name not in _UNNAMED] or [_DEFAULT_NAME]
+    if len(names) > 1 and ((picks_unnamed and in_picks) or (truth_unnamed and in_truth)):
+        which = "picks don't" if picks_unnamed and in_picks else "truth doesn't"
+        raise InputError(f"the {which} say the species, so {_listed(names)} can't be told apart; choose one with --species")
+    absent = [name for name in names if not truth_unnamed and name not in in_truth]
+    if absent and (requested or len(absent) == len(names)):
+        raise InputError(
+            f"the truth has no species {_listed(absent)}; it has {_listed(in_truth)}, the picks have {_listed(in_picks) or 'none'}"
+        )
+    if truth_unnamed and not picks_unnamed and (unknown := [name for name in names if name not in in_picks]):
+        raise InputError(f"the picks have no species {_listed(unknown)}; they have {_listed(in_picks)}")
+    return [(name, None if picks_unnamed else name, None if truth_unnamed else name) for name in names]
+
+
+def _check(picks: Particles, truth: Particles, *, tomograms: Sequence[str], beta: float) -> None:
+    if picks.unit != truth.unit and len(picks) and len(truth):
+        raise InputError(f"the picks are in {picks.unit}s and the truth in {truth.unit}s; convert one of them with the voxel spacing")
+    if not 0 < beta < math.inf:
+        raise InputError(f"beta must be above zero and finite, found {beta}")
+    if not tomograms:
+        raise InputError("no tomogram is scored: there is no table of picks")
+    strangers = [name for name in picks.tomograms() if name not in set(tomograms)]
+    if strangers:
+        raise InputError(f"there are picks of tomograms that are not scored: {_listed(strangers)}; scored are {_listed(tomograms)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for a message; at most a few of them."""
+    shown = ", ".join(f"'{name}'" for name in names[:8])
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown

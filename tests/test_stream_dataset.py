@@ -4,9 +4,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from stream_volumes import ArrayVolume
 from torch.utils.data import DataLoader
 
-from stream_volumes import ArrayVolume
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Box
 from tomostream.learn.batch import Batch

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from stream_volumes import ArrayVolume
+
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box
 from tomostream.stream import fetch
@@ -38,7 +38,7 @@ def read_epoch(buffer_bytes: int, n_uniform: int, n_labelled: int, epochs: int =
 
 @pytest.mark.parametrize("buffer_bytes", [30_000, 150_000, VOLUME_BYTES * 3 // 4, VOLUME_BYTES])
 def test_cut_crops_are_the_volumes_own_voxels(buffer_bytes):
-    volumes, layout, cut = read_epoch(buffer_bytes, 80, 40)
+    _, layout, cut = read_epoch(buffer_bytes, 80, 40)
     assert len(cut) == 120
     for crop, image in cut:
         np.testing.assert_array_equal(image, ArrayVolume(SHAPES[crop.tomogram], CHUNK).read_standardised(layout.design.box(crop)))

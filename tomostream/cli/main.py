@@ -11,7 +11,6 @@ import signal
 import sys
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from tomostream import __version__
@@ -54,18 +53,12 @@ _MENDABLE = {
 
 def main() -> None:
     """Run a command; the only place that turns errors into exit codes."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _on_signal)
     try:
-        app(standalone_mode=False)
+        app()
     except TomostreamError as error:
         _fail(str(error), error.exit_code)
-    except click.exceptions.Abort:
-        _fail("interrupted; run the same command again to go on", 130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to go on", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what reads our output has closed it
         sys.exit(0)
@@ -91,9 +84,10 @@ def _internal(error: BaseException) -> NoReturn:
     )
 
 
-def _on_sigterm(number: int, frame: object) -> NoReturn:
+def _on_signal(number: int, frame: object) -> NoReturn:
+    """Leave through the open contexts, so that they close what they hold; unfinished work resumes from what is on disk."""
     del frame
-    sys.exit(128 + number)
+    _fail("interrupted; run the same command again to go on", 128 + number)
 
 
 if __name__ == "__main__":

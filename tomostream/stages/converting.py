@@ -6,9 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tomostream import defaults
+from tomostream.budget import LIBRARIES_BYTES
 from tomostream.cluster import ClusterSettings
+from tomostream.errors import BudgetError
 from tomostream.geometry import triple
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
@@ -16,6 +19,9 @@ from tomostream.stages.digest import write_text_atomically
 from tomostream.stages.many import distinct_names, for_each
 from tomostream.store.conversion import convert_file
 from tomostream.tomogram import Tomogram, open_tomogram, store_normalisation
+from tomostream.units import format_bytes
+
+STATS_BLOCK_BYTES = 32 * 10**6  # of a block that a thread holds while measuring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +123,36 @@ def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = T
     """
     if tomogram.normalisation is not None:
         return tomogram.normalisation
-    from tomostream.graph.moments import measure_tomogram
-
-    normalisation = measure_tomogram(tomogram, clip_sigma=defaults.CLIP_SIGMA, memory=memory, workers=workers)
+    normalisation = measure_array(tomogram.array if not tomogram.is_stored else tomogram.zarr, memory=memory, workers=workers, name=tomogram.name)
     if keep and tomogram.is_ours:
         store_normalisation(tomogram.path, tomogram.level, normalisation)
     return normalisation
+
+
+def measure_array(array: Any, *, memory: int, workers: int, name: str) -> Normalisation:
+    """Measure a numpy, zarr or dask array in blocks of a fixed size: the last bits of the result don't depend on the budget.
+
+    Raises
+    ------
+    BudgetError
+        If the blocks of all threads don't fit the memory.
+    InputError
+        If no voxel is finite.
+    """
+    import dask
+
+    from tomostream.graph.lazy_arrays import as_dask
+    from tomostream.graph.moments import projected_bytes, statistics_of
+
+    lazy = as_dask(array, block_bytes=STATS_BLOCK_BYTES)
+    needed = LIBRARIES_BYTES + projected_bytes(lazy, threads=workers)
+    if needed > memory:
+        raise BudgetError(
+            f"measuring {name} needs {format_bytes(needed)} with {workers} threads but the memory budget is {format_bytes(memory)}; "
+            f"raise --memory or use fewer --workers"
+        )
+    with dask.config.set(scheduler="threads", num_workers=workers):
+        return statistics_of(lazy, clip_sigma=defaults.CLIP_SIGMA)
 
 
 @dataclass(frozen=True, slots=True)

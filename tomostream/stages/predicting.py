@@ -98,7 +98,7 @@ def _scorer(model: str, device: str, precision: str, threads: int) -> tuple[Mode
     from tomostream.learn.model_folder import load_model
 
     loaded = load_model(Path(model))
-    return loaded, Scorer(loaded.deployed(), device=device, precision=precision, threads=threads)
+    return loaded, Scorer(loaded.deployed, device=device, precision=precision, threads=threads)
 
 
 def predict_shard(task: ShardTask) -> list[str]:
@@ -132,7 +132,7 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
     _check_spacing(model, source, progress)
     tomogram = source.at_level(model.settings.level)
     threads = task.cluster.threads or max(1, (os.cpu_count() or 1) // (task.cluster.workers if task.cluster.is_distributed else 1))
-    network = model.deployed()
+    network = model.deployed
     plan = plan_prediction(
         source.shape,
         level=model.settings.level,

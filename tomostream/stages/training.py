@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from tomostream import __version__, defaults
 from tomostream.config import Configuration, Species
 from tomostream.errors import ExistsError, InputError
-from tomostream.geometry import Triple
+from tomostream.geometry import Box, Triple, triple
 from tomostream.masks import mask_of_box
 from tomostream.progress import Progress
 from tomostream.stages.converting import ConvertSettings, convert_many, measure
@@ -31,6 +32,8 @@ from tomostream.tomogram import Tomogram, open_tomogram
 if TYPE_CHECKING:
     from tomostream.learn.batch import Batch
     from tomostream.stream.dataset import SubtomogramDataset
+
+VALIDATION_BATCHES = 4  # of labelled crops, for the validation loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,36 +192,30 @@ def _prepare_folder(folder: Path, fingerprint: dict[str, Any], configuration: Co
     configuration.write(folder / "resolved.yaml")
 
 
-def _priors(configuration: Configuration, labelled: Labelled, radii: list[float]) -> tuple[list[float], list[float | None]]:
-    """Fractions of the training voxels in labelled spheres (observed) and in particles (expected), one a species.
+def _priors(configuration: Configuration, labelled: Labelled, radii: list[float]) -> tuple[list[float], list[float] | None]:
+    """Fractions of the training voxels in labels (observed) and in particles (expected; None if unknown), one a species.
 
-    The expected fraction is number times volume of a sphere on the grid (the paper's pi'; where spheres overlap it counts them twice).
+    The expected fraction is number times volume of a ball (the paper's pi'; where balls overlap it counts voxels twice).
     """
-    voxels = sum(t.shape[0] * t.shape[1] * t.shape[2] for t in labelled.tomograms)
-    observed: list[float] = []
-    expected: list[float | None] = []
-    for i, (species, radius) in enumerate(zip(configuration.species, radii, strict=True)):
-        observed.append(
-            sum(
-                _labelled_voxels(t.shape, p[i], radius, configuration.train.label_shape)
-                for t, p in zip(labelled.tomograms, labelled.points, strict=True)
-            )
-            / voxels
-        )
+    voxels = sum(math.prod(t.shape) for t in labelled.tomograms)
+    shape = configuration.train.label_shape
+    observed = [
+        sum(_labelled_voxels(t.shape, points[i], radius, shape) for t, points in zip(labelled.tomograms, labelled.points, strict=True)) / voxels
+        for i, radius in enumerate(radii)
+    ]
+    if configuration.objective.prior is not None:
+        return observed, [configuration.objective.prior] * len(radii)
+    expected: list[float] = []
+    for species, radius in zip(configuration.species, radii, strict=True):
         numbers = [species.expected_in(t.name) for t in labelled.tomograms]
-        if configuration.objective.prior is not None:
-            expected.append(configuration.objective.prior)
-        elif any(n is None for n in numbers):
-            expected.append(None)
-        else:
-            expected.append(sum(n for n in numbers if n is not None) * 4 / 3 * np.pi * radius**3 / voxels)
+        if any(number is None for number in numbers):
+            return observed, None
+        expected.append(sum(number or 0 for number in numbers) * 4 / 3 * math.pi * radius**3 / voxels)
     return observed, expected
 
 
 def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str) -> int:
     """Count the voxels of the union of the labels, ball by ball: each counts those that no earlier point's ball holds."""
-    from tomostream.geometry import Box, triple
-
     total = 0
     for i, point in enumerate(points):
         reach = int(np.ceil(radius)) + 1
@@ -240,52 +237,43 @@ def _fit(
     fingerprint: dict[str, Any],
     progress: Progress,
 ) -> None:
-    from tomostream.learn.fit import FitSettings, fit, resolve_precision
+    from tomostream.learn.fit import FitSettings, fit
     from tomostream.learn.model_folder import ModelSettings, save_model
     from tomostream.learn.objectives import make_objective
+    from tomostream.learn.precision import resolve_device, resolve_precision
     from tomostream.learn.resunet import ResidualUNet
-    from tomostream.stages.validation import Validation
+    from tomostream.stages.validation import plan_validation
 
-    train, objective_settings = configuration.train, configuration.objective
+    train, given = configuration.train, configuration.objective
     label_radii = [(train.label_radius or s.radius).in_voxels(spacing) / 2**level for s in configuration.species]
     observed, expected = _priors(configuration, labelled, label_radii)
     objective = make_objective(
-        objective_settings.name,
-        weight=objective_settings.weight,
-        order=objective_settings.order,
-        labelled_fraction=observed,
-        expected_fraction=expected,
+        given.name, weight=given.weight, order=given.order, labelled_fraction=observed, expected_fraction=expected
     )
     for note in objective.notes:
         progress.warn(note)
-    network = ResidualUNet(
-        configuration.network.channels,
-        len(configuration.species),
-        seed=train.seed,
-        prior=[e if e is not None else o for o, e in zip(observed, expected, strict=True)],
-    )
+    network = ResidualUNet(configuration.network.channels, len(configuration.species), seed=train.seed, prior=expected or observed)
     dataset = _dataset(configuration, labelled, label_radii, stride=network.stride)
-    validation = Validation.plan(configuration, checked, label_radii, level=level, spacing=spacing, network=network, objective=objective)
+    device = resolve_device(configuration.predict.device)
+    precision = resolve_precision(train.precision, device)
+    validation = plan_validation(
+        configuration,
+        checked,
+        _fixed_batches(_dataset(configuration, checked or labelled, label_radii, stride=network.stride, is_validation=True)),
+        spacing=spacing,
+        level=level,
+        objective=objective,
+        precision=precision,
+    )
 
     def batches(epoch: int) -> Iterator[Batch]:
         dataset.set_epoch(epoch)
         return iter(dataset)
 
-    precision = resolve_precision(train.precision)
-    settings = FitSettings(
-        steps=train.steps,
-        minutes=train.minutes,
-        steps_per_epoch=train.steps_per_epoch,
-        learning_rate=train.learning_rate,
-        schedule=train.schedule,
-        precision=precision,
-        device=configuration.predict.device,
-        seed=train.seed,
-        weight_decay=defaults.WEIGHT_DECAY,
-    )
+    labels = sum(labelled.count(i) for i in range(len(configuration.species)))
     progress.say(
-        f"training on {', '.join(t.name for t in labelled.tomograms)} (level {level}, {spacing * 2**level:g} A per voxel; "
-        f"{sum(labelled.count(i) for i in range(len(configuration.species)))} labels, objective {objective_settings.name}, {precision})"
+        f"training on {', '.join(t.name for t in labelled.tomograms)}: level {level} ({spacing * 2**level:g} A per voxel), {labels} labels, "
+        f"objective {given.name}, {precision}"
     )
     with progress.track("train", train.steps) as bar:
         result = fit(
@@ -294,32 +282,46 @@ def _fit(
             objective=objective,
             validate=validation.measure,
             recalibrate=lambda: dataset.uniform_images(defaults.RECALIBRATION_CROPS, seed=train.seed),
-            settings=settings,
+            settings=FitSettings(
+                steps=train.steps,
+                minutes=train.minutes,
+                steps_per_epoch=train.steps_per_epoch,
+                learning_rate=train.learning_rate,
+                schedule=train.schedule,
+                weight_decay=defaults.WEIGHT_DECAY,
+                precision=precision,
+                device=configuration.predict.device,
+            ),
             folder=folder,
             fingerprint=fingerprint,
             report=bar.advance,
         )
-    save_model(
-        folder,
-        network,
-        ModelSettings(
-            channels=tuple(configuration.network.channels),
-            species=tuple(s.name for s in configuration.species),
-            radius_ang=tuple(s.radius.in_angstrom(spacing) for s in configuration.species),
-            level=level,
-            spacing=spacing,
-            objective=objective_settings.name,
-            label_shape=train.label_shape,
-            clip_sigma=defaults.CLIP_SIGMA,
-            trained_on=tuple(t.name for t in labelled.tomograms),
-            precision=precision,
-            version=__version__,
-        ),
-        extra={"priors": {"labelled": observed, "expected": expected}, "best_epoch": result.best_epoch},
+    settings = ModelSettings(
+        channels=tuple(configuration.network.channels),
+        species=tuple(s.name for s in configuration.species),
+        radius_ang=tuple(s.radius.in_angstrom(spacing) for s in configuration.species),
+        level=level,
+        spacing=spacing,
+        clip_sigma=defaults.CLIP_SIGMA,
+        label_shape=train.label_shape,
+        objective={"name": given.name, "weight": given.weight, "order": given.order},
+        precision=precision,
+        trained_on=tuple(t.name for t in labelled.tomograms),
+        version=__version__,
     )
+    save_model(folder, network, settings, {"labelled_fraction": observed, "expected_fraction": expected, "best_epoch": result.best_epoch})
+    best = result.rows[result.best_epoch - 1]
+    progress.say(f"best epoch {result.best_epoch} of {len(result.rows)}: criterion {best['criterion']:.3f}")
 
 
-def _dataset(configuration: Configuration, labelled: Labelled, radii: list[float], *, stride: int) -> SubtomogramDataset:
+def _fixed_batches(dataset: SubtomogramDataset) -> list[Batch]:
+    """Draw the crops of the validation loss once, all around labels."""
+    return list(dataset)
+
+
+def _dataset(
+    configuration: Configuration, labelled: Labelled, radii: list[float], *, stride: int, is_validation: bool = False
+) -> SubtomogramDataset:
     from tomostream.stream.dataset import SubtomogramDataset
 
     train = configuration.train
@@ -331,9 +333,9 @@ def _dataset(configuration: Configuration, labelled: Labelled, radii: list[float
         crop=train.crop,
         stride=stride,
         batch=train.batch,
-        batches_per_epoch=train.steps_per_epoch,
-        labelled_fraction=train.labelled_fraction,
+        batches_per_epoch=VALIDATION_BATCHES if is_validation else train.steps_per_epoch,
+        labelled_fraction=1.0 if is_validation else train.labelled_fraction,
         seed=train.seed,
-        symmetry=train.symmetry,
+        symmetry="none" if is_validation else train.symmetry,
         buffer_bytes=configuration.memory_bytes // 4,
     )

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 REGION_VOX = 160  # largest edge of a region
 TOTAL_VOX = 3_000_000  # of all regions: a few seconds an epoch on two cores
-LOSS_BATCHES = 4  # batches of labelled crops for the loss
 COUNTS = 2.0  # the criterion looks at this many times the expected number of picks
 
 

@@ -12,6 +12,7 @@ from tomostream.errors import InputError
 from tomostream.graph.lazy_arrays import as_dask, block_shape
 from tomostream.graph.moments import projected_bytes, statistics_of
 from tomostream.moments import SCRATCH_BYTES, Histogram, Moments
+from tomostream.tomogram import open_tomogram
 
 DTYPES = ["?", "i1", "u1", "i2", "u2", ">i2", "f2", "i4", "u4", "i8", "f4", ">f4", "f8"]
 
@@ -195,8 +196,30 @@ def test_zarr_blocks_follow_shards_and_numpy_blocks_are_slabs(tmp_path):
     lazy = da.zeros((3, 3))
     assert as_dask(lazy, block_bytes=1) is lazy
     assert statistics_of(as_dask(store, block_bytes=5000), clip_sigma=3.0).mean == pytest.approx(float(data.mean(dtype=np.float64)))
-    with pytest.raises(InputError, match=r"expected a numpy, zarr or dask array, found builtins\.list"):
+    with pytest.raises(InputError, match=r"expected a tomogram, or a numpy, zarr or dask array, found builtins\.list"):
         as_dask([1, 2], block_bytes=1)
+
+
+def test_tomogram_is_read_by_itself_at_stored_and_derived_levels(tmp_path):
+    data = volume_of("f4", (20, 24, 28), 0)
+    group = zarr.create_group(tmp_path / "a.ome.zarr")
+    group.create_array("0", data=data, chunks=(4, 4, 4), shards=(16, 8, 8))
+    axes = [{"name": n, "type": "space", "unit": "angstrom"} for n in "zyx"]
+    scale = [{"coordinateTransformations": [{"type": "scale", "scale": [10.0, 10.0, 10.0]}], "path": "0"}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"name": "a", "axes": axes, "datasets": scale}]}
+    tomogram = open_tomogram(tmp_path / "a.ome.zarr")
+    lazy = as_dask(tomogram, block_bytes=16 * 8 * 8 * 4 // 2)
+    assert lazy.chunks[0] == (8, 8, 4)
+    np.testing.assert_array_equal(lazy.compute(), data)
+    assert_within_guarantee(statistics_of(tomogram, clip_sigma=3.0), data)
+    binned = data.reshape(10, 2, 12, 2, 14, 2).mean(axis=(1, 3, 5), dtype=np.float64).astype(np.float32)
+    assert statistics_of(tomogram.at_level(1), clip_sigma=3.0).std == pytest.approx(float(binned.std(dtype=np.float64)), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_numpy_volume_is_measured_without_wrapping(dtype):
+    array = volume_of(dtype, (9, 10, 11), 0)
+    assert_within_guarantee(statistics_of(array, clip_sigma=3.0), array)
 
 
 @given(st.integers(1, 6), st.integers(1, 40), st.integers(1, 6), st.integers(1, 10**5))

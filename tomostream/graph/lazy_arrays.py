@@ -1,11 +1,12 @@
 """An array on disk or in memory as a Dask array whose blocks are cheap to read and small enough.
 
-1. A Zarr array is cut along its shards, the unit that is read without waste; a shard over the limit is divided evenly, its longest
-   axis first, into parts made of whole inner chunks.
+1. A tomogram or a Zarr array is cut along its shards, the unit that is read without waste; a shard over the limit is divided evenly,
+   its longest axis first, into parts made of whole inner chunks.  A tomogram reads its blocks itself, at any level, stored or not.
 2. A numpy array is cut along its slowest axis only, so blocks are views and contiguous.
 3. A Dask array stays as it is: its owner chose the blocks.
 
-Limits: a block is never smaller than one chunk (Zarr) or one slice (numpy), whatever the limit.
+Limits: a block is never smaller than one chunk (Zarr) or one slice (numpy), whatever the limit; a tomogram's level that is not stored
+takes more to read than its blocks are large.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 import zarr
 
 from tomostream.errors import InputError
+from tomostream.store.slicing import SlicedByBox
+from tomostream.tomogram import Tomogram
 
 
 def as_dask(array: object, *, block_bytes: int) -> da.Array:
@@ -27,7 +30,7 @@ def as_dask(array: object, *, block_bytes: int) -> da.Array:
     Parameters
     ----------
     array
-        Dask, Zarr or numpy.
+        A tomogram (at its level), or a Dask, Zarr or numpy array.
     block_bytes
         Limit of one block in memory, bytes (see the module for what it can't go below).
 
@@ -38,6 +41,19 @@ def as_dask(array: object, *, block_bytes: int) -> da.Array:
     """
     if isinstance(array, da.Array):
         return array
+    if isinstance(array, Tomogram):
+        blocks = block_shape(array.shape, array.shard, array.chunk, array.dtype.itemsize, block_bytes=block_bytes)
+        return cast(
+            da.Array,
+            da.from_array(
+                SlicedByBox(array.read, array.shape, array.dtype),
+                chunks=blocks,
+                name=False,
+                fancy=False,
+                meta=np.empty((0, 0, 0), dtype=array.dtype),
+                inline_array=True,
+            ),
+        )
     if isinstance(array, zarr.Array):
         shard = array.chunks if array.shards is None else array.shards
         blocks = block_shape(array.shape, shard, array.chunks, array.dtype.itemsize, block_bytes=block_bytes)
@@ -47,7 +63,7 @@ def as_dask(array: object, *, block_bytes: int) -> da.Array:
         # a name of its own: Dask would read the whole array to make one from its content
         chunks = (max(1, block_bytes // slice_bytes), *array.shape[1:])
         return cast(da.Array, da.from_array(array, chunks=chunks, name=False))
-    raise InputError(f"expected a numpy, zarr or dask array, found {type(array).__module__}.{type(array).__qualname__}")
+    raise InputError(f"expected a tomogram, or a numpy, zarr or dask array, found {type(array).__module__}.{type(array).__qualname__}")
 
 
 def block_shape(shape: Sequence[int], shard: Sequence[int], chunk: Sequence[int], itemsize: int, *, block_bytes: int) -> tuple[int, ...]:

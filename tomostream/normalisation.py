@@ -65,7 +65,17 @@ class Normalisation:
         return (self.clip_sigma - self.clipped_mean) / self.clipped_std
 
     def apply(self, raw: Shaped[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
-        """Normalise raw voxels; the result is a new float32 array.
+        """Normalise raw voxels.
+
+        Parameters
+        ----------
+        raw
+            Of any real type.
+
+        Returns
+        -------
+        np.ndarray
+            A new float32 array: float64's result, rounded once.  A voxel's value depends on that voxel alone.
 
         Raises
         ------
@@ -73,19 +83,24 @@ class Normalisation:
             If the volume is constant.
         """
         if self.is_constant:
-            raise InputError(f"the volume is constant (mean {self.mean:g}, standard deviation {self.std:g}): there is nothing to learn from or to find in it")
-        # centre before scaling in float32: a large mean over a small deviation would cancel otherwise
-        result = raw.astype(np.float32)
-        if raw.dtype.itemsize > 2 or raw.dtype.kind == "f":
-            centred = raw - raw.dtype.type(self.mean) if raw.dtype == np.float64 else result - np.float32(self.mean)
-            result = centred.astype(np.float32, copy=False)
-        else:
-            result -= np.float32(self.mean)
-        result *= np.float32(self.scale)
-        result -= np.float32(self.clipped_mean / self.clipped_std)
-        np.clip(result, np.float32(self.low), np.float32(self.high), out=result)
-        if raw.dtype.kind == "f":
-            result[~np.isfinite(raw)] = 0.0
+            raise InputError(
+                f"the volume is constant (mean {self.mean:g}, standard deviation {self.std:g}): there is nothing to learn from or to find in it"
+            )
+        shift = self.clipped_mean / self.clipped_std
+        result = np.empty(raw.shape, dtype=np.float32)
+        plane = np.empty(raw.shape[1:], dtype=np.float64)
+        # float64 costs little plane by plane, in the cache; in float32 a large mean over a small deviation would cancel
+        with np.errstate(invalid="ignore"):  # voxels that are not finite are overwritten
+            for source, target in zip(raw, result, strict=True):
+                np.subtract(source, self.mean, out=plane, dtype=np.float64)
+                np.multiply(plane, self.scale, out=plane)
+                np.subtract(plane, shift, out=plane)
+                np.clip(plane, self.low, self.high, out=plane)
+                target[...] = plane
+                if raw.dtype.kind == "f":
+                    finite = np.isfinite(source)
+                    if not finite.all():
+                        target[~finite] = 0.0
         return result
 
     def to_json(self) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def report(
     json: options.Json = False,
 ) -> None:
     """Write one self-contained page: training curves, slices with picks, scores, counts."""
-    from tomostream.report.page import write_report
+    from tomostream.stages.reporting import write_report
 
     write_report(run, output)
     if json:

@@ -247,7 +247,7 @@ def _evaluate(context: RunContext) -> Evaluation | None:
 
 
 def _report(context: RunContext) -> None:
-    from tomostream.report.page import write_report
+    from tomostream.stages.reporting import write_report
 
     write_report(context.project.folder, context.project.report)
     context.progress.say(f"report: {context.project.report}")

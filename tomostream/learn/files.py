@@ -14,7 +14,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     InputError
         If the folder can't be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")  # always the same name: what a kill left is replaced, not collected
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as handle:

@@ -14,7 +14,7 @@ Limits: an HTTP server must answer range requests for sharded stores.
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Shaped
@@ -164,7 +164,7 @@ class Tomogram:
                 f"{self.path} has statistics of level {self.level} that can't be used ({error}); convert the tomogram again"
             ) from None
 
-    def at_level(self, level: int) -> Self:
+    def at_level(self, level: int) -> "Tomogram":
         """The same tomogram read at another level; statistics that were attached stay behind.
 
         Raises
@@ -177,7 +177,7 @@ class Tomogram:
             raise InputError(f"level {level} of {self.path}: a volume of {self.levels[0].shape} voxels has the levels 0 to {most}")
         return self if level == self.level else replace(self, level=level, _attached=None, _handle=_Handle())
 
-    def with_normalisation(self, normalisation: Normalisation) -> Self:
+    def with_normalisation(self, normalisation: Normalisation) -> "Tomogram":
         """The same tomogram with these statistics for this level."""
         return replace(self, _attached=normalisation)
 

@@ -18,11 +18,11 @@ import errno
 import json
 import os
 import shutil
-import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -105,7 +105,7 @@ class StoreWriter:
         self._overwrite = overwrite
 
     @classmethod
-    def create_or_resume(cls, path: Path, spec: StoreSpec, *, fingerprint: dict[str, Any], overwrite: bool) -> Self:
+    def create_or_resume(cls, path: Path, spec: StoreSpec, *, fingerprint: dict[str, Any], overwrite: bool) -> "StoreWriter":
         """Start a store, or take up the half-written one with the same fingerprint.
 
         Parameters
@@ -218,7 +218,7 @@ class StoreWriter:
         """Let go of the lock.  An unfinished store stays for a later run."""
         self._ledger.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StoreWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -247,7 +247,7 @@ def _prepare(partial: Path, layout: StoreLayout) -> None:
 
 
 def _write_json(path: Path, values: dict[str, Any], scratch: Path) -> None:
-    temporary = scratch / f"{os.getpid()}-{threading.get_ident()}.json"
+    temporary = scratch / uuid.uuid4().hex
     temporary.write_text(json.dumps(values, indent=2) + "\n")
     temporary.replace(path)
 

@@ -17,9 +17,8 @@ CRC-32C (Castagnoli): RFC 3720, section 12.1.
 """
 
 import functools
-import os
 import re
-import threading
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +126,7 @@ def write_shard_file(path: Path, block: Shaped[np.ndarray, "z y x"], *, chunk: T
     index = np.full((*whole.counts, 2), _ABSENT, dtype="<u8")
     stored = block.dtype.newbyteorder("<")
     grid = BlockGrid(triple(block.shape), chunk)
-    temporary = scratch / f"{os.getpid()}-{threading.get_ident()}"
+    temporary = scratch / uuid.uuid4().hex  # process numbers repeat between the machines of a cluster
     try:
         with temporary.open("wb") as handle:
             offset = 0

@@ -12,7 +12,7 @@ OME-NGFF 0.5: https://ngff.openmicroscopy.org/0.5/
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import zarr
@@ -71,7 +71,7 @@ class StoreLayout:
     codec: Codec
 
     @classmethod
-    def plan(cls, spec: StoreSpec) -> Self:
+    def plan(cls, spec: StoreSpec) -> StoreLayout:
         """Lay a store out.
 
         Raises
@@ -92,7 +92,7 @@ class StoreLayout:
         return {"levels": levels, "dtype": self.dtype.name, "codec": [self.codec.name, self.codec.level]}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
+    def from_json(cls, values: dict[str, Any]) -> StoreLayout:
         """Read what `to_json` wrote."""
         levels = tuple(LevelLayout(*(triple(edges) for edges in level)) for level in values["levels"])
         return cls(levels, np.dtype(values["dtype"]), Codec(*values["codec"]))

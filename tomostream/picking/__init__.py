@@ -1,1 +1,1 @@
-
+"""Exact greedy picking of a score volume, out of core."""

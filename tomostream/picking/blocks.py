@@ -1,0 +1,310 @@
+"""How is a volume larger than memory picked?  Block by block; the picks are those of the greedy loop over the whole, whatever the blocks.
+
+1. Plan: blocks as large as the budget allows (the fewer faces, the fewer undecided candidates), with a halo of the radius; smaller
+   blocks, then a smaller halo, where even the block asked for does not fit; refused before work when nothing does.
+2. For a count without a threshold, look at all blocks once for thresholds to try (`thresholds`).
+3. Label each block (`greedy`), in any process or thread, and settle the answers in the blocks' order (`settling`).
+4. With a count, take the next lower threshold until there are enough picks.
+
+           window read by a block                    held until the end: picks; until their layer is done: undecided candidates
+       +----------------------+
+       | halo: the radius     |
+       |    +------------+    |
+       |    |    core    |    |
+       |    +------------+    |
+       +----------------------+
+
+References
+----------
+The greedy loop: Huang, Zhou, Bartesaghi (2022), "Accurate detection of proteins in cryo-electron tomograms from sparse labels".
+"""
+
+import functools
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from tomostream.errors import BudgetError, InputError
+from tomostream.geometry import BlockGrid, Box, Triple, triple
+from tomostream.picking.greedy import Labels, Points, label_window
+from tomostream.picking.settling import POINT_BYTES, Settlement
+from tomostream.picking.thresholds import NOTHING, Survey, survey, thresholds_to_try
+from tomostream.picking.windows import Read, Source, domain_of
+from tomostream.progress import Progress
+from tomostream.units import format_bytes
+
+T = TypeVar("T")
+R = TypeVar("R")
+MapBlocks = Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]
+
+LIBRARIES_BYTES = 300 * 10**6  # what the interpreter and the libraries take of a process
+VOXEL_BYTES = 80  # of a window's voxel at the worst moment, every voxel a candidate: scores, index, sort, state
+SMOOTH_BYTES = 40  # ... and more where scores are averaged
+_SMALLEST = 8  # edge of the smallest block that is tried, voxels
+_NO_PROGRESS = Progress()
+
+
+@dataclass(frozen=True, slots=True)
+class Picks:
+    """The picks of one volume, best first: voxel indices (z, y, x), int64 (n, 3), and scores, float64 (n,)."""
+
+    index_zyx: Int64[np.ndarray, "n 3"]
+    score: Float64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.index_zyx)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which blocks, with how much halo; `settling_bytes` are left for picks and undecided candidates."""
+
+    block: Triple
+    halo: int
+    settling_bytes: int
+
+
+def window_bytes(block: Triple, *, halo: int, radius: float, smooth: float, domain: Triple) -> int:
+    """Return the bytes that one block takes at most, for a domain of this shape."""
+    window = [min(n, b + 2 * halo) for n, b in zip(domain, block, strict=True)]
+    read = [n + 2 * int(smooth) for n in window]
+    ball = math.prod(min(2 * int(radius) + 1, 2 * n) for n in window)
+    return VOXEL_BYTES * math.prod(window) + (SMOOTH_BYTES * math.prod(read) if smooth >= 1 else 0) + 12 * ball
+
+
+def plan_blocks(domain: Triple, *, block: Triple | None, halo: int | None, radius: float, smooth: float, memory: int, workers: int) -> Plan:
+    """Choose the largest blocks, up to `block`, that leave half of the memory to the picks.
+
+    Parameters
+    ----------
+    domain
+        Shape of the box that is picked from, voxels.
+    block, halo
+        The most that is wanted; None for as large as fits, and for the radius.
+    radius, smooth
+        In voxels.
+    memory
+        Budget of the process in bytes, libraries included.
+    workers
+        Blocks in work at a time in this process.
+
+    Raises
+    ------
+    BudgetError
+        If not even the smallest block fits.
+    """
+    share = (memory - LIBRARIES_BYTES) // 2
+    edges = list(domain if block is None else (min(b, n) for b, n in zip(block, domain, strict=True)))
+    margin = int(radius) if halo is None else halo
+    project = functools.partial(window_bytes, radius=radius, smooth=smooth, domain=domain)
+    while (needed := workers * project(triple(edges), halo=margin)) > share:
+        longest = max(range(3), key=lambda axis: edges[axis])
+        if edges[longest] <= max(4 * _SMALLEST, margin) and margin > 0:
+            margin //= 2
+        elif edges[longest] > _SMALLEST:
+            half = -(-edges[longest] // 2)
+            edges[longest] = -(-half // 64) * 64 if half > 64 else half  # chunks of a store are whole in multiples of 64
+            if half > 64 and edges[longest] >= 2 * half:
+                edges[longest] = half
+        else:
+            raise BudgetError(
+                f"picking needs {format_bytes(LIBRARIES_BYTES + 2 * needed)} even in blocks of {edges[longest]} voxels (radius {radius:g}, "
+                f"smoothing {smooth:g} voxels, {workers} at a time), but the memory budget is {format_bytes(memory)}; "
+                "raise the budget or take fewer workers"
+            )
+    return Plan(triple(edges), margin, share)
+
+
+def pick_volume(
+    read: Read,
+    shape: Triple,
+    *,
+    radius: float,
+    threshold: float | None,
+    count: int | None,
+    memory: int,
+    block: Triple | None = None,
+    halo: int | None = None,
+    smooth: float = 0.0,
+    border: float = 0.0,
+    box: Box | None = None,
+    mask: Read | None = None,
+    workers: int = 1,
+    map_blocks: MapBlocks[Any, Any] | None = None,
+    progress: Progress = _NO_PROGRESS,
+) -> Picks:
+    """Pick the peaks of a score volume: exactly those of the sequential greedy loop, in order.
+
+    Voxels are visited by descending score (compared in float64; ties: ascending linear index, z slowest); one is picked unless a pick lies
+    within `radius`.  NaN and -inf are never picks.
+
+    Parameters
+    ----------
+    read
+        Returns the scores of a box, an array of its shape: booleans, integers, or floats of at most 64 bits.
+    shape
+        The volume's shape (z, y, x).
+    radius
+        Least distance between picks, exclusive, in voxels: at this distance a pick still suppresses.
+    threshold
+        Picks have a score above it.
+    count
+        Only the best `count` picks; fewer if there are no more.  Of threshold and count at least one is needed.
+    memory
+        Budget of this process in bytes, libraries included.
+    block, halo
+        Edges of a block's core and its halo, in voxels: at most; smaller ones are taken where the memory is short.  The picks don't depend
+        on them.
+    smooth
+        Radius in voxels of a ball over which the scores are averaged first; below 1 they are not.
+    border
+        Voxels nearer than this many voxels to the first or last of an axis are no candidates.
+    box, mask
+        Voxels outside the box, or where the mask is false, are no candidates.
+    workers
+        Threads, each with a block in work.
+    map_blocks
+        An ordered map that runs a picklable function over blocks, instead of threads (if `read` and `mask` are picklable too).
+    progress
+        Told of each block that is done.
+
+    Raises
+    ------
+    InputError
+        If a setting is impossible, or the scores are no real numbers.
+    BudgetError
+        If the smallest block does not fit the memory, or the picks and undecided candidates don't; the message tells the threshold
+        with which they would.
+    """
+    shape = triple(shape)
+    _check(radius=radius, threshold=threshold, count=count, smooth=smooth, block=block)
+    domain = domain_of(shape, box=box, border=border)
+    if domain.is_empty:
+        return Picks(np.empty((0, 3), dtype=np.int64), np.empty(0))
+    plan = plan_blocks(domain.shape, block=block, halo=halo, radius=radius, smooth=smooth, memory=memory, workers=workers)
+    _check_count(count, plan.settling_bytes)
+    source = Source(read, shape, domain, mask, smooth)
+    grid = BlockGrid(shape, plan.block)  # counted from the volume's corner, as the chunks of a store are
+    cores = [grid.core(index).clipped(domain) for index in grid.touching(domain)]
+    run = map_blocks or functools.partial(_threaded, workers=workers)
+    lowest = -math.inf if threshold is None else float(threshold)
+    thresholds = [lowest]
+    if count is not None and threshold is None:
+        seen = NOTHING
+        with progress.track("look for the threshold", len(cores)) as bar:
+            for part in run(functools.partial(_survey_block, source=source, radius=radius, count=count), cores):
+                seen = seen.merged(part, count)
+                bar.advance()
+        thresholds = thresholds_to_try(seen, count=count, threshold=lowest)
+    for attempt in thresholds:
+        settlement = Settlement(shape, domain=domain, radius=radius, count=count, threshold=attempt, memory=plan.settling_bytes)
+        label = functools.partial(_label_block, source=source, threshold=attempt, radius=radius, halo=plan.halo)
+        with progress.track("pick", len(cores)) as bar:
+            for core, following, labels in zip(cores, [*cores[1:], None], run(label, cores), strict=True):
+                settlement.add(labels.accepted, labels.undecided)
+                if following is None or following.start[0] != core.start[0]:
+                    settlement.settle(core.stop[0])
+                bar.advance()
+        found = settlement.picks()
+        if count is None or len(found) >= count:
+            break
+    return Picks(np.stack(np.unravel_index(found.index, shape), axis=1).astype(np.int64), found.score)
+
+
+def pick_array(
+    array: np.ndarray,
+    *,
+    radius: float,
+    threshold: float | None,
+    count: int | None,
+    memory: int,
+    block: Triple | None = None,
+    smooth: float = 0.0,
+) -> Picks:
+    """Pick the peaks of an array in memory; see `pick_volume`.
+
+    Raises
+    ------
+    InputError
+        If the array is not three-dimensional; else see `pick_volume`.
+    """
+    if array.ndim != 3:
+        raise InputError(f"scores must have three axes (z, y, x), found {array.ndim}: shape {array.shape}")
+    return pick_volume(
+        lambda box: array[box.slices],
+        triple(array.shape),
+        radius=radius,
+        threshold=threshold,
+        count=count,
+        memory=memory,
+        block=block,
+        smooth=smooth,
+    )
+
+
+def _check(*, radius: float, threshold: float | None, count: int | None, smooth: float, block: Triple | None) -> None:
+    if not (math.isfinite(radius) and radius > 0):
+        raise InputError(f"radius: {radius:g} voxels must be above zero and finite")
+    if not (math.isfinite(smooth) and smooth >= 0):
+        raise InputError(f"smooth: {smooth:g} voxels must be finite and not negative")
+    if threshold is None and count is None:
+        raise InputError("how many picks? give a threshold (all above it), a count (the best so many), or both")
+    if threshold is not None and math.isnan(threshold):
+        raise InputError("threshold: it must be a number, found nan")
+    if count is not None and count < 1:
+        raise InputError(f"count: it must be at least 1, found {count}")
+    if block is not None and min(block) < 1:
+        raise InputError(f"block: its edges must be at least 1 voxel, found {','.join(map(str, block))}")
+
+
+def _check_count(count: int | None, settling_bytes: int) -> None:
+    if count is not None and 2 * count * POINT_BYTES > settling_bytes:
+        raise BudgetError(
+            f"{count} picks need {format_bytes(2 * count * POINT_BYTES)}, but the memory budget leaves {format_bytes(settling_bytes)} to them "
+            f"({settling_bytes // (2 * POINT_BYTES)} picks); ask for fewer or raise the budget"
+        )
+
+
+def _label_block(core: Box, *, source: Source, threshold: float, radius: float, halo: int) -> Labels:
+    """Label the candidates of one core; the indices are linear in the volume."""
+    window = core.expanded(halo).clipped(source.domain)
+    labels = label_window(
+        source.scores(window),
+        threshold=threshold,
+        radius=radius,
+        core=core.relative_to(window.start),
+        open_low=tuple(a > b for a, b in zip(window.start, source.domain.start, strict=True)),
+        open_high=tuple(a < b for a, b in zip(window.stop, source.domain.stop, strict=True)),
+    )
+    return Labels(_in_volume(labels.accepted, window, source.shape), _in_volume(labels.undecided, window, source.shape))
+
+
+def _in_volume(points: Points, window: Box, shape: Triple) -> Points:
+    place = np.unravel_index(points.index, window.shape)
+    z, y, x = (axis + start for axis, start in zip(place, window.start, strict=True))
+    return Points(((z * shape[1] + y) * shape[2] + x).astype(np.int64), points.score)
+
+
+def _survey_block(core: Box, *, source: Source, radius: float, count: int) -> Survey:
+    return survey(source.scores(core), radius=radius, count=count)
+
+
+def _threaded(function: Callable[[T], R], tasks: Iterable[T], *, workers: int) -> Iterator[R]:
+    """Run an ordered map in threads, with no more results waiting than there are threads."""
+    if workers == 1:
+        yield from map(function, tasks)
+        return
+    with ThreadPoolExecutor(workers) as threads:
+        flying: deque[Future[R]] = deque()
+        for task in tasks:
+            if len(flying) == workers:
+                yield flying.popleft().result()
+            flying.append(threads.submit(function, task))
+        while flying:
+            yield flying.popleft().result()

@@ -1,0 +1,92 @@
+"""Above which threshold are the best N picks, when none is given?  One look at all scores, in memory that does not grow with the volume.
+
+The first N picks of the greedy loop don't depend on the threshold, as long as there are N above it.  So any threshold low enough is
+right, and a high one is fast.
+
+1. Split each block into cells so small that one ball covers any two of a cell's voxels: a cell holds at most one pick.  Take the
+   cells' maxima.
+2. A cell at least as high as its neighbours is most likely a pick: keep the highest values of those, and the highest of all cells.
+3. The thresholds to try, each lower than the one before: the height of the (2 N)-th of the former; of the (8 N)-th and the (64 N)-th
+   of the latter (crowded picks, ramps); last the one asked for, or -inf, with which every score is a candidate.
+
+The values themselves are kept, not a histogram of them: it is exact for every type, however closely saturated scores lie together.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64
+from scipy import ndimage
+
+_PEAKS = 2  # times N: cells at block faces may be counted twice
+_CELLS = (8, 64)  # times N: a ball of the radius holds some 30 cells
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The highest values of one block or of many: of its cells that look like picks, and of all its cells; descending."""
+
+    peaks: Float64[np.ndarray, " n"]
+    cells: Float64[np.ndarray, " m"]
+
+    def merged(self, other: "Survey", count: int) -> "Survey":
+        """The same of both, as many values as `count` picks need."""
+        return Survey(_top([self.peaks, other.peaks], _PEAKS * count), _top([self.cells, other.cells], _CELLS[-1] * count))
+
+
+NOTHING = Survey(np.empty(0), np.empty(0))
+
+
+def survey(scores: Float[np.ndarray, "z y x"], *, radius: float, count: int) -> Survey:
+    """Look at the scores of one block; see the module's text.
+
+    Parameters
+    ----------
+    scores
+        float32 or float64; NaN and -inf stand for voxels that can't be picks.
+    radius
+        In voxels.
+    count
+        How many picks are wanted.
+    """
+    cells = _cell_maxima(scores, max(1, int(radius / np.sqrt(3.0)) + 1))
+    before = np.zeros((3, 3, 3), dtype=bool)
+    before.reshape(-1)[:13] = True
+    # of equal neighbours only the first is a peak, so that a plateau does not count many times
+    is_peak = (cells >= ndimage.maximum_filter(cells, size=3, mode="nearest")) & (
+        cells > ndimage.maximum_filter(cells, footprint=before, mode="constant", cval=-np.inf)
+    )
+    return Survey(_top([cells[is_peak]], _PEAKS * count), _top([cells.ravel()], _CELLS[-1] * count))
+
+
+def thresholds_to_try(seen: Survey, *, count: int, threshold: float) -> list[float]:
+    """Return descending thresholds, the last one `threshold`, below which no pick is wanted."""
+    steps = [(seen.peaks, _PEAKS * count), *((seen.cells, factor * count) for factor in _CELLS)]
+    tried: list[float] = []
+    for values, rank in steps:
+        if len(values) >= rank:
+            below = float(np.nextafter(values[rank - 1], -np.inf))
+            if below > threshold and (not tried or below < tried[-1]):
+                tried.append(below)
+    return [*tried, threshold]
+
+
+def _top(parts: list[Float[np.ndarray, " _"]], count: int) -> Float64[np.ndarray, " _"]:
+    """Return the `count` highest values above -inf, descending."""
+    values = np.concatenate(parts)
+    values = values[values > -np.inf]
+    if len(values) > count:
+        values = np.partition(values, len(values) - count)[len(values) - count :]
+    return -np.sort(-values.astype(np.float64))
+
+
+def _cell_maxima(scores: Float[np.ndarray, "z y x"], edge: int) -> Float[np.ndarray, "a b c"]:
+    """Return the highest score of each cell of `edge` voxels, -inf for one that is all NaN; the last of an axis may be shorter."""
+    for axis in range(3):
+        parts = np.moveaxis(scores, axis, 0)
+        highest = np.full((-(-parts.shape[0] // edge), *parts.shape[1:]), -np.inf, dtype=scores.dtype)
+        for offset in range(edge):
+            part = parts[offset::edge]
+            np.fmax(highest[: len(part)], part, out=highest[: len(part)])
+        scores = np.moveaxis(highest, 0, axis)
+    return np.ascontiguousarray(scores)

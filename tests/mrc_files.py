@@ -21,7 +21,8 @@ def random_volume(shape, dtype, seed=0):
 
 def write_mrc(path: Path, volume: np.ndarray, *, spacing: float | None = 10.0, order: str = "<", extended: int = 0) -> Path:
     """Write a volume with mrcfile, in the given byte order, with an extended header of so many bytes."""
-    with mrcfile.new(path, overwrite=True) as file:
+    with warnings.catch_warnings(), mrcfile.new(path, overwrite=True) as file:
+        warnings.simplefilter("ignore")  # mrcfile warns of NaN
         if extended:
             file.set_extended_header(np.zeros(extended, dtype="V1"))
         file.set_data(volume)

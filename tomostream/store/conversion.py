@@ -34,11 +34,13 @@ from tomostream.store.decompress import compression_of, peek_header, plain_file
 from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import tomogram_name
-from tomostream.store.omezarr import PARTIAL_SUFFIX, StoreWriter, store_state
+from tomostream.store.omezarr import StoreWriter, store_state
+from tomostream.store.opening import PARTIAL_SUFFIX
 from tomostream.store.specification import StoreLayout, StoreSpec
 from tomostream.units import format_bytes
 
 _GUARD_BYTES = 2**20  # how much of the source is hashed to tell files of equal name, size and date apart
+_BAND_BYTES = 2**30  # longer bands read no faster, and the first shard waits for them
 _SPACING_TOLERANCE = 0.01  # relative difference of header and option that is not worth a word
 
 
@@ -134,9 +136,10 @@ def convert_file(
         raise ExistsError(
             f"{target}: exists, or is half-written, from another file or with other settings; choose another folder, or replace it with --overwrite"
         )
-    bands = _plan_within(memory, header, layout, stored)
+    band_voxels = _voxels_within(memory, header, layout)
     _make_folder(out_folder)
     _check_disk(header, layout, target, is_kept=state == "partial")
+    bands = plan_bands(layout.levels[0].shards, most_voxels=band_voxels)  # after the disk: a damaged header's edges may be absurd
     for warning in header.warnings:
         report(f"{source}: {warning}")
 
@@ -196,27 +199,29 @@ def _choose_spacing(header: MrcHeader, voxel_size: float | None, report: Callabl
     return voxel_size
 
 
-def _plan_within(memory: int, header: MrcHeader, layout: StoreLayout, stored: np.dtype[Any]) -> tuple[Band, ...]:
+def _voxels_within(memory: int, header: MrcHeader, layout: StoreLayout) -> int:
+    """How many voxels may be read at once."""
     level = layout.levels[0]
     shard = level.shards.core((0, 0, 0)).shape  # a volume may be smaller than a shard
+    source_itemsize = header.dtype.itemsize
 
     def projected(band_voxels: int) -> int:
         return conversion_bytes(
             band_voxels=band_voxels,
             shard=shard,
             chunk=level.chunk,
-            source_itemsize=header.dtype.itemsize,
-            stored_itemsize=stored.itemsize,
-            is_cast=stored != header.native_dtype,
+            source_itemsize=source_itemsize,
+            stored_itemsize=layout.dtype.itemsize,
+            is_cast=layout.dtype != header.native_dtype,
         )
 
     needed = projected(math.prod(shard))
     if needed > memory:
         raise BudgetError(
             f"{header.path}: converting needs {format_bytes(needed)} for one shard of {shard} voxels (z, y, x; {header.native_dtype} stored as "
-            f"{stored}) but --memory is {format_bytes(memory)}; raise --memory, or give a smaller --shard"
+            f"{layout.dtype}) but --memory is {format_bytes(memory)}; raise --memory, or give a smaller --shard"
         )
-    return plan_bands(level.shards, most_voxels=(memory - projected(0)) // header.dtype.itemsize)
+    return min(memory - projected(0), max(_BAND_BYTES, math.prod(shard) * source_itemsize)) // source_itemsize
 
 
 def _make_folder(folder: Path) -> None:
@@ -241,7 +246,7 @@ def _check_disk(header: MrcHeader, layout: StoreLayout, target: Path, *, is_kept
     if needed + temporary > free:
         extra = f" and {format_bytes(temporary)} for the decompressed file" if temporary else ""
         raise BudgetError(
-            f"{header.path}: the store needs {format_bytes(needed)}{extra}, but {target.parent} has {format_bytes(free)} free; "
+            f"{header.path}: the store of {header.shape} voxels needs {format_bytes(needed)}{extra}, but {target.parent} has {format_bytes(free)} free; "
             "free space, choose another output folder, or a smaller --dtype"
         )
 

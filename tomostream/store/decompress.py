@@ -13,12 +13,12 @@ import contextlib
 import errno
 import fcntl
 import gzip
+import io
 import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 from tomostream.errors import BudgetError, BusyError, InputError, TomostreamError
 from tomostream.store.mrc import HEADER_BYTES, MrcHeader, parse_header, read_header, require_regular_file
@@ -98,20 +98,21 @@ def plain_file(header: MrcHeader, folder: Path, report: Callable[[str], None]) -
         )
     temporary = folder / f".{path.name}.decompressed"
     try:
-        file = temporary.open("ab")
+        file = temporary.open("ab", buffering=0)
     except OSError as error:
         raise InputError(f"{folder}: can't be written: {error.strerror or error}; choose another output folder") from error
     with file:
         _lock(file, path, folder)
         try:
-            file.truncate(0)
+            if os.fstat(file.fileno()).st_size:
+                file.truncate(0)
             _copy(header, kind, file, report)
             yield temporary
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def _lock(file: IO[bytes], path: Path, folder: Path) -> None:
+def _lock(file: io.FileIO, path: Path, folder: Path) -> None:
     """Take the temporary file; the lock goes when the file is closed or the process is killed."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,34 +124,32 @@ def _lock(file: IO[bytes], path: Path, folder: Path) -> None:
         raise BusyError(f"{path}: another process has just decompressed it into {folder}; run the command again")
 
 
-def _copy(header: MrcHeader, kind: str, target: IO[bytes], report: Callable[[str], None]) -> None:
+def _copy(header: MrcHeader, kind: str, target: io.FileIO, report: Callable[[str], None]) -> None:
     path, written = header.path, 0
     with _opened(path, kind) as stream:
         for piece in _pieces(stream, path, kind, _PIECE_BYTES, None):
-            wanted = piece[: header.file_bytes - written]
-            try:
-                target.write(wanted)
-            except OSError as error:
-                raise write_error(error, Path(target.name).parent, f"{path} was decompressed") from error
+            wanted = memoryview(piece)[: header.file_bytes - written]
             written += len(wanted)
-            if len(wanted) < len(piece):
+            is_longer = len(wanted) < len(piece)
+            try:
+                while wanted:
+                    wanted = wanted[target.write(wanted) :]
+            except OSError as error:
+                raise _write_error(error, header, Path(str(target.name)).parent) from error
+            if is_longer:
                 report(f"{path}: bytes follow the {header.file_bytes} that its header promises; they are ignored")
-                break
-    try:
-        target.flush()
-    except OSError as error:
-        raise write_error(error, Path(target.name).parent, f"{path} was decompressed") from error
+                return
     if written < header.file_bytes:
         raise InputError(
             f"{path}: is truncated: decompressed it has {written} bytes, its header promises {header.file_bytes}; copy it again"
         )
 
 
-def _opened(path: Path, kind: str) -> IO[bytes]:
+def _opened(path: Path, kind: str) -> gzip.GzipFile | bz2.BZ2File:
     return gzip.open(path, "rb") if kind == "gzip" else bz2.open(path, "rb")
 
 
-def _pieces(stream: IO[bytes], path: Path, kind: str, piece_bytes: int, limit: int | None) -> Iterator[bytes]:
+def _pieces(stream: io.BufferedIOBase, path: Path, kind: str, piece_bytes: int, limit: int | None) -> Iterator[bytes]:
     """Yield decompressed bytes until the end or `limit`; damage becomes an InputError."""
     left = limit
     while left is None or left > 0:
@@ -164,8 +163,10 @@ def _pieces(stream: IO[bytes], path: Path, kind: str, piece_bytes: int, limit: i
         yield piece
 
 
-def write_error(error: OSError, folder: Path, doing: str) -> TomostreamError:
-    """Say in a user's words why a write failed; `doing` completes "while ...".  What was finished before stays valid."""
+def _write_error(error: OSError, header: MrcHeader, folder: Path) -> TomostreamError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return TomostreamError(f"{folder}: the disk is full, found while {doing}; free space and run the same command again: it resumes")
-    return TomostreamError(f"{folder}: can't be written while {doing}: {error.strerror or error}; mend it and run the same command again")
+        return BudgetError(
+            f"{folder}: the disk ran full while {header.path} was decompressed to {format_bytes(header.file_bytes)}; "
+            "free space and run the same command again, or choose another output folder"
+        )
+    return InputError(f"{folder}: can't be written: {error.strerror or error}; choose another output folder")

@@ -1,0 +1,206 @@
+"""Can this file be worked with, and what should its owner know first?
+
+1. A folder, a URL, or a name of a store is looked at as OME-Zarr: its metadata, and whether all its shards are there.
+2. Anything else is looked at as MRC; of a compressed file only the head is decompressed, and its recorded length compared.
+3. What makes the file useless is a problem, what its owner should know a warning.  Nothing is raised.
+
+Limits: voxels are not read, so damage inside a chunk, or inside compressed data, is not found.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tomostream.errors import InputError
+from tomostream.geometry import Triple
+from tomostream.store.decompress import compression_of, peek_header
+from tomostream.store.mrc import MrcHeader
+from tomostream.store.naming import tomogram_name
+from tomostream.store.ngff import read_image_metadata
+from tomostream.store.opening import PARTIAL_SUFFIX, is_url, normal_path, open_array, open_group
+from tomostream.store.stored_levels import StoredLevel, stored_levels
+from tomostream.units import format_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What was found; values that could not be found out are None.
+
+    Parameters
+    ----------
+    path, name
+        As given, and the tomogram's name.
+    kind
+        What the path was looked at as.
+    shape
+        Voxels along z, y, x.
+    dtype
+        The voxels' type, as numpy names it.
+    spacing
+        Angstrom.
+    statistics
+        The header's (min, max, mean, rms), not checked against the voxels.
+    size
+        Bytes on disk.
+    levels
+        Of the pyramid; 1 for an MRC file.
+    details
+        What only one kind has: MRC mode, byte order, extended header, IMOD; Zarr format, chunk, shard.
+    problems, warnings
+        One line each.
+    """
+
+    path: str
+    name: str
+    kind: Literal["mrc", "ome-zarr"]
+    shape: Triple | None = None
+    dtype: str | None = None
+    spacing: float | None = None
+    statistics: dict[str, float | None] | None = None
+    size: int | None = None
+    levels: int | None = None
+    details: dict[str, Any] | None = None
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether nothing found is a problem."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return {**asdict(self), "is_usable": self.is_usable}
+
+    def describe(self) -> str:
+        """As lines of text for a reader."""
+        lines = [f"{self.path}: {'OME-Zarr' if self.kind == 'ome-zarr' else 'MRC'}, {'usable' if self.is_usable else 'not usable'}"]
+        if self.shape is not None:
+            z, y, x = self.shape
+            size = "" if self.size is None else f", {format_bytes(self.size)} on disk"
+            pyramid = f", {self.levels} levels" if self.kind == "ome-zarr" else ""
+            lines.append(f"  voxels      z {z}, y {y}, x {x}, {self.dtype}{pyramid}{size}")
+            lines.append(f"  spacing     {'unknown' if self.spacing is None else f'{self.spacing:g} A'}")
+        if self.statistics is not None:
+            found = ", ".join(f"{key} {'-' if value is None else f'{value:g}'}" for key, value in self.statistics.items())
+            lines.append(f"  header says {found}")
+        if self.details is not None:
+            lines.append(f"  details     {', '.join(f'{key} {value}' for key, value in self.details.items())}")
+        lines += [f"  problem     {text}" for text in self.problems]
+        lines += [f"  warning     {text}" for text in self.warnings]
+        return "\n".join(lines)
+
+
+def inspect_file(path: str | os.PathLike[str]) -> Inspection:
+    """Look at an MRC file (also .gz, .bz2) or an OME-Zarr store (folder or URL); whatever is wrong with it is told, not raised."""
+    text = normal_path(path)
+    is_store = is_url(text) or Path(text).is_dir() or text.endswith((".zarr", PARTIAL_SUFFIX))
+    found = Inspection(path=text, name=tomogram_name(text), kind="ome-zarr" if is_store else "mrc")
+    try:
+        return _store(found) if is_store else _mrc(found, Path(text))
+    except InputError as error:
+        return replace(found, problems=(str(error),))
+
+
+def _mrc(found: Inspection, path: Path) -> Inspection:
+    header = peek_header(path)
+    packed = compression_of(path)
+    problems: list[str] = []
+    warnings = list(header.warnings)
+    spacing = None
+    try:
+        spacing = header.spacing
+    except InputError as error:
+        problems.append(str(error))
+    if header.spacing_doubt is not None:
+        warnings.append(header.spacing_doubt)
+    if packed == "gzip":
+        warnings += _length_doubt(path, header)
+    details = {
+        "mode": header.mode,
+        "byte_order": "big" if header.dtype.str.startswith(">") else "little",
+        "extended_header_bytes": header.extended_bytes,
+        "is_imod": header.is_imod,
+        "compression": packed or "none",
+    }
+    return replace(
+        found,
+        shape=header.shape,
+        dtype=header.native_dtype.name,
+        spacing=spacing,
+        statistics=header.statistics(),
+        size=path.stat().st_size,
+        levels=1,
+        details=details,
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+    )
+
+
+def _length_doubt(path: Path, header: MrcHeader) -> list[str]:
+    """Compare the length modulo 2^32 that ends a gzip file; files of several parts give only the last part's."""
+    with path.open("rb") as file:
+        file.seek(-4, os.SEEK_END)
+        (length,) = struct.unpack("<I", file.read(4))
+    if length == header.file_bytes % 2**32:
+        return []
+    return [f"the gzip data end with the length {length}, the header promises {header.file_bytes} bytes; the file may be truncated"]
+
+
+def _store(found: Inspection) -> Inspection:
+    group = open_group(found.path)
+    attributes = dict(group.attrs)
+    zarr_format = group.metadata.zarr_format
+    metadata = read_image_metadata(attributes, found.path)
+    levels, doubts = stored_levels(found.path, metadata, zarr_format)
+    size = None if is_url(found.path) else sum(file.stat().st_size for file in Path(found.path).rglob("*") if file.is_file())
+    ours = attributes.get("tomostream")
+    problems: list[str] = []
+    warnings = [*metadata.warnings, *doubts]
+    if size is not None:
+        missing = [text for level in levels if (text := _missing(found.path, level, zarr_format)) is not None]
+        # a shard that was never written reads as zeros: usual in masks of other software, a loss in a store that we finished
+        (problems if isinstance(ours, Mapping) and ours.get("complete") is True else warnings).extend(missing)
+    first = levels[0]
+    return replace(
+        found,
+        shape=first.shape,
+        dtype=first.dtype.name,
+        spacing=metadata.spacing,
+        statistics=_source_statistics(ours),
+        size=size,
+        levels=len(levels),
+        details={"zarr_format": zarr_format, "chunk": first.layout.chunk, "shard": first.layout.shard, "made_by_tomostream": isinstance(ours, Mapping)},
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+    )
+
+
+def _missing(path: str, level: StoredLevel, zarr_format: int) -> str | None:
+    """Say how many of a level's files are missing or empty, if any are."""
+    array = open_array(path, level.path, zarr_format)
+    folder = Path(path) / level.path
+    leading = (0,) * (array.ndim - 3)
+    grid = level.layout.shards
+    lost = [file for index in grid.indices() if not _holds_bytes(file := folder / array.metadata.encode_chunk_key(leading + index))]
+    if not lost:
+        return None
+    return f"{len(lost)} of {len(grid)} files of level {level.path} are missing or empty and read as zeros, the first is {lost[0]}"
+
+
+def _holds_bytes(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _source_statistics(ours: object) -> dict[str, float | None] | None:
+    source = ours.get("source") if isinstance(ours, Mapping) else None
+    found = source.get("statistics") if isinstance(source, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else None

@@ -44,8 +44,8 @@ class Particles:
         position_zyx: np.ndarray | Sequence[Sequence[float]],
         *,
         unit: Unit,
-        tomogram: str | Sequence[str] = "",
-        species: str | Sequence[str] = "",
+        tomogram: str | Sequence[str] | np.ndarray = "",
+        species: str | Sequence[str] | np.ndarray = "",
         score: float | Sequence[float] | np.ndarray = np.nan,
     ) -> "Particles":
         """Make a table; single values of `tomogram`, `species` and `score` stand for all rows."""

@@ -15,7 +15,6 @@ class Bar:
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Say that `steps` more are done; `note` is a short text such as the current loss."""
 
-
     def resize(self, total: int) -> None:
         """Say how many steps there are, where that was not known at the start."""
 

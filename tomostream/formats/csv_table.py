@@ -18,7 +18,6 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
@@ -129,8 +128,8 @@ def _number(path: Path, line: int, name: str, text: str) -> float:
         raise InputError(f"table {path}, line {line}: {name} must be a number, found '{text}'") from None
 
 
-def write_csv(handle: TextIO, particles: Particles) -> None:
-    """Write particles in angstrom as our CSV table, in the order given.
+def csv_text(particles: Particles) -> str:
+    """Return particles in angstrom as the text of our CSV table, in the order given.
 
     Raises
     ------
@@ -139,8 +138,10 @@ def write_csv(handle: TextIO, particles: Particles) -> None:
     """
     if particles.unit != "angstrom":
         raise InputError("a picks table holds angstrom; convert the particles with their voxel spacing first")
-    writer = csv.writer(handle, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     rows = zip(particles.tomogram, particles.species, particles.position_zyx.tolist(), particles.score.tolist(), strict=True)
     for tomogram, species, (z, y, x), score in rows:
         writer.writerow([tomogram, species, repr(x), repr(y), repr(z), "" if math.isnan(score) else repr(score)])
+    return text.getvalue()

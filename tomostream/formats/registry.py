@@ -7,7 +7,6 @@ given is never guessed: the format that needs it refuses and names the option.
 from __future__ import annotations
 
 import importlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,10 +151,9 @@ def write_table(path: str | Path, particles: Particles, *, format_name: str | No
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if found == "csv":
-            text = io.StringIO()
-            csv_table.write_csv(text, conversion.to_unit(particles, "angstrom", "a picks table in angstrom"))
+            text = csv_table.csv_text(conversion.to_unit(particles, "angstrom", "a picks table in angstrom"))
             temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_text(text.getvalue())
+            temporary.write_text(text)
             temporary.replace(path)
         else:
             write: Callable[[Path, Particles, Conversion], None] = importlib.import_module(

@@ -1,1 +1,1 @@
-
+"""Small tomograms with known truth: particles, tilt series, reconstruction."""

@@ -123,14 +123,14 @@ def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = T
     """
     if tomogram.normalisation is not None:
         return tomogram.normalisation
-    normalisation = measure_array(tomogram.array if not tomogram.is_stored else tomogram.zarr, memory=memory, workers=workers, name=tomogram.name)
+    normalisation = measure_array(tomogram, memory=memory, workers=workers, name=tomogram.name)
     if keep and tomogram.is_ours:
         store_normalisation(tomogram.path, tomogram.level, normalisation)
     return normalisation
 
 
 def measure_array(array: Any, *, memory: int, workers: int, name: str) -> Normalisation:
-    """Measure a numpy, zarr or dask array in blocks of a fixed size: the last bits of the result don't depend on the budget.
+    """Measure a tomogram, or a numpy, zarr or dask array, in blocks of a fixed size: the last bits of the result don't depend on the budget.
 
     Raises
     ------

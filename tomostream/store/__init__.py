@@ -1,1 +1,1 @@
-
+"""Volumes on disk: MRC files in, sharded OME-Zarr stores out; who has written what."""

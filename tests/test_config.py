@@ -1,0 +1,113 @@
+"""The configuration: every key known, every mistake named before work starts."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tomostream import defaults
+from tomostream.config import Configuration, configuration_from, load_configuration
+from tomostream.errors import ConfigurationError
+from tomostream.units import Length, parse_box, parse_bytes, parse_shape
+
+LEAST = {
+    "project": "out",
+    "tomograms": ["a.mrc"],
+    "species": [{"name": "ribosome", "radius": "135A", "expected": 180}],
+    "labels": {"train": ["clicks.csv"]},
+}
+
+
+def with_values(**values: object) -> Configuration:
+    return configuration_from(LEAST | values, "c.yaml")
+
+
+def test_defaults_are_those_of_the_defaults_module() -> None:
+    found = with_values()
+    assert found.train.steps == defaults.STEPS
+    assert found.network.channels == defaults.CHANNELS
+    assert found.memory_bytes == 2 * 10**9
+    assert str(found.tolerance) == defaults.TOLERANCE
+
+
+def test_resolved_form_reads_back_as_itself(tmp_path: Path) -> None:
+    found = with_values(pick={"smooth": "40A", "count": 7}, network={"level": 1})
+    path = tmp_path / "resolved.yaml"
+    found.write(path)
+    assert load_configuration(path).resolved() == found.resolved()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"memry": "2GB"}, r"unknown key 'memry'; did you mean 'memory'\?"),
+        ({"train": {"step": 5}}, r"unknown key 'train.step'; did you mean 'steps'\?"),
+        ({"species": [{"name": "a", "radius": "135A", "expectd": 1}]}, r"unknown key 'species.0.expectd'; did you mean 'expected'\?"),
+        ({"species": [{"name": "a", "radius": 135, "expected": 1}]}, "'135' is not a length"),
+        ({"species": [{"name": "a", "radius": "-5A", "expected": 1}]}, "'-5A' is not a length"),
+        ({"memory": "2"}, "'2' is not a size"),
+        ({"objective": {"name": "dice"}}, r"objective.name.*'pn', 'nnpu' or 'kl'.*'dice'"),
+        ({"species": [{"name": "a", "radius": "135A"}]}, "objective kl needs `expected"),
+        ({"pick": {"count": "truth"}}, "pick.count: truth needs a table of truth"),
+        ({"pick": {"count": 0}}, "count must be at least 1, found 0"),
+        ({"species": []}, "species"),
+        ({"species": [{"name": "a_b", "radius": "135A", "expected": 1}]}, "species.0.name"),
+        ({"predict": {"block_size": "0"}}, "one positive integer or three"),
+    ],
+)
+def test_mistakes_are_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        with_values(**values)
+
+
+def test_one_message_names_all_mistakes() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        with_values(memory="x", tolerance=10, trian={})
+    for part in ("memory", "tolerance", "trian"):
+        assert part in str(caught.value)
+
+
+def test_variables_come_from_the_environment_or_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("# ${NOT_NEEDED_IN_COMMENTS}\n" + yaml.safe_dump(LEAST | {"tomograms": ["${WHERE_IT_IS}/a.mrc"]}))
+    monkeypatch.delenv("WHERE_IT_IS", raising=False)
+    with pytest.raises(ConfigurationError, match="variable WHERE_IT_IS is not set"):
+        load_configuration(path)
+    monkeypatch.setenv("WHERE_IT_IS", "/data")
+    assert load_configuration(path).tomograms == ["/data/a.mrc"]
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "a: [", "\x00"])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"c\.yaml"):
+        load_configuration(path)
+
+
+def test_expected_number_may_differ_by_tomogram() -> None:
+    species = with_values(species=[{"name": "a", "radius": "5vox", "expected": {"t1": 7}}]).species[0]
+    assert species.expected_in("t1") == 7
+    assert species.expected_in("t2") is None
+
+
+def test_lengths_convert_between_voxels_and_angstrom() -> None:
+    assert Length.parse("135A").in_voxels(13.5) == pytest.approx(10)
+    assert Length.parse("10vox").in_angstrom(13.48) == pytest.approx(134.8)
+
+
+def test_sizes_are_decimal_unless_binary() -> None:
+    assert parse_bytes("2GB") == 2 * 10**9
+    assert parse_bytes("1GiB") == 2**30
+
+
+def test_shapes_and_boxes() -> None:
+    assert parse_shape("64") == (64, 64, 64)
+    assert parse_shape("32,64,96") == (32, 64, 96)
+    assert parse_box("0:2,1:3,4:9").shape == (2, 2, 5)
+
+
+@pytest.mark.parametrize("name", ["pombe_sim.yaml", "empiar10988_vpp.yaml", "empiar10988_def.yaml"])
+def test_configurations_of_the_repository_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOMOSTREAM_DATA", "/data")
+    load_configuration(Path(__file__).parent.parent / "configs" / name)

@@ -126,7 +126,7 @@ def _scale(transformations: Any, axes: int) -> list[float]:
 
 
 def _to_angstrom(axes: list[dict[str, Any]], where: str) -> tuple[list[float], tuple[str, ...]]:
-    units = [axis.get("unit") for axis in axes]
+    units = [None if axis.get("unit") is None else str(axis["unit"]) for axis in axes]
     unknown = [unit for unit in units if unit is not None and unit not in _ANGSTROM]
     if unknown:
         raise InputError(

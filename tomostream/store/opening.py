@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import zarr
 from zarr.abc.store import Store
+from zarr.errors import ContainsArrayError
 from zarr.storage import FsspecStore, LocalStore
 
 from tomostream.errors import InputError
@@ -56,6 +57,8 @@ def open_group(path: str) -> zarr.Group:
             return zarr.open_group(_store(path), mode="r", zarr_format=zarr_format, use_consolidated=False)
         except FileNotFoundError as error:
             problem = problem or error
+        except ContainsArrayError:
+            raise _bare_array(path) from None
         except ImportError as error:
             raise InputError(
                 f"{path} can't be opened without a package that is not installed ({error}); pip install 'tomostream[remote]'"
@@ -101,6 +104,10 @@ def read_array(array: zarr.Array[Any], selection: tuple[int | slice, ...], where
         ) from None
 
 
+def _bare_array(path: str) -> InputError:
+    return InputError(f"{path} is a bare Zarr array without voxel spacing; give the OME-Zarr image's folder above it")
+
+
 def _words(error: Exception | None) -> str:
     """The first line of an error, and its type, because many have no text."""
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
@@ -129,11 +136,11 @@ def _refuse_non_groups(path: Path) -> None:
             f"{path} is a file, and an OME-Zarr store is a folder; convert an MRC file first: `tomostream convert {path} -o DIR`"
         )
     present = [name for name in _ROOTS if (path / name).exists()]
+    if present == [".zarray"]:
+        raise _bare_array(str(path))
     if not present:
         if (path / LEDGER_NAME).exists():
             raise InputError(f"{path} is a half-written store; run the command that makes it again, it goes on where it stopped")
         raise InputError(
             f"{path} is a folder without Zarr metadata (no zarr.json, no .zgroup); give the folder of one OME-Zarr image, NAME.ome.zarr"
         )
-    if present == [".zarray"]:
-        raise InputError(f"{path} is a bare Zarr array without voxel spacing; give the OME-Zarr image's folder above it")

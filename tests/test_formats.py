@@ -177,4 +177,4 @@ def test_unknown_format_names_the_known_ones(tmp_path: Path) -> None:
 
 def test_mixed_units_are_not_joined() -> None:
     with pytest.raises(InputError, match="voxels and in angstrom"):
-        Particles.concatenate([table(), Particles.build([[1.0, 2, 3]], unit="voxel")])
+        Particles.concatenate([table(), Particles.build([[1.0, 2.0, 3.0]], unit="voxel")])

@@ -193,7 +193,9 @@ def label_mask(
     return label_array(points, shape=triple(shape), radius=float(radius), kind=kind, chunks=triple(chunks))
 
 
-def train(config: str | Path | dict[str, Any], *, out: str | Path | None = None, overwrite: bool = False, progress: Progress | None = None) -> Path:
+def train(
+    config: str | Path | dict[str, Any], *, out: str | Path | None = None, overwrite: bool = False, progress: Progress | None = None
+) -> Path:
     """Train as a configuration (a YAML file or its values) says; returns the model folder.
 
     Raises
@@ -300,7 +302,9 @@ def predict(
 
 
 @overload
-def pick(source: Source, *, radius: str, threshold: float | None = ..., count: int | None = ..., smooth: str | None = ..., **options: Any) -> Particles: ...
+def pick(
+    source: Source, *, radius: str, threshold: float | None = ..., count: int | None = ..., smooth: str | None = ..., **options: Any
+) -> Particles: ...
 
 
 @overload
@@ -362,11 +366,13 @@ def pick(
             border=Length.parse(str(border), "border") if border else None,
             block_size=block,
         )
-        return pick_map(_opened(source), settings, memory=parse_bytes(memory), workers=workers, scratch=None, progress=Progress())
+        return pick_map(_opened(source), settings, memory=parse_bytes(memory), workers=workers, progress=Progress())
     from tomostream.stages.arrays import pick_plain
 
     if isinstance(radius, str) or isinstance(smooth, str) or isinstance(border, str):
-        raise InputError(f"an array has no voxel spacing: give lengths as numbers of voxels, found radius={radius!r}, smooth={smooth!r}, border={border!r}")
+        raise InputError(
+            f"an array has no voxel spacing: give lengths as numbers of voxels, found radius={radius!r}, smooth={smooth!r}, border={border!r}"
+        )
     index, score = pick_plain(
         source,
         radius=float(radius),

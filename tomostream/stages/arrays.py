@@ -57,7 +57,6 @@ def pick_plain(
         mask=None,
         memory=memory,
         workers=workers,
-        scratch=None,
     )
     return picks.index_zyx, picks.score
 

@@ -63,7 +63,7 @@ class PickTask:
     workers: int
 
 
-def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: int, scratch: Path | None, progress: Progress) -> Particles:
+def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: int, progress: Progress) -> Particles:
     """Pick from one score map; the picks are in angstrom, best first.
 
     Raises
@@ -74,25 +74,23 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
     from tomostream.picking.blocks import pick_volume
 
     settings.check()
-    restriction = Restriction(settings.box, settings.mask)
-    restriction.check(scores.shape, scores.name)
+    Restriction(settings.box, settings.mask).check(scores.shape, scores.name)
     species = settings.species or str(scores.attributes.get("species", "particle"))
-    with progress.track(f"pick {scores.name}", 1) as bar:
-        picks = pick_volume(
-            lambda box: scores.decode(scores.read(box)),
-            scores.shape,
-            radius=settings.radius.in_voxels(scores.spacing),
-            threshold=settings.threshold,
-            count=settings.count,
-            block=settings.block_size,
-            smooth=settings.smooth.in_voxels(scores.spacing) if settings.smooth else 0.0,
-            border=settings.border.in_voxels(scores.spacing) if settings.border else 0.0,
-            mask=restriction.wanted if settings.box is not None or settings.mask is not None else None,
-            memory=memory,
-            workers=workers,
-            scratch=scratch,
-        )
-        bar.advance()
+    picks = pick_volume(
+        lambda box: scores.decode(scores.read(box)),
+        scores.shape,
+        radius=settings.radius.in_voxels(scores.spacing),
+        threshold=settings.threshold,
+        count=settings.count,
+        memory=memory,
+        block=settings.block_size,
+        smooth=settings.smooth.in_voxels(scores.spacing) if settings.smooth else 0.0,
+        border=settings.border.in_voxels(scores.spacing) if settings.border else 0.0,
+        box=settings.box,
+        mask=Restriction(None, settings.mask).wanted if settings.mask is not None else None,
+        workers=workers,
+        progress=progress,
+    )
     return Particles.build(
         picks.index_zyx.astype(np.float64) * scores.spacing, unit="angstrom", tomogram=scores.name, species=species, score=picks.score
     )
@@ -117,10 +115,7 @@ def pick_one(task: PickTask, progress: Progress) -> Path:
     if is_made_by(table, fingerprint):
         progress.say(f"{task.name}: picks are already made with these settings")
         return table
-    parts = [
-        pick_map(scores, settings, memory=task.memory, workers=task.workers, scratch=task.out, progress=progress)
-        for scores, settings in opened
-    ]
+    parts = [pick_map(scores, settings, memory=task.memory, workers=task.workers, progress=progress) for scores, settings in opened]
     picks = Particles.concatenate(parts).named(tomogram=task.name)
     picks = picks.select(np.argsort(-picks.score, kind="stable"))
     write_table(table, picks, format_name="csv")

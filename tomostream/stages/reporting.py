@@ -64,9 +64,7 @@ def write_report(run: Path, output: Path) -> None:
         for kind, part in evaluation.get("species", {None: evaluation}).items():
             title = "Evaluation" if kind is None else f"Evaluation: {kind}"
             sections.append(Section(title, f"Tolerance {configuration.tolerance}; {rule}.", *_scores(part)))
-    sections.append(
-        Section("Picks", columns=("tomogram", "picks", "best score", "worst score"), rows=[_pick_row(f) for f in found])
-    )
+    sections.append(Section("Picks", columns=("tomogram", "picks", "best score", "worst score"), rows=[_pick_row(f) for f in found]))
     metrics = _metrics(project.model / "metrics.csv")
     if metrics:
         model = _json(project.model / "model.json") or {}
@@ -75,7 +73,10 @@ def write_report(run: Path, output: Path) -> None:
         sections.append(Section("Training", text, pictures=[training_curves(metrics, best)]))
     shown = [f for f in found if len(f.picks)][:PICTURES]
     for item in shown:
-        pictures = [slice_picture(_view(item, species.name, species.radius.in_voxels(item.tomogram.spacing), configuration, project)) for species in configuration.species]
+        pictures = [
+            slice_picture(_view(item, species.name, species.radius.in_voxels(item.tomogram.spacing), configuration, project))
+            for species in configuration.species
+        ]
         sections.append(Section(item.tomogram.name, pictures=pictures))
     scores = np.concatenate([f.picks.score for f in found]) if found else np.empty(0)
     if np.isfinite(scores).any():

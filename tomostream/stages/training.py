@@ -200,7 +200,8 @@ def _priors(configuration: Configuration, labelled: Labelled, radii: list[float]
     voxels = sum(math.prod(t.shape) for t in labelled.tomograms)
     shape = configuration.train.label_shape
     observed = [
-        sum(_labelled_voxels(t.shape, points[i], radius, shape) for t, points in zip(labelled.tomograms, labelled.points, strict=True)) / voxels
+        sum(_labelled_voxels(t.shape, points[i], radius, shape) for t, points in zip(labelled.tomograms, labelled.points, strict=True))
+        / voxels
         for i, radius in enumerate(radii)
     ]
     if configuration.objective.prior is not None:
@@ -247,9 +248,7 @@ def _fit(
     train, given = configuration.train, configuration.objective
     label_radii = [(train.label_radius or s.radius).in_voxels(spacing) / 2**level for s in configuration.species]
     observed, expected = _priors(configuration, labelled, label_radii)
-    objective = make_objective(
-        given.name, weight=given.weight, order=given.order, labelled_fraction=observed, expected_fraction=expected
-    )
+    objective = make_objective(given.name, weight=given.weight, order=given.order, labelled_fraction=observed, expected_fraction=expected)
     for note in objective.notes:
         progress.warn(note)
     network = ResidualUNet(configuration.network.channels, len(configuration.species), seed=train.seed, prior=expected or observed)

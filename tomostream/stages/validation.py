@@ -72,7 +72,7 @@ class Validation:
             expected = 0.0
             for region, scores in zip(self.regions, scored, strict=True):
                 count = max(1, round(region.expected[species]))
-                picks = pick_array(scores[species], radius=radius, threshold=None, count=int(np.ceil(COUNTS * count)))
+                picks = pick_array(scores[species], radius=radius, threshold=None, count=int(np.ceil(COUNTS * count)), memory=self.memory)
                 # in units of the region's expected number, so that regions of different density pool
                 ranks.append(_first_hits(picks.index_zyx, region.clicks[species], radius) / count)
                 expected += region.expected[species]

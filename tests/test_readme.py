@@ -1,0 +1,32 @@
+"""The README's Python example runs as it stands there, and its commands are those that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def block_after(marker: str) -> str:
+    match = re.search(rf"<!-- {marker} -->\n```\w*\n(.*?)```", README, re.DOTALL)
+    assert match is not None, f"README.md has no block after <!-- {marker} -->"
+    return match[1]
+
+
+def test_the_example_runs_and_finds_the_label(capsys: pytest.CaptureFixture[str]) -> None:
+    code = block_after("example")
+    assert len([line for line in code.splitlines() if line.strip()]) == 8
+    exec(compile(code, "README.md", "exec"), {})
+    z, y, x, clipped_std = capsys.readouterr().out.split()
+    assert sum((int(a) - b) ** 2 for a, b in zip((z, y, x), (24, 40.5, 60), strict=True)) <= 25
+    assert 0.98 < float(clipped_std) < 1
+
+
+def test_the_test_command_is_one_line_that_runs_pytest() -> None:
+    assert re.fullmatch(r"python3\.11 .*pytest[^\n]*\n", block_after("tests"))
+
+
+def test_links_point_to_files() -> None:
+    for target in re.findall(r"\]\((docs/[^)]+)\)", README):
+        assert (Path(__file__).parent.parent / target).exists(), target

@@ -18,7 +18,7 @@ import math
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from mrcfile.dtypes import HEADER_DTYPE
@@ -37,7 +37,9 @@ MODES: dict[int, np.dtype[Any]] = {
 }
 _OTHER_MODES = {3: "complex 16-bit integers", 4: "complex 32-bit floats", 16: "RGB colours", 101: "4-bit integers"}
 _ALLOWED = "0 (8-bit), 1 (int16), 2 (float32), 6 (uint16) and 12 (float16)"
-_STAMPS = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
+ByteOrder = Literal["<", ">"]
+_ORDERS: tuple[ByteOrder, ...] = ("<", ">")
+_STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
 _IMOD_STAMP, _IMOD_STAMP_AT, _IMOD_FLAGS_AT = 1146047817, 152, 156
 _PLAUSIBLE_EDGE = 2**16  # an edge below it, read in the wrong byte order, comes out at or above it
 _STACK_SUFFIXES = {".st": "a tilt series", ".ali": "an aligned tilt series", ".mrcs": "a stack of images"}
@@ -235,12 +237,12 @@ def parse_header(head: bytes, path: Path) -> MrcHeader:
     )
 
 
-def _byte_order(head: bytes) -> tuple[str, list[str]]:
+def _byte_order(head: bytes) -> tuple[ByteOrder, list[str]]:
     stamped = _STAMPS.get(head[212:214])
-    plausible = [order for order in "<>" if _is_plausible(np.frombuffer(head, HEADER_DTYPE.newbyteorder(order))[0])]
+    plausible = [order for order in _ORDERS if _is_plausible(np.frombuffer(head, HEADER_DTYPE.newbyteorder(order))[0])]
     if stamped is not None and (stamped in plausible or len(plausible) != 1):
         return stamped, []
-    order = plausible[0] if len(plausible) == 1 else "<"
+    order: ByteOrder = plausible[0] if len(plausible) == 1 else "<"
     kind = "little-endian" if order == "<" else "big-endian"
     return order, [f"the machine stamp {head[212:216].hex(' ')} doesn't give the byte order of this file; taken as {kind} from its edges"]
 
@@ -269,7 +271,7 @@ def _check(record: Any, mode: int, shape: Triple, path: Path) -> None:
         raise InputError(f"{path}: its header says {int(record['nsymbt'])} bytes of extended header; it is damaged, write it anew")
 
 
-def _voxel_type(head: bytes, record: Any, mode: int, order: str) -> tuple[bool, np.dtype[Any], list[str]]:
+def _voxel_type(head: bytes, record: Any, mode: int, order: ByteOrder) -> tuple[bool, np.dtype[Any], list[str]]:
     """Whether IMOD wrote the file, the voxels' type, and warnings where the header's statistics contradict the signedness."""
     stamp, flags = np.frombuffer(head, np.dtype(np.int32).newbyteorder(order), count=2, offset=_IMOD_STAMP_AT)
     is_imod = int(stamp) == _IMOD_STAMP

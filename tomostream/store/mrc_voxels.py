@@ -76,7 +76,7 @@ class MrcReader:
 
     def _fill(self, target: np.ndarray, first_voxel: int) -> None:
         """Read a contiguous array's bytes from the given voxel on."""
-        view = memoryview(target.reshape(-1).view(np.uint8))
+        view = target.reshape(-1).view(np.uint8).data
         header = self._header
         try:
             self._file.seek(header.data_offset + first_voxel * header.dtype.itemsize, os.SEEK_SET)

@@ -175,7 +175,12 @@ def _store(found: Inspection) -> Inspection:
         statistics=_source_statistics(ours),
         size=size,
         levels=len(levels),
-        details={"zarr_format": zarr_format, "chunk": first.layout.chunk, "shard": first.layout.shard, "made_by_tomostream": isinstance(ours, Mapping)},
+        details={
+            "zarr_format": zarr_format,
+            "chunk": first.layout.chunk,
+            "shard": first.layout.shard,
+            "made_by_tomostream": isinstance(ours, Mapping),
+        },
         problems=tuple(problems),
         warnings=tuple(warnings),
     )

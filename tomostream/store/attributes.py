@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,12 +49,14 @@ def change_attributes(path: Path, change: Callable[[dict[str, Any]], None]) -> N
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    """To be called with the lock held: only its holder uses the temporary name, and what a kill leaves there is overwritten."""
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         temporary.write_text(text)
         temporary.replace(path)
-    finally:
+    except OSError:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def _foreign(path: Path) -> InputError:

@@ -8,7 +8,7 @@
 4. `finish` writes the group's metadata, which alone makes the folder a Zarr group, moves an old store aside, and gives the folder its
    name.  Until then an old store is untouched.
 
-A writer's memory besides the block: a seventh of its bytes (the coarser levels), 16 planes, and one chunk.
+A writer's memory besides the block: about one byte a voxel (the coarser levels, averaged in float32; float64 types: two), and two chunks.
 
 Limits: one writer a store; the same shard may be written twice, by equal content.  Local file systems only.
 """

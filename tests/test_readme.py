@@ -14,13 +14,17 @@ def block_after(marker: str) -> str:
     return match[1]
 
 
-def test_the_example_runs_and_finds_the_label(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_runs_and_finds_the_label(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     code = block_after("example")
     assert len([line for line in code.splitlines() if line.strip()]) == 8
     exec(compile(code, "README.md", "exec"), {})
     z, y, x, clipped_std = capsys.readouterr().out.split()
     assert sum((int(a) - b) ** 2 for a, b in zip((z, y, x), (24, 40.5, 60), strict=True)) <= 25
     assert 0.98 < float(clipped_std) < 1
+    assert len((tmp_path / "picks.csv").read_text().splitlines()) == 4
 
 
 def test_the_test_command_is_one_line_that_runs_pytest() -> None:

@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from tomostream import defaults
 from tomostream.errors import InputError
@@ -48,6 +48,7 @@ class ClusterSettings:
         return self.scheduler is not None or self.kind != "none"
 
 
+@runtime_checkable  # the tests check annotations as they run
 class Pool(Protocol):
     """Runs tasks."""
 

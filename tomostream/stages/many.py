@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from tomostream.cluster import ClusterSettings, open_pool
 from tomostream.errors import BusyError, InputError, SomeFailedError, TomostreamError
@@ -17,6 +17,7 @@ from tomostream.progress import Progress
 from tomostream.store.naming import tomogram_name
 
 
+@runtime_checkable  # the tests check annotations as they run
 class Named(Protocol):
     """A picklable task of one tomogram."""
 

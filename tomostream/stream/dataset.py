@@ -179,7 +179,8 @@ class SubtomogramDataset(IterableDataset[Batch]):
 
     def _fill(self, batch: "_Arrays", i: int, crop: Crop, image: np.ndarray) -> None:
         """Write a crop's turned image, labels and weights into place i of a batch."""
-        batch.image[i, 0] = oriented(image, crop.orientation)
+        # copied once as it lies, then turned: turning out of the wide region is twice as slow
+        batch.image[i, 0] = oriented(np.ascontiguousarray(image), crop.orientation)
         batch.weight[i, 0] = oriented(inclusion_weights(self._design, crop), crop.orientation)
         box, volume = self._design.box(crop), self._design.shapes[crop.tomogram]
         for s, radius in enumerate(self._radius):

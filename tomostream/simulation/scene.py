@@ -1,0 +1,231 @@
+"""Where do the simulated particles lie?  A slab of ice, crowded, without overlap, some neighbours touching.
+
+Random sequential addition: take a random position, keep it unless it is too near to what lies there, and try again.
+
+1. Vesicles come first, whole in the slab; their membranes count as many small spheres, so that there may be particles inside them.
+2. Then the species, one after the other, large ones first.  A part of the particles is not placed anywhere but beside an earlier one of the
+   same species, within a tenth of touching it, as in a polysome.
+3. Small proteins fill what is left; they are the crowd, and not listed in the truth.
+
+Neighbours are looked up in a cell list: cells with edges of at least the largest contact distance, so that 27 of them hold whatever
+may touch.
+
+The slab goes on periodically in y and x, as a specimen goes on beyond the field of view; particles at a face lie partly beyond it.  In z
+all are whole.  Lengths are in angstrom, from the volume's corner: voxel i is centred at i * spacing.
+
+References
+----------
+Widom (1966), "Random sequential addition of hard spheres to a volume", J. Chem. Phys. 44.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float64
+
+from tomostream.errors import InputError
+from tomostream.simulation.species import Beads, Species, small_protein, vesicle
+
+_TRIES = 2000  # of one particle, before the slab counts as full
+_CLUSTERED = 0.5  # share of the particles that are placed beside an earlier one
+_CLUSTER_SLACK = 0.1  # ... at most this much farther than touching, as a fraction
+_MEMBRANE_CONTACT_ANG = 30.0
+_VESICLE_RADIUS_ANG = (220.0, 380.0)
+_FACE_ANG = 20.0  # between a particle and the slab's faces
+_CROWD_SIGMA_ANG = (14.0, 26.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """A slab and what is in it, in angstrom.
+
+    Parameters
+    ----------
+    beads
+        All densities but gold.
+    gold_beads
+        Apart, because they are so dense that they would dominate the variance from which the noise is derived.
+    names
+        The species' names of the listed particles.
+    position_zyx
+        Their centres of mass.
+    """
+
+    beads: Beads
+    gold_beads: Beads
+    names: list[str]
+    position_zyx: Float64[np.ndarray, "n 3"]
+
+
+@dataclass(slots=True)
+class _CellList:
+    """Spheres in a slab that is periodic in y and x."""
+
+    period: tuple[float, float]
+    largest_contact: float
+    counts: tuple[int, int] = field(init=False)
+    cells: dict[tuple[int, int, int], list[tuple[float, float, float, float]]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        edge = 2 * self.largest_contact
+        self.counts = (max(1, int(self.period[0] // edge)), max(1, int(self.period[1] // edge)))
+
+    def cell_of(self, z: float, y: float, x: float) -> tuple[int, int, int]:
+        """The cell of a point; in y and x the whole number of cells fills the period."""
+        rows, columns = self.counts
+        return (
+            int(z // (2 * self.largest_contact)),
+            int(y % self.period[0] / self.period[0] * rows) % rows,
+            int(x % self.period[1] / self.period[1] * columns) % columns,
+        )
+
+    def add(self, z: float, y: float, x: float, contact: float) -> None:
+        """Put in a sphere."""
+        self.cells.setdefault(self.cell_of(z, y, x), []).append((z, y, x, contact))
+
+    def is_free(self, z: float, y: float, x: float, contact: float) -> bool:
+        """Whether a sphere there would touch none."""
+        cell_z, cell_y, cell_x = self.cell_of(z, y, x)
+        rows = {(cell_y + step) % self.counts[0] for step in (-1, 0, 1)}
+        columns = {(cell_x + step) % self.counts[1] for step in (-1, 0, 1)}
+        for key in itertools.product((cell_z - 1, cell_z, cell_z + 1), rows, columns):
+            for other_z, other_y, other_x, other_contact in self.cells.get(key, ()):
+                dy = abs(y - other_y) % self.period[0]
+                dx = abs(x - other_x) % self.period[1]
+                dy, dx = min(dy, self.period[0] - dy), min(dx, self.period[1] - dx)
+                if (z - other_z) ** 2 + dy**2 + dx**2 < (contact + other_contact) ** 2:
+                    return False
+        return True
+
+
+def build_scene(
+    *, size_zyx: tuple[float, float, float], counts: Sequence[tuple[Species, int]], vesicles: int, crowd: int, rng: np.random.Generator
+) -> Scene:
+    """Fill a slab.
+
+    Parameters
+    ----------
+    size_zyx
+        The slab's edges, angstrom.
+    counts
+        Species and how many of each, in the order of their placement.
+    vesicles
+        How many closed membranes, of 220 to 380 A radius or what the slab's thickness allows.
+    crowd
+        How many small proteins.
+    rng
+        The one source of chance.
+
+    Raises
+    ------
+    InputError
+        If the slab is too thin for a species, or has no room for all particles.
+    """
+    depth, height, width = size_zyx
+    cells = _CellList((height, width), max([_MEMBRANE_CONTACT_ANG, *(species.contact_ang for species, _ in counts)]))
+    parts: list[Beads] = []
+    gold: list[Beads] = []
+    names: list[str] = []
+    centres: list[Float64[np.ndarray, " 3"]] = []
+    for _ in range(vesicles):
+        membrane = _place_vesicle(size_zyx, cells, rng)
+        parts.append(membrane)
+        names.append("vesicle")
+        centres.append(_wrapped(membrane.position_zyx.mean(axis=0), height, width))
+    for species, count in counts:
+        placed = _place_species(species, count, size_zyx, cells, rng)
+        for centre, rotation in zip(placed, _rotations(count, rng), strict=True):
+            body = species.bodies[int(rng.integers(len(species.bodies)))]
+            (gold if species.name == "gold" else parts).append(body.placed(rotation, centre))
+        names += [species.name] * count
+        centres += placed
+    for _ in range(crowd):
+        sigma = rng.uniform(*_CROWD_SIGMA_ANG)
+        for _ in range(_TRIES):
+            at = _anywhere(size_zyx, 2 * sigma, rng)
+            if cells.is_free(*at, 0.5 * sigma):
+                parts.append(small_protein(sigma).placed(np.eye(3), np.array(at)))
+                break
+    return Scene(Beads.join(parts), Beads.join(gold), names, np.array(centres, dtype=np.float64).reshape(-1, 3))
+
+
+def _place_vesicle(size_zyx: tuple[float, float, float], cells: _CellList, rng: np.random.Generator) -> Beads:
+    """One membrane, as beads in their places; it enters the cell list."""
+    thickest = size_zyx[0] / 2 - _FACE_ANG - _MEMBRANE_CONTACT_ANG
+    smallest, largest = _VESICLE_RADIUS_ANG
+    if thickest < smallest:
+        raise InputError(
+            f"simulation: a vesicle needs a slab of at least {2 * (smallest + _FACE_ANG + _MEMBRANE_CONTACT_ANG):.0f} A, this one has "
+            f"{size_zyx[0]:.0f} A; make shape[0] larger or set vesicles to 0"
+        )
+    for _ in range(_TRIES):
+        radius = rng.uniform(smallest, min(largest, thickest))
+        at = _anywhere(size_zyx, radius + _MEMBRANE_CONTACT_ANG + _FACE_ANG, rng)
+        membrane = vesicle(radius).placed(np.eye(3), np.array(at))
+        if all(cells.is_free(z, y, x, _MEMBRANE_CONTACT_ANG) for z, y, x in membrane.position_zyx):
+            for z, y, x in membrane.position_zyx:
+                cells.add(z, y, x, _MEMBRANE_CONTACT_ANG)
+            return membrane
+    raise InputError(f"simulation: {size_zyx} A (z, y, x) has no room for so many vesicles; lower vesicles or make shape larger")
+
+
+def _place_species(
+    species: Species, count: int, size_zyx: tuple[float, float, float], cells: _CellList, rng: np.random.Generator
+) -> list[Float64[np.ndarray, " 3"]]:
+    """The centres of `count` particles, angstrom; they enter the cell list."""
+    margin = species.extent_ang + _FACE_ANG
+    if count and 2 * margin >= size_zyx[0]:
+        raise InputError(f"simulation: a {species.name} needs a slab of more than {2 * margin:.0f} A, this one has {size_zyx[0]:.0f} A; make shape[0] larger")
+    placed: list[Float64[np.ndarray, " 3"]] = []
+    for number in range(count):
+        for _ in range(_TRIES):
+            if placed and rng.random() < _CLUSTERED:
+                z, y, x = _beside(placed[int(rng.integers(len(placed)))], species.contact_ang, rng)
+            else:
+                z, y, x = _anywhere(size_zyx, margin, rng)
+            if margin <= z <= size_zyx[0] - margin and cells.is_free(z, y, x, species.contact_ang):
+                break
+        else:
+            raise InputError(
+                f"simulation: a slab of {size_zyx[0]:.0f} x {size_zyx[1]:.0f} x {size_zyx[2]:.0f} A (z, y, x) has no room for {count} {species.name} "
+                f"particles, {number} found a place; ask for fewer or make shape larger"
+            )
+        cells.add(z, y, x, species.contact_ang)
+        placed.append(_wrapped(np.array([z, y, x]), size_zyx[1], size_zyx[2]))
+    return placed
+
+
+def _anywhere(size_zyx: tuple[float, float, float], margin_z: float, rng: np.random.Generator) -> tuple[float, float, float]:
+    """A uniform position in the slab, `margin_z` from its faces."""
+    return (rng.uniform(margin_z, size_zyx[0] - margin_z), rng.uniform(0, size_zyx[1]), rng.uniform(0, size_zyx[2]))
+
+
+def _beside(centre: Float64[np.ndarray, " 3"], contact: float, rng: np.random.Generator) -> tuple[float, float, float]:
+    """A position that touches a particle at `centre`, or nearly, in a random direction."""
+    direction = rng.normal(size=3)
+    distance = 2 * contact * (1 + _CLUSTER_SLACK * rng.random())
+    z, y, x = centre + direction * (distance / np.linalg.norm(direction))
+    return (float(z), float(y), float(x))
+
+
+def _wrapped(position: Float64[np.ndarray, " 3"], height: float, width: float) -> Float64[np.ndarray, " 3"]:
+    """The same position in the slab's own period."""
+    return np.array([position[0], position[1] % height, position[2] % width])
+
+
+def _rotations(count: int, rng: np.random.Generator) -> Float64[np.ndarray, "n 3 3"]:
+    """Uniform random rotations, from normal quaternions.
+
+    References
+    ----------
+    Shoemake (1992), "Uniform random rotations", Graphics Gems III.
+    """
+    w, x, y, z = (lambda q: (q / np.linalg.norm(q, axis=1, keepdims=True)).T)(rng.normal(size=(count, 4)))
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows), -1, 0)

@@ -1,0 +1,172 @@
+"""What do the simulated particles look like?  Analytic densities: sums of isotropic 3-D Gaussians, here called beads.
+
+A body is filled with beads on a cubic lattice whose spacing is twice their sigma: the sum is flat to about 1 % inside and falls off
+softly at the surface.  Isotropic beads keep their shape under every rotation and project to isotropic 2-D Gaussians, so that tilt
+images are exact (`tilt_series`).
+
+1. `ribosome`: an ellipsoidal large subunit and an elongated, curved small one beside it, with a cleft between; about 260 A long.
+2. `proteasome`: a barrel of four rings, 190 A long and 170 A wide, hollow along its axis.
+3. `decoy`: compact, dense bodies of half the ribosome's size, a granule and a rod.
+4. `gold`: a very dense globe of 100 A.  `vesicle`: a closed membrane, made at the radius that is asked for.
+
+Every body's centre of mass is its origin: what is recorded as a particle's position is the centre of mass of its density.
+
+Limits: shapes and contrasts are in the manner of the complexes whose names they carry, no models of them; there is no structure finer
+than the beads (sigma 20 A), which suits voxels above about 10 A.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+_SPACING_ANG = 40.0  # of the lattice of beads
+_SIGMA_ANG = 20.0  # half the spacing: ripple 2 exp(-2 pi^2 / 4), about 1 %
+_RNA = 1.5  # density of RNA against that of protein, both less that of the ice
+_GOLD = 10.0  # phase contrast of gold against that of protein, both less that of the ice, as far as a weak-phase image can show it
+_MEMBRANE_SPACING_ANG = 30.0
+_MEMBRANE_SIGMA_ANG = 16.0
+_MEMBRANE_THICKNESS_ANG = 40.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Beads:
+    """n isotropic Gaussians.
+
+    Parameters
+    ----------
+    position_zyx
+        Their centres, in the unit of the context.
+    sigma
+        Their standard deviations, in the same unit.
+    mass
+        Their integrals: density above that of the ice (protein 1), times volume.
+    """
+
+    position_zyx: Float64[np.ndarray, "n 3"]
+    sigma: Float64[np.ndarray, " n"]
+    mass: Float64[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.mass)
+
+    @classmethod
+    def join(cls, parts: list["Beads"]) -> "Beads":
+        """Put several together, in order."""
+        return cls(
+            np.concatenate([np.empty((0, 3)), *(part.position_zyx for part in parts)]),
+            np.concatenate([np.empty(0), *(part.sigma for part in parts)]),
+            np.concatenate([np.empty(0), *(part.mass for part in parts)]),
+        )
+
+    def centred(self) -> "Beads":
+        """The same, moved so that the centre of mass is the origin."""
+        centre = (self.mass[:, None] * self.position_zyx).sum(axis=0) / self.mass.sum()
+        return Beads(self.position_zyx - centre, self.sigma, self.mass)
+
+    def placed(self, rotation: Float64[np.ndarray, "3 3"], centre_zyx: Float64[np.ndarray, " 3"]) -> "Beads":
+        """The same, turned about the origin and then moved there."""
+        return Beads(self.position_zyx @ rotation.T + centre_zyx, self.sigma, self.mass)
+
+    def in_voxels(self, spacing: float) -> "Beads":
+        """Beads in angstrom as beads in voxels of `spacing` angstrom."""
+        return Beads(self.position_zyx / spacing, self.sigma / spacing, self.mass / spacing**3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Species:
+    """One kind of particle, in angstrom, centre of mass at the origin.
+
+    Parameters
+    ----------
+    name
+        As it stands in the truth.
+    bodies
+        Its forms; each particle takes one of them.
+    contact_ang
+        Two particles touch where their centres are the sum of their contact radii apart; a little below the largest extent, so that
+        bodies that are not round may nestle.
+    extent_ang
+        No bead's centre is farther from the origin.
+    """
+
+    name: str
+    bodies: tuple[Beads, ...]
+    contact_ang: float
+
+    @property
+    def extent_ang(self) -> float:
+        """The largest distance of a bead's centre from the origin."""
+        return max(float(np.linalg.norm(body.position_zyx, axis=1).max()) for body in self.bodies)
+
+
+def ribosome() -> Species:
+    """The main species: asymmetric, of two subunits, about 260 A."""
+    large = _ellipsoid((0.0, 0.0, 0.0), (95.0, 105.0, 95.0), density=_RNA)
+    head = _ellipsoid((125.0, 60.0, 0.0), (50.0, 50.0, 60.0), density=_RNA)
+    body = _ellipsoid((130.0, -40.0, 10.0), (45.0, 75.0, 60.0), density=_RNA)
+    return Species("ribosome", (Beads.join([large, head, body]).centred(),), contact_ang=115.0)
+
+
+def proteasome() -> Species:
+    """The second species: a hollow barrel of four rings of ten beads."""
+    angle = np.arange(10) * (2 * np.pi / 10)
+    rings = [np.stack([np.full(10, z), 62.0 * np.sin(angle), 62.0 * np.cos(angle)], axis=1) for z in (-66.0, -22.0, 22.0, 66.0)]
+    position = np.concatenate(rings)
+    # each bead stands for the protein of its part of a wall 40 A thick
+    barrel = _equal_beads(position, sigma=_SIGMA_ANG, mass=39.0 * 44.0 * 40.0 * 1.3)
+    return Species("proteasome", (barrel.centred(),), contact_ang=85.0)
+
+
+def decoy() -> Species:
+    """Bodies of half the ribosome's size and more than its density: a granule and a rod.
+
+    They are so dense that a filter which only weighs mass takes them for ribosomes; by their size and sharp edges they are told apart.
+    """
+    granule = _ellipsoid((0.0, 0.0, 0.0), (60.0, 60.0, 60.0), density=4.5)
+    rod = _ellipsoid((0.0, 0.0, 0.0), (40.0, 40.0, 120.0), density=2.5)
+    return Species("decoy", (granule.centred(), rod.centred()), contact_ang=70.0)
+
+
+def gold() -> Species:
+    """A fiducial bead of 100 A, one Gaussian with the second moment of a solid sphere."""
+    radius = 50.0
+    bead = _equal_beads(np.zeros((1, 3)), sigma=radius / np.sqrt(5.0), mass=_GOLD * 4 / 3 * np.pi * radius**3)
+    return Species("gold", (bead,), contact_ang=60.0)
+
+
+def small_protein(sigma_ang: float) -> Beads:
+    """One of the many small molecules of a cell: a single bead, its peak as dense as protein is on average at that scale."""
+    return _equal_beads(np.zeros((1, 3)), sigma=sigma_ang, mass=(2 * np.pi) ** 1.5 * sigma_ang**3)
+
+
+def vesicle(radius_ang: float) -> Beads:
+    """A spherical membrane: beads all over it at nearly equal distances (a Fibonacci lattice), each with the mass of its patch.
+
+    References
+    ----------
+    Gonzalez (2010), "Measurement of areas on a sphere using Fibonacci and latitude-longitude lattices", Mathematical Geosciences 42.
+    """
+    area = 4 * np.pi * radius_ang**2
+    n = int(np.ceil(area / _MEMBRANE_SPACING_ANG**2))
+    index = np.arange(n) + 0.5
+    z = 1 - 2 * index / n
+    longitude = np.pi * (1 + np.sqrt(5.0)) * index
+    across = np.sqrt(1 - z**2)
+    position = radius_ang * np.stack([z, across * np.sin(longitude), across * np.cos(longitude)], axis=1)
+    return _equal_beads(position, sigma=_MEMBRANE_SIGMA_ANG, mass=area / n * _MEMBRANE_THICKNESS_ANG)
+
+
+def _ellipsoid(centre_zyx: tuple[float, float, float], semi_axes_zyx: tuple[float, float, float], *, density: float) -> Beads:
+    """Fill an ellipsoid with beads on a cubic lattice, one of whose points is its centre; lengths in angstrom."""
+    ranges = [np.arange(-int(a // _SPACING_ANG), int(a // _SPACING_ANG) + 1) * _SPACING_ANG for a in semi_axes_zyx]
+    lattice = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
+    inside = ((lattice / np.array(semi_axes_zyx)) ** 2).sum(axis=1) <= 1
+    position = lattice[inside] + np.array(centre_zyx)
+    # so that the mass is the ellipsoid's own, however many lattice points happen to fall into it
+    volume = 4 / 3 * np.pi * float(np.prod(semi_axes_zyx))
+    return _equal_beads(position, sigma=_SIGMA_ANG, mass=density * volume / len(position))
+
+
+def _equal_beads(position: Float64[np.ndarray, "n 3"], *, sigma: float, mass: float) -> Beads:
+    return Beads(position, np.full(len(position), sigma), np.full(len(position), mass))

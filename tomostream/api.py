@@ -151,12 +151,11 @@ def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
     InputError
         If there is no finite voxel.
     """
-    from tomostream.graph.moments import statistics_of
-    from tomostream.stages.converting import measure
+    from tomostream.stages.converting import measure, measure_array
 
     if isinstance(source, str | Path | Tomogram):
         return measure(_opened(source), memory=parse_bytes(memory), keep=False)
-    return statistics_of(source, clip_sigma=defaults.CLIP_SIGMA)
+    return measure_array(source, memory=parse_bytes(memory), workers=1, name="the array")
 
 
 def label_mask(
@@ -303,13 +302,31 @@ def predict(
 
 @overload
 def pick(
-    source: Source, *, radius: str, threshold: float | None = ..., count: int | None = ..., smooth: str | None = ..., **options: Any
+    source: Source,
+    *,
+    radius: str,
+    threshold: float | None = ...,
+    count: int | None = ...,
+    smooth: str | None = ...,
+    border: str | None = ...,
+    block_size: int | Triple | None = ...,
+    memory: str = ...,
+    workers: int = ...,
 ) -> Particles: ...
 
 
 @overload
 def pick(
-    source: Any, *, radius: float, threshold: float | None = ..., count: int | None = ..., smooth: float = ..., **options: Any
+    source: Any,
+    *,
+    radius: float,
+    threshold: float | None = ...,
+    count: int | None = ...,
+    smooth: float | None = ...,
+    border: float | None = ...,
+    block_size: int | Triple | None = ...,
+    memory: str = ...,
+    workers: int = ...,
 ) -> PickRecords: ...
 
 
@@ -420,10 +437,12 @@ def evaluate(
     InputError
         If the units can't be converted, or the species can't be known.
     """
-    from tomostream.stages.evaluating import conversion_from, evaluate_particles, read_scored, read_truth
+    from tomostream.stages.evaluating import evaluate_particles
+    from tomostream.stages.tables import conversion_from, read_scored, read_truth
 
-    found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks)
-    known = truth if isinstance(truth, Particles) else read_truth(truth, names)
+    conversion = conversion_from([str(path) for path in tomograms], voxel_size)
+    found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks, conversion)
+    known = truth if isinstance(truth, Particles) else read_truth(truth, names, conversion)
     return evaluate_particles(
         found,
         known,
@@ -432,7 +451,7 @@ def evaluate(
         species=species,
         matching=matching,
         beta=beta,
-        conversion=conversion_from(list(tomograms), voxel_size),
+        conversion=conversion,
     )
 
 

@@ -6,6 +6,8 @@ what to do.  The command line prints the text, without a traceback, and exits wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class TomostreamError(Exception):
     """Base of all errors that a user can cause or mend."""
@@ -40,12 +42,17 @@ class SomeFailedError(TomostreamError):
     ----------
     failures
         Pairs of input name and the message of what went wrong there.
+    total
+        Number of inputs.
+    done
+        The results of the others.
     """
 
     exit_code = 3
 
-    def __init__(self, failures: list[tuple[str, str]], total: int) -> None:
+    def __init__(self, failures: list[tuple[str, str]], total: int, done: Sequence[object] = ()) -> None:
         self.failures = failures
         self.total = total
+        self.done = done
         rows = "\n".join(f"  {name}: {message}" for name, message in failures)
         super().__init__(f"{len(failures)} of {total} inputs failed, the others are done:\n{rows}")

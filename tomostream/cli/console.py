@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from tomostream.errors import SomeFailedError
 from tomostream.progress import Bar, Progress
+
+T = TypeVar("T")
 
 PLAIN_SECONDS = 10.0  # between two plain lines of one piece of work
 
@@ -24,7 +28,9 @@ class _RichBar(Bar):
         self._bars, self._task = bars, task
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        self._bars.update(self._task, advance=steps, **({"note": note} if note else {}))
+        self._bars.update(self._task, advance=steps)
+        if note:
+            self._bars.update(self._task, note=note)
 
     def resize(self, total: int) -> None:
         self._bars.update(self._task, total=total)
@@ -110,6 +116,16 @@ class ConsoleProgress(Progress):
                 log.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "kind": kind, "text": text, **values}) + "\n")
 
 
+def show_done(work: Callable[[], Sequence[T]], show: Callable[[Sequence[T]], None]) -> None:
+    """Do the work and show its results; also those that are done when other inputs failed."""
+    try:
+        done = work()
+    except SomeFailedError as error:
+        show(cast(Sequence[T], error.done))
+        raise
+    show(done)
+
+
 def print_json(values: object) -> None:
     """Write JSON, and only that, to standard output."""
     sys.stdout.write(json.dumps(values, indent=1, allow_nan=False, default=str) + "\n")
@@ -122,4 +138,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=True, highlight=False).print(table, markup=False)
+    console = Console(soft_wrap=True, highlight=False)
+    # in a file or pipe nothing is cut, however long the line
+    Console(soft_wrap=True, highlight=False, width=console.width if console.is_terminal else 400).print(table, markup=False)

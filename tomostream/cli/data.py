@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +10,8 @@ import typer
 
 from tomostream import defaults
 from tomostream.cli import options
-from tomostream.cli.console import ConsoleProgress, print_json, print_table
-from tomostream.errors import InputError
+from tomostream.cli.console import ConsoleProgress, print_json, print_table, show_done
+from tomostream.errors import InputError, SomeFailedError
 from tomostream.units import Length, parse_shape
 
 
@@ -35,9 +36,11 @@ def inspect(
     else:
         for inspection in found:
             typer.echo(inspection.describe())
-    broken = [inspection for inspection in found if not inspection.is_usable]
+    broken = [(inspection.path, "; ".join(inspection.problems)) for inspection in found if not inspection.is_usable]
+    if broken and len(broken) == len(found):
+        raise InputError("\n".join(text if path in text else f"{path}: {text}" for path, text in broken))
     if broken:
-        raise typer.Exit(2 if len(broken) == len(found) else 3)
+        raise SomeFailedError(broken, len(found))
 
 
 def convert(
@@ -50,7 +53,7 @@ def convert(
     codec: Annotated[str, typer.Option(metavar="none|zstd[:level]|lz4-bitshuffle", help="Lossless compression.")] = defaults.CODEC,
     levels: Annotated[int | None, typer.Option(min=1, help="Levels of the pyramid (default: until 64 voxels are left).")] = None,
     checksum: Annotated[bool, typer.Option("--checksum", help="Store the source's SHA-256 too (reads it once more).")] = False,
-    name_from_folder: Annotated[bool, typer.Option("--name-from-folder", help="Name tomograms by their files' folders.")] = False,
+    name_from_folder: options.NameFromFolder = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     cluster: options.ClusterKind = defaults.CLUSTER,
@@ -63,7 +66,6 @@ def convert(
     """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
     from tomostream.stages.converting import ConvertSettings, convert_many
 
-    del gpu_memory  # the same resource options for every computing stage; converting uses no GPU
     settings = ConvertSettings(
         voxel_size=options.check_voxel_size(voxel_size),
         dtype=dtype,
@@ -73,19 +75,21 @@ def convert(
         levels=levels,
         checksum=checksum,
     )
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory)
-    paths = convert_many(
-        files,
-        output,
-        settings,
-        memory=resources.memory,
-        overwrite=overwrite,
-        progress=ConsoleProgress(),
-        cluster=resources,
-        name_from_folder=name_from_folder,
-    )
-    if json:
-        print_json([str(path) for path in paths])
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
+
+    def work() -> list[Path]:
+        return convert_many(
+            files,
+            output,
+            settings,
+            memory=resources.memory,
+            overwrite=overwrite,
+            progress=ConsoleProgress(),
+            cluster=resources,
+            name_from_folder=name_from_folder,
+        )
+
+    show_done(work, lambda paths: print_json([str(path) for path in paths]) if json else None)
 
 
 def stats(
@@ -93,6 +97,7 @@ def stats(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write DIR/NAME.stats.json instead of the store's attributes.")
     ] = None,
+    name_from_folder: options.NameFromFolder = False,
     json: options.Json = False,
     cluster: options.ClusterKind = defaults.CLUSTER,
     scheduler: options.Scheduler = None,
@@ -104,20 +109,29 @@ def stats(
     """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels."""
     from tomostream.stages.converting import stats_many
 
-    del gpu_memory  # measuring uses no GPU
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory)
-    found = stats_many(
-        options.stores_in(stores), out=output, memory=resources.memory, workers=workers, progress=ConsoleProgress(), cluster=resources
-    )
-    if json:
-        print_json(found)
-        return
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
+
+    def work() -> list[dict[str, object]]:
+        return stats_many(
+            options.stores_in(stores),
+            out=output,
+            memory=resources.memory,
+            workers=workers,
+            progress=ConsoleProgress(),
+            cluster=resources,
+            name_from_folder=name_from_folder,
+        )
+
+    show_done(work, print_json if json else _print_statistics)
+
+
+def _print_statistics(records: Sequence[dict[str, object]]) -> None:
     columns = ("name", "mean", "std", "clipped_mean", "clipped_std", "finite", "total")
     print_table(
         columns,
         [
             [str(record["name"]), *(f"{record[key]:.6g}" for key in columns[1:5]), *(str(record[key]) for key in columns[5:])]
-            for record in found
+            for record in records
         ],
     )
 
@@ -143,11 +157,10 @@ def labels(
     from tomostream.cli.tables import headerless
     from tomostream.stages.labelling import LabelSettings, write_labels
 
-    del threads, gpu_memory  # labelling uses neither torch nor a GPU
     if shape not in ("sphere", "gaussian", "cube"):
         raise InputError(f"--shape must be sphere, gaussian or cube, found '{shape}'")
     settings = LabelSettings(radius=Length.parse(radius, "--radius"), shape=shape)
-    resources = options.cluster_settings(cluster, scheduler, workers, None, memory)
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
     path, count = write_labels(
         store,
         points,

@@ -9,7 +9,7 @@ import typer
 
 from tomostream import defaults
 from tomostream.cli import options
-from tomostream.cli.console import ConsoleProgress, print_json
+from tomostream.cli.console import ConsoleProgress, print_json, show_done
 from tomostream.errors import InputError
 from tomostream.units import Length, parse_box, parse_bytes, parse_shape
 
@@ -117,7 +117,7 @@ def pick(
     stores: options.Stores,
     radius: Annotated[str, typer.Option(metavar="LENGTH", help="No two picks within this distance, as 135A or 10vox.")],
     output: options.OutFolder,
-    count: Annotated[int | None, typer.Option(min=1, help="The best N.", show_default=False)] = None,
+    count: Annotated[int | None, typer.Option(help="The best N.", show_default=False)] = None,
     threshold: Annotated[float | None, typer.Option(help="All with a score above T.", show_default=False)] = None,
     species: Annotated[str | None, typer.Option(help="Name in the table (default: the score map's, else 'particle').")] = None,
     block_size: options.BlockSize = None,
@@ -129,6 +129,7 @@ def pick(
     ] = None,
     box: options.BoxOption = None,
     mask: options.MaskOption = None,
+    name_from_folder: options.NameFromFolder = False,
     json: options.Json = False,
     cluster: options.ClusterKind = defaults.CLUSTER,
     scheduler: options.Scheduler = None,
@@ -140,7 +141,6 @@ def pick(
     """Pick the peaks of score maps greedily, best first, exactly as over the whole volume: DIR/NAME.csv."""
     from tomostream.stages.picks import PickSettings, pick_many
 
-    del threads, gpu_memory  # picking uses neither torch nor a GPU
     settings = PickSettings(
         radius=Length.parse(radius, "--radius"),
         count=count,
@@ -152,9 +152,17 @@ def pick(
         box=parse_box(box, "--box") if box else None,
         mask=mask,
     )
-    resources = options.cluster_settings(cluster, scheduler, workers, None, memory)
-    tables = pick_many(
-        options.stores_in(stores), out=output, settings=settings, memory=resources.memory, cluster=resources, progress=ConsoleProgress()
-    )
-    if json:
-        print_json([str(path) for path in tables])
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
+
+    def work() -> list[Path]:
+        return pick_many(
+            options.stores_in(stores),
+            out=output,
+            settings=settings,
+            memory=resources.memory,
+            cluster=resources,
+            progress=ConsoleProgress(),
+            name_from_folder=name_from_folder,
+        )
+
+    show_done(work, lambda tables: print_json([str(path) for path in tables]) if json else None)

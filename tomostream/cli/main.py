@@ -37,9 +37,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     del version  # its callback has done all
 
@@ -93,7 +91,9 @@ def _internal(error: BaseException) -> NoReturn:
 def _on_signal(number: int, frame: object) -> NoReturn:
     """Leave through the open contexts, so that they close what they hold; unfinished work resumes from what is on disk."""
     del frame
-    _fail("interrupted; run the same command again to go on", 128 + number)
+    # written past Python's buffer: the signal may have come in the midst of a line to it
+    os.write(2, b"tomostream: error: interrupted; run the same command again to go on\n")
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+import os
+from pathlib import Path, PurePath
 from typing import Annotated
 
 import typer
@@ -47,6 +48,7 @@ BoxOption = Annotated[
 MaskOption = Annotated[
     str | None, typer.Option("--mask", metavar="ZARR", help="Only where this store on the same grid is not zero.", show_default=False)
 ]
+NameFromFolder = Annotated[bool, typer.Option("--name-from-folder", help="Name tomograms by their files' folders.")]
 VoxelSize = Annotated[float | None, typer.Option("--voxel-size", metavar="ANGSTROM", help="Voxel spacing in angstrom.", show_default=False)]
 TomogramStores = Annotated[
     list[str] | None,
@@ -60,8 +62,9 @@ def cluster_settings(
     workers: int = defaults.WORKERS,
     threads: int | None = None,
     memory: str = defaults.MEMORY,
+    gpu_memory: str | None = None,
 ) -> ClusterSettings:
-    """Check the resource options.
+    """Check the resource options (every computing stage takes all; `gpu_memory` and `threads` serve those that have a network).
 
     Raises
     ------
@@ -70,6 +73,8 @@ def cluster_settings(
     """
     if cluster not in ("none", "local", "slurm"):
         raise InputError(f"--cluster must be none, local or slurm, found '{cluster}'")
+    if gpu_memory is not None:
+        parse_bytes(gpu_memory, "--gpu-memory")
     return ClusterSettings(kind=cluster, scheduler=scheduler, workers=workers, threads=threads, memory=parse_bytes(memory, "--memory"))
 
 
@@ -89,7 +94,8 @@ def check_voxel_size(value: float | None) -> float | None:
 def stores_in(paths: list[str] | None) -> list[str]:
     """Expand folders of stores into the stores they hold."""
     result: list[str] = []
-    for path in paths or []:
+    for given in paths or []:
+        path = given if PurePath(given).name else os.path.abspath(given)  # `.` has no name
         folder = Path(path)
         is_store = path.rstrip("/").endswith(".zarr") or (folder / "zarr.json").exists() or (folder / ".zattrs").exists()
         inner = [] if is_store or "://" in path else sorted(str(p) for p in folder.glob("*.zarr"))

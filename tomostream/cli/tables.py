@@ -57,7 +57,8 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Score picks against truth: TP FP FN precision recall F1 per tomogram and pooled."""
-    from tomostream.stages.evaluating import conversion_from, evaluate_files, write_curve, write_evaluation
+    from tomostream.stages.evaluating import evaluate_files, write_curve, write_evaluation
+    from tomostream.stages.tables import conversion_from
 
     if matching not in ("any", "one-to-one"):
         raise InputError(f"--matching must be any or one-to-one, found '{matching}'")
@@ -78,12 +79,15 @@ def evaluate(
         write_evaluation(output, found)
     if curve is not None:
         write_curve(curve, found)
+    progress = ConsoleProgress()
+    if found.unscored:
+        progress.say(f"not scored, for want of picks: {', '.join(found.unscored)}")
+    if found.without_truth:
+        progress.warn(f"without truth, so that every pick counts as false: {', '.join(found.without_truth)}")
     if json:
         print_json(found.to_json())
-        return
-    show_evaluation(found.to_json())
-    if found.unscored:
-        ConsoleProgress().say(f"not scored, for want of picks: {', '.join(found.unscored)}")
+    else:
+        show_evaluation(found.to_json())
 
 
 def show_evaluation(values: dict[str, Any]) -> None:
@@ -103,7 +107,7 @@ def _print_scores(values: dict[str, Any], title: str | None) -> None:
 
 
 def _conversion(tomograms: list[str] | None, voxel_size: float | None, shape: str | None, **others: Any) -> Conversion:
-    from tomostream.stages.evaluating import conversion_from
+    from tomostream.stages.tables import conversion_from
 
     return conversion_from(
         options.stores_in(tomograms), options.check_voxel_size(voxel_size), shape=parse_shape(shape, "--shape") if shape else None, **others
@@ -121,14 +125,15 @@ def export_table(
     json: options.Json = False,
 ) -> None:
     """Write picks in another software's format. Units and origins are converted with the spacing and shape given, never guessed."""
-    from tomostream.stages.evaluating import read_scored
+    from tomostream.stages.tables import read_scored
 
-    particles, _ = read_scored(picks)
+    conversion = _conversion(tomograms, voxel_size, shape)
+    particles, _ = read_scored(picks, conversion)
     if species is not None:
         if species not in particles.species_names():
             raise InputError(f"--species {species}: {picks} has {', '.join(particles.species_names()) or 'no picks'}")
         particles = particles.of(species=species)
-    write_table(output, particles, format_name=format_name, conversion=_conversion(tomograms, voxel_size, shape))
+    write_table(output, particles, format_name=format_name, conversion=conversion)
     _done(particles, output, json)
 
 

@@ -15,9 +15,12 @@ from tomostream.errors import BudgetError
 from tomostream.geometry import triple
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
-from tomostream.stages.digest import write_text_atomically
-from tomostream.stages.many import distinct_names, for_each
+from tomostream.stages.digest import is_made_by, record_made_by, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.many import distinct_names, for_each, writable_folder
+from tomostream.store.casting import check_stored_type
 from tomostream.store.conversion import convert_file
+from tomostream.store.opening import is_url
+from tomostream.store.shard_file import Codec
 from tomostream.tomogram import Tomogram, open_tomogram, store_normalisation
 from tomostream.units import format_bytes
 
@@ -52,8 +55,8 @@ class ConvertTask:
 def convert_one(task: ConvertTask, progress: Progress) -> Path:
     """Convert one file; if that is done already it is left as it is."""
     settings = task.settings
+    done = 0
     with progress.track(f"convert {task.name}", 1) as bar:
-        done = 0
 
         def advance(finished: int, total: int) -> None:
             nonlocal done
@@ -61,7 +64,7 @@ def convert_one(task: ConvertTask, progress: Progress) -> Path:
             bar.advance(finished - done)
             done = finished
 
-        return convert_file(
+        store = convert_file(
             Path(task.path),
             task.out,
             voxel_size=settings.voxel_size,
@@ -77,6 +80,8 @@ def convert_one(task: ConvertTask, progress: Progress) -> Path:
             progress=advance,
             report=progress.warn,
         )
+    progress.say(f"{task.name}: {store}" if done else f"{task.name}: {store} is already made with these settings")
+    return store
 
 
 def convert_many(
@@ -98,6 +103,8 @@ def convert_many(
         See `for_each`.
     """
     names = distinct_names(paths, from_folder=name_from_folder)
+    check_stored_type(settings.dtype)
+    Codec.parse(settings.codec)
     tasks = [ConvertTask(name, path, out, settings, memory, overwrite) for name, path in names.items()]
     return for_each(tasks, convert_one, cluster=cluster, progress=progress)
 
@@ -169,28 +176,48 @@ class StatsTask:
 def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
     """Measure one store and keep the result with it, or beside it."""
     tomogram = open_tomogram(task.path)
+    is_kept_inside = task.out is None and tomogram.is_ours
+    folder = None if is_kept_inside else task.out or (None if is_url(tomogram.path) else Path(tomogram.path).absolute().parent)
+    if folder is not None:
+        beside = writable_folder(folder) / f"{task.name}.stats.json"
+        fingerprint = {"statistics of": tomogram_fingerprint(tomogram), "clip_sigma": defaults.CLIP_SIGMA}
+        if is_made_by(beside, fingerprint):
+            done: dict[str, object] = json.loads(beside.read_text())
+            return done
     with progress.track(f"stats {task.name}", 1) as bar:
-        found = measure(tomogram, memory=task.memory, workers=task.workers, keep=task.out is None)
+        found = measure(tomogram, memory=task.memory, workers=task.workers, keep=is_kept_inside)
         bar.advance()
     values = found.to_json()
     record = {"name": task.name, **{key: values[key] for key in ("mean", "std", "clipped_mean", "clipped_std", "finite", "total")}}
-    if task.out is not None or (not tomogram.is_ours and "://" not in task.path):
-        folder = task.out if task.out is not None else Path(task.path).resolve().parent
-        write_text_atomically(folder / f"{task.name}.stats.json", json.dumps(record, indent=1) + "\n")
+    if folder is not None:
+        write_text_atomically(beside, json.dumps(record, indent=1) + "\n")
+        record_made_by(beside, fingerprint)
+    elif not is_kept_inside:
+        progress.warn(f"{task.name}: the statistics of a URL are kept nowhere; give -o DIR to keep them")
     return record
 
 
 def stats_many(
-    paths: Sequence[str], *, out: Path | None, memory: int, workers: int, progress: Progress, cluster: ClusterSettings | None = None
+    paths: Sequence[str],
+    *,
+    out: Path | None,
+    memory: int,
+    workers: int,
+    progress: Progress,
+    cluster: ClusterSettings | None = None,
+    name_from_folder: bool = False,
 ) -> list[dict[str, object]]:
     """Measure stores; returns the records of the contract (name, mean, std, clipped_mean, clipped_std, finite, total).
 
     Statistics go into the store if `convert` made it, else into `out/NAME.stats.json` (default: beside the store, if it is local).
+    `workers` are threads, for tasks that stay in this process.
 
     Raises
     ------
     TomostreamError
         See `for_each`.
     """
-    tasks = [StatsTask(name, path, out, memory, workers) for name, path in distinct_names(paths).items()]
+    threads = 1 if cluster is not None and cluster.is_distributed else workers
+    names = distinct_names(paths, from_folder=name_from_folder)
+    tasks = [StatsTask(name, path, out, memory, threads) for name, path in names.items()]
     return for_each(tasks, stats_one, cluster=cluster, progress=progress)

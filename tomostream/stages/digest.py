@@ -1,6 +1,8 @@
 """Has this been made from the same input with the same settings?  Fingerprints of sources, and sidecar records of cheap results.
 
 A store's fingerprint holds what made it.  A table that is cheap to make again (picks) has a hidden JSON file beside it instead.
+
+Limits: other software's stores are told apart by the number, sizes and dates of their files, by URL only by their metadata.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tomostream.errors import InputError
-from tomostream.tomogram import Tomogram
+
+if TYPE_CHECKING:
+    from tomostream.tomogram import Tomogram
 
 
 def file_sha256(path: Path) -> str:
@@ -22,27 +26,29 @@ def file_sha256(path: Path) -> str:
 
 
 def tomogram_fingerprint(tomogram: Tomogram) -> dict[str, Any]:
-    """What identifies a tomogram's data: its own record of what made it, else its path, shape and metadata."""
+    """What identifies a tomogram's data: its own record of what made it, else its path and what its files are."""
     made_by = tomogram.attributes.get("fingerprint")
     if made_by is not None:
         return {"name": tomogram.name, "made_by": made_by}
     return {
         "name": tomogram.name,
-        "path": tomogram.path,
+        "path": os.path.abspath(tomogram.path) if "://" not in tomogram.path else tomogram.path,
         "shape": list(tomogram.shape),
         "dtype": str(tomogram.dtype),
-        "modified": _modified(tomogram.path),
+        "files": _files(tomogram.path),
     }
 
 
-def _modified(path: str) -> int | None:
-    """The newest time stamp of a local store's metadata files (ns); None for a URL."""
-    folder = Path(path)
-    if not folder.exists():
-        return None
-    return max(
-        (f.stat().st_mtime_ns for pattern in ("zarr.json", ".z*", "*/zarr.json", "*/.z*") for f in folder.glob(pattern)), default=None
-    )
+def _files(path: str) -> dict[str, int]:
+    """Number, bytes and newest time stamp (ns) of a local store's files; nothing for a URL."""
+    found = {"number": 0, "bytes": 0, "newest": 0}
+    for folder, _, names in os.walk(path):
+        for name in names:
+            status = os.stat(os.path.join(folder, name))
+            found["number"] += 1
+            found["bytes"] += status.st_size
+            found["newest"] = max(found["newest"], status.st_mtime_ns)
+    return found if found["number"] else {}
 
 
 def _sidecar(result: Path) -> Path:
@@ -50,17 +56,17 @@ def _sidecar(result: Path) -> Path:
 
 
 def is_made_by(result: Path, fingerprint: dict[str, Any]) -> bool:
-    """Whether `result` exists and was made from exactly this."""
+    """Whether `result` was made from exactly this, and is as it was then."""
     try:
         recorded: object = json.loads(_sidecar(result).read_text())
     except (OSError, ValueError):
         return False
-    return result.exists() and recorded == {"fingerprint": fingerprint, "size": result.stat().st_size}
+    return result.is_file() and recorded == {"fingerprint": fingerprint, "sha256": file_sha256(result)}
 
 
 def record_made_by(result: Path, fingerprint: dict[str, Any]) -> None:
     """Remember what made `result`."""
-    write_text_atomically(_sidecar(result), json.dumps({"fingerprint": fingerprint, "size": result.stat().st_size}, indent=1))
+    write_text_atomically(_sidecar(result), json.dumps({"fingerprint": fingerprint, "sha256": file_sha256(result)}, indent=1))
 
 
 def write_text_atomically(path: Path, text: str) -> None:

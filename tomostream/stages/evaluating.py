@@ -5,90 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tomostream.errors import InputError
 from tomostream.evaluation import Evaluation, evaluate_tables
-from tomostream.formats.registry import Conversion, read_table
+from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles, Unit
 from tomostream.stages.digest import write_text_atomically
-from tomostream.stages.points import table_paths
+from tomostream.stages.tables import read_scored, read_truth
 from tomostream.units import Length
-
-if TYPE_CHECKING:
-    from tomostream.tomogram import Tomogram
-
-
-def conversion_from(tomograms: Sequence[str], voxel_size: float | None, **others: object) -> Conversion:
-    """Gather spacings and shapes from stores, and one spacing for the rest.
-
-    Raises
-    ------
-    InputError
-        If a store can't be opened.
-    """
-    opened: list[Tomogram] = []
-    if tomograms:
-        from tomostream.tomogram import open_tomogram
-
-        opened = [open_tomogram(path) for path in tomograms]
-    return Conversion(
-        spacings={t.name: t.spacing for t in opened},
-        shapes={t.name: t.shape for t in opened},
-        spacing=voxel_size,
-        **others,  # type: ignore[arg-type]  # the caller's keywords are Conversion's own fields
-    )
-
-
-def read_scored(path: str | Path) -> tuple[Particles, list[str]]:
-    """Read the picks of a file or folder; returns them with the names of the tomograms that are scored.
-
-    A table that is empty counts too: it says that nothing was found in the tomogram that its file names.
-
-    Raises
-    ------
-    InputError
-        If there is no table, or one is broken.
-    """
-    parts: list[Particles] = []
-    names: list[str] = []
-    for table in table_paths(path):
-        part = read_table(table)
-        if len(part) == 0:
-            names.append(table.stem)
-            continue
-        if "" in part.tomograms():
-            part = part.named(tomogram=table.stem)
-        names.extend(part.tomograms())
-        parts.append(part)
-    return _join(parts), list(dict.fromkeys(names))
-
-
-def _join(parts: list[Particles]) -> Particles:
-    units = {part.unit for part in parts}
-    if len(units) > 1:
-        raise InputError("some of these tables are in voxels, some in angstrom; give them in one unit")
-    return Particles.concatenate(parts)
-
-
-def read_truth(path: str | Path, scored: Sequence[str]) -> Particles:
-    """Read the truth of a file or folder; rows without tomogram are the only scored one's.
-
-    Raises
-    ------
-    InputError
-        If a table is broken, or rows without tomogram can't be assigned.
-    """
-    known = _join([read_table(table) for table in table_paths(path)])
-    if "" in known.tomograms():
-        if len(scored) != 1:
-            raise InputError(
-                f"truth {path} has rows without tomogram, and several tomograms are scored ({', '.join(scored)}); add a column 'tomogram'"
-            )
-        known = known.named(tomogram=scored[0])
-    return known
 
 
 def evaluate_particles(
@@ -144,8 +69,8 @@ def evaluate_files(
     InputError
         If a table is broken, the units can't be converted, or the species is not said and can't be known.
     """
-    found, names = read_scored(picks)
-    known = read_truth(truth, names)
+    found, names = read_scored(picks, conversion)
+    known = read_truth(truth, names, conversion)
     return evaluate_particles(
         found,
         known,

@@ -7,11 +7,12 @@ One input: its error is the stage's error (exit 2).  Several: the others go on, 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
-from tomostream.cluster import ClusterSettings, open_pool
+from tomostream.cluster import ClusterSettings, guarded, open_pool
 from tomostream.errors import BusyError, InputError, SomeFailedError, TomostreamError
 from tomostream.progress import Progress
 from tomostream.store.naming import tomogram_name
@@ -29,6 +30,7 @@ class Named(Protocol):
 T = TypeVar("T", bound=Named)
 R = TypeVar("R")
 Work = Callable[[T, Progress], R]
+Note = tuple[Literal["say", "warn"], str]
 
 
 def for_each(tasks: Sequence[T], work: Work[T, R], *, cluster: ClusterSettings | None = None, progress: Progress) -> list[R]:
@@ -58,27 +60,58 @@ def for_each(tasks: Sequence[T], work: Work[T, R], *, cluster: ClusterSettings |
 
     if cluster is not None and cluster.is_distributed:
         with open_pool(cluster, progress) as pool, progress.track("tomograms", len(tasks)) as bar:
-            for task, outcome in pool.run(functools.partial(_guarded, work), tasks):
-                note(task.name, outcome)
+            for task, outcome in pool.outcomes(functools.partial(_recorded, work), tasks):
+                if isinstance(outcome, TomostreamError):  # its workers died
+                    note(task.name, outcome)
+                else:
+                    result, notes = outcome
+                    for kind, text in notes:
+                        getattr(progress, kind)(text)
+                    note(task.name, result)
                 bar.advance()
     else:
         for task in tasks:
-            note(task.name, _guarded(work, task, progress))
+            note(task.name, _attempt(work, task, progress))
     if failed and not results:
         first = next(iter(failed.values()))
         rows = "\n".join(f"  {name}: {error}" for name, error in failed.items())
         raise (InputError if isinstance(first, SomeFailedError) else type(first))(f"all {len(tasks)} inputs failed:\n{rows}")
+    done = [results[task.name] for task in tasks if task.name in results]
     if failed:
-        raise SomeFailedError([(name, str(error)) for name, error in failed.items()], len(tasks))
-    return [results[task.name] for task in tasks]
+        raise SomeFailedError([(name, str(error)) for name, error in failed.items()], len(tasks), done)
+    return done
 
 
-def _guarded(work: Work[T, R], task: T, progress: Progress | None = None) -> R | TomostreamError:
-    """Return a user's error as a value: an exception would make the scheduler try again what can't succeed."""
-    try:
-        return work(task, progress or Progress())
-    except TomostreamError as error:
-        return error
+def _attempt(work: Work[T, R], task: T, progress: Progress) -> R | TomostreamError:
+    """Do the work of one task; what its disk refuses is its failure too, and no reason to stop the others."""
+
+    def attempt(task: T) -> R:
+        try:
+            return work(task, progress)
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or task.name}: {error.strerror or error}; check the disk, the network and your permissions"
+            ) from error
+
+    return guarded(attempt, task)
+
+
+class _Recorder(Progress):
+    """Keeps what a stage says on a worker, for the client's user."""
+
+    def __init__(self) -> None:
+        self.notes: list[Note] = []
+
+    def say(self, text: str) -> None:
+        self.notes.append(("say", text))
+
+    def warn(self, text: str) -> None:
+        self.notes.append(("warn", text))
+
+
+def _recorded(work: Work[T, R], task: T) -> tuple[R | TomostreamError, list[Note]]:
+    recorder = _Recorder()
+    return _attempt(work, task, recorder), recorder.notes
 
 
 def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[str, str]:
@@ -98,9 +131,32 @@ def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[s
         raise InputError("no input is given; name at least one file")
     names: dict[str, str] = {}
     for path in paths:
-        name = Path(path).resolve().parent.name if from_folder else tomogram_name(path)
+        name = _folder_name(path) if from_folder else tomogram_name(path)
         if name in names:
-            hint = "rename one" if from_folder else "rename one, or use --name-from-folder"
+            hint = (
+                "rename one" if from_folder else "rename one, or name them by their folders (--name-from-folder of convert, stats and pick)"
+            )
             raise InputError(f"two inputs have the name '{name}': {names[name]} and {path}; {hint}")
         names[name] = path
     return names
+
+
+def _folder_name(path: str) -> str:
+    return path.rstrip("/").split("/")[-2] if "://" in path else Path(os.path.abspath(path)).parent.name
+
+
+def writable_folder(folder: Path) -> Path:
+    """Make a folder for results, before any work.
+
+    Raises
+    ------
+    InputError
+        If it can't be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output folder {folder} can't be made: {error.strerror or error}; choose another with -o") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"output folder {folder} can't be written; choose another with -o, or change its permissions")
+    return folder

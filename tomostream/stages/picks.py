@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ import numpy as np
 
 from tomostream.cluster import ClusterSettings
 from tomostream.errors import InputError
-from tomostream.formats.registry import write_table
+from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Box, Triple
 from tomostream.particles import Particles
 from tomostream.progress import Progress
-from tomostream.stages.digest import is_made_by, record_made_by, tomogram_fingerprint
-from tomostream.stages.many import distinct_names, for_each
-from tomostream.stages.restriction import Restriction
+from tomostream.stages.digest import is_made_by, record_made_by, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.many import distinct_names, for_each, writable_folder
+from tomostream.stages.restriction import Restriction, mask_in
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import Length
 
@@ -50,6 +51,12 @@ class PickSettings:
             raise InputError(f"--count must be at least 1, found {self.count}")
         if self.threshold is not None and np.isnan(self.threshold):
             raise InputError("--threshold must be a number, found nan")
+
+    def fingerprint(self) -> dict[str, Any]:
+        """All that the picks depend on, as values for JSON; the block's size is nothing of the kind."""
+        values: dict[str, Any] = {key: getattr(self, key) for key in ("count", "threshold", "species")}
+        values |= {key: repr(getattr(self, key)) for key in ("radius", "smooth", "border", "box")}
+        return values | {"mask": None if self.mask is None else tomogram_fingerprint(open_tomogram(self.mask))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
         smooth=settings.smooth.in_voxels(scores.spacing) if settings.smooth else 0.0,
         border=settings.border.in_voxels(scores.spacing) if settings.border else 0.0,
         box=settings.box,
-        mask=Restriction(None, settings.mask).wanted if settings.mask is not None else None,
+        mask=functools.partial(mask_in, settings.mask) if settings.mask is not None else None,
         workers=workers,
         progress=progress,
     )
@@ -100,25 +107,15 @@ def pick_one(task: PickTask, progress: Progress) -> Path:
     """Write the picks of one tomogram to `out/NAME.csv`, best first; the same picks are not made twice."""
     table = task.out / f"{task.name}.csv"
     opened = [(open_tomogram(path), settings) for path, settings in task.maps]
-    fingerprint: dict[str, Any] = {
-        "maps": [
-            {
-                "scores": tomogram_fingerprint(scores),
-                **{
-                    key: str(getattr(settings, key))
-                    for key in ("radius", "count", "threshold", "species", "smooth", "border", "box", "mask")
-                },
-            }
-            for scores, settings in opened
-        ]
-    }
+    fingerprint = {"maps": [{"scores": tomogram_fingerprint(scores), **settings.fingerprint()} for scores, settings in opened]}
     if is_made_by(table, fingerprint):
         progress.say(f"{task.name}: picks are already made with these settings")
         return table
+    writable_folder(task.out)
     parts = [pick_map(scores, settings, memory=task.memory, workers=task.workers, progress=progress) for scores, settings in opened]
-    picks = Particles.concatenate(parts).named(tomogram=task.name)
-    picks = picks.select(np.argsort(-picks.score, kind="stable"))
-    write_table(table, picks, format_name="csv")
+    picks = Particles.concatenate(parts)
+    picks = replace(picks.select(np.argsort(-picks.score, kind="stable")), tomogram=np.full(len(picks), task.name, dtype=object))
+    write_text_atomically(table, csv_text(picks))
     record_made_by(table, fingerprint)
     for (_, settings), part in zip(opened, parts, strict=True):
         if settings.count is not None and len(part) < settings.count:
@@ -128,7 +125,14 @@ def pick_one(task: PickTask, progress: Progress) -> Path:
 
 
 def pick_many(
-    paths: Sequence[str], *, out: Path, settings: PickSettings, memory: int, cluster: ClusterSettings, progress: Progress
+    paths: Sequence[str],
+    *,
+    out: Path,
+    settings: PickSettings,
+    memory: int,
+    cluster: ClusterSettings,
+    progress: Progress,
+    name_from_folder: bool = False,
 ) -> list[Path]:
     """Pick from score maps; returns the tables.
 
@@ -138,6 +142,6 @@ def pick_many(
         See `for_each`.
     """
     settings.check()
-    workers = 1 if cluster.is_distributed else cluster.workers
-    tasks = [PickTask(name, ((path, settings),), out, memory, workers) for name, path in distinct_names(paths).items()]
+    names = distinct_names(paths, from_folder=name_from_folder)
+    tasks = [PickTask(name, ((path, settings),), out, memory, cluster.local_threads) for name, path in names.items()]
     return for_each(tasks, pick_one, cluster=cluster, progress=progress)

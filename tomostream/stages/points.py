@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.particles import Particles
 from tomostream.progress import Progress
-from tomostream.tomogram import Tomogram
+
+if TYPE_CHECKING:
+    from tomostream.tomogram import Tomogram
 
 
 def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress: Progress) -> Particles:
@@ -27,7 +29,7 @@ def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress
     if len(points) == 0:
         return points
     top = np.asarray(tomogram.at_level(0).shape) - 0.5
-    is_inside = ((points.position_zyx >= -0.5) & (points.position_zyx <= top)).all(axis=1)
+    is_inside = np.all((points.position_zyx >= -0.5) & (points.position_zyx <= top), axis=1)
     fraction = float(is_inside.mean())
     if fraction < defaults.INSIDE_FRACTION:
         largest = points.position_zyx.max(axis=0)
@@ -88,20 +90,3 @@ def by_tomogram(
         inside = inside_volume(points.of(tomogram=name), tomograms[name], where, progress)
         result[name] = [inside.of(species=kind).position_zyx for kind in species]
     return result
-
-
-def table_paths(path: str | Path) -> list[Path]:
-    """List the tables that a file or folder stands for.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix in (".csv", ".parquet", ".star", ".json") and not p.name.startswith("."))
-    if not found:
-        raise InputError(f"folder {path} holds no table (.csv, .parquet, ...)")
-    return found

@@ -23,8 +23,8 @@ from tomostream.formats.registry import read_table
 from tomostream.geometry import Box
 from tomostream.particles import Particles
 from tomostream.stages.digest import write_text_atomically
-from tomostream.stages.points import table_paths
 from tomostream.stages.project import Project, input_paths, store_path
+from tomostream.stages.tables import table_paths
 from tomostream.tomogram import Tomogram, open_tomogram
 
 PICTURES = 8  # tomograms with a picture: the page stays below some 10 MB

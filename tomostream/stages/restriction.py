@@ -17,6 +17,12 @@ def _mask(path: str) -> Tomogram:
     return open_tomogram(path)
 
 
+def mask_in(path: str, box: Box) -> np.ndarray:
+    """Return where the mask store at `path` is not zero in a box: bool (z, y, x)."""
+    wanted: np.ndarray = _mask(path).read(box) != 0
+    return wanted
+
+
 @dataclass(frozen=True, slots=True)
 class Restriction:
     """Where work is wanted: inside `box` and where `mask` is not zero; None means everywhere."""
@@ -52,7 +58,7 @@ class Restriction:
         part = box if self.box is None else self.box.clipped(box)
         inside[part.relative_to(box.start).slices] = True
         if self.mask is not None:
-            inside &= _mask(self.mask).read(box) != 0
+            inside &= mask_in(self.mask, box)
         return inside
 
     def apply(self, scores: np.ndarray, box: Box) -> None:

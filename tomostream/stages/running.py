@@ -20,12 +20,13 @@ from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.progress import Progress
 from tomostream.stages.converting import ConvertSettings, convert_many, stats_many
-from tomostream.stages.evaluating import conversion_from, evaluate_files, write_evaluation
+from tomostream.stages.evaluating import evaluate_files, write_evaluation
 from tomostream.stages.many import for_each
 from tomostream.stages.picks import PickSettings, PickTask, pick_one
 from tomostream.stages.points import read_points
 from tomostream.stages.predicting import PredictSettings, predict_many
 from tomostream.stages.project import Project, input_paths, is_mrc, store_path
+from tomostream.stages.tables import conversion_from
 from tomostream.stages.training import train_model
 from tomostream.units import parse_bytes, parse_shape
 

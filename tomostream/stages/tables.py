@@ -1,0 +1,102 @@
+"""Which tables does a path stand for, of which tomograms, and what is known to convert them?  Light: no store is opened unless one is named.
+
+A folder stands for the tables in it.  A table of picks that is empty says that nothing was found in the tomogram that its file names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tomostream.errors import InputError
+from tomostream.formats.registry import Conversion, read_table
+from tomostream.particles import Particles
+
+if TYPE_CHECKING:
+    from tomostream.tomogram import Tomogram
+
+
+def conversion_from(tomograms: Sequence[str], voxel_size: float | None, **others: object) -> Conversion:
+    """Gather spacings and shapes from stores, and one spacing for the rest.
+
+    Raises
+    ------
+    InputError
+        If a store can't be opened.
+    """
+    opened: list[Tomogram] = []
+    if tomograms:
+        from tomostream.tomogram import open_tomogram
+
+        opened = [open_tomogram(path) for path in tomograms]
+    return Conversion(
+        spacings={t.name: t.spacing for t in opened},
+        shapes={t.name: t.shape for t in opened},
+        spacing=voxel_size,
+        **others,  # type: ignore[arg-type]  # the caller's keywords are Conversion's own fields
+    )
+
+
+def table_paths(path: str | Path) -> list[Path]:
+    """List the tables that a file or folder stands for.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.iterdir() if p.suffix in (".csv", ".parquet", ".star", ".json") and not p.name.startswith("."))
+    if not found:
+        raise InputError(f"folder {path} holds no table (.csv, .parquet, ...)")
+    return found
+
+
+def read_scored(path: str | Path, conversion: Conversion) -> tuple[Particles, list[str]]:
+    """Read the picks of a file or folder; returns them with the names of the tomograms that are scored.
+
+    Raises
+    ------
+    InputError
+        If there is no table, one is broken, or two hold picks of one species in one tomogram.
+    """
+    parts: list[Particles] = []
+    names: list[str] = []
+    holder: dict[tuple[str, str], Path] = {}
+    for table in table_paths(path):
+        part = read_table(table, conversion=conversion).named(tomogram=table.stem)
+        for name in part.tomograms():
+            for species in part.of(tomogram=name).species_names():
+                if (other := holder.setdefault((name, species), table)) is not table:
+                    raise InputError(f"{other} and {table} both hold picks of '{species}' in tomogram '{name}'; keep one of them")
+        names.extend(part.tomograms() or [table.stem])
+        parts.append(part)
+    return _join(parts), list(dict.fromkeys(names))
+
+
+def read_truth(path: str | Path, scored: Sequence[str], conversion: Conversion) -> Particles:
+    """Read the truth of a file or folder; rows without tomogram are the only scored one's.
+
+    Raises
+    ------
+    InputError
+        If a table is broken, or rows without tomogram can't be assigned.
+    """
+    known = _join([read_table(table, conversion=conversion) for table in table_paths(path)])
+    if "" in known.tomograms():
+        if len(scored) != 1:
+            raise InputError(
+                f"truth {path} has rows without tomogram, and several tomograms are scored ({', '.join(scored)}); add a column 'tomogram'"
+            )
+        known = known.named(tomogram=scored[0])
+    return known
+
+
+def _join(parts: list[Particles]) -> Particles:
+    full = [part for part in parts if len(part)]
+    if len({part.unit for part in full}) > 1:
+        raise InputError("some of these tables are in voxels, some in angstrom; give them in one unit")
+    return Particles.concatenate(full)

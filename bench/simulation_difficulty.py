@@ -35,7 +35,10 @@ def radial_template(volume: np.ndarray, centres_zyx: np.ndarray) -> np.ndarray:
     """Average the subtomograms at `centres_zyx`, then over rotations; zero mean, edges of 2 * REACH + 1."""
     steps = np.arange(-REACH, REACH + 1)
     padded = np.pad(volume, REACH)
-    parts = [padded[tuple(slice(c, c + 2 * REACH + 1) for c in np.rint(centre).astype(int).clip(0, np.array(volume.shape) - 1))] for centre in centres_zyx]
+    parts = [
+        padded[tuple(slice(c, c + 2 * REACH + 1) for c in np.rint(centre).astype(int).clip(0, np.array(volume.shape) - 1))]
+        for centre in centres_zyx
+    ]
     average = np.mean(parts, axis=0)
     distance = np.rint(np.sqrt(steps[:, None, None] ** 2 + steps[:, None] ** 2 + steps**2)).astype(int)
     profile = np.bincount(distance.ravel(), average.ravel()) / np.bincount(distance.ravel())

@@ -60,7 +60,7 @@ def contrast_transfer(
     wavelength = electron_wavelength(voltage_kv)
     squared = frequency**2
     chi = np.pi * wavelength * squared * (defocus_ang - 0.5 * wavelength**2 * squared * spherical_aberration_mm * 1e7)
-    return -np.sqrt(1 - amplitude_contrast**2) * np.sin(chi) - amplitude_contrast * np.cos(chi)
+    return np.asarray(-np.sqrt(1 - amplitude_contrast**2) * np.sin(chi) - amplitude_contrast * np.cos(chi))
 
 
 def exposure_damping(frequency: Float64[np.ndarray, "y x"], *, exposure: float) -> Float64[np.ndarray, "y x"]:

@@ -123,7 +123,7 @@ def build_scene(
     InputError
         If the slab is too thin for a species, or has no room for all particles.
     """
-    depth, height, width = size_zyx
+    _, height, width = size_zyx
     cells = _CellList((height, width), max([_MEMBRANE_CONTACT_ANG, *(species.contact_ang for species, _ in counts)]))
     parts: list[Beads] = []
     gold: list[Beads] = []
@@ -177,7 +177,9 @@ def _place_species(
     """The centres of `count` particles, angstrom; they enter the cell list."""
     margin = species.extent_ang + _FACE_ANG
     if count and 2 * margin >= size_zyx[0]:
-        raise InputError(f"simulation: a {species.name} needs a slab of more than {2 * margin:.0f} A, this one has {size_zyx[0]:.0f} A; make shape[0] larger")
+        raise InputError(
+            f"simulation: a {species.name} needs a slab of more than {2 * margin:.0f} A, this one has {size_zyx[0]:.0f} A; make shape[0] larger"
+        )
     placed: list[Float64[np.ndarray, " 3"]] = []
     for number in range(count):
         for _ in range(_TRIES):
@@ -222,7 +224,8 @@ def _rotations(count: int, rng: np.random.Generator) -> Float64[np.ndarray, "n 3
     ----------
     Shoemake (1992), "Uniform random rotations", Graphics Gems III.
     """
-    w, x, y, z = (lambda q: (q / np.linalg.norm(q, axis=1, keepdims=True)).T)(rng.normal(size=(count, 4)))
+    quaternion = rng.normal(size=(count, 4))
+    w, x, y, z = (quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True)).T
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
         [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],

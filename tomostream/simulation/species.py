@@ -86,8 +86,6 @@ class Species:
     contact_ang
         Two particles touch where their centres are the sum of their contact radii apart; a little below the largest extent, so that
         bodies that are not round may nestle.
-    extent_ang
-        No bead's centre is farther from the origin.
     """
 
     name: str

@@ -12,8 +12,7 @@ shortened by cos t.  Wrapping both distances shows what lies beyond the field of
 1. Project.  2. Multiply by contrast transfer and exposure damping, and shift by what the alignment missed, in Fourier space.
 3. Add white noise, the same for each tilt (each gets the same dose): its variance is that of the untilted image without gold / SNR.
 
-The detector is wider than the volume, so that all of the volume is seen at every tilt.  Y does not depend on the tilt, apart from
-nothing: it is made once.
+The detector is wider than the volume, so that all of the volume is seen at every tilt.
 
 Limits: the slab does not get darker with the tilt; no tilt-axis error, no rotation, no distortion; shifts of whole images only.
 """
@@ -78,9 +77,11 @@ def project(beads: Beads, *, shape: tuple[int, int, int], angle_deg: float, widt
     tilt = np.deg2rad(angle_deg)
     z, y, x = (beads.position_zyx - (np.array([depth, height, period]) - 1) / 2).T
     rows = _gaussians(y + (height - 1) / 2, beads.sigma, period=float(height), length=height)
-    columns = _gaussians(x * np.cos(tilt) + z * np.sin(tilt) + (width - 1) / 2, beads.sigma, period=period * float(np.cos(tilt)), length=width)
+    columns = _gaussians(
+        x * np.cos(tilt) + z * np.sin(tilt) + (width - 1) / 2, beads.sigma, period=period * float(np.cos(tilt)), length=width
+    )
     weighted = csr_array((rows.data * np.repeat(beads.mass, np.diff(rows.indptr)), rows.indices, rows.indptr), shape=rows.shape)
-    return (weighted.T.tocsr() @ columns).toarray().astype(np.float32)
+    return np.asarray((weighted.T.tocsr() @ columns).toarray(), dtype=np.float32)
 
 
 def record_tilt_series(
@@ -145,14 +146,14 @@ def record_tilt_series(
         shift = np.exp(-2j * np.pi * (ky[:, None] * dy + kx[None, :] * dx))
         # half of its own dose, on average over the image's exposure
         damping = exposure_damping(frequency, exposure=dose * (float(order[number]) + 0.5))
-        images[number] = through_the_microscope(project(everything, shape=shape, angle_deg=float(angle), width=width), transfer * damping * shift)
+        images[number] = through_the_microscope(
+            project(everything, shape=shape, angle_deg=float(angle), width=width), transfer * damping * shift
+        )
         images[number] += noise * rng.standard_normal(images[number].shape, dtype=np.float32)
     return TiltSeries(images, angles_deg)
 
 
-def _gaussians(
-    centre: Float64[np.ndarray, " n"], sigma: Float64[np.ndarray, " n"], *, period: float, length: int
-) -> csr_array:
+def _gaussians(centre: Float64[np.ndarray, " n"], sigma: Float64[np.ndarray, " n"], *, period: float, length: int) -> csr_array:
     """One normalised 1-D Gaussian a row, sampled at 0 .. length - 1, repeated with `period`; sparse (n, length)."""
     reach = int(np.ceil(_CUT_SIGMA * sigma.max(initial=0.0)))
     repeats = int(np.ceil((length + 2 * reach) / period))

@@ -11,9 +11,8 @@ Limits: small tomograms, since the volume and its images are held in memory, abo
 """
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import mrcfile
 import numpy as np
@@ -76,7 +75,7 @@ class SimulationSettings:
     seed: int
 
     @classmethod
-    def demo(cls, seed: int) -> Self:
+    def demo(cls, seed: int) -> "SimulationSettings":
         """The tomograms of `tomostream demo`: 41 tilts, crowded, noisy, seconds each."""
         return cls(
             shape=(72, 256, 256),
@@ -97,7 +96,7 @@ class SimulationSettings:
         )
 
     @classmethod
-    def tiny(cls, seed: int = 0) -> Self:
+    def tiny(cls, seed: int = 0) -> "SimulationSettings":
         """For tests: a cube of a few particles, in a fraction of a second."""
         return cls(
             shape=(32, 64, 64),
@@ -129,7 +128,9 @@ class SimulationSettings:
         _require(4 <= self.spacing <= 25, "spacing", self.spacing, "4 to 25 angstrom per voxel")
         for name in ("ribosomes", "proteasomes", "decoys", "gold", "vesicles", "crowd", "seed"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _require(0 < self.defocus_um[0] <= self.defocus_um[1] <= 20, "defocus_um", self.defocus_um, "two values above 0 and up to 20, ascending")
+        _require(
+            0 < self.defocus_um[0] <= self.defocus_um[1] <= 20, "defocus_um", self.defocus_um, "two values above 0 and up to 20, ascending"
+        )
         _require(0 <= self.dose <= 100, "dose", self.dose, "0 to 100 electrons per square angstrom")
         _require(0 < self.snr < float("inf"), "snr", self.snr, "above zero and finite")
         _require(0 <= self.shift_vox <= 10, "shift_vox", self.shift_vox, "0 to 10 voxels")

@@ -1,59 +1,61 @@
 """Every default, once, with its unit.  The configuration, the command line and the Python functions all take it from here."""
 
+from typing import Final
+
 # storage
-CHUNK_VOX = 64  # edge of a Zarr chunk, voxels
-SHARD_VOX = 256  # edge of a Zarr shard, voxels
-CODEC = "none"  # lossless compression of float noise saves 7-20 % and costs twice the read time
-DTYPE = "keep"  # the source's own type
+CHUNK_VOX: Final = 64  # edge of a Zarr chunk, voxels
+SHARD_VOX: Final = 256  # edge of a Zarr shard, voxels
+CODEC: Final = "none"  # lossless compression of float noise saves 7-20 % and costs twice the read time
+DTYPE: Final = "keep"  # the source's own type
 
 # resources
-MEMORY = "2GB"  # budget of one process, libraries included
-WORKERS = 1  # processes
-CLUSTER = "none"
+MEMORY: Final = "2GB"  # budget of one process, libraries included
+WORKERS: Final = 1  # processes
+CLUSTER: Final = "none"
 
 # normalisation
-CLIP_SIGMA = 3.0  # standard deviations at which the standardised volume is clipped
+CLIP_SIGMA: Final = 3.0  # standard deviations at which the standardised volume is clipped
 
 # labels and network input
-LABEL_SHAPE = "sphere"
-MIN_RADIUS_VOX = 4.0  # level auto: the coarsest pyramid level at which the smallest radius keeps this many voxels
+LABEL_SHAPE: Final = "sphere"
+MIN_RADIUS_VOX: Final = 4.0  # level auto: the coarsest pyramid level at which the smallest radius keeps this many voxels
 
 # network
-CHANNELS = (16, 32, 64)  # channels of the levels of the residual U-Net, finest first
-LEVEL = "auto"  # pyramid level that the network reads
+CHANNELS: Final = (16, 32, 64)  # channels of the levels of the residual U-Net, finest first
+LEVEL: Final = "auto"  # pyramid level that the network reads
 
 # training
-OBJECTIVE = "kl"
-KL_WEIGHT = 10.0  # weight of the divergence term (Topaz's GE-KL)
-KL_ORDER = "prior_to_pu"  # KL(prior || mean score of the unlabelled); the other order is the paper's
-SCHEDULE = "cosine"
-SYMMETRY = "cube"  # augmentation: the 48 rotations and reflections of the cube
-CROP_VOX = 40  # edge of a training crop, voxels of the network's pyramid level
-BATCH = 8  # crops a step
-STEPS = 1000  # optimisation steps
-STEPS_PER_EPOCH = 50  # steps between validations and checkpoints
-LABELLED_FRACTION = 0.5  # share of crops that are drawn around labels
-LEARNING_RATE = 2e-3
-SEED = 0
-PRECISION = "auto"  # training: bf16 where the processor has it, else float32
+OBJECTIVE: Final = "kl"
+KL_WEIGHT: Final = 10.0  # weight of the divergence term (Topaz's GE-KL)
+KL_ORDER: Final = "prior_to_pu"  # KL(prior || mean score of the unlabelled); the other order is the paper's
+SCHEDULE: Final = "cosine"
+SYMMETRY: Final = "cube"  # augmentation: the 48 rotations and reflections of the cube
+CROP_VOX: Final = 40  # edge of a training crop, voxels of the network's pyramid level
+BATCH: Final = 8  # crops a step
+STEPS: Final = 1000  # optimisation steps
+STEPS_PER_EPOCH: Final = 50  # steps between validations and checkpoints
+LABELLED_FRACTION: Final = 0.5  # share of crops that are drawn around labels
+LEARNING_RATE: Final = 2e-3
+SEED: Final = 0
+PRECISION: Final = "auto"  # training: bf16 where the processor has it, else float32
 
 # prediction: float32, so that scores of different block shapes agree to 1e-4 of the logits
-PREDICT_PRECISION = "float32"
-SCORE_DTYPE = "float32"
-DEVICE = "auto"  # a GPU if there is one
+PREDICT_PRECISION: Final = "float32"
+SCORE_DTYPE: Final = "float32"
+DEVICE: Final = "auto"  # a GPU if there is one
 
 # model and tomogram of different voxel spacing
-SPACING_WARN = 0.03  # relative difference above which predict warns
-SPACING_STOP = 0.15  # ... and above which it stops
+SPACING_WARN: Final = 0.03  # relative difference above which predict warns
+SPACING_STOP: Final = 0.15  # ... and above which it stops
 
 # points
-INSIDE_FRACTION = 0.95  # share of the points that must lie in the volume (catches swapped axes and units)
+INSIDE_FRACTION: Final = 0.95  # share of the points that must lie in the volume (catches swapped axes and units)
 
 # evaluation
-TOLERANCE = "10vox"  # the paper's distance for a match
-MATCHING = "any"  # the paper's rule; one-to-one is the stricter
+TOLERANCE: Final = "10vox"  # the paper's distance for a match
+MATCHING: Final = "any"  # the paper's rule; one-to-one is the stricter
 
 # training, further
-WEIGHT_DECAY = 1e-4
-RECALIBRATION_CROPS = 64  # uniform crops over which the batch-norm statistics are taken before a network is used
-EXPECTED_PER_CLICK = 10  # particles per click, where nobody says how many there are (validation only)
+WEIGHT_DECAY: Final = 1e-4
+RECALIBRATION_CROPS: Final = 64  # uniform crops over which the batch-norm statistics are taken before a network is used
+EXPECTED_PER_CLICK: Final = 10  # particles per click, where nobody says how many there are (validation only)

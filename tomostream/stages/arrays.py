@@ -75,12 +75,12 @@ def predict_array(array: np.ndarray, model: Model, *, precision: str, threads: i
     """
     from tomostream.graph.moments import statistics_of
     from tomostream.inference.regions import score_volume
-    from tomostream.store.pyramid import reduced
+    from tomostream.store.pyramid import mean_pooled, rounded_to
 
     if array.ndim != 3:
         raise InputError(f"predicting needs a volume of three dimensions (z, y, x), found shape {array.shape}")
     coarse = array
     for _ in range(model.settings.level):
-        coarse = reduced(coarse)
+        coarse = rounded_to(mean_pooled(coarse), array.dtype)
     normalised = statistics_of(coarse, clip_sigma=defaults.CLIP_SIGMA).apply(coarse)
     return score_volume(normalised, triple(array.shape), model, precision=precision, threads=threads, memory=memory, as_logits=logits)

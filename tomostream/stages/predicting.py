@@ -132,11 +132,10 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
     _check_spacing(model, source, progress)
     tomogram = source.at_level(model.settings.level)
     threads = task.cluster.threads or max(1, (os.cpu_count() or 1) // (task.cluster.workers if task.cluster.is_distributed else 1))
-    network = model.deployed
     plan = plan_prediction(
         source.shape,
         level=model.settings.level,
-        network=network,
+        network=model.network,
         channels=model.settings.channels,
         precision=settings.precision,
         species=len(model.settings.species),

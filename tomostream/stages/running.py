@@ -211,7 +211,10 @@ def _count(context: RunContext, species: Species, name: str) -> int | None:
     if isinstance(given, int):
         return given
     if given == "truth" and configuration.truth is not None:
-        truth = read_table(configuration.truth, conversion=Conversion(tomogram=_only(context.paths), species=_only(configuration.species)))
+        truth = read_table(
+            configuration.truth,
+            conversion=Conversion(tomogram=_only(list(context.paths)), species=_only([s.name for s in configuration.species])),
+        )
         if name in truth.tomograms():
             return len(truth.of(tomogram=name, species=species.name))
         context.progress.warn(f"{name}: the table of truth has no row for it; the species' expected number is picked instead")
@@ -223,11 +226,9 @@ def _count(context: RunContext, species: Species, name: str) -> int | None:
     return expected
 
 
-def _only(values: Sequence[Species] | dict[str, str]) -> str | None:
-    if len(values) != 1:
-        return None
-    first = next(iter(values))
-    return first if isinstance(first, str) else first.name
+def _only(names: Sequence[str]) -> str | None:
+    """The only name, if there is one: rows without name are its."""
+    return names[0] if len(names) == 1 else None
 
 
 def _evaluate(context: RunContext) -> Evaluation | None:

@@ -1,0 +1,178 @@
+"""What would `run` do?  The stages and tomograms, what is done already, the projected peak memory and the disk that results take.
+
+Nothing is written.  A stage that can't be planned before an earlier one is done says so; a budget that would not suffice is refused here as
+it would be by the stage.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, conversion_bytes
+from tomostream.config import Configuration
+from tomostream.errors import InputError
+from tomostream.geometry import Triple, triple
+from tomostream.picking.blocks import plan_blocks
+from tomostream.stages.project import Project, input_paths, is_mrc, store_path
+from tomostream.stages.training import choose_level
+from tomostream.store.conversion import band_voxels_within
+from tomostream.store.decompress import peek_header
+from tomostream.store.specification import StoreLayout, StoreSpec
+from tomostream.tomogram import open_tomogram
+from tomostream.units import format_bytes
+
+ACTIVATION_BYTES = 12  # per voxel, channel and batch element kept for the backward pass of the finest level (measured: 9 to 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage for one tomogram (or for all, `-`)."""
+
+    stage: str
+    tomogram: str
+    state: str  # done, to do
+    memory_bytes: int | None  # projected peak of a process
+    disk_bytes: int | None  # of the result
+    work: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    def row(self) -> list[str]:
+        """As the cells of a table."""
+        sizes = ["" if n is None else format_bytes(n) for n in (self.memory_bytes, self.disk_bytes)]
+        return [self.stage, self.tomogram, self.state, *sizes, self.work]
+
+
+@dataclass(frozen=True, slots=True)
+class _Volume:
+    name: str
+    path: str
+    shape: Triple
+    itemsize: int
+    spacing: float
+    convert_bytes: int | None
+    store_bytes: int | None
+
+
+def plan_run(configuration: Configuration, stages: list[str]) -> list[Step]:
+    """Plan the stages.
+
+    Raises
+    ------
+    InputError
+        If an input is missing or broken.
+    BudgetError
+        If a stage would not fit the memory.
+    """
+    project = Project(configuration.project)
+    volumes = [_look(configuration, name, path) for name, path in input_paths(configuration.tomograms).items()]
+    steps: list[Step] = []
+    for stage in stages:
+        if stage == "train":
+            steps.append(_train(configuration, project, volumes))
+        elif stage == "report":
+            steps.append(Step(stage, "-", "to do", LIBRARIES_BYTES * 2, None, "one page"))
+        elif stage == "evaluate":
+            work = "no truth is given" if configuration.truth is None else f"tolerance {configuration.tolerance}"
+            steps.append(Step(stage, "-", "to do" if configuration.truth else "nothing", LIBRARIES_BYTES * 2, None, work))
+        else:
+            steps += [_step(configuration, project, stage, volume) for volume in volumes]
+    return steps
+
+
+def _look(configuration: Configuration, name: str, path: str) -> _Volume:
+    """Read the head of one input."""
+    if not is_mrc(path):
+        tomogram = open_tomogram(path)
+        return _Volume(name, path, tomogram.shape, tomogram.dtype.itemsize, tomogram.spacing, None, None)
+    header = peek_header(Path(path))
+    spacing = configuration.voxel_size or header.spacing
+    if spacing is None:
+        raise InputError(f"{path} has no voxel spacing in its header; give `voxel_size: ANGSTROM` in the configuration")
+    stored = np.dtype(header.native_dtype)
+    chunk, shard = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
+    layout = StoreLayout.plan(StoreSpec(name, header.shape, stored, spacing, chunk, shard, defaults.CODEC, None))
+    level = layout.levels[0]
+    voxels = min(band_voxels_within(configuration.memory_bytes, header, layout), math.prod(header.shape))
+    needed = conversion_bytes(
+        band_voxels=voxels,
+        shard=level.shards.core((0, 0, 0)).shape,
+        chunk=level.chunk,
+        source_itemsize=header.dtype.itemsize,
+        stored_itemsize=stored.itemsize,
+        is_cast=False,
+    )
+    disk = sum(math.prod(one.shape) for one in layout.levels) * stored.itemsize
+    return _Volume(name, path, header.shape, stored.itemsize, spacing, needed, disk)
+
+
+def _step(configuration: Configuration, project: Project, stage: str, volume: _Volume) -> Step:
+    text = " x ".join(map(str, volume.shape))
+    if stage == "convert":
+        done = not is_mrc(volume.path) or Path(store_path(configuration, volume.name, volume.path)).exists()
+        return Step(stage, volume.name, _state(done), volume.convert_bytes, volume.store_bytes, f"{text} voxels")
+    if stage == "stats":
+        from tomostream.stages.converting import STATS_BLOCK_BYTES
+
+        needed = 2 * LIBRARIES_BYTES + configuration.cluster.workers * 4 * STATS_BLOCK_BYTES
+        return Step(stage, volume.name, _state(_has_statistics(configuration, volume)), needed, None, "mean and standard deviation")
+    if stage == "predict":
+        return _predict(configuration, project, volume)
+    radius = min(s.radius.in_voxels(volume.spacing) for s in configuration.species)
+    smooth = configuration.pick.smooth.in_voxels(volume.spacing) if configuration.pick.smooth else 0.0
+    workers, memory = configuration.cluster.workers, configuration.memory_bytes
+    plan = plan_blocks(volume.shape, block=None, halo=None, radius=radius, smooth=smooth, memory=memory, workers=workers)
+    done = (project.picks / f"{volume.name}.csv").exists()
+    return Step(stage, volume.name, _state(done), memory, None, f"blocks of {' x '.join(map(str, plan.block))}")
+
+
+def _has_statistics(configuration: Configuration, volume: _Volume) -> bool:
+    store = store_path(configuration, volume.name, volume.path)
+    return ("://" in store or Path(store).exists()) and open_tomogram(store).normalisation is not None
+
+
+def _predict(configuration: Configuration, project: Project, volume: _Volume) -> Step:
+    from tomostream.inference.plan import plan_prediction
+    from tomostream.learn.resunet import ResidualUNet
+
+    level = choose_level(configuration.species, volume.spacing, configuration.network.level)
+    network = ResidualUNet(configuration.network.channels, len(configuration.species), seed=0)
+    given = configuration.predict
+    plan = plan_prediction(
+        volume.shape,
+        level=level,
+        network=network,
+        channels=configuration.network.channels,
+        precision=given.precision,
+        species=len(configuration.species),
+        memory=configuration.memory_bytes,
+        block_size=None,
+        name=volume.name,
+    )
+    disk = math.prod(volume.shape) * np.dtype(given.score_dtype).itemsize * len(configuration.species)
+    folders = [project.scores] if len(configuration.species) == 1 else [project.scores / s.name for s in configuration.species]
+    done = all((folder / f"{volume.name}.ome.zarr").exists() for folder in folders)
+    work = f"{len(plan.shards)} shards of {' x '.join(map(str, plan.shard))}, level {level}, {plan.redundancy:.2f} x the voxels computed"
+    return Step("predict", volume.name, _state(done), plan.block_bytes, disk, work)
+
+
+def _train(configuration: Configuration, project: Project, volumes: list[_Volume]) -> Step:
+    train = configuration.train
+    level = choose_level(configuration.species, volumes[0].spacing, configuration.network.level)
+    activations = train.batch * train.crop**3 * configuration.network.channels[0] * ACTIVATION_BYTES
+    needed = LIBRARIES_BYTES + TORCH_BYTES + configuration.memory_bytes // 4 + activations
+    done = (project.model / "model.json").exists()
+    work = f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {configuration.objective.name}"
+    return Step("train", "-", _state(done), needed, None, work)
+
+
+def _state(is_done: bool) -> str:
+    return "done" if is_done else "to do"

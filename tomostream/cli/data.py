@@ -18,7 +18,7 @@ from tomostream.units import Length, parse_shape
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     for command in (inspect, convert, stats, labels):
-        app.command(rich_help_panel="Volumes", no_args_is_help=True)(command)
+        app.command(rich_help_panel="Volumes")(command)
 
 
 def inspect(
@@ -30,7 +30,7 @@ def inspect(
     """Tell shape, type, voxel spacing and header statistics of volumes, and what is wrong with them. Reads only the heads."""
     from tomostream.store.preflight import inspect_file
 
-    found = [inspect_file(path) for path in files]
+    found = [inspect_file(path) for path in options.stores_in(files)]
     if json:
         print_json([inspection.to_json() for inspection in found])
     else:

@@ -17,7 +17,7 @@ from tomostream.units import Length, parse_box, parse_bytes, parse_shape
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     for command in (train, predict, pick):
-        app.command(rich_help_panel="Learning and picking", no_args_is_help=True)(command)
+        app.command(rich_help_panel="Learning and picking")(command)
 
 
 def train(

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tomostream import __version__
-from tomostream.cli import data, learning, tables, whole
+from tomostream.cli import data, learning, options, tables, whole
 from tomostream.errors import TomostreamError
 
 app = typer.Typer(
@@ -60,7 +60,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _on_signal)
     try:
-        app()
+        app(options.spread_tomograms(sys.argv[1:]))
     except TomostreamError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:

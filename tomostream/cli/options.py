@@ -91,6 +91,21 @@ def check_voxel_size(value: float | None) -> float | None:
     return value
 
 
+def spread_tomograms(arguments: list[str]) -> list[str]:
+    """Let `--tomograms` take several stores, as a shell's `*.zarr` gives them: repeat the option for each."""
+    result: list[str] = []
+    is_following = False
+    for i, argument in enumerate(arguments):
+        if is_following and argument.rstrip("/").endswith(".zarr") and arguments[i - 1] != "--tomograms":
+            result.append("--tomograms")
+        elif is_following and arguments[i - 1] != "--tomograms":
+            is_following = False
+        if argument == "--tomograms":
+            is_following = True
+        result.append(argument)
+    return result
+
+
 def stores_in(paths: list[str] | None) -> list[str]:
     """Expand folders of stores into the stores they hold."""
     result: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,10 +25,10 @@ UNITS: dict[str, Unit] = {"vox": "voxel", "A": "angstrom"}
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     panel = "Tables and results"
-    app.command(rich_help_panel=panel, no_args_is_help=True)(evaluate)
-    app.command("export", rich_help_panel=panel, no_args_is_help=True)(export_table)
-    app.command("import", rich_help_panel=panel, no_args_is_help=True)(import_table)
-    app.command(rich_help_panel=panel, no_args_is_help=True)(report)
+    app.command(rich_help_panel=panel)(evaluate)
+    app.command("export", rich_help_panel=panel)(export_table)
+    app.command("import", rich_help_panel=panel)(import_table)
+    app.command(rich_help_panel=panel)(report)
 
 
 def headerless(columns: str | None, unit: str | None) -> Conversion:
@@ -51,6 +52,8 @@ def evaluate(
     matching: Annotated[str, typer.Option(metavar="any|one-to-one", help="any: the paper's rule.")] = defaults.MATCHING,
     beta: Annotated[float, typer.Option(help="Weight of recall in F-beta.")] = 1.0,
     curve: Annotated[Path | None, typer.Option(metavar="FILE", help="Write precision and recall over the score, as CSV.")] = None,
+    columns: Annotated[str | None, typer.Option(metavar="x,y,z", help="Columns of a truth table without header.")] = None,
+    unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a truth table without header.")] = None,
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.json", help="Write the result as JSON.")] = None,
@@ -65,6 +68,7 @@ def evaluate(
     if not beta > 0:
         raise InputError(f"--beta must be above zero, found {beta:g}")
     conversion = conversion_from(options.stores_in(tomograms), options.check_voxel_size(voxel_size))
+    given = headerless(columns, unit)
     found = evaluate_files(
         picks,
         truth,
@@ -74,6 +78,7 @@ def evaluate(
         beta=beta,
         conversion=conversion,
         with_curve=curve is not None,
+        headerless=replace(conversion, columns=given.columns, unit=given.unit),
     )
     if output is not None:
         write_evaluation(output, found)

@@ -15,7 +15,7 @@ from tomostream.cli.tables import show_evaluation
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command(rich_help_panel="The whole path")(demo)
-    app.command(rich_help_panel="The whole path", no_args_is_help=True)(run)
+    app.command(rich_help_panel="The whole path")(run)
 
 
 def run(

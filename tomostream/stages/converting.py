@@ -11,11 +11,11 @@ from typing import Any
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES
 from tomostream.cluster import ClusterSettings
-from tomostream.errors import BudgetError
+from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import triple
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
-from tomostream.stages.digest import is_made_by, record_made_by, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.digest import is_made_by, record_made_by, refuse_other_kind, tomogram_fingerprint, write_text_atomically
 from tomostream.stages.many import distinct_names, for_each, writable_folder
 from tomostream.store.casting import check_stored_type
 from tomostream.store.conversion import convert_file
@@ -55,6 +55,7 @@ class ConvertTask:
 def convert_one(task: ConvertTask, progress: Progress) -> Path:
     """Convert one file; if that is done already it is left as it is."""
     settings = task.settings
+    refuse_other_kind(task.out / f"{task.name}.ome.zarr", None)
     done = 0
     with progress.track(f"convert {task.name}", 1) as bar:
 
@@ -158,8 +159,11 @@ def measure_array(array: Any, *, memory: int, workers: int, name: str) -> Normal
             f"measuring {name} needs {format_bytes(needed)} with {workers} threads but the memory budget is {format_bytes(memory)}; "
             f"raise --memory or use fewer --workers"
         )
-    with dask.config.set(scheduler="threads", num_workers=workers):
-        return statistics_of(lazy, clip_sigma=defaults.CLIP_SIGMA)
+    try:
+        with dask.config.set(scheduler="threads", num_workers=workers):
+            return statistics_of(lazy, clip_sigma=defaults.CLIP_SIGMA)
+    except InputError as error:
+        raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tomostream.errors import InputError
+from tomostream.errors import ExistsError, InputError
 
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
@@ -49,6 +49,32 @@ def _files(path: str) -> dict[str, int]:
             found["bytes"] += status.st_size
             found["newest"] = max(found["newest"], status.st_mtime_ns)
     return found if found["number"] else {}
+
+
+def refuse_other_kind(store: Path, kind: str | None) -> None:
+    """Refuse to replace a store by one of another kind, whatever is asked: the output may be the input by mistake.
+
+    Parameters
+    ----------
+    store
+        Where a store is to be made.
+    kind
+        Of the new one: `labels`, `scores`; None: a tomogram.
+
+    Raises
+    ------
+    ExistsError
+        If there is a store of tomostream of another kind.
+    """
+    try:
+        found = json.loads((store / "zarr.json").read_bytes())["attributes"]["tomostream"].get("kind")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # nothing of ours: `StoreWriter` never replaces that
+    if found != kind:
+        names = {"labels": "a label mask", "scores": "a score map", None: "a tomogram"}
+        raise ExistsError(
+            f"{store} is {names.get(found, found)}, which {names.get(kind, kind)} never replaces, not even with --overwrite; choose another output"
+        )
 
 
 def _sidecar(result: Path) -> Path:

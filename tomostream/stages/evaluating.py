@@ -61,8 +61,9 @@ def evaluate_files(
     beta: float,
     conversion: Conversion,
     with_curve: bool = False,
+    headerless: Conversion | None = None,
 ) -> Evaluation:
-    """Score picks (a file or folder) against truth (a file or folder).
+    """Score picks (a file or folder) against truth (a file or folder); `headerless` tells the columns and unit of truth without header.
 
     Raises
     ------
@@ -70,7 +71,7 @@ def evaluate_files(
         If a table is broken, the units can't be converted, or the species is not said and can't be known.
     """
     found, names = read_scored(picks, conversion)
-    known = read_truth(truth, names, conversion)
+    known = read_truth(truth, names, headerless or conversion)
     return evaluate_particles(
         found,
         known,

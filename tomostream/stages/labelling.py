@@ -19,7 +19,8 @@ from tomostream.formats.registry import Conversion, read_table
 from tomostream.geometry import Box, Triple, triple
 from tomostream.masks import check_labels, mask_of_box, points_touching
 from tomostream.progress import Progress
-from tomostream.stages.digest import tomogram_fingerprint
+from tomostream.stages.digest import refuse_other_kind, tomogram_fingerprint
+from tomostream.stages.many import writable_folder
 from tomostream.stages.points import inside_volume
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state, write_shard
 from tomostream.tomogram import open_tomogram
@@ -104,6 +105,8 @@ def write_labels(
         attributes={"kind": "labels", "values": {str(i): name for i, name in enumerate(species, start=1)}},
     )
     _check_memory(spec, len(here), cluster)
+    refuse_other_kind(out, "labels")
+    writable_folder(out.absolute().parent)
     fingerprint: dict[str, Any] = {
         "tomogram": tomogram_fingerprint(tomogram),
         "radius": radius,

@@ -47,6 +47,8 @@ def table_paths(path: str | Path) -> list[Path]:
         If there is none.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path}; give a table, or a folder of tables")
     if not path.is_dir():
         return [path]
     found = sorted(p for p in path.iterdir() if p.suffix in (".csv", ".parquet", ".star", ".json") and not p.name.startswith("."))

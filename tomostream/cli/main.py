@@ -1,4 +1,6 @@
-"""The program `tomostream`: its commands, and what its exit codes mean.
+"""The program `tomostream`: where it starts, and what its exit codes mean.
+
+The commands are imported only when signals are handled: they take a few tenths of a second.
 
 0 success; 2 bad input, with one message; 3 some of many inputs failed; 130/143 a signal; 1 an internal fault.
 """
@@ -9,37 +11,9 @@ import errno
 import os
 import signal
 import sys
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-import typer
-
-from tomostream import __version__
-from tomostream.cli import data, learning, options, tables, whole
 from tomostream.errors import TomostreamError
-
-app = typer.Typer(
-    name="tomostream",
-    help="Pick particles in cryo-electron tomograms from a few clicks, out of core.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
-for module in (whole, data, learning, tables):
-    module.register(app)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)] = False,
-) -> None:
-    del version  # its callback has done all
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -47,7 +21,7 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-_MENDABLE = {
+_SYSTEM = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EACCES: "permission denied",
@@ -60,6 +34,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _on_signal)
     try:
+        from tomostream.cli import options
+        from tomostream.cli.program import app
+
         app(options.spread_tomograms(sys.argv[1:]))
     except TomostreamError as error:
         _fail(str(error), error.exit_code)
@@ -69,12 +46,11 @@ def main() -> None:
     except MemoryError:
         _fail("out of memory; give a smaller --memory, so that blocks are smaller, or free some", 2)
     except OSError as error:
-        if error.errno in _MENDABLE:
-            _fail(
-                f"{_MENDABLE[error.errno]}: {error.filename or error}; nothing finished is lost, run the same command again when that is mended",
-                2,
-            )
-        _internal(error)
+        if error.errno is None:  # not the system's
+            _internal(error)
+        what = _SYSTEM.get(error.errno, error.strerror)
+        where = f": {error.filename}" if error.filename else ""
+        _fail(f"{what}{where}; nothing finished is lost, run the same command again when that is mended", 2)
     except Exception as error:  # the last resort: anything else is a bug of ours, and says so
         _internal(error)
 

@@ -6,6 +6,7 @@ given is never guessed: the format that needs it refuses and names the option.
 
 from __future__ import annotations
 
+import glob
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -161,4 +162,6 @@ def write_table(path: str | Path, particles: Particles, *, format_name: str | No
             ).write
             write(path, particles, conversion)
     except OSError as error:
+        for unfinished in path.parent.glob(f".{glob.escape(path.name)}.tmp*"):  # as the formats name what they write before the renaming
+            unfinished.unlink()
         raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder or free some space") from None

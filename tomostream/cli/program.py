@@ -1,0 +1,34 @@
+"""The program's commands, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tomostream import __version__
+from tomostream.cli import data, learning, tables, whole
+
+app = typer.Typer(
+    name="tomostream",
+    help="Pick particles in cryo-electron tomograms from a few clicks, out of core.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+for module in (whole, data, learning, tables):
+    module.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    del version  # its callback has done all

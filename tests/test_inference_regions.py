@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from test_inference_streaming import network_of
 
+from tests.networks import network_of
 from tomostream.errors import InputError
 from tomostream.geometry import Box
 from tomostream.inference import regions

@@ -44,8 +44,8 @@ def test_all_asked_for_are_listed_and_lie_inside() -> None:
         "gold": 2,
         "vesicle": 1,
     }
-    assert (made.position_zyx >= 0).all()
-    assert (made.position_zyx < np.array(SIZE)).all()
+    assert (made.position_zyx >= 60).all()
+    assert (made.position_zyx <= np.array(SIZE) - 60).all()
 
 
 def test_particles_are_whole_along_z() -> None:

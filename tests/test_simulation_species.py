@@ -54,8 +54,9 @@ def test_small_protein_is_as_dense_as_protein_at_its_peak() -> None:
 
 
 def test_voxel_units_keep_density() -> None:
-    bead = small_protein(20.0).in_voxels(10.0)
+    bead = small_protein(20.0).placed(np.eye(3), np.array([5.0, 25.0, 100.0])).in_voxels(10.0)
     assert bead.sigma[0] == 2.0
+    assert bead.position_zyx.tolist() == [[0.0, 2.0, 9.5]]
     assert bead.mass[0] / ((2 * np.pi) ** 1.5 * bead.sigma[0] ** 3) == pytest.approx(1.0)
 
 

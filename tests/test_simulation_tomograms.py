@@ -91,6 +91,7 @@ def test_unwritable_folder_is_one_clear_error(tmp_path: Path, tiny: SimulatedTom
     ("change", "message"),
     [
         ({"shape": (8, 64, 64)}, "shape"),
+        ({"ribosomes": 0, "proteasomes": 0, "decoys": 0, "gold": 0}, "number of listed particles is 0"),
         ({"spacing": 0.0}, "spacing is 0.0"),
         ({"snr": 0.0}, "snr is 0.0"),
         ({"snr": float("nan")}, "snr is nan"),

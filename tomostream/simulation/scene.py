@@ -10,8 +10,8 @@ Random sequential addition: take a random position, keep it unless it is too nea
 Neighbours are looked up in a cell list: cells with edges of at least the largest contact distance, so that 27 of them hold whatever
 may touch.
 
-The slab goes on periodically in y and x, as a specimen goes on beyond the field of view; particles at a face lie partly beyond it.  In z
-all are whole.  Lengths are in angstrom, from the volume's corner: voxel i is centred at i * spacing.
+The slab goes on periodically in y and x, as a specimen goes on beyond the field of view; particles near a face lie partly beyond it,
+with their centres well inside.  In z all are whole.  Lengths are in angstrom, from the slab's outer corner.
 
 References
 ----------
@@ -33,7 +33,8 @@ _CLUSTERED = 0.5  # share of the particles that are placed beside an earlier one
 _CLUSTER_SLACK = 0.1  # ... at most this much farther than touching, as a fraction
 _MEMBRANE_CONTACT_ANG = 30.0
 _VESICLE_RADIUS_ANG = (220.0, 380.0)
-_FACE_ANG = 20.0  # between a particle and the slab's faces
+_FACE_ANG = 20.0  # between a particle and the slab's faces along z
+_RIM_ANG = 60.0  # between a centre and the faces along y and x: nobody clicks what is hardly seen
 _CROWD_SIGMA_ANG = (14.0, 26.0)
 
 
@@ -123,17 +124,16 @@ def build_scene(
     InputError
         If the slab is too thin for a species, or has no room for all particles.
     """
-    _, height, width = size_zyx
-    cells = _CellList((height, width), max([_MEMBRANE_CONTACT_ANG, *(species.contact_ang for species, _ in counts)]))
+    cells = _CellList(size_zyx[1:], max([_MEMBRANE_CONTACT_ANG, *(species.contact_ang for species, _ in counts)]))
     parts: list[Beads] = []
     gold: list[Beads] = []
     names: list[str] = []
     centres: list[Float64[np.ndarray, " 3"]] = []
     for _ in range(vesicles):
-        membrane = _place_vesicle(size_zyx, cells, rng)
+        membrane, centre = _place_vesicle(size_zyx, cells, rng)
         parts.append(membrane)
         names.append("vesicle")
-        centres.append(_wrapped(membrane.position_zyx.mean(axis=0), height, width))
+        centres.append(centre)
     for species, count in counts:
         placed = _place_species(species, count, size_zyx, cells, rng)
         for centre, rotation in zip(placed, _rotations(count, rng), strict=True):
@@ -144,15 +144,17 @@ def build_scene(
     for _ in range(crowd):
         sigma = rng.uniform(*_CROWD_SIGMA_ANG)
         for _ in range(_TRIES):
-            at = _anywhere(size_zyx, 2 * sigma, rng)
+            at = _anywhere(size_zyx, (2 * sigma, 0.0, 0.0), rng)
             if cells.is_free(*at, 0.5 * sigma):
                 parts.append(small_protein(sigma).placed(np.eye(3), np.array(at)))
                 break
     return Scene(Beads.join(parts), Beads.join(gold), names, np.array(centres, dtype=np.float64).reshape(-1, 3))
 
 
-def _place_vesicle(size_zyx: tuple[float, float, float], cells: _CellList, rng: np.random.Generator) -> Beads:
-    """One membrane, as beads in their places; it enters the cell list."""
+def _place_vesicle(
+    size_zyx: tuple[float, float, float], cells: _CellList, rng: np.random.Generator
+) -> tuple[Beads, Float64[np.ndarray, " 3"]]:
+    """One membrane, as beads in their places, and its centre; it enters the cell list."""
     thickest = size_zyx[0] / 2 - _FACE_ANG - _MEMBRANE_CONTACT_ANG
     smallest, largest = _VESICLE_RADIUS_ANG
     if thickest < smallest:
@@ -162,12 +164,12 @@ def _place_vesicle(size_zyx: tuple[float, float, float], cells: _CellList, rng: 
         )
     for _ in range(_TRIES):
         radius = rng.uniform(smallest, min(largest, thickest))
-        at = _anywhere(size_zyx, radius + _MEMBRANE_CONTACT_ANG + _FACE_ANG, rng)
-        membrane = vesicle(radius).placed(np.eye(3), np.array(at))
+        centre = np.array(_anywhere(size_zyx, (radius + _MEMBRANE_CONTACT_ANG + _FACE_ANG, _RIM_ANG, _RIM_ANG), rng))
+        membrane = vesicle(radius).placed(np.eye(3), centre)
         if all(cells.is_free(z, y, x, _MEMBRANE_CONTACT_ANG) for z, y, x in membrane.position_zyx):
             for z, y, x in membrane.position_zyx:
                 cells.add(z, y, x, _MEMBRANE_CONTACT_ANG)
-            return membrane
+            return membrane, centre
     raise InputError(f"simulation: {size_zyx} A (z, y, x) has no room for so many vesicles; lower vesicles or make shape larger")
 
 
@@ -175,10 +177,10 @@ def _place_species(
     species: Species, count: int, size_zyx: tuple[float, float, float], cells: _CellList, rng: np.random.Generator
 ) -> list[Float64[np.ndarray, " 3"]]:
     """The centres of `count` particles, angstrom; they enter the cell list."""
-    margin = species.extent_ang + _FACE_ANG
-    if count and 2 * margin >= size_zyx[0]:
+    margin = (species.extent_ang + _FACE_ANG, _RIM_ANG, _RIM_ANG)
+    if count and 2 * margin[0] >= size_zyx[0]:
         raise InputError(
-            f"simulation: a {species.name} needs a slab of more than {2 * margin:.0f} A, this one has {size_zyx[0]:.0f} A; make shape[0] larger"
+            f"simulation: a {species.name} needs a slab of more than {2 * margin[0]:.0f} A, this one has {size_zyx[0]:.0f} A; make shape[0] larger"
         )
     placed: list[Float64[np.ndarray, " 3"]] = []
     for number in range(count):
@@ -187,7 +189,8 @@ def _place_species(
                 z, y, x = _beside(placed[int(rng.integers(len(placed)))], species.contact_ang, rng)
             else:
                 z, y, x = _anywhere(size_zyx, margin, rng)
-            if margin <= z <= size_zyx[0] - margin and cells.is_free(z, y, x, species.contact_ang):
+            inside = all(m <= p <= edge - m for m, p, edge in zip(margin, (z, y, x), size_zyx, strict=True))
+            if inside and cells.is_free(z, y, x, species.contact_ang):
                 break
         else:
             raise InputError(
@@ -195,13 +198,16 @@ def _place_species(
                 f"particles, {number} found a place; ask for fewer or make shape larger"
             )
         cells.add(z, y, x, species.contact_ang)
-        placed.append(_wrapped(np.array([z, y, x]), size_zyx[1], size_zyx[2]))
+        placed.append(np.array([z, y, x]))
     return placed
 
 
-def _anywhere(size_zyx: tuple[float, float, float], margin_z: float, rng: np.random.Generator) -> tuple[float, float, float]:
-    """A uniform position in the slab, `margin_z` from its faces."""
-    return (rng.uniform(margin_z, size_zyx[0] - margin_z), rng.uniform(0, size_zyx[1]), rng.uniform(0, size_zyx[2]))
+def _anywhere(
+    size_zyx: tuple[float, float, float], margin_zyx: tuple[float, float, float], rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """A uniform position in the slab, `margin_zyx` from its faces."""
+    z, y, x = (rng.uniform(margin, edge - margin) for margin, edge in zip(margin_zyx, size_zyx, strict=True))
+    return (z, y, x)
 
 
 def _beside(centre: Float64[np.ndarray, " 3"], contact: float, rng: np.random.Generator) -> tuple[float, float, float]:
@@ -210,11 +216,6 @@ def _beside(centre: Float64[np.ndarray, " 3"], contact: float, rng: np.random.Ge
     distance = 2 * contact * (1 + _CLUSTER_SLACK * rng.random())
     z, y, x = centre + direction * (distance / np.linalg.norm(direction))
     return (float(z), float(y), float(x))
-
-
-def _wrapped(position: Float64[np.ndarray, " 3"], height: float, width: float) -> Float64[np.ndarray, " 3"]:
-    """The same position in the slab's own period."""
-    return np.array([position[0], position[1] % height, position[2] % width])
 
 
 def _rotations(count: int, rng: np.random.Generator) -> Float64[np.ndarray, "n 3 3"]:

@@ -69,8 +69,8 @@ class Beads:
         return Beads(self.position_zyx @ rotation.T + centre_zyx, self.sigma, self.mass)
 
     def in_voxels(self, spacing: float) -> "Beads":
-        """Beads in angstrom as beads in voxels of `spacing` angstrom."""
-        return Beads(self.position_zyx / spacing, self.sigma / spacing, self.mass / spacing**3)
+        """Beads in angstrom from a volume's outer corner as beads in voxels; the first voxel's centre, half a voxel inside, is 0."""
+        return Beads(self.position_zyx / spacing - 0.5, self.sigma / spacing, self.mass / spacing**3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -88,7 +88,7 @@ class SimulationSettings:
             crowd=1500,
             defocus_um=(3.0, 4.5),
             dose=3.0,
-            snr=0.05,
+            snr=0.1,
             shift_vox=0.4,
             tilt_deg=(-60.0, 60.0),
             tilt_step_deg=3.0,
@@ -128,6 +128,8 @@ class SimulationSettings:
         _require(4 <= self.spacing <= 25, "spacing", self.spacing, "4 to 25 angstrom per voxel")
         for name in ("ribosomes", "proteasomes", "decoys", "gold", "vesicles", "crowd", "seed"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        listed = self.ribosomes + self.proteasomes + self.decoys + self.gold + self.vesicles
+        _require(listed > 0, "the number of listed particles", listed, "1 or more")
         _require(
             0 < self.defocus_um[0] <= self.defocus_um[1] <= 20, "defocus_um", self.defocus_um, "two values above 0 and up to 20, ascending"
         )
@@ -198,7 +200,7 @@ def simulate_tomogram(settings: SimulationSettings, name: str) -> SimulatedTomog
         rng=rng,
     )
     volume = reconstruct(series, shape=settings.shape, cut_off=_RAMP_CUT_OFF, workers=len(os.sched_getaffinity(0)))
-    truth = Particles.build(scene.position_zyx / settings.spacing, unit="voxel", tomogram=name, species=scene.names)
+    truth = Particles.build(scene.position_zyx / settings.spacing - 0.5, unit="voxel", tomogram=name, species=scene.names)
     return SimulatedTomogram(name, volume, truth, settings.spacing)
 
 

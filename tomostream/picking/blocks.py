@@ -110,8 +110,6 @@ def plan_blocks(domain: Triple, *, block: Triple | None, halo: int | None, radiu
         elif edges[longest] > _SMALLEST:
             half = -(-edges[longest] // 2)
             edges[longest] = -(-half // 64) * 64 if half > 64 else half  # chunks of a store are whole in multiples of 64
-            if half > 64 and edges[longest] >= 2 * half:
-                edges[longest] = half
         else:
             raise BudgetError(
                 f"picking needs {format_bytes(LIBRARIES_BYTES + 2 * needed)} even in blocks of {edges[longest]} voxels (radius {radius:g}, "
@@ -193,20 +191,20 @@ def pick_volume(
     grid = BlockGrid(shape, plan.block)  # counted from the volume's corner, as the chunks of a store are
     cores = [grid.core(index).clipped(domain) for index in grid.touching(domain)]
     run = map_blocks or functools.partial(_threaded, workers=workers)
-    lowest = -math.inf if threshold is None else float(threshold)
-    thresholds = [lowest]
+    thresholds = [-math.inf if threshold is None else float(threshold)]
     if count is not None and threshold is None:
         seen = NOTHING
         with progress.track("look for the threshold", len(cores)) as bar:
             for part in run(functools.partial(_survey_block, source=source, radius=radius, count=count), cores):
                 seen = seen.merged(part, count)
                 bar.advance()
-        thresholds = thresholds_to_try(seen, count=count, threshold=lowest)
+        thresholds = thresholds_to_try(seen, count=count)
     for attempt in thresholds:
         settlement = Settlement(shape, domain=domain, radius=radius, count=count, threshold=attempt, memory=plan.settling_bytes)
-        label = functools.partial(_label_block, source=source, threshold=attempt, radius=radius, halo=plan.halo)
+        label = functools.partial(_label_block, source=source, radius=radius, halo=plan.halo)
+        tasks = _with_threshold(cores, settlement)
         with progress.track("pick", len(cores)) as bar:
-            for core, following, labels in zip(cores, [*cores[1:], None], run(label, cores), strict=True):
+            for core, following, labels in zip(cores, [*cores[1:], None], run(label, tasks), strict=True):
                 settlement.add(labels.accepted, labels.undecided)
                 if following is None or following.start[0] != core.start[0]:
                     settlement.settle(core.stop[0])
@@ -271,8 +269,15 @@ def _check_count(count: int | None, settling_bytes: int) -> None:
         )
 
 
-def _label_block(core: Box, *, source: Source, threshold: float, radius: float, halo: int) -> Labels:
-    """Label the candidates of one core; the indices are linear in the volume."""
+def _with_threshold(cores: list[Box], settlement: Settlement) -> Iterator[tuple[Box, float]]:
+    """Give each block the threshold that holds when its turn comes."""
+    for core in cores:
+        yield core, settlement.threshold
+
+
+def _label_block(task: tuple[Box, float], *, source: Source, radius: float, halo: int) -> Labels:
+    """Label the candidates of one core above a threshold; the indices are linear in the volume."""
+    core, threshold = task
     window = core.expanded(halo).clipped(source.domain)
     labels = label_window(
         source.scores(window),

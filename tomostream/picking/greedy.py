@@ -155,8 +155,8 @@ def rounded_down(threshold: float, dtype: np.dtype) -> np.floating:
 class _Canvas:
     """The states of a window's voxels (three views of one memory: byte by byte, flat, in space) and who blocks whom.
 
-    `blocker` remembers, for each small cell of voxels, an undecided candidate that blocked one of the cell: most likely it blocks the
-    next one too, which spares looking through its ball.
+    Small cells that lie wholly in the ball of an undecided candidate are remembered as blocked: their later candidates need no look
+    through their own balls.
     """
 
     def __init__(self, shape: Triple, inner: Box, core: Box, radius: float) -> None:
@@ -170,9 +170,8 @@ class _Canvas:
         self._ball = Ball.of(radius, shape)
         self._undecided_ball = self._ball.inside * np.uint8(_UNDECIDED)
         self._has_undecided = False
-        self._edge = max(2, int(radius) // 4)
-        self._cells_shape = triple([-(-n // self._edge) for n in shape])
-        self._blocker = np.full(self._cells_shape, -1, dtype=np.int64)
+        self._edge = max(1, int(radius) // 4)
+        self._blocked = np.zeros([-(-n // self._edge) for n in shape], dtype=bool)
 
     def core_part(self, points: Points) -> Points:
         """Return the picks, or the undecided candidates that are not suppressed after all, of the core."""
@@ -191,10 +190,7 @@ class _Canvas:
         if not self._has_undecided:
             return is_outer
         place = np.unravel_index(index, self._space.shape)
-        blocker = self._blocker[tuple(axis // self._edge for axis in place)]
-        other = np.unravel_index(np.maximum(blocker, 0), self._space.shape)
-        squared = sum((a - b) ** 2 for a, b in zip(place, other, strict=True))
-        return np.asarray(is_outer | ((blocker >= 0) & (squared <= self._limit)))
+        return np.asarray(is_outer | self._blocked[tuple(axis // self._edge for axis in place)])
 
     def are_all_blocked(self, index: Int64[np.ndarray, " n"]) -> bool:
         """Whether none of these voxels can be accepted."""
@@ -211,36 +207,31 @@ class _Canvas:
         _, ny, nx = self._space.shape
         plane, x = divmod(index, nx)
         z, y = divmod(plane, ny)
+        if self._blocked.item(z // self._edge, y // self._edge, x // self._edge):
+            return False
         rz, ry, rx = self._ball.reach
         z0, y0, x0 = max(z - rz, 0), max(y - ry, 0), max(x - rx, 0)
         view = self._space[z0 : z + rz + 1, y0 : y + ry + 1, x0 : x + rx + 1]
         a, b, c = z0 - z + rz, y0 - y + ry, x0 - x + rx
         part = (slice(a, a + view.shape[0]), slice(b, b + view.shape[1]), slice(c, c + view.shape[2]))
-        if self._has_undecided:
-            met = view & self._undecided_ball[part]
-            first = int(met.argmax())
-            dz, rest = divmod(first, met.shape[1] * met.shape[2])
-            dy, dx = divmod(rest, met.shape[2])
-            if met[dz, dy, dx]:
-                self._remember((z0 + dz, y0 + dy, x0 + dx), (z, y, x))
-                return False
+        if self._has_undecided and (view & self._undecided_ball[part]).any():
+            self._block_around((z, y, x))
+            return False
         np.bitwise_or(view, self._ball.inside[part], out=view)
         self.cells[index] |= _ACCEPTED
         return True
 
-    def _remember(self, blocker: Triple, blocked: Triple) -> None:
-        """Note a blocker for the cells that lie wholly in its ball, and for the cell of the voxel that it blocked."""
+    def _block_around(self, place: Triple) -> None:
+        """Block the cells that lie wholly in the ball of an undecided candidate."""
         near, squared = [], []
-        for at, reach, n, cells in zip(blocker, self._ball.reach, self._space.shape, self._cells_shape, strict=True):
+        for at, reach, n, cells in zip(place, self._ball.reach, self._space.shape, self._blocked.shape, strict=True):
             low, high = max(0, at - reach) // self._edge, min(cells, (at + reach) // self._edge + 1)
             start = np.arange(low, high) * self._edge - at
             stop = np.minimum(start + self._edge, n - at) - 1
             near.append(slice(low, high))
             squared.append(np.maximum(start * start, stop * stop))
         is_within = squared[0][:, None, None] + squared[1][:, None] + squared[2] <= self._limit
-        index = (blocker[0] * self._space.shape[1] + blocker[1]) * self._space.shape[2] + blocker[2]
-        self._blocker[tuple(near)][is_within] = index
-        self._blocker[tuple(at // self._edge for at in blocked)] = index
+        self._blocked[tuple(near)] |= is_within
 
 
 def _label_portion(canvas: _Canvas, candidates: Points) -> tuple[Points, Points]:

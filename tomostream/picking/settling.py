@@ -7,7 +7,8 @@ radius of another, so dropping from U what lies within the radius of A never dro
 2. Run the greedy loop on the rest of U, in order, with three answers as in `greedy`: near a pick found here: dropped; its ball leaves
    what has been labelled so far, or the neighbourhood of a candidate left undecided: stays in U; else a pick.  After the last layer
    nothing stays.
-3. If A and U outgrow their share of memory, raise the threshold: the picks above a higher threshold are the first of the picks above a
+3. Once A holds as many picks as are wanted, no later voxel that is not above the last of them matters: the threshold rises.
+4. If A and U outgrow their share of memory, raise the threshold: the picks above a higher threshold are the first of the picks above a
    lower one, so what is kept stays exact, and at the end it is known which threshold would have fitted.
 
 Picks lie more than a radius apart, so a cell of a hash grid holds few of them: the loop costs some microseconds a candidate.
@@ -37,6 +38,8 @@ def in_order(points: Points) -> Points:
 class Settlement:
     """Collects the labels of blocks, in the order of the block grid (z slowest), and settles them.
 
+    Blocks that are still to come need no candidates at or below `threshold`, which rises.
+
     Parameters
     ----------
     shape
@@ -48,7 +51,7 @@ class Settlement:
     count
         How many picks are wanted at most; None for all.
     threshold
-        Above which the blocks are labelled.
+        Above which picks are wanted.
     memory
         Bytes that the held points may take.
     """
@@ -85,6 +88,11 @@ class Settlement:
         )
         self._accepted = Points.joined([self._accepted, picks])
         self._undecided = rest
+        if self._count is not None and len(self._accepted) >= self._count:
+            # certain picks, and before all voxels of their score that are still to come
+            last = self._nth_best(self._count)
+            self._keep_above(np.nextafter(last, -np.inf))
+            self.threshold = max(self.threshold, last)
 
     def picks(self) -> Points:
         """Return the picks in order, once everything is settled.
@@ -133,18 +141,19 @@ class Settlement:
         if len(self._accepted) + len(self._undecided) <= self._capacity * 9 // 10:
             return
         if self._count is not None and len(self._accepted) >= self._count:
-            # these are certain, so no lower one is among the first
-            last = np.partition(self._accepted.score, -self._count)[-self._count]
-            self._raise_to(float(np.nextafter(last, -np.inf)))
+            self._keep_above(np.nextafter(self._nth_best(self._count), -np.inf))  # certain picks: no lower one is among the first
         score = np.concatenate([self._accepted.score, self._undecided.score])
         kept = self._capacity // 2
         if len(score) > kept:
-            self._raise_to(float(np.partition(score, -kept - 1)[-kept - 1]))
+            self._keep_above(np.partition(score, -kept - 1)[-kept - 1])
 
-    def _raise_to(self, threshold: float) -> None:
-        self.threshold = max(self.threshold, threshold)
-        self._accepted = self._accepted.select(self._accepted.score > self.threshold)
-        self._undecided = self._undecided.select(self._undecided.score > self.threshold)
+    def _nth_best(self, n: int) -> float:
+        return float(np.partition(self._accepted.score, -n)[-n])
+
+    def _keep_above(self, threshold: float) -> None:
+        self.threshold = max(self.threshold, float(threshold))
+        self._accepted = self._accepted.select(self._accepted.score > threshold)
+        self._undecided = self._undecided.select(self._undecided.score > threshold)
 
 
 def _coordinates(index: Int64[np.ndarray, " n"], shape: Triple) -> Int64[np.ndarray, "n 3"]:

@@ -6,8 +6,8 @@ right, and a high one is fast.
 1. Split each block into cells so small that one ball covers any two of a cell's voxels: a cell holds at most one pick.  Take the
    cells' maxima.
 2. A cell at least as high as its neighbours is most likely a pick: keep the highest values of those, and the highest of all cells.
-3. The thresholds to try, each lower than the one before: the height of the (2 N)-th of the former; of the (8 N)-th and the (64 N)-th
-   of the latter (crowded picks, ramps); last the one asked for, or -inf, with which every score is a candidate.
+3. The thresholds to try, each lower than the one before: the height of the (1.2 N)-th and the (2 N)-th of the former; of the (8 N)-th
+   and the (64 N)-th of the latter (crowded picks, ramps); last -inf, with which every score is a candidate.
 
 The values themselves are kept, not a histogram of them: it is exact for every type, however closely saturated scores lie together.
 """
@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float, Float64
 from scipy import ndimage
 
-_PEAKS = 2  # times N: cells at block faces may be counted twice
-_CELLS = (8, 64)  # times N: a ball of the radius holds some 30 cells
+_PEAKS = (1.2, 2.0)  # times N: two cells in one ball, or at a block's face, may look like two picks
+_CELLS = (8.0, 64.0)  # times N: a ball of the radius holds some 30 cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Survey:
 
     def merged(self, other: "Survey", count: int) -> "Survey":
         """The same of both, as many values as `count` picks need."""
-        return Survey(_top([self.peaks, other.peaks], _PEAKS * count), _top([self.cells, other.cells], _CELLS[-1] * count))
+        return Survey(_top([self.peaks, other.peaks], _rank(_PEAKS[-1], count)), _top([self.cells, other.cells], _rank(_CELLS[-1], count)))
 
 
 NOTHING = Survey(np.empty(0), np.empty(0))
@@ -56,19 +56,23 @@ def survey(scores: Float[np.ndarray, "z y x"], *, radius: float, count: int) -> 
     is_peak = (cells >= ndimage.maximum_filter(cells, size=3, mode="nearest")) & (
         cells > ndimage.maximum_filter(cells, footprint=before, mode="constant", cval=-np.inf)
     )
-    return Survey(_top([cells[is_peak]], _PEAKS * count), _top([cells.ravel()], _CELLS[-1] * count))
+    return Survey(_top([cells[is_peak]], _rank(_PEAKS[-1], count)), _top([cells.ravel()], _rank(_CELLS[-1], count)))
 
 
-def thresholds_to_try(seen: Survey, *, count: int, threshold: float) -> list[float]:
-    """Return descending thresholds, the last one `threshold`, below which no pick is wanted."""
-    steps = [(seen.peaks, _PEAKS * count), *((seen.cells, factor * count) for factor in _CELLS)]
+def thresholds_to_try(seen: Survey, *, count: int) -> list[float]:
+    """Return descending thresholds for `count` picks, most likely the first does; the last is -inf."""
+    steps = [(seen.peaks, _rank(factor, count)) for factor in _PEAKS] + [(seen.cells, _rank(factor, count)) for factor in _CELLS]
     tried: list[float] = []
     for values, rank in steps:
         if len(values) >= rank:
             below = float(np.nextafter(values[rank - 1], -np.inf))
-            if below > threshold and (not tried or below < tried[-1]):
+            if not tried or below < tried[-1]:
                 tried.append(below)
-    return [*tried, threshold]
+    return [*tried, -np.inf]
+
+
+def _rank(factor: float, count: int) -> int:
+    return int(np.ceil(factor * count))
 
 
 def _top(parts: list[Float[np.ndarray, " _"]], count: int) -> Float64[np.ndarray, " _"]:

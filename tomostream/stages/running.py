@@ -149,18 +149,14 @@ def _stats(context: RunContext) -> None:
 
 def _train(context: RunContext) -> None:
     configuration, project = context.configuration, context.project
+    train_model(configuration, out=None, overwrite=context.overwrite, progress=context.progress)
+    # what served as labels, in our own form; the stores that tell the voxel spacing are there now
     species = [s.name for s in configuration.species]
     for purpose, tables in (("train", configuration.labels.train), ("validate", configuration.labels.validate_)):
         if tables:
             points = read_points(tables, species, list(context.paths), f"labels.{purpose}")
-            known = {name: path for name, path in context.stores.items() if name in points.tomograms() and Path(path).exists()}
-            write_table(
-                project.labels / f"{purpose}.csv",
-                points,
-                format_name="csv",
-                conversion=conversion_from(list(known.values()), configuration.voxel_size),
-            )
-    train_model(configuration, out=None, overwrite=context.overwrite, progress=context.progress)
+            stores = [context.stores[name] for name in points.tomograms()]
+            write_table(project.labels / f"{purpose}.csv", points, format_name="csv", conversion=conversion_from(stores, configuration.voxel_size))
 
 
 def _predict(context: RunContext) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.networks import network_of
+from networks import network_of
 from tomostream.errors import InputError
 from tomostream.geometry import Box
 from tomostream.inference import regions

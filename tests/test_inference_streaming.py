@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.networks import network_of
+from networks import network_of
 from tomostream.inference.streaming import slab_planes, stream_logits
 from tomostream.learn.resunet import ResidualUNet
 

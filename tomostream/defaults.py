@@ -21,7 +21,7 @@ LABEL_SHAPE: Final = "sphere"
 MIN_RADIUS_VOX: Final = 4.0  # level auto: the coarsest pyramid level at which the smallest radius keeps this many voxels
 
 # network
-CHANNELS: Final = (16, 32, 64)  # channels of the levels of the residual U-Net, finest first
+CHANNELS: Final = (8, 16, 32)  # channels of the levels of the residual U-Net, finest first; twice as many find no more from ten clicks
 LEVEL: Final = "auto"  # pyramid level that the network reads
 
 # training
@@ -31,11 +31,11 @@ KL_ORDER: Final = "prior_to_pu"  # KL(prior || mean score of the unlabelled); th
 SCHEDULE: Final = "cosine"
 SYMMETRY: Final = "cube"  # augmentation: the 48 rotations and reflections of the cube
 CROP_VOX: Final = 40  # edge of a training crop, voxels of the network's pyramid level
-BATCH: Final = 8  # crops a step
-STEPS: Final = 1000  # optimisation steps
+BATCH: Final = 4  # crops a step
+STEPS: Final = 400  # optimisation steps
 STEPS_PER_EPOCH: Final = 50  # steps between validations and checkpoints
 LABELLED_FRACTION: Final = 0.5  # share of crops that are drawn around labels
-LEARNING_RATE: Final = 2e-3
+LEARNING_RATE: Final = 1e-3
 SEED: Final = 0
 PRECISION: Final = "auto"  # training: bf16 where the processor has it, else float32
 

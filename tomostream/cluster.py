@@ -6,7 +6,8 @@ stores itself and returns a small result.  So nothing large travels, and a task 
 1. `Pool.outcomes` keeps a bounded number of tasks in flight, whatever their number, and hands each result to the caller as it comes:
    the scheduler never holds a graph of all shards.
 2. What a user can mend (`TomostreamError`) is a result of its task; `Pool.run` raises it.
-3. A task whose worker died is run again elsewhere; after `RETRIES` more workers it is given up, and the error says so.
+3. A task whose worker died is run again elsewhere; after Dask's allowed number of deaths (3) once more by itself, because a neighbour
+   may have killed the worker; then it is given up, and the error says so.
 4. A worker process runs one task at a time, however many threads it was started with (the memory budget is that of one process), and
    in the client's working folder, so that relative paths mean the same everywhere.
 
@@ -19,8 +20,10 @@ import contextlib
 import importlib
 import importlib.util
 import itertools
+import logging
 import os
 import re
+import shutil
 import socket
 import threading
 import time
@@ -38,7 +41,7 @@ from tomostream.progress import Progress
 T = TypeVar("T")
 R = TypeVar("R")
 IN_FLIGHT_PER_WORKER = 2  # one runs, one waits: hides the scheduler's latency without flooding it
-RETRIES = 3  # of a task whose worker died, or that met a fault of its machine
+RETRIES = 3  # of a task that met a fault of its machine
 CONNECT_SECONDS = 10  # a scheduler that answers at all does so at once
 _COUNT_SECONDS = 5.0  # how long a number of workers is believed
 _ADDRESS = re.compile(r"^[\w.\-]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$")
@@ -148,14 +151,27 @@ class _ThreadPool(_BoundedPool):
         return wait(futures, return_when=FIRST_COMPLETED).done
 
 
+_LOST = TomostreamError(
+    "every worker that took it died; was it killed for its memory (--memory is the budget of one process), or at its walltime? "
+    "The workers' logs say more"
+)
+
+
 class _DaskPool(_BoundedPool):
     def __init__(self, client: Any) -> None:
         self._client = client
         self._counted, self._workers = -_COUNT_SECONDS, 0
 
     def outcomes(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[tuple[T, R | TomostreamError]]:
+        suspects: list[T] = []  # in a worker that died; perhaps only beside the task that killed it
         try:
-            yield from super().outcomes(function, tasks)
+            for task, outcome in super().outcomes(function, tasks):
+                if outcome is _LOST:
+                    suspects.append(task)
+                else:
+                    yield task, outcome
+            for task in suspects:
+                yield from super().outcomes(function, [task])
         except (CancelledError, OSError, TimeoutError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of a task: its disk, not the connection
@@ -183,9 +199,7 @@ class _DaskPool(_BoundedPool):
         try:
             return future.result()
         except KilledWorker:
-            return TomostreamError(
-                "every worker that took it died; was it killed for its memory (--memory is the budget of one process), or at its walltime? The workers' logs say more"
-            )
+            return _LOST
 
 
 _PROCESS = threading.Lock()
@@ -213,7 +227,7 @@ def open_pool(settings: ClusterSettings, progress: Progress) -> Iterator[Pool]:
     Raises
     ------
     InputError
-        If the scheduler can't be reached, or the extra `slurm` is missing.
+        If the scheduler can't be reached, or the extra `slurm` or SLURM itself is missing.
     """
     if settings.is_distributed:
         with _client(settings, progress) as client:
@@ -227,6 +241,7 @@ def open_pool(settings: ClusterSettings, progress: Progress) -> Iterator[Pool]:
 
 @contextmanager
 def _client(settings: ClusterSettings, progress: Progress) -> Iterator[Any]:
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it prints tracebacks of what is told in our words
     if settings.scheduler is not None:
         with _join(settings.scheduler) as client:
             if not client.nthreads():
@@ -254,13 +269,20 @@ def _join(scheduler: str) -> Any:
         return Client(timeout=f"{CONNECT_SECONDS}s", **where)
     except Exception as error:  # whatever address, file, name server or TLS settings can do wrong
         raise InputError(
-            f"--scheduler {scheduler}: no Dask scheduler answers there within {CONNECT_SECONDS} s ({type(error).__name__}: {_first_line(error)}); "
+            f"--scheduler {scheduler}: no Dask scheduler can be reached there ({type(error).__name__}: {_first_line(error)}); "
             "give tcp://HOST:PORT or a scheduler file"
         ) from None
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or ["no details"])[0]
+
+
+# a terminal's Ctrl-C reaches the workers too, and each would print a traceback; the client ends them
+_QUIET_END = """import logging, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+"""
 
 
 def _local(settings: ClusterSettings) -> Any:
@@ -273,6 +295,7 @@ def _local(settings: ClusterSettings) -> Any:
         memory_limit=None,  # the stages keep their own budget; Dask's nanny would kill on mapped pages
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
+        preload=_QUIET_END,
     )
 
 
@@ -281,6 +304,8 @@ def _slurm(settings: ClusterSettings) -> Any:
         jobqueue: Any = importlib.import_module("dask_jobqueue")  # an optional extra
     except ImportError:
         raise InputError("--cluster slurm needs dask-jobqueue; install it with: pip install 'tomostream[slurm]'") from None
+    if shutil.which("sbatch") is None:
+        raise InputError("--cluster slurm submits jobs with sbatch, which is not on the PATH here; run it on a node of a SLURM cluster")
     cluster = jobqueue.SLURMCluster(
         cores=settings.threads or 1,
         processes=1,

@@ -50,6 +50,8 @@ class Scorer:
         `float32` or `bf16`.
     threads
         Of torch, for all of this process; None leaves them as they are.
+    gpu_memory
+        Most that this process takes of the GPU's memory, bytes; None: what is free.
 
     Raises
     ------
@@ -57,7 +59,7 @@ class Scorer:
         If device or precision are unknown or not there, or the network is no `ResidualUNet`.
     """
 
-    def __init__(self, network: nn.Module, *, device: str, precision: str, threads: int | None) -> None:
+    def __init__(self, network: nn.Module, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> None:
         if precision not in _TYPES:
             raise InputError(f"precision of prediction must be float32 or bf16, found '{precision}'")
         if not isinstance(network, ResidualUNet):
@@ -65,6 +67,9 @@ class Scorer:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = resolve_device(device)
+        if self.device.type == "cuda" and gpu_memory is not None:
+            total = torch.cuda.get_device_properties(self.device).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, gpu_memory / total), self.device)
         self.precision = precision
         folded = deployed(network)
         if not isinstance(folded, ResidualUNet):

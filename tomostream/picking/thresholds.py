@@ -86,11 +86,16 @@ def _top(parts: list[Float[np.ndarray, " _"]], count: int) -> Float64[np.ndarray
 
 def _cell_maxima(scores: Float[np.ndarray, "z y x"], edge: int) -> Float[np.ndarray, "a b c"]:
     """Return the highest score of each cell of `edge` voxels, -inf for one that is all NaN; the last of an axis may be shorter."""
-    for axis in range(3):
-        parts = np.moveaxis(scores, axis, 0)
-        highest = np.full((-(-parts.shape[0] // edge), *parts.shape[1:]), -np.inf, dtype=scores.dtype)
-        for offset in range(edge):
-            part = parts[offset::edge]
-            np.fmax(highest[: len(part)], part, out=highest[: len(part)])
-        scores = np.moveaxis(highest, 0, axis)
-    return np.ascontiguousarray(scores)
+    layers = []
+    for start in range(0, scores.shape[0], edge):  # a layer's maxima stay in the processor's cache
+        layer = np.fmax.reduce(scores[start : start + edge], axis=0)
+        for axis in range(2):
+            rows = np.moveaxis(layer, axis, 0)
+            highest = rows[::edge].copy()
+            for offset in range(1, edge):
+                part = rows[offset::edge]
+                np.fmax(highest[: len(part)], part, out=highest[: len(part)])
+            layer = np.moveaxis(highest, 0, axis)
+        layers.append(layer)
+    cells = np.stack(layers)
+    return np.where(np.isnan(cells), cells.dtype.type(-np.inf), cells)

@@ -92,20 +92,20 @@ class ShardTask:
 
 
 @functools.lru_cache(maxsize=2)
-def _scorer(model: str, device: str, precision: str, threads: int) -> tuple[Model, Scorer]:
+def _scorer(model: str, device: str, precision: str, threads: int, gpu_memory: int | None) -> tuple[Model, Scorer]:
     """Load the model once a process."""
     from tomostream.inference.scorer import Scorer
     from tomostream.learn.model_folder import load_model
 
     loaded = load_model(Path(model))
-    return loaded, Scorer(loaded.deployed, device=device, precision=precision, threads=threads)
+    return loaded, Scorer(loaded.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
 
 
 def predict_shard(task: ShardTask) -> list[str]:
     """Score one shard and write it to every species' store; returns what there is to say (GPU memory that was short)."""
     from tomostream.inference.regions import encode_scores, score_region
 
-    model, scorer = _scorer(task.model, task.settings.device, task.settings.precision, task.threads)
+    model, scorer = _scorer(task.model, task.settings.device, task.settings.precision, task.threads, task.settings.gpu_memory)
     tomogram = open_tomogram(task.path).at_level(model.settings.level).with_normalisation(task.normalisation)
     core = task.plan.shards.core(task.index)
     notes: list[str] = []

@@ -136,7 +136,7 @@ def convert_file(
         raise ExistsError(
             f"{target}: exists, or is half-written, from another file or with other settings; choose another folder, or replace it with --overwrite"
         )
-    band_voxels = _voxels_within(memory, header, layout)
+    band_voxels = band_voxels_within(memory, header, layout)
     _make_folder(out_folder)
     _check_disk(header, layout, target, is_kept=state == "partial")
     bands = plan_bands(layout.levels[0].shards, most_voxels=band_voxels)  # after the disk: a damaged header's edges may be absurd
@@ -199,7 +199,7 @@ def _choose_spacing(header: MrcHeader, voxel_size: float | None, report: Callabl
     return voxel_size
 
 
-def _voxels_within(memory: int, header: MrcHeader, layout: StoreLayout) -> int:
+def band_voxels_within(memory: int, header: MrcHeader, layout: StoreLayout) -> int:
     """How many voxels may be read at once."""
     level = layout.levels[0]
     shard = level.shards.core((0, 0, 0)).shape  # a volume may be smaller than a shard

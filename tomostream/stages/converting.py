@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tomostream import defaults
-from tomostream.budget import LIBRARIES_BYTES
+from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.cluster import ClusterSettings
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import triple
@@ -140,10 +141,12 @@ def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = T
 def measure_array(array: Any, *, memory: int, workers: int, name: str) -> Normalisation:
     """Measure a tomogram, or a numpy, zarr or dask array, in blocks of a fixed size: the last bits of the result don't depend on the budget.
 
+    At most `workers` threads, as many as the memory holds blocks for.
+
     Raises
     ------
     BudgetError
-        If the blocks of all threads don't fit the memory.
+        If not even the blocks of one thread fit the memory.
     InputError
         If no voxel is finite.
     """
@@ -153,14 +156,15 @@ def measure_array(array: Any, *, memory: int, workers: int, name: str) -> Normal
     from tomostream.graph.moments import projected_bytes, statistics_of
 
     lazy = as_dask(array, block_bytes=STATS_BLOCK_BYTES)
-    needed = LIBRARIES_BYTES + projected_bytes(lazy, threads=workers)
-    if needed > memory:
+    libraries = LIBRARIES_BYTES + (TORCH_BYTES if "torch" in sys.modules else 0)
+    threads = max((n for n in range(1, workers + 1) if libraries + projected_bytes(lazy, threads=n) <= memory), default=0)
+    if not threads:
         raise BudgetError(
-            f"measuring {name} needs {format_bytes(needed)} with {workers} threads but the memory budget is {format_bytes(memory)}; "
-            f"raise --memory or use fewer --workers"
+            f"measuring {name} needs {format_bytes(libraries + projected_bytes(lazy, threads=1))} but the memory budget is "
+            f"{format_bytes(memory)}; raise --memory"
         )
     try:
-        with dask.config.set(scheduler="threads", num_workers=workers):
+        with dask.config.set(scheduler="threads", num_workers=threads):
             return statistics_of(lazy, clip_sigma=defaults.CLIP_SIGMA)
     except InputError as error:
         raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None

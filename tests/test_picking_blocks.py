@@ -192,6 +192,14 @@ def test_a_count_is_served_although_all_picks_would_not_fit() -> None:
         pick(scores, radius=1.0, count=5000, memory=small)
 
 
+def test_a_count_beyond_the_peaks_of_an_empty_volume_is_refused_with_the_threshold_that_leaves_the_background() -> None:
+    scores = np.zeros((40, 40, 40), dtype=np.int8)
+    scores[5, 5, 5] = 1
+    with pytest.raises(BudgetError, match=r"picking the best 50 found .* with the threshold 0.0 they would fit \(1 picks\)"):
+        pick(scores, count=50, block=(8, 8, 8), memory=LIBRARIES_BYTES + 2 * 300_000)
+    assert len(pick(scores, count=50)) == 50
+
+
 @pytest.mark.parametrize("memory", [400 * 10**6, 10**9, 4 * 10**9])
 @pytest.mark.parametrize("radius", [1.0, 10.0, 60.0])
 @pytest.mark.parametrize("smooth", [0.0, 5.0])

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from picking_oracle import VOLUMES, greedy_loop
 
@@ -63,12 +63,14 @@ def test_a_halo_of_twice_the_radius_decides_separate_particles() -> None:
     assert not undecided
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False), st.floats(width=32, allow_nan=False))
 def test_a_rounded_down_threshold_compares_as_in_float64(threshold: float, score: float) -> None:
     value = np.float32(score)
     assert bool(value > rounded_down(threshold, np.dtype(np.float32))) == (float(value) > threshold)
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 9.0))
 def test_a_ball_holds_just_the_voxels_within_the_radius(radius: float) -> None:
     ball = Ball.of(radius, (100, 100, 100))

@@ -106,8 +106,9 @@ class Settlement:
         if self._count is not None and len(found) >= self._count:
             return found.select(slice(self._count))
         if self.threshold > self._asked:
+            wanted = f"picking above {self._asked:g}" if self._count is None else f"picking the best {self._count}"
             raise BudgetError(
-                f"picking above {self._asked:g} found {self._seen} picks and undecided voxels, but {format_bytes(self._memory)} of memory hold "
+                f"{wanted} found {self._seen} picks and undecided voxels, but {format_bytes(self._memory)} of memory hold "
                 f"{self._capacity} of them; with the threshold {self.threshold!r} they would fit ({len(found)} picks); "
                 "raise the threshold or the memory, or ask for fewer picks by a count"
             )

@@ -31,7 +31,7 @@ from tomostream.stages.running import run_project
 TRAIN, VALIDATE, *TEST = ("demo_1", "demo_2", "demo_3", "demo_4")
 CLICKS = 20  # of the main species, in each of the two clicked tomograms
 JITTER_VOX = 1.0  # a click's distance from the true centre, standard deviation per axis
-STEPS = 350
+STEPS = 250
 
 
 def run_demo(folder: Path, *, overwrite: bool, make_progress: Callable[[Path], Progress]) -> Evaluation:

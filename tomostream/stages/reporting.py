@@ -12,9 +12,10 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from tomostream.config import Configuration, load_configuration
 from tomostream.errors import InputError
@@ -27,8 +28,12 @@ from tomostream.stages.project import Project, input_paths, store_path
 from tomostream.stages.tables import table_paths
 from tomostream.tomogram import Tomogram, open_tomogram
 
+if TYPE_CHECKING:
+    from tomostream.report.pictures import SliceView
+
 PICTURES = 8  # tomograms with a picture: the page stays below some 10 MB
 SLAB_VOX = 5  # slices averaged for a picture: one alone shows little but noise
+EYE_SIGMA = 0.15  # of the radius: standard deviation of the smoothing of a picture
 WIDEST_VOX = 1400  # of a picture; wider slices are drawn from a coarser level
 
 
@@ -56,7 +61,7 @@ def write_report(run: Path, output: Path) -> None:
     if not project.resolved.exists():
         raise InputError(f"{run} is no project folder: it has no {project.resolved.name}; give the folder of `tomostream run` or `demo`")
     configuration = load_configuration(project.resolved)
-    found = _found(configuration, project)
+    found = find_results(configuration, project)
     sections: list[Section] = []
     evaluation = _json(project.evaluation)
     if evaluation is not None:
@@ -74,7 +79,7 @@ def write_report(run: Path, output: Path) -> None:
     shown = [f for f in found if len(f.picks)][:PICTURES]
     for item in shown:
         pictures = [
-            slice_picture(_view(item, species.name, species.radius.in_voxels(item.tomogram.spacing), configuration, project))
+            slice_picture(view_slice(item, species.name, species.radius.in_voxels(item.tomogram.spacing), configuration, project))
             for species in configuration.species
         ]
         sections.append(Section(item.tomogram.name, pictures=pictures))
@@ -87,7 +92,8 @@ def write_report(run: Path, output: Path) -> None:
     write_text_atomically(output, render_page(f"tomostream: {run.resolve().name}", summary, sections))
 
 
-def _found(configuration: Configuration, project: Project) -> list[Found]:
+def find_results(configuration: Configuration, project: Project) -> list[Found]:
+    """Read the picks, and the truth, of every tomogram that was picked."""
     truth = None if configuration.truth is None else Particles.concatenate([read_table(t) for t in table_paths(configuration.truth)])
     result: list[Found] = []
     for name, path in input_paths(configuration.tomograms).items():
@@ -102,7 +108,7 @@ def _found(configuration: Configuration, project: Project) -> list[Found]:
     return result
 
 
-def _view(found: Found, species: str, radius: float, configuration: Configuration, project: Project) -> Any:
+def view_slice(found: Found, species: str, radius: float, configuration: Configuration, project: Project) -> SliceView:
     """Cut the slice with most picks, at a level whose picture is not too wide."""
     from tomostream.report.pictures import SliceView
 
@@ -115,7 +121,8 @@ def _view(found: Found, species: str, radius: float, configuration: Configuratio
     depth = tomogram.shape[0]
     z = int(np.bincount(np.clip(np.rint(picks[:, 0]).astype(int), 0, depth - 1), minlength=depth).argmax()) if len(picks) else depth // 2
     slab = Box((z - SLAB_VOX // 2, 0, 0), (z + SLAB_VOX // 2 + 1, *tomogram.shape[1:])).clipped(Box.whole(tomogram.shape))
-    image = tomogram.read(slab).astype(np.float32).mean(axis=0)
+    # smoothed for the eye only: at full resolution the noise hides what the network sees
+    image = ndimage.gaussian_filter(tomogram.read(slab).astype(np.float32).mean(axis=0), EYE_SIGMA * radius / 2**level)
     truth = None if found.truth is None else tomogram.to_level_positions(found.truth.of(species=species).position_zyx)
     if truth is None:
         hits, misses, false_picks = picks, picks[:0], picks[:0]

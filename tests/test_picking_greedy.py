@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from picking_oracle import VOLUMES, greedy_loop
 
 from tomostream.geometry import Box
-from tomostream.picking.blocks import VOXEL_BYTES
 from tomostream.picking.greedy import Ball, label_window, rounded_down
+from tomostream.picking.planning import VOXEL_BYTES
 
 
 def label(scores: np.ndarray, *, threshold: float, radius: float, window: Box, core: Box) -> tuple[set[int], set[int]]:

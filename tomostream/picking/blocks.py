@@ -1,7 +1,6 @@
 """How is a volume larger than memory picked?  Block by block; the picks are those of the greedy loop over the whole, whatever the blocks.
 
-1. Plan: blocks as large as the budget allows (the fewer faces, the fewer undecided candidates), with a halo of the radius; smaller
-   blocks, then a smaller halo, where even the block asked for does not fit; refused before work when nothing does.
+1. Plan the blocks and their halo (`planning`); what does not fit the memory is refused before work.
 2. For a count without a threshold, look at all blocks once for thresholds to try (`thresholds`).
 3. Label each block (`greedy`), in any process or thread, and settle the answers in the blocks' order (`settling`).
 4. With a count, take the next lower threshold until there are enough picks.
@@ -30,23 +29,19 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tomostream.errors import BudgetError, InputError
+from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.picking.greedy import Labels, Points, label_window
-from tomostream.picking.settling import POINT_BYTES, Settlement
+from tomostream.picking.planning import check_count, plan_blocks
+from tomostream.picking.settling import Settlement
 from tomostream.picking.thresholds import NOTHING, Survey, survey, thresholds_to_try
 from tomostream.picking.windows import Read, Source, domain_of
 from tomostream.progress import Progress
-from tomostream.units import format_bytes
 
 T = TypeVar("T")
 R = TypeVar("R")
 MapBlocks = Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]
 
-LIBRARIES_BYTES = 300 * 10**6  # what the interpreter and the libraries take of a process
-VOXEL_BYTES = 80  # of a window's voxel at the worst moment, every voxel a candidate: scores, index, sort, state
-SMOOTH_BYTES = 40  # ... and more where scores are averaged
-_SMALLEST = 8  # edge of the smallest block that is tried, voxels
 _NO_PROGRESS = Progress()
 
 
@@ -59,64 +54,6 @@ class Picks:
 
     def __len__(self) -> int:
         return len(self.index_zyx)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which blocks, with how much halo; `settling_bytes` are left for picks and undecided candidates."""
-
-    block: Triple
-    halo: int
-    settling_bytes: int
-
-
-def window_bytes(block: Triple, *, halo: int, radius: float, smooth: float, domain: Triple) -> int:
-    """Return the bytes that one block takes at most, for a domain of this shape."""
-    window = [min(n, b + 2 * halo) for n, b in zip(domain, block, strict=True)]
-    read = [n + 2 * int(smooth) for n in window]
-    ball = math.prod(min(2 * int(radius) + 1, 2 * n) for n in window)
-    return VOXEL_BYTES * math.prod(window) + (SMOOTH_BYTES * math.prod(read) if smooth >= 1 else 0) + 12 * ball
-
-
-def plan_blocks(domain: Triple, *, block: Triple | None, halo: int | None, radius: float, smooth: float, memory: int, workers: int) -> Plan:
-    """Choose the largest blocks, up to `block`, that leave half of the memory to the picks.
-
-    Parameters
-    ----------
-    domain
-        Shape of the box that is picked from, voxels.
-    block, halo
-        The most that is wanted; None for as large as fits, and for the radius.
-    radius, smooth
-        In voxels.
-    memory
-        Budget of the process in bytes, libraries included.
-    workers
-        Blocks in work at a time in this process.
-
-    Raises
-    ------
-    BudgetError
-        If not even the smallest block fits.
-    """
-    share = (memory - LIBRARIES_BYTES) // 2
-    edges = list(domain if block is None else (min(b, n) for b, n in zip(block, domain, strict=True)))
-    margin = int(radius) if halo is None else halo
-    project = functools.partial(window_bytes, radius=radius, smooth=smooth, domain=domain)
-    while (needed := workers * project(triple(edges), halo=margin)) > share:
-        longest = max(range(3), key=lambda axis: edges[axis])
-        if edges[longest] <= max(4 * _SMALLEST, margin) and margin > 0:
-            margin //= 2
-        elif edges[longest] > _SMALLEST:
-            half = -(-edges[longest] // 2)
-            edges[longest] = -(-half // 64) * 64 if half > 64 else half  # chunks of a store are whole in multiples of 64
-        else:
-            raise BudgetError(
-                f"picking needs {format_bytes(LIBRARIES_BYTES + 2 * needed)} even in blocks of {edges[longest]} voxels (radius {radius:g}, "
-                f"smoothing {smooth:g} voxels, {workers} at a time), but the memory budget is {format_bytes(memory)}; "
-                "raise the budget or take fewer workers"
-            )
-    return Plan(triple(edges), margin, share)
 
 
 def pick_volume(
@@ -186,7 +123,7 @@ def pick_volume(
     if domain.is_empty:
         return Picks(np.empty((0, 3), dtype=np.int64), np.empty(0))
     plan = plan_blocks(domain.shape, block=block, halo=halo, radius=radius, smooth=smooth, memory=memory, workers=workers)
-    _check_count(count, plan.settling_bytes)
+    check_count(count, plan.settling_bytes)
     source = Source(read, shape, domain, mask, smooth)
     grid = BlockGrid(shape, plan.block)  # counted from the volume's corner, as the chunks of a store are
     cores = [grid.core(index).clipped(domain) for index in grid.touching(domain)]
@@ -259,14 +196,6 @@ def _check(*, radius: float, threshold: float | None, count: int | None, smooth:
         raise InputError(f"count: it must be at least 1, found {count}")
     if block is not None and min(block) < 1:
         raise InputError(f"block: its edges must be at least 1 voxel, found {','.join(map(str, block))}")
-
-
-def _check_count(count: int | None, settling_bytes: int) -> None:
-    if count is not None and 2 * count * POINT_BYTES > settling_bytes:
-        raise BudgetError(
-            f"{count} picks need {format_bytes(2 * count * POINT_BYTES)}, but the memory budget leaves {format_bytes(settling_bytes)} to them "
-            f"({settling_bytes // (2 * POINT_BYTES)} picks); ask for fewer or raise the budget"
-        )
 
 
 def _with_threshold(cores: list[Box], settlement: Settlement) -> Iterator[tuple[Box, float]]:

@@ -18,7 +18,7 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, conversion_bytes
 from tomostream.config import Configuration
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
-from tomostream.picking.blocks import plan_blocks
+from tomostream.picking.planning import plan_blocks
 from tomostream.stages.project import Project, input_paths, is_mrc, store_path
 from tomostream.stages.training import choose_level
 from tomostream.store.conversion import band_voxels_within

@@ -122,7 +122,7 @@ def view_slice(found: Found, species: str, radius: float, configuration: Configu
     z = int(np.bincount(np.clip(np.rint(picks[:, 0]).astype(int), 0, depth - 1), minlength=depth).argmax()) if len(picks) else depth // 2
     slab = Box((z - SLAB_VOX // 2, 0, 0), (z + SLAB_VOX // 2 + 1, *tomogram.shape[1:])).clipped(Box.whole(tomogram.shape))
     # smoothed for the eye only: at full resolution the noise hides what the network sees
-    image = ndimage.gaussian_filter(tomogram.read(slab).astype(np.float32).mean(axis=0), EYE_SIGMA * radius / 2**level)
+    image: np.ndarray = ndimage.gaussian_filter(tomogram.read(slab).astype(np.float32).mean(axis=0), EYE_SIGMA * radius / 2**level)
     truth = None if found.truth is None else tomogram.to_level_positions(found.truth.of(species=species).position_zyx)
     if truth is None:
         hits, misses, false_picks = picks, picks[:0], picks[:0]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from picking_oracle import VOLUMES, greedy_loop
 
+from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Box
 from tomostream.picking.blocks import Picks, pick_array, pick_volume
-from tomostream.picking.planning import LIBRARIES_BYTES, plan_blocks, window_bytes
+from tomostream.picking.planning import plan_blocks, window_bytes
 
 MEMORY = 10**9
 RADII = (0.5, 1.0, 1.5, 2.0, 2.9, 4.0, 7.3, 30.0)

@@ -9,12 +9,12 @@ import functools
 import math
 from dataclasses import dataclass
 
+from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import BudgetError
 from tomostream.geometry import Triple, triple
 from tomostream.picking.settling import POINT_BYTES
 from tomostream.units import format_bytes
 
-LIBRARIES_BYTES = 300 * 10**6  # what the interpreter and the libraries take of a process
 VOXEL_BYTES = 80  # of a window's voxel at the worst moment, every voxel a candidate: scores, index, sort, state
 SMOOTH_BYTES = 40  # ... and more where scores are averaged
 _SMALLEST = 8  # edge of the smallest block that is tried, voxels

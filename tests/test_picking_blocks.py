@@ -216,7 +216,7 @@ def test_a_memory_below_the_smallest_block_is_refused_before_reading() -> None:
     def read(box: Box) -> np.ndarray:
         raise AssertionError(f"read {box}")
 
-    with pytest.raises(BudgetError, match=r"even in blocks of 7 voxels.*budget is 300 MB"):
+    with pytest.raises(BudgetError, match=r"even in blocks of 7 voxels.*budget is 150 MB"):
         pick_volume(read, (100, 100, 100), radius=5.0, threshold=0.5, count=None, memory=LIBRARIES_BYTES)
 
 

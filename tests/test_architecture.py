@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent / "tomostream"
 # layer of each module or package, lowest first; a module imports only from lower layers, or from its own package
 LAYERS: dict[str, int] = {
     "errors": 0, "defaults": 0, "progress": 0,
-    "geometry": 0.1, "particles": 0.1,
+    "geometry": 0.1, "particles": 0.1, "pick_records": 0.1,
     "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "budget": 0.2,
     "store": 1, "formats": 1, "evaluation": 1, "config": 1, "learn": 1,
     "tomogram": 1.5,
@@ -24,7 +24,19 @@ LAYERS: dict[str, int] = {
 # the one sideways edge: what is streamed is what is learnt from
 EXTRA_EDGES = {("stream", "learn"), ("inference", "learn")}
 
-PUBLIC_FUNCTIONS = {"open", "convert", "statistics", "label_mask", "train", "load_model", "predict", "pick", "evaluate", "read_particles", "write_particles"}
+PUBLIC_FUNCTIONS = {
+    "open",
+    "convert",
+    "statistics",
+    "label_mask",
+    "train",
+    "load_model",
+    "predict",
+    "pick",
+    "evaluate",
+    "read_particles",
+    "write_particles",
+}
 TORCH_PACKAGES = {"learn", "inference", "stream", "stages", "cli"}
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from small_project import SHAPE, make_project, make_volume, tree_bytes
 
 import tomostream as ts
-from small_project import SHAPE, make_project, make_volume, tree_bytes
 from tomostream.config import load_configuration
 from tomostream.errors import ConfigurationError, ExistsError, InputError
 from tomostream.progress import Progress
@@ -63,7 +63,7 @@ def test_five_clicks_find_the_other_particles(finished: Path) -> None:
 
 
 def test_a_second_run_computes_nothing_again(finished: Path) -> None:
-    watched = [p for p in (finished / "project").rglob("*") if p.is_file() and p.suffix in (".csv", ".safetensors") or p.name == "0"]
+    watched = [p for p in (finished / "project").rglob("*") if (p.is_file() and p.suffix in (".csv", ".safetensors")) or p.name == "0"]
     before = {p: p.stat().st_mtime_ns for p in watched if "labels" not in p.parts}
     told = run(finished / "run.yaml")
     assert {p: p.stat().st_mtime_ns for p in before} == before

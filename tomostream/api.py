@@ -6,9 +6,9 @@ voxels where plain arrays are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.normalisation import Normalisation
 from tomostream.particles import Particles
+from tomostream.pick_records import PickRecords
 from tomostream.progress import Progress
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import Length, parse_bytes, parse_shape
@@ -29,45 +30,6 @@ if TYPE_CHECKING:
     from tomostream.learn.model_folder import Model
 
 Source = str | Path | Tomogram
-
-
-class PickRecord(NamedTuple):
-    """One pick of an array: integer voxel z, y, x, and the score there."""
-
-    z: int
-    y: int
-    x: int
-    score: float
-
-
-class PickRecords(Sequence[PickRecord]):
-    """Picks of an array, best first; also as arrays: `index_zyx` int64 (n, 3) and `score` float64 (n,)."""
-
-    def __init__(self, index_zyx: np.ndarray, score: np.ndarray) -> None:
-        self.index_zyx = index_zyx
-        self.score = score
-
-    def __len__(self) -> int:
-        return len(self.score)
-
-    @overload
-    def __getitem__(self, item: int) -> PickRecord: ...
-
-    @overload
-    def __getitem__(self, item: slice) -> PickRecords: ...
-
-    def __getitem__(self, item: int | slice) -> PickRecord | PickRecords:
-        if isinstance(item, slice):
-            return PickRecords(self.index_zyx[item], self.score[item])
-        z, y, x = self.index_zyx[item].tolist()
-        return PickRecord(z, y, x, float(self.score[item]))
-
-    def __iter__(self) -> Iterator[PickRecord]:
-        for (z, y, x), score in zip(self.index_zyx.tolist(), self.score.tolist(), strict=True):
-            yield PickRecord(z, y, x, score)
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} picks>"
 
 
 def open(path_or_url: str | Path, *, level: int = 0) -> Tomogram:

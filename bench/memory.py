@@ -9,12 +9,13 @@
     python bench/memory.py --full -o FILE.json      # 2 GB and 8 GB, 1 GB of memory; 15 minutes and 30 GB of disk
     python bench/memory.py --quick -o FILE.json     # 0.2 GB; half a minute
 
-Limits: Linux (`/proc`).  The last hundredth of a second of a process is not seen.
+Limits: Linux (`/proc`).  The last two hundredths of a second of a process are not seen.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -30,7 +31,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 Shape = tuple[int, int, int]
 SPACING, RADIUS = 10.0, 10.0  # angstrom, voxels
@@ -39,7 +39,7 @@ PRECISION = "bf16"
 SIGMA = 4.0  # of a blob, voxels
 VOXELS_PER_BLOB = 250_000
 MOST_GROWTH = 1.1
-_INTERVAL = 0.01  # seconds between two looks at a process
+_INTERVAL = 0.02  # seconds between two looks at a process
 _HEADER_BYTES = 1024
 
 
@@ -146,13 +146,8 @@ def peak_of(command: list[str]) -> tuple[int, float]:
     """
     start, peak = time.perf_counter(), 0
     with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT) as process:
-        watched = psutil.Process(process.pid)
         while process.poll() is None:
-            try:
-                family = [process.pid, *(child.pid for child in watched.children(recursive=True))]
-            except psutil.NoSuchProcess:
-                family = []
-            peak = max([peak, *map(_high_water, family)])
+            peak = max(peak, *map(_high_water, _family(process.pid)))
             time.sleep(_INTERVAL)
         seconds = time.perf_counter() - start
         said.seek(0)
@@ -161,11 +156,20 @@ def peak_of(command: list[str]) -> tuple[int, float]:
     return peak, seconds
 
 
+def _family(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    children: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError):  # it has ended
+            children += map(int, (thread / "children").read_text().split())
+    return [pid, *(one for child in children for one in _family(child))]
+
+
 def _high_water(pid: int) -> int:
     """VmHWM of a process in bytes; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
@@ -179,12 +183,13 @@ def measure_case(case: Case, folder: Path, tell: Callable[[str], object]) -> lis
     zarr, score_map = str(store / f"{case.name}.ome.zarr"), str(scores / f"{case.name}.ome.zarr")
     found: list[Measurement] = []
 
-    def run(stage: str, projected: Callable[[int], int], *arguments: str) -> None:
+    def run(stage: str, project: Callable[[int], int], *arguments: str) -> None:
         command = stage.split(",", maxsplit=1)[0]
         memory = case.budgets[command]
         budget = _bytes(memory)
+        projected = project(budget)
         peak, seconds = peak_of([sys.executable, "-m", "tomostream", command, *arguments, "--memory", memory])
-        found.append(Measurement(stage, case.name, case.voxels, seconds, peak, projected(budget), budget))
+        found.append(Measurement(stage, case.name, case.voxels, seconds, peak, projected, budget))
         tell(f"{case.name} {stage}: {peak / 1e6:.0f} MB, {seconds:.0f} s")
 
     run("convert", lambda memory: _project_convert(file, memory), str(file), "-o", str(store))
@@ -269,7 +274,8 @@ def _project_predict(case: Case, memory: int) -> int:
 
 
 def _project_pick(case: Case, memory: int) -> int:
-    from tomostream.picking.blocks import LIBRARIES_BYTES, plan_blocks, window_bytes
+    from tomostream.budget import LIBRARIES_BYTES
+    from tomostream.picking.planning import plan_blocks, window_bytes
 
     plan = plan_blocks(case.shape, block=None, halo=None, radius=RADIUS, smooth=0.0, memory=memory, workers=1)
     return LIBRARIES_BYTES + window_bytes(plan.block, halo=plan.halo, radius=RADIUS, smooth=0.0, domain=case.shape) + plan.settling_bytes

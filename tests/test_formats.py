@@ -17,9 +17,7 @@ from tomostream.particles import Particles
 SPACING, SHAPE = 13.48, (112, 320, 318)
 FACTS = Conversion(spacings={"TS_1": SPACING, "TS_2": 7.0}, shapes={"TS_1": SHAPE, "TS_2": (50, 60, 70)})
 
-positions = st.lists(
-    st.tuples(*[st.floats(0, 1e5, allow_nan=False, allow_subnormal=False) for _ in range(3)]), min_size=1, max_size=20
-)
+positions = st.lists(st.tuples(*[st.floats(0, 1e5, allow_nan=False, allow_subnormal=False) for _ in range(3)]), min_size=1, max_size=20)
 
 
 def table(rows: int = 3, *, tomograms: int = 1, species: int = 1) -> Particles:
@@ -122,7 +120,11 @@ def test_coords_class_column_comes_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("header", "unit"),
-    [("x_voxel,y_voxel,z_voxel", "voxel"), ("x_angstrom,y_angstrom,z_angstrom", "angstrom"), ("tomogram_name,x_coord,y_coord,z_coord", "voxel")],
+    [
+        ("x_voxel,y_voxel,z_voxel", "voxel"),
+        ("x_angstrom,y_angstrom,z_angstrom", "angstrom"),
+        ("tomogram_name,x_coord,y_coord,z_coord", "voxel"),
+    ],
 )
 def test_accepted_headers_say_the_unit(tmp_path: Path, header: str, unit: str) -> None:
     path = tmp_path / "t.csv"

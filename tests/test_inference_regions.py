@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-
 from networks import network_of
+
 from tomostream.errors import InputError
 from tomostream.geometry import Box
 from tomostream.inference import regions

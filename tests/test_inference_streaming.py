@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from networks import network_of
+
 from tomostream.inference.streaming import slab_planes, stream_logits
 from tomostream.learn.resunet import ResidualUNet
 

@@ -14,9 +14,7 @@ def block_after(marker: str) -> str:
     return match[1]
 
 
-def test_the_example_runs_and_finds_the_label(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_example_runs_and_finds_the_label(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = block_after("example")
     assert len([line for line in code.splitlines() if line.strip()]) == 8

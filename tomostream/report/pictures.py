@@ -95,7 +95,9 @@ def slice_picture(view: SliceView) -> bytes:
     last = axes[-1]
     _show(last, view.image, "")
     counts = [_circles(last, points, view, colour) for points, colour in ((view.hits, HIT), (view.misses, MISS), (view.false_picks, FALSE))]
-    title = f"{counts[0]} hits (green), {counts[1]} misses (orange), {counts[2]} false picks (blue)" if view.has_truth else f"{counts[0]} picks"
+    title = (
+        f"{counts[0]} hits (green), {counts[1]} misses (orange), {counts[2]} false picks (blue)" if view.has_truth else f"{counts[0]} picks"
+    )
     last.set_title(title, fontsize=9)
     return _png(figure)
 

@@ -156,7 +156,9 @@ def _train(context: RunContext) -> None:
         if tables:
             points = read_points(tables, species, list(context.paths), f"labels.{purpose}")
             stores = [context.stores[name] for name in points.tomograms()]
-            write_table(project.labels / f"{purpose}.csv", points, format_name="csv", conversion=conversion_from(stores, configuration.voxel_size))
+            write_table(
+                project.labels / f"{purpose}.csv", points, format_name="csv", conversion=conversion_from(stores, configuration.voxel_size)
+            )
 
 
 def _predict(context: RunContext) -> None:

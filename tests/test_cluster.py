@@ -123,7 +123,7 @@ def test_a_worker_that_does_not_see_the_clients_folder_says_so(scheduler, tmp_pa
     monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "only here"))
     with (
         open_pool(ClusterSettings(scheduler=scheduler.address), Progress()) as pool,
-        pytest.raises(InputError, match="does not see the folder .*only here"),
+        pytest.raises(InputError, match=r"does not see the folder .*only here"),
     ):
         list(pool.run(cluster_tasks.square, [1]))
 
@@ -236,12 +236,12 @@ def test_a_lost_scheduler_ends_the_stage_with_one_message(tmp_path, monkeypatch)
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     process, found = started_scheduler(tmp_path)
     heard = Heard()
-    timer = threading.Timer(0.5, stop, [process])
+    timer = threading.Timer(1.0, stop, [process])
+    timer.start()
     with (
         open_pool(ClusterSettings(scheduler=found.address), heard) as pool,
         pytest.raises(TomostreamError, match="run the same command again"),
     ):
-        timer.start()
         list(pool.run(cluster_tasks.square, range(3)))
     timer.join()
     assert "no worker yet" in heard.texts[0]

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# the tests run side by side, one a core: threads of numerical libraries would only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).parent.parent
 
 

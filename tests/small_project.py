@@ -59,7 +59,7 @@ def make_project(folder: Path, *, species: int = 1, **values: Any) -> Path:
     return path
 
 
-def tree_bytes(folder: Path, *, ignore: tuple[str, ...] = ("log.jsonl", "checkpoint.pt", ".html")) -> dict[str, bytes]:
+def tree_bytes(folder: Path, *, ignore: tuple[str, ...] = ("log.jsonl", "checkpoint.pt", ".html", ".lock")) -> dict[str, bytes]:
     """All files below a folder but logs, by relative path."""
     return {
         str(p.relative_to(folder)): p.read_bytes()

@@ -15,10 +15,12 @@ from small_project import SHAPE, make_project, make_volume, tree_bytes
 
 import tomostream as ts
 from tomostream.config import load_configuration
-from tomostream.errors import ConfigurationError, ExistsError, InputError
+from tomostream.errors import BusyError, ConfigurationError, ExistsError, InputError
 from tomostream.progress import Progress
 from tomostream.stages.plans import plan_run
 from tomostream.stages.running import STAGES, check_stages, run_project
+from tomostream.stages.training import LOCK_NAME
+from tomostream.store.locks import exclusive
 
 
 class Told(Progress):
@@ -134,6 +136,15 @@ def test_a_kill_changes_no_byte(finished: Path, tmp_path: Path, fraction: float)
     victim.wait()
     subprocess.run(command, check=True, capture_output=True)
     assert tree_bytes(tmp_path / "project") == undisturbed
+
+
+def test_a_second_training_of_the_same_model_is_refused(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    folder = tmp_path / "project" / "model"
+    folder.mkdir(parents=True)
+    with exclusive(folder / LOCK_NAME, "the test's"), pytest.raises(BusyError, match=rf"in work by process {os.getpid()} on"):
+        run(path, stages=["train"])
+    assert [p.name for p in folder.iterdir()] == [LOCK_NAME]
 
 
 def test_two_species_have_maps_and_scores_of_their_own(tmp_path: Path) -> None:

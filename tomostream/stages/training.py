@@ -27,12 +27,14 @@ from tomostream.stages.converting import ConvertSettings, convert_many, measure
 from tomostream.stages.digest import file_sha256, tomogram_fingerprint, write_text_atomically
 from tomostream.stages.points import by_tomogram, read_points
 from tomostream.stages.project import Project, input_paths, is_mrc, store_path
+from tomostream.store.locks import exclusive
 from tomostream.tomogram import Tomogram, open_tomogram
 
 if TYPE_CHECKING:
     from tomostream.learn.batch import Batch
     from tomostream.stream.dataset import SubtomogramDataset
 
+LOCK_NAME = ".lock"
 VALIDATION_BATCHES = 4  # of labelled crops, for the validation loss
 
 
@@ -117,8 +119,13 @@ def train_model(configuration: Configuration, *, out: Path | None, overwrite: bo
         if checks is not None
         else None
     )
-    _prepare_folder(folder, fingerprint, configuration, is_new=state != "partial")
-    _fit(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"model folder {folder} can't be made: {error.strerror or error}; choose another folder") from None
+    with exclusive(folder / LOCK_NAME, f"model folder {folder}"):
+        _prepare_folder(folder, fingerprint, configuration, is_new=state != "partial")
+        _fit(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
     return folder
 
 
@@ -173,7 +180,7 @@ def _state(folder: Path, fingerprint: dict[str, Any]) -> str:
     """Tell whether the folder is absent, done, partial (both with this fingerprint) or other."""
     record = folder / "training.json"
     if not record.exists():
-        return "other" if folder.exists() and any(folder.iterdir()) else "absent"
+        return "other" if folder.exists() and any(path.name != LOCK_NAME for path in folder.iterdir()) else "absent"
     try:
         recorded: object = json.loads(record.read_text())
     except ValueError:

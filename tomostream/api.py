@@ -333,7 +333,7 @@ def pick(
     BudgetError
         If the undecided candidates don't fit the budget.
     """
-    block = parse_shape(block_size) if block_size else None
+    block = None if block_size is None else parse_shape(block_size, "block_size")
     if isinstance(source, str | Path | Tomogram):
         from tomostream.stages.picks import PickSettings, pick_map
 
@@ -375,7 +375,7 @@ def evaluate(
     matching: str = defaults.MATCHING,
     beta: float = 1.0,
     voxel_size: float | None = None,
-    tomograms: Sequence[str] = (),
+    tomograms: Sequence[str | Path] = (),
 ) -> Evaluation:
     """Score picks against truth: counts, precision, recall, F per tomogram and pooled.
 

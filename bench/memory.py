@@ -277,7 +277,7 @@ def _project_pick(case: Case, memory: int) -> int:
     from tomostream.budget import LIBRARIES_BYTES
     from tomostream.picking.planning import plan_blocks, window_bytes
 
-    plan = plan_blocks(case.shape, block=None, halo=None, radius=RADIUS, smooth=0.0, memory=memory, workers=1)
+    plan = plan_blocks(case.shape, block=None, halo=None, radius=RADIUS, smooth=0.0, memory=memory, libraries=LIBRARIES_BYTES, workers=1)
     return LIBRARIES_BYTES + window_bytes(plan.block, halo=plan.halo, radius=RADIUS, smooth=0.0, domain=case.shape) + plan.settling_bytes
 
 

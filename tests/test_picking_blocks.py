@@ -207,7 +207,7 @@ def test_a_count_beyond_the_peaks_of_an_empty_volume_is_refused_with_the_thresho
 @pytest.mark.parametrize("smooth", [0.0, 5.0])
 def test_planned_blocks_fit_half_of_what_the_libraries_leave(memory: int, radius: float, smooth: float) -> None:
     domain = (500, 1000, 1000)
-    plan = plan_blocks(domain, block=None, halo=None, radius=radius, smooth=smooth, memory=memory, workers=1)
+    plan = plan_blocks(domain, block=None, halo=None, radius=radius, smooth=smooth, memory=memory, libraries=LIBRARIES_BYTES, workers=1)
     assert window_bytes(plan.block, halo=plan.halo, radius=radius, smooth=smooth, domain=domain) <= (memory - LIBRARIES_BYTES) // 2
     assert plan.halo <= radius
 

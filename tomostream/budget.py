@@ -1,4 +1,4 @@
-"""How many bytes will a task hold at its peak?  Pure arithmetic, checked before any work, and against measured peaks in the tests.
+"""How many bytes will a task hold at its peak?  Arithmetic, checked before any work, and against measured peaks in the tests.
 
 Every projection counts the resident memory of one process: the libraries that it has loaded, and the arrays that live at the same
 time.  What the system keeps in its file cache does not count, because nothing here maps files.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,11 @@ TORCH_BYTES = 350_000_000  # torch besides, where a stage loads it
 
 _PLANES_AVERAGED = 16  # a shard's coarser levels are made so many planes at a time
 _CASTING_BYTES = 16_000_000  # float64 scratch of changing the voxels' type
+
+
+def libraries_bytes() -> int:
+    """What libraries take of this process: torch too where an earlier stage has loaded it (in `run`, on the workers of a cluster)."""
+    return LIBRARIES_BYTES + (TORCH_BYTES if "torch" in sys.modules else 0)
 
 
 def conversion_bytes(*, band_voxels: int, shard: Triple, chunk: Triple, source_itemsize: int, stored_itemsize: int, is_cast: bool) -> int:

@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.picking.greedy import Labels, Points, label_window
@@ -64,6 +65,7 @@ def pick_volume(
     threshold: float | None,
     count: int | None,
     memory: int,
+    libraries: int = LIBRARIES_BYTES,
     block: Triple | None = None,
     halo: int | None = None,
     smooth: float = 0.0,
@@ -93,6 +95,8 @@ def pick_volume(
         Only the best `count` picks; fewer if there are no more.  Of threshold and count at least one is needed.
     memory
         Budget of this process in bytes, libraries included.
+    libraries
+        What they take of it, bytes.
     block, halo
         Edges of a block's core and its halo, in voxels: at most; smaller ones are taken where the memory is short.  The picks don't depend
         on them.
@@ -122,7 +126,9 @@ def pick_volume(
     domain = domain_of(shape, box=box, border=border)
     if domain.is_empty:
         return Picks(np.empty((0, 3), dtype=np.int64), np.empty(0))
-    plan = plan_blocks(domain.shape, block=block, halo=halo, radius=radius, smooth=smooth, memory=memory, workers=workers)
+    plan = plan_blocks(
+        domain.shape, block=block, halo=halo, radius=radius, smooth=smooth, memory=memory, libraries=libraries, workers=workers
+    )
     check_count(count, plan.settling_bytes)
     source = Source(read, shape, domain, mask, smooth)
     grid = BlockGrid(shape, plan.block)  # counted from the volume's corner, as the chunks of a store are

@@ -9,7 +9,6 @@ import functools
 import math
 from dataclasses import dataclass
 
-from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import BudgetError
 from tomostream.geometry import Triple, triple
 from tomostream.picking.settling import POINT_BYTES
@@ -37,7 +36,17 @@ def window_bytes(block: Triple, *, halo: int, radius: float, smooth: float, doma
     return VOXEL_BYTES * math.prod(window) + (SMOOTH_BYTES * math.prod(read) if smooth >= 1 else 0) + 12 * ball
 
 
-def plan_blocks(domain: Triple, *, block: Triple | None, halo: int | None, radius: float, smooth: float, memory: int, workers: int) -> Plan:
+def plan_blocks(
+    domain: Triple,
+    *,
+    block: Triple | None,
+    halo: int | None,
+    radius: float,
+    smooth: float,
+    memory: int,
+    libraries: int,
+    workers: int,
+) -> Plan:
     """Choose the largest blocks, up to `block`, that leave half of the memory to the picks.
 
     Parameters
@@ -50,6 +59,8 @@ def plan_blocks(domain: Triple, *, block: Triple | None, halo: int | None, radiu
         In voxels.
     memory
         Budget of the process in bytes, libraries included.
+    libraries
+        What they take of it, bytes.
     workers
         Blocks in work at a time in this process.
 
@@ -58,7 +69,7 @@ def plan_blocks(domain: Triple, *, block: Triple | None, halo: int | None, radiu
     BudgetError
         If not even the smallest block fits.
     """
-    share = (memory - LIBRARIES_BYTES) // 2
+    share = (memory - libraries) // 2
     edges = list(domain if block is None else (min(b, n) for b, n in zip(block, domain, strict=True)))
     margin = int(radius) if halo is None else halo
     project = functools.partial(window_bytes, radius=radius, smooth=smooth, domain=domain)
@@ -71,7 +82,7 @@ def plan_blocks(domain: Triple, *, block: Triple | None, halo: int | None, radiu
             edges[longest] = -(-half // 64) * 64 if half > 64 else half  # chunks of a store are whole in multiples of 64
         else:
             raise BudgetError(
-                f"picking needs {format_bytes(LIBRARIES_BYTES + 2 * needed)} even in blocks of {edges[longest]} voxels (radius {radius:g}, "
+                f"picking needs {format_bytes(libraries + 2 * needed)} even in blocks of {edges[longest]} voxels (radius {radius:g}, "
                 f"smoothing {smooth:g} voxels, {workers} at a time), but the memory budget is {format_bytes(memory)}; "
                 "raise the budget or take fewer workers"
             )

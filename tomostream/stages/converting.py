@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tomostream import defaults
-from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
+from tomostream.budget import libraries_bytes
 from tomostream.cluster import ClusterSettings
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import triple
@@ -156,7 +155,7 @@ def measure_array(array: Any, *, memory: int, workers: int, name: str) -> Normal
     from tomostream.graph.moments import projected_bytes, statistics_of
 
     lazy = as_dask(array, block_bytes=STATS_BLOCK_BYTES)
-    libraries = LIBRARIES_BYTES + (TORCH_BYTES if "torch" in sys.modules else 0)
+    libraries = libraries_bytes()
     threads = max((n for n in range(1, workers + 1) if libraries + projected_bytes(lazy, threads=n) <= memory), default=0)
     if not threads:
         raise BudgetError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tomostream.budget import libraries_bytes
 from tomostream.cluster import ClusterSettings
 from tomostream.errors import InputError
 from tomostream.formats.csv_table import csv_text
@@ -90,6 +91,7 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
         threshold=settings.threshold,
         count=settings.count,
         memory=memory,
+        libraries=libraries_bytes(),
         block=settings.block_size,
         smooth=settings.smooth.in_voxels(scores.spacing) if settings.smooth else 0.0,
         border=settings.border.in_voxels(scores.spacing) if settings.border else 0.0,

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from tomostream.budget import conversion_bytes
+from tomostream.budget import LIBRARIES_BYTES, conversion_bytes, libraries_bytes
 from tomostream.errors import BudgetError, ExistsError, InputError
 from tomostream.geometry import Triple
 from tomostream.store.bands import Band, plan_bands
@@ -221,7 +221,9 @@ def band_voxels_within(memory: int, header: MrcHeader, layout: StoreLayout) -> i
             f"{header.path}: converting needs {format_bytes(needed)} for one shard of {shard} voxels (z, y, x; {header.native_dtype} stored as "
             f"{layout.dtype}) but --memory is {format_bytes(memory)}; raise --memory, or give a smaller --shard"
         )
-    return min(memory - projected(0), max(_BAND_BYTES, math.prod(shard) * source_itemsize)) // source_itemsize
+    least = math.prod(shard) * source_itemsize
+    spare = memory - projected(0) - (libraries_bytes() - LIBRARIES_BYTES)
+    return max(least, min(spare, _BAND_BYTES)) // source_itemsize
 
 
 def _make_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tomostream import defaults
-from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, conversion_bytes
+from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, conversion_bytes, libraries_bytes
 from tomostream.config import Configuration
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
@@ -129,7 +129,10 @@ def _step(configuration: Configuration, project: Project, stage: str, volume: _V
     radius = min(s.radius.in_voxels(volume.spacing) for s in configuration.species)
     smooth = configuration.pick.smooth.in_voxels(volume.spacing) if configuration.pick.smooth else 0.0
     workers, memory = configuration.cluster.workers, configuration.memory_bytes
-    plan = plan_blocks(volume.shape, block=None, halo=None, radius=radius, smooth=smooth, memory=memory, workers=workers)
+    libraries = libraries_bytes()
+    plan = plan_blocks(
+        volume.shape, block=None, halo=None, radius=radius, smooth=smooth, memory=memory, libraries=libraries, workers=workers
+    )
     done = (project.picks / f"{volume.name}.csv").exists()
     return Step(stage, volume.name, _state(done), memory, None, f"blocks of {' x '.join(map(str, plan.block))}")
 

@@ -52,7 +52,7 @@ NameFromFolder = Annotated[bool, typer.Option("--name-from-folder", help="Name t
 VoxelSize = Annotated[float | None, typer.Option("--voxel-size", metavar="ANGSTROM", help="Voxel spacing in angstrom.", show_default=False)]
 TomogramStores = Annotated[
     list[str] | None,
-    typer.Option("--tomograms", metavar="ZARR", help="Stores that tell spacing and shape (repeat, or a folder of stores)."),
+    typer.Option("--tomograms", metavar="ZARR", help="Stores that tell spacing and shape (one or more, or a folder of them)."),
 ]
 
 

@@ -12,6 +12,7 @@ right, and a high one is fast.
 The values themselves are kept, not a histogram of them: it is exact for every type, however closely saturated scores lie together.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from scipy import ndimage
 
 _PEAKS = (1.2, 2.0)  # times N: two cells in one ball, or at a block's face, may look like two picks
 _CELLS = (8.0, 64.0)  # times N: a ball of the radius holds some 30 cells
+_MOST_VALUES = 2**19  # that are kept, unless the peaks are more
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,8 @@ def thresholds_to_try(seen: Survey, *, count: int) -> list[float]:
 
 
 def _rank(factor: float, count: int) -> int:
-    return int(np.ceil(factor * count))
+    """How many of the highest values tell a threshold: no more than the memory that `planning` grants to a count bears."""
+    return min(math.ceil(factor * count), max(_MOST_VALUES, math.ceil(_PEAKS[-1] * count)))
 
 
 def _top(parts: list[Float[np.ndarray, " _"]], count: int) -> Float64[np.ndarray, " _"]:

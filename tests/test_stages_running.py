@@ -14,10 +14,13 @@ import yaml
 from small_project import SHAPE, make_project, make_volume, tree_bytes
 
 import tomostream as ts
+from tomostream.cluster import ClusterSettings
 from tomostream.config import load_configuration
 from tomostream.errors import BusyError, ConfigurationError, ExistsError, InputError
+from tomostream.geometry import Box
 from tomostream.progress import Progress
 from tomostream.stages.plans import plan_run
+from tomostream.stages.predicting import PredictSettings, predict_many
 from tomostream.stages.running import STAGES, check_stages, run_project
 from tomostream.stages.training import LOCK_NAME
 from tomostream.store.locks import exclusive
@@ -107,6 +110,48 @@ def test_scores_do_not_depend_on_the_block_size(finished: Path, tmp_path: Path, 
     whole = ts.predict(tomogram, finished / "project" / "model", out=tmp_path / "whole", logits=True)
     blocks = ts.predict(tomogram, finished / "project" / "model", out=tmp_path / "blocks", logits=True, block_size=block)
     assert np.abs(np.asarray(ts.open(whole).array) - np.asarray(ts.open(blocks).array)).max() < 1e-4
+
+
+def test_predict_never_replaces_a_tomogram(finished: Path) -> None:
+    tomogram = finished / "project" / "tomograms" / "t1.ome.zarr"
+    before = tree_bytes(tomogram)
+    with pytest.raises(ExistsError, match="is a tomogram"):
+        ts.predict(tomogram, finished / "project" / "model", out=tomogram.parent, overwrite=True)
+    assert tree_bytes(tomogram) == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_scores_outside_the_box_are_missing_and_never_picked(finished: Path, tmp_path: Path, dtype: str) -> None:
+    tomogram, model = (finished / "project" / part for part in ("tomograms/t1.ome.zarr", "model"))
+    settings = PredictSettings(score_dtype=dtype, box=Box((5, 10, 10), (35, 50, 40)))
+    resources = ClusterSettings(threads=1)
+    [[path]] = predict_many(
+        [str(tomogram)], model=model, out=tmp_path, settings=settings, cluster=resources, overwrite=False, progress=Progress()
+    )
+    found = ts.open(path)
+    scores = found.decode(found.read(Box.whole(found.shape)))
+    inside = np.zeros(found.shape, dtype=bool)
+    inside[settings.box.slices] = True
+    assert np.isnan(scores[~inside]).all()
+    assert np.isfinite(scores[inside]).all()
+    whole = ts.open(finished / "project" / "scores" / "t1.ome.zarr")
+    assert np.allclose(scores[inside], np.asarray(whole.array)[inside], atol=0.003)
+    picks = ts.pick(path, radius="4vox", count=10**6).in_unit("voxel", found.spacing).position_zyx.astype(int)
+    assert inside[tuple(picks.T)].all()
+
+
+def test_a_box_that_leaves_the_volume_is_refused(finished: Path, tmp_path: Path) -> None:
+    settings = PredictSettings(box=Box((0, 0, 0), (41, 64, 56)))
+    with pytest.raises(InputError, match="0:41, 0:64, 0:56 leaves tomogram 't1'"):
+        predict_many(
+            [str(finished / "project" / "tomograms" / "t1.ome.zarr")],
+            model=finished / "project" / "model",
+            out=tmp_path,
+            settings=settings,
+            cluster=ClusterSettings(threads=1),
+            overwrite=False,
+            progress=Progress(),
+        )
 
 
 def test_picks_do_not_depend_on_the_block_size(finished: Path) -> None:

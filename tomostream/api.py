@@ -246,7 +246,7 @@ def predict(
         if out is None:
             raise InputError("predict on a store needs out=FOLDER for the score map")
         settings = PredictSettings(precision=precision, logits=logits, block_size=parse_shape(block_size) if block_size else None)
-        paths = predict_many(
+        [paths] = predict_many(
             [source.path if isinstance(source, Tomogram) else str(source)],
             model=loaded.folder,
             out=Path(out),

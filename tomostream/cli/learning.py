@@ -41,7 +41,8 @@ def train(
     from tomostream.config import load_configuration
     from tomostream.stages.training import train_model
 
-    del gpu_memory  # training takes what its batch needs
+    if gpu_memory is not None:
+        parse_bytes(gpu_memory, "--gpu-memory")  # training takes what its batch needs
     if cluster != "none" or scheduler is not None or workers != 1:
         raise InputError("train runs in one process of this machine; leave --cluster none, without --scheduler and --workers")
     configuration = load_configuration(config)
@@ -70,6 +71,7 @@ def predict(
     ] = defaults.PREDICT_PRECISION,
     box: options.BoxOption = None,
     mask: options.MaskOption = None,
+    name_from_folder: options.NameFromFolder = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     cluster: options.ClusterKind = defaults.CLUSTER,
@@ -99,18 +101,21 @@ def predict(
         box=parse_box(box, "--box") if box else None,
         mask=mask,
     )
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory)
-    paths = predict_many(
-        options.stores_in(stores),
-        model=model,
-        out=output,
-        settings=settings,
-        cluster=resources,
-        overwrite=overwrite,
-        progress=ConsoleProgress(),
-    )
-    if json:
-        print_json([str(path) for path in paths])
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
+
+    def work() -> list[list[Path]]:
+        return predict_many(
+            options.stores_in(stores),
+            model=model,
+            out=output,
+            settings=settings,
+            cluster=resources,
+            overwrite=overwrite,
+            progress=ConsoleProgress(),
+            name_from_folder=name_from_folder,
+        )
+
+    show_done(work, lambda made: print_json([str(path) for paths in made for path in paths]) if json else None)
 
 
 def pick(

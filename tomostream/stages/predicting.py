@@ -26,7 +26,7 @@ from tomostream.geometry import Box, Triple
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
 from tomostream.stages.converting import measure
-from tomostream.stages.digest import file_sha256, tomogram_fingerprint
+from tomostream.stages.digest import file_sha256, refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.many import distinct_names, for_each
 from tomostream.stages.restriction import Restriction
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state, write_shard
@@ -130,6 +130,7 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
     model = load_model(task.model)
     source = open_tomogram(task.path)
     _check_spacing(model, source, progress)
+    Restriction(settings.box, settings.mask).check(source.shape, task.name)
     tomogram = source.at_level(model.settings.level)
     threads = task.cluster.threads or max(1, (os.cpu_count() or 1) // (task.cluster.workers if task.cluster.is_distributed else 1))
     plan = plan_prediction(
@@ -145,6 +146,8 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
     )
     fingerprint = _fingerprint(task, model, source, plan, threads)
     paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
+    for path in paths:
+        refuse_other_kind(path, "scores")
     states = [store_state(path, fingerprint) for path in paths]
     if all(state == "done" for state in states):
         progress.say(f"{task.name}: scores are already made with these settings")
@@ -244,7 +247,7 @@ def _fingerprint(task: PredictTask, model: Model, source: Tomogram, plan: Predic
         "score_dtype": settings.score_dtype,
         "logits": settings.logits,
         "box": str(settings.box),
-        "mask": settings.mask,
+        "mask": None if settings.mask is None else tomogram_fingerprint(open_tomogram(settings.mask)),
         "core": list(plan.core),
         "shard": list(plan.shard),
         "threads": threads,
@@ -263,8 +266,9 @@ def predict_many(
     cluster: ClusterSettings,
     overwrite: bool,
     progress: Progress,
-) -> list[Path]:
-    """Score tomograms; returns the stores.
+    name_from_folder: bool = False,
+) -> list[list[Path]]:
+    """Score tomograms; returns the stores of each, one a species.
 
     Raises
     ------
@@ -272,5 +276,6 @@ def predict_many(
         See `for_each`; `BudgetError` when the smallest block does not fit the memory budget.
     """
     settings.check()
-    tasks = [PredictTask(name, path, model, out, settings, cluster, overwrite) for name, path in distinct_names(paths).items()]
-    return [path for stores in for_each(tasks, predict_one, progress=progress) for path in stores]
+    names = distinct_names(paths, from_folder=name_from_folder)
+    tasks = [PredictTask(name, path, model, out, settings, cluster, overwrite) for name, path in names.items()]
+    return for_each(tasks, predict_one, progress=progress)

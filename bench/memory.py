@@ -223,7 +223,7 @@ def _bytes(memory: str) -> int:
 
 def _project_convert(file: Path, memory: int) -> int:
     from tomostream import defaults
-    from tomostream.budget import conversion_bytes
+    from tomostream.budget import LIBRARIES_BYTES, conversion_bytes
     from tomostream.geometry import triple
     from tomostream.store.conversion import band_voxels_within
     from tomostream.store.decompress import peek_header
@@ -237,7 +237,7 @@ def _project_convert(file: Path, memory: int) -> int:
     layout = StoreLayout.plan(spec)
     level = layout.levels[0]
     return conversion_bytes(
-        band_voxels=min(band_voxels_within(memory, header, layout), math.prod(header.shape)),
+        band_voxels=min(band_voxels_within(memory, header, layout, libraries=LIBRARIES_BYTES), math.prod(header.shape)),
         shard=level.shards.core((0, 0, 0)).shape,
         chunk=level.chunk,
         source_itemsize=dtype.itemsize,

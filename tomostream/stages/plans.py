@@ -101,7 +101,7 @@ def _look(configuration: Configuration, name: str, path: str) -> _Volume:
     chunk, shard = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
     layout = StoreLayout.plan(StoreSpec(name, header.shape, stored, spacing, chunk, shard, defaults.CODEC, None))
     level = layout.levels[0]
-    voxels = min(band_voxels_within(configuration.memory_bytes, header, layout), math.prod(header.shape))
+    voxels = min(band_voxels_within(configuration.memory_bytes, header, layout, libraries=LIBRARIES_BYTES), math.prod(header.shape))
     needed = conversion_bytes(
         band_voxels=voxels,
         shard=level.shards.core((0, 0, 0)).shape,

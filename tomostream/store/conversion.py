@@ -136,7 +136,7 @@ def convert_file(
         raise ExistsError(
             f"{target}: exists, or is half-written, from another file or with other settings; choose another folder, or replace it with --overwrite"
         )
-    band_voxels = band_voxels_within(memory, header, layout)
+    band_voxels = band_voxels_within(memory, header, layout, libraries=libraries_bytes())
     _make_folder(out_folder)
     _check_disk(header, layout, target, is_kept=state == "partial")
     bands = plan_bands(layout.levels[0].shards, most_voxels=band_voxels)  # after the disk: a damaged header's edges may be absurd
@@ -199,8 +199,8 @@ def _choose_spacing(header: MrcHeader, voxel_size: float | None, report: Callabl
     return voxel_size
 
 
-def band_voxels_within(memory: int, header: MrcHeader, layout: StoreLayout) -> int:
-    """How many voxels may be read at once."""
+def band_voxels_within(memory: int, header: MrcHeader, layout: StoreLayout, *, libraries: int) -> int:
+    """How many voxels may be read at once, where the libraries take `libraries` bytes of the memory; at least a shard."""
     level = layout.levels[0]
     shard = level.shards.core((0, 0, 0)).shape  # a volume may be smaller than a shard
     source_itemsize = header.dtype.itemsize
@@ -222,7 +222,7 @@ def band_voxels_within(memory: int, header: MrcHeader, layout: StoreLayout) -> i
             f"{layout.dtype}) but --memory is {format_bytes(memory)}; raise --memory, or give a smaller --shard"
         )
     least = math.prod(shard) * source_itemsize
-    spare = memory - projected(0) - (libraries_bytes() - LIBRARIES_BYTES)
+    spare = memory - projected(0) - (libraries - LIBRARIES_BYTES)
     return max(least, min(spare, _BAND_BYTES)) // source_itemsize
 
 

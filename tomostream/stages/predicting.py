@@ -21,7 +21,7 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.cluster import ClusterSettings, open_pool
-from tomostream.errors import ExistsError, InputError
+from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
@@ -30,6 +30,7 @@ from tomostream.stages.digest import file_sha256, refuse_other_kind, tomogram_fi
 from tomostream.stages.many import distinct_names, for_each
 from tomostream.stages.restriction import Restriction
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state, write_shard
+from tomostream.store.states import refuse_other_settings
 from tomostream.tomogram import Tomogram, open_tomogram
 
 if TYPE_CHECKING:
@@ -152,10 +153,9 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
     if all(state == "done" for state in states):
         progress.say(f"{task.name}: scores are already made with these settings")
         return paths
-    if "other" in states and not task.overwrite:
-        raise ExistsError(
-            f"{paths[states.index('other')]} was made with other settings or data; use another folder, or --overwrite to replace it"
-        )
+    if not task.overwrite:
+        for path in paths:
+            refuse_other_settings(path, fingerprint)
     normalisation = measure(tomogram, memory=task.cluster.memory, workers=max(1, threads))
     if normalisation.is_constant:
         raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}): there is nothing to find in it")

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from tomostream.budget import LIBRARIES_BYTES, conversion_bytes, libraries_bytes
-from tomostream.errors import BudgetError, ExistsError, InputError
+from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Triple
 from tomostream.store.bands import Band, plan_bands
 from tomostream.store.casting import PIECE_VOXELS, check_stored_type, plan_casting
@@ -37,6 +37,7 @@ from tomostream.store.naming import tomogram_name
 from tomostream.store.omezarr import StoreWriter, store_state
 from tomostream.store.opening import PARTIAL_SUFFIX
 from tomostream.store.specification import StoreLayout, StoreSpec
+from tomostream.store.states import refuse_other_settings
 from tomostream.units import format_bytes
 
 _GUARD_BYTES = 2**20  # how much of the source is hashed to tell files of equal name, size and date apart
@@ -132,10 +133,8 @@ def convert_file(
     state = store_state(target, fingerprint)
     if state == "done" and not overwrite:
         return target
-    if state == "other" and not overwrite:
-        raise ExistsError(
-            f"{target}: exists, or is half-written, from another file or with other settings; choose another folder, or replace it with --overwrite"
-        )
+    if not overwrite:
+        refuse_other_settings(target, fingerprint)
     band_voxels = band_voxels_within(memory, header, layout, libraries=libraries_bytes())
     _make_folder(out_folder)
     _check_disk(header, layout, target, is_kept=state == "partial")

@@ -99,3 +99,25 @@ def refuse_existing(path: Path, fingerprint: dict[str, Any], *, overwrite: bool)
             "is finished already" if found == fingerprint else f"was made with other settings or data ({differences(found, fingerprint)})"
         )
         raise ExistsError(f"{path} {what}; choose another folder, or replace it with --overwrite")
+
+
+def refuse_other_settings(path: Path, fingerprint: dict[str, Any]) -> None:
+    """Refuse, before any work, what `store_state` calls `other`; the message says which settings differ.
+
+    Raises
+    ------
+    ExistsError
+        If at `path`, or half-written beside it, is something that `fingerprint` would not make.
+    """
+    wanted = plain(fingerprint)
+    if os.path.lexists(path):
+        if finished_fingerprint(path) != wanted:
+            refuse_existing(path, wanted, overwrite=False)
+        return
+    partial = beside(path, PARTIAL_SUFFIX)
+    head = read_head(partial / LEDGER_NAME)
+    if head is not None and head["fingerprint"] != wanted:
+        raise ExistsError(
+            f"{partial} is half-written with other settings or data ({differences(head['fingerprint'], wanted)}); "
+            "finish it with those, or start again with --overwrite"
+        )

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 _PEAKS = (1.2, 2.0)  # times N: two cells in one ball, or at a block's face, may look like two picks
 _CELLS = (8.0, 64.0)  # times N: a ball of the radius holds some 30 cells
-_MOST_VALUES = 2**19  # that are kept, unless the peaks are more
+_MOST_VALUES = 2**18  # that are kept, unless the peaks are more
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,9 @@ class Survey:
 
     def merged(self, other: "Survey", count: int) -> "Survey":
         """The same of both, as many values as `count` picks need."""
-        return Survey(_top([self.peaks, other.peaks], _rank(_PEAKS[-1], count)), _top([self.cells, other.cells], _rank(_CELLS[-1], count)))
+        return Survey(
+            _merged(self.peaks, other.peaks, _rank(_PEAKS[-1], count)), _merged(self.cells, other.cells, _rank(_CELLS[-1], count))
+        )
 
 
 NOTHING = Survey(np.empty(0), np.empty(0))
@@ -58,7 +60,7 @@ def survey(scores: Float[np.ndarray, "z y x"], *, radius: float, count: int) -> 
     is_peak = (cells >= ndimage.maximum_filter(cells, size=3, mode="nearest")) & (
         cells > ndimage.maximum_filter(cells, footprint=before, mode="constant", cval=-np.inf)
     )
-    return Survey(_top([cells[is_peak]], _rank(_PEAKS[-1], count)), _top([cells.ravel()], _rank(_CELLS[-1], count)))
+    return Survey(_top(cells[is_peak], _rank(_PEAKS[-1], count)), _top(cells.ravel(), _rank(_CELLS[-1], count)))
 
 
 def thresholds_to_try(seen: Survey, *, count: int) -> list[float]:
@@ -78,13 +80,21 @@ def _rank(factor: float, count: int) -> int:
     return min(math.ceil(factor * count), max(_MOST_VALUES, math.ceil(_PEAKS[-1] * count)))
 
 
-def _top(parts: list[Float[np.ndarray, " _"]], count: int) -> Float64[np.ndarray, " _"]:
+def _top(values: Float[np.ndarray, " _"], count: int) -> Float64[np.ndarray, " _"]:
     """Return the `count` highest values above -inf, descending."""
-    values = np.concatenate(parts)
-    values = values[values > -np.inf]
-    if len(values) > count:
-        values = np.partition(values, len(values) - count)[len(values) - count :]
-    return -np.sort(-values.astype(np.float64))
+    return -np.sort(-values[values > -np.inf].astype(np.float64))[:count]
+
+
+def _merged(one: Float64[np.ndarray, " _"], other: Float64[np.ndarray, " _"], count: int) -> Float64[np.ndarray, " _"]:
+    """Return the `count` highest values of both, descending as they are."""
+    if len(one) == count:
+        other = other[other > one[-1]]
+    if not len(other):
+        return one
+    both = np.concatenate([one, other])
+    np.negative(both, out=both)
+    both.sort(kind="stable")  # two ascending runs: their merge takes time in proportion to their length
+    return -both[:count]
 
 
 def _cell_maxima(scores: Float[np.ndarray, "z y x"], edge: int) -> Float[np.ndarray, "a b c"]:

@@ -27,7 +27,8 @@ from tomostream.picking.greedy import Points
 from tomostream.units import format_bytes
 
 POINT_BYTES = 120  # of a held point at the worst moment: itself, its coordinates, a search tree, a sort
-_AT_ONCE = 2**16  # candidates turned into Python numbers at a time
+_AT_ONCE = 2**14  # candidates looked at, or turned into Python numbers, at a time
+_FRESH = 2**14  # labels that wait at least before they are compared with what is held
 
 
 def in_order(points: Points) -> Points:
@@ -73,7 +74,9 @@ class Settlement:
         accepted, undecided = (p.select(p.score > self.threshold) for p in (accepted, undecided))
         self._fresh.append((accepted, undecided))
         self._n_fresh += len(accepted) + len(undecided)
-        if len(self._accepted) + len(self._undecided) + self._n_fresh > self._capacity:
+        # a block's neighbours decide most of what it left undecided: dropped early, less is held; seldom, so that it costs little
+        is_time = self._n_fresh > max(_FRESH, len(self._undecided))
+        if is_time or len(self._accepted) + len(self._undecided) + self._n_fresh > self._capacity:
             self._take_in()
             self._drop_suppressed()
             self._fit()
@@ -123,18 +126,25 @@ class Settlement:
     def _drop_suppressed(self) -> None:
         if not len(self._undecided) or not len(self._accepted):
             return
-        place = _coordinates(self._undecided.index, self._shape)
-        picks = _coordinates(self._accepted.index, self._shape)
-        z = picks[:, 0]
-        picks = picks[(z >= place[:, 0].min() - self._radius) & (z <= place[:, 0].max() + self._radius)]
+        # a linear index grows with z
+        plane, reach = self._shape[1] * self._shape[2], int(self._radius)
+        lowest, highest = self._undecided.index.min() // plane - reach, self._undecided.index.max() // plane + reach
+        picks = self._accepted.index
+        picks = _coordinates(picks[(picks >= lowest * plane) & (picks < (highest + 1) * plane)], self._shape)
         if not len(picks):
             return
-        # the tree only finds the nearest; whether it is near enough is decided in integers
-        nearest = np.asarray(cKDTree(picks).query(place, distance_upper_bound=self._radius + 1)[1])
-        has_one = nearest < len(picks)
-        squared = ((place[has_one] - picks[nearest[has_one]]) ** 2).sum(axis=1)
-        keep = ~has_one
-        keep[has_one] = squared > self._radius * self._radius
+        tree = cKDTree(picks)
+        keep = np.empty(len(self._undecided), dtype=bool)
+        for start in range(0, len(keep), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            place = _coordinates(self._undecided.index[part], self._shape)
+            # the tree only finds the nearest; whether it is near enough is decided in integers
+            nearest = np.asarray(tree.query(place, distance_upper_bound=self._radius + 1)[1])
+            has_one = nearest < len(picks)
+            squared = ((place[has_one] - picks[nearest[has_one]]) ** 2).sum(axis=1)
+            kept = ~has_one
+            kept[has_one] = squared > self._radius * self._radius
+            keep[part] = kept
         self._undecided = self._undecided.select(keep)
 
     def _fit(self) -> None:

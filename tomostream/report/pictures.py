@@ -106,7 +106,7 @@ def training_curves(rows: Sequence[Mapping[str, float]], best_epoch: int | None)
     """Draw loss, validation and criterion over the epochs; returns a PNG."""
     epochs = np.arange(1, len(rows) + 1)
     panels = [
-        ("loss", [key for key in ("loss", "val_loss") if key in rows[0]]),
+        ("loss", [key for key in ("train_loss", "val_loss") if key in rows[0]]),
         ("validation on the clicks", [key for key in ("val_recall", "val_f1", "criterion") if key in rows[0]]),
     ]
     panels = [(title, keys) for title, keys in panels if keys]

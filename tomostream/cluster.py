@@ -278,10 +278,12 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or ["no details"])[0]
 
 
-# a terminal's Ctrl-C reaches the workers too, and each would print a traceback; the client ends them
+# a terminal's Ctrl-C reaches the workers too, and each would print a traceback, as would a heartbeat that is cut off when the client ends
+# them; what goes wrong in a task comes back as its result
 _QUIET_END = """import logging, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+for name in ("distributed", "distributed.core", "distributed.worker", "distributed.worker.state_machine"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 """
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -231,6 +232,42 @@ def test_prior_below_the_labelled_fraction_falls_back_to_pn_and_says_so():
         assert fallen(logits_of(LOGITS), batch_of(POSITIVE, WEIGHT)).total.item() == same.total.item()
 
 
+@pytest.mark.parametrize("voxels", [1.0, 2.5, 100.0])
+def test_ge_binomial_is_the_cross_entropy_of_the_count_with_a_binomial(voxels):
+    pi, expected, weight = 0.1, 0.3, 4.0
+    objective = make_objective(
+        "ge_binomial", weight=weight, order="prior_to_pu", labelled_fraction=[pi], expected_fraction=[expected], particle_voxels=[voxels]
+    )
+    logits = logits_of(LOGITS)
+    loss = objective(logits, batch_of(POSITIVE, WEIGHT))
+    loss.total.backward()
+    assert torch.isfinite(logits.grad).all()
+    f, unlabelled = sigmoid(LOGITS[:, 0]), WEIGHT * (1 - POSITIVE[:, 0])
+    mean, spread = np.average(f, weights=unlabelled), np.average(f * (1 - f), weights=unlabelled)
+    draws = max(1, round(np.count_nonzero(unlabelled) / voxels))
+    k = np.arange(draws + 1)
+    posterior = np.exp(-((k - draws * mean) ** 2) / (2 * draws * spread))
+    prior = (expected - pi) / (1 - pi)
+    entropy = -(posterior / posterior.sum() * scipy.stats.binom.logpmf(k, draws, prior)).sum() / draws
+    positive = Reference(LOGITS, POSITIVE, WEIGHT[:, None]).positive
+    assert loss.total.item() == pytest.approx(positive + weight * entropy, rel=1e-4)
+
+
+def test_ge_binomial_is_least_where_the_mean_score_is_the_prior():
+    objective = make_objective(
+        "ge_binomial", weight=1.0, order="prior_to_pu", labelled_fraction=[0.0], expected_fraction=[0.25], particle_voxels=[10.0]
+    )
+    # scores of 0 and 1 only, so that the count has no spread of its own
+    values = np.full((1, 1, 2000), -12.0)
+    entropies = {}
+    for share in (0.1, 0.2, 0.25, 0.3, 0.5):
+        values[:] = -12.0
+        values[..., : int(2000 * share)] = 12.0
+        loss = objective(logits_of(values), batch_of(np.zeros((1, 1, 2000))))
+        entropies[share] = loss.terms["count_entropy"].item()
+    assert min(entropies, key=entropies.get) == 0.25
+
+
 def test_bf16_logits_are_computed_on_in_float32():
     logits = logits_of(LOGITS).to(torch.bfloat16)
     loss = make("kl")(logits, batch_of(POSITIVE, WEIGHT))
@@ -241,7 +278,8 @@ def test_bf16_logits_are_computed_on_in_float32():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"name": "dice"}, "pn, nnpu or kl.*dice"),
+        ({"name": "dice"}, "pn, nnpu, kl, ge_binomial.*dice"),
+        ({"name": "ge_binomial"}, "volume of a particle"),
         ({"order": "both"}, "prior_to_pu or pu_to_prior.*both"),
         ({"weight": 0.0}, "weight.*0"),
         ({"weight": math.nan}, "weight.*nan"),

@@ -23,7 +23,7 @@ from tomostream import defaults
 from tomostream.errors import ConfigurationError, InputError
 from tomostream.units import Length, parse_bytes, parse_shape
 
-Objective = Literal["pn", "nnpu", "kl"]
+Objective = Literal["pn", "nnpu", "kl", "ge_binomial"]
 Precision = Literal["auto", "float32", "bf16"]
 Symmetry = Literal["cube", "wedge", "none"]
 
@@ -190,7 +190,7 @@ class Configuration(Part):
             raise ValueError(f"species: two have the same name: {', '.join(names)}")
         if self.pick.count == "truth" and self.truth is None:
             raise ValueError("pick.count: truth needs a table of truth; give it as `truth: TABLE`, or a number")
-        if self.objective.name in ("nnpu", "kl") and self.objective.prior is None and any(s.expected is None for s in self.species):
+        if self.objective.name in ("nnpu", "kl", "ge_binomial") and self.objective.prior is None and any(s.expected is None for s in self.species):
             raise ValueError(
                 f"species: objective {self.objective.name} needs `expected: NUMBER` (particles per tomogram) for every species, or objective.prior"
             )

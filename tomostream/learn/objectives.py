@@ -1,4 +1,4 @@
-"""What is the network trained to do with voxels that nobody has labelled?  PN, nnPU and KL, per species.
+"""What is the network trained to do with voxels that nobody has labelled?  PN, nnPU, KL and GE-binomial, per species.
 
 P are the voxels in labelled spheres, U all others: particles not clicked, and background.  f is the score (sigmoid of the logit), L
 the binary cross-entropy, pi the fraction of labelled voxels, pi' the expected fraction of particle voxels, and
@@ -10,11 +10,17 @@ pi'' = (pi' - pi) / (1 - pi) that among U.
     KL     E_P[L(f,1)] + weight D                            D between Bernoullis: KL(E_U[f] || pi'') (`pu_to_prior`, the paper's) or
                                                              KL(pi'' || E_U[f]) (`prior_to_pu`, Topaz's)
 
+    GE     E_P[L(f,1)] + weight H                           H: cross-entropy between the number of particles among a batch's unlabelled voxels
+                                                             as the scores have it, and Binomial(n, pi'') (Topaz's GE-binomial)
+
 1. E_P and E_U are means weighted by the batch's inclusion weights (self-normalised), so that they estimate means over the volume
    although crops are drawn around labels.
 2. A batch without labelled voxels of a species has no E_P: the terms that need it are left out.
 3. Each species has its own risk, prior and output; the risks are added.
 4. Where pi' <= pi there is nothing unlabelled to find: that species is trained by PN, and `notes` says so.
+
+5. GE-binomial counts particles, not voxels (neighbouring voxels belong to one particle): n is the batch's unlabelled voxels over those of a
+   particle, and H = E_k[-log Binomial(k; n, pi'')] for k of the scores' Gaussian: mean n E_U[f], variance n E_U[f (1 - f)].
 
 Limits: the self-normalised mean of one batch is biased by O(1 / crops), and D is not linear in E_U: batches of few crops press
 the mean score of each batch, not only that of the volume, towards the prior.
@@ -154,6 +160,41 @@ class Divergence:
 
 
 @dataclass(frozen=True, slots=True)
+class Binomial:
+    """GE-binomial: the number of particles among the unlabelled voxels is distributed as independent draws with the prior would be."""
+
+    prior: float  # pi''
+    weight: float
+    particle_voxels: float  # volume of a particle: what a draw stands for
+
+    def __call__(self, means: Expectations) -> Loss:
+        """Estimate E_P[L(f,1)] + weight H / n; per draw, so that the weight means the same for any batch."""
+        score = torch.sigmoid(means.logits)
+        mean = means.over_unlabelled(score)
+        spread = means.over_unlabelled(score * torch.sigmoid(-means.logits))
+        draws = max(1, round(float((means.unlabelled > 0).sum()) / self.particle_voxels))
+        counts = torch.arange(draws + 1, dtype=torch.float32, device=mean.device)
+        # the scores' own distribution of the count (Poisson-binomial), as a discretised Gaussian
+        posterior = torch.softmax(-((counts - draws * mean) ** 2) / (2 * (draws * spread + _FLOOR)), dim=0)
+        whole = torch.tensor(float(draws), device=mean.device)
+        log_binomial = (
+            torch.lgamma(whole + 1)
+            - torch.lgamma(counts + 1)
+            - torch.lgamma(whole - counts + 1)
+            + counts * math.log(self.prior)
+            + (whole - counts) * math.log1p(-self.prior)
+        )
+        entropy = -(posterior * log_binomial).sum() / draws
+        total = self.weight * entropy
+        terms = {"count_entropy": entropy, "unlabelled_score": mean}
+        if means.has_labelled:
+            positive = means.over_labelled(means.loss_if_positive)
+            total = total + positive
+            terms["labelled_positive"] = positive
+        return Loss(total, terms)
+
+
+@dataclass(frozen=True, slots=True)
 class Objective:
     """The sum of the risks of all species."""
 
@@ -190,29 +231,40 @@ def _expectations(
     return Expectations(logits, labelled, weight - labelled)
 
 
+OBJECTIVES = ("pn", "nnpu", "kl", "ge_binomial")
+
+
 def make_objective(
-    name: str, *, weight: float, order: str, labelled_fraction: Sequence[float], expected_fraction: Sequence[float] | None
+    name: str,
+    *,
+    weight: float,
+    order: str,
+    labelled_fraction: Sequence[float],
+    expected_fraction: Sequence[float] | None,
+    particle_voxels: Sequence[float] | None = None,
 ) -> Objective:
-    """Build the objective `pn`, `nnpu` or `kl`.
+    """Build one of `OBJECTIVES`.
 
     Parameters
     ----------
     name
         Which.
     weight, order
-        Of the divergence; only `kl` uses them.
+        Of the divergence; only `kl` and `ge_binomial` use the weight, only `kl` the order.
     labelled_fraction
         pi of each species, in [0, 1): labelled voxels over all voxels.
     expected_fraction
         pi' of each species, in (0, 1): expected particles' voxels over all voxels; None if unknown (`pn` needs none).
+    particle_voxels
+        Volume of a particle of each species; only `ge_binomial` uses it.
 
     Raises
     ------
     InputError
         If the name or order is unknown, a fraction is out of range, or the expected fraction is missing.
     """
-    if name not in ("pn", "nnpu", "kl"):
-        raise InputError(f"objective.name must be pn, nnpu or kl, found '{name}'")
+    if name not in OBJECTIVES:
+        raise InputError(f"objective.name must be one of {', '.join(OBJECTIVES)}, found '{name}'")
     if order not in ("prior_to_pu", "pu_to_prior"):
         raise InputError(f"objective.order must be prior_to_pu or pu_to_prior, found '{order}'")
     if not (weight > 0 and math.isfinite(weight)):
@@ -232,9 +284,12 @@ def make_objective(
             f"the expected fraction of particle voxels must be between 0 and 1 for each of {len(labelled_fraction)} species, "
             f"found {list(expected_fraction)}; are the expected numbers, the radius and the spacing right?"
         )
+    if name == "ge_binomial" and (particle_voxels is None or len(particle_voxels) != len(labelled_fraction) or not min(particle_voxels) > 0):
+        raise InputError(f"objective ge_binomial needs the volume of a particle of each species in voxels, found {particle_voxels}")
+    volumes = particle_voxels or [1.0] * len(labelled_fraction)
     risks: list[Risk] = []
     notes = []
-    for species, (pi, expected) in enumerate(zip(labelled_fraction, expected_fraction, strict=True)):
+    for species, (pi, expected, volume) in enumerate(zip(labelled_fraction, expected_fraction, volumes, strict=True)):
         if expected <= pi:
             notes.append(
                 f"species {species + 1}: the expected fraction of particle voxels ({expected:.3g}) is not above the labelled one "
@@ -243,6 +298,8 @@ def make_objective(
             risks.append(PositiveNegative(pi))
         elif name == "nnpu":
             risks.append(NonNegative(expected))
+        elif name == "ge_binomial":
+            risks.append(Binomial((expected - pi) / (1 - pi), weight, volume))
         else:
             risks.append(Divergence((expected - pi) / (1 - pi), weight, order))
     return Objective(name, tuple(risks), tuple(notes))

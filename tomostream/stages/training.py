@@ -255,7 +255,14 @@ def _fit(
     train, given = configuration.train, configuration.objective
     label_radii = [(train.label_radius or s.radius).in_voxels(spacing) / 2**level for s in configuration.species]
     observed, expected = _priors(configuration, labelled, label_radii)
-    objective = make_objective(given.name, weight=given.weight, order=given.order, labelled_fraction=observed, expected_fraction=expected)
+    objective = make_objective(
+        given.name,
+        weight=given.weight,
+        order=given.order,
+        labelled_fraction=observed,
+        expected_fraction=expected,
+        particle_voxels=[4 / 3 * math.pi * radius**3 for radius in label_radii],
+    )
     for note in objective.notes:
         progress.warn(note)
     network = ResidualUNet(configuration.network.channels, len(configuration.species), seed=train.seed, prior=expected or observed)

@@ -59,3 +59,6 @@ MATCHING: Final = "any"  # the paper's rule; one-to-one is the stricter
 WEIGHT_DECAY: Final = 1e-4
 RECALIBRATION_CROPS: Final = 64  # uniform crops over which the batch-norm statistics are taken before a network is used
 EXPECTED_PER_CLICK: Final = 10  # particles per click, where nobody says how many there are (validation only)
+
+# suggest
+SUGGESTED_POINTS: Final = 10  # places to look at next: as many as a person clicks in a minute

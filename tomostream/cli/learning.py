@@ -1,4 +1,4 @@
-"""Commands that learn and find: train, predict, pick."""
+"""Commands that learn and find: train, predict, pick, suggest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tomostream.units import Length, parse_box, parse_bytes, parse_shape
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    for command in (train, predict, pick):
+    for command in (train, predict, pick, suggest):
         app.command(rich_help_panel="Learning and picking")(command)
 
 
@@ -171,3 +171,51 @@ def pick(
         )
 
     show_done(work, lambda tables: print_json([str(path) for path in tables]) if json else None)
+
+
+def suggest(
+    inputs: Annotated[list[str], typer.Argument(metavar="RUN|ZARR...", help="Project folder of `run`, or score maps.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="TABLE", help="The table of places to write.")],
+    points: Annotated[int, typer.Option(min=1, help="Places wanted, of all tomograms together.")] = defaults.SUGGESTED_POINTS,
+    radius: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="Radius of the particle, as 135A or 10vox (score maps).", show_default=False)
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="Particles expected in a tomogram (score maps).", show_default=False)] = None,
+    smooth: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="Average scores over a ball of this radius first.", show_default=False)
+    ] = None,
+    species: Annotated[str | None, typer.Option(help="Name in the table (default: the score map's, else 'particle').")] = None,
+    known: Annotated[
+        list[str] | None, typer.Option(metavar="TABLE", help="Points that were looked at (repeat; default: the run's clicks).")
+    ] = None,
+    json: options.Json = False,
+    memory: options.Memory = defaults.MEMORY,
+) -> None:
+    """Suggest where to click next: the picks of which the model is least sure, spread over the tomograms."""
+    from tomostream.stages.suggesting import SuggestSettings, suggest_from_maps, suggest_from_project
+
+    is_project = len(inputs) == 1 and (Path(inputs[0]) / "resolved.yaml").is_file()
+    if is_project:
+        places = suggest_from_project(Path(inputs[0]), points=points, output=output, progress=ConsoleProgress())
+    elif radius is None or count is None:
+        raise InputError(
+            "suggest needs --radius and --count (particles expected in a tomogram) for score maps; or give a run's project folder"
+        )
+    else:
+        settings = SuggestSettings(
+            radius=Length.parse(radius, "--radius"),
+            expected=count,
+            points=points,
+            smooth=Length.parse(smooth, "--smooth") if smooth else None,
+            species=species,
+        )
+        places = suggest_from_maps(
+            options.stores_in(inputs),
+            settings,
+            known=known or [],
+            output=output,
+            memory=parse_bytes(memory, "--memory"),
+            progress=ConsoleProgress(),
+        )
+    if json:
+        print_json({"path": str(output), "points": len(places)})

@@ -33,6 +33,7 @@ from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.picking.greedy import Labels, Points, label_window
+from tomostream.picking.mean_pool import MeanPool
 from tomostream.picking.planning import check_count, plan_blocks
 from tomostream.picking.settling import Settlement
 from tomostream.picking.thresholds import NOTHING, Survey, survey, thresholds_to_try
@@ -69,6 +70,7 @@ def pick_volume(
     block: Triple | None = None,
     halo: int | None = None,
     smooth: float = 0.0,
+    pool: MeanPool | None = None,
     border: float = 0.0,
     box: Box | None = None,
     mask: Read | None = None,
@@ -102,6 +104,8 @@ def pick_volume(
         on them.
     smooth
         Radius in voxels of a ball over which the scores are averaged first; below 1 they are not.
+    pool
+        Only the peaks of the pooled scores are candidates, and their pooled scores are what is compared (DeepETPicker's way).
     border
         Voxels nearer than this many voxels to the first or last of an axis are no candidates.
     box, mask
@@ -127,10 +131,17 @@ def pick_volume(
     if domain.is_empty:
         return Picks(np.empty((0, 3), dtype=np.int64), np.empty(0))
     plan = plan_blocks(
-        domain.shape, block=block, halo=halo, radius=radius, smooth=smooth, memory=memory, libraries=libraries, workers=workers
+        domain.shape,
+        block=block,
+        halo=halo,
+        radius=radius,
+        smooth=smooth + (pool.halo if pool is not None else 0),
+        memory=memory,
+        libraries=libraries,
+        workers=workers,
     )
     check_count(count, plan.settling_bytes)
-    source = Source(read, shape, domain, mask, smooth)
+    source = Source(read, shape, domain, mask, smooth, pool)
     grid = BlockGrid(shape, plan.block)  # counted from the volume's corner, as the chunks of a store are
     cores = [grid.core(index).clipped(domain) for index in grid.touching(domain)]
     run = map_blocks or functools.partial(_threaded, workers=workers)
@@ -167,6 +178,7 @@ def pick_array(
     memory: int,
     block: Triple | None = None,
     smooth: float = 0.0,
+    pool: MeanPool | None = None,
 ) -> Picks:
     """Pick the peaks of an array in memory; see `pick_volume`.
 
@@ -186,6 +198,7 @@ def pick_array(
         memory=memory,
         block=block,
         smooth=smooth,
+        pool=pool,
     )
 
 

@@ -15,7 +15,7 @@ from tomostream.picking.settling import POINT_BYTES
 from tomostream.units import format_bytes
 
 VOXEL_BYTES = 80  # of a window's voxel at the worst moment, every voxel a candidate: scores, index, sort, state
-SMOOTH_BYTES = 40  # ... and more where scores are averaged
+SMOOTH_BYTES = 40  # ... and more where scores are averaged, of what is read for it
 _SMALLEST = 8  # edge of the smallest block that is tried, voxels
 
 
@@ -56,7 +56,7 @@ def plan_blocks(
     block, halo
         The most that is wanted; None for as large as fits, and for the radius.
     radius, smooth
-        In voxels.
+        In voxels; `smooth` is how far around a voxel scores are averaged or pooled.
     memory
         Budget of the process in bytes, libraries included.
     libraries

@@ -3,7 +3,8 @@
 1. Read the window (with the smoothing's own halo) and convert it to a float type that holds every value exactly: booleans, half-precision
    floats and integers up to 16 bits to float32, wider integers to float64 (in which scores are compared; beyond 2^53 they round).
 2. Smooth it, if asked, over all of the volume's scores, also those where no voxel may be a pick.
-3. Put -inf where the mask is false.  A box and a border need none: they are the domain, outside which there are no windows.
+3. Where peaks of blobs are wanted, pool; all but the peaks are -inf (`mean_pool`).
+4. Put -inf where the mask is false.  A box and a border need none: they are the domain, outside which there are no windows.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
+from tomostream.picking.mean_pool import MeanPool
 from tomostream.picking.smoothing import ball_mean
 
 Read = Callable[[Box], np.ndarray]
@@ -34,6 +36,8 @@ class Source:
         Returns a boolean array of a box's shape, true where voxels may be picks; None stands for everywhere.
     smooth
         Radius in voxels of the ball over which scores are averaged first; below 1 they are not.
+    pool
+        Only the peaks of the pooled scores may be picks; None: every voxel may.
     """
 
     read: Read
@@ -41,6 +45,7 @@ class Source:
     domain: Box
     mask: Read | None
     smooth: float
+    pool: MeanPool | None = None
 
     def scores(self, window: Box) -> np.ndarray:
         """Return the window's scores, float32 or float64; -inf or NaN where no voxel may be a pick.
@@ -50,13 +55,11 @@ class Source:
         InputError
             If what is read has the wrong shape, or is no real number.
         """
-        around = window.expanded(int(self.smooth)).clipped(Box.whole(self.shape))
-        raw = np.asarray(self.read(around))
-        if raw.shape != around.shape:
-            raise InputError(f"scores: the box {around} must have shape {around.shape}, but reading it gave {raw.shape}")
-        scores = as_float(raw)
-        if self.smooth >= 1:
-            scores = ball_mean(scores, at=around, wanted=window, shape=self.shape, radius=self.smooth)
+        if self.pool is None:
+            scores = self._smoothed(window)
+        else:
+            around = window.expanded(self.pool.halo).clipped(Box.whole(self.shape))
+            scores = self.pool.peaks(self._smoothed(around), at=around, wanted=window, shape=self.shape)
         if self.mask is not None:
             allowed = np.asarray(self.mask(window))
             if allowed.shape != window.shape or allowed.dtype != np.bool_:
@@ -64,6 +67,17 @@ class Source:
                     f"mask: the box {window} must be boolean of shape {window.shape}, but is {allowed.dtype} of shape {allowed.shape}"
                 )
             scores = np.where(allowed, scores, scores.dtype.type(-np.inf))
+        return scores
+
+    def _smoothed(self, window: Box) -> np.ndarray:
+        """Return the window's scores, smoothed if asked: float32 or float64."""
+        around = window.expanded(int(self.smooth)).clipped(Box.whole(self.shape))
+        raw = np.asarray(self.read(around))
+        if raw.shape != around.shape:
+            raise InputError(f"scores: the box {around} must have shape {around.shape}, but reading it gave {raw.shape}")
+        scores = as_float(raw)
+        if self.smooth >= 1:
+            return ball_mean(scores, at=around, wanted=window, shape=self.shape, radius=self.smooth)
         return scores
 
 

@@ -9,12 +9,15 @@ ROOT = Path(__file__).parent.parent / "tomostream"
 
 # layer of each module or package, lowest first; a module imports only from lower layers, or from its own package
 LAYERS: dict[str, int] = {
+    "redaction": -0.1,
     "errors": 0, "defaults": 0, "progress": 0,
     "geometry": 0.1, "particles": 0.1, "pick_records": 0.1,
     "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "budget": 0.2,
+    "remote": 0.5,
     "store": 1, "formats": 1, "evaluation": 1, "config": 1, "learn": 1,
     "tomogram": 1.5,
     "graph": 2, "stream": 2, "inference": 2, "picking": 2,
+    "strategies": 2.5,
     "cluster": 3, "simulation": 3, "report": 3,
     "stages": 3.5,
     "api": 4,
@@ -37,7 +40,7 @@ PUBLIC_FUNCTIONS = {
     "read_particles",
     "write_particles",
 }
-TORCH_PACKAGES = {"learn", "inference", "stream", "stages", "cli"}
+TORCH_PACKAGES = {"learn", "inference", "stream", "strategies", "stages", "cli"}
 
 
 def modules() -> list[Path]:

@@ -20,7 +20,7 @@ _HOMES = {
     "label_mask": "api",
     "SubtomogramDataset": "stream.dataset",
     "train": "api",
-    "load_model": "learn.model_folder",
+    "load_model": "strategies.loading",
     "predict": "api",
     "pick": "api",
     "evaluate": "api",
@@ -34,9 +34,9 @@ _HOMES = {
 if TYPE_CHECKING:
     from tomostream.api import convert, evaluate, label_mask, open, pick, predict, read_particles, statistics, train, write_particles
     from tomostream.errors import TomostreamError
-    from tomostream.learn.model_folder import load_model
     from tomostream.normalisation import Normalisation
     from tomostream.particles import Particles
+    from tomostream.strategies.loading import load_model
     from tomostream.stream.dataset import SubtomogramDataset
     from tomostream.tomogram import Tomogram
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import dask.array as da
 
     from tomostream.evaluation import Evaluation
-    from tomostream.learn.model_folder import Model
+    from tomostream.strategies.loading import AnyModel
 
 Source = str | Path | Tomogram
 
@@ -173,14 +173,14 @@ def train(
 
 @overload
 def predict(
-    source: np.ndarray, model: str | Path | Model, *, precision: str = ..., threads: int | None = ..., memory: str = ..., logits: bool = ...
+    source: np.ndarray, model: str | Path | AnyModel, *, precision: str = ..., threads: int | None = ..., memory: str = ..., logits: bool = ...
 ) -> np.ndarray: ...
 
 
 @overload
 def predict(
     source: Source,
-    model: str | Path | Model,
+    model: str | Path | AnyModel,
     *,
     out: str | Path,
     precision: str = ...,
@@ -194,7 +194,7 @@ def predict(
 
 def predict(
     source: Any,
-    model: str | Path | Model,
+    model: str | Path | AnyModel,
     *,
     out: str | Path | None = None,
     precision: str = defaults.PREDICT_PRECISION,
@@ -237,7 +237,7 @@ def predict(
     TomostreamError
         If the model does not fit the tomogram, or no block the budget.
     """
-    from tomostream.learn.model_folder import load_model
+    from tomostream.strategies.loading import load_model
 
     loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
     if isinstance(source, str | Path | Tomogram):

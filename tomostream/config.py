@@ -23,7 +23,9 @@ from tomostream import defaults
 from tomostream.errors import ConfigurationError, InputError
 from tomostream.units import Length, parse_bytes, parse_shape
 
-Objective = Literal["pn", "nnpu", "kl", "ge_binomial"]
+Objective = Literal["pn", "nnpu", "kl", "ge_binomial", "deepetpicker", "slices2d", "template", "average"]
+PickMethod = Literal["greedy", "mean-pool", "trace"]
+OTHER_STRATEGIES = ("deepetpicker", "slices2d", "template", "average")  # all other objectives are the U-Net's
 Precision = Literal["auto", "float32", "bf16"]
 Symmetry = Literal["cube", "wedge", "none"]
 
@@ -124,6 +126,27 @@ class Train(Part):
     precision: Precision = defaults.PRECISION
 
 
+class Template(Part):
+    """The known density that the strategy `template` searches, by rotated copies with the missing wedge."""
+
+    density: Path | dict[str, Path] | None = None  # MRC, particle bright, with its voxel size; for several species by name
+    angle_step: float = Field(default=defaults.ANGLE_STEP_DEG, ge=5, le=180)  # degrees between neighbouring orientations
+    tilt_range: tuple[float, float] = defaults.TILT_RANGE_DEG
+    tilt_axis: Literal["x", "y"] = defaults.TILT_AXIS
+    low_pass: LengthField | None = None  # finest detail that is kept; default: what the level's voxels hold
+
+    @model_validator(mode="after")
+    def _tilts(self) -> Template:
+        first, last = self.tilt_range
+        if not -90 <= first < last <= 90:
+            raise ValueError(f"template.tilt_range must be two angles from -90 to 90 degrees, the smaller first, found [{first:g}, {last:g}]")
+        return self
+
+    def density_of(self, species: str) -> Path | None:
+        """The density of a species; None if none is given."""
+        return self.density.get(species) if isinstance(self.density, dict) else self.density
+
+
 class Predict(Part):
     """Inference."""
 
@@ -141,6 +164,7 @@ class Pick(Part):
     threshold: float | None = None
     smooth: LengthField | None = None
     border: LengthField | None = None
+    method: PickMethod | None = None  # default: the strategy's
 
     @model_validator(mode="after")
     def _count_or_threshold(self) -> Pick:
@@ -174,6 +198,7 @@ class Configuration(Part):
     objective: ObjectiveSettings = ObjectiveSettings()
     network: Network = Network()
     train: Train = Train()
+    template: Template = Template()
     predict: Predict = Predict()
     pick: Pick = Pick()
     truth: str | None = None
@@ -194,7 +219,17 @@ class Configuration(Part):
             raise ValueError(
                 f"species: objective {self.objective.name} needs `expected: NUMBER` (particles per tomogram) for every species, or objective.prior"
             )
+        lacking = [s.name for s in self.species if self.template.density_of(s.name) is None]
+        if self.objective.name == "template" and lacking:
+            raise ValueError(f"template.density is missing for {', '.join(lacking)}: give the MRC file of the particle's density")
+        if self.objective.name == "template" and len(self.species) > 1 and not isinstance(self.template.density, dict):
+            raise ValueError("template.density must name a file for each species: `density: {NAME: FILE, ...}`")
         return self
+
+    @property
+    def strategy(self) -> str:
+        """Who learns and scores: `unet`, or one of the others by its name."""
+        return self.objective.name if self.objective.name in OTHER_STRATEGIES else "unet"
 
     @property
     def memory_bytes(self) -> int:
@@ -231,6 +266,11 @@ class Configuration(Part):
     def write(self, path: Path) -> None:
         """Write the resolved form as YAML."""
         path.write_text(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True))
+
+
+def pick_method(strategy: str) -> str:
+    """How a strategy's scores are picked where nobody says."""
+    return {"deepetpicker": "mean-pool", "slices2d": "trace"}.get(strategy, "greedy")
 
 
 def expand_variables(text: str, where: str) -> str:

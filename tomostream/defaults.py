@@ -62,3 +62,10 @@ EXPECTED_PER_CLICK: Final = 10  # particles per click, where nobody says how man
 
 # suggest
 SUGGESTED_POINTS: Final = 10  # places to look at next: as many as a person clicks in a minute
+
+# matched filters (strategies average and template), as measured on two simulated tomograms of each kind (docs/design.md)
+SUPPORT: Final = 1.4  # radius of the ball that is compared, of the particle's radius
+NORMALISATION_FLOOR: Final = 0.6  # standard deviations of the volume: between local normalisation (0) and a plain matched filter (large)
+ANGLE_STEP_DEG: Final = 30.0  # between orientations of a template
+TILT_RANGE_DEG: Final = (-60.0, 60.0)
+TILT_AXIS: Final = "y"

@@ -34,8 +34,8 @@ from tomostream.units import format_bytes
 
 MAX_SHARD_VOX = 512  # edge of a planned shard: keeps a task's length, what a kill can lose, and a shard's bytes (2^31) bounded
 READ_VOXELS = 2**22  # voxels of a block that are read at a time
-_READ_BYTES_PER_VOXEL = 18  # raw, centred, normalised, and whether it is finite
-_MARGIN_BYTES = 30_000_000  # interpolation, sigmoid and encoding go piece by piece
+READ_BYTES_PER_VOXEL = 18  # raw, centred, normalised, and whether it is finite
+MARGIN_BYTES = 30_000_000  # interpolation, sigmoid and encoding go piece by piece
 
 
 @runtime_checkable  # the tests check every annotation
@@ -291,10 +291,10 @@ def _process_bytes(frame: PredictionPlan, cost: NetworkCost, read: tuple[Any, An
     image = 4 * read[0] * read[1] * read[2]
     logits = image * frame.species if frame.level > 0 else 0
     scores = 4 * frame.species * shard_voxels
-    reading = scores + image + _READ_BYTES_PER_VOXEL * np.minimum(image / 4, READ_VOXELS)
+    reading = scores + image + READ_BYTES_PER_VOXEL * np.minimum(image / 4, READ_VOXELS)
     computing = scores + image + logits + cost.block_bytes(*read)
     storing = scores + 4 * shard_voxels
-    return LIBRARIES_BYTES + TORCH_BYTES + _MARGIN_BYTES + np.maximum(np.maximum(reading, computing), storing)
+    return LIBRARIES_BYTES + TORCH_BYTES + MARGIN_BYTES + np.maximum(np.maximum(reading, computing), storing)
 
 
 def _sized(frame: PredictionPlan, shard: Triple, core: Triple, cost: NetworkCost) -> PredictionPlan:

@@ -1,7 +1,8 @@
 """What are the scores of a part of a volume?  Its blocks, one after the other, each with its own halo.
 
-1. Read the block's box at the network's level, piece by piece; where the box leaves the volume at its far ends, repeat the last voxels.
-2. Logits of the voxels between which the core's level-0 voxels lie (`scorer.py`).
+1. Read the block's box at the scorer's level, piece by piece; where the box leaves the volume at its far ends, repeat the last voxels.
+2. Logits of the voxels between which the core's level-0 voxels lie: the U-Net's stream plane by plane (`scorer.py`), any other scorer
+   says itself what it reads (`protocol.py`).
 3. Interpolate them to level 0 (`upsample.py`), then the sigmoid in float32.
 
 If a GPU's memory is too small for a block, its core is halved along the longest edge, until it fits.
@@ -18,12 +19,13 @@ from torch import nn
 from tomostream import defaults
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan, plan_prediction
+from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.scorer import DeviceMemoryError, Scorer
 from tomostream.inference.upsample import upsample
-from tomostream.learn.model_folder import Model
 from tomostream.learn.resunet import ResidualUNet
 
-Reader = Callable[[Box], np.ndarray]  # standardised float32 voxels of a box of the true volume at the network's level
+AnyScorer = Scorer | BlockScorer
+Reader = Callable[[Box], np.ndarray]  # standardised float32 voxels of a box of the true volume at the scorer's level
 READ_EDGE = 64  # pieces that are read begin at multiples of this: chunks of stores mostly do too
 _SIGMOID_VOXELS = 2**20
 _STEPS = 254  # of an int8 score between 0 and 1
@@ -31,20 +33,20 @@ _ZERO = -127  # the int8 of score 0; -128 is a missing score
 
 
 def score_region(
-    read: Reader, plan: PredictionPlan, region: Box, scorer: Scorer, *, as_logits: bool, note: Callable[[str], object]
+    read: Reader, plan: PredictionPlan, region: Box, scorer: AnyScorer, *, as_logits: bool, note: Callable[[str], object]
 ) -> Float32[np.ndarray, "s z y x"]:
     """Scores of a region of level 0.
 
     Parameters
     ----------
     read
-        Reads a box of the volume at the network's level, standardised.
+        Reads a box of the volume at the scorer's level, standardised.
     plan
         The blocks.
     region
         Level-0 voxels; usually a shard's core.
     scorer
-        The network.
+        The network, or any other scorer that the plan was made for.
     as_logits
         Logits instead of probabilities.
     note
@@ -69,38 +71,23 @@ def score_region(
 
 
 def score_volume(
-    volume: Float32[np.ndarray, "z y x"],
-    shape: Triple,
-    model: Model,
-    *,
-    precision: str,
-    threads: int | None,
-    memory: int,
-    as_logits: bool,
+    volume: Float32[np.ndarray, "z y x"], plan: PredictionPlan, scorer: AnyScorer, *, as_logits: bool
 ) -> Float32[np.ndarray, "s Z Y X"]:
-    """Score a standardised volume in memory: in one block, if the budget allows.
+    """Score a standardised volume in memory.
 
     Parameters
     ----------
     volume
-        At the model's level, standardised.
-    shape
-        Of level 0: the result's.
-    model
-        The trained model.
-    precision, threads
-        See `Scorer`.
-    memory
-        Budget of the blocks, bytes; the volume and the result are the caller's.
+        At the scorer's level, standardised.
+    plan
+        The blocks; the volume and the result, on level 0's grid, are the caller's memory.
+    scorer
+        That the plan was made for.
     as_logits
         Logits instead of probabilities.
-
-    Raises
-    ------
-    BudgetError
-        If no block fits the memory.
     """
-    return _score_plain(volume, shape, model.network, model.settings.level, precision, threads, memory, as_logits)
+    whole = Box.whole(plan.volume)
+    return score_region(lambda box: volume[box.slices], plan, whole, scorer, as_logits=as_logits, note=lambda _: None)
 
 
 def score_array(volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, precision: str, memory: int) -> Float32[np.ndarray, "s z y x"]:
@@ -122,18 +109,12 @@ def score_array(volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, pre
     BudgetError
         If no block fits the memory.
     """
-    return _score_plain(volume, triple(volume.shape), network, 0, precision, None, memory, False)
-
-
-def _score_plain(
-    volume: np.ndarray, shape: Triple, network: nn.Module, level: int, precision: str, threads: int | None, memory: int, as_logits: bool
-) -> np.ndarray:
-    scorer = Scorer(network, device=defaults.DEVICE, precision=precision, threads=threads)
+    scorer = Scorer(network, device=defaults.DEVICE, precision=precision, threads=None)
     if not isinstance(network, ResidualUNet):
         raise TypeError("a scorer accepts a ResidualUNet only")
     plan = plan_prediction(
-        shape,
-        level=level,
+        triple(volume.shape),
+        level=0,
         network=network,
         channels=network.channels,
         precision=precision,
@@ -141,24 +122,28 @@ def _score_plain(
         memory=memory,
         block_size=None,
         name="the array",
-        max_edge=max(shape) + defaults.CHUNK_VOX,
+        max_edge=max(volume.shape) + defaults.CHUNK_VOX,
     )
-    return score_region(lambda box: volume[box.slices], plan, Box.whole(shape), scorer, as_logits=as_logits, note=lambda _: None)
+    return score_volume(volume, plan, scorer, as_logits=False)
 
 
 def _score_block(
-    read: Reader, plan: PredictionPlan, block: BlockPlan, scorer: Scorer, result: np.ndarray, region: Box, note: Callable[[str], object]
+    read: Reader, plan: PredictionPlan, block: BlockPlan, scorer: AnyScorer, result: np.ndarray, region: Box, note: Callable[[str], object]
 ) -> None:
     """Write the block's logits on level 0 into `result`, which begins at the region's start."""
-    image = read_extended(read, block.read, plan.level_shape)
-    keep = block.needed.relative_to(block.read.start)
+    box = block.read if isinstance(scorer, Scorer) else scorer.read_box(block.needed, plan.level_shape)
+    image = read_extended(read, box, plan.level_shape)
     out = result[(slice(None), *block.core.relative_to(region.start).slices)]
     try:
-        if plan.level == 0:  # straight to its place
-            for first, planes in scorer.planes(image, keep):
-                out[:, first : first + planes.shape[1]] = planes
-            return
-        logits = scorer.logits(image, keep)
+        if isinstance(scorer, Scorer):
+            keep = block.needed.relative_to(box.start)
+            if plan.level == 0:  # straight to its place
+                for first, planes in scorer.planes(image, keep):
+                    out[:, first : first + planes.shape[1]] = planes
+                return
+            logits = scorer.logits(image, keep)
+        else:
+            logits = scorer.logits(image, box, block.needed, plan.level_shape)
     except DeviceMemoryError as error:
         del image
         if max(block.core.shape) == 1:

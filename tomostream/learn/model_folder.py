@@ -78,13 +78,34 @@ def save_model(folder: Path, network: ResidualUNet, settings: ModelSettings, ext
         If the folder can't be written.
     """
     weights = save_tensors({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
-    content = {"format": _FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest(), "settings": asdict(settings), "extra": extra}
+    write_folder(folder, "unet", weights, asdict(settings), extra)
+
+
+def write_folder(folder: Path, strategy: str, weights: bytes, settings: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Write the two files of a model of any strategy, the JSON file last.
+
+    Parameters
+    ----------
+    strategy
+        Who understands the weights and the settings.
+    weights
+        The content of `model.safetensors`.
+    settings, extra
+        JSON values.
+
+    Raises
+    ------
+    InputError
+        If the folder can't be written.
+    """
+    sha256 = hashlib.sha256(weights).hexdigest()
+    content = {"format": _FORMAT, "strategy": strategy, "weights_sha256": sha256, "settings": settings, "extra": extra}
     write_atomically(folder / WEIGHTS_NAME, weights)
     write_atomically(folder / SETTINGS_NAME, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def load_model(folder: Path) -> Model:
-    """Read a model folder.
+def read_folder(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Read the two files of a model of any strategy: the JSON values, and the bytes of the weights that belong to them.
 
     Raises
     ------
@@ -107,6 +128,21 @@ def load_model(folder: Path) -> Model:
         raise InputError(
             f"{folder / WEIGHTS_NAME} does not belong to {SETTINGS_NAME} (its hash differs): half-written or changed; train again"
         )
+    return content, weights
+
+
+def load_model(folder: Path) -> Model:
+    """Read the model folder of a U-Net.
+
+    Raises
+    ------
+    InputError
+        If it is missing, half-written, changed, no model of tomostream, or of another strategy.
+    """
+    content, weights = read_folder(folder)
+    strategy = content.get("strategy", "unet")  # folders of before there were strategies don't say
+    if strategy != "unet":
+        raise InputError(f"model folder {folder} holds no U-Net but a model of the strategy {strategy!r}")
     try:
         settings = _settings_from(content["settings"])
         network = ResidualUNet(settings.channels, len(settings.species), seed=0)

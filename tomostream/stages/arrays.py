@@ -11,7 +11,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
 
 if TYPE_CHECKING:
-    from tomostream.learn.model_folder import Model
+    from tomostream.strategies.loading import AnyModel
 
 
 def pick_plain(
@@ -61,7 +61,7 @@ def pick_plain(
     return picks.index_zyx, picks.score
 
 
-def predict_array(array: np.ndarray, model: Model, *, precision: str, threads: int | None, memory: int, logits: bool) -> np.ndarray:
+def predict_array(array: np.ndarray, model: AnyModel, *, precision: str, threads: int | None, memory: int, logits: bool) -> np.ndarray:
     """Score a raw volume in memory as a stored one would be: float32 (species, z, y, x) on its grid.
 
     The volume is brought to the model's pyramid level by the mean pyramid's arithmetic, and normalised by its own statistics there.
@@ -76,6 +76,7 @@ def predict_array(array: np.ndarray, model: Model, *, precision: str, threads: i
     from tomostream.graph.moments import statistics_of
     from tomostream.inference.regions import score_volume
     from tomostream.store.pyramid import mean_pooled, rounded_to
+    from tomostream.strategies.loading import open_scorer, plan_model
 
     if array.ndim != 3:
         raise InputError(f"predicting needs a volume of three dimensions (z, y, x), found shape {array.shape}")
@@ -83,4 +84,9 @@ def predict_array(array: np.ndarray, model: Model, *, precision: str, threads: i
     for _ in range(model.settings.level):
         coarse = rounded_to(mean_pooled(coarse), array.dtype)
     normalised = statistics_of(coarse, clip_sigma=defaults.CLIP_SIGMA).apply(coarse)
-    return score_volume(normalised, triple(array.shape), model, precision=precision, threads=threads, memory=memory, as_logits=logits)
+    shape = triple(array.shape)
+    plan = plan_model(
+        model, shape, precision=precision, memory=memory, block_size=None, name="the array", max_edge=max(shape) + defaults.CHUNK_VOX
+    )
+    scorer = open_scorer(model, device=defaults.DEVICE, precision=precision, threads=threads)
+    return score_volume(normalised, plan, scorer, as_logits=logits)

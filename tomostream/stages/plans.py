@@ -20,7 +20,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.picking.planning import plan_blocks
 from tomostream.stages.project import Project, input_paths, is_mrc, store_path
-from tomostream.stages.training import choose_level
+from tomostream.stages.training import reading_level
 from tomostream.store.conversion import band_voxels_within
 from tomostream.store.decompress import peek_header
 from tomostream.store.specification import StoreLayout, StoreSpec
@@ -146,7 +146,13 @@ def _predict(configuration: Configuration, project: Project, volume: _Volume) ->
     from tomostream.inference.plan import plan_prediction
     from tomostream.learn.resunet import ResidualUNet
 
-    level = choose_level(configuration.species, volume.spacing, configuration.network.level)
+    level = reading_level(configuration, volume.spacing)
+    disk = math.prod(volume.shape) * np.dtype(configuration.predict.score_dtype).itemsize * len(configuration.species)
+    folders = [project.scores] if len(configuration.species) == 1 else [project.scores / s.name for s in configuration.species]
+    done = all((folder / f"{volume.name}.ome.zarr").exists() for folder in folders)
+    if configuration.strategy != "unet":  # its blocks are planned from the trained model
+        work = f"strategy {configuration.strategy}, level {level}, blocks within the budget"
+        return Step("predict", volume.name, _state(done), configuration.memory_bytes, disk, work)
     network = ResidualUNet(configuration.network.channels, len(configuration.species), seed=0)
     given = configuration.predict
     plan = plan_prediction(
@@ -160,19 +166,19 @@ def _predict(configuration: Configuration, project: Project, volume: _Volume) ->
         block_size=None,
         name=volume.name,
     )
-    disk = math.prod(volume.shape) * np.dtype(given.score_dtype).itemsize * len(configuration.species)
-    folders = [project.scores] if len(configuration.species) == 1 else [project.scores / s.name for s in configuration.species]
-    done = all((folder / f"{volume.name}.ome.zarr").exists() for folder in folders)
     work = f"{len(plan.shards)} shards of {' x '.join(map(str, plan.shard))}, level {level}, {plan.redundancy:.2f} x the voxels computed"
     return Step("predict", volume.name, _state(done), plan.block_bytes, disk, work)
 
 
 def _train(configuration: Configuration, project: Project, volumes: list[_Volume]) -> Step:
     train = configuration.train
-    level = choose_level(configuration.species, volumes[0].spacing, configuration.network.level)
+    level = reading_level(configuration, volumes[0].spacing)
     activations = train.batch * train.crop**3 * configuration.network.channels[0] * ACTIVATION_BYTES
     needed = LIBRARIES_BYTES + TORCH_BYTES + configuration.memory_bytes // 4 + activations
     done = (project.model / "model.json").exists()
+    if configuration.strategy in ("average", "template"):
+        needed, work = 2 * LIBRARIES_BYTES + TORCH_BYTES, f"strategy {configuration.strategy}, level {level}"
+        return Step("train", "-", _state(done), needed, None, work)
     work = f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {configuration.objective.name}"
     return Step("train", "-", _state(done), needed, None, work)
 

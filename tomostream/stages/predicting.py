@@ -21,6 +21,7 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.cluster import ClusterSettings, open_pool
+from tomostream.config import pick_method
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple
 from tomostream.normalisation import Normalisation
@@ -35,8 +36,8 @@ from tomostream.tomogram import Tomogram, open_tomogram
 
 if TYPE_CHECKING:
     from tomostream.inference.plan import PredictionPlan
-    from tomostream.inference.scorer import Scorer
-    from tomostream.learn.model_folder import Model
+    from tomostream.inference.regions import AnyScorer
+    from tomostream.strategies.loading import AnyModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +94,12 @@ class ShardTask:
 
 
 @functools.lru_cache(maxsize=2)
-def _scorer(model: str, device: str, precision: str, threads: int, gpu_memory: int | None) -> tuple[Model, Scorer]:
+def _scorer(model: str, device: str, precision: str, threads: int, gpu_memory: int | None) -> tuple[AnyModel, AnyScorer]:
     """Load the model once a process."""
-    from tomostream.inference.scorer import Scorer
-    from tomostream.learn.model_folder import load_model
+    from tomostream.strategies.loading import load_model, open_scorer
 
     loaded = load_model(Path(model))
-    return loaded, Scorer(loaded.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
+    return loaded, open_scorer(loaded, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
 
 
 def predict_shard(task: ShardTask) -> list[str]:
@@ -123,9 +123,8 @@ def predict_shard(task: ShardTask) -> list[str]:
 
 def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
     """Score one tomogram; returns the finished stores, one a species."""
-    from tomostream.inference.plan import plan_prediction
     from tomostream.inference.regions import encoding_attributes
-    from tomostream.learn.model_folder import load_model
+    from tomostream.strategies.loading import load_model, plan_model, strategy_of
 
     settings = task.settings
     model = load_model(task.model)
@@ -134,13 +133,10 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
     Restriction(settings.box, settings.mask).check(source.shape, task.name)
     tomogram = source.at_level(model.settings.level)
     threads = task.cluster.threads or max(1, (os.cpu_count() or 1) // (task.cluster.workers if task.cluster.is_distributed else 1))
-    plan = plan_prediction(
+    plan = plan_model(
+        model,
         source.shape,
-        level=model.settings.level,
-        network=model.network,
-        channels=model.settings.channels,
         precision=settings.precision,
-        species=len(model.settings.species),
         memory=task.cluster.memory,
         block_size=settings.block_size,
         name=task.name,
@@ -179,6 +175,8 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
                             "species": species,
                             "logits": settings.logits,
                             "tomogram": task.name,
+                            "strategy": strategy_of(model),
+                            "pick_method": pick_method(strategy_of(model)),
                             **encoding_attributes(settings.score_dtype),
                         },
                     ),
@@ -218,12 +216,12 @@ def _run(
             bar.advance()
 
 
-def _store(out: Path, model: Model, species: str, name: str) -> Path:
+def _store(out: Path, model: AnyModel, species: str, name: str) -> Path:
     folder = out if len(model.settings.species) == 1 else out / species
     return folder / f"{name}.ome.zarr"
 
 
-def _check_spacing(model: Model, tomogram: Tomogram, progress: Progress) -> None:
+def _check_spacing(model: AnyModel, tomogram: Tomogram, progress: Progress) -> None:
     difference = abs(tomogram.spacing / model.settings.spacing - 1)
     text = f"tomogram '{tomogram.name}' has {tomogram.spacing:g} A per voxel, the model was trained at {model.settings.spacing:g} A ({100 * difference:.1f} % apart)"
     if difference > defaults.SPACING_STOP:
@@ -234,9 +232,10 @@ def _check_spacing(model: Model, tomogram: Tomogram, progress: Progress) -> None
         progress.warn(f"{text}: particles look that much larger or smaller to it, expect worse scores")
 
 
-def _fingerprint(task: PredictTask, model: Model, source: Tomogram, plan: PredictionPlan, threads: int) -> dict[str, Any]:
+def _fingerprint(task: PredictTask, model: AnyModel, source: Tomogram, plan: PredictionPlan, threads: int) -> dict[str, Any]:
     """What decides the bytes of the scores (guarantee 3)."""
     from tomostream.inference.scorer import environment
+    from tomostream.strategies.loading import strategy_of
 
     settings = task.settings
     values = {
@@ -253,6 +252,8 @@ def _fingerprint(task: PredictTask, model: Model, source: Tomogram, plan: Predic
         "threads": threads,
         **environment(settings.device),
     }
+    if strategy_of(model) != "unet":
+        values["settings"] = file_sha256(task.model / "model.json")  # the arrays alone don't decide the scores
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain
 

@@ -27,6 +27,7 @@ from tomostream.stages.converting import ConvertSettings, convert_many, measure
 from tomostream.stages.digest import file_sha256, tomogram_fingerprint, write_text_atomically
 from tomostream.stages.points import by_tomogram, read_points
 from tomostream.stages.project import Project, input_paths, is_mrc, store_path
+from tomostream.stages.strategies import fit_strategy, strategy_fingerprint
 from tomostream.store.locks import exclusive
 from tomostream.tomogram import Tomogram, open_tomogram
 
@@ -73,6 +74,16 @@ def choose_level(species: Iterable[Species], spacing: float, level: int | str) -
     return chosen
 
 
+def reading_level(configuration: Configuration, spacing: float) -> int:
+    """Return the pyramid level that the configuration's strategy reads; see `choose_level`.
+
+    The rotational average loses by binning, unlike networks, and costs seconds: its level is 0 where none is asked for.
+    """
+    if configuration.strategy == "average" and configuration.network.level == "auto":
+        return 0
+    return choose_level(configuration.species, spacing, configuration.network.level)
+
+
 def train_model(configuration: Configuration, *, out: Path | None, overwrite: bool, progress: Progress) -> Path:
     """Train as the configuration says; returns the model folder.
 
@@ -103,7 +114,7 @@ def train_model(configuration: Configuration, *, out: Path | None, overwrite: bo
     tomograms = {name: open_tomogram(store_path(configuration, name, paths[name])) for name in needed}
     _check_spacings(tomograms)
     spacing = tomograms[clicks.tomograms()[0]].spacing
-    level = choose_level(configuration.species, spacing, configuration.network.level)
+    level = reading_level(configuration, spacing)
 
     fingerprint = _fingerprint(configuration, tomograms, level)
     state = _state(folder, fingerprint)
@@ -125,7 +136,8 @@ def train_model(configuration: Configuration, *, out: Path | None, overwrite: bo
         raise InputError(f"model folder {folder} can't be made: {error.strerror or error}; choose another folder") from None
     with exclusive(folder / LOCK_NAME, f"model folder {folder}"):
         _prepare_folder(folder, fingerprint, configuration, is_new=state != "partial")
-        _fit(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
+        fit_model = _fit if configuration.strategy == "unet" else fit_strategy
+        fit_model(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
     return folder
 
 
@@ -162,7 +174,7 @@ def _at_level(points: dict[str, list[np.ndarray]], tomograms: dict[str, Tomogram
 
 def _fingerprint(configuration: Configuration, tomograms: dict[str, Tomogram], level: int) -> dict[str, Any]:
     resolved = configuration.resolved()
-    relevant = {key: resolved[key] for key in ("species", "objective", "network", "train")}
+    relevant = {key: resolved[key] for key in ("species", "objective", "network", "train")} | strategy_fingerprint(configuration)
     tables = [*configuration.labels.train, *configuration.labels.validate_]
     values: dict[str, Any] = {
         **relevant,

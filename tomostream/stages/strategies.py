@@ -1,0 +1,147 @@
+"""How is a strategy that is not the U-Net trained?  From the same clicks, into the same kind of model folder.
+
+`average`: the clicked particles' radial profile.  `template`: the given density, resampled.  Both then set the scale of their logits on the
+clicks.  Nothing is iterated, so there is nothing to resume.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomostream import __version__, defaults
+from tomostream.errors import InputError
+from tomostream.stages.digest import file_sha256
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tomostream.config import Configuration
+    from tomostream.progress import Progress
+    from tomostream.stages.training import Labelled
+    from tomostream.strategies.correlation import Target
+
+
+def strategy_fingerprint(configuration: Configuration) -> dict[str, Any]:
+    """What besides the configuration's other parts decides the model; nothing for the U-Net.
+
+    Raises
+    ------
+    InputError
+        If a density is not there.
+    """
+    if configuration.strategy not in ("average", "template"):
+        return {}
+    values: dict[str, Any] = {"network": configuration.network.level, "train": configuration.train.seed}
+    if configuration.strategy == "template":
+        densities = {s.name: configuration.template.density_of(s.name) for s in configuration.species}
+        values["template"] = configuration.template.model_dump(mode="json") | {
+            "density": {name: _density_sha256(path) for name, path in densities.items() if path is not None}
+        }
+    return values
+
+
+def _density_sha256(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise InputError(f"template.density {path} can't be read: {error.strerror or error}") from None
+
+
+def fit_strategy(
+    configuration: Configuration,
+    folder: Path,
+    labelled: Labelled,
+    checked: Labelled | None,
+    level: int,
+    spacing: float,
+    fingerprint: dict[str, Any],
+    progress: Progress,
+) -> None:
+    """Train the configuration's strategy and write its model folder; parameters as of the U-Net's training.
+
+    Raises
+    ------
+    TomostreamError
+        If the strategy can't be trained from this.
+    """
+    _fit_matched(configuration, folder, labelled, checked, level, spacing, progress)
+
+
+def _fit_matched(
+    configuration: Configuration, folder: Path, labelled: Labelled, checked: Labelled | None, level: int, spacing: float, progress: Progress
+) -> None:
+    from tomostream.learn.fit import METRICS_NAME, write_metrics
+    from tomostream.strategies.folder import StrategySettings, save_strategy_model
+    from tomostream.strategies.matched import measure_scales
+
+    species = configuration.species
+    radii = [s.radius.in_voxels(spacing) / 2**level for s in species]
+    names = ", ".join(t.name for t in labelled.tomograms)
+    labels = sum(labelled.count(i) for i in range(len(species)))
+    progress.say(f"{configuration.strategy} of {names}: level {level} ({spacing * 2**level:g} A per voxel), {labels} labels")
+    made = [_target(configuration, labelled, number, radius, spacing * 2**level) for number, radius in enumerate(radii)]
+    targets = [target for target, _ in made]
+    floor = defaults.NORMALISATION_FLOOR
+
+    def scales_on(part: Labelled) -> Any:
+        return measure_scales(targets, part.tomograms, part.points, radii, floor=floor, seed=configuration.train.seed)
+
+    scales = scales_on(labelled)
+    judged = scales if checked is None else scales_on(checked)
+    for one, scale in zip(species, scales, strict=True):
+        if scale.clicks <= scale.background:
+            progress.warn(
+                f"{one.name}: the clicks correlate no better ({scale.clicks:.3f}) than the background ({scale.background:.3f}, 95th percentile); "
+                "check the clicks and the radius"
+            )
+    options: dict[str, Any] = {
+        "support_vox": [target.radius for target in targets],
+        "floor": floor,
+        "scales": [asdict(scale) for scale in scales],
+    }
+    if configuration.strategy == "template":
+        given = configuration.template
+        options |= {"angle_step": given.angle_step, "tilt_range": list(given.tilt_range), "tilt_axis": given.tilt_axis}
+    settings = StrategySettings(
+        species=tuple(s.name for s in species),
+        radius_ang=tuple(s.radius.in_angstrom(spacing) for s in species),
+        level=level,
+        spacing=spacing,
+        clip_sigma=defaults.CLIP_SIGMA,
+        trained_on=tuple(t.name for t in labelled.tomograms),
+        version=__version__,
+        options=options,
+    )
+    criterion = float(np.mean([scale.clicks - scale.background for scale in judged]))
+    write_metrics(folder / METRICS_NAME, [{"epoch": 1.0, "criterion": criterion}])
+    arrays = {str(number): array for number, (_, array) in enumerate(made)}
+    save_strategy_model(folder, configuration.strategy, arrays, settings, {"best_epoch": 1})
+    progress.say(
+        f"correlation of the clicks {', '.join(f'{s.clicks:.3f}' for s in scales)}, background {', '.join(f'{s.background:.3f}' for s in scales)}"
+    )
+
+
+def _target(configuration: Configuration, labelled: Labelled, number: int, radius: float, spacing: float) -> tuple[Target, np.ndarray]:
+    """What one species' output looks for, and the array that says so on disk; radius in voxels, spacing of the level."""
+    from tomostream.strategies.density import Wedge, prepare_density
+    from tomostream.strategies.matched import density_target, padded_reader, profile_target
+    from tomostream.strategies.profile import average_profile
+
+    support = defaults.SUPPORT * radius
+    if configuration.strategy == "average":
+        readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
+        clicks = [points[number] for points in labelled.points]
+        profile = average_profile(readers, clicks, radius=radius, support=support)
+        return profile_target(profile, support), profile
+    given = configuration.template
+    path = given.density_of(configuration.species[number].name)
+    if path is None:
+        raise InputError(f"template.density is missing for {configuration.species[number].name}")
+    low_pass = None if given.low_pass is None else given.low_pass.in_angstrom(spacing)
+    density = prepare_density(path, spacing=spacing, half=math.floor(support), low_pass=low_pass)
+    wedge = Wedge(*given.tilt_range, axis=given.tilt_axis)
+    return density_target(density, support, angle_step=given.angle_step, wedge=wedge), density

@@ -1,0 +1,121 @@
+"""What can this model folder do?  Load it, whatever its strategy; open its scorer; plan its blocks.
+
+`unet` streams planes (`inference.scorer`) and has a planner of its own; every other strategy is a `BlockScorer`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tomostream.errors import InputError
+from tomostream.geometry import Triple
+from tomostream.inference.plan import MAX_SHARD_VOX, PredictionPlan, plan_prediction
+from tomostream.inference.protocol import BlockScorer
+from tomostream.inference.regions import AnyScorer
+from tomostream.inference.scorer import Scorer
+from tomostream.inference.simple_plan import plan_scorer
+from tomostream.learn.model_folder import Model, read_folder
+from tomostream.learn.model_folder import load_model as load_unet
+from tomostream.strategies.folder import StrategyModel, load_strategy_model
+from tomostream.strategies.matched import matched_scorer
+
+AnyModel = Model | StrategyModel
+# model, device, precision, threads
+_SCORERS: dict[str, Callable[[StrategyModel, str, str, int | None], BlockScorer]] = {
+    "average": matched_scorer,
+    "template": matched_scorer,
+}
+
+
+def load_model(folder: str | Path) -> AnyModel:
+    """Read a model folder of any strategy.
+
+    Raises
+    ------
+    InputError
+        If it is missing, half-written, changed, or no model of tomostream.
+    """
+    folder = Path(folder)
+    content, _ = read_folder(folder)
+    strategy = content.get("strategy", "unet")
+    if strategy == "unet":
+        return load_unet(folder)
+    if strategy not in _SCORERS:
+        raise InputError(f"model folder {folder} has the strategy {strategy!r}; this version knows unet, {', '.join(sorted(_SCORERS))}")
+    return load_strategy_model(folder)
+
+
+def strategy_of(model: AnyModel) -> str:
+    """The name of the strategy that a model belongs to."""
+    return "unet" if isinstance(model, Model) else model.strategy
+
+
+def open_scorer(model: AnyModel, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> AnyScorer:
+    """Make a model ready to score blocks.
+
+    Parameters
+    ----------
+    model
+        Any.
+    device, precision, threads, gpu_memory
+        See `inference.scorer.Scorer`; strategies without a network use the threads only.
+
+    Raises
+    ------
+    InputError
+        If device or precision are unknown or not there, or the model's arrays don't fit its settings.
+    """
+    if isinstance(model, Model):
+        return Scorer(model.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
+    return _SCORERS[model.strategy](model, device, precision, threads)
+
+
+def plan_model(
+    model: AnyModel,
+    volume: Triple,
+    *,
+    precision: str,
+    memory: int,
+    block_size: Triple | None,
+    name: str,
+    max_edge: int = MAX_SHARD_VOX,
+) -> PredictionPlan:
+    """Choose the blocks in which a model scores a volume.
+
+    Parameters
+    ----------
+    model
+        Any.
+    volume
+        Shape of level 0, voxels.
+    precision
+        Of the arithmetic.
+    memory
+        Budget of one process, libraries included, bytes.
+    block_size
+        Level-0 edges of a block's core; None: chosen.
+    name
+        Of the tomogram, for messages.
+    max_edge
+        Largest edge of a chosen shard, voxels.
+
+    Raises
+    ------
+    BudgetError
+        If no block fits the memory, or the given one does not.
+    """
+    level = model.settings.level
+    if isinstance(model, Model):
+        return plan_prediction(
+            volume,
+            level=level,
+            network=model.network,
+            channels=model.settings.channels,
+            precision=precision,
+            species=len(model.settings.species),
+            memory=memory,
+            block_size=block_size,
+            name=name,
+            max_edge=max_edge,
+        )
+    scorer = _SCORERS[model.strategy](model, "cpu", precision, None)
+    return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=max_edge)

@@ -240,7 +240,7 @@ def test_a_full_disk_is_reported_and_what_is_done_is_kept(tmp_path, monkeypatch)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         with monkeypatch.context() as patch:
-            patch.setattr("tomostream.store.omezarr.write_shard_file", full)
+            patch.setattr("tomostream.store.local_build.write_shard_file", full)
             with pytest.raises(TomostreamError, match="the disk is full; free some space and run the same command again"):
                 writer.write((1, 0, 0), volume[16:])
     with start(tmp_path / "t.ome.zarr", volume) as writer:

@@ -18,6 +18,7 @@ from tomostream.geometry import Triple
 
 LIBRARIES_BYTES = 150_000_000  # Python with numpy and zarr
 TORCH_BYTES = 350_000_000  # torch besides, where a stage loads it
+REMOTE_BYTES = 180_000_000  # of a stage that reads or writes URLs: the libraries, and parts of an upload or download: measured
 
 _PLANES_AVERAGED = 16  # a shard's coarser levels are made so many planes at a time
 _CASTING_BYTES = 16_000_000  # float64 scratch of changing the voxels' type
@@ -26,6 +27,11 @@ _CASTING_BYTES = 16_000_000  # float64 scratch of changing the voxels' type
 def libraries_bytes() -> int:
     """What libraries take of this process: torch too where an earlier stage has loaded it (in `run`, on the workers of a cluster)."""
     return LIBRARIES_BYTES + (TORCH_BYTES if "torch" in sys.modules else 0)
+
+
+def remote_bytes(is_remote: bool) -> int:
+    """What is taken besides where something is read from, or written to, a URL."""
+    return REMOTE_BYTES if is_remote else 0
 
 
 def conversion_bytes(*, band_voxels: int, shard: Triple, chunk: Triple, source_itemsize: int, stored_itemsize: int, is_cast: bool) -> int:

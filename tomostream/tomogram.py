@@ -13,7 +13,6 @@ Limits: an HTTP server must answer range requests for sharded stores.
 
 import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +22,11 @@ from zarr import Array
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.normalisation import Normalisation
+from tomostream.remote.places import RemotePath, place
 from tomostream.store.attributes import change_attributes
 from tomostream.store.naming import tomogram_name
 from tomostream.store.ngff import read_image_metadata
-from tomostream.store.opening import is_url, normal_path, open_array, open_group, read_array
+from tomostream.store.opening import normal_path, open_array, open_group, read_array
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
@@ -105,8 +105,8 @@ class Tomogram:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the store is local and finished by tomostream, so that its attributes may be changed."""
-        return self._is_complete and not is_url(self.path)
+        """Whether the store was finished by tomostream where it can be written, so that its attributes may be changed."""
+        return self._is_complete and not self.path.startswith(("http://", "https://"))
 
     @property
     def level_spacing(self) -> float:
@@ -256,8 +256,8 @@ class Tomogram:
 
     def _read_stored(self, box: Box) -> np.ndarray:
         source = self._source
-        if self.is_ours and source.codec is not None:
-            return read_sharded(os.path.join(self.path, source.path), source.layout, source.dtype, source.codec, box)
+        if self._is_complete and source.codec is not None:
+            return read_sharded(place(self.path).joinpath(source.path), source.layout, source.dtype, source.codec, box)
         where = f"{self.path}, level {self.level}, box {box}"
         found = np.asarray(read_array(self._open(), (0,) * self._leading + box.slices, where))
         return found.astype(source.dtype, copy=False)
@@ -278,7 +278,7 @@ class Tomogram:
         return result
 
 
-def open_tomogram(path_or_url: str | os.PathLike[str], *, level: int = 0) -> Tomogram:
+def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: int = 0) -> Tomogram:
     """Open an OME-Zarr image (0.4 or 0.5) as a tomogram; only metadata are read.
 
     Parameters
@@ -314,8 +314,8 @@ def open_tomogram(path_or_url: str | os.PathLike[str], *, level: int = 0) -> Tom
     return tomogram.at_level(level)
 
 
-def store_normalisation(path: str | os.PathLike[str], level: int, normalisation: Normalisation) -> None:
-    """Write a level's statistics into the attributes of a local store that tomostream made.
+def store_normalisation(path: str | os.PathLike[str] | RemotePath, level: int, normalisation: Normalisation) -> None:
+    """Write a level's statistics into the attributes of a store that tomostream made.
 
     Raises
     ------
@@ -326,4 +326,4 @@ def store_normalisation(path: str | os.PathLike[str], level: int, normalisation:
     def add(attributes: dict[str, Any]) -> None:
         attributes.setdefault("normalisation", {})[str(level)] = normalisation.to_json()
 
-    change_attributes(Path(normal_path(path)), add)
+    change_attributes(place(path), add)

@@ -2,8 +2,9 @@
 
 1. The group's `zarr.json` is locked (flock).  Who had to wait looks whether the file was replaced meanwhile, and then starts over.
 2. The changed file is written beside it and renamed: a reader sees the old or the new one.
+3. On an object store a lease takes the lock's place, and one upload the renaming's.
 
-Limits: local stores made by us only.
+Limits: stores made by us only.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tomostream.errors import InputError
+from tomostream.errors import BusyError, InputError
+from tomostream.remote.leases import LEASE_SECONDS, Lease
+from tomostream.remote.places import Place, RemotePath
+
+_LOOK_SECONDS = 0.2  # between two tries to get a lease that others hold for an instant
 
 
-def change_attributes(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def change_attributes(path: Place, change: Callable[[dict[str, Any]], None]) -> None:
     """Apply `change` to the attribute `tomostream` of the finished store at `path`.
 
     Raises
@@ -26,6 +32,9 @@ def change_attributes(path: Path, change: Callable[[dict[str, Any]], None]) -> N
     InputError
         If the store is not one that tomostream finished, or can't be written.
     """
+    if isinstance(path, RemotePath):
+        _change_remote(path, change)
+        return
     metadata = path / "zarr.json"
     try:
         while True:
@@ -33,12 +42,7 @@ def change_attributes(path: Path, change: Callable[[dict[str, Any]], None]) -> N
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 if not os.path.samestat(os.fstat(handle.fileno()), metadata.stat()):
                     continue
-                group = json.load(handle)
-                ours = group.get("attributes", {}).get("tomostream", {})
-                if ours.get("complete") is not True:
-                    raise _foreign(path)
-                change(ours)
-                _replace(metadata, json.dumps(group, indent=2) + "\n")
+                _replace(metadata, _changed(json.load(handle), path, change))
                 return
     except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
         raise _foreign(path) from None
@@ -46,6 +50,31 @@ def change_attributes(path: Path, change: Callable[[dict[str, Any]], None]) -> N
         raise InputError(
             f"{metadata} can't be written: {error.strerror or error}; change its permissions, or keep the statistics elsewhere (-o DIR)"
         ) from None
+
+
+def _change_remote(path: RemotePath, change: Callable[[dict[str, Any]], None]) -> None:
+    deadline = time.monotonic() + LEASE_SECONDS
+    while True:
+        try:
+            with Lease(path.with_name(f"{path.name}.attributes-lease.json"), str(path)):
+                text = (path / "zarr.json").read_bytes()
+                (path / "zarr.json").write_text(_changed(json.loads(text), path, change))
+            return
+        except BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        except (FileNotFoundError, ValueError, AttributeError):
+            raise _foreign(path) from None
+
+
+def _changed(group: dict[str, Any], path: Place, change: Callable[[dict[str, Any]], None]) -> str:
+    """The group's metadata with the change, as text."""
+    ours = group.get("attributes", {}).get("tomostream", {})
+    if ours.get("complete") is not True:
+        raise _foreign(path)
+    change(ours)
+    return json.dumps(group, indent=2) + "\n"
 
 
 def _replace(path: Path, text: str) -> None:
@@ -59,7 +88,7 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def _foreign(path: Path) -> InputError:
+def _foreign(path: Place) -> InputError:
     return InputError(
         f"{path} was not made by tomostream, and other software's stores are left as they are; keep the statistics elsewhere (-o DIR)"
     )

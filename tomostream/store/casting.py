@@ -12,7 +12,6 @@ memory budget.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from jaxtyping import Num
 
 from tomostream.errors import InputError
 from tomostream.moments import Moments
+from tomostream.remote.places import Place
 
 PIECE_VOXELS = 2**19  # voxels worked on at once: 4 MB of float64, which stays in the cache
 STORED_TYPES = ("keep", "float32", "float16", "int8")
@@ -60,7 +60,7 @@ def needs_pass(dtype: str, source: np.dtype[Any]) -> bool:
     return dtype == "int8" or (dtype == "float16" and _largest_of(source) >= FLOAT16_OVERFLOW)
 
 
-def plan_casting(dtype: str, source: np.dtype[Any], pieces: Iterable[Num[np.ndarray, " n"]], path: Path) -> Casting:
+def plan_casting(dtype: str, source: np.dtype[Any], pieces: Iterable[Num[np.ndarray, " n"]], path: Place) -> Casting:
     """Choose the stored type and its factors.
 
     Parameters

@@ -1,7 +1,7 @@
 """How does an MRC file become a store, within a memory budget, and safely when killed at any moment?
 
 1. Look: header, spacing, what is there already, memory, disk.  All refusals come here, before any work.
-2. A compressed source becomes a plain temporary file beside the output (`decompress`).
+2. A remote source is downloaded, by one request; a compressed one becomes a plain temporary file beside the output (`decompress`).
 3. If the stored type needs it, one pass over the file (`casting`).
 4. Band by band (`bands`): read, cut into shards, cast each, write it with its coarser levels, note it as done.
 5. The group's metadata and the final name come last; a killed run is taken up at its first shard that is not done.
@@ -18,6 +18,7 @@ import hashlib
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from tomostream.budget import LIBRARIES_BYTES, conversion_bytes, libraries_bytes
+from tomostream.budget import LIBRARIES_BYTES, conversion_bytes, libraries_bytes, remote_bytes
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Triple
+from tomostream.remote.copies import head_of, identity_of, local_file
+from tomostream.remote.places import Place, RemotePath
 from tomostream.store.bands import Band, plan_bands
 from tomostream.store.casting import PIECE_VOXELS, check_stored_type, plan_casting
 from tomostream.store.decompress import compression_of, peek_header, plain_file
@@ -46,8 +49,8 @@ _SPACING_TOLERANCE = 0.01  # relative difference of header and option that is no
 
 
 def convert_file(
-    source: Path,
-    out_folder: Path,
+    source: Place,
+    out_folder: Place,
     *,
     voxel_size: float | None,
     dtype: str,
@@ -61,15 +64,15 @@ def convert_file(
     name: str | None,
     progress: Callable[[int, int], None] | None,
     report: Callable[[str], None],
-) -> Path:
+) -> Place:
     """Convert an MRC file (also .gz, .bz2) to `out_folder/NAME.ome.zarr`; what is done already is left as it is.
 
     Parameters
     ----------
     source
-        The file.
+        The file, local or remote.
     out_folder
-        Made if there is none.
+        Made if there is none; local or on an object store.
     voxel_size
         Angstrom; None: the header's.
     dtype
@@ -112,7 +115,7 @@ def convert_file(
     """
     check_stored_type(dtype)
     header = peek_header(source)
-    name = name or tomogram_name(source)
+    name = name or tomogram_name(str(source))
     spacing = _choose_spacing(header, voxel_size, report)
     before = _identity(source)
     settings = {
@@ -135,16 +138,25 @@ def convert_file(
         return target
     if not overwrite:
         refuse_other_settings(target, fingerprint)
+    memory -= remote_bytes(isinstance(source, RemotePath) or isinstance(out_folder, RemotePath))
     band_voxels = band_voxels_within(memory, header, layout, libraries=libraries_bytes())
-    _make_folder(out_folder)
-    _check_disk(header, layout, target, is_kept=state == "partial")
+    if isinstance(target, Path):
+        _make_folder(target.parent)
+        _check_disk(header, layout, target, is_kept=state == "partial")
+    scratch = Path(tempfile.gettempdir()) if isinstance(out_folder, RemotePath) else out_folder
+    if isinstance(source, RemotePath):
+        _check_download(header, int(before["size"] or 0))
     bands = plan_bands(layout.levels[0].shards, most_voxels=band_voxels)  # after the disk: a damaged header's edges may be absurd
     for warning in header.warnings:
         report(f"{source}: {warning}")
 
-    with plain_file(header, out_folder, report) as plain, MrcReader(replace(header, path=plain)) as reader:
+    with (
+        local_file(source) as local,
+        plain_file(peek_header(local), scratch, report) as plain,
+        MrcReader(replace(header, path=plain)) as reader,
+    ):
         casting = plan_casting(dtype, header.dtype, reader.pieces(PIECE_VOXELS), source)
-        facts: dict[str, Any] = {"source": _source_facts(header, before["size"], _sha256(source) if checksum else None)}
+        facts: dict[str, Any] = {"source": _source_facts(header, before["size"], _sha256(local) if checksum else None)}
         if casting.scale is not None:
             facts |= {"stored_scale": casting.scale, "stored_offset": casting.offset}
         spec = replace(spec, attributes=facts)
@@ -225,6 +237,17 @@ def band_voxels_within(memory: int, header: MrcHeader, layout: StoreLayout, *, l
     return max(least, min(spare, _BAND_BYTES)) // source_itemsize
 
 
+def _check_download(header: MrcHeader, size: int) -> None:
+    """Compare a remote source's size, and that of its decompressed copy, with the free space of the folder of temporary files."""
+    folder = tempfile.gettempdir()
+    needed = size + (header.file_bytes if compression_of(header.path) is not None else 0)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise BudgetError(
+            f"{header.path}: its download takes {format_bytes(needed)}, but {folder} has {format_bytes(free)} free; free space, or set TMPDIR to a larger disk"
+        )
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -261,7 +284,10 @@ def _folder_bytes(folder: Path) -> int:
     return total
 
 
-def _identity(source: Path) -> dict[str, Any]:
+def _identity(source: Place) -> dict[str, Any]:
+    if isinstance(source, RemotePath):
+        guard = hashlib.sha256(head_of(source, _GUARD_BYTES)).hexdigest()
+        return {"name": source.name, **identity_of(source), "sha256_of_first_mb": guard}
     try:
         status = source.stat()
         with source.open("rb") as file:

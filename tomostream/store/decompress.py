@@ -3,7 +3,8 @@
 1. The content, not the suffix, says whether a file is compressed (gzip, bzip2).
 2. The first 1024 bytes are decompressed in memory: they give the size that the whole file must have.
 3. That size is compared with the free space; then the file is streamed, 1 MB at a time, to a temporary file in the output folder.
-4. The temporary file is removed whatever happens.  A killed process leaves it; the next run on the same file replaces it.
+4. A remote file is first downloaded, by one request, to the folder of temporary files (TMPDIR); its header is known from its begin before.
+5. Temporary files are removed whatever happens.  A killed process leaves it; the next run on the same file replaces it.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tomostream.errors import BudgetError, BusyError, InputError, TomostreamError
+from tomostream.remote.copies import head_of
+from tomostream.remote.places import Place, RemotePath
 from tomostream.store.mrc import HEADER_BYTES, MrcHeader, parse_header, read_header, require_regular_file
 from tomostream.units import format_bytes
 
 _PIECE_BYTES = 2**20
+_HEAD_BYTES = 2**20  # of a remote file that are read to know it: holds a whole block of bzip2
 _MAGIC = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh"}
 # what the two decompressors raise on damaged or cut-off data
 _DAMAGED = (EOFError, zlib.error, OSError)
 
 
-def compression_of(path: Path) -> str | None:
+def compression_of(path: Place) -> str | None:
     """Return `gzip`, `bzip2` or None, from the file's first bytes.
 
     Raises
@@ -38,29 +42,51 @@ def compression_of(path: Path) -> str | None:
     InputError
         If it is no readable file.
     """
+    if isinstance(path, RemotePath):
+        return _kind_of(head_of(path, HEADER_BYTES))
     require_regular_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(3)
     except OSError as error:
         raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
-    return next((kind for kind, magic in _MAGIC.items() if head == magic), None)
+    return _kind_of(head)
 
 
-def peek_header(path: Path) -> MrcHeader:
+def _kind_of(head: bytes) -> str | None:
+    return next((kind for kind, magic in _MAGIC.items() if head[: len(magic)] == magic), None)
+
+
+def peek_header(path: Place) -> MrcHeader:
     """Read the header of an MRC file, compressed or not; of a compressed file only the head is decompressed.
 
     Raises
     ------
     InputError
-        If it is damaged, or not an MRC volume of a supported kind; a plain file also if it is truncated.
+        If it is damaged, or not an MRC volume of a supported kind; a plain local file also if it is truncated.
     """
+    if isinstance(path, RemotePath):
+        return parse_header(_remote_head(path), path)
     kind = compression_of(path)
     if kind is None:
         return read_header(path)
     with _opened(path, kind) as stream:
         head = b"".join(_pieces(stream, path, kind, HEADER_BYTES, HEADER_BYTES))
     return parse_header(head, path)
+
+
+def _remote_head(path: RemotePath) -> bytes:
+    """The first bytes of a remote file, decompressed."""
+    head = head_of(path, _HEAD_BYTES)
+    kind = _kind_of(head)
+    if kind is None:
+        return head[:HEADER_BYTES]
+    try:
+        if kind == "gzip":
+            return zlib.decompressobj(wbits=31).decompress(head, HEADER_BYTES)
+        return bz2.BZ2Decompressor().decompress(head, HEADER_BYTES)
+    except _DAMAGED as error:
+        raise InputError(f"{path}: its {kind} data are damaged or cut off ({error}); copy it again") from error
 
 
 @contextlib.contextmanager
@@ -70,7 +96,7 @@ def plain_file(header: MrcHeader, folder: Path, report: Callable[[str], None]) -
     Parameters
     ----------
     header
-        From `peek_header`.
+        From `peek_header`, of a local file.
     folder
         An existing folder.
     report
@@ -85,7 +111,7 @@ def plain_file(header: MrcHeader, folder: Path, report: Callable[[str], None]) -
     BusyError
         If another process decompresses the same file into the same folder.
     """
-    path = header.path
+    path = _local(header)
     kind = compression_of(path)
     if kind is None:
         yield path
@@ -112,6 +138,12 @@ def plain_file(header: MrcHeader, folder: Path, report: Callable[[str], None]) -
             temporary.unlink(missing_ok=True)
 
 
+def _local(header: MrcHeader) -> Path:
+    if not isinstance(header.path, Path):
+        raise TypeError(f"{header.path} is not local; download it first")
+    return header.path
+
+
 def _lock(file: io.FileIO, path: Path, folder: Path) -> None:
     """Take the temporary file; the lock goes when the file is closed or the process is killed."""
     try:
@@ -125,7 +157,7 @@ def _lock(file: io.FileIO, path: Path, folder: Path) -> None:
 
 
 def _copy(header: MrcHeader, kind: str, target: io.FileIO, report: Callable[[str], None]) -> None:
-    path, written = header.path, 0
+    path, written = _local(header), 0
     with _opened(path, kind) as stream:
         for piece in _pieces(stream, path, kind, _PIECE_BYTES, None):
             wanted = memoryview(piece)[: header.file_bytes - written]

@@ -25,6 +25,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from tomostream.errors import InputError
 from tomostream.geometry import Triple
+from tomostream.remote.places import Place
 from tomostream.store.naming import tomogram_name
 
 HEADER_BYTES = 1024
@@ -72,7 +73,7 @@ class MrcHeader:
         What is odd, but doesn't make the volume wrong (of the spacing see `spacing_doubt`).
     """
 
-    path: Path
+    path: Place
     name: str
     shape: Triple
     mode: int
@@ -185,7 +186,7 @@ def read_header(path: Path) -> MrcHeader:
     return header
 
 
-def parse_header(head: bytes, path: Path) -> MrcHeader:
+def parse_header(head: bytes, path: Place) -> MrcHeader:
     """Parse and check the first 1024 bytes of an MRC file.
 
     Parameters
@@ -220,7 +221,7 @@ def parse_header(head: bytes, path: Path) -> MrcHeader:
         warnings.append("the extended header is SerialEM's: this may be a tilt series, not a tomogram")
     return MrcHeader(
         path=path,
-        name=tomogram_name(path),
+        name=tomogram_name(str(path)),
         shape=shape,
         mode=mode,
         dtype=dtype,
@@ -252,7 +253,7 @@ def _is_plausible(record: Any) -> bool:
     return known and all(0 < int(record[k]) < _PLAUSIBLE_EDGE for k in ("nx", "ny", "nz"))
 
 
-def _check(record: Any, mode: int, shape: Triple, path: Path) -> None:
+def _check(record: Any, mode: int, shape: Triple, path: Place) -> None:
     if mode not in MODES:
         kind = f" ({_OTHER_MODES[mode]})" if mode in _OTHER_MODES else ""
         raise InputError(f"{path}: has MRC mode {mode}{kind}; allowed are {_ALLOWED}; convert it to one of them")

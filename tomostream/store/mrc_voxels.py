@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -24,11 +25,13 @@ class MrcReader:
     Parameters
     ----------
     header
-        From `read_header`.
+        From `read_header`, of a local file.
     """
 
     def __init__(self, header: MrcHeader) -> None:
         self._header = header
+        if not isinstance(header.path, Path):
+            raise TypeError(f"{header.path} is not local; read a copy of it")
         try:
             self._file = header.path.open("rb", buffering=0)  # every read goes straight into its array
         except OSError as error:

@@ -3,23 +3,28 @@
 Zarr v3 is tried before v2, each by itself: a server that answers "forbidden" for what is missing must not hide a v2 store.  A store
 made by us is never missing a shard, so a shard that is gone is damage there and not zeros.
 
-Limits: nothing is retried; credentials of an object store are fsspec's matter (for public S3 buckets: `FSSPEC_S3_ANON=true`).
+Of a server nothing is listed: plain HTTP knows no listings.  Requests are retried as `remote.faults` says.
+
+Limits: credentials of an object store are fsspec's matter (for public S3 buckets: `FSSPEC_S3_ANON=true`).
 """
 
 from __future__ import annotations
 
 import os
-import urllib.parse
-import urllib.request
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import zarr
-from zarr.abc.store import Store
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.errors import ContainsArrayError
 from zarr.storage import FsspecStore, LocalStore
 
-from tomostream.errors import InputError
+from tomostream.errors import InputError, TomostreamError
+from tomostream.remote.faults import retried_async
+from tomostream.remote.filesystems import file_system
+from tomostream.remote.places import RemotePath, place
 from tomostream.store.ledger import LEDGER_NAME
 
 PARTIAL_SUFFIX = ".partial"  # of a store's folder while it is half-written
@@ -27,12 +32,9 @@ _FORMATS: tuple[Literal[3, 2], ...] = (3, 2)
 _ROOTS = ("zarr.json", ".zgroup", ".zarray")
 
 
-def normal_path(path_or_url: str | os.PathLike[str]) -> str:
+def normal_path(path_or_url: str | os.PathLike[str] | RemotePath) -> str:
     """A local path (also of a `file://` URL), or a URL without the final slash."""
-    text = os.fspath(path_or_url)
-    if text.startswith("file://"):
-        return urllib.request.url2pathname(urllib.parse.urlsplit(text).path).rstrip("/") or "/"
-    return text.rstrip("/") or "/"
+    return str(place(path_or_url))
 
 
 def is_url(path: str) -> bool:
@@ -59,14 +61,17 @@ def open_group(path: str) -> zarr.Group:
             problem = problem or error
         except ContainsArrayError:
             raise _bare_array(path) from None
-        except ImportError as error:
-            raise InputError(
-                f"{path} can't be opened without a package that is not installed ({error}); pip install 'tomostream[remote]'"
-            ) from None
+        except TomostreamError as error:
+            problem = error  # a server may forbid what it does not have
         except Exception as error:  # libraries of file systems raise what they like
             problem = error
+    if isinstance(problem, TomostreamError):
+        raise problem
     if isinstance(problem, FileNotFoundError):
-        raise InputError(f"{path} does not exist or is no Zarr group; give the URL of the OME-Zarr image's folder")
+        unfinished = place(path + PARTIAL_SUFFIX)
+        if isinstance(unfinished, RemotePath) and _is_begun(unfinished):
+            raise InputError(f"{path} is not finished; run the command that makes it again, it goes on where it stopped")
+        raise InputError(f"{path} does not exist or is no Zarr group; check the URL: it must be the OME-Zarr image's folder")
     raise InputError(f"{path} can't be read ({_words(problem)}); check the path, the network and your permissions")
 
 
@@ -82,6 +87,8 @@ def open_array(path: str, name: str, zarr_format: int) -> zarr.Array[Any]:
         return zarr.open_array(_store(path), path=name, mode="r", zarr_format=2 if zarr_format == 2 else 3)
     except FileNotFoundError:
         raise InputError(f"{path} names a level '{name}' that is not there; the store is incomplete: copy or convert it again") from None
+    except TomostreamError:
+        raise
     except Exception as error:  # as above
         raise InputError(
             f"{path}/{name} can't be read ({_words(error)}); the store is damaged, or of a kind that zarr-python does not know"
@@ -98,6 +105,8 @@ def read_array(array: zarr.Array[Any], selection: tuple[int | slice, ...], where
     """
     try:
         return array[selection]
+    except TomostreamError:
+        raise
     except Exception as error:  # as above, and codecs too
         raise InputError(
             f"{where} can't be read ({_words(error)}); a chunk is damaged or can't be fetched: copy or convert it again"
@@ -114,7 +123,39 @@ def _words(error: Exception | None) -> str:
 
 
 def _store(path: str) -> Store:
-    return FsspecStore.from_url(path, read_only=True) if is_url(path) else LocalStore(path, read_only=True)
+    if not is_url(path):
+        return LocalStore(path, read_only=True)
+    if "?" in path:
+        raise InputError(f"{path} has a query, as presigned URLs have; it names one file, not a Zarr store")
+    files, root = file_system(path, is_asynchronous=True)
+    return _RetryingStore(_asynchronous(files), read_only=True, path=root)
+
+
+def _asynchronous(files: Any) -> Any:
+    """Zarr reads through an event loop; a file system without one runs in threads."""
+    if files.async_impl:
+        return files
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper  # noqa: PLC0415  (only such file systems need it)
+
+    return AsyncFileSystemWrapper(files, asynchronous=True)
+
+
+class _RetryingStore(FsspecStore):
+    """Zarr's view of a server, with our retries and messages."""
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        get: Callable[[], Awaitable[Buffer | None]] = lambda: super(_RetryingStore, self).get(key, prototype, byte_range)  # noqa: E731  (`super` needs its place named)
+        try:
+            return await retried_async(get, f"{self.path}/{key}")
+        except FileNotFoundError:
+            return None
+
+
+def _is_begun(partial: RemotePath) -> bool:
+    try:
+        return (partial / "head.json").is_file()
+    except TomostreamError:
+        return False  # a server may forbid to look
 
 
 def _refuse_half_written(path: str) -> None:

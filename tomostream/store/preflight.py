@@ -1,6 +1,7 @@
 """Can this file be worked with, and what should its owner know first?
 
-1. A folder, a URL, or a name of a store is looked at as OME-Zarr: its metadata, and whether all its shards are there.
+1. A folder, a URL that does not end as an MRC file, or a name of a store is looked at as OME-Zarr: its metadata, and (of a local one)
+   whether all its shards are there.
 2. Anything else is looked at as MRC; of a compressed file only the head is decompressed, and its recorded length compared.
 3. What makes the file useless is a problem, what its owner should know a warning.  Nothing is raised.
 
@@ -16,11 +17,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tomostream.errors import InputError
+from tomostream.errors import InputError, TomostreamError
 from tomostream.geometry import Triple
+from tomostream.remote.copies import identity_of
+from tomostream.remote.places import Place, RemotePath, place
 from tomostream.store.decompress import compression_of, peek_header
 from tomostream.store.mrc import MrcHeader
-from tomostream.store.naming import tomogram_name
+from tomostream.store.naming import MRC_ENDINGS, tomogram_name
 from tomostream.store.ngff import read_image_metadata
 from tomostream.store.opening import PARTIAL_SUFFIX, is_url, normal_path, open_array, open_group
 from tomostream.store.stored_levels import StoredLevel, stored_levels
@@ -99,15 +102,16 @@ class Inspection:
 def inspect_file(path: str | os.PathLike[str]) -> Inspection:
     """Look at an MRC file (also .gz, .bz2) or an OME-Zarr store (folder or URL); whatever is wrong with it is told, not raised."""
     text = normal_path(path)
-    is_store = is_url(text) or Path(text).is_dir() or text.endswith((".zarr", PARTIAL_SUFFIX))
+    is_mrc = text.partition("?")[0].lower().endswith(MRC_ENDINGS)
+    is_store = not is_mrc if is_url(text) else Path(text).is_dir() or text.endswith((".zarr", PARTIAL_SUFFIX))
     found = Inspection(path=text, name=tomogram_name(text), kind="ome-zarr" if is_store else "mrc")
     try:
-        return _store(found) if is_store else _mrc(found, Path(text))
-    except InputError as error:
+        return _store(found) if is_store else _mrc(found, place(text))
+    except TomostreamError as error:
         return replace(found, problems=(str(error),))
 
 
-def _mrc(found: Inspection, path: Path) -> Inspection:
+def _mrc(found: Inspection, path: Place) -> Inspection:
     header = peek_header(path)
     packed = compression_of(path)
     problems: list[str] = []
@@ -119,8 +123,14 @@ def _mrc(found: Inspection, path: Path) -> Inspection:
         problems.append(str(error))
     if header.spacing_doubt is not None:
         warnings.append(header.spacing_doubt)
-    if packed == "gzip":
-        warnings += _length_doubt(path, header)
+    if isinstance(path, RemotePath):
+        size = identity_of(path)["size"]
+        if packed is None and isinstance(size, int) and size < header.file_bytes:
+            problems.append(f"{path}: is truncated: it has {size} bytes, its header promises {header.file_bytes}; copy it again")
+    else:
+        size = path.stat().st_size
+        if packed == "gzip":
+            warnings += _length_doubt(path, header)
     details = {
         "mode": header.mode,
         "byte_order": "big" if header.dtype.str.startswith(">") else "little",
@@ -134,7 +144,7 @@ def _mrc(found: Inspection, path: Path) -> Inspection:
         dtype=header.native_dtype.name,
         spacing=spacing,
         statistics=header.statistics(),
-        size=path.stat().st_size,
+        size=size if isinstance(size, int) else None,
         levels=1,
         details=details,
         problems=tuple(problems),

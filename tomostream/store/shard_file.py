@@ -6,7 +6,7 @@ A shard of Zarr's `sharding_indexed` codec is a file of encoded chunks followed 
 
 1. Chunks are encoded one after the other, in C order; the part of a chunk beyond the volume is filled with zeros.
 2. Chunks wholly beyond the volume have no bytes; the index marks them with 2^64 - 1.
-3. The file is written under a temporary name and renamed: a shard is whole or absent.
+3. A file is written under a temporary name and renamed, an object is uploaded: a shard is whole or absent.
 
 Written directly because zarr-python's own path copies a shard several times; what it reads is the same.
 
@@ -21,7 +21,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -101,6 +101,25 @@ class Codec:
         return None if name is None or array.filters or array.shards is None else cls(name)
 
 
+def write_shard_bytes(handle: IO[bytes], block: Shaped[np.ndarray, "z y x"], *, chunk: Triple, shard: Triple, codec: Codec) -> None:
+    """Write the bytes of a shard to an open file or upload; parameters as of `write_shard_file`."""
+    whole = BlockGrid(shard, chunk)
+    index = np.full((*whole.counts, 2), _ABSENT, dtype="<u8")
+    stored = block.dtype.newbyteorder("<")
+    grid = BlockGrid(triple(block.shape), chunk)
+    offset = 0
+    for position in grid.indices():
+        core = grid.core(position)
+        piece = np.ascontiguousarray(block[core.slices], dtype=stored)
+        if core.shape != chunk:
+            piece = np.pad(piece, [(0, c - n) for c, n in zip(chunk, core.shape, strict=True)])
+        data = codec.encode(piece)
+        index[position] = offset, len(data)
+        offset += handle.write(data)
+    table = index.tobytes()
+    handle.write(table + crc32c(table).to_bytes(4, "little"))
+
+
 def write_shard_file(path: Path, block: Shaped[np.ndarray, "z y x"], *, chunk: Triple, shard: Triple, codec: Codec, scratch: Path) -> None:
     """Write the shard that holds `block`.
 
@@ -122,24 +141,10 @@ def write_shard_file(path: Path, block: Shaped[np.ndarray, "z y x"], *, chunk: T
     OSError
         If it can't be written.
     """
-    whole = BlockGrid(shard, chunk)
-    index = np.full((*whole.counts, 2), _ABSENT, dtype="<u8")
-    stored = block.dtype.newbyteorder("<")
-    grid = BlockGrid(triple(block.shape), chunk)
     temporary = scratch / uuid.uuid4().hex  # process numbers repeat between the machines of a cluster
     try:
         with temporary.open("wb") as handle:
-            offset = 0
-            for position in grid.indices():
-                core = grid.core(position)
-                piece = np.ascontiguousarray(block[core.slices], dtype=stored)
-                if core.shape != chunk:
-                    piece = np.pad(piece, [(0, c - n) for c, n in zip(chunk, core.shape, strict=True)])
-                data = codec.encode(piece)
-                index[position] = offset, len(data)
-                offset += handle.write(data)
-            table = index.tobytes()
-            handle.write(table + crc32c(table).to_bytes(4, "little"))
+            write_shard_bytes(handle, block, chunk=chunk, shard=shard, codec=codec)
         try:
             temporary.replace(path)
         except FileNotFoundError:

@@ -2,16 +2,19 @@
 
 1. For each shard that the box touches, its index is read from the file's end and its checksum compared.
 2. For each chunk that the box touches, its bytes are read into one buffer; of an uncompressed chunk only the planes that are wanted.
+   Of a shard on a server the bytes of several chunks are fetched together.
 3. The common part is copied to its place in the result.
 
 Through zarr-python the same read holds two to four times the box, because all chunks are fetched before any is placed.
 
-Limits: local stores that tomostream finished.  There every shard has a file, so one that is gone is damage; Zarr would read zeros.
+Limits: stores that tomostream finished.  There every shard has a file, so one that is gone is damage; Zarr would read zeros.
 """
 
 import math
 import os
-from io import FileIO
+from collections.abc import Iterator
+from io import FileIO, RawIOBase
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +22,16 @@ from jaxtyping import Shaped
 
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple
+from tomostream.remote.places import Place
+from tomostream.remote.ranges import RangeReader
 from tomostream.store.pyramid import LevelLayout
 from tomostream.store.shard_file import Codec, crc32c
 
 _CHECKSUM_BYTES = 4
+PREFETCH_BYTES = 2**24  # of a remote shard that are fetched at a time
 
 
-def read_sharded(folder: str, layout: LevelLayout, dtype: np.dtype[Any], codec: Codec, box: Box) -> Shaped[np.ndarray, "z y x"]:
+def read_sharded(folder: Place, layout: LevelLayout, dtype: np.dtype[Any], codec: Codec, box: Box) -> Shaped[np.ndarray, "z y x"]:
     """Read a box of one level.
 
     Parameters
@@ -48,17 +54,18 @@ def read_sharded(folder: str, layout: LevelLayout, dtype: np.dtype[Any], codec: 
     buffer = np.empty(math.prod(layout.chunk), dtype=dtype.newbyteorder("<"))
     chunks = BlockGrid(layout.shard, layout.chunk)
     for index in layout.shards.touching(box):
-        file = os.path.join(folder, "c", *map(str, index))
+        file = folder.joinpath("c", *map(str, index))
         core = layout.shards.core(index)
         wanted = core.clipped(box)
         try:
-            with FileIO(file) as handle:
+            with _opened(file) as handle:
                 table = _read_index(handle, chunks.counts)
                 part = wanted.relative_to(core.start)
-                for position in chunks.touching(part):
-                    cell = chunks.core(position)
-                    common = cell.clipped(part)
-                    piece = _read_chunk(handle, table[position], buffer, layout.chunk, codec, common.relative_to(cell.start))
+                cells: Iterator[_Cell] = ((table[p], chunks.core(p), chunks.core(p).clipped(part)) for p in chunks.touching(part))
+                if isinstance(handle, RangeReader):
+                    cells = _fetched(handle, cells, layout.chunk, codec, dtype.itemsize)
+                for entry, cell, common in cells:
+                    piece = _read_chunk(handle, entry, buffer, layout.chunk, codec, common.relative_to(cell.start))
                     result[common.shifted(core.start).relative_to(box.start).slices] = piece
         except FileNotFoundError:
             raise InputError(f"{file} is missing, and the store was complete when it was made; copy or make it again") from None
@@ -67,10 +74,42 @@ def read_sharded(folder: str, layout: LevelLayout, dtype: np.dtype[Any], codec: 
     return result
 
 
-def _read_index(handle: FileIO, counts: Triple) -> np.ndarray:
+def _opened(file: Place) -> RawIOBase:
+    return FileIO(file) if isinstance(file, Path) else RangeReader(file, int(file.info()["size"]))
+
+
+_Cell = tuple[np.ndarray, Box, Box]  # a chunk's entry in the index, its box, and the part of it that is wanted
+
+
+def _fetched(handle: RangeReader, cells: Iterator[_Cell], chunk: Triple, codec: Codec, itemsize: int) -> Iterator[_Cell]:
+    """The same cells; what they need is fetched some `PREFETCH_BYTES` ahead."""
+    waiting: list[_Cell] = []
+    parts: list[tuple[int, int]] = []
+    for cell in cells:
+        offset, length = _extent(cell[0], chunk, codec, cell[2].relative_to(cell[1].start), itemsize)
+        if parts and sum(stop - start for start, stop in parts) + length > PREFETCH_BYTES:
+            handle.prefetch(parts)
+            yield from waiting
+            waiting, parts = [], []
+        waiting.append(cell)
+        parts.append((offset, offset + length))
+    handle.prefetch(parts)
+    yield from waiting
+
+
+def _extent(entry: np.ndarray, chunk: Triple, codec: Codec, part: Box, itemsize: int) -> tuple[int, int]:
+    """Where the bytes that a part of a chunk needs begin, and how many they are."""
+    offset, length = (int(value) for value in entry)
+    if codec.name != "none":
+        return offset, length
+    plane = chunk[1] * chunk[2] * itemsize
+    return offset + part.start[0] * plane, (part.stop[0] - part.start[0]) * plane
+
+
+def _read_index(handle: RawIOBase, counts: Triple) -> np.ndarray:
     """The (offset, length) of each chunk."""
     length = 16 * math.prod(counts)
-    size = os.fstat(handle.fileno()).st_size
+    size = handle.seek(0, os.SEEK_END)
     tail = bytearray(length + _CHECKSUM_BYTES)
     if size < len(tail):
         raise ValueError(f"it has {size} bytes, too few for the index of {math.prod(counts)} chunks")
@@ -81,7 +120,7 @@ def _read_index(handle: FileIO, counts: Triple) -> np.ndarray:
     return np.frombuffer(index, dtype="<u8").reshape(*counts, 2)
 
 
-def _read_chunk(handle: FileIO, entry: np.ndarray, buffer: np.ndarray, chunk: Triple, codec: Codec, part: Box) -> np.ndarray:
+def _read_chunk(handle: RawIOBase, entry: np.ndarray, buffer: np.ndarray, chunk: Triple, codec: Codec, part: Box) -> np.ndarray:
     """The voxels of `part` (counted from the chunk's corner); valid until the buffer is used again."""
     offset, length = (int(value) for value in entry)
     if codec.name == "none":
@@ -89,9 +128,9 @@ def _read_chunk(handle: FileIO, entry: np.ndarray, buffer: np.ndarray, chunk: Tr
             raise ValueError(f"a chunk has {length} bytes instead of {buffer.nbytes}")
         plane = chunk[1] * chunk[2]
         planes = buffer[: (part.stop[0] - part.start[0]) * plane]
-        _read_exactly(handle, offset + part.start[0] * plane * buffer.itemsize, planes.view(np.uint8).data)
+        _read_exactly(handle, _extent(entry, chunk, codec, part, buffer.itemsize)[0], planes.view(np.uint8).data)
         return planes.reshape(-1, *chunk[1:])[:, part.slices[1], part.slices[2]]
-    if offset + length > os.fstat(handle.fileno()).st_size:
+    if offset + length > handle.seek(0, os.SEEK_END):
         raise ValueError(f"a chunk of {length} bytes at {offset} lies beyond its end")
     encoded = bytearray(length)
     _read_exactly(handle, offset, memoryview(encoded))
@@ -99,7 +138,7 @@ def _read_chunk(handle: FileIO, entry: np.ndarray, buffer: np.ndarray, chunk: Tr
     return buffer.reshape(chunk)[part.slices]
 
 
-def _read_exactly(handle: FileIO, offset: int, target: memoryview) -> None:
+def _read_exactly(handle: RawIOBase, offset: int, target: memoryview) -> None:
     handle.seek(offset)
     done = 0
     while done < len(target):

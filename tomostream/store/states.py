@@ -1,7 +1,8 @@
 """What is at the path where a store is to be made, and may it be replaced?
 
-A finished store of ours says so in its group's metadata, with the fingerprint of what made it; these metadata are written last.  A
-half-written one is beside it (suffix `.partial`) and has the fingerprint in its ledger.  Nothing else is ever replaced.
+A finished store of ours says so in its group's metadata, with the fingerprint of what made it; these metadata are written last.  Of a
+half-written one the fingerprint is beside it (suffix `.partial`): in its ledger, or on an object store in its head.  Nothing else is ever
+replaced.
 """
 
 from __future__ import annotations
@@ -10,18 +11,22 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tomostream.errors import ExistsError
+from tomostream.remote.places import Place, RemotePath
 from tomostream.store.ledger import LEDGER_NAME, read_head
 from tomostream.store.opening import PARTIAL_SUFFIX
 
 REPLACED_SUFFIX = ".replaced"  # of an old store, between the new one's completion and its own removal
 
+HEAD_NAME = "head.json"  # of a half-written store on an object store: its fingerprint and layout
+
+P = TypeVar("P", Path, RemotePath)
 StoreState = Literal["absent", "done", "partial", "other"]
 
 
-def store_state(path: Path, fingerprint: dict[str, Any]) -> StoreState:
+def store_state(path: Place, fingerprint: dict[str, Any]) -> StoreState:
     """Say what is at `path`, compared with what `fingerprint` would make.
 
     Returns
@@ -33,12 +38,13 @@ def store_state(path: Path, fingerprint: dict[str, Any]) -> StoreState:
     """
     found = finished_fingerprint(path)
     if found is not None and found == plain(fingerprint):
-        (path / LEDGER_NAME).unlink(missing_ok=True)
-        shutil.rmtree(beside(path, REPLACED_SUFFIX), ignore_errors=True)
+        if isinstance(path, Path):
+            (path / LEDGER_NAME).unlink(missing_ok=True)
+            shutil.rmtree(beside(path, REPLACED_SUFFIX), ignore_errors=True)
         return "done"
-    if os.path.lexists(path):
+    if _is_there(path):
         return "other"
-    head = read_head(beside(path, PARTIAL_SUFFIX) / LEDGER_NAME)
+    head = half_written_head(path)
     if head is None:
         return "absent"
     return "partial" if head["fingerprint"] == plain(fingerprint) else "other"
@@ -58,9 +64,27 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> s
     return "; ".join(texts)
 
 
-def beside(path: Path, suffix: str) -> Path:
+def beside(path: P, suffix: str) -> P:
     """The path with a suffix appended to its name."""
     return path.with_name(path.name + suffix)
+
+
+def half_written_head(path: Place) -> dict[str, Any] | None:
+    """The head of the half-written store that will be `path`: its fingerprint and layout; None if there is none."""
+    if isinstance(path, Path):
+        return read_head(beside(path, PARTIAL_SUFFIX) / LEDGER_NAME)
+    try:
+        found = json.loads((beside(path, PARTIAL_SUFFIX) / HEAD_NAME).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "fingerprint" in found else None
+
+
+def _is_there(path: Place) -> bool:
+    """Whether something stands under the name itself; shards of a half-written store on an object store don't count."""
+    if isinstance(path, Path):
+        return os.path.lexists(path)
+    return path.exists() if half_written_head(path) is None else (path / "zarr.json").is_file()
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +93,7 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def finished_fingerprint(path: Path) -> dict[str, Any] | None:
+def finished_fingerprint(path: Place) -> dict[str, Any] | None:
     """The fingerprint of a finished store of ours; None for anything else."""
     try:
         ours = json.loads((path / "zarr.json").read_bytes())["attributes"]["tomostream"]
@@ -79,7 +103,7 @@ def finished_fingerprint(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def refuse_existing(path: Path, fingerprint: dict[str, Any], *, overwrite: bool) -> None:
+def refuse_existing(path: Place, fingerprint: dict[str, Any], *, overwrite: bool) -> None:
     """Refuse to write to `path` where something is that must stay.
 
     Raises
@@ -87,7 +111,7 @@ def refuse_existing(path: Path, fingerprint: dict[str, Any], *, overwrite: bool)
     ExistsError
         If there is something that is not ours, or a finished store and `overwrite` is false.
     """
-    if not os.path.lexists(path):
+    if not _is_there(path):
         return
     found = finished_fingerprint(path)
     if found is None:
@@ -101,7 +125,7 @@ def refuse_existing(path: Path, fingerprint: dict[str, Any], *, overwrite: bool)
         raise ExistsError(f"{path} {what}; choose another folder, or replace it with --overwrite")
 
 
-def refuse_other_settings(path: Path, fingerprint: dict[str, Any]) -> None:
+def refuse_other_settings(path: Place, fingerprint: dict[str, Any]) -> None:
     """Refuse, before any work, what `store_state` calls `other`; the message says which settings differ.
 
     Raises
@@ -110,14 +134,13 @@ def refuse_other_settings(path: Path, fingerprint: dict[str, Any]) -> None:
         If at `path`, or half-written beside it, is something that `fingerprint` would not make.
     """
     wanted = plain(fingerprint)
-    if os.path.lexists(path):
+    if _is_there(path):
         if finished_fingerprint(path) != wanted:
             refuse_existing(path, wanted, overwrite=False)
         return
-    partial = beside(path, PARTIAL_SUFFIX)
-    head = read_head(partial / LEDGER_NAME)
+    head = half_written_head(path)
     if head is not None and head["fingerprint"] != wanted:
         raise ExistsError(
-            f"{partial} is half-written with other settings or data ({differences(head['fingerprint'], wanted)}); "
+            f"{path}{PARTIAL_SUFFIX} is half-written with other settings or data ({differences(head['fingerprint'], wanted)}); "
             "finish it with those, or start again with --overwrite"
         )

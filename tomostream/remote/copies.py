@@ -1,0 +1,185 @@
+"""Local copies of remote files, for code that needs a real file or folder; and back.
+
+1. `downloaded` streams one object into a temporary file: one request, no ranges asked for.
+2. `local_file` gives a table or another small file under its own name in a temporary folder; `local_result` the same for writing: what was
+   written there is uploaded when all went well.
+3. `local_folder` mirrors a folder of small files (a model) once a process.
+4. `work_folder` is where work on a remote folder is kept between runs: below the user's cache folder, one for each URL.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tomostream.errors import BudgetError, InputError
+from tomostream.remote.faults import ShortReadError, retried
+from tomostream.remote.filesystems import file_system, stream_options
+from tomostream.remote.places import Place, RemotePath
+
+_PIECE_BYTES = 2**20
+
+
+def download(remote: RemotePath, target: Path) -> int:
+    """Stream an object into a local file; returns its length.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    TomostreamError
+        If it can't be fetched, or does not fit the disk.
+    """
+
+    def fetch() -> int:
+        fs, path = file_system(remote.url)
+        done = 0
+        with fs.open(path, "rb", **stream_options(remote.url)) as stream, target.open("wb") as file:
+            while piece := stream.read(_PIECE_BYTES):
+                try:
+                    file.write(piece)
+                except OSError as error:
+                    raise _no_room(error, target) from None
+                done += len(piece)
+            size = getattr(stream, "size", None)
+        if size is not None and done != size:
+            raise ShortReadError(f"{done} of {size} bytes came")
+        return done
+
+    return retried(fetch, remote.url)
+
+
+def head_of(remote: RemotePath, count: int) -> bytes:
+    """The first `count` bytes of an object; fewer, if it is shorter.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+
+    def fetch() -> bytes:
+        fs, path = file_system(remote.url)
+        head = b""
+        with fs.open(path, "rb", **{**stream_options(remote.url), "cache_type": "readahead"}) as stream:
+            while len(head) < count and (piece := stream.read(count - len(head))):
+                head += piece
+        return head
+
+    try:
+        return retried(fetch, remote.url)
+    except FileNotFoundError:
+        raise InputError(f"{remote} does not exist; check the URL") from None
+
+
+def _no_room(error: OSError, target: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return BudgetError(f"{target.parent}: the disk ran full during a download; free space, or set TMPDIR to a larger disk")
+    return InputError(f"{target} can't be written: {error.strerror or error}; set TMPDIR to a folder that can")
+
+
+@contextmanager
+def local_file(path: Place) -> Iterator[Path]:
+    """Give a file as a local one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is remote and not there.
+    """
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tomostream-") as folder:
+        copy = Path(folder) / path.name
+        download(path, copy)
+        try:
+            yield copy
+        except InputError as error:  # it names the copy
+            raise type(error)(str(error).replace(str(copy), str(path))) from None
+
+
+@contextmanager
+def local_result(path: Place) -> Iterator[Path]:
+    """Give a local path to write a file (or the folder of a project) to; when the block ends well, it is uploaded."""
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tomostream-") as folder:
+        copy = Path(folder) / path.name
+        yield copy
+        for file in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+            upload(file, path.parent / file.relative_to(folder).as_posix())
+
+
+def upload(file: Path, remote: RemotePath) -> None:
+    """Send a local file; the object appears whole."""
+    with file.open("rb") as source:
+
+        def write(stream: object) -> None:
+            source.seek(0)
+            shutil.copyfileobj(source, stream, _PIECE_BYTES)  # type: ignore[arg-type]  # fsspec's files are binary streams
+
+        remote.upload(write)
+
+
+@functools.lru_cache(maxsize=4)
+def _mirror(remote: RemotePath, names: tuple[str, ...], state: str) -> Path:
+    del state  # a changed folder is mirrored anew
+    folder = Path(tempfile.mkdtemp(prefix="tomostream-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in names:
+        try:
+            download(remote / name, folder / name)
+        except FileNotFoundError:
+            continue  # whoever reads the folder says what it lacks
+    return folder
+
+
+def local_folder(path: Place, names: Sequence[str]) -> Path:
+    """Give the files `names` of a folder as local ones; fetched once a process, and again when one has changed.
+
+    Raises
+    ------
+    InputError
+        If the folder is remote and has none of them.
+    """
+    if isinstance(path, Path):
+        return path
+    state = identity_of(path / names[-1]) if (path / names[-1]).is_file() else None
+    if state is None:
+        raise InputError(f"{path} has no {names[-1]}; give the URL of a folder that `tomostream train` or `run` has finished")
+    return _mirror(path, tuple(names), str(state))
+
+
+def identity_of(remote: RemotePath) -> dict[str, object]:
+    """What tells an object's content: its size, and the tag or date that the server gives it.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    try:
+        info = remote.info()
+    except FileNotFoundError:
+        raise InputError(f"{remote} does not exist; check the URL") from None
+    tag = next(
+        (str(info[key]) for key in ("ETag", "etag", "Content-MD5", "md5Hash", "LastModified", "Last-Modified", "mtime") if info.get(key)),
+        None,
+    )
+    return {"size": info.get("size"), "tag": tag}
+
+
+def work_folder(path: RemotePath, purpose: str) -> Path:
+    """The local folder, below the user's cache folder, that keeps work on a remote one between runs."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "tomostream" / purpose / f"{path.name}-{hashlib.sha256(path.url.encode()).hexdigest()[:12]}"

@@ -1,0 +1,160 @@
+"""A request to a server failed: is it worth another try, and else what is said?
+
+1. Transient: throttling (429, 503 SlowDown), the server's own faults (500, 502, 504), connections that were refused, cut or timed out.
+   The request is sent again after a random pause, below 0.25 s at first, and doubling up to 20 s: many workers that were throttled
+   together must not come back together.  After `ATTEMPTS` tries the run stops; what it has finished is kept.
+2. Permanent: no permission (403), no such bucket, a wrong endpoint.  One message, with the URL and what to look at; no second try.
+3. "Not there" (404) is an answer, not a fault: `FileNotFoundError`, as of a local file.
+
+The libraries' own retries are switched off (`filesystems`), or there would be tries of tries.
+
+References
+----------
+Exponential back-off with full jitter: Brooker (2015), https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+from tomostream.errors import InputError, TomostreamError
+
+T = TypeVar("T")
+ATTEMPTS = 9
+FIRST_PAUSE = 0.25  # seconds, at most
+LONGEST_PAUSE = 20.0
+
+_TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
+_TRANSIENT_CODES = {
+    "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "RequestTimeout", "InternalError",
+    "ServiceUnavailable", "OperationAborted",
+}  # fmt: skip
+# by name: the libraries of file systems are optional, and take long to import
+_TRANSIENT_TYPES = {
+    "ClientConnectionError", "ClientConnectorError", "ClientOSError", "ServerDisconnectedError", "ServerTimeoutError", "ClientPayloadError",
+    "ConnectionClosedError", "ReadTimeoutError", "ConnectTimeoutError", "EndpointConnectionError", "HTTPClientError", "IncompleteReadError",
+    "ResponseStreamingError", "FSTimeoutError", "IncompleteRead", "ContentLengthError",
+}  # fmt: skip
+_CREDENTIALS = (
+    "check that the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, ~/.aws, fsspec's configuration) are there, valid and "
+    "allowed to do this, and the endpoint (AWS_ENDPOINT_URL); for a public bucket set FSSPEC_S3_ANON=true"
+)
+
+
+class ShortReadError(ConnectionError):
+    """A server sent less than it promised."""
+
+
+def retried(work: Callable[[], T], url: str) -> T:
+    """Do a request, again after a pause while its faults are transient.
+
+    Parameters
+    ----------
+    work
+        The request; doing it twice must be no harm.
+    url
+        For the message.
+
+    Raises
+    ------
+    FileNotFoundError
+        If what is asked for is not there.
+    TomostreamError
+        If the fault is permanent, or does not end.
+    """
+    for pause in _pauses():
+        try:
+            return work()
+        except TomostreamError:
+            raise
+        except Exception as error:  # libraries of file systems raise what they like
+            if pause is None or not is_transient(error):
+                raise explained(error, url) from None
+            time.sleep(pause)
+    raise AssertionError("unreachable: the last pause is None")
+
+
+async def retried_async(work: Callable[[], Awaitable[T]], url: str) -> T:
+    """As `retried`, in an event loop."""
+    for pause in _pauses():
+        try:
+            return await work()
+        except Exception as error:  # as above
+            if pause is None or not is_transient(error):
+                raise explained(error, url) from None
+            await asyncio.sleep(pause)
+    raise AssertionError("unreachable: the last pause is None")
+
+
+def _pauses() -> Iterator[float | None]:
+    """A random pause for each try that may be followed by another; None for the last."""
+    for attempt in range(ATTEMPTS - 1):
+        yield random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**attempt))
+    yield None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed a little later."""
+    for one in _chain(error):
+        status, code = _status(one)
+        if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
+            return True
+        if status is not None:
+            return False
+    if any(isinstance(one, FileNotFoundError | PermissionError) for one in _chain(error)):
+        return False
+    return any(
+        isinstance(one, TimeoutError | ConnectionError) or any(base.__name__ in _TRANSIENT_TYPES for base in type(one).__mro__)
+        for one in _chain(error)
+    )
+
+
+def explained(error: BaseException, url: str) -> Exception:
+    """What is said of a fault that no further try will mend."""
+    if is_transient(error):
+        return TomostreamError(
+            f"{url}: the server kept failing after {ATTEMPTS} tries ({_words(error)}); what is finished is kept: check the network, the endpoint "
+            "(AWS_ENDPOINT_URL) and the server's load, and run the same command again"
+        )
+    statuses = [_status(one) for one in _chain(error)]
+    codes = {code for _, code in statuses}
+    if "NoSuchBucket" in codes:
+        return InputError(f"{url}: there is no such bucket; check its name, the region and the endpoint (AWS_ENDPOINT_URL), or create it")
+    names = {type(one).__name__ for one in _chain(error)}
+    is_denied = any(status in (401, 403) for status, _ in statuses) or any(isinstance(one, PermissionError) for one in _chain(error))
+    if is_denied or names & {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}:
+        return InputError(f"{url}: access is denied ({_words(error)}); {_CREDENTIALS}")
+    if any(isinstance(one, FileNotFoundError) for one in _chain(error)) or any(status == 404 for status, _ in statuses):
+        return FileNotFoundError(2, "no such object", url)
+    if isinstance(error, NotImplementedError):
+        return InputError(f"{url}: this kind of server can't be written to; choose a local folder or an object store (s3://...)")
+    return InputError(f"{url} can't be read or written ({_words(error)}); check the URL, the network and your permissions")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what it was raised from: the libraries wrap the server's answer."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _status(error: BaseException) -> tuple[int | None, str | None]:
+    """The HTTP status and the service's own code, where an error holds the server's answer."""
+    response: Any = getattr(error, "response", None)
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status, response.get("Error", {}).get("Code")
+    status = getattr(error, "status", None)
+    return (status if isinstance(status, int) else None), None
+
+
+def _words(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no details'}"

@@ -1,0 +1,187 @@
+"""One writer at a time where there are no locks: a lease, an object that its holder renews.
+
+    NAME.ome.zarr.partial/lease.json   {"owner": ..., "beat": 17, "host": ..., "machine": ..., "pid": ..., "started": ...}
+
+1. The object is made by a conditional write: of two that try, one succeeds.
+2. Its holder writes it again, with a higher beat, every `BEAT_SECONDS`, and looks whether it is still its own.
+3. Who finds one knows at once whether the holder lives, if that ran on the same machine.  Else the object is watched: when its beat
+   changes, the holder lives, and the run refuses; when it does not for `LEASE_SECONDS`, the holder is dead, and the lease is
+   taken over.  Clocks of different machines are never compared.
+4. Who took over waits a moment and reads what is there: of two that took over together, the later one stays.
+5. A holder that finds another's name, or can't renew for `LEASE_SECONDS`, has lost: `check` raises before its next step.
+
+Limits: on servers without conditional writes two that begin in the same moment are told apart by step 4 only.  A process that was stopped
+for longer than the lease and goes on in the middle of one upload can still finish that one upload.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from tomostream.errors import BusyError, TomostreamError
+from tomostream.remote.places import RemotePath
+
+BEAT_SECONDS = 15.0
+LEASE_SECONDS = 60.0
+SETTLE_SECONDS = 1.0  # between taking over and looking who else did
+_LOOK_SECONDS = 2.0
+
+
+class Lease:
+    """The right to write below a URL, while the lease is open; a context manager.
+
+    Parameters
+    ----------
+    path
+        The lease's object.
+    what
+        What is leased, for messages.
+
+    Raises
+    ------
+    BusyError
+        If another process holds it and lives.
+    """
+
+    def __init__(self, path: RemotePath, what: str) -> None:
+        self._path, self._what = path, what
+        self._beat = 0
+        self._owner = uuid.uuid4().hex
+        self._record = {"owner": self._owner, **_self()}
+        self._renewed = time.monotonic()
+        self._fault: TomostreamError | None = None
+        self._end = threading.Event()
+        self._acquire()
+        self._thread = threading.Thread(target=self._renew, name=f"tomostream-lease-{path.name}", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Refuse to go on without the lease.
+
+        Raises
+        ------
+        BusyError
+            If another process has taken it over.
+        TomostreamError
+            If it could not be renewed in time.
+        """
+        if self._fault is not None:
+            raise self._fault
+        if time.monotonic() - self._renewed > LEASE_SECONDS:
+            raise TomostreamError(
+                f"{self._what}: the server could not be reached for {LEASE_SECONDS:.0f} s, so another run may have taken over; what is finished is "
+                "kept: run the same command again"
+            )
+
+    def close(self) -> None:
+        """Give the lease back, if it is still ours."""
+        if self._end.is_set():
+            return
+        self._end.set()
+        self._thread.join()
+        with suppress(TomostreamError, OSError):  # else the next run waits until it has run out
+            found = self._read()
+            if found is not None and found.get("owner") == self._owner:
+                self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def _acquire(self) -> None:
+        while not self._path.create(self._content()):
+            found = self._read()
+            if found is None:
+                continue  # it was given back meanwhile
+            self._wait_for_its_end(found)
+            self._write()
+            time.sleep(SETTLE_SECONDS)
+            now = self._read()
+            if now is not None and now.get("owner") == self._owner:
+                return
+            if now is not None:
+                raise self._busy(now)
+
+    def _wait_for_its_end(self, first: dict[str, Any]) -> None:
+        """Return when the holder of the lease is known to be dead."""
+        if first.get("machine") == self._record["machine"]:
+            if _lives(first):
+                raise self._busy(first)
+            return
+        deadline = time.monotonic() + LEASE_SECONDS
+        while time.monotonic() < deadline:
+            time.sleep(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+            found = self._read()
+            if found is None:
+                return
+            if found != first:
+                raise self._busy(found)
+
+    def _busy(self, holder: dict[str, Any]) -> BusyError:
+        return BusyError(
+            f"{self._what} is being written by another process (pid {holder.get('pid', 'unknown')} on {holder.get('host', 'an unknown host')}); "
+            "wait for it to end, or stop it: what it has finished is kept"
+        )
+
+    def _renew(self) -> None:
+        while not self._end.wait(BEAT_SECONDS):
+            try:
+                found = self._read()
+                if found is not None and found.get("owner") != self._owner:
+                    self._fault = self._busy(found)
+                    return
+                self._write()
+            except (TomostreamError, OSError):
+                continue  # `check` says when that has lasted too long
+
+    def _write(self) -> None:
+        self._beat += 1
+        self._path.write_bytes(self._content())
+        self._renewed = time.monotonic()
+
+    def _content(self) -> bytes:
+        return json.dumps({**self._record, "beat": self._beat}).encode()
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {}  # not ours, or of another version: watched like any other
+        return found if isinstance(found, dict) else {}
+
+
+def _self() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname(), "machine": _machine(), "started": psutil.Process().create_time()}
+
+
+def _machine() -> str:
+    """Tells the machine, since its last start, and its space of process numbers (containers have their own)."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def _lives(holder: dict[str, Any]) -> bool:
+    """Whether the process that a record of this machine names still runs."""
+    try:
+        return bool(psutil.Process(int(holder["pid"])).create_time() == holder["started"])
+    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
+        return False

@@ -1,0 +1,63 @@
+"""How does a store come to be, on a disk or on an object store?  The small interface that both have; `omezarr` is written against it.
+
+A *build* is a store while it is half-written.  It has a head (the fingerprint of what makes the store, and its layout), one holder at a
+time, shards that are done, and a last step that makes the store visible.  `local_build` and `object_build` say how each is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from tomostream.geometry import Triple
+from tomostream.remote.places import Place, RemotePath
+from tomostream.store.local_build import LocalBuild, local_layout, put_file
+from tomostream.store.object_build import ObjectBuild, object_layout, put_object
+from tomostream.store.specification import StoreLayout
+
+
+@runtime_checkable  # the tests check annotations as they run
+class Build(Protocol):
+    """A half-written store, held by this process."""
+
+    @property
+    def partial(self) -> Place:
+        """What `write_shard` needs, in any process, to write a shard of it."""
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What makes the store."""
+
+    @property
+    def done(self) -> set[Triple]:
+        """Level-0 shards that are whole, with the coarser levels above them."""
+
+    def mark_done(self, index: Triple) -> None:
+        """Note that a shard is whole; safe from several threads."""
+
+    def publish(self, group: dict[str, Any]) -> None:
+        """Make the store visible under its name, with the metadata of its group."""
+
+    def close(self) -> None:
+        """Let another process hold it."""
+
+
+def start_build(path: Place, fingerprint: dict[str, Any], layout: StoreLayout, *, overwrite: bool) -> Build:
+    """Begin a store at `path`, or take up the half-written one with the same fingerprint; see `StoreWriter.create_or_resume`."""
+    if isinstance(path, RemotePath):
+        return ObjectBuild(path, fingerprint, layout, overwrite=overwrite)
+    return LocalBuild(path, fingerprint, layout, overwrite=overwrite)
+
+
+def read_layout(partial: Place) -> StoreLayout | None:
+    """The layout of a half-written store; None if there is none any more."""
+    return object_layout(partial) if isinstance(partial, RemotePath) else local_layout(partial)
+
+
+def put_shard(partial: Place, level: int, index: Triple, layout: StoreLayout, block: np.ndarray) -> None:
+    """Write the shard of one level, whole or not at all."""
+    if isinstance(partial, RemotePath):
+        put_object(partial, level, index, layout, block)
+    else:
+        put_file(partial, level, index, layout, block)

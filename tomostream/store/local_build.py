@@ -1,0 +1,161 @@
+"""How is a store built on a disk?  In a folder of its own, `NAME.ome.zarr.partial`, that is renamed when it is whole.
+
+1. The folder holds the metadata of the level arrays, and a ledger: the fingerprint, and a line for each finished shard; locked by its holder.
+2. Every file is written under another name in `.writing`, and renamed into place.
+3. `publish` writes the group's metadata, which alone makes the folder a Zarr group, moves an old store aside, and gives the folder its
+   name.  Until then an old store is untouched.  The ledger, and with it the lock, goes along with the folder and is removed last.
+
+Limits: local file systems only; see `object_build` for the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomostream.errors import ExistsError, InputError, TomostreamError
+from tomostream.geometry import Triple
+from tomostream.store.ledger import LEDGER_NAME, Ledger, read_head
+from tomostream.store.opening import PARTIAL_SUFFIX
+from tomostream.store.shard_file import write_shard_file
+from tomostream.store.specification import StoreLayout
+from tomostream.store.states import REPLACED_SUFFIX, beside, differences, refuse_existing
+
+_SCRATCH_NAME = ".writing"
+
+
+class LocalBuild:
+    """A half-written store in a local folder, locked; parameters and errors as of `StoreWriter.create_or_resume`."""
+
+    def __init__(self, path: Path, fingerprint: dict[str, Any], layout: StoreLayout, *, overwrite: bool) -> None:
+        self.path = path
+        self.partial = beside(path, PARTIAL_SUFFIX)
+        self._overwrite = overwrite
+        with _disk_errors(self.partial):
+            self.partial.mkdir(parents=True, exist_ok=True)
+            ledger = Ledger(self.partial / LEDGER_NAME)
+            try:
+                refuse_existing(path, fingerprint, overwrite=overwrite)  # it may have been finished while we waited for the lock
+                head = {"fingerprint": fingerprint, "layout": layout.to_json()}
+                if ledger.head is not None and ledger.head["fingerprint"] != fingerprint and not overwrite:
+                    raise ExistsError(
+                        f"{self.partial} is half-written with other settings ({differences(ledger.head['fingerprint'], fingerprint)}); "
+                        "finish it with those, or start again with --overwrite"
+                    )
+                if ledger.head != head:
+                    ledger.clear()
+                    _empty(self.partial)
+                    ledger.begin(head)
+                _prepare(self.partial, layout)
+            except BaseException:
+                if ledger.head is None:
+                    shutil.rmtree(self.partial, ignore_errors=True)
+                ledger.close()
+                raise
+        self._ledger = ledger
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What makes the store."""
+        found: dict[str, Any] = self._ledger.head["fingerprint"] if self._ledger.head else {}
+        return found
+
+    @property
+    def done(self) -> set[Triple]:
+        """The shards that the ledger names."""
+        return self._ledger.done
+
+    def mark_done(self, index: Triple) -> None:
+        """Append a line to the ledger."""
+        with _disk_errors(self.partial):
+            self._ledger.mark_done(index)
+
+    def publish(self, group: dict[str, Any]) -> None:
+        """Write the group's metadata and rename the folder."""
+        aside = beside(self.path, REPLACED_SUFFIX)
+        with _disk_errors(self.partial):
+            _write_json(self.partial / "zarr.json", group, self.partial / _SCRATCH_NAME)
+            shutil.rmtree(self.partial / _SCRATCH_NAME)
+            if os.path.lexists(self.path):
+                refuse_existing(self.path, {}, overwrite=self._overwrite)
+                shutil.rmtree(aside, ignore_errors=True)
+                self.path.rename(aside)
+            self.partial.rename(self.path)
+            # nobody can step in between: the lock is held until here
+            (self.path / LEDGER_NAME).unlink(missing_ok=True)
+        self.close()
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let go of the lock.  An unfinished store stays for a later run."""
+        self._ledger.close()
+
+
+def local_layout(partial: Path) -> StoreLayout | None:
+    """The layout that the ledger of a half-written store holds."""
+    head = read_head(partial / LEDGER_NAME)
+    return None if head is None else StoreLayout.from_json(head["layout"])
+
+
+def put_file(partial: Path, level: int, index: Triple, layout: StoreLayout, block: np.ndarray) -> None:
+    """Write the shard of one level."""
+    with _disk_errors(partial):
+        write_shard_file(
+            partial.joinpath(str(level), "c", *map(str, index)),
+            block,
+            chunk=layout.levels[level].chunk,
+            shard=layout.levels[level].shard,
+            codec=layout.codec,
+            scratch=partial / _SCRATCH_NAME,
+        )
+
+
+def _empty(partial: Path) -> None:
+    """Remove all but the ledger."""
+    for entry in partial.iterdir():
+        if entry.name == LEDGER_NAME:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _prepare(partial: Path, layout: StoreLayout) -> None:
+    """Write the arrays' metadata; clear away files that a killed writer left unnamed."""
+    scratch = partial / _SCRATCH_NAME
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    for level in range(len(layout.levels)):
+        (partial / str(level)).mkdir(exist_ok=True)
+        _write_json(partial / str(level) / "zarr.json", layout.array_metadata(level), scratch)
+
+
+def _write_json(path: Path, values: dict[str, Any], scratch: Path) -> None:
+    temporary = scratch / uuid.uuid4().hex
+    temporary.write_text(json.dumps(values, indent=2) + "\n")
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Turn the file system's refusals into errors that say what to do."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise TomostreamError(f"{path} vanished while it was being written; it was finished, moved or removed by another process") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TomostreamError(
+                f"{path}: the disk is full; free some space and run the same command again, finished shards are kept"
+            ) from None
+        raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder, or change its permissions") from None

@@ -21,7 +21,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from tomostream import defaults
 from tomostream.errors import InputError
-from tomostream.geometry import Triple, triple
+from tomostream.geometry import Box, Triple, triple
 from tomostream.learn.batch import Batch
 from tomostream.masks import check_labels, mask_of_box
 from tomostream.stream.augment import orientations_of, oriented
@@ -184,9 +184,12 @@ class SubtomogramDataset(IterableDataset[Batch]):
         batch.weight[i, 0] = oriented(inclusion_weights(self._design, crop), crop.orientation)
         box, volume = self._design.box(crop), self._design.shapes[crop.tomogram]
         for s, radius in enumerate(self._radius):
-            mask = mask_of_box(box, self._points[crop.tomogram][s], radius=radius, shape=self._label_shape, volume=volume)
-            batch.positive[i, s] = oriented(mask, crop.orientation)
+            batch.positive[i, s] = oriented(self.marked(box, self._points[crop.tomogram][s], radius, volume), crop.orientation)
         batch.is_labelled[i] = crop.is_labelled
+
+    def marked(self, box: Box, points_zyx: np.ndarray, radius: float, volume: Triple) -> np.ndarray:
+        """Which voxels of a box of a volume are positive for some points: those of their labels.  A subclass may mark others."""
+        return mask_of_box(box, points_zyx, radius=radius, shape=self._label_shape, volume=volume)
 
     def uniform_images(self, n: int, seed: int) -> Iterator[Float32[torch.Tensor, "n 1 z y x"]]:
         """Yield n uniform crops, not turned, in batches: what batch-norm statistics are taken from.

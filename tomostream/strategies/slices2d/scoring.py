@@ -1,0 +1,133 @@
+"""What does a slice detector say of a block?  Its boxes, slice by slice, painted as peaks of logits.
+
+1. A slice of the block is extended by what the cells around it depend on: the reach of the network and the neighbourhood of painting.
+2. The network as deployed (batch-norm folded in float32) gives the numbers of its cells; the last layer is always float32.
+3. The boxes are painted (`painting`); the block keeps its part.
+
+Slices are independent, so a block needs no halo along z.  Each goes through the network alone: memory doesn't depend on the depth, and
+what a slice gives doesn't depend on its neighbours.  At the volume's faces the network's zero padding applies, in blocks as in the whole.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from tomostream.errors import InputError
+from tomostream.geometry import Box, Triple, triple
+from tomostream.learn.folding import deployed
+from tomostream.learn.precision import resolve_device
+from tomostream.strategies.slices2d.detector import CENTRE_X, CENTRE_Y, SliceDetector, confidence_logits
+from tomostream.strategies.slices2d.painting import painted, window_cells
+
+_TYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+_LIVE_MAPS = 6  # feature maps of the finest level that live at the peak, the scratch of the convolutions included
+_LIVE_PAINTINGS = 5  # maps of logits that live while a slice is painted
+_KERNEL_BYTES = 60_000_000  # scratch and code of the convolution kernels
+
+
+class SliceScorer:
+    """A `SliceDetector` that scores boxes.
+
+    Parameters
+    ----------
+    network
+        Trained; it is left as it is.
+    radius
+        Of each species' particle, voxels of the level that is read.
+    device
+        `cpu`, `cuda`, or `auto` (a GPU if there is one).
+    precision
+        `float32` or `bf16`.
+    threads
+        Of torch, for all of this process; None leaves them as they are.
+
+    Raises
+    ------
+    InputError
+        If the precision is unknown, or the radii don't fit the network.
+    """
+
+    def __init__(self, network: SliceDetector, *, radius: Sequence[float], device: str, precision: str, threads: int | None) -> None:
+        if precision not in _TYPES:
+            raise InputError(f"precision of prediction must be float32 or bf16, found '{precision}'")
+        if len(radius) != network.species or not min(radius) > 0:
+            raise InputError(f"a slice detector needs a radius above zero for each of its {network.species} species, found {list(radius)}")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        folded = deployed(network)
+        if not isinstance(folded, SliceDetector):
+            raise TypeError("folding changed the network's type")
+        self._radius = tuple(radius)
+        self._stride, self._reach, self._window = network.stride, network.reach, window_cells(radius, network.stride)
+        self._device, self._type = resolve_device(device), _TYPES[precision]
+        self._pixel_bytes = self._type.itemsize * max(network.channels[0], 4)
+        self._weights_bytes = 3 * 4 * network.parameters_count
+        self._head = copy.deepcopy(folded.head).to(self._device)  # float32: logits keep their digits
+        folded.head = torch.nn.Identity()  # type: ignore[assignment]  # the features' layers only; the head stays float32
+        self._network = folded.to(device=self._device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
+
+    @property
+    def species(self) -> int:
+        """Number of outputs."""
+        return len(self._radius)
+
+    def read_box(self, needed: Box, shape: Triple) -> Box:
+        """The voxels that the logits of `needed` depend on: the same slices, wider.
+
+        Parameters
+        ----------
+        needed
+            Voxels of the level, inside the volume.
+        shape
+            Of the volume at that level.
+        """
+        halo = self._window * self._stride + self._reach
+        extended = triple([shape[0], *(-(-n // self._stride) * self._stride for n in shape[1:])])
+        wide = needed.aligned(self._stride).expanded((0, halo, halo)).aligned(self._stride).clipped(Box.whole(extended))
+        return Box((needed.start[0], *wide.start[1:]), (needed.stop[0], *wide.stop[1:]))
+
+    def block_bytes(self, needed: Box, shape: Triple) -> int:
+        """Projected peak of scoring `needed`, bytes: the image, the logits, and one slice in the network; without libraries."""
+        read = self.read_box(needed, shape)
+        pixels = math.prod(read.shape[1:])
+        slice_bytes = pixels * (_LIVE_MAPS * self._pixel_bytes + _LIVE_PAINTINGS * 4 * self.species)
+        return 4 * read.size + 4 * self.species * needed.size + slice_bytes + self._weights_bytes + _KERNEL_BYTES
+
+    def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
+        """Logits of `needed`.
+
+        Parameters
+        ----------
+        image
+            Standardised densities of `read`, the box that `read_box` gave.
+        needed, shape
+            As of `read_box`.
+        """
+        cells = self._cells(needed, read)
+        kept = needed.relative_to((needed.start[0], *(read.start[i] + cells[i - 1].start * self._stride for i in (1, 2)))).slices[1:]
+        result = np.empty((self.species, *needed.shape), dtype=np.float32)
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, enabled=False),  # a validation amid training must give the same bits
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        ):
+            for z, plane in enumerate(image):
+                slab = torch.from_numpy(np.ascontiguousarray(plane))[None, None, None].to(device=self._device, dtype=self._type)
+                numbers = self._head(self._network(slab).float())[..., *cells]
+                centre = torch.sigmoid(numbers[0, [CENTRE_Y, CENTRE_X], 0])
+                peaks = painted(confidence_logits(numbers)[0, :, 0], centre, radius=self._radius, stride=self._stride)
+                result[:, z] = peaks[:, *kept].cpu().numpy()
+        return result
+
+    def _cells(self, needed: Box, read: Box) -> tuple[slice, slice]:
+        """The cells of the slices that are read whose boxes matter: beyond them the read box's edge can be seen."""
+        ranges = []
+        for axis in (1, 2):
+            first = (needed.start[axis] - read.start[axis]) // self._stride - self._window
+            last = -(-(needed.stop[axis] - read.start[axis]) // self._stride) + self._window
+            ranges.append(slice(max(0, first), min(last, read.shape[axis] // self._stride)))
+        return ranges[0], ranges[1]

@@ -20,6 +20,7 @@ from tomostream.normalisation import Normalisation
 from tomostream.particles import Particles
 from tomostream.pick_records import PickRecords
 from tomostream.progress import Progress
+from tomostream.remote.places import Place, RemotePath, place
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import Length, parse_bytes, parse_shape
 
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from tomostream.evaluation import Evaluation
     from tomostream.strategies.loading import AnyModel
 
-Source = str | Path | Tomogram
+Source = str | Path | RemotePath | Tomogram
 
 
-def open(path_or_url: str | Path, *, level: int = 0) -> Tomogram:
+def open(path_or_url: str | Path | RemotePath, *, level: int = 0) -> Tomogram:
     """Open a tomogram's store: OME-Zarr 0.4 or 0.5, a folder or URL.
 
     Parameters
@@ -51,8 +52,8 @@ def open(path_or_url: str | Path, *, level: int = 0) -> Tomogram:
 
 
 def convert(
-    path: str | Path,
-    out: str | Path,
+    path: str | Path | RemotePath,
+    out: str | Path | RemotePath,
     *,
     voxel_size: float | None = None,
     dtype: str = defaults.DTYPE,
@@ -62,7 +63,7 @@ def convert(
     levels: int | None = None,
     memory: str = defaults.MEMORY,
     overwrite: bool = False,
-) -> Path:
+) -> Place:
     """Convert an MRC file to `out/NAME.ome.zarr`, streamed; returns the store.
 
     Parameters
@@ -95,7 +96,7 @@ def convert(
     settings = ConvertSettings(
         voxel_size=voxel_size, dtype=dtype, chunk=parse_shape(chunk), shard=parse_shape(shard), codec=codec, levels=levels
     )
-    return convert_many([str(path)], Path(out), settings, memory=parse_bytes(memory), overwrite=overwrite, progress=Progress())[0]
+    return convert_many([str(path)], place(out), settings, memory=parse_bytes(memory), overwrite=overwrite, progress=Progress())[0]
 
 
 def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
@@ -115,7 +116,7 @@ def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
     """
     from tomostream.stages.converting import measure, measure_array
 
-    if isinstance(source, str | Path | Tomogram):
+    if isinstance(source, str | Path | RemotePath | Tomogram):
         return measure(_opened(source), memory=parse_bytes(memory), keep=False)
     return measure_array(source, memory=parse_bytes(memory), workers=1, name="the array")
 
@@ -155,8 +156,8 @@ def label_mask(
 
 
 def train(
-    config: str | Path | dict[str, Any], *, out: str | Path | None = None, overwrite: bool = False, progress: Progress | None = None
-) -> Path:
+    config: str | Path | RemotePath | dict[str, Any], *, out: str | Path | RemotePath | None = None, overwrite: bool = False, progress: Progress | None = None
+) -> Place:
     """Train as a configuration (a YAML file or its values) says; returns the model folder.
 
     Raises
@@ -168,35 +169,35 @@ def train(
     from tomostream.stages.training import train_model
 
     configuration = configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(config)
-    return train_model(configuration, out=None if out is None else Path(out), overwrite=overwrite, progress=progress or Progress())
+    return train_model(configuration, out=None if out is None else place(out), overwrite=overwrite, progress=progress or Progress())
 
 
 @overload
 def predict(
-    source: np.ndarray, model: str | Path | AnyModel, *, precision: str = ..., threads: int | None = ..., memory: str = ..., logits: bool = ...
+    source: np.ndarray, model: str | Path | RemotePath | AnyModel, *, precision: str = ..., threads: int | None = ..., memory: str = ..., logits: bool = ...
 ) -> np.ndarray: ...
 
 
 @overload
 def predict(
     source: Source,
-    model: str | Path | AnyModel,
+    model: str | Path | RemotePath | AnyModel,
     *,
-    out: str | Path,
+    out: str | Path | RemotePath,
     precision: str = ...,
     threads: int | None = ...,
     memory: str = ...,
     logits: bool = ...,
     block_size: int | Triple | None = ...,
     overwrite: bool = ...,
-) -> Path | list[Path]: ...
+) -> Place | list[Place]: ...
 
 
 def predict(
     source: Any,
-    model: str | Path | AnyModel,
+    model: str | Path | RemotePath | AnyModel,
     *,
-    out: str | Path | None = None,
+    out: str | Path | RemotePath | None = None,
     precision: str = defaults.PREDICT_PRECISION,
     threads: int | None = None,
     memory: str = defaults.MEMORY,
@@ -237,10 +238,11 @@ def predict(
     TomostreamError
         If the model does not fit the tomogram, or no block the budget.
     """
+    from tomostream.stages.predicting import local_model
     from tomostream.strategies.loading import load_model
 
-    loaded = load_model(Path(model)) if isinstance(model, str | Path) else model
-    if isinstance(source, str | Path | Tomogram):
+    loaded = load_model(local_model(place(model))) if isinstance(model, str | Path | RemotePath) else model
+    if isinstance(source, str | Path | RemotePath | Tomogram):
         from tomostream.stages.predicting import PredictSettings, predict_many
 
         if out is None:
@@ -249,7 +251,7 @@ def predict(
         [paths] = predict_many(
             [source.path if isinstance(source, Tomogram) else str(source)],
             model=loaded.folder,
-            out=Path(out),
+            out=place(out),
             settings=settings,
             cluster=ClusterSettings(threads=threads, memory=parse_bytes(memory)),
             overwrite=overwrite,
@@ -334,7 +336,7 @@ def pick(
         If the undecided candidates don't fit the budget.
     """
     block = None if block_size is None else parse_shape(block_size, "block_size")
-    if isinstance(source, str | Path | Tomogram):
+    if isinstance(source, str | Path | RemotePath | Tomogram):
         from tomostream.stages.picks import PickSettings, pick_map
 
         settings = PickSettings(
@@ -367,15 +369,15 @@ def pick(
 
 
 def evaluate(
-    picks: str | Path | Particles,
-    truth: str | Path | Particles,
+    picks: str | Path | RemotePath | Particles,
+    truth: str | Path | RemotePath | Particles,
     *,
     tolerance: str = defaults.TOLERANCE,
     species: Sequence[str] | None = None,
     matching: str = defaults.MATCHING,
     beta: float = 1.0,
     voxel_size: float | None = None,
-    tomograms: Sequence[str | Path] = (),
+    tomograms: Sequence[str | Path | RemotePath] = (),
 ) -> Evaluation:
     """Score picks against truth: counts, precision, recall, F per tomogram and pooled.
 
@@ -417,7 +419,7 @@ def evaluate(
     )
 
 
-def read_particles(path: str | Path, *, format: str | None = None, **facts: Any) -> Particles:
+def read_particles(path: str | Path | RemotePath, *, format: str | None = None, **facts: Any) -> Particles:
     """Read a table of particles of any known format; `facts` are those of `tomostream.formats.registry.Conversion`.
 
     Raises
@@ -430,7 +432,7 @@ def read_particles(path: str | Path, *, format: str | None = None, **facts: Any)
     return read_table(path, format_name=format, conversion=Conversion(**facts))
 
 
-def write_particles(path: str | Path, particles: Particles, *, format: str | None = None, **facts: Any) -> None:
+def write_particles(path: str | Path | RemotePath, particles: Particles, *, format: str | None = None, **facts: Any) -> None:
     """Write a table of particles in any known format; `facts` are those of `tomostream.formats.registry.Conversion`.
 
     Raises

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from tomostream.errors import SomeFailedError
 from tomostream.progress import Bar, Progress
+from tomostream.redaction import redacted
 
 T = TypeVar("T")
 
@@ -75,10 +76,12 @@ class ConsoleProgress(Progress):
         self._bars: RichProgress | None = None
 
     def say(self, text: str) -> None:
+        text = redacted(text)
         self._record("message", text)
         self._console.print(text, markup=False)
 
     def warn(self, text: str) -> None:
+        text = redacted(text)
         self._record("warning", text)
         self._console.print(f"warning: {text}", style="yellow", markup=False)
 
@@ -128,7 +131,7 @@ def show_done(work: Callable[[], Sequence[T]], show: Callable[[Sequence[T]], Non
 
 def print_json(values: object) -> None:
     """Write JSON, and only that, to standard output."""
-    sys.stdout.write(json.dumps(values, indent=1, allow_nan=False, default=str) + "\n")
+    sys.stdout.write(redacted(json.dumps(values, indent=1, allow_nan=False, default=str)) + "\n")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
@@ -137,7 +140,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(redacted, row))
     console = Console(soft_wrap=True, highlight=False)
     # in a file or pipe nothing is cut, however long the line
     Console(soft_wrap=True, highlight=False, width=console.width if console.is_terminal else 400).print(table, markup=False)

@@ -12,6 +12,7 @@ from tomostream import defaults
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, print_table, show_done
 from tomostream.errors import InputError, SomeFailedError
+from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_shape
 
 
@@ -77,10 +78,10 @@ def convert(
     )
     resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
 
-    def work() -> list[Path]:
+    def work() -> list[Place]:
         return convert_many(
             files,
-            output,
+            place(output),
             settings,
             memory=resources.memory,
             overwrite=overwrite,
@@ -114,7 +115,7 @@ def stats(
     def work() -> list[dict[str, object]]:
         return stats_many(
             options.stores_in(stores),
-            out=output,
+            out=None if output is None else place(output),
             memory=resources.memory,
             workers=workers,
             progress=ConsoleProgress(),
@@ -164,7 +165,7 @@ def labels(
     path, count = write_labels(
         store,
         points,
-        output,
+        place(output),
         settings,
         conversion=headerless(columns, unit),
         cluster=resources,

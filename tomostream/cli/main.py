@@ -14,10 +14,11 @@ import sys
 from typing import NoReturn
 
 from tomostream.errors import TomostreamError
+from tomostream.redaction import redacted
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"tomostream: error: {message}", file=sys.stderr)
+    print(f"tomostream: error: {redacted(message)}", file=sys.stderr)
     sys.exit(code)
 
 

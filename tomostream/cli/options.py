@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 from pathlib import Path, PurePath
@@ -12,6 +13,7 @@ import typer
 from tomostream import defaults
 from tomostream.cluster import ClusterSettings
 from tomostream.errors import InputError
+from tomostream.remote.places import RemotePath
 from tomostream.units import parse_bytes
 
 RESOURCES = "Resources"
@@ -107,9 +109,15 @@ def spread_tomograms(arguments: list[str]) -> list[str]:
 
 
 def stores_in(paths: list[str] | None) -> list[str]:
-    """Expand folders of stores into the stores they hold."""
+    """Expand folders of stores, and patterns of URLs (a shell expands only those of paths), into the stores they mean."""
     result: list[str] = []
     for given in paths or []:
+        if "://" in given and glob.has_magic(given.partition("?")[0]):
+            found = [str(one) for one in RemotePath(given).matches() if not str(one).endswith(".partial")]
+            if not found:
+                raise InputError(f"nothing matches {given}")
+            result.extend(found)
+            continue
         path = given if PurePath(given).name else os.path.abspath(given)  # `.` has no name
         folder = Path(path)
         is_store = path.rstrip("/").endswith(".zarr") or (folder / "zarr.json").exists() or (folder / ".zattrs").exists()

@@ -56,6 +56,7 @@ def run(
     """Take a data set through the whole path: convert, stats, train, predict, pick, evaluate, report. Run again to resume."""
     from tomostream.config import load_configuration
     from tomostream.stages.plans import plan_run
+    from tomostream.stages.project import Project, kept_log
     from tomostream.stages.running import check_stages, run_project
 
     stages = check_stages(stage or [])
@@ -69,8 +70,8 @@ def run(
         else:
             print_table(("stage", "tomogram", "state", "memory", "disk", "work"), [step.row() for step in plan])
         return
-    log = configuration.project / "log.jsonl"
-    evaluation = run_project(configuration, stages=stages, overwrite=overwrite, progress=ConsoleProgress(log))
+    with kept_log(Project(configuration.project)) as log:
+        evaluation = run_project(configuration, stages=stages, overwrite=overwrite, progress=ConsoleProgress(log))
     if json:
         print_json({"project": str(configuration.project), "evaluation": evaluation.to_json() if evaluation else None})
     elif evaluation is not None:

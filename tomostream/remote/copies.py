@@ -108,6 +108,30 @@ def local_file(path: Place) -> Iterator[Path]:
 
 
 @contextmanager
+def local_table(path: Place) -> Iterator[Path]:
+    """Give a table, or a folder of them, as a local one.
+
+    Raises
+    ------
+    InputError
+        If it is remote and not there.
+    """
+    if isinstance(path, Path) or not path.is_dir():
+        try:
+            with local_file(path) as copy:
+                yield copy
+        except FileNotFoundError:
+            raise InputError(f"table {path} does not exist") from None
+        return
+    with tempfile.TemporaryDirectory(prefix="tomostream-") as folder:
+        for name in path.below():
+            copy = Path(folder) / path.name / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            download(path / name, copy)
+        yield Path(folder) / path.name
+
+
+@contextmanager
 def local_result(path: Place) -> Iterator[Path]:
     """Give a local path to write a file (or the folder of a project) to; when the block ends well, it is uploaded."""
     if isinstance(path, Path):

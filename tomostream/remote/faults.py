@@ -2,7 +2,8 @@
 
 1. Transient: throttling (429, 503 SlowDown), the server's own faults (500, 502, 504), connections that were refused, cut or timed out.
    The request is sent again after a random pause, below 0.25 s at first, and doubling up to 20 s: many workers that were throttled
-   together must not come back together.  After `ATTEMPTS` tries the run stops; what it has finished is kept.
+   together must not come back together.  After `ATTEMPTS` tries the run stops; what it has finished is kept.  A server that is not there
+   at all (refused, no such host) is most likely a wrong URL, and gets `CONNECT_ATTEMPTS`.
 2. Permanent: no permission (403), no such bucket, a wrong endpoint.  One message, with the URL and what to look at; no second try.
 3. "Not there" (404) is an answer, not a fault: `FileNotFoundError`, as of a local file.
 
@@ -16,6 +17,8 @@ Exponential back-off with full jitter: Brooker (2015), https://aws.amazon.com/bl
 from __future__ import annotations
 
 import asyncio
+import errno
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,6 +28,7 @@ from tomostream.errors import InputError, TomostreamError
 
 T = TypeVar("T")
 ATTEMPTS = 9
+CONNECT_ATTEMPTS = 4
 FIRST_PAUSE = 0.25  # seconds, at most
 LONGEST_PAUSE = 20.0
 
@@ -39,6 +43,8 @@ _TRANSIENT_TYPES = {
     "ConnectionClosedError", "ReadTimeoutError", "ConnectTimeoutError", "EndpointConnectionError", "HTTPClientError", "IncompleteReadError",
     "ResponseStreamingError", "FSTimeoutError", "IncompleteRead", "ContentLengthError",
 }  # fmt: skip
+_UNREACHABLE_TYPES = {"ClientConnectorError", "EndpointConnectionError", "ConnectionRefusedError"}
+_NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
 _CREDENTIALS = (
     "check that the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, ~/.aws, fsspec's configuration) are there, valid and "
     "allowed to do this, and the endpoint (AWS_ENDPOINT_URL); for a public bucket set FSSPEC_S3_ANON=true"
@@ -66,35 +72,46 @@ def retried(work: Callable[[], T], url: str) -> T:
     TomostreamError
         If the fault is permanent, or does not end.
     """
-    for pause in _pauses():
+    for attempt in itertools.count(1):
         try:
             return work()
         except TomostreamError:
             raise
         except Exception as error:  # libraries of file systems raise what they like
-            if pause is None or not is_transient(error):
+            if attempt >= _allowed(error):
                 raise explained(error, url) from None
-            time.sleep(pause)
-    raise AssertionError("unreachable: the last pause is None")
+            time.sleep(_pause(attempt))
+    raise AssertionError("unreachable: it counts for ever")
 
 
 async def retried_async(work: Callable[[], Awaitable[T]], url: str) -> T:
     """As `retried`, in an event loop."""
-    for pause in _pauses():
+    for attempt in itertools.count(1):
         try:
             return await work()
+        except TomostreamError:
+            raise
         except Exception as error:  # as above
-            if pause is None or not is_transient(error):
+            if attempt >= _allowed(error):
                 raise explained(error, url) from None
-            await asyncio.sleep(pause)
-    raise AssertionError("unreachable: the last pause is None")
+            await asyncio.sleep(_pause(attempt))
+    raise AssertionError("unreachable: it counts for ever")
 
 
-def _pauses() -> Iterator[float | None]:
-    """A random pause for each try that may be followed by another; None for the last."""
-    for attempt in range(ATTEMPTS - 1):
-        yield random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**attempt))
-    yield None
+def _allowed(error: BaseException) -> int:
+    """How many tries a request gets that fails so."""
+    if not is_transient(error):
+        return 1
+    return CONNECT_ATTEMPTS if _is_unreachable(error) else ATTEMPTS
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    return any(base.__name__ in _UNREACHABLE_TYPES for one in _chain(error) for base in type(one).__mro__)
+
+
+def _pause(attempt: int) -> float:
+    """Seconds before the next try: random, up to twice as long as before."""
+    return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (attempt - 1)))
 
 
 def is_transient(error: BaseException) -> bool:
@@ -115,24 +132,26 @@ def is_transient(error: BaseException) -> bool:
 
 def explained(error: BaseException, url: str) -> Exception:
     """What is said of a fault that no further try will mend."""
-    if is_transient(error):
+    chain = list(_chain(error))
+    statuses, codes = zip(*(_status(one) for one in chain), strict=True)
+    if _is_unreachable(error):
+        text = f"{url} can't be reached ({_words(error)}); check the URL, the network and the endpoint (AWS_ENDPOINT_URL)"
+    elif is_transient(error):
         return TomostreamError(
             f"{url}: the server kept failing after {ATTEMPTS} tries ({_words(error)}); what is finished is kept: check the network, the endpoint "
             "(AWS_ENDPOINT_URL) and the server's load, and run the same command again"
         )
-    statuses = [_status(one) for one in _chain(error)]
-    codes = {code for _, code in statuses}
-    if "NoSuchBucket" in codes:
-        return InputError(f"{url}: there is no such bucket; check its name, the region and the endpoint (AWS_ENDPOINT_URL), or create it")
-    names = {type(one).__name__ for one in _chain(error)}
-    is_denied = any(status in (401, 403) for status, _ in statuses) or any(isinstance(one, PermissionError) for one in _chain(error))
-    if is_denied or names & {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}:
-        return InputError(f"{url}: access is denied ({_words(error)}); {_CREDENTIALS}")
-    if any(isinstance(one, FileNotFoundError) for one in _chain(error)) or any(status == 404 for status, _ in statuses):
-        return FileNotFoundError(2, "no such object", url)
-    if isinstance(error, NotImplementedError):
-        return InputError(f"{url}: this kind of server can't be written to; choose a local folder or an object store (s3://...)")
-    return InputError(f"{url} can't be read or written ({_words(error)}); check the URL, the network and your permissions")
+    elif "NoSuchBucket" in codes:
+        text = f"{url}: there is no such bucket; check its name, the region and the endpoint (AWS_ENDPOINT_URL), or create it"
+    elif {401, 403} & set(statuses) or any(isinstance(one, PermissionError) or type(one).__name__ in _NO_CREDENTIALS for one in chain):
+        text = f"{url}: access is denied ({_words(error)}); {_CREDENTIALS}"
+    elif 404 in statuses or any(isinstance(one, FileNotFoundError) for one in chain):
+        return FileNotFoundError(errno.ENOENT, "no such object", url)
+    elif any(isinstance(one, NotImplementedError) for one in chain):
+        text = f"{url}: this kind of server can't be written to; choose a local folder or an object store (s3://...)"
+    else:
+        text = f"{url} can't be read or written ({_words(error)}); check the URL, the network and your permissions"
+    return InputError(text)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

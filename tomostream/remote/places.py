@@ -140,7 +140,11 @@ class RemotePath:
         names: list[str] = self._do(lambda fs, path: [str(entry).rstrip("/") for entry in fs.ls(path, detail=False)])
         return iter(sorted(self / name.rpartition("/")[2] for name in names))
 
-    def glob(self) -> list[RemotePath]:
+    def glob(self, pattern: str) -> Iterator[RemotePath]:
+        """The places below that a pattern names."""
+        return iter((self / pattern).matches())
+
+    def matches(self) -> list[RemotePath]:
         """The places that this URL, taken as a pattern, names."""
         names: list[str] = self._do(lambda fs, path: [fs.unstrip_protocol(found) for found in fs.glob(path)])
         return sorted(RemotePath(name) for name in names)
@@ -182,13 +186,18 @@ class RemotePath:
 
         def fetch(fs: Any, path: str) -> list[bytes]:
             starts, stops = [a for a, _ in ranges], [b for _, b in ranges]
-            parts: list[bytes] = fs.cat_ranges([path] * len(ranges), starts, stops, on_error="raise")
+            parts: list[bytes | BaseException] = fs.cat_ranges([path] * len(ranges), starts, stops, on_error="raise")
             for part, (start, stop) in zip(parts, ranges, strict=True):
+                if isinstance(part, BaseException):  # file systems with an event loop return their faults
+                    raise part
                 if len(part) > stop - start:
-                    raise InputError(f"{self.url}: the server answers with the whole file where a part was asked for (no range requests)")
+                    raise InputError(
+                        f"{self.url} can't be read: the server sends the whole file where a part was asked for (it knows no range requests); use another server, or copy it"
+                        " to a local folder"
+                    )
                 if len(part) < stop - start:
                     raise ShortReadError(f"{len(part)} bytes instead of {stop - start}")
-            return parts
+            return [part for part in parts if isinstance(part, bytes)]
 
         found: list[bytes] = self._do(fetch)
         return found

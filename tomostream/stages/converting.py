@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tomostream import defaults
-from tomostream.budget import libraries_bytes
+from tomostream.budget import libraries_bytes, remote_bytes
 from tomostream.cluster import ClusterSettings
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import triple
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
+from tomostream.remote.places import Place, place
 from tomostream.stages.digest import is_made_by, record_made_by, refuse_other_kind, tomogram_fingerprint, write_text_atomically
 from tomostream.stages.many import distinct_names, for_each, writable_folder
 from tomostream.store.casting import check_stored_type
@@ -46,13 +47,13 @@ class ConvertTask:
 
     name: str
     path: str
-    out: Path
+    out: Place
     settings: ConvertSettings
     memory: int
     overwrite: bool
 
 
-def convert_one(task: ConvertTask, progress: Progress) -> Path:
+def convert_one(task: ConvertTask, progress: Progress) -> Place:
     """Convert one file; if that is done already it is left as it is."""
     settings = task.settings
     refuse_other_kind(task.out / f"{task.name}.ome.zarr", None)
@@ -66,7 +67,7 @@ def convert_one(task: ConvertTask, progress: Progress) -> Path:
             done = finished
 
         store = convert_file(
-            Path(task.path),
+            place(task.path),
             task.out,
             voxel_size=settings.voxel_size,
             dtype=settings.dtype,
@@ -87,7 +88,7 @@ def convert_one(task: ConvertTask, progress: Progress) -> Path:
 
 def convert_many(
     paths: Sequence[str],
-    out: Path,
+    out: Place,
     settings: ConvertSettings,
     *,
     memory: int,
@@ -95,7 +96,7 @@ def convert_many(
     progress: Progress,
     cluster: ClusterSettings | None = None,
     name_from_folder: bool = False,
-) -> list[Path]:
+) -> list[Place]:
     """Convert MRC files to `out/NAME.ome.zarr`; what is done already is skipped.
 
     Raises
@@ -106,7 +107,7 @@ def convert_many(
     names = distinct_names(paths, from_folder=name_from_folder)
     check_stored_type(settings.dtype)
     Codec.parse(settings.codec)
-    tasks = [ConvertTask(name, path, out, settings, memory, overwrite) for name, path in names.items()]
+    tasks = [ConvertTask(name, path, place(out), settings, memory, overwrite) for name, path in names.items()]
     return for_each(tasks, convert_one, cluster=cluster, progress=progress)
 
 
@@ -133,7 +134,11 @@ def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = T
         return tomogram.normalisation
     normalisation = measure_array(tomogram, memory=memory, workers=workers, name=tomogram.name)
     if keep and tomogram.is_ours:
-        store_normalisation(tomogram.path, tomogram.level, normalisation)
+        try:
+            store_normalisation(tomogram.path, tomogram.level, normalisation)
+        except InputError:
+            if not is_url(tomogram.path):
+                raise  # on a server we may be allowed to read only: then it is measured again each time
     return normalisation
 
 
@@ -176,7 +181,7 @@ class StatsTask:
 
     name: str
     path: str
-    out: Path | None
+    out: Place | None
     memory: int
     workers: int
 
@@ -193,7 +198,9 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
             done: dict[str, object] = json.loads(beside.read_text())
             return done
     with progress.track(f"stats {task.name}", 1) as bar:
-        found = measure(tomogram, memory=task.memory, workers=task.workers, keep=is_kept_inside)
+        found = measure(tomogram, memory=task.memory - remote_bytes(is_url(tomogram.path)), workers=task.workers, keep=False)
+        if is_kept_inside and tomogram.normalisation is None:
+            store_normalisation(tomogram.path, tomogram.level, found)
         bar.advance()
     values = found.to_json()
     record = {"name": task.name, **{key: values[key] for key in ("mean", "std", "clipped_mean", "clipped_std", "finite", "total")}}
@@ -208,7 +215,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
 def stats_many(
     paths: Sequence[str],
     *,
-    out: Path | None,
+    out: Place | None,
     memory: int,
     workers: int,
     progress: Progress,
@@ -227,5 +234,5 @@ def stats_many(
     """
     threads = 1 if cluster is not None and cluster.is_distributed else workers
     names = distinct_names(paths, from_folder=name_from_folder)
-    tasks = [StatsTask(name, path, out, memory, threads) for name, path in names.items()]
+    tasks = [StatsTask(name, path, None if out is None else place(out), memory, threads) for name, path in names.items()]
     return for_each(tasks, stats_one, cluster=cluster, progress=progress)

@@ -2,7 +2,8 @@
 
 A store's fingerprint holds what made it.  A table that is cheap to make again (picks) has a hidden JSON file beside it instead.
 
-Limits: other software's stores are told apart by the number, sizes and dates of their files, by URL only by their metadata.
+Limits: other software's stores are told apart by the number, sizes and dates of their files, by URL only by their metadata.  Secrets of a
+URL are no part of a fingerprint: the next run's signature is another.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomostream.errors import ExistsError, InputError
+from tomostream.redaction import redacted
+from tomostream.remote.copies import local_file
+from tomostream.remote.places import Place, RemotePath
 
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Place) -> str:
     """Hash a file's content."""
-    with path.open("rb") as handle:
+    with local_file(path) as local, local.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
@@ -32,7 +35,7 @@ def tomogram_fingerprint(tomogram: Tomogram) -> dict[str, Any]:
         return {"name": tomogram.name, "made_by": made_by}
     return {
         "name": tomogram.name,
-        "path": os.path.abspath(tomogram.path) if "://" not in tomogram.path else tomogram.path,
+        "path": os.path.abspath(tomogram.path) if "://" not in tomogram.path else redacted(tomogram.path),
         "shape": list(tomogram.shape),
         "dtype": str(tomogram.dtype),
         "files": _files(tomogram.path),
@@ -51,7 +54,7 @@ def _files(path: str) -> dict[str, int]:
     return found if found["number"] else {}
 
 
-def refuse_other_kind(store: Path, kind: str | None) -> None:
+def refuse_other_kind(store: Place, kind: str | None) -> None:
     """Refuse to replace a store by one of another kind, whatever is asked: the output may be the input by mistake.
 
     Parameters
@@ -77,11 +80,11 @@ def refuse_other_kind(store: Path, kind: str | None) -> None:
         )
 
 
-def _sidecar(result: Path) -> Path:
+def _sidecar(result: Place) -> Place:
     return result.with_name(f".{result.name}.made-by.json")
 
 
-def is_made_by(result: Path, fingerprint: dict[str, Any]) -> bool:
+def is_made_by(result: Place, fingerprint: dict[str, Any]) -> bool:
     """Whether `result` was made from exactly this, and is as it was then."""
     try:
         recorded: object = json.loads(_sidecar(result).read_text())
@@ -90,12 +93,12 @@ def is_made_by(result: Path, fingerprint: dict[str, Any]) -> bool:
     return result.is_file() and recorded == {"fingerprint": fingerprint, "sha256": file_sha256(result)}
 
 
-def record_made_by(result: Path, fingerprint: dict[str, Any]) -> None:
+def record_made_by(result: Place, fingerprint: dict[str, Any]) -> None:
     """Remember what made `result`."""
     write_text_atomically(_sidecar(result), json.dumps({"fingerprint": fingerprint, "sha256": file_sha256(result)}, indent=1))
 
 
-def write_text_atomically(path: Path, text: str) -> None:
+def write_text_atomically(path: Place, text: str) -> None:
     """Write a small text file so that it is either the old one or the whole new one.
 
     Raises
@@ -103,6 +106,9 @@ def write_text_atomically(path: Path, text: str) -> None:
     InputError
         If the folder can't be written, or the disk is full.
     """
+    if isinstance(path, RemotePath):
+        path.write_text(text)
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

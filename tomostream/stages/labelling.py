@@ -6,19 +6,19 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tomostream import defaults
-from tomostream.budget import LIBRARIES_BYTES
+from tomostream.budget import LIBRARIES_BYTES, remote_bytes
 from tomostream.cluster import ClusterSettings, open_pool
 from tomostream.errors import BudgetError, InputError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.geometry import Box, Triple, triple
 from tomostream.masks import check_labels, mask_of_box, points_touching
 from tomostream.progress import Progress
+from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.digest import refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.many import writable_folder
 from tomostream.stages.points import inside_volume
@@ -55,20 +55,20 @@ class LabelTask:
 def label_shard(task: LabelTask) -> None:
     """Paint one shard and write it; where species overlap, the first one's value stays."""
     block = mask_of_box(task.box, task.points, radius=task.radius, shape=task.shape, volume=task.volume, values=task.values)
-    write_shard(Path(task.store), task.index, block)
+    write_shard(place(task.store), task.index, block)
 
 
 def write_labels(
     store: str,
     table: str,
-    out: Path,
+    out: Place,
     settings: LabelSettings,
     *,
     conversion: Conversion,
     cluster: ClusterSettings,
     overwrite: bool,
     progress: Progress,
-) -> tuple[Path, int]:
+) -> tuple[Place, int]:
     """Write the label mask of a tomogram; returns the store and the number of points in it.
 
     Raises
@@ -78,6 +78,7 @@ def write_labels(
     ExistsError
         If `out` was made otherwise, and `overwrite` is not set.
     """
+    out = place(out)
     tomogram = open_tomogram(store)
     points = read_table(table, conversion=conversion).named(tomogram=tomogram.name, species="particle")
     here = points.of(tomogram=tomogram.name)
@@ -104,7 +105,7 @@ def write_labels(
         levels=1,
         attributes={"kind": "labels", "values": {str(i): name for i, name in enumerate(species, start=1)}},
     )
-    _check_memory(spec, len(here), cluster)
+    _check_memory(spec, len(here), cluster, is_remote=isinstance(out, RemotePath))
     refuse_other_kind(out, "labels")
     writable_folder(out.absolute().parent)
     fingerprint: dict[str, Any] = {
@@ -138,10 +139,10 @@ def write_labels(
     return path, len(here)
 
 
-def _check_memory(spec: StoreSpec, points: int, cluster: ClusterSettings) -> None:
+def _check_memory(spec: StoreSpec, points: int, cluster: ClusterSettings, *, is_remote: bool) -> None:
     """Refuse before work what does not fit: a shard, the chunk that is encoded, and a window's scratch for each thread, and the points."""
     shard = math.prod(min(s, -(-n // c) * c) for s, n, c in zip(spec.shard, spec.shape, spec.chunk, strict=True))
-    needed = LIBRARIES_BYTES + POINT_BYTES * points + cluster.local_threads * (2 * shard + SCRATCH_BYTES)
+    needed = LIBRARIES_BYTES + remote_bytes(is_remote) + POINT_BYTES * points + cluster.local_threads * (2 * shard + SCRATCH_BYTES)
     if needed > cluster.memory:
         raise BudgetError(
             f"labelling {spec.name} needs {format_bytes(needed)} ({points} points, {cluster.local_threads} shards at a time) but --memory is "

@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 from tomostream.cluster import ClusterSettings, guarded, open_pool
 from tomostream.errors import BusyError, InputError, SomeFailedError, TomostreamError
 from tomostream.progress import Progress
+from tomostream.remote.places import Place, RemotePath
 from tomostream.store.naming import tomogram_name
 
 
@@ -145,14 +146,16 @@ def _folder_name(path: str) -> str:
     return path.rstrip("/").split("/")[-2] if "://" in path else Path(os.path.abspath(path)).parent.name
 
 
-def writable_folder(folder: Path) -> Path:
-    """Make a folder for results, before any work.
+def writable_folder(folder: Place) -> Place:
+    """Make a folder for results, before any work; on an object store there is none to make, and the first write tells.
 
     Raises
     ------
     InputError
         If it can't be made or written to.
     """
+    if isinstance(folder, RemotePath):
+        return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

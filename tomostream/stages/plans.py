@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from tomostream.config import Configuration
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.picking.planning import plan_blocks
+from tomostream.remote.places import place
 from tomostream.stages.project import Project, input_paths, is_mrc, store_path
 from tomostream.stages.training import reading_level
 from tomostream.store.conversion import band_voxels_within
@@ -93,7 +93,7 @@ def _look(configuration: Configuration, name: str, path: str) -> _Volume:
     if not is_mrc(path):
         tomogram = open_tomogram(path)
         return _Volume(name, path, tomogram.shape, tomogram.dtype.itemsize, tomogram.spacing, None, None)
-    header = peek_header(Path(path))
+    header = peek_header(place(path))
     spacing = configuration.voxel_size or header.spacing
     if spacing is None:
         raise InputError(f"{path} has no voxel spacing in its header; give `voxel_size: ANGSTROM` in the configuration")
@@ -117,7 +117,7 @@ def _look(configuration: Configuration, name: str, path: str) -> _Volume:
 def _step(configuration: Configuration, project: Project, stage: str, volume: _Volume) -> Step:
     text = " x ".join(map(str, volume.shape))
     if stage == "convert":
-        done = not is_mrc(volume.path) or Path(store_path(configuration, volume.name, volume.path)).exists()
+        done = not is_mrc(volume.path) or place(store_path(configuration, volume.name, volume.path)).exists()
         return Step(stage, volume.name, _state(done), volume.convert_bytes, volume.store_bytes, f"{text} voxels")
     if stage == "stats":
         from tomostream.stages.converting import STATS_BLOCK_BYTES
@@ -139,7 +139,7 @@ def _step(configuration: Configuration, project: Project, stage: str, volume: _V
 
 def _has_statistics(configuration: Configuration, volume: _Volume) -> bool:
     store = store_path(configuration, volume.name, volume.path)
-    return ("://" in store or Path(store).exists()) and open_tomogram(store).normalisation is not None
+    return (not is_mrc(volume.path) or place(store).exists()) and open_tomogram(store).normalisation is not None
 
 
 def _predict(configuration: Configuration, project: Project, volume: _Volume) -> Step:

@@ -14,27 +14,32 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tomostream import defaults
+from tomostream.budget import remote_bytes
 from tomostream.cluster import ClusterSettings, open_pool
 from tomostream.config import pick_method
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
+from tomostream.remote.copies import local_folder
+from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.converting import measure
 from tomostream.stages.digest import file_sha256, refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.many import distinct_names, for_each
 from tomostream.stages.restriction import Restriction
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state, write_shard
+from tomostream.store.opening import is_url
 from tomostream.store.states import refuse_other_settings
 from tomostream.tomogram import Tomogram, open_tomogram
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tomostream.inference.plan import PredictionPlan
     from tomostream.inference.regions import AnyScorer
     from tomostream.strategies.loading import AnyModel
@@ -71,8 +76,8 @@ class PredictTask:
 
     name: str
     path: str
-    model: Path
-    out: Path
+    model: Place
+    out: Place
     settings: PredictSettings
     cluster: ClusterSettings
     overwrite: bool
@@ -93,12 +98,17 @@ class ShardTask:
     threads: int
 
 
+def local_model(folder: Place) -> Path:
+    """Give a model folder as a local one; a remote one is fetched once a process."""
+    return local_folder(folder, ("model.safetensors", "model.json"))
+
+
 @functools.lru_cache(maxsize=2)
 def _scorer(model: str, device: str, precision: str, threads: int, gpu_memory: int | None) -> tuple[AnyModel, AnyScorer]:
     """Load the model once a process."""
     from tomostream.strategies.loading import load_model, open_scorer
 
-    loaded = load_model(Path(model))
+    loaded = load_model(local_model(place(model)))
     return loaded, open_scorer(loaded, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
 
 
@@ -117,17 +127,17 @@ def predict_shard(task: ShardTask) -> list[str]:
         scores = score_region(tomogram.read_standardised, task.plan, core, scorer, as_logits=task.settings.logits, note=notes.append)
         restriction.apply(scores, core)
     for number, store in task.stores:
-        write_shard(Path(store), task.index, encode_scores(scores[number], task.settings.score_dtype))
+        write_shard(place(store), task.index, encode_scores(scores[number], task.settings.score_dtype))
     return notes
 
 
-def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
+def predict_one(task: PredictTask, progress: Progress) -> list[Place]:
     """Score one tomogram; returns the finished stores, one a species."""
     from tomostream.inference.regions import encoding_attributes
     from tomostream.strategies.loading import load_model, plan_model, strategy_of
 
     settings = task.settings
-    model = load_model(task.model)
+    model = load_model(local_model(task.model))
     source = open_tomogram(task.path)
     _check_spacing(model, source, progress)
     Restriction(settings.box, settings.mask).check(source.shape, task.name)
@@ -137,7 +147,7 @@ def predict_one(task: PredictTask, progress: Progress) -> list[Path]:
         model,
         source.shape,
         precision=settings.precision,
-        memory=task.cluster.memory,
+        memory=task.cluster.memory - remote_bytes(is_url(task.path) or isinstance(task.out, RemotePath)),
         block_size=settings.block_size,
         name=task.name,
     )
@@ -216,7 +226,7 @@ def _run(
             bar.advance()
 
 
-def _store(out: Path, model: AnyModel, species: str, name: str) -> Path:
+def _store(out: Place, model: AnyModel, species: str, name: str) -> Place:
     folder = out if len(model.settings.species) == 1 else out / species
     return folder / f"{name}.ome.zarr"
 
@@ -240,7 +250,7 @@ def _fingerprint(task: PredictTask, model: AnyModel, source: Tomogram, plan: Pre
     settings = task.settings
     values = {
         "tomogram": tomogram_fingerprint(source),
-        "model": file_sha256(task.model / "model.safetensors"),
+        "model": file_sha256(local_model(task.model) / "model.safetensors"),
         "level": model.settings.level,
         "precision": settings.precision,
         "score_dtype": settings.score_dtype,
@@ -253,7 +263,7 @@ def _fingerprint(task: PredictTask, model: AnyModel, source: Tomogram, plan: Pre
         **environment(settings.device),
     }
     if strategy_of(model) != "unet":
-        values["settings"] = file_sha256(task.model / "model.json")  # the arrays alone don't decide the scores
+        values["settings"] = file_sha256(local_model(task.model) / "model.json")  # the arrays alone don't decide the scores
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain
 
@@ -261,14 +271,14 @@ def _fingerprint(task: PredictTask, model: AnyModel, source: Tomogram, plan: Pre
 def predict_many(
     paths: Sequence[str],
     *,
-    model: Path,
-    out: Path,
+    model: Place,
+    out: Place,
     settings: PredictSettings,
     cluster: ClusterSettings,
     overwrite: bool,
     progress: Progress,
     name_from_folder: bool = False,
-) -> list[list[Path]]:
+) -> list[list[Place]]:
     """Score tomograms; returns the stores of each, one a species.
 
     Raises
@@ -278,5 +288,5 @@ def predict_many(
     """
     settings.check()
     names = distinct_names(paths, from_folder=name_from_folder)
-    tasks = [PredictTask(name, path, model, out, settings, cluster, overwrite) for name, path in names.items()]
+    tasks = [PredictTask(name, path, place(model), place(out), settings, cluster, overwrite) for name, path in names.items()]
     return for_each(tasks, predict_one, progress=progress)

@@ -6,11 +6,15 @@ tomograms/ labels/ model/ scores/ picks/ evaluation.json report.html resolved.ya
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tomostream.config import Configuration
 from tomostream.errors import InputError
+from tomostream.remote.copies import upload, work_folder
+from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.many import distinct_names
 from tomostream.store.naming import MRC_ENDINGS
 
@@ -19,50 +23,50 @@ from tomostream.store.naming import MRC_ENDINGS
 class Project:
     """The paths of one project."""
 
-    folder: Path
+    folder: Place
 
     @property
-    def tomograms(self) -> Path:
+    def tomograms(self) -> Place:
         """Converted tomograms."""
         return self.folder / "tomograms"
 
     @property
-    def labels(self) -> Path:
+    def labels(self) -> Place:
         """Copies of the tables of clicks that served, as the package's own CSV."""
         return self.folder / "labels"
 
     @property
-    def model(self) -> Path:
+    def model(self) -> Place:
         """The trained model."""
         return self.folder / "model"
 
     @property
-    def scores(self) -> Path:
+    def scores(self) -> Place:
         """Score maps; one folder a species if there are several."""
         return self.folder / "scores"
 
     @property
-    def picks(self) -> Path:
+    def picks(self) -> Place:
         """Tables of picks, one a tomogram."""
         return self.folder / "picks"
 
     @property
-    def evaluation(self) -> Path:
+    def evaluation(self) -> Place:
         """The evaluation against truth."""
         return self.folder / "evaluation.json"
 
     @property
-    def report(self) -> Path:
+    def report(self) -> Place:
         """The report."""
         return self.folder / "report.html"
 
     @property
-    def resolved(self) -> Path:
+    def resolved(self) -> Place:
         """The resolved configuration."""
         return self.folder / "resolved.yaml"
 
     @property
-    def log(self) -> Path:
+    def log(self) -> Place:
         """The log of the run, one JSON object a line."""
         return self.folder / "log.jsonl"
 
@@ -74,10 +78,28 @@ class Project:
         InputError
             If it can't be made.
         """
+        if isinstance(self.folder, RemotePath):
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"project folder {self.folder} can't be made: {error.strerror or error}") from None
+
+
+@contextmanager
+def kept_log(project: Project) -> Iterator[Path]:
+    """Give the file that a run's log is appended to; of a project on an object store a local one, which is uploaded when the run ends."""
+    if isinstance(project.log, Path):
+        yield project.log
+        return
+    folder = work_folder(project.log.parent, "runs")
+    folder.mkdir(parents=True, exist_ok=True)
+    local = folder / project.log.name
+    try:
+        yield local
+    finally:
+        if local.is_file():
+            upload(local, project.log)
 
 
 def input_paths(patterns: list[str]) -> dict[str, str]:
@@ -90,8 +112,12 @@ def input_paths(patterns: list[str]) -> dict[str, str]:
     """
     paths: list[str] = []
     for pattern in patterns:
-        if "://" in pattern:
-            paths.append(pattern)
+        given = place(pattern)
+        if isinstance(given, RemotePath):
+            found = [str(one) for one in given.matches()] if glob.has_magic(pattern.partition("?")[0]) else [pattern]
+            if not found:
+                raise InputError(f"tomograms: nothing matches '{pattern}'")
+            paths.extend(p for p in found if not p.endswith(".partial"))
             continue
         found = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True)) if glob.has_magic(pattern) else [pattern]
         if not found or not Path(found[0]).exists():
@@ -102,7 +128,7 @@ def input_paths(patterns: list[str]) -> dict[str, str]:
 
 def is_mrc(path: str) -> bool:
     """Whether a path must be converted first, by its ending."""
-    return path.lower().endswith(MRC_ENDINGS)
+    return path.partition("?")[0].lower().endswith(MRC_ENDINGS)
 
 
 def store_path(configuration: Configuration, name: str, path: str) -> str:

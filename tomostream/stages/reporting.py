@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from tomostream.evaluation import match
 from tomostream.formats.registry import read_table
 from tomostream.geometry import Box
 from tomostream.particles import Particles
+from tomostream.remote.places import Place, place
 from tomostream.stages.digest import write_text_atomically
 from tomostream.stages.project import Project, input_paths, store_path
 from tomostream.stages.tables import table_paths
@@ -46,7 +46,7 @@ class Found:
     truth: Particles | None
 
 
-def write_report(run: Path, output: Path) -> None:
+def write_report(run: Place, output: Place) -> None:
     """Write the page of a project folder.
 
     Raises
@@ -57,6 +57,7 @@ def write_report(run: Path, output: Path) -> None:
     from tomostream.report.page import Section, render_page
     from tomostream.report.pictures import score_histogram, slice_picture, training_curves
 
+    run, output = place(run), place(output)
     project = Project(run)
     if not project.resolved.exists():
         raise InputError(f"{run} is no project folder: it has no {project.resolved.name}; give the folder of `tomostream run` or `demo`")
@@ -145,7 +146,7 @@ def view_slice(found: Found, species: str, radius: float, configuration: Configu
     )
 
 
-def _scores_at(path: Path, z: int, level: int) -> np.ndarray | None:
+def _scores_at(path: Place, z: int, level: int) -> np.ndarray | None:
     """Read one slice of a score map; None if the map was not kept."""
     if not path.exists():
         return None
@@ -168,14 +169,14 @@ def _scores(part: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return ["tomogram", *columns], rows
 
 
-def _metrics(path: Path) -> list[dict[str, float]]:
+def _metrics(path: Place) -> list[dict[str, float]]:
     if not path.exists():
         return []
-    with path.open(newline="") as table:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(table)]
+    lines = path.read_text().splitlines()
+    return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
 
 
-def _json(path: Path) -> dict[str, Any] | None:
+def _json(path: Place) -> dict[str, Any] | None:
     try:
         values: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -61,7 +61,7 @@ def open_group(path: str) -> zarr.Group:
             problem = problem or error
         except ContainsArrayError:
             raise _bare_array(path) from None
-        except TomostreamError as error:
+        except InputError as error:
             problem = error  # a server may forbid what it does not have
         except Exception as error:  # libraries of file systems raise what they like
             problem = error

@@ -25,7 +25,8 @@ LAYERS: dict[str, int] = {
 }  # fmt: skip
 
 # the one sideways edge: what is streamed is what is learnt from
-EXTRA_EDGES = {("stream", "learn"), ("inference", "learn")}
+# a table's tomogram is named as a store is (store.naming)
+EXTRA_EDGES = {("stream", "learn"), ("inference", "learn"), ("formats", "store")}
 
 PUBLIC_FUNCTIONS = {
     "open",

@@ -12,6 +12,9 @@ DTYPE: Final = "keep"  # the source's own type
 MEMORY: Final = "2GB"  # budget of one process, libraries included
 WORKERS: Final = 1  # processes
 CLUSTER: Final = "none"
+DASHBOARD: Final = "127.0.0.1:0"  # where Dask's dashboard listens: this machine only, any free port
+WALLTIME: Final = "04:00:00"  # of a SLURM job
+JOB_CORES: Final = 4  # of a process in a SLURM job
 
 # normalisation
 CLIP_SIGMA: Final = 3.0  # standard deviations at which the standardised volume is clipped
@@ -55,6 +58,9 @@ INSIDE_FRACTION: Final = 0.95  # share of the points that must lie in the volume
 TOLERANCE: Final = "10vox"  # the paper's distance for a match
 MATCHING: Final = "any"  # the paper's rule; one-to-one is the stricter
 
+# export
+MARKER_RADIUS_ANG: Final = 50.0  # of ChimeraX's markers, where no box is given: seen in a whole tomogram, smaller than most particles
+
 # training, further
 WEIGHT_DECAY: Final = 1e-4
 RECALIBRATION_CROPS: Final = 64  # uniform crops over which the batch-norm statistics are taken before a network is used
@@ -69,3 +75,29 @@ NORMALISATION_FLOOR: Final = 0.6  # standard deviations of the volume: between l
 ANGLE_STEP_DEG: Final = 30.0  # between orientations of a template
 TILT_RANGE_DEG: Final = (-60.0, 60.0)
 TILT_AXIS: Final = "y"
+
+# deepetpicker: its paper's recipe in a processor's minutes; the first four stand in for the U-Net's own where the configuration says nothing
+DEEPETPICKER_CHANNELS: Final = (8, 16, 24, 36)
+DEEPETPICKER_CROP_VOX: Final = 72  # edge of crops and patches, voxels of the network's level
+DEEPETPICKER_BATCH: Final = 1  # crops a step: one holds as many voxels as four or five of the U-Net's
+DEEPETPICKER_LEARNING_RATE: Final = 2e-3
+PATCH_PADDING_VOX: Final = 12  # on each side of a patch, only looked at
+CORE_LABEL: Final = 0.6  # radius of a label, of the particle's
+DEEPETPICKER_RECALIBRATION_CROPS: Final = 12  # uniform crops for the batch statistics: large ones, so fewer
+
+# slices2d: a small detector; the first three stand in for the U-Net's own where the configuration says nothing
+SLICES2D_CHANNELS: Final = (16, 32, 64)
+SLICES2D_CROP_VOX: Final = 64  # edge of a slab along y and x, voxels of the network's level
+SLICES2D_LABEL_HEIGHT: Final = 1.0  # radii above and below a centre: the slices with a box
+SLICES2D_OBJECT_WEIGHT: Final = 5.0  # of the parts of the single-shot loss
+SLICES2D_BACKGROUND_WEIGHT: Final = 1.0
+SLICES2D_CENTRE_WEIGHT: Final = 1.0
+SLICES2D_CLASS_WEIGHT: Final = 1.0
+
+# tracing boxes through slices, in radii of the particle
+TRACE_DISTANCE: Final = 0.8  # boxes of one slice lie farther apart
+TRACE_LINK: Final = 0.5  # a trace goes on at most this far, in y and x
+TRACE_GAP: Final = 0.2  # slices that a trace may miss
+TRACE_SHORTEST: Final = 0.3  # slices with a box that a trace has at least
+TRACE_SPANNED: Final = 2.0  # with a count: so many boxes a pick are traced, the best
+TRACE_SCORE: Final = "max"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,12 +14,22 @@ from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, print_table
 from tomostream.errors import InputError
 from tomostream.formats.registry import FORMATS, Conversion, read_table, write_table
+from tomostream.remote.places import place
 from tomostream.units import Length, parse_shape
 
 if TYPE_CHECKING:
     from tomostream.particles import Particles, Unit
 
 FORMAT_HELP = "Format: " + ", ".join(FORMATS) + " (default: from the file's ending)."
+UnbinnedPixel = Annotated[
+    float | None,
+    typer.Option("--unbinned-pixel-size", metavar="ANGSTROM", help="Pixel size of the tilt series (star-relion4).", show_default=False),
+]
+Binning = Annotated[
+    float | None,
+    typer.Option("--binning", metavar="N", help="Or how often larger the tomograms' voxels are (star-relion4).", show_default=False),
+]
+Shape = Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the tomograms in voxels (star-relion5).", show_default=False)]
 UNITS: dict[str, Unit] = {"vox": "voxel", "A": "angstrom"}
 
 
@@ -54,20 +65,25 @@ def evaluate(
     curve: Annotated[Path | None, typer.Option(metavar="FILE", help="Write precision and recall over the score, as CSV.")] = None,
     columns: Annotated[str | None, typer.Option(metavar="x,y,z", help="Columns of a truth table without header.")] = None,
     unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a truth table without header.")] = None,
+    picks_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of picks: " + FORMAT_HELP)] = None,
+    truth_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of the truth, likewise.")] = None,
+    tomogram: Annotated[str | None, typer.Option(help="Name of the picks' tomogram, where their file is called otherwise.")] = None,
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
+    shape: Shape = None,
+    unbinned_pixel_size: UnbinnedPixel = None,
+    binning: Binning = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.json", help="Write the result as JSON.")] = None,
     json: options.Json = False,
 ) -> None:
     """Score picks against truth: TP FP FN precision recall F1 per tomogram and pooled."""
     from tomostream.stages.evaluating import evaluate_files, write_curve, write_evaluation
-    from tomostream.stages.tables import conversion_from
 
     if matching not in ("any", "one-to-one"):
         raise InputError(f"--matching must be any or one-to-one, found '{matching}'")
     if not beta > 0:
         raise InputError(f"--beta must be above zero, found {beta:g}")
-    conversion = conversion_from(options.stores_in(tomograms), options.check_voxel_size(voxel_size))
+    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning)
     given = headerless(columns, unit)
     found = evaluate_files(
         picks,
@@ -76,14 +92,16 @@ def evaluate(
         species=species,
         matching=matching,
         beta=beta,
-        conversion=conversion,
+        conversion=replace(conversion, tomogram=tomogram),
         with_curve=curve is not None,
         headerless=replace(conversion, columns=given.columns, unit=given.unit),
+        picks_format=picks_format,
+        truth_format=truth_format,
     )
     if output is not None:
-        write_evaluation(output, found)
+        write_evaluation(place(output), found)
     if curve is not None:
-        write_curve(curve, found)
+        write_curve(place(curve), found)
     progress = ConsoleProgress()
     if found.unscored:
         progress.say(f"not scored, for want of picks: {', '.join(found.unscored)}")
@@ -111,28 +129,51 @@ def _print_scores(values: dict[str, Any], title: str | None) -> None:
     print_table(["tomogram", *columns], [*rows, row("pooled", values["pooled"])], title=title)
 
 
-def _conversion(tomograms: list[str] | None, voxel_size: float | None, shape: str | None, **others: Any) -> Conversion:
+def _conversion(
+    tomograms: list[str] | None,
+    voxel_size: float | None,
+    shape: str | None,
+    unbinned_pixel: float | None,
+    binning: float | None,
+    **others: Any,
+) -> Conversion:
     from tomostream.stages.tables import conversion_from
 
+    for option, value in (("--unbinned-pixel-size", unbinned_pixel), ("--binning", binning)):
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{option} must be above zero and finite, found {value:g}")
     return conversion_from(
-        options.stores_in(tomograms), options.check_voxel_size(voxel_size), shape=parse_shape(shape, "--shape") if shape else None, **others
+        options.stores_in(tomograms),
+        options.check_voxel_size(voxel_size),
+        shape=parse_shape(shape, "--shape") if shape else None,
+        unbinned_pixel=unbinned_pixel,
+        binning=binning,
+        **others,
     )
 
 
 def export_table(
     picks: Annotated[str, typer.Argument(metavar="PICKS", help="Table of picks, or a folder of them.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File to write (copick: the project's folder).")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE|DIR", help="File to write; or a folder (with a final /): one file a tomogram.")
+    ],
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
     species: Annotated[str | None, typer.Option(help="Only this species.")] = None,
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
-    shape: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the tomograms in voxels.")] = None,
+    shape: Shape = None,
+    unbinned_pixel_size: UnbinnedPixel = None,
+    binning: Binning = None,
+    box_size: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="Edge of the boxes (cbox), twice the markers' radius (cmm).", show_default=False)
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Write picks in another software's format. Units and origins are converted with the spacing and shape given, never guessed."""
     from tomostream.stages.tables import read_scored
 
-    conversion = _conversion(tomograms, voxel_size, shape)
+    box = None if box_size is None else Length.parse(box_size, "--box-size")
+    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, box=box)
     particles, _ = read_scored(picks, conversion)
     if species is not None:
         if species not in particles.species_names():
@@ -143,7 +184,7 @@ def export_table(
 
 
 def import_table(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Table of another software.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="FILE|DIR", help="Table of another software, or a folder of them.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PICKS", help="The CSV table to write.")],
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
     tomogram: Annotated[str | None, typer.Option(help="Name of the tomogram, where the file has none.")] = None,
@@ -152,20 +193,23 @@ def import_table(
     unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a CSV table without header.")] = None,
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
-    shape: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the tomograms in voxels.")] = None,
+    shape: Shape = None,
+    unbinned_pixel_size: UnbinnedPixel = None,
+    binning: Binning = None,
     json: options.Json = False,
 ) -> None:
     """Read another software's table and write it as ours, in angstrom."""
     given = headerless(columns, unit)
-    conversion = _conversion(tomograms, voxel_size, shape, tomogram=tomogram, species=species, columns=given.columns, unit=given.unit)
+    facts = {"tomogram": tomogram, "species": species, "columns": given.columns, "unit": given.unit}
+    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, **facts)
     particles = read_table(file, format_name=format_name, conversion=conversion)
     write_table(output, particles, format_name="csv", conversion=conversion)
-    _done(particles, output, json)
+    _done(particles, str(output), json)
 
 
-def _done(particles: Particles, output: Path, json: bool) -> None:
+def _done(particles: Particles, output: str, json: bool) -> None:
     if json:
-        print_json({"path": str(output), "particles": len(particles), "tomograms": particles.tomograms()})
+        print_json({"path": output, "particles": len(particles), "tomograms": particles.tomograms()})
     else:
         ConsoleProgress().say(f"{output}: {len(particles)} particles of {len(particles.tomograms())} tomograms")
 
@@ -178,6 +222,6 @@ def report(
     """Write one self-contained page: training curves, slices with picks, scores, counts."""
     from tomostream.stages.reporting import write_report
 
-    write_report(run, output)
+    write_report(place(run), place(output))
     if json:
-        print_json({"path": str(output)})
+        print_json({"path": str(place(output))})

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion
+from tomostream.formats.registry import Conversion, file_tomogram
 from tomostream.particles import Particles
 
 
@@ -43,7 +43,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
     return Particles.build(
         table[:, -3:][:, ::-1],
         unit="voxel",
-        tomogram=conversion.tomogram or path.stem,
+        tomogram=file_tomogram(path, conversion),
         species=[f"class{value:g}" for value in table[:, 0]] if has_class else "",
     )
 
@@ -54,12 +54,8 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     Raises
     ------
     InputError
-        If there are several tomograms, or the voxel spacing is not given.
+        If the voxel spacing is needed and not given.
     """
-    if len(particles.tomograms()) > 1:
-        raise InputError(
-            f"{path}: a .coords file holds one tomogram, here are {', '.join(particles.tomograms())}; export one table at a time"
-        )
     found = conversion.to_unit(particles, "voxel", "coords (voxels)")
     species = found.species_names()
     lines = []

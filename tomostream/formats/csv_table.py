@@ -16,12 +16,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tomostream.errors import InputError
+from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles, Unit
 
 HEADER = ("tomogram", "species", "x_angstrom", "y_angstrom", "z_angstrom", "score")
@@ -33,27 +33,20 @@ POSITIONS: dict[tuple[str, str, str], Unit] = {
 _NAMES = {"tomogram": "tomogram", "tomogram_name": "tomogram", "species": "species", "score": "score"}
 
 
-def read_csv(path: Path, *, columns: Sequence[str] | None = None, unit: Unit | None = None) -> Particles:
-    """Read a table of points.
+def read(path: Path, conversion: Conversion) -> Particles:
+    """Read a table of points: comma, semicolon, tab or blanks between the fields.
 
-    Parameters
-    ----------
-    path
-        The file; comma, semicolon, tab or blanks between the fields.
-    columns
-        For a table without header: its columns in order, of `x`, `y`, `z`, `tomogram`, `species`, `score`; `-` skips one.
-    unit
-        For a table without header: the unit of x, y, z.
+    A table without header needs `conversion.columns`, its columns in order, of `x`, `y`, `z`, `tomogram`, `species`, `score` (`-` skips
+    one), and `conversion.unit`.
 
     Raises
     ------
     InputError
         If the file, its header or a value (with its line) is wrong.
     """
+    columns, unit = conversion.columns, conversion.unit
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"table {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"table {path} can't be read as text: {error}") from None
     rows = [(number, fields) for number, fields in _rows(text) if fields and not fields[0].startswith("#")]
@@ -82,6 +75,8 @@ def _positions(path: Path, header: list[str], names: list[str]) -> tuple[tuple[s
             f"table {path} has no header (its first line is {','.join(header)}); say what its columns are, as --columns x,y,z --unit vox"
         )
     allowed = " or ".join(",".join(xyz) for xyz in POSITIONS)
+    if "axis-0" in names:
+        raise InputError(f"table {path} is a points layer of napari's (axis-0,axis-1,axis-2); name it with --format napari")
     raise InputError(f"table {path}: its columns are {','.join(header)}; the positions must be named {allowed} (never guessed)")
 
 
@@ -145,3 +140,17 @@ def csv_text(particles: Particles) -> str:
     for tomogram, species, (z, y, x), score in rows:
         writer.writerow([tomogram, species, repr(x), repr(y), repr(z), "" if math.isnan(score) else repr(score)])
     return text.getvalue()
+
+
+def write(path: Path, particles: Particles, conversion: Conversion) -> None:
+    """Write the table in angstrom.
+
+    Raises
+    ------
+    InputError
+        If the voxel spacing is needed and not given.
+    """
+    text = csv_text(conversion.to_unit(particles, "angstrom", "a picks table in angstrom"))
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tomostream.evaluation import Evaluation, evaluate_tables
 from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles, Unit
+from tomostream.remote.places import Place, place
 from tomostream.stages.digest import write_text_atomically
 from tomostream.stages.tables import read_scored, read_truth
 from tomostream.units import Length
@@ -52,8 +52,8 @@ def evaluate_particles(
 
 
 def evaluate_files(
-    picks: str | Path,
-    truth: str | Path,
+    picks: str | Place,
+    truth: str | Place,
     *,
     tolerance: Length,
     species: Sequence[str] | None,
@@ -62,16 +62,20 @@ def evaluate_files(
     conversion: Conversion,
     with_curve: bool = False,
     headerless: Conversion | None = None,
+    picks_format: str | None = None,
+    truth_format: str | None = None,
 ) -> Evaluation:
-    """Score picks (a file or folder) against truth (a file or folder); `headerless` tells the columns and unit of truth without header.
+    """Score picks (a file or folder) against truth (a file or folder), each in our or another software's format.
+
+    `headerless` tells the columns and unit of truth without header, `conversion.tomogram` the tomogram of picks whose file tells another.
 
     Raises
     ------
     InputError
         If a table is broken, the units can't be converted, or the species is not said and can't be known.
     """
-    found, names = read_scored(picks, conversion)
-    known = read_truth(truth, names, headerless or conversion)
+    found, names = read_scored(picks, conversion, format_name=picks_format)
+    known = read_truth(truth, names, headerless or conversion, format_name=truth_format)
     return evaluate_particles(
         found,
         known,
@@ -85,12 +89,12 @@ def evaluate_files(
     )
 
 
-def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+def write_evaluation(path: Place, evaluation: Evaluation) -> None:
     """Write `evaluation.json`."""
-    write_text_atomically(path, json.dumps(evaluation.to_json(), indent=1) + "\n")
+    write_text_atomically(place(path), json.dumps(evaluation.to_json(), indent=1) + "\n")
 
 
-def write_curve(path: Path, evaluation: Evaluation) -> None:
+def write_curve(path: Place, evaluation: Evaluation) -> None:
     """Write precision and recall over the score, one row a threshold, as CSV."""
     rows = ["species,threshold,precision,recall"]
     for species, curve in evaluation.curves.items():
@@ -98,4 +102,4 @@ def write_curve(path: Path, evaluation: Evaluation) -> None:
             f"{species},{t!r},{p!r},{r!r}"
             for t, p, r in zip(curve.threshold.tolist(), curve.precision.tolist(), curve.recall.tolist(), strict=True)
         ]
-    write_text_atomically(path, "\n".join(rows) + "\n")
+    write_text_atomically(place(path), "\n".join(rows) + "\n")

@@ -6,15 +6,18 @@ A folder stands for the tables in it.  A table of picks that is empty says that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, read_table
+from tomostream.formats.registry import FORMATS, TABLE_ENDINGS, Conversion, file_tomogram, read_table
 from tomostream.particles import Particles
+from tomostream.remote.places import Place, place
 
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
+
+# what a folder of tables is searched for: not .txt and .tsv, which may hold anything
+_IN_FOLDERS = tuple(ending for ending in TABLE_ENDINGS if ending not in (".txt", ".tsv"))
 
 
 def conversion_from(tomograms: Sequence[str], voxel_size: float | None, **others: object) -> Conversion:
@@ -38,7 +41,7 @@ def conversion_from(tomograms: Sequence[str], voxel_size: float | None, **others
     )
 
 
-def table_paths(path: str | Path) -> list[Path]:
+def table_paths(path: str | Place, format_name: str | None = None) -> list[Place]:
     """List the tables that a file or folder stands for.
 
     Raises
@@ -46,18 +49,19 @@ def table_paths(path: str | Path) -> list[Path]:
     InputError
         If there is none.
     """
-    path = Path(path)
+    path = place(path)
     if not path.exists():
         raise InputError(f"there is no file or folder {path}; give a table, or a folder of tables")
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix in (".csv", ".parquet", ".star", ".json") and not p.name.startswith("."))
+    endings = (FORMATS[format_name].ending,) if format_name in FORMATS else _IN_FOLDERS
+    found = sorted(p for p in path.iterdir() if p.suffix in endings and not p.name.startswith("."))
     if not found:
-        raise InputError(f"folder {path} holds no table (.csv, .parquet, ...)")
+        raise InputError(f"folder {path} holds no table ({', '.join(endings)})")
     return found
 
 
-def read_scored(path: str | Path, conversion: Conversion) -> tuple[Particles, list[str]]:
+def read_scored(path: str | Place, conversion: Conversion, *, format_name: str | None = None) -> tuple[Particles, list[str]]:
     """Read the picks of a file or folder; returns them with the names of the tomograms that are scored.
 
     Raises
@@ -67,19 +71,22 @@ def read_scored(path: str | Path, conversion: Conversion) -> tuple[Particles, li
     """
     parts: list[Particles] = []
     names: list[str] = []
-    holder: dict[tuple[str, str], Path] = {}
-    for table in table_paths(path):
-        part = read_table(table, conversion=conversion).named(tomogram=table.stem)
+    holder: dict[tuple[str, str], Place] = {}
+    tables = table_paths(path, format_name)
+    if conversion.tomogram is not None and len(tables) > 1:
+        raise InputError(f"{path} holds {len(tables)} tables; --tomogram can name the tomogram of one")
+    for table in tables:
+        part = read_table(table, format_name=format_name, conversion=conversion).named(tomogram=table.stem)
         for name in part.tomograms():
             for species in part.of(tomogram=name).species_names():
                 if (other := holder.setdefault((name, species), table)) is not table:
                     raise InputError(f"{other} and {table} both hold picks of '{species}' in tomogram '{name}'; keep one of them")
-        names.extend(part.tomograms() or [table.stem])
+        names.extend(part.tomograms() or [file_tomogram(table, conversion)])
         parts.append(part)
     return _join(parts), list(dict.fromkeys(names))
 
 
-def read_truth(path: str | Path, scored: Sequence[str], conversion: Conversion) -> Particles:
+def read_truth(path: str | Place, scored: Sequence[str], conversion: Conversion, *, format_name: str | None = None) -> Particles:
     """Read the truth of a file or folder; rows without tomogram are the only scored one's.
 
     Raises
@@ -87,7 +94,7 @@ def read_truth(path: str | Path, scored: Sequence[str], conversion: Conversion) 
     InputError
         If a table is broken, or rows without tomogram can't be assigned.
     """
-    known = _join([read_table(table, conversion=conversion) for table in table_paths(path)])
+    known = _join([read_table(table, format_name=format_name, conversion=conversion) for table in table_paths(path, format_name)])
     if "" in known.tomograms():
         if len(scored) != 1:
             raise InputError(

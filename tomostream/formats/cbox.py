@@ -1,0 +1,66 @@
+"""crYOLO's and TomoTwin's boxes in a tomogram: `.cbox`, a STAR file with the block `cryolo`.
+
+Convention: voxels; `_CoordinateX` and `_CoordinateY` are the box's corner (centre - width / 2, centre - height / 2), `_CoordinateZ` is
+the centre's; `_Confidence` is the score.  So writing needs the edge of the boxes.  One file holds one tomogram and species and names
+neither: the tomogram is the file's stem unless it is named.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tomostream.errors import InputError
+from tomostream.formats import star_tables
+from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.star_tables import MISSING
+from tomostream.particles import Particles
+
+_COLUMNS = ("CoordinateZ", "CoordinateY", "CoordinateX", "Height", "Width")
+_CONFIDENCE = "Confidence"
+_WHY = "cbox"
+
+
+def read(path: Path, conversion: Conversion) -> Particles:
+    """Read the boxes' centres as voxels.
+
+    Raises
+    ------
+    InputError
+        If it is no such file, or a box lacks its size or (in micrographs) its z.
+    """
+    tables = star_tables.read_blocks(path, as_text=(*_COLUMNS, _CONFIDENCE))
+    if "cryolo" not in tables:
+        raise InputError(f"{path} is no .cbox: it has no block 'cryolo', its blocks are {', '.join(map(str, tables)) or 'none'}")
+    table = star_tables.particle_table(path, {"cryolo": tables["cryolo"]}, _COLUMNS)
+    z, y, x, height, width = star_tables.numbers(path, table, _COLUMNS).T
+    score = star_tables.numbers(path, table, [_CONFIDENCE], may_lack=True)[:, 0] if _CONFIDENCE in table else np.nan
+    centres = np.stack([z, y + height / 2, x + width / 2], axis=1)
+    return Particles.build(centres, unit="voxel", tomogram=file_tomogram(path, conversion), score=score)
+
+
+def write(path: Path, particles: Particles, conversion: Conversion) -> None:
+    """Write boxes around the particles.
+
+    Raises
+    ------
+    InputError
+        If the edge of the boxes is not given, or the voxel spacing where it is needed.
+    """
+    found = conversion.to_unit(particles, "voxel", f"{_WHY} (voxels)")
+    edge = conversion.box_of(found.tomograms()[0] if len(found) else "", _WHY)
+    z, y, x = found.position_zyx.T
+    same, none = np.full(len(found), float(edge)), np.full(len(found), np.nan)
+    columns = {"CoordinateX": x - edge / 2, "CoordinateY": y - edge / 2, "CoordinateZ": z}
+    columns |= dict.fromkeys(("Width", "Height", "Depth", "EstWidth", "EstHeight"), same)
+    columns |= {_CONFIDENCE: found.score, "NumBoxes": none, "Angle": none}
+    slices = np.unique(np.rint(z)).astype(int)  # those that count as looked through, if crYOLO trains on the boxes
+    star_tables.write_blocks(
+        path,
+        {
+            "global": {"cbox_format_version": "1.0"},
+            "cryolo": star_tables.text_table(columns, missing=MISSING),
+            "cryolo_include": star_tables.text_table({"slice_index": slices}, missing=MISSING),
+        },
+    )

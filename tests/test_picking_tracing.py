@@ -55,8 +55,8 @@ def traced_plainly(
         floor = np.nextafter(best[-1], -np.inf) if len(best) == math.ceil(count * tracing.spanned) else -math.inf
     growing: list[list[tuple[int, int, int, float]]] = []
     ended: list[list[tuple[int, int, int, float]]] = []
-    for z, boxes in enumerate(slices):
-        boxes = [box for box in boxes if box[0] > floor]
+    for z, found in enumerate(slices):
+        boxes = [box for box in found if box[0] > floor]
         ended += [t for t in growing if z - t[-1][0] > tracing.gap + 1]
         growing = [t for t in growing if z - t[-1][0] <= tracing.gap + 1]
         pairs = sorted(
@@ -206,4 +206,4 @@ def test_impossible_settings_are_refused_with_their_values() -> None:
 def test_lengths_in_radii_become_voxels_and_slices() -> None:
     made = Tracing.for_radius(10.0, distance=0.8, link=0.5, gap=0.14, shortest=0.35, spanned=1.5, score="max")
     assert made == Tracing(distance=8.0, link=5.0, gap=1, shortest=4, spanned=15.0, score="max")
-    assert Tracing.for_radius(0.5, distance=1, link=1, gap=0.1, shortest=0.1, spanned=1, score="max").shortest == 1
+    assert Tracing.for_radius(0.5, distance=1.0, link=1.0, gap=0.1, shortest=0.1, spanned=1.0, score="max").shortest == 1

@@ -25,7 +25,7 @@ from tomostream.errors import InputError, TomostreamError
 from tomostream.learn.batch import Batch
 from tomostream.learn.checkpoint import Row, TrainingState, Weights, load_checkpoint, save_checkpoint
 from tomostream.learn.files import write_atomically
-from tomostream.learn.objectives import Objective
+from tomostream.learn.objectives import Criterion
 from tomostream.learn.precision import autocast, resolve_device, resolve_precision
 from tomostream.learn.prefetch import prefetched
 from tomostream.learn.recalibration import recalibrated
@@ -73,7 +73,7 @@ def fit(
     network: nn.Module,
     *,
     batches: Callable[[int], Iterable[Batch]],
-    objective: Objective,
+    objective: Criterion,
     validate: Callable[[nn.Module], dict[str, float]],
     recalibrate: Callable[[], Iterable[torch.Tensor]],
     settings: FitSettings,
@@ -153,7 +153,7 @@ def _train_epoch(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     batches: Iterable[Batch],
-    objective: Objective,
+    objective: Criterion,
     clock: "_Clock",
     rows: list[Row],
     device: torch.device,

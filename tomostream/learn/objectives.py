@@ -56,6 +56,9 @@ class Loss(NamedTuple):
     terms: Terms  # detached scalars by name; a term that the batch does not have is missing
 
 
+Criterion = Callable[[torch.Tensor, Batch], Loss]  # from a network's output and its batch: what any training needs of an objective
+
+
 @dataclass(frozen=True, slots=True)
 class Expectations:
     """Weighted means over the labelled (P) and the unlabelled (U) voxels of a batch, of one species."""
@@ -284,7 +287,9 @@ def make_objective(
             f"the expected fraction of particle voxels must be between 0 and 1 for each of {len(labelled_fraction)} species, "
             f"found {list(expected_fraction)}; are the expected numbers, the radius and the spacing right?"
         )
-    if name == "ge_binomial" and (particle_voxels is None or len(particle_voxels) != len(labelled_fraction) or not min(particle_voxels) > 0):
+    if name == "ge_binomial" and (
+        particle_voxels is None or len(particle_voxels) != len(labelled_fraction) or not min(particle_voxels) > 0
+    ):
         raise InputError(f"objective ge_binomial needs the volume of a particle of each species in voxels, found {particle_voxels}")
     volumes = particle_voxels or [1.0] * len(labelled_fraction)
     risks: list[Risk] = []

@@ -26,6 +26,7 @@ from typing import Literal
 import numpy as np
 from scipy.spatial import cKDTree
 
+from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
@@ -89,6 +90,19 @@ class Tracing:
             spanned=spanned * radius,
             score=score,
         )
+
+
+def default_tracing(radius: float) -> Tracing:
+    """The tracing of particles of `radius` voxels, where nobody says more."""
+    return Tracing.for_radius(
+        radius,
+        distance=defaults.TRACE_DISTANCE,
+        link=defaults.TRACE_LINK,
+        gap=defaults.TRACE_GAP,
+        shortest=defaults.TRACE_SHORTEST,
+        spanned=defaults.TRACE_SPANNED,
+        score=defaults.TRACE_SCORE,
+    )
 
 
 @dataclass(slots=True)

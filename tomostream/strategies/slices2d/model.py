@@ -1,0 +1,53 @@
+"""What is a model of the strategy `slices2d`?  A `SliceDetector`'s weights, and the channels that it is built from.
+
+The strategy is the paper's rival that works in two dimensions, built from its description: a single-shot detector of boxes on x-y slices
+(`detector`, `single_shot`), and boxes traced through z (`picking.tracing`).  Between them stands a score map, as for every strategy: boxes are
+painted as peaks (`painting`), which picking finds again.
+
+References
+----------
+Wagner et al. 2019, "SPHIRE-crYOLO is a fast and accurate fully automated particle picker for cryo-EM", Communications Biology 2, 218.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tomostream.errors import InputError
+from tomostream.strategies.folder import StrategyModel
+from tomostream.strategies.slices2d.detector import SliceDetector
+from tomostream.strategies.slices2d.scoring import SliceScorer
+
+NAME = "slices2d"
+
+
+def network_arrays(network: torch.nn.Module) -> dict[str, np.ndarray]:
+    """What a model folder keeps of a network: weights and batch statistics."""
+    return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items() if value.ndim > 0}
+
+
+def model_options(network: SliceDetector) -> dict[str, Any]:
+    """What a model folder must say besides: the network's shape."""
+    return {"channels": list(network.channels)}
+
+
+def slice_scorer(model: StrategyModel, device: str, precision: str, threads: int | None) -> SliceScorer:
+    """Make a model ready to score blocks.
+
+    Raises
+    ------
+    InputError
+        If device or precision are unknown or not there, or the model is broken.
+    """
+    settings = model.settings
+    try:
+        network = SliceDetector([int(c) for c in settings.options["channels"]], len(settings.species), seed=0)
+        own = network.state_dict()
+        if set(model.arrays) != {name for name, value in own.items() if value.ndim > 0}:
+            raise ValueError("its arrays are not those of the network")
+        network.load_state_dict(own | {name: torch.from_numpy(np.array(value)) for name, value in model.arrays.items()})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"model folder {model.folder} is broken: {' '.join(str(error).split())[:300]}") from None
+    radius = [r / (settings.spacing * 2**settings.level) for r in settings.radius_ang]
+    return SliceScorer(network.eval(), radius=radius, device=device, precision=precision, threads=threads)

@@ -39,6 +39,7 @@ from tomostream.units import format_bytes
 
 TraceScore = Literal["mean", "max"]
 _LAYER = 64  # slices of a block: those of a store's chunk
+_VOXELS_PER_CANDIDATE = 16  # pixels of a slice for each of its peaks, at least: score maps are smooth
 _NO_PROGRESS = Progress()
 
 
@@ -226,7 +227,7 @@ def trace_volume(
     domain = domain_of(shape, box=box, border=border)
     if domain.is_empty:
         return Picks(np.empty((0, 3), dtype=np.int64), np.empty(0))
-    asked = triple([min(_LAYER, shape[0]), *shape[1:]]) if block is None else block
+    asked = _layer(domain.shape, (memory - libraries) // 2) if block is None else block
     plan = plan_blocks(domain.shape, block=asked, halo=1, radius=1.0, smooth=smooth, memory=memory, libraries=libraries, workers=1)
     check_count(count, plan.settling_bytes)
     source = Source(read, shape, domain, mask, smooth)
@@ -253,6 +254,12 @@ def trace_volume(
         )
         centres, scores = _finished(traces(slices, link=tracing.link, gap=tracing.gap), tracing, plan.settling_bytes)
     return _distinct(centres, scores, radius=radius, count=count)
+
+
+def _layer(shape: Triple, memory: int) -> Triple:
+    """A block as deep as a store's chunks, or as deep as its candidates allow where slices are very wide."""
+    candidates = shape[1] * shape[2] * BOX_BYTES // _VOXELS_PER_CANDIDATE
+    return max(1, min(_LAYER, shape[0], memory // max(1, candidates))), shape[1], shape[2]
 
 
 class _Best:

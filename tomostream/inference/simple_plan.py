@@ -2,12 +2,13 @@
 
 1. Begin with one shard for the whole volume, or as large as a shard may be.
 2. While its blocks don't fit, halve the shard's longest edge (in whole chunks): large blocks read few voxels twice.
-3. Where not even a chunk fits, halve the core inside a shard of one chunk.
+3. Where not even a chunk fits, halve the core inside a shard of one chunk, down to 8 voxels.
 
 Limits: the U-Net has a planner of its own (`plan.py`), which finds the least redundant blocks; here the scorer's cost is a black box.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 from tomostream import defaults
@@ -17,6 +18,8 @@ from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.plan import MARGIN_BYTES, MAX_SHARD_VOX, READ_BYTES_PER_VOXEL, READ_VOXELS, PredictionPlan
 from tomostream.inference.protocol import BlockScorer
 from tomostream.units import format_bytes
+
+SMALLEST_CORE_VOX = 8  # below that a block is nearly all halo
 
 
 def plan_scorer(
@@ -92,7 +95,7 @@ def plan_scorer(
             break
         edges[axis] = -(-edges[axis] // 2)
     core = chunk
-    while found.block_bytes > memory and core > 1:
+    while found.block_bytes > memory and core > SMALLEST_CORE_VOX:
         core //= 2
         found = _sized(frame, frame.chunk, triple(core), scorer)
     if found.block_bytes > memory:
@@ -109,8 +112,31 @@ def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScor
     voxels = math.prod(min(s, n) for s, n in zip(shard, frame.volume, strict=True))
     scores = 4 * frame.species * voxels
     most = scores + 4 * voxels  # while the shard is stored
-    for block in plan.blocks(Box.whole(frame.volume)):
-        read = scorer.read_box(block.needed, shape).size
+
+    def needed_bytes(core: Box) -> int:
+        needed = plan.block(core, core).needed
+        read = scorer.read_box(needed, shape).size
         reading = 4 * read + READ_BYTES_PER_VOXEL * min(read, READ_VOXELS)
-        most = max(most, scores + reading, scores + scorer.block_bytes(block.needed, shape))
+        return scores + max(reading, scorer.block_bytes(needed, shape))
+
+    worst = Box((0, 0, 0), (1, 1, 1))
+    for axis in range(3):
+        # what a block costs grows with what it reads along each axis, so the axes can be looked at one by one
+        parts = [_along(worst, axis, *ends) for ends in _cores(frame.volume[axis], shard[axis], core[axis])]
+        worst = max(parts, key=needed_bytes)
+    most = max(most, needed_bytes(worst))
     return replace(plan, block_bytes=LIBRARIES_BYTES + TORCH_BYTES + MARGIN_BYTES + most)
+
+
+def _cores(n: int, shard: int, core: int) -> Iterator[tuple[int, int]]:
+    """First and last (exclusive) voxel of the cores along one axis."""
+    for first in range(0, n, shard):
+        last = min(first + shard, n)
+        yield from ((start, min(start + core, last)) for start in range(first, last, core))
+
+
+def _along(box: Box, axis: int, start: int, stop: int) -> Box:
+    """The box with other ends along one axis."""
+    starts, stops = list(box.start), list(box.stop)
+    starts[axis], stops[axis] = start, stop
+    return Box(triple(starts), triple(stops))

@@ -9,7 +9,7 @@
 Convention of the wedge: the beam is along z, the tilt axis along y (or x).  The projection at tilt t measures the frequencies with
 atan2(kz, kx) = t (kz, ky where the axis is x), so those between the first and the last tilt are kept, and the others are zero.
 
-Limits: no contrast transfer function; a cube without empty rim lets what is opposite wrap round, which padding to twice the edge avoids.
+Limits: no contrast transfer function.
 
 References
 ----------
@@ -56,7 +56,7 @@ class Wedge:
             raise InputError(f"template.tilt_axis must be x or y, found '{self.axis}'")
 
     def measured(self, edge: int) -> Bool[np.ndarray, "n n h"]:
-        """The frequencies of a real FFT of a cube of this edge that some tilt measured; always the zero frequency."""
+        """The frequencies of a real FFT of a cube of this (odd) edge that some tilt measured; always the zero frequency."""
         z = scipy.fft.fftfreq(edge)[:, None, None]
         y = scipy.fft.fftfreq(edge)[None, :, None]
         x = scipy.fft.rfftfreq(edge)[None, None, :]
@@ -91,7 +91,8 @@ class RotatedKernels:
         self._matrices = rotations.as_matrix()
         self._half = half
         self._radius = radius
-        edge = int(scipy.fft.next_fast_len(2 * (2 * half + 1), real=True))
+        # odd, so that no frequency is its own mirror; twice the edge, so that nothing wraps round
+        edge = next(n for n in range(2 * (2 * half + 1) + 1, 10**6, 2) if scipy.fft.next_fast_len(n, real=True) == n)
         self._measured = wedge.measured(edge)
         along = np.arange(-half, half + 1, dtype=np.float64) * FINER
         self._grid = np.stack(np.meshgrid(along, along, along, indexing="ij")).reshape(3, -1)

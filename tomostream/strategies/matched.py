@@ -23,8 +23,8 @@ from tomostream.strategies.profile import SHIFT, Reader, kernel_of
 from tomostream.strategies.rotations import rotation_set
 from tomostream.tomogram import Tomogram
 
-_BACKGROUND_BOXES = 4  # a tomogram
-_BACKGROUND_EDGE = 40  # voxels
+_BACKGROUND_BOXES = 2  # a tomogram
+_BACKGROUND_EDGE = 32  # voxels
 _BACKGROUND_QUANTILE = 0.95
 _LOGIT = 2.0  # at the clicks; minus that at the background's quantile
 _LEAST_GAP = 0.02  # between them, where clicks are no better than the background

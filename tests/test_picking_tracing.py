@@ -16,7 +16,8 @@ from tomostream.geometry import Box
 from tomostream.picking.blocks import Picks
 from tomostream.picking.planning import window_bytes
 from tomostream.picking.slice_boxes import BOX_BYTES
-from tomostream.picking.tracing import Tracing, trace_volume
+from tomostream.picking.traced import trace_volume
+from tomostream.picking.tracing import Tracing
 
 MEMORY = 10**9
 PLAIN = Tracing(distance=2.0, link=1.5, gap=1, shortest=1, spanned=3.0, score="mean")

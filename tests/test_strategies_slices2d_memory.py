@@ -26,7 +26,8 @@ print(len(plan.shards), plan.block_bytes, resource.getrusage(resource.RUSAGE_SEL
 _TRACE = """
 import resource
 import numpy as np
-from tomostream.picking.tracing import default_tracing, trace_volume
+from tomostream.picking.traced import trace_volume
+from tomostream.picking.tracing import default_tracing
 
 noise = np.zeros((64, 512, 512), dtype=np.float32)
 noise[:, ::4, ::4] = np.random.default_rng(0).random((128, 128), dtype=np.float32)

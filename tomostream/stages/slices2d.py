@@ -16,7 +16,8 @@ import numpy as np
 from tomostream import __version__, defaults
 from tomostream.geometry import Box, triple
 from tomostream.picking.blocks import Picks
-from tomostream.picking.tracing import default_tracing, trace_volume
+from tomostream.picking.traced import trace_volume
+from tomostream.picking.tracing import default_tracing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,9 +16,9 @@ from cli_runner import tomostream
 from mrc_files import random_volume, write_mrc
 from store_files import tree
 
-from tomostream import cluster
-from tomostream.cluster import IN_FLIGHT_PER_WORKER, ClusterSettings, open_pool
-from tomostream.errors import InputError, TomostreamError
+from tomostream.cluster import ClusterSettings, open_pool, opening
+from tomostream.cluster.dask_pool import IN_FLIGHT_PER_WORKER
+from tomostream.errors import InputError, MachineError, TomostreamError
 from tomostream.progress import Progress
 
 TESTS = Path(__file__).parent
@@ -123,7 +123,7 @@ def test_a_worker_that_does_not_see_the_clients_folder_says_so(scheduler, tmp_pa
     monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "only here"))
     with (
         open_pool(ClusterSettings(scheduler=scheduler.address), Progress()) as pool,
-        pytest.raises(InputError, match=r"does not see the folder .*only here"),
+        pytest.raises(MachineError, match=r"does not see the folder .*only here"),
     ):
         list(pool.run(cluster_tasks.square, [1]))
 
@@ -233,7 +233,7 @@ def test_a_task_that_kills_every_worker_is_named_and_its_neighbours_are_done():
 
 
 def test_a_lost_scheduler_ends_the_stage_with_one_message(tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(opening, "CONNECT_SECONDS", 1)
     process, found = started_scheduler(tmp_path)
     heard = Heard()
     timer = threading.Timer(1.0, stop, [process])
@@ -258,7 +258,7 @@ def test_a_lost_scheduler_ends_the_stage_with_one_message(tmp_path, monkeypatch)
 )
 def test_where_no_scheduler_is_one_message_says_so(where, words, sources, tmp_path, monkeypatch):
     monkeypatch.chdir(sources)
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(opening, "CONNECT_SECONDS", 1)
     done = tomostream("convert", "t0.mrc", "-o", tmp_path, "--scheduler", where)
     assert done.code == 2
     assert f"--scheduler {where}" in done.message

@@ -40,6 +40,10 @@ class BusyError(TomostreamError):
     """Another process is writing the same output."""
 
 
+class MachineError(TomostreamError):
+    """A machine can't do what another may: its disk is full, a folder is not mounted, its GPU is missing."""
+
+
 class SomeFailedError(TomostreamError):
     """Some of many inputs failed, the others are done.
 

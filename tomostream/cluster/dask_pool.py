@@ -1,0 +1,243 @@
+"""How do a million tasks go through a Dask scheduler that holds a few?  In batches, a bounded number in flight, with a limit on faults.
+
+1. Two batches a worker are in flight: one runs, one waits.  The scheduler never holds a graph of all tasks.
+2. A batch holds as many tasks as take about `BATCH_SECONDS`, by the times measured so far; the first ones hold one each.
+3. A worker that dies: Dask gives its batch to another; after Dask's allowed number of deaths (3) each task of the batch goes once more
+   by itself, because a neighbour may have killed the worker; then it is given up, and the error says so.
+4. A fault of a machine (`MachineError`: a full disk, no GPU): the task goes to another worker, `ATTEMPTS` times at most; a worker with
+   `FAULTS` of them in a row is avoided while there are others, because a broken machine fails fast and would take every task.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from tomostream import __version__
+from tomostream.cluster.pools import Pool
+from tomostream.cluster.resident import Keep, Load
+from tomostream.cluster.work import Answer, work
+from tomostream.errors import InputError, MachineError, TomostreamError
+from tomostream.progress import Progress
+
+T = TypeVar("T")
+R = TypeVar("R")
+IN_FLIGHT_PER_WORKER = 2  # hides the scheduler's latency without flooding it
+BATCH_SECONDS = 3.0
+MOST_IN_BATCH = 64
+ATTEMPTS = 4  # of a task that meets faults of machines
+FAULTS = 3  # of a worker, in a row
+_WAIT_SECONDS = 0.2  # for the first worker
+CHECK_SECONDS = 2.0  # between looks at what has no event of its own: workers that come, jobs that end
+
+_LOST = TomostreamError(
+    "every worker that took it died; was it killed for its memory (--memory is the budget of one process), or at its walltime? "
+    "The workers' logs say more"
+)
+
+
+@runtime_checkable  # the tests check annotations as they run
+class Keeper(Protocol):
+    """Looks after what the workers run in."""
+
+    def check(self) -> None:
+        """Replace what ended.
+
+        Raises
+        ------
+        TomostreamError
+            If that is hopeless.
+        """
+
+    def note_result(self) -> None:
+        """A task was finished."""
+
+
+@dataclass(eq=False, slots=True)
+class _Batch(Generic[T]):
+    tasks: tuple[T, ...]
+    attempts: int = 0  # that met a machine's fault
+
+
+class DaskPool(Pool):
+    """Runs tasks on the workers of a Dask client.
+
+    Parameters
+    ----------
+    client
+        A synchronous `distributed.Client`.
+    threads
+        Of torch, for one task; None: the cores of the worker that has the fewest.
+    progress
+        Is told of workers that are avoided.
+    needs_gpu
+        Only workers that offer the resource GPU take tasks.
+    keeper
+        Of the jobs in which the workers run, if that is our business.
+    """
+
+    def __init__(self, client: Any, *, threads: int | None, progress: Progress, needs_gpu: bool, keeper: Keeper | None) -> None:
+        super().__init__(threads or 0)
+        self._client, self._progress, self._needs_gpu, self._keeper = client, progress, needs_gpu, keeper
+        self._workers: list[str] = []
+        self._checked = -CHECK_SECONDS
+        self._faults: Counter[str] = Counter()
+        self._avoided: set[str] = set()
+        self._task_seconds: float | None = None
+
+    @property
+    def threads(self) -> int:
+        """Threads of torch for one task; where nobody said, it waits for the first worker."""
+        if not self._task_threads:
+            with _told():
+                while not (cores := self._client.nthreads()):
+                    time.sleep(_WAIT_SECONDS)
+            self._task_threads = min(cores.values())
+        return self._task_threads
+
+    def outcomes(
+        self, function: Callable[[T], R], tasks: Iterable[T], *, is_grouped: bool = False
+    ) -> Iterator[tuple[T, R | TomostreamError]]:
+        """See `Pool.outcomes`."""
+        suspects: list[T] = []  # in a worker that died; perhaps only beside the task that killed it
+        self._task_seconds = None
+        with _told():
+            for task, outcome in self._flow(function, iter(tasks), is_grouped):
+                if outcome is _LOST:
+                    suspects.append(task)
+                else:
+                    yield task, outcome
+            for task in suspects:
+                yield from self._flow(function, iter([task]), False)
+
+    def _flow(self, function: Callable[[T], R], waiting: Iterator[T], is_grouped: bool) -> Iterator[tuple[T, R | TomostreamError]]:
+        flying: dict[Any, _Batch[T]] = {}
+        again: deque[_Batch[T]] = deque()
+        finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        try:
+            while True:
+                self._check()
+                while len(flying) < IN_FLIGHT_PER_WORKER * max(1, len(self._workers)):
+                    batch = again.popleft() if again else self._next(waiting, is_grouped)
+                    if batch is None:
+                        break
+                    future = self._submit(function, batch)
+                    flying[future] = batch
+                    future.add_done_callback(finished.put)
+                if not flying:
+                    return
+                try:
+                    future = finished.get(timeout=CHECK_SECONDS)
+                except queue.Empty:
+                    continue
+                batch = flying.pop(future)
+                for task, outcome in zip(batch.tasks, self._result(future, batch), strict=True):
+                    if isinstance(outcome, MachineError) and batch.attempts + 1 < ATTEMPTS:
+                        again.append(_Batch((task,), batch.attempts + 1))
+                    else:
+                        yield task, outcome
+        finally:
+            for future in flying:
+                with suppress(CancelledError, OSError, TimeoutError):  # the scheduler may be gone
+                    future.cancel()
+
+    def _next(self, waiting: Iterator[T], is_grouped: bool) -> _Batch[T] | None:
+        count = 1
+        if is_grouped and self._task_seconds is not None:
+            count = max(1, min(MOST_IN_BATCH, int(BATCH_SECONDS / max(self._task_seconds, 1e-6))))
+        tasks = tuple(itertools.islice(waiting, count))
+        return _Batch(tasks) if tasks else None
+
+    def _submit(self, function: Callable[[T], R], batch: _Batch[T]) -> Any:
+        good = [worker for worker in self._workers if worker not in self._avoided] if self._avoided else []
+        return self._client.submit(
+            work,
+            os.getcwd(),
+            __version__,
+            function,
+            batch.tasks,
+            pure=False,
+            resources={"GPU": 1} if self._needs_gpu else None,
+            workers=good or None,
+            allow_other_workers=bool(good),  # should these all leave, another takes it
+        )
+
+    def _result(self, future: Any, batch: _Batch[T]) -> list[Any]:
+        from distributed import KilledWorker  # noqa: PLC0415  (distributed takes 0.5 s to import; most commands don't need it)
+
+        try:
+            answer: Answer = future.result()
+        except KilledWorker:
+            return [_LOST] * len(batch.tasks)
+        except ImportError as error:
+            raise InputError(f"the workers can't run tomostream's tasks ({first_line(error)}); install the same version for them") from None
+        self._learn(answer, len(batch.tasks))
+        return answer.outcomes
+
+    def _learn(self, answer: Answer, tasks: int) -> None:
+        fault = next((outcome for outcome in answer.outcomes if isinstance(outcome, MachineError)), None)
+        if fault is None:
+            self._faults.pop(answer.worker, None)
+            self._avoided.discard(answer.worker)
+            each = answer.seconds / tasks
+            self._task_seconds = each if self._task_seconds is None else 0.7 * self._task_seconds + 0.3 * each
+            if self._keeper is not None:
+                self._keeper.note_result()
+            return
+        self._faults[answer.worker] += 1
+        if self._faults[answer.worker] == FAULTS:
+            self._avoided.add(answer.worker)
+            self._progress.warn(
+                f"worker {answer.worker} failed {FAULTS} times in a row and gets no more tasks while there are others: {fault}"
+            )
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        if now - self._checked < CHECK_SECONDS:
+            return
+        self._checked = now
+        workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        self._workers = [address for address, facts in workers.items() if not self._needs_gpu or facts["resources"].get("GPU")]
+        if workers and not self._workers:
+            raise InputError(
+                f"none of the scheduler's {len(workers)} workers offers a GPU; start them with `--resources GPU=1`, one process a GPU, or use --device cpu"
+            )
+        if self._keeper is not None:
+            self._keeper.check()
+
+    @contextmanager
+    def keeping(self, load: Load[object]) -> Iterator[None]:
+        """See `Pool.keeping`."""
+        plugin = Keep(load)
+        self._client.register_plugin(plugin)
+        try:
+            yield
+        finally:
+            with suppress(CancelledError, OSError, TimeoutError, ValueError):  # lost, or so many restarts that it is gone
+                self._client.unregister_worker_plugin(plugin.name)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say in our words that the scheduler was lost."""
+    try:
+        yield
+    except (CancelledError, OSError, TimeoutError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the client's own disk, not the connection
+        raise TomostreamError(
+            f"the Dask scheduler was lost ({type(error).__name__}: {first_line(error)}); what is finished is kept: run the same command again to go on"
+        ) from None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return (str(error).splitlines() or ["no details"])[0]

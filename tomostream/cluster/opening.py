@@ -1,0 +1,131 @@
+"""Which pool was asked for?  Start it, or join it, and take it down again."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tomostream.cluster import security
+from tomostream.cluster.dask_pool import DaskPool, first_line
+from tomostream.cluster.pools import Pool, ThreadPool
+from tomostream.cluster.resident import OneGpu
+from tomostream.cluster.settings import ClusterSettings
+from tomostream.cluster.slurm import slurm_cluster
+from tomostream.errors import InputError
+from tomostream.progress import Progress
+
+CONNECT_SECONDS = 10  # a scheduler that answers at all does so at once
+_ADDRESS = re.compile(r"^[\w.\-]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$")
+
+# a terminal's Ctrl-C reaches the workers too, and each would print a traceback, as would a heartbeat that is cut off when the client ends
+# them; what goes wrong in a task comes back as its result
+_QUIET_END = """import logging, signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+for name in ("distributed", "distributed.core", "distributed.worker", "distributed.worker.state_machine"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
+"""
+
+
+@contextmanager
+def open_pool(settings: ClusterSettings, progress: Progress, *, needs_gpu: bool = False) -> Iterator[Pool]:
+    """Start (or join) what runs the tasks, and take it down again.
+
+    With `kind` none, `workers` are threads of this process, for input and output.
+
+    Parameters
+    ----------
+    settings
+        Where to run.
+    progress
+        Is told of the dashboard, of jobs that wait, of connections that are not encrypted.
+    needs_gpu
+        Only workers with a GPU take tasks, one process a GPU.
+
+    Raises
+    ------
+    InputError
+        If the scheduler can't be reached, or the extra `slurm` or SLURM itself is missing, or refuses.
+    """
+    if settings.scheduler is not None:
+        with _quiet(), _join(settings.scheduler) as client:
+            security.warn_if_open(client.scheduler.address, progress)
+            if not client.nthreads():
+                progress.warn(f"the scheduler {settings.scheduler} has no worker yet; waiting for one (`dask worker {settings.scheduler}`)")
+            yield DaskPool(client, threads=settings.threads, progress=progress, needs_gpu=needs_gpu, keeper=None)
+    elif settings.kind == "slurm":
+        with _quiet(), slurm_cluster(settings, progress) as (cluster, keeper), _client(cluster, progress) as client:
+            if settings.processes > 1:
+                client.register_plugin(OneGpu())
+            yield DaskPool(client, threads=settings.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=keeper)
+    elif settings.kind == "local":
+        with _quiet(), _local(settings, needs_gpu) as cluster, _client(cluster, progress) as client:
+            if needs_gpu:
+                client.register_plugin(OneGpu())
+            yield DaskPool(client, threads=settings.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=None)
+    elif settings.workers == 1:
+        yield Pool(settings.task_threads)
+    else:
+        with ThreadPoolExecutor(settings.workers) as executor:
+            yield ThreadPool(executor, settings.workers, settings.task_threads)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("distributed.client")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)  # it prints tracebacks of what is told in our words
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
+def _client(cluster: Any, progress: Progress) -> Iterator[Any]:
+    from distributed import Client  # noqa: PLC0415  (distributed takes 0.5 s to import; most commands don't need it)
+
+    with Client(cluster) as client:
+        if importlib.util.find_spec("bokeh") is not None:  # else there is no dashboard
+            progress.say(f"dashboard: {client.dashboard_link}")
+        yield client
+
+
+def _join(scheduler: str) -> Any:
+    """Connect to a running scheduler by its address or its file."""
+    is_address = "://" in scheduler or (_ADDRESS.match(scheduler) is not None and not Path(scheduler).exists())
+    if not is_address and not Path(scheduler).is_file():
+        raise InputError(f"--scheduler {scheduler}: there is no such file, and it is no address; give tcp://HOST:PORT or a scheduler file")
+    from distributed import Client  # noqa: PLC0415  (as above)
+
+    where = {"address": scheduler} if is_address else {"scheduler_file": scheduler}
+    try:
+        return Client(timeout=f"{CONNECT_SECONDS}s", **where)
+    except Exception as error:  # whatever address, file, name server or TLS settings can do wrong
+        raise InputError(
+            f"--scheduler {scheduler}: no Dask scheduler can be reached there ({type(error).__name__}: {first_line(error)}); "
+            "give tcp://HOST:PORT (tls://HOST:PORT with Dask's TLS settings) or a scheduler file"
+        ) from None
+
+
+def _local(settings: ClusterSettings, needs_gpu: bool) -> Any:
+    from distributed import LocalCluster  # noqa: PLC0415  (as above)
+
+    encryption = security.configured()
+    return LocalCluster(
+        n_workers=settings.workers,
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=None,  # the stages keep their own budget; Dask's nanny would kill on mapped pages
+        host="127.0.0.1",
+        protocol="tls://" if encryption else "tcp://",
+        security=encryption,
+        dashboard_address=settings.dashboard,
+        resources={"GPU": 1} if needs_gpu else None,
+        preload=_QUIET_END,
+    )

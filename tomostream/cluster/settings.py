@@ -1,0 +1,115 @@
+"""What did the user ask for?  Where tasks run, and with what; times in the forms of SLURM and of Dask."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from tomostream import defaults
+from tomostream.errors import InputError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_GRACE_SECONDS = 120  # before the walltime: a worker's last tasks, and its leave
+_STAGGER_SECONDS = 600  # at most: workers that started together don't leave together
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Where to run: `kind` none, local or slurm, or the address or file of a running scheduler."""
+
+    kind: str = defaults.CLUSTER
+    scheduler: str | None = None
+    workers: int = defaults.WORKERS  # processes; SLURM: jobs
+    threads: int | None = None  # of torch, for a process
+    memory: int = 2 * 10**9  # bytes, of one process
+    queue: str | None = None
+    account: str | None = None
+    walltime: str = defaults.WALLTIME
+    gpus: int = 0  # of a SLURM job: one process each
+    options: tuple[str, ...] = ()  # further #SBATCH lines
+    interface: str | None = None  # of the network between nodes
+    port: int = 0  # of the scheduler; 0: any that is free
+    dashboard: str = defaults.DASHBOARD
+    lifetime: str | None = None  # after which a worker leaves; none: from the walltime
+    lifetime_stagger: str | None = None
+    log_folder: str | None = None  # of the jobs' output
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether tasks leave this process."""
+        return self.scheduler is not None or self.kind != "none"
+
+    @property
+    def local_threads(self) -> int:
+        """Threads for input and output in the process of a task: `workers`, unless these are processes."""
+        return 1 if self.is_distributed else self.workers
+
+    @property
+    def task_threads(self) -> int:
+        """Threads of torch in the process of a task, where nobody says: this machine's cores, divided; of a SLURM job: its cores."""
+        if self.threads is not None:
+            return self.threads
+        if self.kind == "slurm":
+            return defaults.JOB_CORES
+        return max(1, len(os.sched_getaffinity(0)) // (self.workers if self.kind == "local" else 1))
+
+    @property
+    def processes(self) -> int:
+        """Worker processes of one SLURM job: one for each of its GPUs."""
+        return max(1, self.gpus)
+
+    def leave(self) -> tuple[int, int]:
+        """When a worker leaves by itself, and by how much that differs from worker to worker: seconds.
+
+        Derived from the walltime W where not given: stagger = min(10 min, W / 10), lifetime = W - min(2 min, W / 10) - stagger, so
+        that the last one leaves before SLURM would kill it.
+
+        Raises
+        ------
+        InputError
+            If a time can't be read, or workers would not leave before the walltime.
+        """
+        walltime = seconds_of(self.walltime, "walltime")
+        given = None if self.lifetime_stagger is None else seconds_of(self.lifetime_stagger, "lifetime_stagger")
+        stagger = min(_STAGGER_SECONDS, walltime // 10) if given is None else given
+        if self.lifetime is None:
+            lifetime = walltime - min(_GRACE_SECONDS, walltime // 10) - stagger
+        else:
+            lifetime = seconds_of(self.lifetime, "lifetime")
+        if not (stagger < lifetime and lifetime + stagger < walltime):
+            raise InputError(
+                f"lifetime {lifetime} s with stagger {stagger} s does not fit the walltime of {walltime} s: "
+                "0 < lifetime - stagger and lifetime + stagger < walltime are needed; leave both out to derive them from the walltime"
+            )
+        return lifetime, stagger
+
+
+def seconds_of(text: str, where: str) -> int:
+    """Seconds of a time: SLURM's M, M:S, H:M:S, D-H, D-H:M, D-H:M:S, or a number with s, m, h or d.
+
+    >>> seconds_of("1-12", "walltime"), seconds_of("04:00:00", "walltime"), seconds_of("90", "walltime"), seconds_of("55m", "lifetime")
+    (129600, 14400, 5400, 3300)
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or zero.
+    """
+    simple = re.fullmatch(r"(\d+)([smhd])", text)
+    slurm = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    if simple is not None:
+        seconds = int(simple[1]) * _UNITS[simple[2]]
+    elif slurm is not None:
+        days, *rest = slurm.groups()
+        parts = [int(part) for part in rest if part is not None]
+        if days is not None:  # hours first
+            hours, minutes, secs = [*parts, 0, 0][:3]
+        else:  # one number: minutes; two: minutes and seconds
+            hours, minutes, secs = {1: [0, *parts, 0], 2: [0, *parts], 3: parts}[len(parts)]
+        seconds = int(days or 0) * 86400 + hours * 3600 + minutes * 60 + secs
+    else:
+        seconds = 0
+    if seconds == 0:
+        raise InputError(f"{where}: a time such as 04:00:00, 1-12:00:00, 90 (minutes) or 55m is needed, found '{text}'")
+    return seconds

@@ -23,7 +23,7 @@ from pathlib import Path
 from tomostream.errors import BudgetError, InputError
 from tomostream.remote.faults import ShortReadError, retried
 from tomostream.remote.filesystems import file_system, stream_options
-from tomostream.remote.places import Place, RemotePath
+from tomostream.remote.places import ByteSink, Place, RemotePath
 
 _PIECE_BYTES = 2**20
 
@@ -148,9 +148,9 @@ def upload(file: Path, remote: RemotePath) -> None:
     """Send a local file; the object appears whole."""
     with file.open("rb") as source:
 
-        def write(stream: object) -> None:
+        def write(stream: ByteSink) -> None:
             source.seek(0)
-            shutil.copyfileobj(source, stream, _PIECE_BYTES)  # type: ignore[arg-type]  # fsspec's files are binary streams
+            shutil.copyfileobj(source, stream, _PIECE_BYTES)
 
         remote.upload(write)
 

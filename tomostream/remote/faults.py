@@ -45,6 +45,7 @@ _TRANSIENT_TYPES = {
 }  # fmt: skip
 _UNREACHABLE_TYPES = {"ClientConnectorError", "EndpointConnectionError", "ConnectionRefusedError"}
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
+_BUGS = (TypeError, AttributeError, NameError, AssertionError, MemoryError)  # no server's fault
 _CREDENTIALS = (
     "check that the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, ~/.aws, fsspec's configuration) are there, valid and "
     "allowed to do this, and the endpoint (AWS_ENDPOINT_URL); for a public bucket set FSSPEC_S3_ANON=true"
@@ -75,7 +76,7 @@ def retried(work: Callable[[], T], url: str) -> T:
     for attempt in itertools.count(1):
         try:
             return work()
-        except TomostreamError:
+        except (TomostreamError, *_BUGS):
             raise
         except Exception as error:  # libraries of file systems raise what they like
             if attempt >= _allowed(error):
@@ -89,7 +90,7 @@ async def retried_async(work: Callable[[], Awaitable[T]], url: str) -> T:
     for attempt in itertools.count(1):
         try:
             return await work()
-        except TomostreamError:
+        except (TomostreamError, *_BUGS):
             raise
         except Exception as error:  # as above
             if attempt >= _allowed(error):

@@ -19,7 +19,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any, Protocol, runtime_checkable
 
 from tomostream.errors import InputError
 from tomostream.remote.faults import ShortReadError, is_transient, retried
@@ -28,6 +28,15 @@ from tomostream.remote.filesystems import file_system, stream_options
 PART_BYTES = 2**24  # a longer object is sent in such parts, and appears when the last one is there
 # what `Path` makes of a URL
 _COLLAPSED = re.compile(r"^([a-z][a-z0-9+.\-]+):/(?!/)")
+
+
+@runtime_checkable  # the tests check annotations as they run
+class ByteSink(Protocol):
+    """What bytes can be written to: an open file, or an upload."""
+
+    def write(self, data: Any, /) -> int:
+        """Take the bytes; returns how many they are."""
+        ...
 
 
 class RemotePath:
@@ -202,12 +211,11 @@ class RemotePath:
         found: list[bytes] = self._do(fetch)
         return found
 
-    def open(self, mode: str = "rb") -> IO[bytes]:
+    def open(self, mode: str = "rb") -> Any:
         """Open the object to be read from its begin to its end."""
         if mode != "rb":
             raise ValueError(f"a remote file is opened to be read only, not as {mode!r}")
-        stream: IO[bytes] = self._do(lambda fs, path: fs.open(path, "rb", **stream_options(self.url)))
-        return stream
+        return self._do(lambda fs, path: fs.open(path, "rb", **stream_options(self.url)))
 
     # --- writing
 
@@ -244,7 +252,7 @@ class RemotePath:
         was_made: bool = self._do(put)
         return was_made
 
-    def upload(self, write: Callable[[IO[bytes]], object]) -> None:
+    def upload(self, write: Callable[[ByteSink], object]) -> None:
         """Replace the object by what `write` writes; it appears when all is there.  Holds two parts of `PART_BYTES`, however long it is.
 
         `write` is called again if the connection fails.

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tomostream.errors import InputError, TomostreamError
 from tomostream.geometry import Triple
@@ -25,9 +25,10 @@ from tomostream.store.decompress import compression_of, peek_header
 from tomostream.store.mrc import MrcHeader
 from tomostream.store.naming import MRC_ENDINGS, tomogram_name
 from tomostream.store.ngff import read_image_metadata
-from tomostream.store.opening import PARTIAL_SUFFIX, is_url, normal_path, open_array, open_group
-from tomostream.store.stored_levels import StoredLevel, stored_levels
 from tomostream.units import format_bytes
+
+if TYPE_CHECKING:
+    from tomostream.store.stored_levels import StoredLevel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +102,9 @@ class Inspection:
 
 def inspect_file(path: str | os.PathLike[str]) -> Inspection:
     """Look at an MRC file (also .gz, .bz2) or an OME-Zarr store (folder or URL); whatever is wrong with it is told, not raised."""
-    text = normal_path(path)
+    text = str(place(path))
     is_mrc = text.partition("?")[0].lower().endswith(MRC_ENDINGS)
-    is_store = not is_mrc if is_url(text) else Path(text).is_dir() or text.endswith((".zarr", PARTIAL_SUFFIX))
+    is_store = not is_mrc if "://" in text else Path(text).is_dir() or text.endswith(".zarr")
     found = Inspection(path=text, name=tomogram_name(text), kind="ome-zarr" if is_store else "mrc")
     try:
         return _store(found) if is_store else _mrc(found, place(text))
@@ -163,6 +164,9 @@ def _length_doubt(path: Path, header: MrcHeader) -> list[str]:
 
 
 def _store(found: Inspection) -> Inspection:
+    from tomostream.store.opening import is_url, open_group  # noqa: PLC0415  (zarr takes a third of a second, an MRC file needs none)
+    from tomostream.store.stored_levels import stored_levels  # noqa: PLC0415  (as above)
+
     group = open_group(found.path)
     attributes = dict(group.attrs)
     zarr_format = group.metadata.zarr_format
@@ -198,6 +202,8 @@ def _store(found: Inspection) -> Inspection:
 
 def _missing(path: str, level: StoredLevel, zarr_format: int) -> str | None:
     """Say how many of a level's files are missing or empty, if any are."""
+    from tomostream.store.opening import open_array  # noqa: PLC0415  (as above)
+
     array = open_array(path, level.path, zarr_format)
     folder = Path(path) / level.path
     leading = (0,) * (array.ndim - 3)

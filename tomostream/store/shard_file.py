@@ -21,7 +21,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -33,6 +33,7 @@ from zarr.codecs import BloscCodec, ZstdCodec
 
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Triple, triple
+from tomostream.remote.places import ByteSink
 
 _ABSENT = 2**64 - 1
 _ZSTD = re.compile(r"^zstd(?::(\d+))?$")
@@ -101,7 +102,7 @@ class Codec:
         return None if name is None or array.filters or array.shards is None else cls(name)
 
 
-def write_shard_bytes(handle: IO[bytes], block: Shaped[np.ndarray, "z y x"], *, chunk: Triple, shard: Triple, codec: Codec) -> None:
+def write_shard_bytes(handle: ByteSink, block: Shaped[np.ndarray, "z y x"], *, chunk: Triple, shard: Triple, codec: Codec) -> None:
     """Write the bytes of a shard to an open file or upload; parameters as of `write_shard_file`."""
     whole = BlockGrid(shard, chunk)
     index = np.full((*whole.counts, 2), _ABSENT, dtype="<u8")

@@ -21,11 +21,26 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from tomostream import defaults
 from tomostream.errors import ConfigurationError, InputError
+from tomostream.redaction import redacted
+from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_bytes, parse_shape
 
 Objective = Literal["pn", "nnpu", "kl", "ge_binomial", "deepetpicker", "slices2d", "template", "average"]
 PickMethod = Literal["greedy", "mean-pool", "trace"]
 OTHER_STRATEGIES = ("deepetpicker", "slices2d", "template", "average")  # all other objectives are the U-Net's
+_STRATEGY_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    "deepetpicker": {
+        "network": {"channels": defaults.DEEPETPICKER_CHANNELS},
+        "train": {
+            "crop": defaults.DEEPETPICKER_CROP_VOX,
+            "batch": defaults.DEEPETPICKER_BATCH,
+            "learning_rate": defaults.DEEPETPICKER_LEARNING_RATE,
+            "labelled_fraction": 1.0,
+            "label_shape": "gaussian",
+        },
+    },
+    "slices2d": {"network": {"channels": defaults.SLICES2D_CHANNELS}, "train": {"crop": defaults.SLICES2D_CROP_VOX}},
+}
 Precision = Literal["auto", "float32", "bf16"]
 Symmetry = Literal["cube", "wedge", "none"]
 
@@ -62,6 +77,7 @@ def _size(value: Any) -> Any:
 
 
 LengthField = Annotated[Length, _checked(_length), PlainSerializer(str)]
+PlaceField = Annotated[Place, _checked(place), PlainSerializer(str)]
 Spacing = Annotated[float, _checked(_spacing), Field(gt=0)]
 ByteSize = Annotated[str, _checked(_size)]
 ShapeText = Annotated[str | None, _checked(_shape_text)]
@@ -122,8 +138,16 @@ class Train(Part):
     symmetry: Symmetry = defaults.SYMMETRY
     label_shape: Literal["sphere", "gaussian", "cube"] = defaults.LABEL_SHAPE
     label_radius: LengthField | None = None  # default: the species' radius
+    unlabelled: int = Field(default=defaults.UNLABELLED_TOMOGRAMS, ge=0)  # tomograms without labels to learn from too, at most
     seed: int = Field(default=defaults.SEED, ge=0)
     precision: Precision = defaults.PRECISION
+
+
+class MatchedFilter(Part):
+    """The correlation with the clicks' rotational average, which joins the network's logits."""
+
+    weight: float = Field(default=defaults.MATCHED_WEIGHT, ge=0)  # both in standard deviations; 0: the network alone
+    smooth: float = Field(default=defaults.MATCHED_SMOOTH, ge=0, le=1)  # logits are averaged over so much of the particle's radius
 
 
 class Template(Part):
@@ -139,7 +163,9 @@ class Template(Part):
     def _tilts(self) -> Template:
         first, last = self.tilt_range
         if not -90 <= first < last <= 90:
-            raise ValueError(f"template.tilt_range must be two angles from -90 to 90 degrees, the smaller first, found [{first:g}, {last:g}]")
+            raise ValueError(
+                f"template.tilt_range must be two angles from -90 to 90 degrees, the smaller first, found [{first:g}, {last:g}]"
+            )
         return self
 
     def density_of(self, species: str) -> Path | None:
@@ -190,7 +216,7 @@ class Cluster(Part):
 class Configuration(Part):
     """All of a run."""
 
-    project: Path
+    project: PlaceField
     tomograms: list[str] = Field(min_length=1)
     voxel_size: Spacing | None = None  # angstrom; only where the files have none
     species: list[Species] = Field(min_length=1)
@@ -198,6 +224,7 @@ class Configuration(Part):
     objective: ObjectiveSettings = ObjectiveSettings()
     network: Network = Network()
     train: Train = Train()
+    matched_filter: MatchedFilter = MatchedFilter()
     template: Template = Template()
     predict: Predict = Predict()
     pick: Pick = Pick()
@@ -208,6 +235,16 @@ class Configuration(Part):
     memory: ByteSize = defaults.MEMORY
     gpu_memory: ByteSize | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_strategy_defaults(cls, values: Any) -> Any:
+        """A rival's own defaults stand in for the U-Net's where the configuration says nothing."""
+        if not isinstance(values, dict) or not isinstance(values.get("objective"), dict):
+            return values
+        own = _STRATEGY_DEFAULTS.get(str(values["objective"].get("name")), {})
+        parts = {part: values.get(part, {}) for part in own}
+        return values | {part: own[part] | given for part, given in parts.items() if isinstance(given, dict)}
+
     @model_validator(mode="after")
     def _consistent(self) -> Configuration:
         names = [s.name for s in self.species]
@@ -215,7 +252,11 @@ class Configuration(Part):
             raise ValueError(f"species: two have the same name: {', '.join(names)}")
         if self.pick.count == "truth" and self.truth is None:
             raise ValueError("pick.count: truth needs a table of truth; give it as `truth: TABLE`, or a number")
-        if self.objective.name in ("nnpu", "kl", "ge_binomial") and self.objective.prior is None and any(s.expected is None for s in self.species):
+        if (
+            self.objective.name in ("nnpu", "kl", "ge_binomial")
+            and self.objective.prior is None
+            and any(s.expected is None for s in self.species)
+        ):
             raise ValueError(
                 f"species: objective {self.objective.name} needs `expected: NUMBER` (particles per tomogram) for every species, or objective.prior"
             )
@@ -263,9 +304,9 @@ class Configuration(Part):
         """The configuration with every default filled in, as plain values."""
         return self.model_dump(mode="json", by_alias=True)
 
-    def write(self, path: Path) -> None:
-        """Write the resolved form as YAML."""
-        path.write_text(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True))
+    def write(self, path: Place) -> None:
+        """Write the resolved form as YAML; passwords and signatures in URLs are masked."""
+        path.write_text(redacted(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)))
 
 
 def pick_method(strategy: str) -> str:
@@ -297,7 +338,7 @@ def expand_variables(text: str, where: str) -> str:
     return "\n".join(lines)
 
 
-def load_configuration(path: str | Path) -> Configuration:
+def load_configuration(path: str | Place) -> Configuration:
     """Read and check a configuration file.
 
     Raises
@@ -305,7 +346,7 @@ def load_configuration(path: str | Path) -> Configuration:
     ConfigurationError
         With the file, the key, the value found and what is allowed.
     """
-    path = Path(path)
+    path = place(path)
     try:
         text = path.read_text()
     except FileNotFoundError:

@@ -66,6 +66,11 @@ WEIGHT_DECAY: Final = 1e-4
 RECALIBRATION_CROPS: Final = 64  # uniform crops over which the batch-norm statistics are taken before a network is used
 EXPECTED_PER_CLICK: Final = 10  # particles per click, where nobody says how many there are (validation only)
 
+# matched filter beside the network (docs/accuracy.md)
+MATCHED_WEIGHT: Final = 0.5  # of the correlation, where both are in units of their standard deviation
+MATCHED_SMOOTH: Final = 0.4  # radius of the ball over which the network's logits are averaged, of the particle's radius
+UNLABELLED_TOMOGRAMS: Final = 8  # tomograms without labels that the network learns from too, at most
+
 # suggest
 SUGGESTED_POINTS: Final = 10  # places to look at next: as many as a person clicks in a minute
 
@@ -88,7 +93,7 @@ DEEPETPICKER_RECALIBRATION_CROPS: Final = 12  # uniform crops for the batch stat
 # slices2d: a small detector; the first three stand in for the U-Net's own where the configuration says nothing
 SLICES2D_CHANNELS: Final = (16, 32, 64)
 SLICES2D_CROP_VOX: Final = 64  # edge of a slab along y and x, voxels of the network's level
-SLICES2D_LABEL_HEIGHT: Final = 1.0  # radii above and below a centre: the slices with a box
+SLICES2D_LABEL_HEIGHT: Final = 0.6  # radii above and below a centre: the slices with a box
 SLICES2D_OBJECT_WEIGHT: Final = 5.0  # of the parts of the single-shot loss
 SLICES2D_BACKGROUND_WEIGHT: Final = 1.0
 SLICES2D_CENTRE_WEIGHT: Final = 1.0
@@ -96,8 +101,8 @@ SLICES2D_CLASS_WEIGHT: Final = 1.0
 
 # tracing boxes through slices, in radii of the particle
 TRACE_DISTANCE: Final = 0.8  # boxes of one slice lie farther apart
-TRACE_LINK: Final = 0.5  # a trace goes on at most this far, in y and x
+TRACE_LINK: Final = 0.3  # a trace goes on at most this far, in y and x
 TRACE_GAP: Final = 0.2  # slices that a trace may miss
 TRACE_SHORTEST: Final = 0.3  # slices with a box that a trace has at least
-TRACE_SPANNED: Final = 2.0  # with a count: so many boxes a pick are traced, the best
+TRACE_SPANNED: Final = 1.0  # with a count: so many boxes a pick are traced, the best
 TRACE_SCORE: Final = "max"

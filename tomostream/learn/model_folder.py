@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -24,6 +26,18 @@ from tomostream.learn.resunet import ResidualUNet
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
 _FORMAT = 1
+_PROFILE = "matched."  # and the species' number: arrays beside the network's
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedSettings:
+    """How a matched filter joins the network (`strategies.fusion`); one value a species where there are several."""
+
+    support_vox: tuple[float, ...]  # radius of the ball that is compared, voxels of the network's level
+    floor: float  # of the correlation's local variance, standard deviations
+    weight: tuple[float, ...]  # logits a unit of correlation
+    intercept: tuple[float, ...]  # logits
+    smooth_vox: float  # radius of the ball over which the network's logits are averaged, voxels
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,7 @@ class ModelSettings:
     precision: str  # of training: float32 or bf16
     trained_on: tuple[str, ...]  # names of the tomograms
     version: str  # of tomostream
+    matched: MatchedSettings | None = None  # None: the network alone
 
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species):
@@ -57,6 +72,7 @@ class Model:
     settings: ModelSettings
     folder: Path
     extra: dict[str, Any]  # what training wanted to say besides: its summary, the configuration
+    profiles: tuple[np.ndarray, ...] = ()  # of the matched filter: the clicked particles' radial profile, one a species
 
     @cached_property
     def deployed(self) -> nn.Module:
@@ -64,11 +80,15 @@ class Model:
         return deployed(self.network)
 
 
-def save_model(folder: Path, network: ResidualUNet, settings: ModelSettings, extra: dict[str, Any]) -> None:
+def save_model(
+    folder: Path, network: ResidualUNet, settings: ModelSettings, extra: dict[str, Any], profiles: tuple[np.ndarray, ...] = ()
+) -> None:
     """Write a model folder, replacing a model that is there.
 
     Parameters
     ----------
+    profiles
+        Of the matched filter, float64 (r,), one a species; none without `settings.matched`.
     extra
         Further JSON values to keep; equal models have equal bytes only if it holds no times.
 
@@ -77,7 +97,9 @@ def save_model(folder: Path, network: ResidualUNet, settings: ModelSettings, ext
     InputError
         If the folder can't be written.
     """
-    weights = save_tensors({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()})
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    tensors |= {f"{_PROFILE}{number}": torch.from_numpy(profile) for number, profile in enumerate(profiles)}
+    weights = save_tensors(tensors)
     write_folder(folder, "unet", weights, asdict(settings), extra)
 
 
@@ -146,11 +168,14 @@ def load_model(folder: Path) -> Model:
     try:
         settings = _settings_from(content["settings"])
         network = ResidualUNet(settings.channels, len(settings.species), seed=0)
-        network.load_state_dict(load_tensors(weights))
+        tensors = load_tensors(weights)
+        count = 0 if settings.matched is None else len(settings.species)
+        profiles = tuple(tensors.pop(f"{_PROFILE}{number}").numpy() for number in range(count))
+        network.load_state_dict(tensors)
         extra = dict(content["extra"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model folder {folder} is broken: {' '.join(str(error).split())[:300]}") from None
-    return Model(network.eval().requires_grad_(False), settings, folder, extra)
+    return Model(network.eval().requires_grad_(False), settings, folder, extra, profiles)
 
 
 def _settings_from(values: dict[str, Any]) -> ModelSettings:
@@ -167,4 +192,12 @@ def _settings_from(values: dict[str, Any]) -> ModelSettings:
         precision=str(values["precision"]),
         trained_on=tuple(str(name) for name in values["trained_on"]),
         version=str(values["version"]),
+        matched=_matched_from(values.get("matched")),
     )
+
+
+def _matched_from(values: dict[str, Any] | None) -> MatchedSettings | None:
+    if values is None:
+        return None
+    lists = {key: tuple(float(value) for value in values[key]) for key in ("support_vox", "weight", "intercept")}
+    return MatchedSettings(floor=float(values["floor"]), smooth_vox=float(values["smooth_vox"]), **lists)

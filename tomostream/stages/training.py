@@ -23,10 +23,14 @@ from tomostream.errors import ExistsError, InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.masks import mask_of_box
 from tomostream.progress import Progress
+from tomostream.redaction import redacted
+from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.converting import ConvertSettings, convert_many, measure
 from tomostream.stages.digest import file_sha256, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.fusing import matched_filter
 from tomostream.stages.points import by_tomogram, read_points
 from tomostream.stages.project import Project, input_paths, is_mrc, store_path
+from tomostream.stages.remote_model import train_remotely
 from tomostream.stages.strategies import fit_strategy, strategy_fingerprint
 from tomostream.store.locks import exclusive
 from tomostream.tomogram import Tomogram, open_tomogram
@@ -84,7 +88,7 @@ def reading_level(configuration: Configuration, spacing: float) -> int:
     return choose_level(configuration.species, spacing, configuration.network.level)
 
 
-def train_model(configuration: Configuration, *, out: Path | None, overwrite: bool, progress: Progress) -> Path:
+def train_model(configuration: Configuration, *, out: Place | None, overwrite: bool, progress: Progress) -> Place:
     """Train as the configuration says; returns the model folder.
 
     A finished model of the same configuration and data is left as it is; unfinished training goes on from its last checkpoint.
@@ -94,15 +98,23 @@ def train_model(configuration: Configuration, *, out: Path | None, overwrite: bo
     TomostreamError
         If the configuration, the clicks or the tomograms don't fit together; before any training.
     """
+    folder = place(out) if out is not None else Project(configuration.project).model
+    if isinstance(folder, RemotePath):
+        return train_remotely(folder, lambda local: _train_into(configuration, local, overwrite=overwrite, progress=progress))
+    return _train_into(configuration, folder, overwrite=overwrite, progress=progress)
+
+
+def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, progress: Progress) -> Path:
     project = Project(configuration.project)
-    folder = out if out is not None else project.model
     paths = input_paths(configuration.tomograms)
     species = [s.name for s in configuration.species]
     clicks = read_points(configuration.labels.train, species, list(paths), "labels.train")
     checks = (
         read_points(configuration.labels.validate_, species, list(paths), "labels.validate") if configuration.labels.validate_ else None
     )
-    needed = list(dict.fromkeys([*clicks.tomograms(), *(checks.tomograms() if checks is not None else [])]))
+    labelled_names = list(dict.fromkeys([*clicks.tomograms(), *(checks.tomograms() if checks is not None else [])]))
+    others = _unlabelled(configuration, list(paths), clicks.tomograms())
+    needed = list(dict.fromkeys([*labelled_names, *others]))
     _check_expected(
         configuration, clicks.tomograms(), {(t, s): len(clicks.of(tomogram=t, species=s)) for t in clicks.tomograms() for s in species}
     )
@@ -124,7 +136,9 @@ def train_model(configuration: Configuration, *, out: Path | None, overwrite: bo
     if state == "other" and not overwrite:
         raise ExistsError(f"model folder {folder} was made with other settings or data; use another folder, or --overwrite to replace it")
 
-    labelled = _at_level(by_tomogram(clicks, tomograms, species, "labels.train", progress), tomograms, level, configuration.memory_bytes)
+    points = by_tomogram(clicks, tomograms, species, "labels.train", progress)
+    points |= {name: [np.empty((0, 3)) for _ in species] for name in others}
+    labelled = _at_level(points, tomograms, level, configuration.memory_bytes)
     checked = (
         _at_level(by_tomogram(checks, tomograms, species, "labels.validate", progress), tomograms, level, configuration.memory_bytes)
         if checks is not None
@@ -139,6 +153,19 @@ def train_model(configuration: Configuration, *, out: Path | None, overwrite: bo
         fit_model = _fit if configuration.strategy == "unet" else fit_strategy
         fit_model(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
     return folder
+
+
+def _unlabelled(configuration: Configuration, names: list[str], clicked: list[str]) -> list[str]:
+    """Return the tomograms without clicks whose voxels the network learns from too: as many as are asked for, evenly spaced.
+
+    They show the network what other tomograms' contrast and background look like, at no further click.  Only objectives that expect
+    particles among the unlabelled voxels gain by them, and a prior that is given is that of the clicked tomograms.
+    """
+    if configuration.objective.name not in ("nnpu", "kl", "ge_binomial") or configuration.objective.prior is not None:
+        return []
+    free = [name for name in names if name not in clicked]
+    count = min(configuration.train.unlabelled, len(free))
+    return [free[round((i + 0.5) * len(free) / count - 0.5)] for i in range(count)]
 
 
 def _check_expected(configuration: Configuration, tomograms: list[str], counts: dict[tuple[str, str], int]) -> None:
@@ -174,12 +201,14 @@ def _at_level(points: dict[str, list[np.ndarray]], tomograms: dict[str, Tomogram
 
 def _fingerprint(configuration: Configuration, tomograms: dict[str, Tomogram], level: int) -> dict[str, Any]:
     resolved = configuration.resolved()
-    relevant = {key: resolved[key] for key in ("species", "objective", "network", "train")} | strategy_fingerprint(configuration)
+    relevant = {key: resolved[key] for key in ("species", "objective", "network", "train", "matched_filter")} | strategy_fingerprint(
+        configuration
+    )
     tables = [*configuration.labels.train, *configuration.labels.validate_]
     values: dict[str, Any] = {
         **relevant,
         "level": level,
-        "labels": {table: file_sha256(Path(table)) for table in tables},
+        "labels": {redacted(table): file_sha256(place(table)) for table in tables},
         "train_tables": len(configuration.labels.train),
         "tomograms": [tomogram_fingerprint(t) for t in tomograms.values()],
         "version": __version__,
@@ -227,10 +256,13 @@ def _priors(configuration: Configuration, labelled: Labelled, radii: list[float]
         return observed, [configuration.objective.prior] * len(radii)
     expected: list[float] = []
     for species, radius in zip(configuration.species, radii, strict=True):
-        numbers = [species.expected_in(t.name) for t in labelled.tomograms]
-        if any(number is None for number in numbers):
+        # a tomogram without clicks, of which the user says nothing, is taken to be as crowded as the others
+        known = [(number, math.prod(t.shape)) for t in labelled.tomograms if (number := species.expected_in(t.name)) is not None]
+        if any(
+            species.expected_in(t.name) is None for t, own in zip(labelled.tomograms, labelled.points, strict=True) if any(map(len, own))
+        ):
             return observed, None
-        expected.append(sum(number or 0 for number in numbers) * 4 / 3 * math.pi * radius**3 / voxels)
+        expected.append(sum(number for number, _ in known) * 4 / 3 * math.pi * radius**3 / sum(size for _, size in known))
     return observed, expected
 
 
@@ -321,6 +353,8 @@ def _fit(
             fingerprint=fingerprint,
             report=bar.advance,
         )
+    radii = [s.radius.in_voxels(spacing) / 2**level for s in configuration.species]
+    joined = matched_filter(configuration, network, labelled, radii, precision=precision)
     settings = ModelSettings(
         channels=tuple(configuration.network.channels),
         species=tuple(s.name for s in configuration.species),
@@ -333,8 +367,10 @@ def _fit(
         precision=precision,
         trained_on=tuple(t.name for t in labelled.tomograms),
         version=__version__,
+        matched=None if joined is None else joined.settings,
     )
-    save_model(folder, network, settings, {"labelled_fraction": observed, "expected_fraction": expected, "best_epoch": result.best_epoch})
+    extra = {"labelled_fraction": observed, "expected_fraction": expected, "best_epoch": result.best_epoch}
+    save_model(folder, network, settings, extra, () if joined is None else joined.profiles)
     best = result.rows[result.best_epoch - 1]
     progress.say(f"best epoch {result.best_epoch} of {len(result.rows)}: criterion {best['criterion']:.3f}")
 

@@ -1,11 +1,13 @@
 """What can this model folder do?  Load it, whatever its strategy; open its scorer; plan its blocks.
 
-`unet` streams planes (`inference.scorer`) and has a planner of its own; every other strategy is a `BlockScorer`.
+`unet` streams planes (`inference.scorer`) and has a planner of its own; joined by a matched filter, and for every other strategy, it is a
+`BlockScorer`.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
+from tomostream.budget import network_cost
 from tomostream.errors import InputError
 from tomostream.geometry import Triple
 from tomostream.inference.plan import MAX_SHARD_VOX, PredictionPlan, plan_prediction
@@ -15,13 +17,18 @@ from tomostream.inference.scorer import Scorer
 from tomostream.inference.simple_plan import plan_scorer
 from tomostream.learn.model_folder import Model, read_folder
 from tomostream.learn.model_folder import load_model as load_unet
+from tomostream.strategies.deepetpicker import patch_scorer
 from tomostream.strategies.folder import StrategyModel, load_strategy_model
+from tomostream.strategies.fusion import FusedScorer
 from tomostream.strategies.matched import matched_scorer
+from tomostream.strategies.slices2d.model import slice_scorer
 
 AnyModel = Model | StrategyModel
 # model, device, precision, threads
 _SCORERS: dict[str, Callable[[StrategyModel, str, str, int | None], BlockScorer]] = {
     "average": matched_scorer,
+    "deepetpicker": patch_scorer,
+    "slices2d": slice_scorer,
     "template": matched_scorer,
 }
 
@@ -65,7 +72,11 @@ def open_scorer(model: AnyModel, *, device: str, precision: str, threads: int | 
         If device or precision are unknown or not there, or the model's arrays don't fit its settings.
     """
     if isinstance(model, Model):
-        return Scorer(model.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
+        network = Scorer(model.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
+        if model.settings.matched is None:
+            return network
+        cost = network_cost(model.settings.channels, species=network.species, precision=precision)
+        return FusedScorer(network, cost, model.settings.matched, model.profiles, threads=threads)
     return _SCORERS[model.strategy](model, device, precision, threads)
 
 
@@ -104,7 +115,7 @@ def plan_model(
         If no block fits the memory, or the given one does not.
     """
     level = model.settings.level
-    if isinstance(model, Model):
+    if isinstance(model, Model) and model.settings.matched is None:
         return plan_prediction(
             volume,
             level=level,
@@ -117,5 +128,8 @@ def plan_model(
             name=name,
             max_edge=max_edge,
         )
-    scorer = _SCORERS[model.strategy](model, "cpu", precision, None)
+    if isinstance(model, Model):
+        scorer = open_scorer(model, device="cpu", precision=precision, threads=None)
+    else:
+        scorer = _SCORERS[model.strategy](model, "cpu", precision, None)
     return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=max_edge)

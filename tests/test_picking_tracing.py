@@ -207,4 +207,5 @@ def test_impossible_settings_are_refused_with_their_values() -> None:
 def test_lengths_in_radii_become_voxels_and_slices() -> None:
     made = Tracing.for_radius(10.0, distance=0.8, link=0.5, gap=0.14, shortest=0.35, spanned=1.5, score="max")
     assert made == Tracing(distance=8.0, link=5.0, gap=1, shortest=4, spanned=15.0, score="max")
+    assert Tracing.for_radius(4.0, distance=0.8, link=0.3, gap=0.2, shortest=0.3, spanned=1.0, score="max").link == 1.5
     assert Tracing.for_radius(0.5, distance=1.0, link=1.0, gap=0.1, shortest=0.1, spanned=1.0, score="max").shortest == 1

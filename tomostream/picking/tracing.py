@@ -26,6 +26,7 @@ from tomostream.errors import InputError
 from tomostream.picking.slice_boxes import Boxes
 
 TraceScore = Literal["mean", "max"]
+_LEAST_LINK = 1.5  # voxels: a centre is known to a voxel
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,10 @@ class Tracing:
     def for_radius(
         cls, radius: float, *, distance: float, link: float, gap: float, shortest: float, spanned: float, score: TraceScore
     ) -> "Tracing":
-        """Scale lengths that are given in radii of the particle (voxels)."""
+        """Scale lengths that are given in radii of the particle (voxels); a link reaches the eight neighbours at least."""
         return cls(
             distance=distance * radius,
-            link=link * radius,
+            link=max(_LEAST_LINK, link * radius),
             gap=round(gap * radius),
             shortest=max(1, round(shortest * radius)),
             spanned=spanned * radius,

@@ -56,11 +56,5 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     columns |= dict.fromkeys(("Width", "Height", "Depth", "EstWidth", "EstHeight"), same)
     columns |= {_CONFIDENCE: found.score, "NumBoxes": none, "Angle": none}
     slices = np.unique(np.rint(z)).astype(int)  # those that count as looked through, if crYOLO trains on the boxes
-    star_tables.write_blocks(
-        path,
-        {
-            "global": {"cbox_format_version": "1.0"},
-            "cryolo": star_tables.text_table(columns, missing=MISSING),
-            "cryolo_include": star_tables.text_table({"slice_index": slices}, missing=MISSING),
-        },
-    )
+    blocks = {"global": {"cbox_format_version": "1.0"}, "cryolo": columns, "cryolo_include": {"slice_index": slices}}
+    star_tables.write_blocks(path, blocks, missing=MISSING)

@@ -9,15 +9,18 @@ from the file itself (`rlnTomoTiltSeriesPixelSize`, in its particles or its bloc
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from tomostream.errors import InputError
 from tomostream.formats import star_tables
 from tomostream.formats.registry import Conversion
 from tomostream.formats.star_tables import COORDINATES
 from tomostream.particles import Particles
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WHY = "star-relion4 (unbinned pixels)"
 _PIXEL = "rlnTomoTiltSeriesPixelSize"

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import starfile
 
 from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion, file_tomogram
 from tomostream.store.naming import tomogram_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TOMOGRAM, MICROGRAPH = "rlnTomoName", "rlnMicrographName"
 SCORE = "rlnAutopickFigureOfMerit"
@@ -36,6 +38,9 @@ def read_blocks(path: Path, *, as_text: Sequence[str] = _EXACT) -> dict[str, pd.
     InputError
         If it is no STAR file.
     """
+    import pandas as pd  # noqa: PLC0415  (export starts in under a second: only reading needs these)
+    import starfile  # noqa: PLC0415  (as above)
+
     try:
         blocks = starfile.read(path, always_dict=True, parse_as_string=list(as_text))
     except Exception as error:  # starfile lets its parser's errors through
@@ -60,7 +65,7 @@ def particle_table(path: Path, tables: Mapping[str, pd.DataFrame], columns: Sequ
 
 
 def numbers(path: Path, table: pd.DataFrame, columns: Sequence[str], *, may_lack: bool = False) -> np.ndarray:
-    """Return columns as float64 (rows, columns), parsed exactly; `may_lack` lets `<NA>` and `nan` stand for no value (NaN).
+    """Return columns as float64 (rows, columns), parsed exactly; `may_lack` lets `<NA>`, `nan` and their like stand for no value.
 
     Raises
     ------
@@ -71,7 +76,7 @@ def numbers(path: Path, table: pd.DataFrame, columns: Sequence[str], *, may_lack
     for j, column in enumerate(columns):
         for i, value in enumerate(table[column].tolist()):
             try:
-                found[i, j] = np.nan if may_lack and value == MISSING else float(value)
+                found[i, j] = float(value)
             except (TypeError, ValueError):
                 raise InputError(f"{path}, particle {i + 1}: {column} must be a number, found '{value}'") from None
     if not may_lack and not np.isfinite(found).all():
@@ -81,13 +86,22 @@ def numbers(path: Path, table: pd.DataFrame, columns: Sequence[str], *, may_lack
 
 
 def tomograms(path: Path, table: pd.DataFrame, conversion: Conversion) -> np.ndarray:
-    """Name each row's tomogram: `rlnTomoName`, or the file in `rlnMicrographName`, or the name given, or the file's."""
-    if TOMOGRAM in table:
-        return table[TOMOGRAM].astype(str).to_numpy(dtype=object)
-    if MICROGRAPH in table:
-        found = {name: tomogram_name(str(name).removesuffix(".tomostar")) for name in table[MICROGRAPH].unique()}
-        return np.array([found[name] for name in table[MICROGRAPH].tolist()], dtype=object)
-    return np.full(len(table), file_tomogram(path, conversion), dtype=object)
+    """Name each row's tomogram: `rlnTomoName`, or the file in `rlnMicrographName`, or the name given, or the file's.
+
+    Raises
+    ------
+    InputError
+        If a row has no name (`nan`, `None` and their like count as none).
+    """
+    column = next((name for name in (TOMOGRAM, MICROGRAPH) if name in table), None)
+    if column is None:
+        return np.full(len(table), file_tomogram(path, conversion), dtype=object)
+    values = table[column].tolist()
+    if unnamed := [i for i, value in enumerate(values, 1) if not isinstance(value, str)]:
+        raise InputError(f"{path}, particle {unnamed[0]}: {column} must be a name, found '{values[unnamed[0] - 1]}'")
+    if column == MICROGRAPH:
+        values = [tomogram_name(value.removesuffix(".tomostar")) for value in values]
+    return np.array(values, dtype=object)
 
 
 def scores(path: Path, table: pd.DataFrame) -> np.ndarray:
@@ -119,7 +133,7 @@ def refined_shifts_ang(path: Path, table: pd.DataFrame) -> np.ndarray:
 def write_particles(path: Path, columns: Mapping[str, np.ndarray], score: np.ndarray) -> None:
     """Write one block `particles`: the columns, and the score if there is any."""
     scored = {} if np.isnan(score).all() else {SCORE: score}
-    write_blocks(path, {"particles": text_table({**columns, **scored}, missing="nan")})
+    write_blocks(path, {"particles": {**columns, **scored}}, missing="nan")
 
 
 def coordinate_columns(names: Sequence[str], position_zyx: np.ndarray) -> dict[str, np.ndarray]:
@@ -127,19 +141,42 @@ def coordinate_columns(names: Sequence[str], position_zyx: np.ndarray) -> dict[s
     return {names[axis]: position_zyx[:, axis] for axis in (2, 1, 0)}
 
 
-def text_table(columns: Mapping[str, np.ndarray], *, missing: str) -> pd.DataFrame:
-    """Make a table of text from columns of text or float64; floats as the shortest text that reads back exactly, NaN as `missing`."""
+def write_blocks(path: Path, blocks: Mapping[str, Mapping[str, str | np.ndarray]], *, missing: str) -> None:
+    """Write a STAR file, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    blocks
+        By name: single values, or columns (text, int64 or float64) of one length.
+    missing
+        What stands for NaN.
+
+    Raises
+    ------
+    InputError
+        If a text can't stand in a STAR file.
+    """
 
     def text(value: object) -> str:
         if isinstance(value, float):
             return missing if np.isnan(value) else repr(value)
-        return str(value)
+        word = str(value)
+        if "\n" in word or ('"' in word and (not word or any(c.isspace() for c in word))):
+            raise InputError(f"{path}: {word!r} can't be written in a STAR file; rename it")
+        is_plain = word and not any(c.isspace() for c in word) and word[0] not in "_#$'\""
+        return word if is_plain else f'"{word}"'
 
-    return pd.DataFrame({name: [text(value) for value in values.tolist()] for name, values in columns.items()}, dtype="str")
-
-
-def write_blocks(path: Path, blocks: Mapping[str, pd.DataFrame | dict[str, str]]) -> None:
-    """Write a STAR file, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp.star")
-    starfile.write(dict(blocks), temporary, overwrite=True)
+    lines: list[str] = []
+    for name, block in blocks.items():
+        lines += ["", f"data_{name}", ""]
+        columns = {key: values.tolist() for key, values in block.items() if not isinstance(values, str)}
+        lines += [f"_{key} {values}" for key, values in block.items() if isinstance(values, str)]
+        if columns:
+            lines += ["loop_", *(f"_{key} #{i}" for i, key in enumerate(columns, 1))]
+            lines += ["\t".join(map(text, row)) for row in zip(*columns.values(), strict=True)]
+        lines.append("")
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     temporary.replace(path)

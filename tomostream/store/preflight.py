@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tomostream.errors import InputError, TomostreamError
 from tomostream.geometry import Triple
+from tomostream.redaction import redacted
 from tomostream.remote.copies import identity_of
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.store.decompress import compression_of, peek_header
@@ -97,7 +98,7 @@ class Inspection:
             lines.append(f"  details     {', '.join(f'{key} {value}' for key, value in self.details.items())}")
         lines += [f"  problem     {text}" for text in self.problems]
         lines += [f"  warning     {text}" for text in self.warnings]
-        return "\n".join(lines)
+        return redacted("\n".join(lines))
 
 
 def inspect_file(path: str | os.PathLike[str]) -> Inspection:

@@ -32,7 +32,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 IN_FLIGHT_PER_WORKER = 2  # hides the scheduler's latency without flooding it
 BATCH_SECONDS = 3.0
-MOST_IN_BATCH = 64
+MOST_IN_FLIGHT = 256  # tasks, in batches: each may belong to a tomogram of its own, with open files
 ATTEMPTS = 4  # of a task that meets faults of machines
 FAULTS = 3  # of a worker, in a row
 _WAIT_SECONDS = 0.2  # for the first worker
@@ -79,15 +79,19 @@ class DaskPool(Pool):
     progress
         Is told of workers that are avoided.
     needs_gpu
-        Only workers that offer the resource GPU take tasks.
+        Only workers that offer the resource GPU take tasks; None: if all that are there do.
     keeper
         Of the jobs in which the workers run, if that is our business.
     """
 
-    def __init__(self, client: Any, *, threads: int | None, progress: Progress, needs_gpu: bool, keeper: Keeper | None) -> None:
+    def __init__(self, client: Any, *, threads: int | None, progress: Progress, needs_gpu: bool | None, keeper: Keeper | None) -> None:
         super().__init__(threads or 0)
-        self._client, self._progress, self._needs_gpu, self._keeper = client, progress, needs_gpu, keeper
+        self._client, self._progress, self._keeper = client, progress, keeper
         self._workers: list[str] = []
+        if needs_gpu is None:
+            workers = self._facts().values()
+            needs_gpu = bool(workers) and all(facts["resources"].get("GPU") for facts in workers)
+        self.needs_gpu = needs_gpu
         self._checked = -CHECK_SECONDS
         self._faults: Counter[str] = Counter()
         self._avoided: set[str] = set()
@@ -152,7 +156,8 @@ class DaskPool(Pool):
     def _next(self, waiting: Iterator[T], is_grouped: bool) -> _Batch[T] | None:
         count = 1
         if is_grouped and self._task_seconds is not None:
-            count = max(1, min(MOST_IN_BATCH, int(BATCH_SECONDS / max(self._task_seconds, 1e-6))))
+            most = MOST_IN_FLIGHT // (IN_FLIGHT_PER_WORKER * max(1, len(self._workers)))
+            count = max(1, min(most, int(BATCH_SECONDS / max(self._task_seconds, 1e-6))))
         tasks = tuple(itertools.islice(waiting, count))
         return _Batch(tasks) if tasks else None
 
@@ -165,7 +170,7 @@ class DaskPool(Pool):
             function,
             batch.tasks,
             pure=False,
-            resources={"GPU": 1} if self._needs_gpu else None,
+            resources={"GPU": 1} if self.needs_gpu else None,
             workers=good or None,
             allow_other_workers=bool(good),  # should these all leave, another takes it
         )
@@ -199,13 +204,18 @@ class DaskPool(Pool):
                 f"worker {answer.worker} failed {FAULTS} times in a row and gets no more tasks while there are others: {fault}"
             )
 
+    def _facts(self) -> dict[str, dict[str, Any]]:
+        """What the scheduler knows of each worker, by address."""
+        workers: dict[str, dict[str, Any]] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return workers
+
     def _check(self) -> None:
         now = time.monotonic()
         if now - self._checked < CHECK_SECONDS:
             return
         self._checked = now
-        workers: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
-        self._workers = [address for address, facts in workers.items() if not self._needs_gpu or facts["resources"].get("GPU")]
+        workers = self._facts()
+        self._workers = [address for address, facts in workers.items() if not self.needs_gpu or facts["resources"].get("GPU")]
         if workers and not self._workers:
             raise InputError(
                 f"none of the scheduler's {len(workers)} workers offers a GPU; start them with `--resources GPU=1`, one process a GPU, or use --device cpu"

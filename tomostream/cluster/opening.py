@@ -33,7 +33,7 @@ for name in ("distributed", "distributed.core", "distributed.worker", "distribut
 
 
 @contextmanager
-def open_pool(settings: ClusterSettings, progress: Progress, *, needs_gpu: bool = False) -> Iterator[Pool]:
+def open_pool(settings: ClusterSettings, progress: Progress, *, needs_gpu: bool | None = False) -> Iterator[Pool]:
     """Start (or join) what runs the tasks, and take it down again.
 
     With `kind` none, `workers` are threads of this process, for input and output.
@@ -45,7 +45,7 @@ def open_pool(settings: ClusterSettings, progress: Progress, *, needs_gpu: bool 
     progress
         Is told of the dashboard, of jobs that wait, of connections that are not encrypted.
     needs_gpu
-        Only workers with a GPU take tasks, one process a GPU.
+        Only workers with a GPU take tasks, one process a GPU; None: if a running scheduler's workers have them.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def open_pool(settings: ClusterSettings, progress: Progress, *, needs_gpu: bool 
                 client.register_plugin(OneGpu())
             yield DaskPool(client, threads=settings.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=keeper)
     elif settings.kind == "local":
-        with _quiet(), _local(settings, needs_gpu) as cluster, _client(cluster, progress) as client:
+        with _quiet(), _local(settings, bool(needs_gpu)) as cluster, _client(cluster, progress) as client:
             if needs_gpu:
                 client.register_plugin(OneGpu())
             yield DaskPool(client, threads=settings.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=None)

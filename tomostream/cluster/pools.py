@@ -30,6 +30,7 @@ class Pool:
 
     def __init__(self, threads: int) -> None:
         self._task_threads = threads
+        self.needs_gpu = False  # whether only workers with a GPU take tasks
 
     @property
     def threads(self) -> int:

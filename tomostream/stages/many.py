@@ -10,10 +10,10 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from tomostream.cluster import ClusterSettings, guarded, open_pool
-from tomostream.errors import BusyError, InputError, SomeFailedError, TomostreamError
+from tomostream.errors import BusyError, InputError, MachineError, SomeFailedError, TomostreamError
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.naming import tomogram_name
@@ -30,8 +30,59 @@ class Named(Protocol):
 
 T = TypeVar("T", bound=Named)
 R = TypeVar("R")
+S = TypeVar("S")
 Work = Callable[[T, Progress], R]
 Note = tuple[Literal["say", "warn"], str]
+
+
+class Results(Generic[R]):
+    """What came of many inputs; failures of some don't stop the others.
+
+    Parameters
+    ----------
+    names
+        Of the inputs.
+    progress
+        Is told of failures as they come.
+    """
+
+    def __init__(self, names: Sequence[str], progress: Progress) -> None:
+        self._names, self._progress = list(names), progress
+        self._done: dict[str, R] = {}
+        self._failed: dict[str, TomostreamError] = {}
+
+    def note(self, name: str, outcome: R | TomostreamError) -> None:
+        """Keep the outcome of one.
+
+        Raises
+        ------
+        TomostreamError
+            The only input's own error; `BusyError` of any, because another run is at work on these.
+        """
+        if not isinstance(outcome, TomostreamError):
+            self._done[name] = outcome
+            return
+        if len(self._names) == 1 or isinstance(outcome, BusyError):
+            raise outcome
+        self._failed[name] = outcome
+        self._progress.warn(f"{name}: {outcome}")
+
+    def all(self) -> list[R]:
+        """The results, in the order of the inputs.
+
+        Raises
+        ------
+        TomostreamError
+            `SomeFailedError` when some failed; the first error's kind when all did.
+        """
+        if self._failed and not self._done:
+            first = next(iter(self._failed.values()))
+            rows = "\n".join(f"  {name}: {error}" for name, error in self._failed.items())
+            raise (InputError if isinstance(first, SomeFailedError) else type(first))(f"all {len(self._names)} inputs failed:\n{rows}")
+        done = [self._done[name] for name in self._names if name in self._done]
+        if self._failed:
+            raise SomeFailedError([(name, str(error)) for name, error in self._failed.items()], len(self._names), done)
+        return done
 
 
 def for_each(tasks: Sequence[T], work: Work[T, R], *, cluster: ClusterSettings | None = None, progress: Progress) -> list[R]:
@@ -45,54 +96,35 @@ def for_each(tasks: Sequence[T], work: Work[T, R], *, cluster: ClusterSettings |
     Raises
     ------
     TomostreamError
-        The only task's own error; `SomeFailedError` when some of several failed; the first error's kind when all did.
+        See `Results`.
     """
-    results: dict[str, R] = {}
-    failed: dict[str, TomostreamError] = {}
-
-    def note(name: str, outcome: R | TomostreamError) -> None:
-        if not isinstance(outcome, TomostreamError):
-            results[name] = outcome
-            return
-        if len(tasks) == 1 or isinstance(outcome, BusyError):
-            raise outcome
-        failed[name] = outcome
-        progress.warn(f"{name}: {outcome}")
-
+    results: Results[R] = Results([task.name for task in tasks], progress)
     if cluster is not None and cluster.is_distributed:
         with open_pool(cluster, progress) as pool, progress.track("tomograms", len(tasks)) as bar:
-            for task, outcome in pool.outcomes(functools.partial(_recorded, work), tasks):
-                if isinstance(outcome, TomostreamError):  # its workers died
-                    note(task.name, outcome)
+            for task, outcome in pool.outcomes(functools.partial(_recorded, work), tasks, is_grouped=True):
+                if isinstance(outcome, TomostreamError):  # its workers died, or their disks failed
+                    results.note(task.name, outcome)
                 else:
                     result, notes = outcome
                     for kind, text in notes:
                         getattr(progress, kind)(text)
-                    note(task.name, result)
+                    results.note(task.name, result)
                 bar.advance()
     else:
         for task in tasks:
-            note(task.name, _attempt(work, task, progress))
-    if failed and not results:
-        first = next(iter(failed.values()))
-        rows = "\n".join(f"  {name}: {error}" for name, error in failed.items())
-        raise (InputError if isinstance(first, SomeFailedError) else type(first))(f"all {len(tasks)} inputs failed:\n{rows}")
-    done = [results[task.name] for task in tasks if task.name in results]
-    if failed:
-        raise SomeFailedError([(name, str(error)) for name, error in failed.items()], len(tasks), done)
-    return done
+            results.note(task.name, guarded_disk(lambda t: work(t, progress), task))
+    return results.all()
 
 
-def _attempt(work: Work[T, R], task: T, progress: Progress) -> R | TomostreamError:
+def guarded_disk(work: Callable[[S], R], task: S) -> R | TomostreamError:
     """Do the work of one task; what its disk refuses is its failure too, and no reason to stop the others."""
 
-    def attempt(task: T) -> R:
+    def attempt(task: S) -> R:
         try:
-            return work(task, progress)
+            return work(task)
         except OSError as error:
-            raise InputError(
-                f"{error.filename or task.name}: {error.strerror or error}; check the disk, the network and your permissions"
-            ) from error
+            where = error.filename or getattr(task, "name", "a file")
+            raise InputError(f"{where}: {error.strerror or error}; check the disk, the network and your permissions") from error
 
     return guarded(attempt, task)
 
@@ -111,8 +143,12 @@ class _Recorder(Progress):
 
 
 def _recorded(work: Work[T, R], task: T) -> tuple[R | TomostreamError, list[Note]]:
+    """On a worker: what its disk refuses is raised, because another machine may do it."""
     recorder = _Recorder()
-    return _attempt(work, task, recorder), recorder.notes
+    outcome = guarded(lambda t: work(t, recorder), task)
+    if isinstance(outcome, MachineError):
+        raise outcome
+    return outcome, recorder.notes
 
 
 def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[str, str]:

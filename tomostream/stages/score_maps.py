@@ -1,0 +1,280 @@
+"""What is to be done for one tomogram's score maps, and how far is it?  Planned before any work; finished when its last shard is.
+
+1. `examine`: open, compare voxel spacings, plan the blocks of least redundant compute within the memory budget, and see what is there:
+   finished with the same settings, half-written, or made with others (refused, unless it may be overwritten).
+2. `ScoreMaps`: the half-written stores of all species, their pending shards as tasks; each finished shard is marked, and after the
+   last one the stores get their names: until then they can't be mistaken for whole ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.budget import remote_bytes
+from tomostream.config import pick_method
+from tomostream.errors import InputError
+from tomostream.geometry import Triple
+from tomostream.normalisation import Normalisation
+from tomostream.progress import Progress
+from tomostream.remote.places import Place, RemotePath
+from tomostream.stages.converting import measure
+from tomostream.stages.digest import file_sha256, refuse_other_kind, tomogram_fingerprint
+from tomostream.stages.restriction import Restriction
+from tomostream.stages.shard_scoring import PredictSettings, ScorerLoad, ShardTask, local_model
+from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
+from tomostream.store.opening import is_url
+from tomostream.store.states import refuse_other_settings
+from tomostream.tomogram import Tomogram, open_tomogram
+
+if TYPE_CHECKING:
+    from tomostream.inference.plan import PredictionPlan
+    from tomostream.strategies.loading import AnyModel
+
+
+@dataclass(frozen=True, slots=True)
+class PredictTask:
+    """The prediction of one tomogram."""
+
+    name: str
+    path: str
+    out: Place
+    settings: PredictSettings
+    memory: int  # bytes, of one process
+    overwrite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A tomogram whose scores are to be made."""
+
+    task: PredictTask
+    plan: PredictionPlan
+    fingerprint: dict[str, Any]
+    paths: list[Place]  # one a species
+    is_done: list[bool]
+    needs_measuring: bool
+
+
+def examine(
+    task: PredictTask, model: AnyModel, load: ScorerLoad, environment: tuple[tuple[str, str], ...], progress: Progress
+) -> Examined | list[Place]:
+    """See what is to be done for a tomogram; its stores, where nothing is.
+
+    Raises
+    ------
+    TomostreamError
+        If the tomogram does not fit the model, no block the memory, or what is there was made with other settings.
+    """
+    from tomostream.strategies.loading import plan_model
+
+    settings = task.settings
+    source = open_tomogram(task.path)
+    _check_spacing(model, source, progress)
+    Restriction(settings.box, settings.mask).check(source.shape, task.name)
+    plan = plan_model(
+        model,
+        source.shape,
+        precision=settings.precision,
+        memory=task.memory - remote_bytes(is_url(task.path) or isinstance(task.out, RemotePath)),
+        block_size=settings.block_size,
+        name=task.name,
+    )
+    fingerprint = _fingerprint(settings, model, source, plan, load, environment)
+    paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
+    for path in paths:
+        refuse_other_kind(path, "scores")
+    states = [store_state(path, fingerprint) for path in paths]
+    if all(state == "done" for state in states):
+        progress.say(f"{task.name}: scores are already made with these settings")
+        return paths
+    if not task.overwrite:
+        for path in paths:
+            refuse_other_settings(path, fingerprint)
+    is_measured = source.at_level(model.settings.level).normalisation is not None
+    return Examined(task, plan, fingerprint, paths, [state == "done" for state in states], not is_measured)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureTask:
+    """The statistics that the model needs of one tomogram."""
+
+    name: str
+    path: str
+    level: int
+    memory: int
+    threads: int
+
+
+def measure_tomogram(task: MeasureTask) -> Normalisation:
+    """Measure a tomogram, unless that is done; what `convert` made keeps its statistics."""
+    return measure(open_tomogram(task.path).at_level(task.level), memory=task.memory, workers=task.threads)
+
+
+class ScoreMaps:
+    """The score maps of one tomogram in the making; close it in the end.
+
+    Parameters
+    ----------
+    examined
+        What is to be done.
+    model, load
+        The model, and how workers load it.
+    normalisation
+        Of the tomogram at the model's level.
+    environment
+        Of the machines that may do it.
+    progress
+        Follows the shards.
+
+    Raises
+    ------
+    TomostreamError
+        If the tomogram is constant, or the stores can't be written.
+    """
+
+    def __init__(
+        self,
+        examined: Examined,
+        model: AnyModel,
+        load: ScorerLoad,
+        normalisation: Normalisation,
+        environment: tuple[tuple[str, str], ...],
+        progress: Progress,
+    ) -> None:
+        task, plan = examined.task, examined.plan
+        self.name, self.paths = task.name, examined.paths
+        if normalisation.is_constant:
+            raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}): there is nothing to find in it")
+        self._progress = progress
+        self._stack = contextlib.ExitStack()
+        with self._stack:
+            self._writers = {
+                number: self._stack.enter_context(_writer(examined, model, path, species))
+                for number, (path, species, is_done) in enumerate(zip(self.paths, model.settings.species, examined.is_done, strict=True))
+                if not is_done
+            }
+            self._pending = {index for writer in self._writers.values() for index in writer.pending()}
+            self._bar = self._stack.enter_context(progress.track(f"predict {task.name}", len(plan.shards)))
+            self._bar.advance(len(plan.shards) - len(self._pending))
+            self._stack = self._stack.pop_all()
+        stores = tuple((number, str(writer.partial)) for number, writer in self._writers.items())
+        self._task = (task.name, task.path, normalisation, load, plan), (stores, plan.species, task.settings, environment)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no shard is missing."""
+        return not self._pending
+
+    def tasks(self) -> Iterator[ShardTask]:
+        """The missing shards, neighbours one after the other, those above each other first: what one reads of the disk the next needs too."""
+        before, after = self._task
+        for z, y, x in sorted(self._pending, key=lambda index: (index[1], index[2], index[0])):
+            yield ShardTask(*before, (z, y, x), *after)
+
+    def note(self, index: Triple, notes: list[str]) -> None:
+        """Mark a shard as done."""
+        for writer in self._writers.values():
+            writer.mark_done(index)
+        for note in notes:
+            self._progress.warn(f"{self.name}: {note}")
+        self._pending.discard(index)
+        self._bar.advance()
+
+    def finish(self) -> list[Place]:
+        """Give the stores their names; returns them, one a species."""
+        with self._stack:
+            for writer in self._writers.values():
+                writer.finish()
+        return self.paths
+
+    def close(self) -> None:
+        """Let go of the stores; unfinished ones stay for a later run."""
+        self._stack.close()
+
+
+def _writer(examined: Examined, model: AnyModel, path: Place, species: str) -> StoreWriter:
+    from tomostream.inference.regions import encoding_attributes
+    from tomostream.strategies.loading import strategy_of
+
+    task, plan, settings = examined.task, examined.plan, examined.task.settings
+    source = open_tomogram(task.path)
+    return StoreWriter.create_or_resume(
+        path,
+        StoreSpec(
+            name=task.name,
+            shape=source.shape,
+            dtype=np.dtype(settings.score_dtype),
+            spacing=source.spacing,
+            chunk=plan.chunk,
+            shard=plan.shard,
+            codec=defaults.CODEC,
+            levels=1,
+            attributes={
+                "kind": "scores",
+                "species": species,
+                "logits": settings.logits,
+                "tomogram": task.name,
+                "strategy": strategy_of(model),
+                "pick_method": pick_method(strategy_of(model)),
+                **encoding_attributes(settings.score_dtype),
+            },
+        ),
+        fingerprint=examined.fingerprint,
+        overwrite=task.overwrite,
+    )
+
+
+def _store(out: Place, model: AnyModel, species: str, name: str) -> Place:
+    folder = out if len(model.settings.species) == 1 else out / species
+    return folder / f"{name}.ome.zarr"
+
+
+def _check_spacing(model: AnyModel, tomogram: Tomogram, progress: Progress) -> None:
+    difference = abs(tomogram.spacing / model.settings.spacing - 1)
+    text = f"tomogram '{tomogram.name}' has {tomogram.spacing:g} A per voxel, the model was trained at {model.settings.spacing:g} A ({100 * difference:.1f} % apart)"
+    if difference > defaults.SPACING_STOP:
+        raise InputError(
+            f"{text}; at most {100 * defaults.SPACING_STOP:.0f} % are allowed: bin or rescale the tomogram, or train at its spacing"
+        )
+    if difference > defaults.SPACING_WARN:
+        progress.warn(f"{text}: particles look that much larger or smaller to it, expect worse scores")
+
+
+def _fingerprint(
+    settings: PredictSettings,
+    model: AnyModel,
+    source: Tomogram,
+    plan: PredictionPlan,
+    load: ScorerLoad,
+    environment: tuple[tuple[str, str], ...],
+) -> dict[str, Any]:
+    """What decides the bytes of the scores (guarantee 3)."""
+    from tomostream.remote.places import place
+    from tomostream.strategies.loading import strategy_of
+
+    folder = local_model(place(load.model))
+    values = {
+        "tomogram": tomogram_fingerprint(source),
+        "model": file_sha256(folder / "model.safetensors"),
+        "level": model.settings.level,
+        "precision": settings.precision,
+        "score_dtype": settings.score_dtype,
+        "logits": settings.logits,
+        "box": str(settings.box),
+        "mask": None if settings.mask is None else tomogram_fingerprint(open_tomogram(settings.mask)),
+        "core": list(plan.core),
+        "shard": list(plan.shard),
+        "threads": load.threads,
+        **dict(environment),
+    }
+    if strategy_of(model) != "unet":
+        values["settings"] = file_sha256(folder / "model.json")  # the arrays alone don't decide the scores
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain

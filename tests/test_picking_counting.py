@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tomostream.errors import InputError
 from tomostream.picking.counting import CANDIDATES, choose_count
@@ -21,13 +19,22 @@ def f1(is_particle, k):
     return 2 * is_particle[:k].sum() / (k + is_particle.sum())
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), particles=st.integers(60, 300), guess=st.floats(0.7, 1.4), scale=st.sampled_from([1e-3, 1.0, 50.0]))
-def test_with_two_groups_f1_is_about_that_at_the_true_count_whatever_the_guess(seed, particles, guess, scale):
-    scores, is_particle = peaks(seed, particles)
-    chosen = choose_count(scores * scale - 7.0, expected=round(particles * guess))
-    assert f1(is_particle, chosen.picks) >= f1(is_particle, particles) - 0.03
-    assert chosen.f1 == pytest.approx(f1(is_particle, chosen.picks), abs=0.08)
+@pytest.mark.parametrize(("particles", "guess"), [(60, 1.0), (150, 0.75), (150, 1.3), (300, 1.2)])
+def test_with_two_groups_f1_is_about_that_at_the_true_count_whatever_the_guess(particles, guess):
+    lost, misjudged = [], []
+    for seed in range(6):
+        scores, is_particle = peaks(seed, particles)
+        chosen = choose_count(scores, expected=round(particles * guess))
+        lost.append(f1(is_particle, particles) - f1(is_particle, chosen.picks))
+        misjudged.append(chosen.f1 - f1(is_particle, chosen.picks))
+    assert np.mean(lost) < 0.015
+    assert abs(np.mean(misjudged)) < 0.05
+
+
+@pytest.mark.parametrize("scale", [1e-3, 50.0])
+def test_the_unit_and_the_zero_of_the_scores_do_not_matter(scale):
+    scores, _ = peaks(1, 100)
+    assert choose_count(scores * scale - 7.0, expected=110).picks == pytest.approx(choose_count(scores, expected=110).picks, abs=1)
 
 
 def test_without_a_second_group_the_guess_decides():

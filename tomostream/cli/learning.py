@@ -11,6 +11,7 @@ from tomostream import defaults
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, show_done
 from tomostream.errors import InputError
+from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_box, parse_bytes, parse_shape
 
 
@@ -53,7 +54,7 @@ def train(
         import torch
 
         torch.set_num_threads(threads)
-    folder = train_model(configuration, out=output, overwrite=overwrite, progress=ConsoleProgress())
+    folder = train_model(configuration, out=None if output is None else place(output), overwrite=overwrite, progress=ConsoleProgress())
     if json:
         print_json({"model": str(folder)})
 
@@ -80,6 +81,7 @@ def predict(
     threads: options.Threads = None,
     memory: options.Memory = defaults.MEMORY,
     gpu_memory: options.GpuMemory = None,
+    cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Score every voxel: a map of probabilities on the tomogram's grid, DIR/NAME.ome.zarr (DIR/SPECIES/... for several species)."""
     from tomostream.stages.predicting import PredictSettings, predict_many
@@ -101,13 +103,13 @@ def predict(
         box=parse_box(box, "--box") if box else None,
         mask=mask,
     )
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 
-    def work() -> list[list[Path]]:
+    def work() -> list[list[Place]]:
         return predict_many(
             options.stores_in(stores),
-            model=model,
-            out=output,
+            model=place(model),
+            out=place(output),
             settings=settings,
             cluster=resources,
             overwrite=overwrite,
@@ -124,6 +126,17 @@ def pick(
     output: options.OutFolder,
     count: Annotated[int | None, typer.Option(help="The best N.", show_default=False)] = None,
     threshold: Annotated[float | None, typer.Option(help="All with a score above T.", show_default=False)] = None,
+    expected: Annotated[
+        int | None, typer.Option(help="About N particles are there: the peaks' scores say how many are picked.", show_default=False)
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="greedy|mean-pool|trace",
+            help="How: best first, or the peaks of the pooled binary scores (T: where they are cut, default 0.5), or peaks of slices traced through z. Default: the score map's.",
+            show_default=False,
+        ),
+    ] = None,
     species: Annotated[str | None, typer.Option(help="Name in the table (default: the score map's, else 'particle').")] = None,
     block_size: options.BlockSize = None,
     smooth: Annotated[
@@ -142,13 +155,15 @@ def pick(
     threads: options.Threads = None,
     memory: options.Memory = defaults.MEMORY,
     gpu_memory: options.GpuMemory = None,
+    cluster_option: options.ClusterOptions = None,
 ) -> None:
-    """Pick the peaks of score maps greedily, best first, exactly as over the whole volume: DIR/NAME.csv."""
+    """Pick the peaks of score maps, best first, exactly as over the whole volume: DIR/NAME.csv."""
     from tomostream.stages.picks import PickSettings, pick_many
 
     settings = PickSettings(
         radius=Length.parse(radius, "--radius"),
         count=count,
+        expected=expected,
         threshold=threshold,
         species=species,
         smooth=Length.parse(smooth, "--smooth") if smooth else None,
@@ -156,10 +171,11 @@ def pick(
         block_size=parse_shape(block_size, "--block-size") if block_size else None,
         box=parse_box(box, "--box") if box else None,
         mask=mask,
+        method=method,
     )
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 
-    def work() -> list[Path]:
+    def work() -> list[Place]:
         return pick_many(
             options.stores_in(stores),
             out=output,

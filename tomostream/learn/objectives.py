@@ -266,16 +266,7 @@ def make_objective(
     InputError
         If the name or order is unknown, a fraction is out of range, or the expected fraction is missing.
     """
-    if name not in OBJECTIVES:
-        raise InputError(f"objective.name must be one of {', '.join(OBJECTIVES)}, found '{name}'")
-    if order not in ("prior_to_pu", "pu_to_prior"):
-        raise InputError(f"objective.order must be prior_to_pu or pu_to_prior, found '{order}'")
-    if not (weight > 0 and math.isfinite(weight)):
-        raise InputError(f"objective.weight must be above zero, found {weight}")
-    if not labelled_fraction or not all(0 <= pi < 1 for pi in labelled_fraction):
-        raise InputError(
-            f"the labelled fraction must be in [0, 1) for each species, found {list(labelled_fraction)}; check the labels' radius"
-        )
+    _check(name, weight, order, labelled_fraction)
     if name == "pn":
         return Objective(name, tuple(PositiveNegative(pi) for pi in labelled_fraction), ())
     if expected_fraction is None:
@@ -308,3 +299,16 @@ def make_objective(
         else:
             risks.append(Divergence((expected - pi) / (1 - pi), weight, order))
     return Objective(name, tuple(risks), tuple(notes))
+
+
+def _check(name: str, weight: float, order: str, labelled_fraction: Sequence[float]) -> None:
+    if name not in OBJECTIVES:
+        raise InputError(f"objective.name must be one of {', '.join(OBJECTIVES)}, found '{name}'")
+    if order not in ("prior_to_pu", "pu_to_prior"):
+        raise InputError(f"objective.order must be prior_to_pu or pu_to_prior, found '{order}'")
+    if not (weight > 0 and math.isfinite(weight)):
+        raise InputError(f"objective.weight must be above zero, found {weight}")
+    if not labelled_fraction or not all(0 <= pi < 1 for pi in labelled_fraction):
+        raise InputError(
+            f"the labelled fraction must be in [0, 1) for each species, found {list(labelled_fraction)}; check the labels' radius"
+        )

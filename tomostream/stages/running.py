@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tomostream.cluster import ClusterSettings
 from tomostream.config import Configuration, Species
@@ -19,6 +18,7 @@ from tomostream.errors import InputError, SomeFailedError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.progress import Progress
+from tomostream.remote.places import Place
 from tomostream.stages.converting import ConvertSettings, convert_many, stats_many
 from tomostream.stages.evaluating import evaluate_files, write_evaluation
 from tomostream.stages.many import for_each
@@ -51,21 +51,9 @@ class RunContext:
     @property
     def cluster(self) -> ClusterSettings:
         """Where tasks run."""
-        given = self.configuration.cluster
-        return ClusterSettings(
-            kind=given.kind,
-            scheduler=given.scheduler,
-            workers=given.workers,
-            threads=given.threads,
-            memory=self.configuration.memory_bytes,
-            queue=given.queue,
-            account=given.account,
-            walltime=given.walltime,
-            gpus=given.gpus,
-            options=tuple(given.options),
-        )
+        return ClusterSettings.configured(self.configuration.cluster, self.configuration.memory_bytes)
 
-    def score_map(self, species: Species, name: str) -> Path:
+    def score_map(self, species: Species, name: str) -> Place:
         """Where the score map of a species and tomogram is."""
         folder = self.project.scores if len(self.configuration.species) == 1 else self.project.scores / species.name
         return folder / f"{name}.ome.zarr"
@@ -198,12 +186,19 @@ def _pick_settings(context: RunContext, species: Species, name: str) -> PickSett
     if count == 0:
         return None
     return PickSettings(
-        radius=species.radius, count=count, threshold=given.threshold, species=species.name, smooth=given.smooth, border=given.border
+        radius=species.radius,
+        count=count,
+        expected=None if count is not None else _expected(context, species, name),
+        threshold=given.threshold,
+        species=species.name,
+        smooth=given.smooth,
+        border=given.border,
+        method=given.method,
     )
 
 
 def _count(context: RunContext, species: Species, name: str) -> int | None:
-    """The number of picks: as configured; `truth`: of the tomogram's true particles; `auto`: the species' expected number."""
+    """The number of picks: as configured; `truth`: of the tomogram's true particles; `auto`: None, the scores choose."""
     configuration = context.configuration
     given = configuration.pick.count
     if isinstance(given, int):
@@ -215,11 +210,19 @@ def _count(context: RunContext, species: Species, name: str) -> int | None:
         )
         if name in truth.tomograms():
             return len(truth.of(tomogram=name, species=species.name))
-        context.progress.warn(f"{name}: the table of truth has no row for it; the species' expected number is picked instead")
-    if given is None and configuration.pick.threshold is not None:
+        context.progress.warn(f"{name}: the table of truth has no row for it; the scores choose the count")
+    return None
+
+
+def _expected(context: RunContext, species: Species, name: str) -> int | None:
+    """The number of particles that the user expects, where the scores are to choose the count; other tomograms' mean where it is not given."""
+    given = context.configuration.pick
+    if isinstance(given.count, int) or (given.count is None and given.threshold is not None):
         return None
     expected = species.expected_in(name)
-    if expected is None:
+    if expected is None and isinstance(species.expected, dict) and species.expected:
+        expected = round(sum(species.expected.values()) / len(species.expected))
+    if expected is None and given.count != "truth":
         raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
     return expected
 

@@ -76,10 +76,10 @@ class FusedScorer:
         """Logits of `needed`; see `inference.protocol`."""
         result = self.averaged_logits(image, read, needed, shape)
         correlations = self.correlations(image, read, needed, shape)
-        for values, found, weight, intercept in zip(result, correlations, self._matched.weight, self._matched.intercept, strict=True):
-            found *= np.float32(weight)
-            values += found
-            values += np.float32(intercept)
+        column = (self.species, 1, 1, 1)
+        correlations *= np.reshape(np.asarray(self._matched.weight, dtype=np.float32), column)
+        result += correlations
+        result += np.reshape(np.asarray(self._matched.intercept, dtype=np.float32), column)
         return result
 
     def averaged_logits(self, image: np.ndarray, read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:

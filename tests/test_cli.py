@@ -66,8 +66,12 @@ def test_help_names_the_shared_options(command, here):
     ("arguments", "absent"),
     [
         (["--help"], {"torch", "dask", "distributed", "pandas", "zarr", "scipy", "numcodecs"}),
-        (["inspect", "a.mrc"], {"torch", "dask", "distributed", "pandas", "scipy"}),
+        (["inspect", "a.mrc"], {"torch", "dask", "distributed", "pandas", "scipy", "zarr"}),
         (["export", "p.csv", "-o", "x.csv"], {"torch", "dask", "distributed", "pandas", "zarr", "scipy", "numcodecs"}),
+        (
+            ["export", "p.csv", "-o", "x.star", "--format", "star-relion4", "--unbinned-pixel-size", "2"],
+            {"torch", "dask", "pandas", "zarr"},
+        ),
         (["evaluate", "--picks", "p.csv", "--truth", "p.csv", "--tolerance", "10A"], {"torch", "dask", "distributed", "pandas", "zarr"}),
         (["stats", "s"], {"torch", "distributed", "pandas"}),
         (["pick", "s", "--radius", "4vox", "--count", "3", "-o", "p"], {"torch", "dask", "distributed", "pandas"}),

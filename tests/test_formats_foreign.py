@@ -230,6 +230,17 @@ def test_export_and_import_take_the_options_of_the_formats(tmp_path: Path) -> No
     assert not (tmp_path / "x").exists()
 
 
+def test_positions_outside_the_tomograms_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """Pixels of the tomogram read as unbinned ones, or the axes in another order."""
+    facts = ("--voxel-size", SPACING, "-o", tmp_path / "x.csv")
+    swapped = tomostream("import", GOLDEN / "TS_1.coords", "--shape", "20,30,100", *facts)
+    assert swapped.code == 2
+    assert "only 1 of 2 positions lie inside tomogram 'TS_1' of z,y,x = 20,30,100 voxels" in swapped.message
+    assert not (tmp_path / "x.csv").exists()
+    assert tomostream("import", GOLDEN / "TS_1.coords", "--shape", "100,80,60", *facts).code == 0
+    assert tomostream("export", tmp_path / "x.csv", "-o", tmp_path / "y.csv", "--voxel-size", "1", "--shape", "9,9,9").code == 2
+
+
 # broken files
 
 

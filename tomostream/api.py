@@ -435,6 +435,8 @@ def read_particles(path: str | Path | RemotePath, *, format: str | None = None, 
 def write_particles(path: str | Path | RemotePath, particles: Particles, *, format: str | None = None, **facts: Any) -> None:
     """Write a table of particles in any known format; `facts` are those of `tomostream.formats.registry.Conversion`.
 
+    A path that ends with `/` is a folder of one file a tomogram; a `box` may be text, as `"32vox"`.
+
     Raises
     ------
     InputError
@@ -442,6 +444,8 @@ def write_particles(path: str | Path | RemotePath, particles: Particles, *, form
     """
     from tomostream.formats.registry import Conversion, write_table
 
+    if isinstance(box := facts.get("box"), str):
+        facts["box"] = Length.parse(box, "box")
     write_table(path, particles, format_name=format, conversion=Conversion(**facts))
 
 

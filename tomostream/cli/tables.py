@@ -170,7 +170,7 @@ def export_table(
     json: options.Json = False,
 ) -> None:
     """Write picks in another software's format. Units and origins are converted with the spacing and shape given, never guessed."""
-    from tomostream.stages.tables import read_scored
+    from tomostream.stages.tables import read_scored, require_inside
 
     box = None if box_size is None else Length.parse(box_size, "--box-size")
     conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, box=box)
@@ -179,6 +179,7 @@ def export_table(
         if species not in particles.species_names():
             raise InputError(f"--species {species}: {picks} has {', '.join(particles.species_names()) or 'no picks'}")
         particles = particles.of(species=species)
+    require_inside(particles, conversion, picks)
     write_table(output, particles, format_name=format_name, conversion=conversion)
     _done(particles, output, json)
 
@@ -199,10 +200,13 @@ def import_table(
     json: options.Json = False,
 ) -> None:
     """Read another software's table and write it as ours, in angstrom."""
+    from tomostream.stages.tables import require_inside
+
     given = headerless(columns, unit)
     facts = {"tomogram": tomogram, "species": species, "columns": given.columns, "unit": given.unit}
     conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, **facts)
     particles = read_table(file, format_name=format_name, conversion=conversion)
+    require_inside(particles, conversion, file)
     write_table(output, particles, format_name="csv", conversion=conversion)
     _done(particles, str(output), json)
 

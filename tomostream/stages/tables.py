@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.formats.registry import FORMATS, TABLE_ENDINGS, Conversion, file_tomogram, read_table
 from tomostream.particles import Particles
@@ -102,6 +105,28 @@ def read_truth(path: str | Place, scored: Sequence[str], conversion: Conversion,
             )
         known = known.named(tomogram=scored[0])
     return known
+
+
+def require_inside(particles: Particles, conversion: Conversion, where: str) -> None:
+    """Check positions against the tomograms whose shape and spacing are known.
+
+    Raises
+    ------
+    InputError
+        If under 95 % of a tomogram's lie in it: swapped axes, or voxels taken for angstrom.
+    """
+    for name in particles.tomograms():
+        shape, spacing = conversion.shapes.get(name, conversion.shape), conversion.spacings.get(name, conversion.spacing)
+        if shape is None or (spacing is None and particles.unit == "angstrom"):
+            continue
+        voxels = particles.of(tomogram=name).in_unit("voxel", spacing).position_zyx
+        is_inside = np.all((voxels >= -0.5) & (voxels <= np.asarray(shape) - 0.5), axis=1)
+        if is_inside.mean() < defaults.INSIDE_FRACTION:
+            raise InputError(
+                f"{where}: only {is_inside.sum()} of {len(voxels)} positions lie inside tomogram '{name}' of z,y,x = "
+                f"{','.join(map(str, shape))} voxels (at least {100 * defaults.INSIDE_FRACTION:.0f} % must), the largest are z,y,x = "
+                f"{','.join(f'{v:g}' for v in voxels.max(axis=0))}; are axes swapped, voxels taken for angstrom, or is the format another?"
+            )
 
 
 def _join(parts: list[Particles]) -> Particles:

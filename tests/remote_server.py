@@ -2,6 +2,7 @@
 
 import functools
 import http.client
+import io
 import logging
 import os
 import threading
@@ -123,6 +124,25 @@ def make_bucket(name: str) -> None:
     )
     assert connection.getresponse().status == 200
     connection.close()
+
+
+class RangeHandler(SimpleHTTPRequestHandler):
+    """Answers range requests, as object stores do."""
+
+    def send_head(self):
+        wanted, path = self.headers.get("Range"), self.translate_path(self.path)
+        if wanted is None or not os.path.isfile(path):
+            return super().send_head()
+        size = os.path.getsize(path)
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        start = int(first) if first else size - int(last)
+        stop = min(int(last), size - 1) if first and last else size - 1
+        content = Path(path).read_bytes()[start : stop + 1]
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{stop}/{size}")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        return io.BytesIO(content)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from mrc_files import BROKEN, MODE_TYPES, as_imod, patch, random_volume, write_m
 
 from tomostream.budget import conversion_bytes
 from tomostream.errors import BudgetError, BusyError, ExistsError, InputError, TomostreamError
-from tomostream.store import conversion, omezarr
+from tomostream.store import conversion, local_build
 from tomostream.store.conversion import convert_file
 
 DEFAULTS = {
@@ -266,7 +266,7 @@ def test_full_disk_is_refused_before_work(source, out, monkeypatch):
 
 def test_disk_that_fills_up_keeps_what_is_done(source, out, monkeypatch):
     expected = tree(convert(source, out / "whole"))
-    write, calls = omezarr.write_shard_file, []
+    write, calls = local_build.write_shard_file, []
 
     def failing(*args, **kwargs):
         calls.append(1)
@@ -274,7 +274,7 @@ def test_disk_that_fills_up_keeps_what_is_done(source, out, monkeypatch):
             raise OSError(28, "No space left on device")
         return write(*args, **kwargs)
 
-    monkeypatch.setattr(omezarr, "write_shard_file", failing)
+    monkeypatch.setattr(local_build, "write_shard_file", failing)
     with pytest.raises(TomostreamError, match="disk is full"):
         convert(source, out)
     assert not (out / "tomo.ome.zarr").exists()

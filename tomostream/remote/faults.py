@@ -52,6 +52,10 @@ _CREDENTIALS = (
 )
 
 
+class DeniedError(InputError):
+    """A server does not let us; some answer so for what is not there."""
+
+
 class ShortReadError(ConnectionError):
     """A server sent less than it promised."""
 
@@ -145,7 +149,7 @@ def explained(error: BaseException, url: str) -> Exception:
     elif "NoSuchBucket" in codes:
         text = f"{url}: there is no such bucket; check its name, the region and the endpoint (AWS_ENDPOINT_URL), or create it"
     elif {401, 403} & set(statuses) or any(isinstance(one, PermissionError) or type(one).__name__ in _NO_CREDENTIALS for one in chain):
-        text = f"{url}: access is denied ({_words(error)}); {_CREDENTIALS}"
+        return DeniedError(f"{url}: access is denied ({_words(error)}); {_CREDENTIALS}")
     elif 404 in statuses or any(isinstance(one, FileNotFoundError) for one in chain):
         return FileNotFoundError(errno.ENOENT, "no such object", url)
     elif any(isinstance(one, NotImplementedError) for one in chain):

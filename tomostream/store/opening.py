@@ -22,7 +22,7 @@ from zarr.errors import ContainsArrayError
 from zarr.storage import FsspecStore, LocalStore
 
 from tomostream.errors import InputError, TomostreamError
-from tomostream.remote.faults import retried_async
+from tomostream.remote.faults import DeniedError, retried_async
 from tomostream.remote.filesystems import file_system
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.ledger import LEDGER_NAME
@@ -61,8 +61,10 @@ def open_group(path: str) -> zarr.Group:
             problem = problem or error
         except ContainsArrayError:
             raise _bare_array(path) from None
-        except InputError as error:
-            problem = error  # a server may forbid what it does not have
+        except DeniedError as error:
+            problem = problem or error  # a server may forbid what it does not have
+        except TomostreamError:
+            raise
         except Exception as error:  # libraries of file systems raise what they like
             problem = error
     if isinstance(problem, TomostreamError):

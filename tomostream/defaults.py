@@ -67,7 +67,7 @@ RECALIBRATION_CROPS: Final = 64  # uniform crops over which the batch-norm stati
 EXPECTED_PER_CLICK: Final = 10  # particles per click, where nobody says how many there are (validation only)
 
 # matched filter beside the network (docs/accuracy.md)
-MATCHED_WEIGHT: Final = 0.5  # of the correlation, where both are in units of their standard deviation
+MATCHED_WEIGHT: Final = 1.5  # of the correlation, where both are in units of their standard deviation
 MATCHED_SMOOTH: Final = 0.4  # radius of the ball over which the network's logits are averaged, of the particle's radius
 UNLABELLED_TOMOGRAMS: Final = 8  # tomograms without labels that the network learns from too, at most
 
@@ -77,7 +77,7 @@ SUGGESTED_POINTS: Final = 10  # places to look at next: as many as a person clic
 # matched filters (strategies average and template), as measured on two simulated tomograms of each kind (docs/design.md)
 SUPPORT: Final = 1.4  # radius of the ball that is compared, of the particle's radius
 NORMALISATION_FLOOR: Final = 0.6  # standard deviations of the volume: between local normalisation (0) and a plain matched filter (large)
-ANGLE_STEP_DEG: Final = 30.0  # between orientations of a template
+ANGLE_STEP_DEG: Final = 20.0  # between orientations of a template
 TILT_RANGE_DEG: Final = (-60.0, 60.0)
 TILT_AXIS: Final = "y"
 

@@ -1,0 +1,1 @@
+"""The paper's comparison on simulated tomograms with known truth."""

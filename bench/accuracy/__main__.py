@@ -1,0 +1,122 @@
+"""How do the systems of the paper compare, from 10, 30 and 100 clicks, and what does each part of ours bring?
+
+Each experiment trains on the clicks of tomogram 01, validates on those of 02, and picks in 01 to 04, at the true count and at the count that the
+software chooses.  Truth serves evaluation only (and as labels of the upper bounds `full...`).  An experiment that is done is not run again, so
+the command can be stopped and started at will; results are one JSON file each.
+
+    python -m bench.accuracy --work FOLDER [--data FOLDER] [--seeds 3] [--systems fused,pn,...] [--clicks 10,30,100] [--domains DEF,VPP]
+                             [--species ribosome,fas,both] [--tables]
+
+`--data` is the folder of `pombe_sim` (default: TOMOSTREAM_DATA/pombe_sim); `--tables` runs nothing and prints the tables of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.accuracy.systems import SYSTEMS, Experiment, configuration, experiments
+from bench.accuracy.tables import write_tables
+from tomostream import __version__
+from tomostream.config import configuration_from
+from tomostream.formats.registry import Conversion, read_table, write_table
+from tomostream.particles import Particles
+from tomostream.progress import Progress
+from tomostream.stages.converting import ConvertSettings, convert_many
+from tomostream.stages.running import run_project
+
+
+def prepare(data: Path, work: Path, domains: list[str]) -> None:
+    """Convert the tomograms, and write the tables of all particles of the training tomograms."""
+    files = [str(path) for domain in domains for path in sorted(data.glob(f"{domain}_*.mrc"))]
+    convert_many(files, work / "tomograms", ConvertSettings(), memory=2 * 10**9, overwrite=False, progress=Progress())
+    truth = read_table(str(data / "truth.csv"), conversion=Conversion())
+    for domain in domains:
+        for kind in ("ribosome", "fas"):
+            own: Particles = truth.of(tomogram=f"{domain}_01", species=kind)
+            write_table(work / f"truth_{domain}_01_{kind}.csv", own, format_name="csv", conversion=Conversion(spacing=13.48))
+
+
+def run(experiment: Experiment, data: Path, work: Path) -> dict[str, Any]:
+    """Run one experiment; returns what the tables need."""
+    values = configuration(experiment, data, work)
+    project = Path(values["project"])
+    wall, used = time.perf_counter(), time.process_time()
+    given = configuration_from(values, experiment.name)
+    trained = run_project(given, stages=["stats", "train"], overwrite=False, progress=Progress())
+    del trained
+    seconds = {"train_wall": time.perf_counter() - wall, "train_cpu": time.process_time() - used}
+    run_project(given, stages=["predict", "pick", "evaluate"], overwrite=False, progress=Progress())
+    seconds["all_wall"] = time.perf_counter() - wall
+    at_truth = json.loads((project / "evaluation.json").read_text())
+    chosen = None
+    if not experiment.system.startswith(("deepetpicker", "slices2d", "full_deepetpicker")):
+        unknown = configuration_from(values | {"pick": values["pick"] | {"count": "auto"}}, experiment.name)
+        run_project(unknown, stages=["pick", "evaluate"], overwrite=False, progress=Progress())
+        chosen = json.loads((project / "evaluation.json").read_text())
+    shutil.rmtree(project / "scores")
+    shutil.rmtree(project / "tomograms", ignore_errors=True)
+    return {
+        "experiment": {name: getattr(experiment, name) for name in ("domain", "species", "clicks", "system", "seed")},
+        "at_true_count": at_truth,
+        "at_chosen_count": chosen,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "commit": commit(),
+        "version": __version__,
+    }
+
+
+def commit() -> str:
+    """The commit of the clone, or nothing."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return done.stdout.strip()
+
+
+def main() -> None:
+    """Run what is missing, then write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("TOMOSTREAM_DATA", "../shared/data")) / "pombe_sim")
+    parser.add_argument("--seeds", type=int, default=3)
+    for name, default in (
+        ("systems", ",".join(SYSTEMS)),
+        ("clicks", "10,30,100"),
+        ("domains", "DEF,VPP"),
+        ("species", "ribosome,fas,both"),
+    ):
+        parser.add_argument(f"--{name}", default=default)
+    parser.add_argument("--tables", action="store_true")
+    given = parser.parse_args()
+    results: Path = given.work / "results"
+    if not given.tables:
+        results.mkdir(parents=True, exist_ok=True)
+        domains = given.domains.split(",")
+        prepare(given.data, given.work, domains)
+        wanted = experiments(
+            seeds=given.seeds,
+            systems=given.systems.split(","),
+            clicks=[int(count) for count in given.clicks.split(",")],
+            domains=domains,
+            species=given.species.split(","),
+        )
+        missing = [one for one in wanted if not (results / f"{one.name}.json").exists()]
+        took: list[float] = []
+        for number, one in enumerate(missing):
+            start = time.perf_counter()
+            (results / f"{one.name}.json").write_text(json.dumps(run(one, given.data, given.work), indent=1) + "\n")
+            took.append(time.perf_counter() - start)
+            left = float(np.mean(took)) * (len(missing) - number - 1) / 60
+            print(f"{one.name}: {took[-1]:.0f} s; {number + 1}/{len(missing)}, about {left:.0f} min left", flush=True)
+    write_tables(results)
+
+
+if __name__ == "__main__":
+    main()

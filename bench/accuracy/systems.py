@@ -1,0 +1,120 @@
+"""Which systems are compared, and which experiments are there?  Plain values; nothing is run here.
+
+A system is what the configuration adds to the common part.  Network rows (`pn`, `nnpu`, `kl`, `ge_binomial`) are the paper's objectives: the
+network alone, learning from the clicked tomogram only, its scores averaged over 4 voxels before picking.  `fused` is the default configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ALONE: dict[str, Any] = {"matched_filter": {"weight": 0}, "train": {"unlabelled": 0}, "pick": {"smooth": "4vox"}}
+
+
+def objective(name: str, **others: Any) -> dict[str, Any]:
+    """The configuration of an objective with further parts."""
+    return {"objective": {"name": name}} | others
+
+
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "fused": objective("nnpu"),
+    "fused_kl": objective("kl"),
+    "average": objective("average"),
+    "template": objective("template"),
+    "pn": objective("pn", **ALONE),
+    "nnpu": objective("nnpu", **ALONE),
+    "kl": objective("kl", **ALONE),
+    "ge_binomial": objective("ge_binomial", **ALONE),
+    "deepetpicker": objective("deepetpicker"),
+    "slices2d": objective("slices2d"),
+    # upper bounds: every particle of the training tomogram is a label
+    "full": objective("pn"),
+    "full_alone": objective("pn", **ALONE),
+    "full_deepetpicker": objective("deepetpicker"),
+    # ablation of `fused`
+    "fused_one_tomogram": objective("nnpu", train={"unlabelled": 0}),
+    "all_tomograms_alone": objective("nnpu", matched_filter={"weight": 0}, pick={"smooth": "4vox"}),
+}
+DENSITIES = {"ribosome": "4v7r.mrc", "fas": "2uv8.mrc"}
+EXPECTED = {("DEF", "ribosome"): 180, ("VPP", "ribosome"): 160, ("DEF", "fas"): 14, ("VPP", "fas"): 14}  # one guess for all tomograms
+TESTED = ("03", "04")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Experiment:
+    """One training, and its picks in all tomograms of a domain."""
+
+    domain: str  # DEF or VPP
+    species: str  # ribosome, fas, or both
+    clicks: int
+    system: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For files."""
+        return f"{self.domain}_{self.species}_{self.clicks}_{self.system}_{self.seed}"
+
+    @property
+    def kinds(self) -> list[str]:
+        """The species that are learnt."""
+        return ["ribosome", "fas"] if self.species == "both" else [self.species]
+
+
+def configuration(experiment: Experiment, data: Path, work: Path) -> dict[str, Any]:
+    """The configuration file's values.
+
+    Parameters
+    ----------
+    data
+        The folder of the simulated tomograms' tables.
+    work
+        Holds the converted tomograms, and gets the project.
+    """
+    domain, seed = experiment.domain, experiment.seed
+    own = SYSTEMS[experiment.system]
+    train: list[str] = []
+    validate: list[str] = []
+    for kind in experiment.kinds:
+        prefix = "clicks_fas_" if kind == "fas" else "clicks_"
+        if experiment.system.startswith("full"):
+            train.append(str(work / f"truth_{domain}_01_{kind}.csv"))
+        else:
+            train.append(str(data / f"{prefix}{domain}_01_train_{experiment.clicks}.csv"))
+        validate.append(str(data / f"{prefix}{domain}_02_validate_{experiment.clicks}.csv"))
+    values: dict[str, Any] = {
+        "project": str(work / "runs" / experiment.name),
+        "tomograms": [str(work / "tomograms" / f"{domain}_*.ome.zarr")],
+        "species": [{"name": kind, "radius": "135A", "expected": EXPECTED[domain, kind]} for kind in experiment.kinds],
+        "labels": {"train": train, "validate": validate},
+        "predict": {"precision": "float32" if experiment.system in ("average", "template") else "bf16"},
+        "truth": str(data / "truth.csv"),
+        "tolerance": "10vox",
+        **own,
+    }
+    values["train"] = {"seed": seed} | own.get("train", {})
+    values["pick"] = {"count": "truth"} | own.get("pick", {})
+    if experiment.system == "template":
+        values["template"] = {"density": {kind: str(data.parent / "templates" / DENSITIES[kind]) for kind in experiment.kinds}}
+        if len(experiment.kinds) == 1:
+            values["template"]["density"] = values["template"]["density"][experiment.kinds[0]]
+    return values
+
+
+def experiments(*, seeds: int, systems: list[str], clicks: list[int], domains: list[str], species: list[str]) -> list[Experiment]:
+    """All combinations, seed by seed, so that a part of the work is a whole table of fewer seeds; upper bounds have one number of clicks."""
+    found = [
+        Experiment(domain, kind, count, system, seed)
+        for seed in range(seeds)
+        for kind in species
+        for count in clicks
+        for system in systems
+        for domain in domains
+        if (count == clicks[0] or not system.startswith("full"))
+        and (kind == "ribosome" or count == 10)
+        # nothing is drawn at random in these
+        and (seed == 0 or system not in ("average", "template"))
+    ]
+    return list(dict.fromkeys(found))

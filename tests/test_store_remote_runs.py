@@ -47,7 +47,7 @@ def bucket(proxy):
     return place(f"s3://{name}")
 
 
-TRAINING = {"steps": 4, "steps_per_epoch": 2, "crop": 16, "batch": 2, "precision": "float32"}
+TRAINING = {"steps": 2, "steps_per_epoch": 1, "crop": 16, "batch": 2, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,18 @@ def test_of_two_runs_at_once_the_second_refuses(local, proxy, bucket):
     assert second.returncode == 2, err
     assert "is being written by another process" in err
     assert open_tomogram(f"{bucket}/out/t2.ome.zarr").shape == (40, 64, 56)
+
+
+def test_workers_of_a_cluster_open_the_urls_themselves(local, bucket, tmp_path):
+    for name in ("t1", "t2"):
+        assert tomostream("convert", local / f"{name}.mrc", "-o", f"{bucket}/tomograms").code == 0
+    for name in ("model.safetensors", "model.json"):
+        (bucket / "model" / name).write_bytes((local / "project/model" / name).read_bytes())
+    command = ("predict", f"{bucket}/tomograms/*.ome.zarr", "--model", f"{bucket}/model", "--threads", "1", "-o")
+    assert tomostream(*command, tmp_path / "here").code == 0
+    done = in_process_of_its_own(*command, f"{bucket}/scores", "--cluster", "local", "--workers", "2", timeout=120)
+    assert done.code == 0, done.err
+    assert contents(bucket / "scores") == local_contents(tmp_path / "here")
 
 
 def test_a_missing_bucket_and_wrong_credentials_are_one_line(local, proxy, bucket):

@@ -132,6 +132,7 @@ def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = T
     """
     if tomogram.normalisation is not None:
         return tomogram.normalisation
+    memory -= remote_bytes(is_url(tomogram.path))
     normalisation = measure_array(tomogram, memory=memory, workers=workers, name=tomogram.name)
     if keep and tomogram.is_ours:
         try:
@@ -198,7 +199,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
             done: dict[str, object] = json.loads(beside.read_text())
             return done
     with progress.track(f"stats {task.name}", 1) as bar:
-        found = measure(tomogram, memory=task.memory - remote_bytes(is_url(tomogram.path)), workers=task.workers, keep=False)
+        found = measure(tomogram, memory=task.memory, workers=task.workers, keep=False)
         if is_kept_inside and tomogram.normalisation is None:
             store_normalisation(tomogram.path, tomogram.level, found)
         bar.advance()

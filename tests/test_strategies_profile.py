@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from tomostream.errors import InputError
 from tomostream.geometry import Box
 from tomostream.strategies.correlation import ball_of
-from tomostream.strategies.profile import average_profile, best_shift, kernel_of, radial_profile, subtomogram
+from tomostream.strategies.profile import best_shift, click_profiles, kernel_of, radial_profile, subtomogram
 from tomostream.strategies.rotations import rotation_set
 
 
@@ -68,7 +68,7 @@ def test_recentring_sharpens_the_average():
     clicks = centres + rng.normal(0, 1.2, centres.shape)
     read = reader_of(volume.astype(np.float32))
     rough = radial_profile(np.mean([subtomogram(read, c, 9) for c in clicks], axis=0, dtype=np.float32))
-    sharp = average_profile([read], [clicks], radius=6.0, support=8.0)
+    sharp = click_profiles([read], [clicks], radius=6.0, support=8.0).mean(axis=0)
     assert sharp[0] < rough[0] - 0.2
     assert sharp[0] < -1.6
 

@@ -91,7 +91,7 @@ CORE_LABEL: Final = 0.6  # radius of a label, of the particle's
 DEEPETPICKER_RECALIBRATION_CROPS: Final = 12  # uniform crops for the batch statistics: large ones, so fewer
 
 # slices2d: a small detector; the first three stand in for the U-Net's own where the configuration says nothing
-SLICES2D_CHANNELS: Final = (16, 32, 64)
+SLICES2D_CHANNELS: Final = (24, 48, 96)
 SLICES2D_CROP_VOX: Final = 64  # edge of a slab along y and x, voxels of the network's level
 SLICES2D_LABEL_HEIGHT: Final = 0.6  # radii above and below a centre: the slices with a box
 SLICES2D_OBJECT_WEIGHT: Final = 5.0  # of the parts of the single-shot loss

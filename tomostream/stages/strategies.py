@@ -1,7 +1,8 @@
 """How is a strategy that is not the U-Net trained?  From the same clicks, into the same kind of model folder.
 
-`average`: the clicked particles' radial profile.  `template`: the given density, resampled.  Both then set the scale of their logits on the
-clicks.  Nothing is iterated, so there is nothing to resume.
+`average`: the clicked particles' radial profile, and what sets it apart from other peaks.  `template`: the given density, resampled.  Both then set the scale of their logits on the
+clicks.  Nothing is iterated, so there is nothing to resume.  `deepetpicker` and `slices2d` are networks, trained step by
+step (`stages.deepetpicker`, `stages.slices2d`).
 """
 
 from __future__ import annotations
@@ -68,6 +69,16 @@ def fit_strategy(
     TomostreamError
         If the strategy can't be trained from this.
     """
+    if configuration.strategy == "deepetpicker":
+        from tomostream.stages.deepetpicker import fit_deepetpicker
+
+        fit_deepetpicker(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
+        return
+    if configuration.strategy == "slices2d":
+        from tomostream.stages.slices2d import fit_slices2d
+
+        fit_slices2d(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
+        return
     _fit_matched(configuration, folder, labelled, checked, level, spacing, progress)
 
 
@@ -83,7 +94,7 @@ def _fit_matched(
     names = ", ".join(t.name for t in labelled.tomograms)
     labels = sum(labelled.count(i) for i in range(len(species)))
     progress.say(f"{configuration.strategy} of {names}: level {level} ({spacing * 2**level:g} A per voxel), {labels} labels")
-    made = [_target(configuration, labelled, number, radius, spacing * 2**level) for number, radius in enumerate(radii)]
+    made = [_target(configuration, labelled, number, radius, spacing * 2**level, progress) for number, radius in enumerate(radii)]
     targets = [target for target, _ in made]
     floor = defaults.NORMALISATION_FLOOR
 
@@ -125,17 +136,33 @@ def _fit_matched(
     )
 
 
-def _target(configuration: Configuration, labelled: Labelled, number: int, radius: float, spacing: float) -> tuple[Target, np.ndarray]:
+def _target(
+    configuration: Configuration, labelled: Labelled, number: int, radius: float, spacing: float, progress: Progress
+) -> tuple[Target, np.ndarray]:
     """What one species' output looks for, and the array that says so on disk; radius in voxels, spacing of the level."""
     from tomostream.strategies.density import Wedge, prepare_density
+    from tomostream.strategies.discriminant import chosen_profile, peak_profiles
     from tomostream.strategies.matched import density_target, padded_reader, profile_target
-    from tomostream.strategies.profile import average_profile
+    from tomostream.strategies.profile import click_profiles
 
     support = defaults.SUPPORT * radius
     if configuration.strategy == "average":
         readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
         clicks = [points[number] for points in labelled.points]
-        profile = average_profile(readers, clicks, radius=radius, support=support)
+        rows = click_profiles(readers, clicks, radius=radius, support=support)
+        average: np.ndarray = rows.mean(axis=0)
+        peaks = peak_profiles(
+            [tomogram.shape for tomogram in labelled.tomograms],
+            readers,
+            profile_target(average, support),
+            radius=radius,
+            length=len(average),
+            floor=defaults.NORMALISATION_FLOOR,
+            seed=configuration.train.seed,
+        )
+        profile, is_telling = chosen_profile(rows, peaks, support=support)
+        how = "what tells it from other peaks" if is_telling else "its average"
+        progress.say(f"{configuration.species[number].name}: correlated with {how} ({len(rows)} clicks, {len(peaks)} other peaks)")
         return profile_target(profile, support), profile
     given = configuration.template
     path = given.density_of(configuration.species[number].name)

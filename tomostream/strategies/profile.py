@@ -5,7 +5,7 @@
 3. Clicks are off by a few voxels, which blurs the profile.  So move each click to where its own subtomogram fits the profile's kernel
    best, no farther from where the person clicked than `SHIFT` of the radius, and average anew; three times.
 
-Limits: the profile has no shape but a ball's; species of one size look alike to it.
+Limits: the profile has no shape but a ball's; species of one size look alike to it, as far as `discriminant` can't tell them.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,10 +44,10 @@ def kernel_of(profile: Float64[np.ndarray, " r"], radius: float) -> Float32[np.n
     return normalised_kernel(values, radius)
 
 
-def average_profile(
-    readers: Sequence[Reader], points: Sequence[Float64[np.ndarray, "n 3"]], *, radius: float, support: float
-) -> Float64[np.ndarray, " r"]:
-    """The profile of the clicked particles after recentring.
+def click_profiles(
+    readers: Sequence[Reader], points: Sequence[Float64[np.ndarray, "_n 3"]], *, radius: float, support: float
+) -> Float64[np.ndarray, "n r"]:
+    """The profiles of the clicked particles after recentring, one a row.
 
     Parameters
     ----------
@@ -72,8 +72,17 @@ def average_profile(
             point + best_shift(_inner(cube, half + reach), kernel, limit=SHIFT * radius)
             for (_, point), cube in zip(clicks, wide, strict=True)
         ]
-        profile = radial_profile(_mean([subtomogram(read, point, half + 1) for (read, _), point in zip(clicks, at, strict=True)]))
-    return profile
+        profiles = np.array([radial_profile(subtomogram(read, point, half + 1)) for (read, _), point in zip(clicks, at, strict=True)])
+        profile = profiles.mean(axis=0)
+    return profiles
+
+
+def average_profile(
+    readers: Sequence[Reader], points: Sequence[Float64[np.ndarray, "_n 3"]], *, radius: float, support: float
+) -> Float64[np.ndarray, " r"]:
+    """The profile of the clicked particles' average after recentring; parameters as of `click_profiles`."""
+    mean: Float64[np.ndarray, " r"] = click_profiles(readers, points, radius=radius, support=support).mean(axis=0)
+    return mean
 
 
 def subtomogram(read: Reader, centre: Float64[np.ndarray, " 3"], half: int) -> Float32[np.ndarray, "n n n"]:
@@ -102,7 +111,7 @@ def best_shift(cube: Float32[np.ndarray, "n n n"], kernel: Float32[np.ndarray, "
     scores = signal.correlate(cube, kernel, mode="valid", method="fft")
     scores = np.where(_distances(reach) <= limit, scores, -np.inf)
     best = np.unravel_index(int(np.argmax(scores)), scores.shape)
-    shift = np.array(best, dtype=np.float64) - reach
+    shift: np.ndarray = np.array(best, dtype=np.float64) - reach
     for axis in range(3):
         if not 0 < best[axis] < 2 * reach:
             continue

@@ -89,7 +89,7 @@ class Lease:
         if self._end.is_set():
             return
         self._end.set()
-        self._thread.join()
+        self._thread.join(timeout=BEAT_SECONDS)  # it may be waiting for a server that does not answer
         with suppress(TomostreamError, OSError):  # else the next run waits until it has run out
             found = self._read()
             if found is not None and found.get("owner") == self._owner:

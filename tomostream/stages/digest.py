@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tomostream.errors import ExistsError, InputError
 from tomostream.redaction import redacted
 from tomostream.remote.copies import local_file
-from tomostream.remote.places import Place, RemotePath
+from tomostream.remote.places import Place, RemotePath, place
 
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
@@ -106,6 +106,7 @@ def write_text_atomically(path: Place, text: str) -> None:
     InputError
         If the folder can't be written, or the disk is full.
     """
+    path = place(path)  # a URL may come as a `Path`
     if isinstance(path, RemotePath):
         path.write_text(text)
         return

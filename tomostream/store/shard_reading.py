@@ -75,7 +75,12 @@ def read_sharded(folder: Place, layout: LevelLayout, dtype: np.dtype[Any], codec
 
 
 def _opened(file: Place) -> RawIOBase:
-    return FileIO(file) if isinstance(file, Path) else RangeReader(file, int(file.info()["size"]))
+    if isinstance(file, Path):
+        return FileIO(file)
+    size = file.info().get("size")
+    if size is None:
+        raise ValueError("the server does not tell its length")
+    return RangeReader(file, int(size))
 
 
 _Cell = tuple[np.ndarray, Box, Box]  # a chunk's entry in the index, its box, and the part of it that is wanted

@@ -48,8 +48,8 @@ def test_five_clicks_find_the_other_particles(finished: Path) -> None:
 def test_defaults_are_the_strategys_own_where_nothing_is_said(tmp_path: Path) -> None:
     path = make_project(tmp_path, objective={"name": "slices2d"}, network={}, train={"steps": 7})
     configuration = load_configuration(path)
-    assert (configuration.network.channels, configuration.train.crop, configuration.train.steps) == ((16, 32, 64), 64, 7)
-    assert load_configuration(make_project(tmp_path, network={}, train={})).network.channels != (16, 32, 64)
+    assert (configuration.network.channels, configuration.train.crop, configuration.train.steps) == ((24, 48, 96), 64, 7)
+    assert load_configuration(make_project(tmp_path, network={}, train={})).network.channels != (24, 48, 96)
 
 
 def test_picks_of_a_score_map_are_traced_unless_another_way_is_asked_for(finished: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ rewards ranking true particles early, and moves smoothly where recall at one cou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,18 +20,20 @@ import numpy as np
 from tomostream import defaults
 from tomostream.config import Configuration
 from tomostream.geometry import Box, Triple, triple
-from tomostream.picking.blocks import pick_array
+from tomostream.picking.blocks import Picks, pick_array
 from tomostream.tomogram import Tomogram
 
 if TYPE_CHECKING:
     from torch import nn
 
     from tomostream.learn.batch import Batch
-    from tomostream.learn.objectives import Objective
+    from tomostream.learn.objectives import Criterion
     from tomostream.stages.training import Labelled
 
 REGION_VOX = 160  # largest edge of a region
 TOTAL_VOX = 3_000_000  # of all regions: a few seconds an epoch on two cores
+Score = Callable[["nn.Module", np.ndarray], np.ndarray]
+Pick = Callable[[np.ndarray, float, int, int], Picks]
 COUNTS = 2.0  # the criterion looks at this many times the expected number of picks
 
 
@@ -53,9 +56,11 @@ class Validation:
     regions: list[Region]
     radii: list[float]  # of picks, per species, voxels
     batches: list[Batch]
-    objective: Objective
+    objective: Criterion
     precision: str
     memory: int
+    score: Score | None = None  # of a strategy with another network: network and volume to scores; None: the U-Net's
+    pick: Pick | None = None  # of a strategy that picks in another way: scores, radius, count, memory; None: greedily
 
     def measure(self, network: nn.Module) -> dict[str, float]:
         """Return `val_loss`, `val_recall`, `val_f1` at the expected count, and the `criterion` (larger is better).
@@ -66,13 +71,17 @@ class Validation:
         if not self.regions:
             return {"val_loss": loss, "criterion": -loss}
         curves: list[tuple[float, float, float]] = []
-        scored = [_score(network, region.volume, self.precision, self.memory) for region in self.regions]
+        scored = [
+            _score(network, region.volume, self.precision, self.memory) if self.score is None else self.score(network, region.volume)
+            for region in self.regions
+        ]
+        pick = _greedy_picks if self.pick is None else self.pick
         for species, radius in enumerate(self.radii):
             ranks: list[np.ndarray] = []
             expected = 0.0
             for region, scores in zip(self.regions, scored, strict=True):
                 count = max(1, round(region.expected[species]))
-                picks = pick_array(scores[species], radius=radius, threshold=None, count=int(np.ceil(COUNTS * count)), memory=self.memory)
+                picks = pick(scores[species], radius, int(np.ceil(COUNTS * count)), self.memory)
                 # in units of the region's expected number, so that regions of different density pool
                 ranks.append(_first_hits(picks.index_zyx, region.clicks[species], radius) / count)
                 expected += region.expected[species]
@@ -93,6 +102,10 @@ def _score(network: nn.Module, volume: np.ndarray, precision: str, memory: int) 
     from tomostream.inference.regions import score_array
 
     return score_array(volume, network, precision=precision, memory=memory)
+
+
+def _greedy_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
+    return pick_array(scores, radius=radius, threshold=None, count=count, memory=memory)
 
 
 def _first_hits(picks: np.ndarray, clicks: np.ndarray, tolerance: float) -> np.ndarray:
@@ -120,7 +133,7 @@ def plan_validation(
     *,
     spacing: float,
     level: int,
-    objective: Objective,
+    objective: Criterion,
     precision: str,
 ) -> Validation:
     """Choose the regions, and read them once."""

@@ -128,8 +128,7 @@ def plan_model(
             name=name,
             max_edge=max_edge,
         )
-    if isinstance(model, Model):
-        scorer = open_scorer(model, device="cpu", precision=precision, threads=None)
-    else:
-        scorer = _SCORERS[model.strategy](model, "cpu", precision, None)
+    scorer = open_scorer(model, device="cpu", precision=precision, threads=None)
+    if isinstance(scorer, Scorer):
+        raise TypeError("a streamed network has a planner of its own")
     return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=max_edge)

@@ -3,9 +3,11 @@
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from tomostream.errors import InputError
+from tomostream.cluster import resident
+from tomostream.errors import InputError, MachineError
 
 
 def square(n):
@@ -57,3 +59,35 @@ def wait_for(mark):
         if time.monotonic() > deadline:
             raise TimeoutError(mark)
         time.sleep(0.01)
+
+
+def wait_for_go(folder):
+    """Say that it has begun (once each time), and wait for a file `go`."""
+    with (Path(folder) / "started").open("a") as mark:
+        mark.write("x")
+    wait_for(Path(folder) / "go")
+    return "done"
+
+
+def need_gpu(_):
+    raise MachineError(f"no GPU in process {os.getpid()}")
+
+
+def visible_gpu(_):
+    time.sleep(0.1)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+@dataclass(frozen=True)
+class CountedLoad:
+    """Loads the number of times that it was loaded."""
+
+    folder: str
+
+    def __call__(self):
+        (Path(self.folder) / f"{time.monotonic_ns()}").touch()
+        return len(list(Path(self.folder).iterdir()))
+
+
+def use_load(load):
+    return resident(load)

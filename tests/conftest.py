@@ -1,6 +1,8 @@
 """What tests share: where the tomograms with known truth are."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,13 @@ def data_folder() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture(scope="session")
+def slurm_is_up() -> None:
+    """A SLURM answers; absent, the test is skipped, but never where TOMOSTREAM_NEEDS_SLURM is set, as .ci/run does."""
+    if shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+        message = "no SLURM answers here; as root on Debian: tests/slurm/start.sh"
+        if os.environ.get("TOMOSTREAM_NEEDS_SLURM"):
+            pytest.fail(message)
+        pytest.skip(message)

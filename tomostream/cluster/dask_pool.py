@@ -23,7 +23,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from tomostream import __version__
 from tomostream.cluster.pools import Pool
-from tomostream.cluster.resident import Keep, Load
+from tomostream.cluster.resident import Load
 from tomostream.cluster.work import Answer, work
 from tomostream.errors import InputError, MachineError, TomostreamError
 from tomostream.progress import Progress
@@ -226,6 +226,8 @@ class DaskPool(Pool):
     @contextmanager
     def keeping(self, load: Load[object]) -> Iterator[None]:
         """See `Pool.keeping`."""
+        from tomostream.cluster.plugins import Keep  # noqa: PLC0415  (imports distributed)
+
         plugin = Keep(load)
         self._client.register_plugin(plugin)
         try:

@@ -14,7 +14,6 @@ from typing import Any
 from tomostream.cluster import security
 from tomostream.cluster.dask_pool import DaskPool, first_line
 from tomostream.cluster.pools import Pool, ThreadPool
-from tomostream.cluster.resident import OneGpu
 from tomostream.cluster.settings import ClusterSettings
 from tomostream.cluster.slurm import slurm_cluster
 from tomostream.errors import InputError
@@ -61,12 +60,12 @@ def open_pool(settings: ClusterSettings, progress: Progress, *, needs_gpu: bool 
     elif settings.kind == "slurm":
         with _quiet(), slurm_cluster(settings, progress) as (cluster, keeper), _client(cluster, progress) as client:
             if settings.processes > 1:
-                client.register_plugin(OneGpu())
+                _share_gpus(client)
             yield DaskPool(client, threads=settings.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=keeper)
     elif settings.kind == "local":
         with _quiet(), _local(settings, bool(needs_gpu)) as cluster, _client(cluster, progress) as client:
             if needs_gpu:
-                client.register_plugin(OneGpu())
+                _share_gpus(client)
             yield DaskPool(client, threads=settings.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=None)
     elif settings.workers == 1:
         yield Pool(settings.task_threads)
@@ -94,6 +93,12 @@ def _client(cluster: Any, progress: Progress) -> Iterator[Any]:
         if importlib.util.find_spec("bokeh") is not None:  # else there is no dashboard
             progress.say(f"dashboard: {client.dashboard_link}")
         yield client
+
+
+def _share_gpus(client: Any) -> None:
+    from tomostream.cluster.plugins import OneGpu  # noqa: PLC0415  (imports distributed)
+
+    client.register_plugin(OneGpu())
 
 
 def _join(scheduler: str) -> Any:

@@ -1,6 +1,6 @@
 """What does a worker keep in memory from task to task?  The model: loaded once a process, before the first task, freed after the stage.
 
-1. The client registers a plugin (`Keep`) that carries a small *load*: a hashable, picklable value that, called, does the loading.
+1. The client registers a plugin (`plugins.Keep`) that carries a small *load*: a hashable, picklable value that, called, does the loading.
 2. Each worker calls it as the plugin arrives (a worker that joins later: as it starts); a task asks for the same load by `resident`.
 3. The plugin leaves with the stage, and what it loaded with it.
 
@@ -11,12 +11,6 @@ Limits: a client that is killed can't withdraw its plugin; so a worker keeps no 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import hashlib
-import os
-import pickle
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -54,38 +48,3 @@ def forget(load: Load[object]) -> None:
     """Free what was loaded, if it was."""
     with _lock:
         _kept.pop(load, None)
-
-
-class Keep:
-    """A worker plugin that loads when it arrives.  Dask takes any object with these methods."""
-
-    def __init__(self, load: Load[object]) -> None:
-        self.load = load
-        self.name = f"tomostream-{hashlib.sha256(pickle.dumps(load)).hexdigest()[:16]}"
-
-    async def setup(self, worker: object) -> None:
-        """Load beside the worker's event loop, so that it goes on answering."""
-        del worker
-        with contextlib.suppress(Exception):  # the first task meets it again, where it is counted and reported
-            await asyncio.to_thread(resident, self.load)
-
-    def teardown(self, worker: object) -> None:
-        """Free it."""
-        del worker
-        forget(self.load)
-
-
-class OneGpu:
-    """A worker plugin that shows each of a machine's worker processes one GPU of its own: the last number of its name says which."""
-
-    name = "tomostream-one-gpu"
-
-    def setup(self, worker: Any) -> None:
-        """Before anything of the process asks the driver."""
-        number = re.search(r"(\d+)$", str(worker.name))
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        if number is None:
-            return
-        index = int(number[1])
-        names = visible.split(",") if visible else [str(index)]
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[index % len(names)]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tomostream import defaults
 from tomostream.errors import InputError
+
+if TYPE_CHECKING:
+    from tomostream.config import Cluster
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _GRACE_SECONDS = 120  # before the walltime: a worker's last tasks, and its leave
@@ -34,6 +38,15 @@ class ClusterSettings:
     lifetime: str | None = None  # after which a worker leaves; none: from the walltime
     lifetime_stagger: str | None = None
     log_folder: str | None = None  # of the jobs' output
+
+    def __post_init__(self) -> None:
+        if self.kind == "slurm":
+            self.leave()  # refuses times that can't be
+
+    @classmethod
+    def configured(cls, given: Cluster, memory: int) -> ClusterSettings:
+        """As the configuration says; `memory` is the budget of one process in bytes."""
+        return cls(**given.model_dump() | {"options": tuple(given.options), "memory": memory})
 
     @property
     def is_distributed(self) -> bool:

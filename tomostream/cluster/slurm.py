@@ -15,8 +15,10 @@ import importlib
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -45,15 +47,24 @@ def slurm_cluster(settings: ClusterSettings, progress: Progress) -> Iterator[tup
     InputError
         If dask-jobqueue or SLURM are missing, or SLURM refuses the job.
     """
-    try:
-        jobqueue: Any = importlib.import_module("dask_jobqueue")  # an optional extra
-    except ImportError:
-        raise InputError("--cluster slurm needs dask-jobqueue; install it with: pip install 'tomostream[slurm]'") from None
+    jobqueue = _jobqueue()
     if shutil.which("sbatch") is None:
         raise InputError("--cluster slurm submits jobs with sbatch, which is not on the PATH here; run it on a node of a SLURM cluster")
     with _started(jobqueue, settings) as cluster:
         security.warn_if_open(cluster.scheduler_address, progress)
         yield cluster, JobKeeper(cluster, settings, progress)
+
+
+def _jobqueue() -> Any:
+    """Import dask-jobqueue, an optional extra, less its handler of Ctrl-C, which ends the program as if all were well."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return importlib.import_module("dask_jobqueue")
+    except ImportError:
+        raise InputError("--cluster slurm needs dask-jobqueue; install it with: pip install 'tomostream[slurm]'") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _started(jobqueue: Any, settings: ClusterSettings) -> Any:

@@ -1,0 +1,59 @@
+"""What is done in a worker before its first task, and after its last?  Load what stays resident; choose one GPU.
+
+Imported only where there are workers: distributed takes half a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import pickle
+import re
+from typing import Any
+
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from tomostream.cluster.resident import Load, forget, resident
+
+
+class Keep(WorkerPlugin):
+    """Loads when it arrives, frees when it leaves.
+
+    Parameters
+    ----------
+    load
+        What tasks ask for by `resident`.
+    """
+
+    def __init__(self, load: Load[object]) -> None:
+        self.load = load
+        self.name = f"tomostream-{hashlib.sha256(pickle.dumps(load)).hexdigest()[:16]}"
+
+    async def setup(self, worker: object) -> None:
+        """Load beside the worker's event loop, so that it goes on answering."""
+        del worker
+        with contextlib.suppress(Exception):  # the first task meets it again, where it is counted and reported
+            await asyncio.to_thread(resident, self.load)
+
+    def teardown(self, worker: object) -> None:
+        """Free it."""
+        del worker
+        forget(self.load)
+
+
+class OneGpu(WorkerPlugin):
+    """Shows each of a machine's worker processes one GPU of its own: the last number of its name says which."""
+
+    name = "tomostream-one-gpu"
+
+    def setup(self, worker: Any) -> None:
+        """Before anything of the process asks the driver."""
+        number = re.search(r"(\d+)$", str(worker.name))
+        if number is None:
+            return
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else None
+        index = int(number[1])
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(index) if names is None else names[index % len(names)]

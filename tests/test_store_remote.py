@@ -1,5 +1,7 @@
 """Stores on an object store: the same bytes as on a disk, one writer, resumed after a kill, through a server that fails."""
 
+import contextlib
+import itertools
 import json
 import multiprocessing
 import random
@@ -326,3 +328,41 @@ def test_a_conditional_write_whose_answer_was_lost_still_counts_as_ours(proxy, b
     monkeypatch.setattr(s3fs.S3FileSystem, "pipe_file", pipe_file)
     assert (bucket / "x").create(b"mine")
     assert not (bucket / "x").create(b"another's")
+
+
+# --- killed at any moment
+
+
+@pytest.mark.parametrize("with_old", [False, True])
+def test_a_writer_that_is_cut_off_after_any_of_its_writes_leaves_nothing_wrong(proxy, bucket, tmp_path, monkeypatch, with_old):
+    """From the n-th write on nothing more reaches the server, as if the process had been killed there; then the run is started again."""
+    monkeypatch.setattr(faults, "ATTEMPTS", 1)
+    monkeypatch.setattr(leases, "_lives", lambda holder: False)
+    old, new = noise(12, 9, 9, seed=1), noise(12, 10, 9, seed=2)
+    settings = {"levels": 1, "fingerprint": {"seed": 2}, "overwrite": with_old}
+    expected = tree(write_store(tmp_path / "t.ome.zarr", new, **SETTINGS | {"levels": 1}, fingerprint={"seed": 2}))
+    for last in itertools.count():
+        path = bucket / f"{last}" / "t.ome.zarr"
+        if with_old:
+            stored(old, path, fingerprint={"seed": 1}, levels=1)
+        writes = itertools.count()
+        is_cut = False
+
+        def fault(method, path, last=last, writes=writes):
+            nonlocal is_cut
+            is_cut = is_cut or (method in ("PUT", "DELETE", "POST") and next(writes) >= last)
+            return "cut" if is_cut else None
+
+        proxy.fault = fault
+        with contextlib.suppress(TomostreamError):
+            stored(new, path, **settings)
+        proxy.reset()
+        with contextlib.suppress(InputError):  # it is no store for now
+            found = open_tomogram(path)
+            np.testing.assert_array_equal(found.read(Box.whole(found.shape)), new if found.shape == new.shape else old)
+        if store_state(path, {"seed": 2}) != "done":
+            stored(new, path, **settings)
+        assert objects(path) == expected, f"write {last}"
+        if not is_cut:
+            assert last > 6
+            return

@@ -76,10 +76,17 @@ def _size(value: Any) -> Any:
     return value
 
 
+def _time(value: Any) -> Any:
+    if isinstance(value, int):  # YAML 1.1 reads 12:00:00 as a number to the base 60
+        raise ValueError(f"a time must stand in quotes, as \"12:00:00\"; YAML made {value} of it")
+    return value
+
+
 LengthField = Annotated[Length, _checked(_length), PlainSerializer(str)]
 PlaceField = Annotated[Place, _checked(place), PlainSerializer(str)]
 Spacing = Annotated[float, _checked(_spacing), Field(gt=0)]
 ByteSize = Annotated[str, _checked(_size)]
+TimeText = Annotated[str, BeforeValidator(_time)]
 ShapeText = Annotated[str | None, _checked(_shape_text)]
 
 
@@ -115,6 +122,11 @@ class ObjectiveSettings(Part):
     weight: float = Field(default=defaults.KL_WEIGHT, gt=0)  # of the divergence (kl)
     order: Literal["prior_to_pu", "pu_to_prior"] = defaults.KL_ORDER
     prior: float | None = Field(default=None, gt=0, lt=1)  # fraction of particle voxels; default: from the expected number
+
+    @property
+    def needs_prior(self) -> bool:
+        """Whether training must know how many particles there are."""
+        return self.name in ("nnpu", "kl", "ge_binomial")
 
 
 class Network(Part):
@@ -208,9 +220,15 @@ class Cluster(Part):
     threads: int | None = Field(default=None, ge=1)  # of torch, a block; default: all cores, divided among the workers
     queue: str | None = None
     account: str | None = None
-    walltime: str = "04:00:00"
-    gpus: int = Field(default=0, ge=0)
+    walltime: TimeText = defaults.WALLTIME
+    gpus: int = Field(default=0, ge=0)  # of a SLURM job: one process each
     options: list[str] = []  # further #SBATCH lines
+    interface: str | None = None  # of the network between nodes
+    port: int = Field(default=0, ge=0, le=65535)  # of the scheduler; 0: any
+    dashboard: str = defaults.DASHBOARD  # HOST:PORT
+    lifetime: TimeText | None = None  # after which a worker leaves; default: from the walltime
+    lifetime_stagger: TimeText | None = None
+    log_folder: str | None = None  # of the jobs' output
 
 
 class Configuration(Part):
@@ -252,14 +270,6 @@ class Configuration(Part):
             raise ValueError(f"species: two have the same name: {', '.join(names)}")
         if self.pick.count == "truth" and self.truth is None:
             raise ValueError("pick.count: truth needs a table of truth; give it as `truth: TABLE`, or a number")
-        if (
-            self.objective.name in ("nnpu", "kl", "ge_binomial")
-            and self.objective.prior is None
-            and any(s.expected is None for s in self.species)
-        ):
-            raise ValueError(
-                f"species: objective {self.objective.name} needs `expected: NUMBER` (particles per tomogram) for every species, or objective.prior"
-            )
         lacking = [s.name for s in self.species if self.template.density_of(s.name) is None]
         if self.objective.name == "template" and lacking:
             raise ValueError(f"template.density is missing for {', '.join(lacking)}: give the MRC file of the particle's density")
@@ -286,8 +296,11 @@ class Configuration(Part):
         threads: int | None,
         memory: str | None,
         gpu_memory: str | None,
+        options: dict[str, Any] | None = None,
     ) -> Configuration:
         """Replace where and with how much memory to compute; None leaves the configuration's value.
+
+        `options` are further keys of `cluster`.
 
         Raises
         ------
@@ -296,7 +309,7 @@ class Configuration(Part):
         """
         values = self.resolved()
         cluster = {"kind": kind, "scheduler": scheduler, "workers": workers, "threads": threads}
-        values["cluster"] |= {key: value for key, value in cluster.items() if value is not None}
+        values["cluster"] |= {key: value for key, value in cluster.items() if value is not None} | (options or {})
         values |= {key: value for key, value in {"memory": memory, "gpu_memory": gpu_memory}.items() if value is not None}
         return configuration_from(values, "command line")
 
@@ -362,6 +375,21 @@ def load_configuration(path: str | Place) -> Configuration:
             f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}"
         )
     return configuration_from(values, str(path))
+
+
+def cluster_from(values: dict[str, Any]) -> Cluster:
+    """Check the keys of `cluster` where they stand alone, on the command line.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming every wrong key, its value and what is allowed.
+    """
+    try:
+        return Cluster.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(dict(problem) | {"loc": ("cluster", *problem["loc"])}) for problem in error.errors()]
+        raise ConfigurationError("; ".join(dict.fromkeys(lines))) from None
 
 
 def configuration_from(values: dict[str, Any], where: str) -> Configuration:

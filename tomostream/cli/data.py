@@ -63,6 +63,7 @@ def convert(
     threads: options.Threads = None,
     memory: options.Memory = defaults.MEMORY,
     gpu_memory: options.GpuMemory = None,
+    cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
     from tomostream.stages.converting import ConvertSettings, convert_many
@@ -76,7 +77,7 @@ def convert(
         levels=levels,
         checksum=checksum,
     )
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 
     def work() -> list[Place]:
         return convert_many(
@@ -106,11 +107,12 @@ def stats(
     threads: options.Threads = None,
     memory: options.Memory = defaults.MEMORY,
     gpu_memory: options.GpuMemory = None,
+    cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels."""
     from tomostream.stages.converting import stats_many
 
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 
     def work() -> list[dict[str, object]]:
         return stats_many(
@@ -153,6 +155,7 @@ def labels(
     threads: options.Threads = None,
     memory: options.Memory = defaults.MEMORY,
     gpu_memory: options.GpuMemory = None,
+    cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Write a label mask on the tomogram's grid: 0 is background, 1 the first species, 2 the second, ..."""
     from tomostream.cli.tables import headerless
@@ -161,7 +164,7 @@ def labels(
     if shape not in ("sphere", "gaussian", "cube"):
         raise InputError(f"--shape must be sphere, gaussian or cube, found '{shape}'")
     settings = LabelSettings(radius=Length.parse(radius, "--radius"), shape=shape)
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory)
+    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
     path, count = write_labels(
         store,
         points,

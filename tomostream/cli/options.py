@@ -40,6 +40,16 @@ Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Budget of
 GpuMemory = Annotated[
     str | None, typer.Option("--gpu-memory", metavar="SIZE", help="Budget on the GPU (default: what is free).", rich_help_panel=RESOURCES)
 ]
+ClusterOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cluster-option",
+        metavar="KEY=VALUE",
+        help="Any key of the configuration's `cluster` (repeat): queue, account, walltime, gpus, options, interface, port, dashboard, lifetime, lifetime_stagger, log_folder.",
+        rich_help_panel=RESOURCES,
+        show_default=False,
+    ),
+]
 BlockSize = Annotated[
     str | None,
     typer.Option("--block-size", metavar="N|Z,Y,X", help="Edge of a block's core in voxels, halo extra (default: from the budget)."),
@@ -65,19 +75,48 @@ def cluster_settings(
     threads: int | None = None,
     memory: str = defaults.MEMORY,
     gpu_memory: str | None = None,
+    cluster_option: list[str] | None = None,
 ) -> ClusterSettings:
     """Check the resource options (every computing stage takes all; `gpu_memory` and `threads` serve those that have a network).
 
     Raises
     ------
     InputError
-        If the kind of cluster or the size is unknown.
+        If the kind of cluster, the size or an option is unknown.
     """
+    from tomostream.config import cluster_from
+
     if cluster not in ("none", "local", "slurm"):
         raise InputError(f"--cluster must be none, local or slurm, found '{cluster}'")
     if gpu_memory is not None:
         parse_bytes(gpu_memory, "--gpu-memory")
-    return ClusterSettings(kind=cluster, scheduler=scheduler, workers=workers, threads=threads, memory=parse_bytes(memory, "--memory"))
+    values = {"kind": cluster, "scheduler": scheduler, "workers": workers, "threads": threads} | key_values(cluster_option)
+    return ClusterSettings.configured(cluster_from(values), parse_bytes(memory, "--memory"))
+
+
+def key_values(given: list[str] | None) -> dict[str, str | list[str]]:
+    """Parse the values of --cluster-option; `options` may be given several times.
+
+    Raises
+    ------
+    InputError
+        If one is no KEY=VALUE, or a key is given twice.
+    """
+    result: dict[str, str | list[str]] = {}
+    sbatch: list[str] = []
+    for text in given or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"--cluster-option must be KEY=VALUE, as walltime=02:00:00, found '{text}'")
+        if key in ("kind", "scheduler", "workers", "threads"):
+            raise InputError(f"--cluster-option {text}: give --{'cluster' if key == 'kind' else key} instead")
+        if key in result:
+            raise InputError(f"--cluster-option {key} is given twice: {result[key]} and {value}")
+        if key == "options":
+            sbatch.append(value)
+        else:
+            result[key] = value
+    return result | ({"options": sbatch} if sbatch else {})
 
 
 def check_voxel_size(value: float | None) -> float | None:

@@ -52,6 +52,7 @@ def run(
         ),
     ] = None,
     gpu_memory: options.GpuMemory = None,
+    cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Take a data set through the whole path: convert, stats, train, predict, pick, evaluate, report. Run again to resume."""
     from tomostream.config import load_configuration
@@ -61,7 +62,13 @@ def run(
 
     stages = check_stages(stage or [])
     configuration = load_configuration(config).with_resources(
-        kind=cluster, scheduler=scheduler, workers=workers, threads=threads, memory=memory, gpu_memory=gpu_memory
+        kind=cluster,
+        scheduler=scheduler,
+        workers=workers,
+        threads=threads,
+        memory=memory,
+        gpu_memory=gpu_memory,
+        options=options.key_values(cluster_option),
     )
     if dry_run:
         plan = plan_run(configuration, stages)

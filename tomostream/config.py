@@ -78,7 +78,7 @@ def _size(value: Any) -> Any:
 
 def _time(value: Any) -> Any:
     if isinstance(value, int):  # YAML 1.1 reads 12:00:00 as a number to the base 60
-        raise ValueError(f"a time must stand in quotes, as \"12:00:00\"; YAML made {value} of it")
+        raise ValueError(f'a time must stand in quotes, as "12:00:00"; YAML made {value} of it')
     return value
 
 

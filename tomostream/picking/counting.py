@@ -30,7 +30,7 @@ from scipy.special import expit, ndtr
 from tomostream.errors import InputError
 
 CANDIDATES = 5  # peaks that are looked at, of the expected number
-_COUNT_SPREAD = 0.3  # standard deviation of the logarithm of the expected number
+COUNT_SPREAD = 0.3  # standard deviation of the logarithm of the expected number
 _SHAPE, _SHAPE_SPREAD = 0.25, 0.5  # the bump's deviation over its mean, and the spread of its logarithm
 _LEAST_PEAKS = 20  # fewer say nothing of a distribution
 _STARTS = (2.0, 3.0, 4.0, 5.0)  # of the bump's mean, in means of all
@@ -45,7 +45,7 @@ class CountChoice:
     f1: float
 
 
-def choose_count(scores: Float64[np.ndarray, " n"], *, expected: int) -> CountChoice:
+def choose_count(scores: Float64[np.ndarray, " n"], *, expected: int, spread: float = COUNT_SPREAD) -> CountChoice:
     """Choose how many of the best peaks are picks.
 
     Parameters
@@ -55,6 +55,8 @@ def choose_count(scores: Float64[np.ndarray, " n"], *, expected: int) -> CountCh
         Logits, correlations: anything unbounded.
     expected
         Particles in the volume, as a person would guess.
+    spread
+        How far the logarithm of that guess may be off (standard deviation).
 
     Returns
     -------
@@ -81,7 +83,7 @@ def choose_count(scores: Float64[np.ndarray, " n"], *, expected: int) -> CountCh
         minimize(
             _cost,
             [start, math.log(1.5), mean, math.log(0.7)],
-            args=(x, expected),
+            args=(x, expected, spread),
             method="Nelder-Mead",
             options={"maxiter": 4000, "maxfev": 4000},
         )
@@ -102,11 +104,11 @@ def _parts(values: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray, np.nda
     return share, noise, share * bump / max(float(ndtr(mean / deviation)), np.finfo(float).tiny)
 
 
-def _cost(values: np.ndarray, x: np.ndarray, expected: int) -> float:
+def _cost(values: np.ndarray, x: np.ndarray, expected: int, spread: float) -> float:
     if np.abs(values).max() > 50:
         return math.inf
     share, noise, particles = _parts(values, x)
     likelihood = float(np.log(noise + particles + 1e-300).sum())
-    number = math.log(max(share * len(x), 1e-9) / expected) / _COUNT_SPREAD
+    number = math.log(max(share * len(x), 1e-9) / expected) / spread
     shape = (values[3] - math.log(_SHAPE * abs(values[2]) + 1e-3)) / _SHAPE_SPREAD
     return -likelihood + float(number**2 + shape**2) / 2

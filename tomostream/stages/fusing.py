@@ -111,7 +111,7 @@ def _measure(scorer: FusedScorer, tomograms: list[Tomogram], rng: np.random.Gene
 
     result = _Measured([], [], [], [])
     for number, tomogram in enumerate(tomograms):
-        box = _box(tomogram, MEASURED_VOX // len(tomograms), rng)
+        box = box_within(tomogram, MEASURED_VOX // len(tomograms), rng)
         read = scorer.read_box(box, tomogram.shape)
         image = read_extended(tomogram.read_standardised, read, tomogram.shape)
         result.tomograms.append(number)
@@ -121,7 +121,7 @@ def _measure(scorer: FusedScorer, tomograms: list[Tomogram], rng: np.random.Gene
     return result
 
 
-def _box(tomogram: Tomogram, voxels: int, rng: np.random.Generator) -> Box:
+def box_within(tomogram: Tomogram, voxels: int, rng: np.random.Generator) -> Box:
     """A box of at most so many voxels at a random place: the volume, its longest edge halved until it is small enough."""
     edges = list(tomogram.shape)
     while math.prod(edges) > max(voxels, 1):

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -220,11 +221,21 @@ def _expected(context: RunContext, species: Species, name: str) -> int | None:
     if isinstance(given.count, int) or (given.count is None and given.threshold is not None):
         return None
     expected = species.expected_in(name)
-    if expected is None and isinstance(species.expected, dict) and species.expected:
-        expected = round(sum(species.expected.values()) / len(species.expected))
+    if expected is None:
+        known = list(species.expected.values()) if isinstance(species.expected, dict) else _estimated(context, species)
+        expected = round(sum(known) / len(known)) if known else None
     if expected is None and given.count != "truth":
         raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
     return expected
+
+
+def _estimated(context: RunContext, species: Species) -> list[int]:
+    """What training estimated of the clicked tomograms, where the configuration has no number."""
+    try:
+        extra = json.loads((context.project.model / "model.json").read_text())["extra"]
+        return [int(number) for number in extra["expected_numbers"][context.configuration.species.index(species)] if number is not None]
+    except (OSError, ValueError, KeyError, IndexError):
+        return []  # a strategy that estimates nothing, or no model yet
 
 
 def _only(names: Sequence[str]) -> str | None:

@@ -27,6 +27,7 @@ from tomostream.redaction import redacted
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.converting import ConvertSettings, convert_many, measure
 from tomostream.stages.digest import file_sha256, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.estimating import with_estimates
 from tomostream.stages.fusing import matched_filter
 from tomostream.stages.points import by_tomogram, read_points
 from tomostream.stages.project import Project, input_paths, is_mrc, store_path
@@ -57,6 +58,15 @@ class Labelled:
 
     tomograms: list[Tomogram]
     points: list[list[np.ndarray]]
+
+    @property
+    def clicked(self) -> Labelled:
+        """Those that have a label."""
+        has = [any(map(len, points)) for points in self.points]
+        return Labelled(
+            [t for t, is_clicked in zip(self.tomograms, has, strict=True) if is_clicked],
+            [p for p, is_clicked in zip(self.points, has, strict=True) if is_clicked],
+        )
 
     def count(self, species: int) -> int:
         """Number of labels of a species."""
@@ -161,7 +171,7 @@ def _unlabelled(configuration: Configuration, names: list[str], clicked: list[st
     They show the network what other tomograms' contrast and background look like, at no further click.  Only objectives that expect
     particles among the unlabelled voxels gain by them, and a prior that is given is that of the clicked tomograms.
     """
-    if configuration.objective.name not in ("nnpu", "kl", "ge_binomial") or configuration.objective.prior is not None:
+    if not configuration.objective.needs_prior or configuration.objective.prior is not None:
         return []
     free = [name for name in names if name not in clicked]
     count = min(configuration.train.unlabelled, len(free))
@@ -297,6 +307,8 @@ def _fit(
     from tomostream.stages.validation import plan_validation
 
     train, given = configuration.train, configuration.objective
+    radii = [s.radius.in_voxels(spacing) / 2**level for s in configuration.species]
+    configuration = with_estimates(configuration, labelled.clicked, radii, progress)
     label_radii = [(train.label_radius or s.radius).in_voxels(spacing) / 2**level for s in configuration.species]
     observed, expected = _priors(configuration, labelled, label_radii)
     objective = make_objective(
@@ -353,7 +365,6 @@ def _fit(
             fingerprint=fingerprint,
             report=bar.advance,
         )
-    radii = [s.radius.in_voxels(spacing) / 2**level for s in configuration.species]
     joined = matched_filter(configuration, network, labelled, radii, precision=precision)
     settings = ModelSettings(
         channels=tuple(configuration.network.channels),
@@ -369,7 +380,8 @@ def _fit(
         version=__version__,
         matched=None if joined is None else joined.settings,
     )
-    extra = {"labelled_fraction": observed, "expected_fraction": expected, "best_epoch": result.best_epoch}
+    numbers = [[one.expected_in(t.name) for t in labelled.clicked.tomograms] for one in configuration.species]
+    extra = {"expected_numbers": numbers, "labelled_fraction": observed, "expected_fraction": expected, "best_epoch": result.best_epoch}
     save_model(folder, network, settings, extra, () if joined is None else joined.profiles)
     best = result.rows[result.best_epoch - 1]
     progress.say(f"best epoch {result.best_epoch} of {len(result.rows)}: criterion {best['criterion']:.3f}")

@@ -77,7 +77,7 @@ def test_any_box_is_read_back(bucket, codec):
 
 
 def test_a_shard_of_many_parts_is_one_object(bucket, monkeypatch):
-    monkeypatch.setattr("tomostream.remote.places.PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr("tomostream.remote.remote_path.PART_BYTES", 5 * 2**20)
     volume = noise(128, 128, 256)
     stored(volume, bucket / "t.ome.zarr", shard=(128, 128, 256), chunk=(64, 64, 64), codec="none", levels=1)
     np.testing.assert_array_equal(open_tomogram(bucket / "t.ome.zarr").read(Box((60, 1, 2), (70, 128, 256))), volume[60:70, 1:128, 2:256])

@@ -135,6 +135,20 @@ def is_transient(error: BaseException) -> bool:
     )
 
 
+def is_conflict(error: BaseException) -> bool:
+    """Whether a conditional write was refused because the object exists (or another is just being written)."""
+    if isinstance(error, FileExistsError):
+        return True
+    cause: BaseException | None = error
+    while cause is not None:
+        response = getattr(cause, "response", None)
+        if isinstance(response, dict):
+            code = response.get("Error", {}).get("Code")
+            return code in ("PreconditionFailed", "ConditionalRequestConflict") and not is_transient(error)
+        cause = cause.__cause__
+    return False
+
+
 def explained(error: BaseException, url: str) -> Exception:
     """What is said of a fault that no further try will mend."""
     chain = list(_chain(error))

@@ -39,7 +39,9 @@ def train_remotely(folder: RemotePath, train: Callable[[Path], object]) -> Remot
     try:
         local.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{local} can't be made: {error.strerror or error}; training keeps its checkpoints there, set XDG_CACHE_HOME") from None
+        raise InputError(
+            f"{local} can't be made: {error.strerror or error}; training keeps its checkpoints there, set XDG_CACHE_HOME"
+        ) from None
     with Lease(folder / LEASE_NAME, f"model folder {folder}") as lease:
         if not (local / RECORD_NAME).exists() and (folder / LAST_NAME).is_file():
             for name in folder.below():

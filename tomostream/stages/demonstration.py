@@ -108,7 +108,7 @@ def _write_configuration(folder: Path, truth: Particles) -> Path:
         "labels": {"train": [str(simulated / "clicks_train.csv")], "validate": [str(simulated / "clicks_validate.csv")]},
         "train": {"steps": STEPS},
         "predict": {"precision": "bf16"},
-        "pick": {"count": "truth", "smooth": "4vox"},
+        "pick": {"count": "truth"},
         "truth": str(simulated / "truth.csv"),
         "tolerance": "10vox",
     }

@@ -1,5 +1,6 @@
 """Tasks for the tests of the cluster; workers import this module."""
 
+import errno
 import os
 import signal
 import time
@@ -91,3 +92,28 @@ class CountedLoad:
 
 def use_load(load):
     return resident(load)
+
+
+def fail_on_broken(task):
+    """A full disk on the worker of that name."""
+    from distributed import get_worker
+
+    number, folder = task
+    name = str(get_worker().name)
+    with (Path(folder) / name).open("a") as mark:
+        mark.write("x")
+    if name == "broken":
+        raise OSError(errno.ENOSPC, "No space left on device", f"/scratch/{number}")
+    time.sleep(0.05)
+    return name
+
+
+def short(_):
+    time.sleep(0.01)
+    return os.getpid()
+
+
+def touch_and_need_gpu(mark):
+    with Path(mark).open("a") as file:
+        file.write("x")
+    raise MachineError("no GPU here")

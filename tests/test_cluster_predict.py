@@ -18,6 +18,7 @@ from test_cluster import scheduler  # noqa: F401  (the fixture is found by its n
 
 from tomostream.cluster import ClusterSettings, open_pool, resident
 from tomostream.progress import Progress
+from tomostream.stages import shard_scoring
 
 BLOCK = "40"
 WAYS = {
@@ -150,3 +151,12 @@ def test_in_this_process_it_is_loaded_by_the_first_task_and_freed(tmp_path):
     with open_pool(ClusterSettings(), Progress()) as pool, pool.keeping(load):
         assert {result for _, result in pool.run(cluster_tasks.use_load, [load] * 3)} == {1}
     assert resident(load) == 2
+
+
+def test_a_machine_of_another_kind_gives_its_tasks_back(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_scoring, "machine_environment", lambda device: (("device", "another kind"),))
+    done = predict(project, tmp_path / "scores")
+    assert done.code == 2
+    assert "another kind" in done.message
+    assert "the scores of 't1' come from" in done.message
+    assert not list(tmp_path.glob("scores/*.zarr"))

@@ -65,7 +65,8 @@ class ClusterSettings:
             return self.threads
         if self.kind == "slurm":
             return defaults.JOB_CORES
-        return max(1, len(os.sched_getaffinity(0)) // (self.workers if self.kind == "local" else 1))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
+        return max(1, cores // (self.workers if self.kind == "local" else 1))
 
     @property
     def processes(self) -> int:

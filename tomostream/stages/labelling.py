@@ -131,7 +131,7 @@ def write_labels(
 
         with progress.track(f"labels {tomogram.name}", len(writer.shards)) as bar, open_pool(cluster, progress) as pool:
             bar.advance(len(writer.shards) - len(pending))
-            for task, _ in pool.run(label_shard, tasks()):
+            for task, _ in pool.run(label_shard, tasks(), is_grouped=True):
                 writer.mark_done(task.index)
                 bar.advance()
         path = writer.finish()

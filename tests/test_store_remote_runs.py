@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 
+import mrcfile
 import numpy as np
 import pytest
 import yaml
@@ -139,7 +140,7 @@ def test_a_project_on_an_object_store_is_that_of_a_local_run(bucket, tmp_path):
     assert len(arrays) > 8
     for name in arrays:
         assert there[name] == here[name], name
-    again = tomostream("run", config)
+    again = tomostream("run", config, "--stage", "train", "--stage", "pick")
     assert again.code == 0
     assert "already trained" in again.err
     assert tomostream("report", f"{project}", "-o", tmp_path / "report.html").code == 0
@@ -346,3 +347,28 @@ def test_zarr_finds_a_store_of_ours_on_a_server(local, bucket):
     assert tomostream("convert", local / "t2.mrc", "-o", f"{bucket}/out").code == 0
     group = open_group(f"{bucket}/out/t2.ome.zarr")
     np.testing.assert_array_equal(group["0"][...], open_tomogram(local / "project/tomograms/t2.ome.zarr").read(Box.whole((40, 64, 56))))
+
+
+MEASURED = """
+import resource, sys
+from tomostream.cli.main import main
+sys.argv = ["tomostream", *sys.argv[1:]]
+try:
+    main()
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.memory
+def test_converting_to_an_object_store_stays_within_the_memory(bucket, tmp_path):
+    """A shard of 34 MB goes up in parts."""
+    rng = np.random.default_rng(0)
+    with mrcfile.new_mmap(tmp_path / "t.mrc", shape=(128, 256, 256), mrc_mode=2) as file:
+        for plane in file.data:
+            plane[...] = rng.normal(size=plane.shape)
+        file.voxel_size = 10.0
+    command = ("convert", tmp_path / "t.mrc", "-o", f"{bucket}/out", "--memory", "430MB", "--codec", "none")
+    done = subprocess.run([sys.executable, "-c", MEASURED, *map(str, command)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) <= 430 * 10**6

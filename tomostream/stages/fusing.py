@@ -1,6 +1,6 @@
 """How do the trained network and the clicks' average go together?  Profile, weight and intercept, measured on the training tomograms.
 
-1. The radial profile of the clicked particles at the network's level (`strategies.profile`).
+1. The radial profile that finds the clicked particles, at the network's level (`strategies.discriminant`).
 2. Boxes of the training tomograms, the unlabelled ones too, at places drawn from the seed; `MEASURED_VOX` voxels in all.
 3. The weight: the configured one, in units of the standard deviations of the network's averaged logits and of the correlation there.
 4. The intercept: minus the sum at the pick whose rank is the number of particles expected in the boxes.  So at score 0.5 the training
@@ -63,17 +63,26 @@ def matched_filter(
         If a tomogram can't be read.
     """
     from tomostream.inference.scorer import Scorer
+    from tomostream.strategies.discriminant import learnt_profile
     from tomostream.strategies.fusion import FusedScorer
     from tomostream.strategies.matched import padded_reader
-    from tomostream.strategies.profile import average_profile
 
     given = configuration.matched_filter
     if given.weight == 0:
         return None
     readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
     supports = [defaults.SUPPORT * radius for radius in radii]
+    shapes = [tomogram.shape for tomogram in labelled.tomograms]
     profiles = tuple(
-        average_profile(readers, [points[number] for points in labelled.points], radius=radius, support=support)
+        learnt_profile(
+            shapes,
+            readers,
+            [points[number] for points in labelled.points],
+            radius=radius,
+            support=support,
+            floor=defaults.NORMALISATION_FLOOR,
+            seed=configuration.train.seed,
+        ).values
         for number, (radius, support) in enumerate(zip(radii, supports, strict=True))
     )
     species = len(radii)

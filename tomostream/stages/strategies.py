@@ -141,29 +141,19 @@ def _target(
 ) -> tuple[Target, np.ndarray]:
     """What one species' output looks for, and the array that says so on disk; radius in voxels, spacing of the level."""
     from tomostream.strategies.density import Wedge, prepare_density
-    from tomostream.strategies.discriminant import chosen_profile, peak_profiles
+    from tomostream.strategies.discriminant import learnt_profile
     from tomostream.strategies.matched import density_target, padded_reader, profile_target
-    from tomostream.strategies.profile import click_profiles
 
     support = defaults.SUPPORT * radius
     if configuration.strategy == "average":
         readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
         clicks = [points[number] for points in labelled.points]
-        rows = click_profiles(readers, clicks, radius=radius, support=support)
-        average: np.ndarray = rows.mean(axis=0)
-        peaks = peak_profiles(
-            [tomogram.shape for tomogram in labelled.tomograms],
-            readers,
-            profile_target(average, support),
-            radius=radius,
-            length=len(average),
-            floor=defaults.NORMALISATION_FLOOR,
-            seed=configuration.train.seed,
+        shapes = [tomogram.shape for tomogram in labelled.tomograms]
+        learnt = learnt_profile(
+            shapes, readers, clicks, radius=radius, support=support, floor=defaults.NORMALISATION_FLOOR, seed=configuration.train.seed
         )
-        profile, is_telling = chosen_profile(rows, peaks, support=support)
-        how = "what tells it from other peaks" if is_telling else "its average"
-        progress.say(f"{configuration.species[number].name}: correlated with {how} ({len(rows)} clicks, {len(peaks)} other peaks)")
-        return profile_target(profile, support), profile
+        progress.say(f"{configuration.species[number].name}: {learnt}")
+        return profile_target(learnt.values, support), learnt.values
     given = configuration.template
     path = given.density_of(configuration.species[number].name)
     if path is None:

@@ -18,6 +18,7 @@ Fisher 1936, "The use of multiple measurements in taxonomic problems", Annals of
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
@@ -25,7 +26,8 @@ from jaxtyping import Float64
 from tomostream.geometry import Box, Triple, triple
 from tomostream.picking.blocks import pick_array
 from tomostream.strategies.correlation import CorrelationScorer, Target, ball_of
-from tomostream.strategies.profile import Reader, radial_profile
+from tomostream.strategies.matched import profile_target
+from tomostream.strategies.profile import Reader, click_profiles, radial_profile
 
 SHRINKAGE = 0.01
 PEAKS_A_DISTANCE = 5  # fewer peaks than this for each distance don't tell a covariance
@@ -35,6 +37,51 @@ _EDGE = 64  # voxels
 _APART = 0.8  # least distance of peaks, radii
 _CROWDED = 0.4  # peaks that are looked at: so many balls of the particle's radius would fill this share of the box
 _MEMORY = 200_000_000  # of picking in a box: far more than it takes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearntProfile:
+    """What to correlate with: float64 (r,), at the distances 0, 1, 2 .. voxels; whether it is the discriminant; and from how many."""
+
+    values: np.ndarray
+    is_telling: bool
+    clicks: int
+    peaks: int
+
+    def __str__(self) -> str:
+        how = "what tells it from other peaks" if self.is_telling else "its average"
+        return f"correlated with {how} ({self.clicks} clicks, {self.peaks} other peaks)"
+
+
+def learnt_profile(
+    shapes: Sequence[Triple],
+    readers: Sequence[Reader],
+    clicks: Sequence[Float64[np.ndarray, "_n 3"]],
+    *,
+    radius: float,
+    support: float,
+    floor: float,
+    seed: int,
+) -> LearntProfile:
+    """The profile that finds the clicked species: its average, or the discriminant where look-alikes call for it.
+
+    Parameters
+    ----------
+    shapes, readers
+        Of the standardised tomograms, at the level that is read.
+    clicks
+        Of each tomogram, voxels z y x.
+    radius, support
+        Of the particle and of the ball that is compared, voxels.
+    floor, seed
+        See `peak_profiles`.
+    """
+    rows = click_profiles(readers, clicks, radius=radius, support=support)
+    average: np.ndarray = rows.mean(axis=0)
+    target = profile_target(average, support)
+    peaks = peak_profiles(shapes, readers, target, radius=radius, length=len(average), floor=floor, seed=seed)
+    values, is_telling = chosen_profile(rows, peaks, support=support)
+    return LearntProfile(values, is_telling, len(rows), len(peaks))
 
 
 def chosen_profile(

@@ -39,7 +39,7 @@ class FusedScorer:
     matched
         How the two are joined.
     profiles
-        Of the clicked particles, one a species: see `profile.average_profile`.
+        Of the clicked particles, one a species: see `discriminant.learnt_profile`.
     threads
         Of the transforms.
     """

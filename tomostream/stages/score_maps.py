@@ -257,12 +257,12 @@ def _fingerprint(
 ) -> dict[str, Any]:
     """What decides the bytes of the scores (guarantee 3)."""
     from tomostream.remote.places import place
-    from tomostream.strategies.loading import strategy_of
 
     folder = local_model(place(load.model))
     values = {
         "tomogram": tomogram_fingerprint(source),
         "model": file_sha256(folder / "model.safetensors"),
+        "settings": file_sha256(folder / "model.json"),  # the arrays alone don't decide the scores
         "level": model.settings.level,
         "precision": settings.precision,
         "score_dtype": settings.score_dtype,
@@ -274,7 +274,5 @@ def _fingerprint(
         "threads": load.threads,
         **dict(environment),
     }
-    if strategy_of(model) != "unet":
-        values["settings"] = file_sha256(folder / "model.json")  # the arrays alone don't decide the scores
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain

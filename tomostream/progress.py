@@ -28,6 +28,9 @@ class Progress:
     def warn(self, text: str) -> None:
         """Give a warning: the work goes on, but the user should know."""
 
+    def record(self, event: str, **facts: object) -> None:
+        """Keep a fact for the run's log, where there is one; nothing is shown."""
+
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Bar]:
         """Follow a piece of work of `total` steps."""

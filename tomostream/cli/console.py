@@ -18,6 +18,7 @@ from rich.table import Table
 from tomostream.errors import SomeFailedError
 from tomostream.progress import Bar, Progress
 from tomostream.redaction import redacted
+from tomostream.stages.journal import Journal
 
 T = TypeVar("T")
 
@@ -72,23 +73,23 @@ class ConsoleProgress(Progress):
 
     def __init__(self, log: Path | None = None) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._log = log
+        self._journal = Journal(log) if log is not None else None
         self._bars: RichProgress | None = None
 
     def say(self, text: str) -> None:
         text = redacted(text)
-        self._record("message", text)
+        self.record("message", text=text)
         self._console.print(text, markup=False)
 
     def warn(self, text: str) -> None:
         text = redacted(text)
-        self._record("warning", text)
+        self.record("warning", text=text)
         self._console.print(f"warning: {text}", style="yellow", markup=False)
 
     @contextmanager
     def track(self, title: str, total: int) -> Iterator[Bar]:
         started = time.monotonic()
-        self._record("start", title)
+        self.record("start", title=title, total=total)
         if not self._console.is_terminal:
             yield _PlainBar(title, total)
         elif self._bars is not None:
@@ -108,15 +109,14 @@ class ConsoleProgress(Progress):
                     yield from self._add(bars, title, total)
                 finally:
                     self._bars = None
-        self._record("end", title, seconds=round(time.monotonic() - started, 3))
+        self.record("finish", title=title, seconds=round(time.monotonic() - started, 3))
 
     def _add(self, bars: RichProgress, title: str, total: int) -> Iterator[Bar]:
         yield _RichBar(bars, bars.add_task(title, total=total, note=""))
 
-    def _record(self, kind: str, text: str, **values: float) -> None:
-        if self._log is not None:
-            with self._log.open("a") as log:
-                log.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "kind": kind, "text": text, **values}) + "\n")
+    def record(self, event: str, **facts: object) -> None:
+        if self._journal is not None:
+            self._journal.write(event, **facts)
 
 
 def show_done(work: Callable[[], Sequence[T]], show: Callable[[Sequence[T]], None]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tomostream import __version__
-from tomostream.cli import data, learning, tables, whole
+from tomostream.cli import data, learning, status, tables, whole
 
 app = typer.Typer(
     name="tomostream",
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (whole, data, learning, tables):
+for module in (whole, status, data, learning, tables):
     module.register(app)
 
 

@@ -61,7 +61,9 @@ class Results(Generic[R]):
         """
         if not isinstance(outcome, TomostreamError):
             self._done[name] = outcome
+            self._progress.record("done", tomogram=name)
             return
+        self._progress.record("failed", tomogram=name, why=str(outcome))
         if len(self._names) == 1 or isinstance(outcome, BusyError):
             raise outcome
         self._failed[name] = outcome

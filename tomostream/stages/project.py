@@ -18,6 +18,8 @@ from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.many import distinct_names
 from tomostream.store.naming import MRC_ENDINGS
 
+RUN_LOCK = ".run.lock"  # in the project folder: held by the run that is at work on it
+
 
 @dataclass(frozen=True, slots=True)
 class Project:

@@ -9,8 +9,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from tomostream.cluster import ClusterSettings
@@ -19,16 +23,17 @@ from tomostream.errors import InputError, SomeFailedError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.progress import Progress
-from tomostream.remote.places import Place
+from tomostream.remote.places import Place, RemotePath
 from tomostream.stages.converting import ConvertSettings, convert_many, stats_many
 from tomostream.stages.evaluating import evaluate_files, write_evaluation
 from tomostream.stages.many import for_each
 from tomostream.stages.picks import PickSettings, PickTask, pick_one
 from tomostream.stages.points import read_points
 from tomostream.stages.predicting import PredictSettings, predict_many
-from tomostream.stages.project import Project, input_paths, is_mrc, store_path
+from tomostream.stages.project import RUN_LOCK, Project, input_paths, is_mrc, store_path
 from tomostream.stages.tables import conversion_from
 from tomostream.stages.training import train_model
+from tomostream.store.locks import exclusive
 from tomostream.units import parse_bytes, parse_shape
 
 STAGES = ("convert", "stats", "train", "predict", "pick", "evaluate", "report")
@@ -70,7 +75,20 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     """
     context = _context(configuration, overwrite, progress)
     context.project.create()
-    configuration.write(context.project.resolved)
+    with _held(context.project):
+        return _run_stages(context, stages or STAGES)
+
+
+def _held(project: Project) -> AbstractContextManager[None]:
+    """Hold the project: a second run on it would undo what the first one does.  On an object store the results' leases do that."""
+    if isinstance(project.folder, RemotePath):
+        return contextlib.nullcontext()
+    return exclusive(project.folder / RUN_LOCK, f"project {project.folder}")
+
+
+def _run_stages(context: RunContext, stages: Sequence[str]) -> Evaluation | None:
+    context.configuration.write(context.project.resolved)
+    context.progress.record("run", pid=os.getpid(), host=socket.gethostname(), stages=list(stages), tomograms=len(context.paths))
     steps: dict[str, Callable[[RunContext], Evaluation | None]] = {
         "convert": _convert,
         "stats": _stats,
@@ -82,7 +100,8 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     }
     failures: list[tuple[str, str]] = []
     evaluation: Evaluation | None = None
-    for stage in stages or STAGES:
+    for stage in stages:
+        context.progress.record("stage", stage=stage)
         try:
             evaluation = steps[stage](context) or evaluation
         except SomeFailedError as error:
@@ -90,6 +109,7 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
             failures += [(name, f"{stage}: {message}") for name, message in error.failures]
             for name, _ in error.failures:
                 context.paths.pop(name, None)
+    context.progress.record("end", failures=len(failures))
     if failures:
         raise SomeFailedError(failures, len(failures) + len(context.paths))
     return evaluation

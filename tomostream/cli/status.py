@@ -1,0 +1,66 @@
+"""The command that looks at a run from another shell: status."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tomostream.cli import options
+from tomostream.cli.console import print_json, print_table
+
+if TYPE_CHECKING:
+    from tomostream.stages.status import RunStatus
+
+_WATCH_SECONDS = 5.0
+_MOST_ROWS = 40  # tomograms that are listed one by one, unless all are asked for
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command(rich_help_panel="The whole path")(status)
+
+
+def status(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Project folder of `run`.", show_default=False)],
+    watch: Annotated[bool, typer.Option("--watch", help=f"Look again every {_WATCH_SECONDS:g} s, until the run ends.")] = False,
+    every: Annotated[bool, typer.Option("--all", help=f"List every tomogram (default: {_MOST_ROWS} that are not done).")] = False,
+    json: options.Json = False,
+) -> None:
+    """Tell how far a run is: stages, tomograms, shards, failures, time left. Looks only; from any shell, while it runs or later."""
+    from tomostream.stages.status import read_status
+
+    while True:
+        found = read_status(run)
+        if json:
+            print_json(found.to_json())
+        else:
+            _show(found, every)
+        if not watch or not found.is_running:
+            return
+        time.sleep(_WATCH_SECONDS)
+
+
+def _show(found: RunStatus, every: bool) -> None:
+    who = f"running ({found.owner})" if found.is_running else "not running"
+    stage = f", stage {found.stage}" if found.stage else ""
+    typer.echo(f"{found.project}: {who}{stage}; model {found.model}{f' ({found.steps} steps)' if found.steps else ''}")
+    if found.last_event:
+        typer.echo(f"last event {found.last_event}{'; evaluated' if found.is_evaluated else ''}")
+    for name, counts in found.counts.items():
+        typer.echo(f"{name}: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
+    if found.per_minute is not None and found.seconds_left is not None:
+        typer.echo(f"{found.per_minute:.2g} tomograms a minute; about {found.seconds_left / 60:.0f} min left in this stage")
+    rows = [
+        [name, *(str(states[stage]) for stage in found.counts)]
+        for name, states in found.tomograms.items()
+        if every or any(state.state not in ("done", "-") for state in states.values())
+    ]
+    if rows:
+        print_table(("tomogram", *found.counts), rows if every else rows[:_MOST_ROWS])
+        if not every and len(rows) > _MOST_ROWS:
+            typer.echo(f"... and {len(rows) - _MOST_ROWS} more (--all)")
+    if found.failures:
+        print_table(("failed", "why"), [[name, why] for name, why in found.failures.items()])

@@ -1,0 +1,66 @@
+"""What happened in a run, as one JSON object a line: `log.jsonl` of the project folder.
+
+    {"time": "2026-11-23T01:02:03.456+0000", "event": "done", "stage": "predict", "tomogram": "TS_1", ...}
+
+Events: `run` (pid, host), `stage`, `done`, `failed` (why), `end`, and `message`, `warning`, `start`, `finish` of what is said and followed.
+Shards are not written here but in their stores' ledgers: the file stays small at a million of them.
+
+A line is appended by one write to a file opened for appending, so that two writers never tear each other's lines.  Secrets of URLs are masked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tomostream.redaction import redacted
+
+
+class Journal:
+    """A log that is being written.
+
+    Parameters
+    ----------
+    path
+        The file; made if there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stage: str | None = None
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Append an event; the stage is that of the last event `stage`."""
+        if event == "stage":
+            self._stage = str(facts["stage"])
+        now = time.time()
+        stamp = (
+            time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(now))
+            + f".{int(now % 1 * 1000):03d}"
+            + time.strftime("%z", time.localtime(now))
+        )
+        values: dict[str, Any] = {"time": stamp, "event": event, **({"stage": self._stage} if self._stage else {}), **facts}
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(descriptor, (redacted(json.dumps(values, default=str)) + "\n").encode())
+        finally:
+            os.close(descriptor)
+
+
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a log; lines that a kill or another program broke are passed over."""
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                try:
+                    values = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(values, dict) and "event" in values and "time" in values:
+                    yield values
+    except FileNotFoundError:
+        return

@@ -93,7 +93,10 @@ def _started(jobqueue: Any, settings: ClusterSettings) -> Any:
             death_timeout=_DEATH_SECONDS,
             scheduler_options={"dashboard_address": settings.dashboard, "port": settings.port, **where},
             job_extra_directives=[*settings.options, *([f"--gpus={settings.gpus}"] if settings.gpus else [])],
-            job_script_prologue=[f"export OMP_NUM_THREADS={threads} PYTHONUNBUFFERED=1"],
+            job_script_prologue=[
+                f"export OMP_NUM_THREADS={threads} PYTHONUNBUFFERED=1",
+                "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False",  # 40 MB
+            ],
             worker_extra_args=[
                 *("--nthreads", "1"),  # one task at a time, on all of the process's cores
                 *("--memory-limit", "0"),  # the stages keep their own budget; Dask's nanny would kill on mapped pages

@@ -130,16 +130,12 @@ class PatchScorer:
         if not isinstance(folded, CoordinateUNet):
             raise TypeError("folding changed the network's type")
         self._device, self._type = resolve_device(device), _TYPES[precision]
+        self.species = folded.species
         self._edge, self._padding, self._stride = edge, padding, network.stride
         self._voxel_bytes = self._type.itemsize * max(network.channels[0], 4)
         self._weights_bytes = 2 * sum(4 * p.numel() for p in network.parameters())
         self._head = copy.deepcopy(folded.head).to(self._device)  # float32: logits keep their digits
         self._network = folded.to(device=self._device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
-
-    @property
-    def species(self) -> int:
-        """Number of outputs."""
-        return self._network.species
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
         """The voxels that the logits of `needed` depend on: all that their patches see.

@@ -1,13 +1,13 @@
 """Where are the particles in a map of blobs?  DeepETPicker's answer: binarise, mean-pool until each blob has one peak, take the peaks.
 
 1. Binarise: 1 where the score is above the threshold (0.5), else 0; a missing score (NaN) is 0.
-2. Mean-pool several times, stride 1, windows of 5 voxels: as often as makes the windows together as wide as the particle, so that a
+2. Mean-pool several times, stride 1, windows of 5 voxels: as often as makes the windows together as wide as a label, so that a
    particle's blob, whatever its shape and holes, ends as one hill.  Around the volume there are zeros.
 3. The peaks: voxels of the volume that no neighbour (of 26) exceeds.  Their score is the pooled mean, in (0, 1]: how much of a particle is there.
-4. Of peaks closer than the least distance keep the larger: the greedy loop over the peaks (`blocks.pick_volume`), which also serves a
-   wanted count, as the count's best peaks.
+4. Of peaks closer than the least distance keep the larger: the greedy loop over the peaks (`blocks.pick_volume`).  A wanted count are
+   the best peaks (`pooled`).
 
-Pooling n times with one window is one weighted sum along each axis, with whole-number weights.  Up to 7 times (a radius of 14 voxels) all
+Pooling n times with one window is one weighted sum along each axis, with whole-number weights.  Up to 7 times (a radius of 23 voxels) all
 sums are whole numbers below 2^53, so exact; beyond, their order depends on the weights alone.  Either way the peaks of a block are those
 of the whole volume, bit for bit.
 
@@ -27,6 +27,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple
 
 WINDOW_VOX = 5  # edge of a pooling window, voxels
+_BLOB = 0.6  # radius of the blobs, of the particle's: networks of this kind mark the core of it that was labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,10 @@ class MeanPool:
 
     @classmethod
     def for_radius(cls, radius: float, *, threshold: float) -> "MeanPool":
-        """Pool as often as it takes for the windows together to reach one particle's radius (voxels) to each side."""
+        """Pool as often as it takes for the windows together to reach to each side as far as a label does (radius of the particle, voxels)."""
         if not (math.isfinite(radius) and radius > 0):
             raise InputError(f"radius: {radius:g} voxels must be above zero and finite")
-        return cls(threshold, max(1, math.ceil(radius / (WINDOW_VOX // 2))))
+        return cls(threshold, math.ceil(_BLOB * radius / (WINDOW_VOX // 2)))
 
     @property
     def halo(self) -> int:
@@ -81,7 +82,7 @@ class MeanPool:
             return np.full(wanted.shape, -np.inf)
         around = wanted.expanded(1).clipped(Box.whole(shape))
         pooled = self._pooled(above, at, around)
-        highest = ndimage.maximum_filter(pooled, size=3, mode="constant", cval=-np.inf)
+        highest: np.ndarray = ndimage.maximum_filter(pooled, size=3, mode="constant", cval=-np.inf)
         inside = wanted.relative_to(around.start).slices
         pooled, highest = pooled[inside], highest[inside]
         total = float(WINDOW_VOX) ** (3 * self.rounds)

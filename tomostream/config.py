@@ -193,6 +193,7 @@ class Predict(Part):
     logits: bool = False
     block_size: ShapeText = None
     device: Literal["auto", "cpu", "cuda"] = defaults.DEVICE
+    mixed_devices: bool = False  # machines of several kinds may share a score map
 
 
 class Pick(Part):

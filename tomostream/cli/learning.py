@@ -81,6 +81,10 @@ def predict(
     ] = defaults.PREDICT_PRECISION,
     box: options.BoxOption = None,
     mask: options.MaskOption = None,
+    mixed_devices: Annotated[
+        bool,
+        typer.Option("--mixed-devices", help="Go on with what another kind of processor, thread count or torch began; the store says so."),
+    ] = False,
     name_from_folder: options.NameFromFolder = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -111,6 +115,7 @@ def predict(
         gpu_memory=parse_bytes(gpu_memory, "--gpu-memory") if gpu_memory else None,
         box=parse_box(box, "--box") if box else None,
         mask=mask,
+        mixed_devices=mixed_devices,
     )
     resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 

@@ -182,6 +182,7 @@ def _predict(context: RunContext) -> None:
             logits=given.logits,
             block_size=parse_shape(given.block_size) if given.block_size else None,
             device=given.device,
+            mixed_devices=given.mixed_devices,
             gpu_memory=parse_bytes(context.configuration.gpu_memory) if context.configuration.gpu_memory else None,
         ),
         cluster=context.cluster,

@@ -19,7 +19,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.budget import remote_bytes
 from tomostream.config import pick_method
-from tomostream.errors import InputError
+from tomostream.errors import ExistsError, InputError
 from tomostream.geometry import Triple
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
@@ -30,12 +30,15 @@ from tomostream.stages.restriction import Restriction
 from tomostream.stages.shard_scoring import PredictSettings, ScorerLoad, ShardTask, local_model
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
 from tomostream.store.opening import is_url
-from tomostream.store.states import refuse_other_settings
+from tomostream.store.states import differences, finished_fingerprint, half_written_head, plain, refuse_other_settings
 from tomostream.tomogram import Tomogram, open_tomogram
 
 if TYPE_CHECKING:
     from tomostream.inference.plan import PredictionPlan
     from tomostream.strategies.loading import AnyModel
+
+
+MACHINE_KEYS = ("threads", "device", "torch", "numpy")  # of a fingerprint: what the machine adds (`inference.scorer.environment`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Examined:
     paths: list[Place]  # one a species
     is_done: list[bool]
     needs_measuring: bool
+    machines: list[dict[str, Any]]  # kinds that share the scores, where there are several
 
 
 def examine(
@@ -90,6 +94,9 @@ def examine(
     paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
     for path in paths:
         refuse_other_kind(path, "scores")
+    machines: list[dict[str, Any]] = []
+    if not task.overwrite:
+        fingerprint, machines = _begun_elsewhere(paths, fingerprint, settings.mixed_devices)
     states = [store_state(path, fingerprint) for path in paths]
     if all(state == "done" for state in states):
         progress.say(f"{task.name}: scores are already made with these settings")
@@ -98,7 +105,40 @@ def examine(
         for path in paths:
             refuse_other_settings(path, fingerprint)
     is_measured = source.at_level(model.settings.level).normalisation is not None
-    return Examined(task, plan, fingerprint, paths, [state == "done" for state in states], not is_measured)
+    return Examined(task, plan, fingerprint, paths, [state == "done" for state in states], not is_measured, machines)
+
+
+def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The fingerprint to go on with, and the kinds of machines that share the work, where it was begun or done on another kind.
+
+    Finished scores of the same input and settings stay, whatever machine made them; half-written ones are not mixed unasked.
+
+    Raises
+    ------
+    ExistsError
+        If scores are half-written by another kind of machine, and mixing is not allowed.
+    """
+    wanted = plain(fingerprint)
+    for path in paths:
+        finished = finished_fingerprint(path)
+        if finished is not None and _is_same_work(finished, wanted):
+            return finished, []
+        head = half_written_head(path)
+        if head is None or not _is_same_work(head["fingerprint"], wanted) or head["fingerprint"] == wanted:
+            continue
+        if not is_mixed:
+            raise ExistsError(
+                f"{path} is half-written on another kind of machine ({differences(head['fingerprint'], wanted)}); go on there, start again with "
+                "--overwrite, or accept scores that agree to 1e-4 of the logits only (float32), with --mixed-devices"
+            )
+        return head["fingerprint"], [{key: values.get(key) for key in MACHINE_KEYS} for values in (head["fingerprint"], wanted)]
+    return fingerprint, []
+
+
+def _is_same_work(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two fingerprints differ in the machine at most."""
+    keys = (one.keys() | other.keys()) - set(MACHINE_KEYS)
+    return all(one.get(key) == other.get(key) for key in keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +189,7 @@ class ScoreMaps:
         progress: Progress,
     ) -> None:
         task, plan = examined.task, examined.plan
-        self.name, self.paths = task.name, examined.paths
+        self.name, self.paths, self._machines = task.name, examined.paths, examined.machines
         if normalisation.is_constant:
             raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}): there is nothing to find in it")
         self._progress = progress
@@ -165,7 +205,9 @@ class ScoreMaps:
             self._bar.advance(len(plan.shards) - len(self._pending))
             self._stack = self._stack.pop_all()
         stores = tuple((number, str(writer.partial)) for number, writer in self._writers.items())
-        self._task = (task.name, task.path, normalisation, load, plan), (stores, plan.species, task.settings, environment)
+        # any kind of machine may take a shard where kinds may be mixed
+        allowed = () if task.settings.mixed_devices else environment
+        self._task = (task.name, task.path, normalisation, load, plan), (stores, plan.species, task.settings, allowed)
 
     @property
     def is_whole(self) -> bool:
@@ -191,7 +233,7 @@ class ScoreMaps:
         """Give the stores their names; returns them, one a species."""
         with self._stack:
             for writer in self._writers.values():
-                writer.finish()
+                writer.finish({"mixed_devices": self._machines} if self._machines else None)
         return self.paths
 
     def close(self) -> None:

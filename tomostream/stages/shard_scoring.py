@@ -44,6 +44,7 @@ class PredictSettings:
     gpu_memory: int | None = None  # bytes
     box: Box | None = None  # voxels of the full resolution; scores elsewhere are missing
     mask: str | None = None  # store on the tomogram's grid; scores where it is zero are missing
+    mixed_devices: bool = False  # machines of several kinds may share a score map; it says so then
 
     def check(self) -> None:
         """Refuse combinations that would lose information silently.
@@ -109,7 +110,7 @@ def predict_shard(task: ShardTask) -> list[str]:
 
     model, scorer = resident(task.load)
     found = machine_environment(task.load.device)
-    if found != task.environment:
+    if task.environment and found != task.environment:  # none is asked for where kinds may be mixed
         raise MachineError(f"{socket.gethostname()} has {dict(found)}, the scores of '{task.name}' come from {dict(task.environment)}")
     tomogram = open_tomogram(task.path).at_level(model.settings.level).with_normalisation(task.normalisation)
     core = task.plan.shards.core(task.index)

@@ -5,7 +5,7 @@ software chooses.  Truth serves evaluation only (and as labels of the upper boun
 the command can be stopped and started at will; results are one JSON file each.
 
     python -m bench.accuracy --work FOLDER [--data FOLDER] [--seeds 3] [--systems fused,pn,...] [--clicks 10,30,100] [--domains DEF,VPP]
-                             [--species ribosome,fas,both] [--tables]
+                             [--species ribosome,fas,both] [--threads N] [--tables]
 
 `--data` is the folder of `pombe_sim` (default: TOMOSTREAM_DATA/pombe_sim); `--tables` runs nothing and prints the tables of what is there.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench.accuracy.systems import SYSTEMS, Experiment, configuration, experiments
 from bench.accuracy.tables import write_tables
@@ -45,9 +46,11 @@ def prepare(data: Path, work: Path, domains: list[str]) -> None:
             write_table(work / f"truth_{domain}_01_{kind}.csv", own, format_name="csv", conversion=Conversion(spacing=13.48))
 
 
-def run(experiment: Experiment, data: Path, work: Path) -> dict[str, Any]:
+def run(experiment: Experiment, data: Path, work: Path, threads: int | None) -> dict[str, Any]:
     """Run one experiment; returns what the tables need."""
-    values = configuration(experiment, data, work)
+    values = configuration(experiment, data, work) | {"cluster": {"threads": threads}}
+    if threads is not None:
+        torch.set_num_threads(threads)
     project = Path(values["project"])
     wall, used = time.perf_counter(), time.process_time()
     given = configuration_from(values, experiment.name)
@@ -93,6 +96,7 @@ def main() -> None:
         ("species", "ribosome,fas,both"),
     ):
         parser.add_argument(f"--{name}", default=default)
+    parser.add_argument("--threads", type=int, help="of torch (default: all cores)")
     parser.add_argument("--tables", action="store_true")
     given = parser.parse_args()
     results: Path = given.work / "results"
@@ -111,7 +115,7 @@ def main() -> None:
         took: list[float] = []
         for number, one in enumerate(missing):
             start = time.perf_counter()
-            (results / f"{one.name}.json").write_text(json.dumps(run(one, given.data, given.work), indent=1) + "\n")
+            (results / f"{one.name}.json").write_text(json.dumps(run(one, given.data, given.work, given.threads), indent=1) + "\n")
             took.append(time.perf_counter() - start)
             left = float(np.mean(took)) * (len(missing) - number - 1) / 60
             print(f"{one.name}: {took[-1]:.0f} s; {number + 1}/{len(missing)}, about {left:.0f} min left", flush=True)

@@ -191,3 +191,28 @@ def test_scores_begun_on_another_kind_of_machine_are_not_mixed_unasked(project, 
     predict(project, tmp_path, mixed_devices=True)
     kinds = json.loads((store / "zarr.json").read_text())["attributes"]["tomostream"]["mixed_devices"]
     assert [kind["torch"] == "1.0" for kind in kinds] == [True, False]
+
+
+class StopsAt(Progress):
+    """Interrupts the run when it comes to a certain piece of work."""
+
+    def __init__(self, title):
+        self.title = title
+
+    def track(self, title, total):
+        if title == self.title:
+            raise KeyboardInterrupt
+        return super().track(title, total)
+
+
+def test_picks_of_finished_tomograms_appear_while_others_are_still_scored(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "all")
+    values = yaml.safe_load((trained / "run.yaml").read_text())
+    values["project"] = str(tmp_path / "all" / "project")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(KeyboardInterrupt):
+        run_project(load_configuration(tmp_path / "run.yaml"), stages=["predict", "pick"], overwrite=False, progress=StopsAt("predict t2"))
+    found = read_status(tmp_path / "all" / "project")
+    assert {name: str(states["pick"]) for name, states in found.tomograms.items()} == {"t1": "done", "t2": "pending"}
+    run_project(load_configuration(tmp_path / "run.yaml"), stages=["predict", "pick"], overwrite=False, progress=Progress())
+    assert read_status(tmp_path / "all" / "project").counts["pick"] == {"done": 2}

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -39,8 +39,11 @@ def predict_many(
     overwrite: bool,
     progress: Progress,
     name_from_folder: bool = False,
+    when_done: Callable[[str], None] = lambda _: None,
 ) -> list[list[Place]]:
     """Score tomograms; returns the stores of each, one a species.
+
+    `when_done` is told the name of each tomogram whose scores are whole, while others are still in work.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def predict_many(
         device = "cuda" if wants_gpu or (pool is not None and pool.needs_gpu) else "cpu"
         load = ScorerLoad(str(model), device, settings.precision, threads, settings.gpu_memory)
         environment = machine_environment(device) if pool is None else next(pool.run(machine_environment, [device]))[1]
-        run = _Run(loaded, load, environment, results, progress)
+        run = _Run(loaded, load, environment, results, progress, when_done)
         to_do = [found for task in tasks if (found := run.examine(task)) is not None]
         if to_do:
             if pool is None:
@@ -98,9 +101,10 @@ class _Run:
         environment: tuple[tuple[str, str], ...],
         results: Results[list[Place]],
         progress: Progress,
+        when_done: Callable[[str], None],
     ) -> None:
         self._model, self._load, self._environment = model, load, environment
-        self._results, self._progress = results, progress
+        self._results, self._progress, self._when_done = results, progress, when_done
         self._making: dict[str, ScoreMaps] = {}
         self._normalisations: dict[str, Normalisation] = {}
 
@@ -164,6 +168,8 @@ class _Run:
         del self._making[maps.name]
         maps.close()
         self._results.note(maps.name, outcome)
+        if not isinstance(outcome, TomostreamError):
+            self._when_done(maps.name)
 
     def close(self) -> None:
         """Let go of what is unfinished."""

@@ -14,10 +14,11 @@ import json
 import os
 import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import ClusterSettings, guarded
 from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError
 from tomostream.evaluation import Evaluation
@@ -26,7 +27,7 @@ from tomostream.progress import Progress
 from tomostream.remote.places import Place, RemotePath
 from tomostream.stages.converting import ConvertSettings, convert_many, stats_many
 from tomostream.stages.evaluating import evaluate_files, write_evaluation
-from tomostream.stages.many import for_each
+from tomostream.stages.many import for_each, guarded_disk
 from tomostream.stages.picks import PickSettings, PickTask, pick_one
 from tomostream.stages.points import read_points
 from tomostream.stages.predicting import PredictSettings, predict_many
@@ -48,6 +49,7 @@ class RunContext:
     paths: dict[str, str]  # the inputs by tomogram's name
     progress: Progress
     overwrite: bool
+    stages: tuple[str, ...]
 
     @property
     def stores(self) -> dict[str, str]:
@@ -73,10 +75,10 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     TomostreamError
         Of the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
     """
-    context = _context(configuration, overwrite, progress)
+    context = _context(configuration, overwrite, progress, tuple(stages or STAGES))
     context.project.create()
     with _held(context.project):
-        return _run_stages(context, stages or STAGES)
+        return _run_stages(context)
 
 
 def _held(project: Project) -> AbstractContextManager[None]:
@@ -86,9 +88,9 @@ def _held(project: Project) -> AbstractContextManager[None]:
     return exclusive(project.folder / RUN_LOCK, f"project {project.folder}")
 
 
-def _run_stages(context: RunContext, stages: Sequence[str]) -> Evaluation | None:
+def _run_stages(context: RunContext) -> Evaluation | None:
     context.configuration.write(context.project.resolved)
-    context.progress.record("run", pid=os.getpid(), host=socket.gethostname(), stages=list(stages), tomograms=len(context.paths))
+    context.progress.record("run", pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(context.paths))
     steps: dict[str, Callable[[RunContext], Evaluation | None]] = {
         "convert": _convert,
         "stats": _stats,
@@ -100,7 +102,7 @@ def _run_stages(context: RunContext, stages: Sequence[str]) -> Evaluation | None
     }
     failures: list[tuple[str, str]] = []
     evaluation: Evaluation | None = None
-    for stage in stages:
+    for stage in context.stages:
         context.progress.record("stage", stage=stage)
         try:
             evaluation = steps[stage](context) or evaluation
@@ -115,8 +117,8 @@ def _run_stages(context: RunContext, stages: Sequence[str]) -> Evaluation | None
     return evaluation
 
 
-def _context(configuration: Configuration, overwrite: bool, progress: Progress) -> RunContext:
-    return RunContext(configuration, Project(configuration.project), input_paths(configuration.tomograms), progress, overwrite)
+def _context(configuration: Configuration, overwrite: bool, progress: Progress, stages: tuple[str, ...]) -> RunContext:
+    return RunContext(configuration, Project(configuration.project), input_paths(configuration.tomograms), progress, overwrite, stages)
 
 
 def check_stages(stages: Sequence[str]) -> list[str]:
@@ -171,6 +173,26 @@ def _train(context: RunContext) -> None:
 
 
 def _predict(context: RunContext) -> None:
+    """Score the tomograms; the picks of each appear as soon as its scores are whole, if picking is asked for.
+
+    On a cluster one thread of this process picks beside the workers; what it can't pick, the stage `pick` will report.
+    """
+    tasks = {name: _pick_task(context, name) for name in context.paths} if "pick" in context.stages else {}
+    with ThreadPoolExecutor(1) as beside:
+
+        def when_done(name: str) -> None:
+            task = tasks.get(name)
+            if task is None:
+                return
+            if context.cluster.is_distributed:
+                beside.submit(guarded, lambda t: pick_one(t, Progress()), task)
+            else:
+                guarded_disk(lambda t: pick_one(t, context.progress), task)
+
+        _score(context, when_done)
+
+
+def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
     given = context.configuration.predict
     predict_many(
         list(context.stores.values()),
@@ -188,17 +210,20 @@ def _predict(context: RunContext) -> None:
         cluster=context.cluster,
         overwrite=context.overwrite,
         progress=context.progress,
+        when_done=when_done,
     )
 
 
 def _pick(context: RunContext) -> None:
+    tasks = [_pick_task(context, name) for name in context.paths]
+    for_each(tasks, pick_one, cluster=context.cluster, progress=context.progress)
+
+
+def _pick_task(context: RunContext, name: str) -> PickTask:
     cluster = context.cluster
-    tasks: list[PickTask] = []
-    for name in context.paths:
-        maps = [(str(context.score_map(s, name)), _pick_settings(context, s, name)) for s in context.configuration.species]
-        wanted = tuple((path, settings) for path, settings in maps if settings is not None)
-        tasks.append(PickTask(name, wanted, context.project.picks, cluster.memory, 1 if cluster.is_distributed else cluster.workers))
-    for_each(tasks, pick_one, cluster=cluster, progress=context.progress)
+    maps = [(str(context.score_map(s, name)), _pick_settings(context, s, name)) for s in context.configuration.species]
+    wanted = tuple((path, settings) for path, settings in maps if settings is not None)
+    return PickTask(name, wanted, context.project.picks, cluster.memory, 1 if cluster.is_distributed else cluster.workers)
 
 
 def _pick_settings(context: RunContext, species: Species, name: str) -> PickSettings | None:

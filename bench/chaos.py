@@ -61,7 +61,7 @@ class Finder:
 
             def noted(store, index, block):
                 handle = os.open(os.environ["CHAOS_COUNTS"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-                os.write(handle, f"{os.getpid()} {index}\\\\n".encode())
+                os.write(handle, f"{os.getpid()} {index}\\n".encode())
                 os.close(handle)
                 write(store, index, block)
 

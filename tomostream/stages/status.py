@@ -6,7 +6,7 @@
 3. Whether a run is at work: it holds the lock of the project folder, which dies with its process.
 4. Throughput and time left of the stage in work, from the tomograms and shards done since it began.
 
-Limits: projects on this machine's file systems; a run on another machine is seen through a shared file system if that knows locks.
+Limits: results that were there before count as done in the pace of a resumed stage; projects on this machine's file systems; a run on another machine is seen through a shared file system if that knows locks.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _pace(
         return None, None
     began = next(event for event in reversed(events) if event["event"] == "stage")
     seconds = (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(began["time"])).total_seconds()
-    finished = sum(1 for event in events if event["event"] == "done" and event.get("stage") == stage and not event.get("skipped"))
+    finished = sum(1 for event in events if event["event"] == "done" and event.get("stage") == stage)
     parts = [found[stage] for found in tomograms.values()]
     under_way = sum(part.shards_done / part.shards for part in parts if part.state == "running")
     if seconds <= 0 or finished + under_way == 0:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tomostream.errors import BusyError
+
+_TRIES, _PAUSE_SECONDS = 4, 0.05
 
 
 @contextmanager
@@ -33,7 +36,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     """
     with path.open("a+") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle.fileno())
         except BlockingIOError:
             handle.seek(0)
             holder = handle.read().strip() or "another process"
@@ -42,3 +45,15 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()
         yield
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock; who only looks whether it is held (`status`) has it for a moment, so a few tries are made."""
+    for _ in range(_TRIES - 1):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
+from peak_memory import PEAK
 from picking_oracle import VOLUMES, greedy_loop
 
 from tomostream.budget import LIBRARIES_BYTES
@@ -255,8 +256,8 @@ def test_an_empty_volume_has_no_picks() -> None:
     assert len(pick_array(np.zeros((0, 4, 4)), radius=1.0, threshold=0.5, count=None, memory=MEMORY)) == 0
 
 
-_PEAK = """
-import resource, sys
+_PEAK = f"""
+import sys
 import numpy as np
 from tomostream.geometry import Box
 from tomostream.picking.blocks import pick_volume
@@ -265,10 +266,10 @@ def read(box):
     rng = np.random.default_rng(list(box.start))
     return rng.random(box.shape, dtype=np.float32)
 
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = {PEAK}
 picks = pick_volume(read, (int(sys.argv[1]), 160, 160), radius=5.0, threshold=0.5, count=None, memory=400_000_000, halo=0)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(before * 1024, peak * 1024, len(picks))
+peak = {PEAK}
+print(before, peak, len(picks))
 """
 
 

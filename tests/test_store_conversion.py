@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import zarr
 from mrc_files import BROKEN, MODE_TYPES, as_imod, patch, random_volume, write_mrc
+from peak_memory import PEAK
 
 from tomostream.budget import conversion_bytes
 from tomostream.errors import BudgetError, BusyError, ExistsError, InputError, TomostreamError
@@ -343,14 +344,13 @@ def test_killed_conversion_resumes_to_the_same_bytes(source, out, dtype):
         shutil.rmtree(folder)
 
 
-MEASURED = """
+MEASURED = f"""
 import sys
 from pathlib import Path
 from tomostream.store.conversion import convert_file
 convert_file(Path(sys.argv[1]), Path(sys.argv[2]), voxel_size=None, dtype=sys.argv[3], chunk=(64, 64, 64), shard=(128, 128, 128), codec="none",
              levels=None, memory=int(sys.argv[4]), overwrite=False, checksum=False, name=None, progress=None, report=print)
-status = Path("/proc/self/status").read_text()
-print(int(status.split("VmHWM:")[1].split()[0]) * 1024)
+print({PEAK})
 """
 
 

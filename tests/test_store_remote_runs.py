@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from cli_runner import in_process_of_its_own, tomostream
+from peak_memory import PEAK
 from remote_server import CREDENTIALS, RangeHandler, make_bucket, s3_proxy, web_server
 from small_project import SPACING, make_project, tree_bytes
 from store_files import noise, write_foreign
@@ -349,14 +350,14 @@ def test_zarr_finds_a_store_of_ours_on_a_server(local, bucket):
     np.testing.assert_array_equal(group["0"][...], open_tomogram(local / "project/tomograms/t2.ome.zarr").read(Box.whole((40, 64, 56))))
 
 
-MEASURED = """
-import resource, sys
+MEASURED = f"""
+import sys
 from tomostream.cli.main import main
 sys.argv = ["tomostream", *sys.argv[1:]]
 try:
     main()
 finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print({PEAK})
 """
 
 

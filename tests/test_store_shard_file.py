@@ -56,7 +56,7 @@ def test_zarr_and_the_direct_reader_read_what_was_written(tmp_path_factory, shap
     start = triple([data.draw(st.integers(0, n - 1)) for n in shape])
     stop = triple([data.draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True)])
     box = Box(start, stop)
-    read = read_sharded(str(folder / "0"), layout, array.dtype.newbyteorder("="), found, box)
+    read = read_sharded(folder / "0", layout, array.dtype.newbyteorder("="), found, box)
     assert read.dtype.isnative
     np.testing.assert_array_equal(read, volume[box.slices])
 
@@ -93,7 +93,7 @@ def test_damage_is_refused_or_confined_to_voxels(tmp_path_factory, codec, data):
     file.write_bytes(broken)
     read = None
     with contextlib.suppress(InputError):
-        read = read_sharded(str(folder / "0"), layout, volume.dtype, Codec.parse(codec), Box.whole((8, 8, 8)))
+        read = read_sharded(folder / "0", layout, volume.dtype, Codec.parse(codec), Box.whole((8, 8, 8)))
     assert read is None or (len(broken) == len(whole) and read.shape == volume.shape)
 
 
@@ -103,4 +103,4 @@ def test_a_truncated_shard_is_refused_with_its_path(tmp_path):
     file = tmp_path / "a" / "0" / "c" / "0" / "0" / "0"
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(InputError, match=rf"{file} can't be read \(it has 100 bytes, too few for the index of 8 chunks\)"):
-        read_sharded(str(tmp_path / "a" / "0"), layout, volume.dtype, Codec("none"), Box.whole((8, 8, 8)))
+        read_sharded(tmp_path / "a" / "0", layout, volume.dtype, Codec("none"), Box.whole((8, 8, 8)))

@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from peak_memory import PEAK
 
 _SCORE = """
-import resource
 import numpy as np
 from tomostream.geometry import Box
 from tomostream.inference.regions import encode_scores, score_region
@@ -20,18 +20,17 @@ for index in [(0, 0, 0), (0, 0, plan.shards.counts[2] - 1)]:
     core = plan.shards.core(index)
     scores = score_region(lambda box: np.ones(box.shape, dtype=np.float32), plan, core, scorer, as_logits=False, note=print)
     encode_scores(scores[0], "float32")
-print(len(plan.shards), plan.block_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(len(plan.shards), plan.block_bytes, {peak})
 """
 
 _TRACE = """
-import resource
 import numpy as np
 from tomostream.picking.traced import trace_volume
 from tomostream.picking.tracing import default_tracing
 
 noise = np.zeros((64, 512, 512), dtype=np.float32)
 noise[:, ::4, ::4] = np.random.default_rng(0).random((128, 128), dtype=np.float32)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = {peak}
 shape = (64, 1024, 1024)
 
 def read(box):
@@ -43,7 +42,7 @@ def read(box):
 
 budget = 150_000_000 + {share}
 picks = trace_volume(read, shape, radius=10.0, threshold=None, count=300, tracing=default_tracing(10.0), memory=budget, libraries=150_000_000)
-print(len(picks), {share}, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+print(len(picks), {share}, {peak} - before)
 """
 
 
@@ -54,13 +53,13 @@ def figures(script: str) -> list[int]:
 
 @pytest.mark.memory
 def test_peak_of_scored_blocks_stays_below_the_projection_within_1_gb() -> None:
-    shards, projected, peak = figures(_SCORE.format(level=1, volume=(60, 2400, 2400)))
+    shards, projected, peak = figures(_SCORE.format(peak=PEAK, level=1, volume=(60, 2400, 2400)))
     assert shards > 1  # so the budget did bind
     assert peak <= projected <= 10**9
 
 
 @pytest.mark.memory
 def test_peak_of_tracing_stays_within_the_budget_for_blocks_and_boxes() -> None:
-    picks, share, more = figures(_TRACE.format(share=80_000_000))
+    picks, share, more = figures(_TRACE.format(peak=PEAK, share=80_000_000))
     assert picks > 0
     assert more <= share, f"{more} above {share}"

@@ -156,7 +156,11 @@ def label_mask(
 
 
 def train(
-    config: str | Path | RemotePath | dict[str, Any], *, out: str | Path | RemotePath | None = None, overwrite: bool = False, progress: Progress | None = None
+    config: str | Path | RemotePath | dict[str, Any],
+    *,
+    out: str | Path | RemotePath | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> Place:
     """Train as a configuration (a YAML file or its values) says; returns the model folder.
 
@@ -174,7 +178,13 @@ def train(
 
 @overload
 def predict(
-    source: np.ndarray, model: str | Path | RemotePath | AnyModel, *, precision: str = ..., threads: int | None = ..., memory: str = ..., logits: bool = ...
+    source: np.ndarray,
+    model: str | Path | RemotePath | AnyModel,
+    *,
+    precision: str = ...,
+    threads: int | None = ...,
+    memory: str = ...,
+    logits: bool = ...,
 ) -> np.ndarray: ...
 
 

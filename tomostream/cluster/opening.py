@@ -94,7 +94,7 @@ def _quiet() -> Iterator[None]:
 def _client(cluster: Any, progress: Progress) -> Iterator[Any]:
     from distributed import Client  # noqa: PLC0415  (distributed takes 0.5 s to import; most commands don't need it)
 
-    with Client(cluster) as client:
+    with Client(cluster, set_as_default=False) as client:
         if importlib.util.find_spec("bokeh") is not None:  # else there is no dashboard
             progress.say(f"dashboard: {client.dashboard_link}")
         yield client
@@ -115,7 +115,7 @@ def _join(scheduler: str) -> Any:
 
     where = {"address": scheduler} if is_address else {"scheduler_file": scheduler}
     try:
-        return Client(timeout=f"{CONNECT_SECONDS}s", **where)
+        return Client(timeout=f"{CONNECT_SECONDS}s", set_as_default=False, **where)
     except Exception as error:  # whatever address, file, name server or TLS settings can do wrong
         raise InputError(
             f"--scheduler {scheduler}: no Dask scheduler can be reached there ({type(error).__name__}: {first_line(error)}); "

@@ -5,6 +5,9 @@ import json
 import os
 from pathlib import Path
 
+import dynamotable
+import emfile
+import imodmodel
 import numpy as np
 import pytest
 import starfile
@@ -83,7 +86,6 @@ def test_napari_clicks_are_not_taken_for_our_table() -> None:
 
 
 def test_imodmodel_reads_our_model(tmp_path: Path) -> None:
-    imodmodel = pytest.importorskip("imodmodel")
     both = Particles.concatenate([two(), two(species="fas", score=np.nan)])
     write_table(tmp_path / "TS_1.mod", both, conversion=FACTS)
     model = imodmodel.ImodModel.from_file(tmp_path / "TS_1.mod")
@@ -95,7 +97,6 @@ def test_imodmodel_reads_our_model(tmp_path: Path) -> None:
 
 
 def test_dynamotable_reads_our_table_and_map(tmp_path: Path) -> None:
-    dynamotable = pytest.importorskip("dynamotable")
     write_table(tmp_path / "all.tbl", Particles.concatenate([two(), two(tomogram="TS_2")]), conversion=FACTS)
     table = dynamotable.read(str(tmp_path / "all.tbl"), str(tmp_path / "all.doc"))
     assert np.array_equal(table[["x", "y", "z"]], np.vstack([XYZ_ANG, XYZ_ANG]) / SPACING)
@@ -105,7 +106,6 @@ def test_dynamotable_reads_our_table_and_map(tmp_path: Path) -> None:
 
 
 def test_emfile_reads_our_motive_list_that_counts_from_one(tmp_path: Path) -> None:
-    emfile = pytest.importorskip("emfile")
     write_table(tmp_path / "TS_1.em", two(), conversion=FACTS)
     _, data = emfile.read(tmp_path / "TS_1.em")
     assert data.shape == (1, 2, 20)

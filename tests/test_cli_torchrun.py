@@ -1,23 +1,115 @@
-"""`train` under torchrun: one process is allowed, several are refused before the configuration is read."""
+"""`torchrun -m tomostream train`: one process is plain training, two leave one model; killed and rerun; one message where something is wrong."""
 
-from pathlib import Path
+import json
+import time
 
+import psutil
 import pytest
+from small_project import make_project, tree_bytes
+from torchrun_runs import start, torchrun
 
-from tomostream.cli import learning
+from tomostream.cli import main
+from tomostream.config import load_configuration
 from tomostream.errors import InputError
+from tomostream.learn.torchrun import ONE, launched
+from tomostream.progress import Progress
+from tomostream.stages.training import train_model
+
+STEPS = {"steps": 20, "steps_per_epoch": 5, "crop": 16, "batch": 2, "precision": "float32"}
 
 
-@pytest.mark.parametrize("processes", ["2", "8"])
-def test_train_refuses_several_torchrun_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, processes: str) -> None:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A small project, converted, with a model trained in one process."""
+    path = make_project(tmp_path_factory.mktemp("torchrun"), train=STEPS)
+    train_model(load_configuration(path), out=path.parent / "plain", overwrite=False, progress=Progress())
+    return path
+
+
+@pytest.fixture(scope="module")
+def pair(project):
+    """The model folder that two processes leave, and what they said."""
+    folder = project.parent / "pair"
+    code, told = torchrun("-m", "tomostream", "train", project, "-o", folder)
+    assert code == 0, told
+    return folder, told
+
+
+def test_one_process_under_torchrun_gives_the_bytes_of_plain_training(project):
+    folder = project.parent / "one"
+    code, told = torchrun("-m", "tomostream", "train", project, "-o", folder, processes=1)
+    assert code == 0, told
+    assert tree_bytes(folder) == tree_bytes(project.parent / "plain")
+
+
+def test_two_processes_leave_one_model_and_speak_once(project, pair):
+    folder, told = pair
+    assert json.loads((folder / "model.json").read_text())["extra"]["processes"] == 2
+    assert "2 processes, 2 x 2 crops a step" in told
+    assert told.count("training on t1") == told.count("best epoch") == 1
+    assert json.loads((folder / "training.json").read_text())["processes"] == 2
+    plain = tree_bytes(project.parent / "plain")
+    assert tree_bytes(folder).keys() == plain.keys()
+    assert tree_bytes(folder)["model.safetensors"] != plain["model.safetensors"]
+
+
+def test_both_killed_in_the_midst_and_started_again_give_the_same_bytes(project, pair):
+    folder = project.parent / "killed"
+    running = start("-m", "tomostream", "train", project, "-o", folder)
+    deadline = time.monotonic() + 60
+    while not (folder / "checkpoint.pt").exists():
+        assert time.monotonic() < deadline
+        assert running.poll() is None
+        time.sleep(0.02)
+    everyone = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
+    for process in everyone:
+        process.kill()
+    running.communicate(timeout=30)
+    assert not (folder / "model.json").exists()
+    code, told = torchrun("-m", "tomostream", "train", project, "-o", folder)
+    assert code == 0, told
+    assert tree_bytes(folder) == tree_bytes(pair[0])
+
+
+def test_what_one_process_began_is_not_gone_on_with_by_two(project):
+    code, told = torchrun("-m", "tomostream", "train", project, "-o", project.parent / "plain")
+    assert code != 0
+    assert told.count("tomostream: error: ") == 1
+    assert "made with other settings" in told
+    assert told.count("Traceback") <= 1  # torchrun's own
+    assert "exitcode  : 2" in told
+
+
+def test_one_process_that_is_killed_ends_the_other(project):
+    folder = project.parent / "half"
+    running = start("-m", "tomostream", "train", project, "-o", folder)
+    deadline = time.monotonic() + 60
+    while not (folder / "checkpoint.pt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    followers = [child for child in psutil.Process(running.pid).children() if child.environ().get("RANK") == "1"]
+    followers[0].kill()
+    out, err = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert (out + err).count("tomostream: error: ") == 1, out + err
+    assert not (folder / "model.json").exists()
+
+
+def test_run_is_no_command_for_torchrun(project, monkeypatch, capsys):
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["tomostream", "run", str(project)])
+    with pytest.raises(SystemExit) as left:
+        main.main()
+    assert left.value.code == 2
+    assert "torchrun started 4 processes" in capsys.readouterr().err
+
+
+def test_torchruns_variables_are_read_only_where_torchrun_set_them(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "7")
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert launched() == ONE
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", processes)
-    with pytest.raises(InputError, match=f"torchrun started {processes}"):
-        learning.train(tmp_path / "absent.yaml")
-
-
-def test_one_torchrun_process_goes_on_to_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    with pytest.raises(InputError, match=r"absent\.yaml"):
-        learning.train(tmp_path / "absent.yaml")
+    monkeypatch.setenv("RANK", "six")
+    with pytest.raises(InputError, match="RANK='six'"):
+        launched()

@@ -15,6 +15,7 @@ from tomostream.learn.batch import Batch
 from tomostream.learn.checkpoint import NAME, load_checkpoint
 from tomostream.learn.fit import FitSettings, fit
 from tomostream.learn.objectives import make_objective
+from tomostream.learn.processes import ALONE
 from tomostream.learn.resunet import ResidualUNet
 
 SETTINGS = FitSettings(
@@ -69,6 +70,7 @@ def train(folder: Path, **changes):
         "folder": folder,
         "fingerprint": {"data": "cubes"},
         "report": lambda steps, note: None,
+        "processes": ALONE,
     }
     result = fit(network, **(usual | changes))
     return network, result

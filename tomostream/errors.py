@@ -44,6 +44,10 @@ class MachineError(TomostreamError):
     """A machine can't do what another may: its disk is full, a folder is not mounted, its GPU is missing."""
 
 
+class PeerEndedError(TomostreamError):
+    """Another process of a training on several processes ended; its own message, or torchrun's, says why."""
+
+
 class SomeFailedError(TomostreamError):
     """Some of many inputs failed, the others are done.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +46,6 @@ def train(
         parse_bytes(gpu_memory, "--gpu-memory")  # training takes what its batch needs
     if cluster != "none" or scheduler is not None or workers != 1:
         raise InputError("train runs in one process of this machine; leave --cluster none, without --scheduler and --workers")
-    _refuse_torchrun()
     configuration = load_configuration(config)
     if memory is not None:
         parse_bytes(memory, "--memory")
@@ -59,13 +57,6 @@ def train(
     folder = train_model(configuration, out=None if output is None else place(output), overwrite=overwrite, progress=ConsoleProgress())
     if json:
         print_json({"model": str(folder)})
-
-
-def _refuse_torchrun() -> None:
-    """Several processes that each train the same model would only get in each other's way."""
-    processes = os.environ.get("WORLD_SIZE", "1")  # set by torchrun
-    if "TORCHELASTIC_RUN_ID" in os.environ and processes != "1":
-        raise InputError(f"train runs in one process, torchrun started {processes}; use --nproc-per-node 1, or start tomostream without it")
 
 
 def predict(

@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from tomostream.errors import TomostreamError
+from tomostream.errors import PeerEndedError, TomostreamError
 from tomostream.redaction import redacted
 
 
@@ -39,6 +39,10 @@ def main() -> None:
         from tomostream.cli.program import app
 
         app(options.spread_tomograms(sys.argv[1:]))
+    except PeerEndedError as error:
+        if _is_follower():
+            sys.exit(error.exit_code)  # whose fault it was has said so, or the first process does
+        _fail(str(error), error.exit_code)
     except TomostreamError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
@@ -56,6 +60,11 @@ def main() -> None:
         _internal(error)
 
 
+def _is_follower() -> bool:
+    """Whether torchrun started this process beside a first one, which speaks for all."""
+    return os.environ.get("RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def _internal(error: BaseException) -> NoReturn:
     if os.environ.get("TOMOSTREAM_DEBUG"):
         raise error
@@ -68,8 +77,9 @@ def _internal(error: BaseException) -> NoReturn:
 def _on_signal(number: int, frame: object) -> NoReturn:
     """Leave through the open contexts, so that they close what they hold; unfinished work resumes from what is on disk."""
     del frame
-    # written past Python's buffer: the signal may have come in the midst of a line to it
-    os.write(2, b"tomostream: error: interrupted; run the same command again to go on\n")
+    if not _is_follower():
+        # written past Python's buffer: the signal may have come in the midst of a line to it
+        os.write(2, b"tomostream: error: interrupted; run the same command again to go on\n")
     sys.exit(128 + number)
 
 

@@ -56,10 +56,12 @@ def run(
 ) -> None:
     """Take a data set through the whole path: convert, stats, train, predict, pick, evaluate, report. Run again to resume."""
     from tomostream.config import load_configuration
+    from tomostream.learn.torchrun import refuse_torchrun
     from tomostream.stages.plans import plan_run
     from tomostream.stages.project import Project, kept_log
     from tomostream.stages.running import check_stages, run_project
 
+    refuse_torchrun("run")
     stages = check_stages(stage or [])
     configuration = load_configuration(config).with_resources(
         kind=cluster,

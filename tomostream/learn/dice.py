@@ -30,5 +30,5 @@ class Dice:
         """Evaluate the loss on one batch; voxels of weight 0 are left out."""
         label = (means.labelled > 0).float()
         score = torch.sigmoid(means.logits) * ((means.labelled + means.unlabelled) > 0)
-        overlap = (2 * (score * label).sum() + _SMOOTHING) / (score.sum() + label.sum() + _SMOOTHING)
+        overlap = (2 * means.total(score * label) + _SMOOTHING) / (means.total(score) + means.total(label) + _SMOOTHING)
         return Loss(1 - overlap, {"dice": overlap})

@@ -8,7 +8,10 @@
 The same batches, settings, thread count, processor and library versions give the same weights, bit for bit, killed or not.  The
 exception is a run limited by `minutes`: how many steps fit in depends on the clock.
 
-Limits: one device; the best epoch's weights are kept in memory beside the network's.
+Several processes (`processes`) each take a batch of their own in every step, which is that of one process with all these batches
+together.  The first of them alone reads and writes the folder, validates, and looks at the clock; the others follow.
+
+Limits: one device a process; the best epoch's weights are kept in memory beside the network's.
 """
 
 import math
@@ -28,8 +31,10 @@ from tomostream.learn.files import write_atomically
 from tomostream.learn.objectives import Criterion
 from tomostream.learn.precision import autocast, resolve_device, resolve_precision
 from tomostream.learn.prefetch import prefetched
+from tomostream.learn.processes import Processes
 from tomostream.learn.recalibration import recalibrated
 from tomostream.learn.schedule import Schedule, learning_rate
+from tomostream.learn.shared_norm import with_shared_norms
 
 METRICS_NAME = "metrics.csv"
 _PREFETCH = 2  # batches ready ahead of the step
@@ -77,27 +82,32 @@ def fit(
     validate: Callable[[nn.Module], dict[str, float]],
     recalibrate: Callable[[], Iterable[torch.Tensor]],
     settings: FitSettings,
-    folder: Path,
+    folder: Path | None,
     fingerprint: dict[str, Any],
     report: Callable[[int, str], None],
+    processes: Processes,
 ) -> FitResult:
     """Train `network` in place; it ends in evaluation mode with the best epoch's weights.
 
     Parameters
     ----------
     batches
-        From the epoch's number (from 0) to its batches; a pure function of it, if the run is to be resumable exactly.
+        From the epoch's number (from 0) to its batches (of this process); a pure function of it, if the run is to be resumable exactly.
+    objective
+        Of all processes' batches together; see `Objective.processes`.
     validate
         From the network (evaluation mode, no gradients, the training's precision, on the training's device) to metrics; the key `criterion`
         decides which epoch is best: larger is better.
     recalibrate
         Gives batches (n, 1, z, y, x) of uniform crops, the same at every call.
     folder
-        Gets `checkpoint.pt` and `metrics.csv`.
+        Gets `checkpoint.pt` and `metrics.csv`; None in all processes but the first.
     fingerprint
         What makes this run this run (input, network, seeds; JSON values); the settings are added to it.
     report
         Called with a number of steps done and a short note.
+    processes
+        That train together; `validate` and `recalibrate` are used by the first only.
 
     Raises
     ------
@@ -107,27 +117,35 @@ def fit(
         If a setting is wrong or the folder can't be written.
     TomostreamError
         If the loss is not finite, or an epoch has no batch.
+    PeerEndedError
+        If another process ended.
     """
     device = resolve_device(settings.device)
     precision = resolve_precision(settings.precision, device)
     identity = fingerprint | {"fit": asdict(settings) | {"precision": precision, "device": device.type}}
     network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs know it in 4-D only
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    state = load_checkpoint(folder, identity)
+    learner = with_shared_norms(network, processes)  # the same weights
+    state = processes.from_first(lambda: None if folder is None else load_checkpoint(folder, identity))
     if state is not None:
         network.load_state_dict(state.weights)
         optimiser.load_state_dict(state.optimiser)
         report(state.step, f"resumed after epoch {state.epoch}")
-    clock = _Clock(settings, 0.0 if state is None else state.elapsed)
+    clock = _Clock(settings, 0.0 if state is None else state.elapsed, processes)
+
+    def examined() -> tuple[Weights, Row]:
+        with torch.no_grad(), autocast(device, precision):
+            candidate = recalibrated(network, recalibrate(), device=device)
+            return _on_cpu(candidate.state_dict()), validate(candidate)
+
     # our other layers are deterministic by themselves; cuDNN's convolutions only if asked
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         while state is None or not clock.is_over(state.step):
             rows = [] if state is None else state.rows
-            network.train()
-            step, row = _train_epoch(network, optimiser, batches(len(rows)), objective, clock, rows, device, precision, report)
-            with torch.no_grad(), autocast(device, precision):
-                candidate = recalibrated(network, recalibrate(), device=device)
-                row |= validate(candidate)
+            learner.train()
+            step, row = _train_epoch(learner, optimiser, batches(len(rows)), objective, clock, rows, device, precision, report)
+            candidate, metrics = processes.from_first(examined)
+            row |= metrics
             is_best = state is None or _key(row["criterion"]) > _key(state.rows[state.best_epoch - 1]["criterion"])
             rows = [*rows, row]
             state = TrainingState(
@@ -136,14 +154,16 @@ def fit(
                 elapsed=clock.elapsed,
                 weights=_on_cpu(network.state_dict()),
                 optimiser=optimiser.state_dict(),
-                best_weights=_on_cpu(candidate.state_dict()) if is_best or state is None else state.best_weights,
+                best_weights=candidate if is_best or state is None else state.best_weights,
                 best_epoch=len(rows) if is_best or state is None else state.best_epoch,
                 rows=rows,
             )
-            save_checkpoint(folder, state, identity)
-            write_metrics(folder / METRICS_NAME, rows)
+            if folder is not None:
+                save_checkpoint(folder, state, identity)
+                write_metrics(folder / METRICS_NAME, rows)
             report(0, f"epoch {state.epoch}: criterion {row['criterion']:.3f}, best epoch {state.best_epoch}")
-    write_metrics(folder / METRICS_NAME, state.rows)  # a kill may have come between the checkpoint and the table
+    if folder is not None:
+        write_metrics(folder / METRICS_NAME, state.rows)  # a kill may have come between the checkpoint and the table
     network.load_state_dict(state.best_weights)
     network.eval()
     return FitResult(state.best_epoch, state.rows, state.step, state.elapsed, precision)
@@ -176,11 +196,12 @@ def _train_epoch(
             with autocast(device, precision):
                 logits = network(here.image)
             loss = objective(logits, here)
-            terms = {name: float(value) for name, value in loss.terms.items()}
-            if not all(math.isfinite(value) for value in terms.values()):
+            terms = {name: float(value) for name, value in loss.terms.items()}  # the same in all processes, so one speaks
+            if clock.processes.is_first and not all(math.isfinite(value) for value in terms.values()):
                 raise TomostreamError(_not_finite(step + 1, terms, rate))
             optimiser.zero_grad()
             loss.total.backward()
+            clock.processes.average_gradients(network)
             optimiser.step()
             step += 1
             for name, value in terms.items():
@@ -198,10 +219,10 @@ def _train_epoch(
 
 
 class _Clock:
-    """How much of the run is done, in steps or in minutes, whichever is further."""
+    """How much of the run is done, in steps or in minutes, whichever is further; the first process's clock counts."""
 
-    def __init__(self, settings: FitSettings, elapsed: float) -> None:
-        self.settings = settings
+    def __init__(self, settings: FitSettings, elapsed: float, processes: Processes) -> None:
+        self.settings, self.processes = settings, processes
         self._start = time.monotonic() - elapsed
 
     @property
@@ -211,7 +232,8 @@ class _Clock:
 
     def progress(self, step: int) -> float:
         """The share that is done after `step` steps, in [0, 1]."""
-        by_time = 0.0 if self.settings.minutes is None else self.elapsed / (60 * self.settings.minutes)
+        minutes = self.settings.minutes
+        by_time = 0.0 if minutes is None else self.processes.from_first(lambda: self.elapsed / (60 * minutes))
         return min(1.0, max(step / self.settings.steps, by_time))
 
     def is_over(self, step: int) -> bool:

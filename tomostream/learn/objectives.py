@@ -21,6 +21,7 @@ pi'' = (pi' - pi) / (1 - pi) that among U.
 
 5. GE-binomial counts particles, not voxels (neighbouring voxels belong to one particle): n is the batch's unlabelled voxels over those of a
    particle, and H = E_k[-log Binomial(k; n, pi'')] for k of the scores' Gaussian: mean n E_U[f], variance n E_U[f (1 - f)].
+6. Where several processes train together, all sums go over all processes' batches (`processes.total`): the loss of one with the whole batch.
 
 Limits: the self-normalised mean of one batch is biased by O(1 / crops), and D is not linear in E_U: batches of few crops press
 the mean score of each batch, not only that of the volume, towards the prior.
@@ -43,6 +44,7 @@ from torch.nn import functional as F
 
 from tomostream.errors import InputError
 from tomostream.learn.batch import Batch
+from tomostream.learn.processes import ALONE, Processes
 
 Terms = dict[str, torch.Tensor]
 
@@ -66,20 +68,25 @@ class Expectations:
     logits: Float32[torch.Tensor, "n z y x"]
     labelled: Float32[torch.Tensor, "n z y x"]  # inclusion weight where labelled, else 0
     unlabelled: Float32[torch.Tensor, "n z y x"]  # inclusion weight where not labelled, else 0
+    processes: Processes = ALONE  # whose batches are one together
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over the voxels of all processes' batches."""
+        return self.processes.total(values.sum())
 
     @property
     def has_labelled(self) -> bool:
         """Whether the batch has a labelled voxel."""
-        return bool(self.labelled.sum() > 0)
+        return bool(self.total(self.labelled) > 0)
 
     def over_labelled(self, values: Float32[torch.Tensor, "n z y x"]) -> Float32[torch.Tensor, ""]:
         """E_P[values]; only where `has_labelled`."""
-        return (values * self.labelled).sum() / self.labelled.sum()
+        return self.total(values * self.labelled) / self.total(self.labelled)
 
     def over_unlabelled(self, values: Float32[torch.Tensor, "n z y x"]) -> Float32[torch.Tensor, ""]:
         """E_U[values]; 0 if every voxel is labelled."""
-        total = self.unlabelled.sum()
-        return (values * self.unlabelled).sum() / (total + (total == 0))
+        total = self.total(self.unlabelled)
+        return self.total(values * self.unlabelled) / (total + (total == 0))
 
     @property
     def loss_if_positive(self) -> Float32[torch.Tensor, "n z y x"]:
@@ -175,7 +182,7 @@ class Binomial:
         score = torch.sigmoid(means.logits)
         mean = means.over_unlabelled(score)
         spread = means.over_unlabelled(score * torch.sigmoid(-means.logits))
-        draws = max(1, round(float((means.unlabelled > 0).sum()) / self.particle_voxels))
+        draws = max(1, round(float(means.total(means.unlabelled > 0)) / self.particle_voxels))
         counts = torch.arange(draws + 1, dtype=torch.float32, device=mean.device)
         # the scores' own distribution of the count (Poisson-binomial), as a discretised Gaussian
         posterior = torch.softmax(-((counts - draws * mean) ** 2) / (2 * (draws * spread + _FLOOR)), dim=0)
@@ -204,6 +211,7 @@ class Objective:
     name: str
     risks: tuple[Risk, ...]  # one a species
     notes: tuple[str, ...]  # what the user should be told before training
+    processes: Processes = ALONE  # that train together
 
     def __call__(self, logits: Float[torch.Tensor, "n s z y x"], batch: Batch) -> Loss:
         """Estimate the objective from one batch.
@@ -220,7 +228,10 @@ class Objective:
         Loss
             The terms carry the species' index where there are several; a scalar each, detached.
         """
-        losses = [risk(_expectations(logits[:, s].float(), batch.positive[:, s], batch.weight[:, 0])) for s, risk in enumerate(self.risks)]
+        losses = [
+            risk(_expectations(logits[:, s].float(), batch.positive[:, s], batch.weight[:, 0], self.processes))
+            for s, risk in enumerate(self.risks)
+        ]
         total = torch.stack([loss.total for loss in losses]).sum()
         several = len(losses) > 1
         terms = {f"{name}_{s}" if several else name: value.detach() for s, loss in enumerate(losses) for name, value in loss.terms.items()}
@@ -228,10 +239,13 @@ class Objective:
 
 
 def _expectations(
-    logits: Float32[torch.Tensor, "n z y x"], positive: Bool[torch.Tensor, "n z y x"], weight: Float32[torch.Tensor, "n z y x"]
+    logits: Float32[torch.Tensor, "n z y x"],
+    positive: Bool[torch.Tensor, "n z y x"],
+    weight: Float32[torch.Tensor, "n z y x"],
+    processes: Processes,
 ) -> Expectations:
     labelled = weight * positive
-    return Expectations(logits, labelled, weight - labelled)
+    return Expectations(logits, labelled, weight - labelled, processes)
 
 
 OBJECTIVES = ("pn", "nnpu", "kl", "ge_binomial")

@@ -27,22 +27,14 @@ if TYPE_CHECKING:
 
     from tomostream.config import Configuration
     from tomostream.learn.batch import Batch
+    from tomostream.learn.processes import Processes
     from tomostream.progress import Progress
-    from tomostream.stages.training import Labelled
+    from tomostream.stages.training import Labelled, Work
     from tomostream.stream.dataset import SubtomogramDataset
 
 
-def fit_deepetpicker(
-    configuration: Configuration,
-    folder: Path,
-    labelled: Labelled,
-    checked: Labelled | None,
-    level: int,
-    spacing: float,
-    fingerprint: dict[str, Any],
-    progress: Progress,
-) -> None:
-    """Train the network and write the model folder; parameters as of the U-Net's training.
+def fit_deepetpicker(work: Work, folder: Path | None, progress: Progress, processes: Processes) -> None:
+    """Train the network and write the model folder; `folder` is None in all processes but the first.
 
     Raises
     ------
@@ -55,10 +47,12 @@ def fit_deepetpicker(
     from tomostream.learn.fit import FitSettings, fit
     from tomostream.learn.objectives import Objective
     from tomostream.learn.precision import resolve_device, resolve_precision
+    from tomostream.stages.training import recorded, together
     from tomostream.stages.validation import plan_validation
     from tomostream.strategies.deepetpicker import NAME, label_radius, model_options, network_arrays
     from tomostream.strategies.folder import StrategySettings, save_strategy_model
 
+    configuration, labelled, checked, level, spacing = work.configuration, work.labelled, work.checked, work.level, work.spacing
     train, species = configuration.train, configuration.species
     patch = triple(train.crop)
     if train.crop <= 2 * defaults.PATCH_PADDING_VOX:
@@ -72,7 +66,7 @@ def fit_deepetpicker(
         for s in species
     ]
     network = CoordinateUNet(configuration.network.channels, len(species), seed=train.seed)
-    dataset = _crops(configuration, labelled, radii, stride=network.stride, is_validation=False)
+    dataset = _crops(configuration, labelled, radii, stride=network.stride, processes=processes)
     device = resolve_device(configuration.predict.device)
     precision = resolve_precision(train.precision, device)
     objective = Objective(NAME, (Dice(),) * len(species), ())
@@ -85,9 +79,17 @@ def fit_deepetpicker(
         )
         return _probabilities(scorer, volume)
 
-    checks = list(_crops(configuration, checked or labelled, radii, stride=network.stride, is_validation=True))
+    checks = _crops(configuration, checked or labelled, radii, stride=network.stride, processes=None)
     validation = replace(
-        plan_validation(configuration, checked, checks, spacing=spacing, level=level, objective=objective, precision=precision),
+        plan_validation(
+            configuration,
+            checked if processes.is_first else None,
+            list(checks) if processes.is_first else [],
+            spacing=spacing,
+            level=level,
+            objective=objective,
+            precision=precision,
+        ),
         score=score,
         pick=_pooled_picks,
     )
@@ -102,13 +104,13 @@ def fit_deepetpicker(
     labels = sum(labelled.count(i) for i in range(len(species)))
     progress.say(
         f"training {NAME} on {', '.join(t.name for t in labelled.tomograms)}: level {level} ({coarse:g} A per voxel), {labels} labels of radius "
-        f"{', '.join(f'{r:.1f}' for r in radii)} voxels, {precision}"
+        f"{', '.join(f'{r:.1f}' for r in radii)} voxels, {precision}{together(processes, train.batch)}"
     )
     with progress.track("train", train.steps) as bar:
         result = fit(
             network,
             batches=batches,
-            objective=objective,
+            objective=replace(objective, processes=processes),
             validate=validation.measure,
             recalibrate=uniform,
             settings=FitSettings(
@@ -122,9 +124,12 @@ def fit_deepetpicker(
                 device=configuration.predict.device,
             ),
             folder=folder,
-            fingerprint=fingerprint,
+            fingerprint=work.fingerprint,
             report=bar.advance,
+            processes=processes,
         )
+    if folder is None:  # the first process writes the model
+        return
     settings = StrategySettings(
         species=tuple(s.name for s in species),
         radius_ang=tuple(s.radius.in_angstrom(spacing) for s in species),
@@ -135,16 +140,21 @@ def fit_deepetpicker(
         version=__version__,
         options=model_options(network, patch),
     )
-    save_strategy_model(folder, NAME, network_arrays(network), settings, {"label_radius_vox": radii, "best_epoch": result.best_epoch})
+    save_strategy_model(
+        folder, NAME, network_arrays(network), settings, {"label_radius_vox": radii, "best_epoch": result.best_epoch} | recorded(processes)
+    )
     best = result.rows[result.best_epoch - 1]
     progress.say(f"best epoch {result.best_epoch} of {len(result.rows)}: criterion {best['criterion']:.3f}")
 
 
-def _crops(configuration: Configuration, labelled: Labelled, radii: list[float], *, stride: int, is_validation: bool) -> SubtomogramDataset:
+def _crops(
+    configuration: Configuration, labelled: Labelled, radii: list[float], *, stride: int, processes: Processes | None
+) -> SubtomogramDataset:
     from tomostream.stages.training import VALIDATION_BATCHES
     from tomostream.stream.dataset import SubtomogramDataset
 
     train = configuration.train
+    is_validation = processes is None
     return SubtomogramDataset(
         tomograms=labelled.tomograms,
         points=labelled.points,
@@ -158,6 +168,8 @@ def _crops(configuration: Configuration, labelled: Labelled, radii: list[float],
         seed=train.seed,
         symmetry="none" if is_validation else train.symmetry,
         buffer_bytes=configuration.memory_bytes // 4,
+        rank=0 if processes is None else processes.rank,
+        world=1 if processes is None else processes.world,
     )
 
 

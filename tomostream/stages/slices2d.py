@@ -27,22 +27,14 @@ if TYPE_CHECKING:
 
     from tomostream.config import Configuration
     from tomostream.learn.batch import Batch
+    from tomostream.learn.processes import Processes
     from tomostream.progress import Progress
-    from tomostream.stages.training import Labelled
+    from tomostream.stages.training import Labelled, Work
     from tomostream.strategies.slices2d.slabs import SlabDataset
 
 
-def fit_slices2d(
-    configuration: Configuration,
-    folder: Path,
-    labelled: Labelled,
-    checked: Labelled | None,
-    level: int,
-    spacing: float,
-    fingerprint: dict[str, Any],
-    progress: Progress,
-) -> None:
-    """Train the detector and write the model folder; parameters as of the U-Net's training.
+def fit_slices2d(work: Work, folder: Path | None, progress: Progress, processes: Processes) -> None:
+    """Train the detector and write the model folder; `folder` is None in all processes but the first.
 
     Raises
     ------
@@ -51,6 +43,7 @@ def fit_slices2d(
     """
     from tomostream.learn.fit import FitSettings, fit
     from tomostream.learn.precision import resolve_device, resolve_precision
+    from tomostream.stages.training import recorded, together
     from tomostream.stages.validation import plan_validation
     from tomostream.strategies.folder import StrategySettings, save_strategy_model
     from tomostream.strategies.slices2d.detector import SliceDetector
@@ -58,6 +51,7 @@ def fit_slices2d(
     from tomostream.strategies.slices2d.scoring import SliceScorer
     from tomostream.strategies.slices2d.single_shot import SingleShot
 
+    configuration, labelled, checked, level, spacing = work.configuration, work.labelled, work.checked, work.level, work.spacing
     train, species = configuration.train, configuration.species
     coarse = spacing * 2**level
     radii = [s.radius.in_voxels(coarse) for s in species]
@@ -66,7 +60,7 @@ def fit_slices2d(
         for radius in radii
     ]
     network = SliceDetector(configuration.network.channels, len(species), seed=train.seed)
-    dataset = _slabs(configuration, labelled, half_heights, stride=network.stride, is_validation=False)
+    dataset = _slabs(configuration, labelled, half_heights, stride=network.stride, processes=processes)
     device = resolve_device(configuration.predict.device)
     precision = resolve_precision(train.precision, device)
     objective = SingleShot(
@@ -83,9 +77,17 @@ def fit_slices2d(
             raise TypeError("slices2d trains a SliceDetector")
         return _probabilities(SliceScorer(candidate, radius=radii, device=device.type, precision=precision, threads=None), volume)
 
-    checks = list(_slabs(configuration, checked or labelled, half_heights, stride=network.stride, is_validation=True))
+    checks = _slabs(configuration, checked or labelled, half_heights, stride=network.stride, processes=None)
     validation = replace(
-        plan_validation(configuration, checked, checks, spacing=spacing, level=level, objective=objective, precision=precision),
+        plan_validation(
+            configuration,
+            checked if processes.is_first else None,
+            list(checks) if processes.is_first else [],
+            spacing=spacing,
+            level=level,
+            objective=objective,
+            precision=precision,
+        ),
         score=score,
         pick=_traced_picks,
     )
@@ -100,13 +102,13 @@ def fit_slices2d(
     labels = sum(labelled.count(i) for i in range(len(species)))
     progress.say(
         f"training {NAME} on {', '.join(t.name for t in labelled.tomograms)}: level {level} ({coarse:g} A per voxel), {labels} labels, cells of "
-        f"{network.stride} voxels, {precision}"
+        f"{network.stride} voxels, {precision}{together(processes, train.batch)}"
     )
     with progress.track("train", train.steps) as bar:
         result = fit(
             network,
             batches=batches,
-            objective=objective,
+            objective=replace(objective, processes=processes),
             validate=validation.measure,
             recalibrate=uniform,
             settings=FitSettings(
@@ -120,9 +122,12 @@ def fit_slices2d(
                 device=configuration.predict.device,
             ),
             folder=folder,
-            fingerprint=fingerprint,
+            fingerprint=work.fingerprint,
             report=bar.advance,
+            processes=processes,
         )
+    if folder is None:  # the first process writes the model
+        return
     settings = StrategySettings(
         species=tuple(s.name for s in species),
         radius_ang=tuple(s.radius.in_angstrom(spacing) for s in species),
@@ -133,16 +138,25 @@ def fit_slices2d(
         version=__version__,
         options=model_options(network),
     )
-    save_strategy_model(folder, NAME, network_arrays(network), settings, {"half_height_vox": half_heights, "best_epoch": result.best_epoch})
+    save_strategy_model(
+        folder,
+        NAME,
+        network_arrays(network),
+        settings,
+        {"half_height_vox": half_heights, "best_epoch": result.best_epoch} | recorded(processes),
+    )
     best = result.rows[result.best_epoch - 1]
     progress.say(f"best epoch {result.best_epoch} of {len(result.rows)}: criterion {best['criterion']:.3f}")
 
 
-def _slabs(configuration: Configuration, labelled: Labelled, half_heights: list[float], *, stride: int, is_validation: bool) -> SlabDataset:
+def _slabs(
+    configuration: Configuration, labelled: Labelled, half_heights: list[float], *, stride: int, processes: Processes | None
+) -> SlabDataset:
     from tomostream.stages.training import VALIDATION_BATCHES
     from tomostream.strategies.slices2d.slabs import SlabDataset, slab_layout
 
     train = configuration.train
+    is_validation = processes is None
     crop, symmetry = slab_layout(
         [t.shape for t in labelled.tomograms],
         half_height=max(half_heights),
@@ -162,6 +176,8 @@ def _slabs(configuration: Configuration, labelled: Labelled, half_heights: list[
         seed=train.seed,
         symmetry=symmetry,
         buffer_bytes=configuration.memory_bytes // 4,
+        rank=0 if processes is None else processes.rank,
+        world=1 if processes is None else processes.world,
     )
 
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tomostream.config import Configuration
+    from tomostream.learn.processes import Processes
     from tomostream.progress import Progress
-    from tomostream.stages.training import Labelled
+    from tomostream.stages.training import Labelled, Work
     from tomostream.strategies.correlation import Target
 
 
@@ -52,43 +53,34 @@ def _density_sha256(path: Path) -> str:
         raise InputError(f"template.density {path} can't be read: {error.strerror or error}") from None
 
 
-def fit_strategy(
-    configuration: Configuration,
-    folder: Path,
-    labelled: Labelled,
-    checked: Labelled | None,
-    level: int,
-    spacing: float,
-    fingerprint: dict[str, Any],
-    progress: Progress,
-) -> None:
-    """Train the configuration's strategy and write its model folder; parameters as of the U-Net's training.
+def fit_strategy(work: Work, folder: Path | None, progress: Progress, processes: Processes) -> None:
+    """Train the configuration's strategy and write its model folder, which is None in all processes but the first.
 
     Raises
     ------
     TomostreamError
         If the strategy can't be trained from this.
     """
-    if configuration.strategy == "deepetpicker":
+    if work.configuration.strategy == "deepetpicker":
         from tomostream.stages.deepetpicker import fit_deepetpicker
 
-        fit_deepetpicker(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
+        fit_deepetpicker(work, folder, progress, processes)
         return
-    if configuration.strategy == "slices2d":
+    if work.configuration.strategy == "slices2d":
         from tomostream.stages.slices2d import fit_slices2d
 
-        fit_slices2d(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
+        fit_slices2d(work, folder, progress, processes)
         return
-    _fit_matched(configuration, folder, labelled, checked, level, spacing, progress)
+    if folder is not None:  # there are no steps to share: the first process does it
+        _fit_matched(work, folder, progress)
 
 
-def _fit_matched(
-    configuration: Configuration, folder: Path, labelled: Labelled, checked: Labelled | None, level: int, spacing: float, progress: Progress
-) -> None:
+def _fit_matched(work: Work, folder: Path, progress: Progress) -> None:
     from tomostream.learn.fit import METRICS_NAME, write_metrics
     from tomostream.strategies.folder import StrategySettings, save_strategy_model
     from tomostream.strategies.matched import measure_scales
 
+    configuration, labelled, checked, level, spacing = work.configuration, work.labelled, work.checked, work.level, work.spacing
     species = configuration.species
     radii = [s.radius.in_voxels(spacing) / 2**level for s in species]
     names = ", ".join(t.name for t in labelled.tomograms)

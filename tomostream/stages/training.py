@@ -4,6 +4,8 @@
 2. Read and check the clicks; from the expected numbers follow the class priors.
 3. Stream crops, fit, validate on the validation clicks, keep the best epoch.
 4. Write the model folder: weights, settings, the metrics of every epoch, the resolved configuration.
+
+Under torchrun the first process does all of it, and sends the others what they need to take their part in the steps.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,7 @@ from tomostream.tomogram import Tomogram, open_tomogram
 
 if TYPE_CHECKING:
     from tomostream.learn.batch import Batch
+    from tomostream.learn.processes import Processes
     from tomostream.stream.dataset import SubtomogramDataset
 
 LOCK_NAME = ".lock"
@@ -73,6 +76,18 @@ class Labelled:
         return sum(len(p[species]) for p in self.points)
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a process needs to take part in training."""
+
+    configuration: Configuration
+    labelled: Labelled
+    checked: Labelled | None
+    level: int
+    spacing: float
+    fingerprint: dict[str, Any]
+
+
 def choose_level(species: Iterable[Species], spacing: float, level: int | str) -> int:
     """Return the pyramid level that the network reads: the one asked for, or the coarsest that keeps the smallest particle's radius.
 
@@ -101,7 +116,8 @@ def reading_level(configuration: Configuration, spacing: float) -> int:
 def train_model(configuration: Configuration, *, out: Place | None, overwrite: bool, progress: Progress) -> Place:
     """Train as the configuration says; returns the model folder.
 
-    A finished model of the same configuration and data is left as it is; unfinished training goes on from its last checkpoint.
+    A finished model of the same configuration and data is left as it is; unfinished training goes on from its last checkpoint.  Started by
+    torchrun, it trains together with the other processes.
 
     Raises
     ------
@@ -109,12 +125,23 @@ def train_model(configuration: Configuration, *, out: Place | None, overwrite: b
         If the configuration, the clicks or the tomograms don't fit together; before any training.
     """
     folder = place(out) if out is not None else Project(configuration.project).model
-    if isinstance(folder, RemotePath):
-        return train_remotely(folder, lambda local: _train_into(configuration, local, overwrite=overwrite, progress=progress))
-    return _train_into(configuration, folder, overwrite=overwrite, progress=progress)
+    from tomostream.learn.processes import joined
+
+    with joined(configuration.predict.device) as processes:
+
+        def train_into(local: Path) -> None:
+            _train_into(configuration, local, overwrite=overwrite, progress=progress, processes=processes)
+
+        if not processes.is_first:
+            _take_part(None, None, Progress(), processes)
+        elif isinstance(folder, RemotePath):
+            train_remotely(folder, train_into)
+        else:
+            train_into(folder)
+    return folder
 
 
-def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, progress: Progress) -> Path:
+def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
     project = Project(configuration.project)
     paths = input_paths(configuration.tomograms)
     species = [s.name for s in configuration.species]
@@ -138,11 +165,12 @@ def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, 
     spacing = tomograms[clicks.tomograms()[0]].spacing
     level = reading_level(configuration, spacing)
 
-    fingerprint = _fingerprint(configuration, tomograms, level)
+    fingerprint = _fingerprint(configuration, tomograms, level, processes.world)
     state = _state(folder, fingerprint)
     if state == "done":
         progress.say(f"model {folder} is already trained with these settings")
-        return folder
+        _take_part(None, folder, progress, processes)
+        return
     if state == "other" and not overwrite:
         raise ExistsError(f"model folder {folder} was made with other settings or data; use another folder, or --overwrite to replace it")
 
@@ -160,9 +188,15 @@ def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, 
         raise InputError(f"model folder {folder} can't be made: {error.strerror or error}; choose another folder") from None
     with exclusive(folder / LOCK_NAME, f"model folder {folder}"):
         _prepare_folder(folder, fingerprint, configuration, is_new=state != "partial")
-        fit_model = _fit if configuration.strategy == "unet" else fit_strategy
-        fit_model(configuration, folder, labelled, checked, level, spacing, fingerprint, progress)
-    return folder
+        _take_part(Work(configuration, labelled, checked, level, spacing, fingerprint), folder, progress, processes)
+
+
+def _take_part(work: Work | None, folder: Path | None, progress: Progress, processes: Processes) -> None:
+    """Train with the other processes, as the first one says: it gives the work (None: there is none to do) and the folder."""
+    work = processes.from_first(lambda: work)
+    if work is not None:
+        fit_model = _fit if work.configuration.strategy == "unet" else fit_strategy
+        fit_model(work, folder, progress, processes)
 
 
 def _unlabelled(configuration: Configuration, names: list[str], clicked: list[str]) -> list[str]:
@@ -209,7 +243,7 @@ def _at_level(points: dict[str, list[np.ndarray]], tomograms: dict[str, Tomogram
     return Labelled(chosen, [[t.to_level_positions(p) for p in points[t.name]] for t in chosen])
 
 
-def _fingerprint(configuration: Configuration, tomograms: dict[str, Tomogram], level: int) -> dict[str, Any]:
+def _fingerprint(configuration: Configuration, tomograms: dict[str, Tomogram], level: int, world: int) -> dict[str, Any]:
     resolved = configuration.resolved()
     relevant = {key: resolved[key] for key in ("species", "objective", "network", "train", "matched_filter")} | strategy_fingerprint(
         configuration
@@ -222,7 +256,7 @@ def _fingerprint(configuration: Configuration, tomograms: dict[str, Tomogram], l
         "train_tables": len(configuration.labels.train),
         "tomograms": [tomogram_fingerprint(t) for t in tomograms.values()],
         "version": __version__,
-    }
+    } | ({"processes": world} if world > 1 else {})
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain
 
@@ -289,16 +323,7 @@ def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str
     return total
 
 
-def _fit(
-    configuration: Configuration,
-    folder: Path,
-    labelled: Labelled,
-    checked: Labelled | None,
-    level: int,
-    spacing: float,
-    fingerprint: dict[str, Any],
-    progress: Progress,
-) -> None:
+def _fit(work: Work, folder: Path | None, progress: Progress, processes: Processes) -> None:
     from tomostream.learn.fit import FitSettings, fit
     from tomostream.learn.model_folder import ModelSettings, save_model
     from tomostream.learn.objectives import make_objective
@@ -306,9 +331,10 @@ def _fit(
     from tomostream.learn.resunet import ResidualUNet
     from tomostream.stages.validation import plan_validation
 
-    train, given = configuration.train, configuration.objective
-    radii = [s.radius.in_voxels(spacing) / 2**level for s in configuration.species]
-    configuration = with_estimates(configuration, labelled.clicked, radii, progress)
+    labelled, checked, level, spacing = work.labelled, work.checked, work.level, work.spacing
+    train, given = work.configuration.train, work.configuration.objective
+    radii = [s.radius.in_voxels(spacing) / 2**level for s in work.configuration.species]
+    configuration = processes.from_first(lambda: with_estimates(work.configuration, labelled.clicked, radii, progress))
     label_radii = [(train.label_radius or s.radius).in_voxels(spacing) / 2**level for s in configuration.species]
     observed, expected = _priors(configuration, labelled, label_radii)
     objective = make_objective(
@@ -322,13 +348,14 @@ def _fit(
     for note in objective.notes:
         progress.warn(note)
     network = ResidualUNet(configuration.network.channels, len(configuration.species), seed=train.seed, prior=expected or observed)
-    dataset = _dataset(configuration, labelled, label_radii, stride=network.stride)
+    dataset = _dataset(configuration, labelled, label_radii, stride=network.stride, processes=processes)
     device = resolve_device(configuration.predict.device)
     precision = resolve_precision(train.precision, device)
+    checks = _dataset(configuration, checked or labelled, label_radii, stride=network.stride, processes=None)
     validation = plan_validation(
         configuration,
-        checked,
-        _fixed_batches(_dataset(configuration, checked or labelled, label_radii, stride=network.stride, is_validation=True)),
+        checked if processes.is_first else None,
+        list(checks) if processes.is_first else [],
         spacing=spacing,
         level=level,
         objective=objective,
@@ -342,13 +369,13 @@ def _fit(
     labels = sum(labelled.count(i) for i in range(len(configuration.species)))
     progress.say(
         f"training on {', '.join(t.name for t in labelled.tomograms)}: level {level} ({spacing * 2**level:g} A per voxel), {labels} labels, "
-        f"objective {given.name}, {precision}"
+        f"objective {given.name}, {precision}{together(processes, train.batch)}"
     )
     with progress.track("train", train.steps) as bar:
         result = fit(
             network,
             batches=batches,
-            objective=objective,
+            objective=replace(objective, processes=processes),
             validate=validation.measure,
             recalibrate=lambda: dataset.uniform_images(defaults.RECALIBRATION_CROPS, seed=train.seed),
             settings=FitSettings(
@@ -362,9 +389,12 @@ def _fit(
                 device=configuration.predict.device,
             ),
             folder=folder,
-            fingerprint=fingerprint,
+            fingerprint=work.fingerprint,
             report=bar.advance,
+            processes=processes,
         )
+    if folder is None:  # the first process writes the model
+        return
     joined = matched_filter(configuration, network, labelled, radii, precision=precision)
     settings = ModelSettings(
         channels=tuple(configuration.network.channels),
@@ -382,22 +412,29 @@ def _fit(
     )
     numbers = [[one.expected_in(t.name) for t in labelled.clicked.tomograms] for one in configuration.species]
     extra = {"expected_numbers": numbers, "labelled_fraction": observed, "expected_fraction": expected, "best_epoch": result.best_epoch}
-    save_model(folder, network, settings, extra, () if joined is None else joined.profiles)
+    save_model(folder, network, settings, extra | recorded(processes), () if joined is None else joined.profiles)
     best = result.rows[result.best_epoch - 1]
     progress.say(f"best epoch {result.best_epoch} of {len(result.rows)}: criterion {best['criterion']:.3f}")
 
 
-def _fixed_batches(dataset: SubtomogramDataset) -> list[Batch]:
-    """Draw the crops of the validation loss once, all around labels."""
-    return list(dataset)
+def together(processes: Processes, batch: int) -> str:
+    """What a message says of several processes; nothing of one."""
+    return "" if processes.world == 1 else f"; {processes.world} processes, {processes.world} x {batch} crops a step"
+
+
+def recorded(processes: Processes) -> dict[str, int]:
+    """What a model's record says of several processes; nothing of one."""
+    return {} if processes.world == 1 else {"processes": processes.world}
 
 
 def _dataset(
-    configuration: Configuration, labelled: Labelled, radii: list[float], *, stride: int, is_validation: bool = False
+    configuration: Configuration, labelled: Labelled, radii: list[float], *, stride: int, processes: Processes | None
 ) -> SubtomogramDataset:
+    """Crops to train on, the share of one of the processes; or, with None, those of the validation loss, all around labels."""
     from tomostream.stream.dataset import SubtomogramDataset
 
     train = configuration.train
+    is_validation = processes is None
     return SubtomogramDataset(
         tomograms=labelled.tomograms,
         points=labelled.points,
@@ -411,4 +448,6 @@ def _dataset(
         seed=train.seed,
         symmetry="none" if is_validation else train.symmetry,
         buffer_bytes=configuration.memory_bytes // 4,
+        rank=0 if processes is None else processes.rank,
+        world=1 if processes is None else processes.world,
     )

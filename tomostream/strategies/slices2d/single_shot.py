@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from tomostream.learn.batch import Batch
 from tomostream.learn.objectives import Loss
+from tomostream.learn.processes import ALONE, Processes
 from tomostream.strategies.slices2d.detector import CENTRE_X, CENTRE_Y, CLASSES, OBJECT
 
 LET_OFF_OVERLAP = 0.5  # intersection over union with a true box above which a cell that is not responsible is no mistake
@@ -50,6 +51,8 @@ class SingleShot:
         Edge of a box, pixels: the diameter of each species' particle.
     object_weight, background_weight, centre_weight, class_weight
         a, b, c, d above.
+    processes
+        That train together: the sums and the slices are those of all.
     """
 
     stride: int
@@ -58,24 +61,29 @@ class SingleShot:
     background_weight: float
     centre_weight: float
     class_weight: float
+    processes: Processes = ALONE
 
     def __call__(self, logits: Float[torch.Tensor, "n c z v u"], batch: Batch) -> Loss:
         """Evaluate the loss of a detector's numbers for a batch whose `positive` marks the centres of boxes."""
         numbers = logits.float()
         targets = cell_targets(batch.positive, self.stride)
         has_box = targets.has_box.any(dim=1)
-        slices = numbers.shape[0] * numbers.shape[2]
+        slices = numbers.shape[0] * numbers.shape[2] * self.processes.world  # each process has as many
+
+        def total_of(values: torch.Tensor) -> torch.Tensor:
+            return self.processes.total(values.sum())
+
         predicted = torch.sigmoid(numbers[:, [CENTRE_Y, CENTRE_X]])
         is_let_off = self._overlaps(predicted.detach(), targets)
         objectness = numbers[:, OBJECT]
         terms = {
-            "object": self.object_weight * (F.softplus(-objectness) * has_box).sum() / slices,
-            "background": self.background_weight * (F.softplus(objectness) * ~(has_box | is_let_off)).sum() / slices,
-            "centre": self.centre_weight * (((predicted - targets.centre) ** 2).sum(dim=1) * has_box).sum() / slices,
+            "object": self.object_weight * total_of(F.softplus(-objectness) * has_box) / slices,
+            "background": self.background_weight * total_of(F.softplus(objectness) * ~(has_box | is_let_off)) / slices,
+            "centre": self.centre_weight * total_of(((predicted - targets.centre) ** 2).sum(dim=1) * has_box) / slices,
         }
         if numbers.shape[1] > CLASSES:
             unlikely = -F.log_softmax(numbers[:, CLASSES:], dim=1)
-            terms["class"] = self.class_weight * (unlikely * targets.has_box).sum() / slices
+            terms["class"] = self.class_weight * total_of(unlikely * targets.has_box) / slices
         total = torch.stack(list(terms.values())).sum()
         return Loss(total, {"loss": total.detach()} | {name: value.detach() for name, value in terms.items()})
 

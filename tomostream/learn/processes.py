@@ -1,0 +1,163 @@
+"""How do several processes train one network as if they were one?  What they must tell each other, through torch.distributed.
+
+The loss of a step is that of all processes' batches together.  Objectives are ratios of sums over voxels, and more (`max`, logarithms), so it is
+sums that are exchanged, not losses:
+
+1. `total` adds a tensor over the processes; every process then works out the same loss L.  Its derivative is the true one of
+   the mean over processes (1/N) sum_r L_r: the gradients that arrive are added over the processes as well.
+2. So the parameters' gradient is the mean over the processes (`average_gradients`): that of one process with the whole batch.
+3. What only the first process does (reading the checkpoint, validation, anything that depends on the clock) reaches the others by `from_first`.
+4. A process whose neighbour has ended finds its connection closed: `PeerEndedError`.
+
+`ALONE` is one process: nothing is exchanged, no number changes.
+
+Limits: all processes take the same steps in the same order, with batches of one shape; weights stay the same to the bit only on processors
+of one kind.
+"""
+
+import datetime
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from tomostream.errors import InputError, PeerEndedError
+from tomostream.learn.torchrun import launched
+
+T = TypeVar("T")
+
+_PATIENCE = datetime.timedelta(days=2)  # others wait while the first converts or validates; one that ends is noticed at once
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Who trains together, and which of them we are."""
+
+    rank: int
+    world: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one reads and writes the model folder, validates, and speaks."""
+        return self.rank == 0
+
+    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Add a tensor over the processes; differentiable.
+
+        Raises
+        ------
+        PeerEndedError
+            If another process has ended.
+        """
+        if self.world == 1:
+            return tensor
+        return cast(torch.Tensor, _Total.apply(tensor))  # type: ignore[no-untyped-call]  # torch leaves it so
+
+    def average_gradients(self, network: nn.Module) -> None:
+        """Replace each parameter's gradient by its mean over the processes, in one exchange.
+
+        Raises
+        ------
+        PeerEndedError
+            If another process has ended.
+        """
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        _exchange(dist.all_reduce, flat)
+        parts = (flat / self.world).split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.reshape(gradient.shape))
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return what `make` gives in the first process; it is called there only, and its result (picklable) is sent.
+
+        Raises
+        ------
+        PeerEndedError
+            If another process has ended.
+        """
+        if self.world == 1:
+            return make()
+        held: list[Any] = [make() if self.is_first else None]
+        _exchange(dist.broadcast_object_list, held, src=0, device=torch.device("cpu"))
+        return cast(T, held[0])
+
+
+ALONE = Processes(0, 1)
+
+
+class _Total(torch.autograd.Function):
+    """The sum over the processes; backwards the sum of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        del ctx
+        return _added(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        del ctx
+        return _added(gradients[0])
+
+
+def _added(tensor: torch.Tensor) -> torch.Tensor:
+    result = tensor.detach().clone(memory_format=torch.contiguous_format)
+    _exchange(dist.all_reduce, result)
+    return result
+
+
+def _exchange(operation: Callable[..., object], *values: Any, **options: Any) -> None:
+    try:
+        operation(*values, **options)
+    except RuntimeError as error:  # gloo and NCCL know no narrower one
+        reason = (str(error).splitlines() or ["no details"])[0]
+        raise PeerEndedError(
+            f"another process of this training ended or can't be reached ({reason}); see its message, and torchrun's. "
+            "The same command goes on from the last checkpoint"
+        ) from None
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Join the processes that torchrun started, and leave them at the end; `ALONE` without torchrun.
+
+    CPU tensors travel by gloo, those of GPUs by NCCL; each process takes the GPU of its number on its machine.
+
+    Parameters
+    ----------
+    device
+        `auto`, `cpu` or `cuda`.
+
+    Raises
+    ------
+    InputError
+        If there are more processes on this machine than GPUs.
+    PeerEndedError
+        If the others can't be reached.
+    """
+    launch = launched()
+    if launch.world == 1:
+        yield ALONE
+        return
+    backend = "gloo"
+    if device != "cpu" and torch.cuda.is_available():
+        gpus = torch.cuda.device_count()
+        if launch.local_rank >= gpus:
+            here = os.environ.get("LOCAL_WORLD_SIZE", "more")
+            raise InputError(
+                f"torchrun started {here} processes on this machine, which shows {gpus} GPUs; use --nproc-per-node {gpus}, or predict.device: cpu"
+            )
+        torch.cuda.set_device(launch.local_rank)
+        backend = "cpu:gloo,cuda:nccl"
+    _exchange(dist.init_process_group, backend, timeout=_PATIENCE)
+    try:
+        yield Processes(launch.rank, launch.world)
+    finally:
+        dist.destroy_process_group()

@@ -16,7 +16,9 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.plan import MARGIN_BYTES, MAX_SHARD_VOX, READ_BYTES_PER_VOXEL, READ_VOXELS, PredictionPlan
-from tomostream.inference.protocol import BlockScorer
+from tomostream.inference.protocol import BlockScorer, TwoLevelScorer
+from tomostream.inference.upsample import supporting_box
+from tomostream.store.pyramid import level_shape
 from tomostream.units import format_bytes
 
 SMALLEST_CORE_VOX = 8  # below that a block is nearly all halo
@@ -114,10 +116,12 @@ def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScor
     most = scores + 4 * voxels  # while the shard is stored
 
     def needed_bytes(core: Box) -> int:
-        needed = plan.block(core, core).needed
-        read = scorer.read_box(needed, shape).size
-        reading = 4 * read + READ_BYTES_PER_VOXEL * min(read, READ_VOXELS)
-        return scores + max(reading, scorer.block_bytes(needed, shape))
+        own = _scoring_bytes(scorer, plan.block(core, core).needed, shape)
+        if not isinstance(scorer, TwoLevelScorer):
+            return scores + own
+        fine_shape = level_shape(frame.volume, scorer.fine_level)
+        fine = _scoring_bytes(scorer.fine, supporting_box(core, scorer.fine_level, fine_shape), fine_shape)
+        return scores + max(own, fine + 4 * frame.species * core.size * (scorer.fine_level > 0))
 
     worst = Box((0, 0, 0), (1, 1, 1))
     for axis in range(3):
@@ -126,6 +130,12 @@ def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScor
         worst = max(parts, key=needed_bytes)
     most = max(most, needed_bytes(worst))
     return replace(plan, block_bytes=LIBRARIES_BYTES + TORCH_BYTES + MARGIN_BYTES + most)
+
+
+def _scoring_bytes(scorer: BlockScorer, needed: Box, shape: Triple) -> int:
+    """Peak of reading and scoring a box."""
+    read = scorer.read_box(needed, shape).size
+    return max(4 * read + READ_BYTES_PER_VOXEL * min(read, READ_VOXELS), scorer.block_bytes(needed, shape))
 
 
 def _cores(n: int, shard: int, core: int) -> Iterator[tuple[int, int]]:

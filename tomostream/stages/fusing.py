@@ -1,7 +1,7 @@
 """How do the trained network and the clicks' average go together?  Profile, weight and intercept, measured on the training tomograms.
 
-1. The radial profile that finds the clicked particles, at the network's level (`strategies.discriminant`).
-2. Boxes of the training tomograms, the unlabelled ones too, at places drawn from the seed; `MEASURED_VOX` voxels in all.
+1. The radial profile that finds the clicked particles, at the filter's level (`strategies.discriminant`).
+2. Boxes of the training tomograms, the unlabelled ones too, at places drawn from the seed; `MEASURED_VOX` voxels of that level in all.
 3. The weight: the configured one, in units of the standard deviations of the network's averaged logits and of the correlation there.
 4. The intercept: minus the sum at the pick whose rank is the number of particles expected in the boxes.  So at score 0.5 the training
    tomograms give as many picks as are expected.
@@ -22,6 +22,7 @@ from tomostream.budget import network_cost
 from tomostream.geometry import Box, triple
 from tomostream.learn.model_folder import MatchedSettings
 from tomostream.picking.blocks import pick_array
+from tomostream.stages.converting import measure
 
 if TYPE_CHECKING:
     from tomostream.config import Configuration
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tomostream.strategies.fusion import FusedScorer
     from tomostream.tomogram import Tomogram
 
-MEASURED_VOX = 3_000_000  # of all boxes: a few seconds
+MEASURED_VOX = 8_000_000  # of all boxes: a few seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +65,41 @@ def matched_filter(
     """
     from tomostream.inference.scorer import Scorer
     from tomostream.strategies.discriminant import learnt_profile
-    from tomostream.strategies.fusion import FusedScorer
+    from tomostream.strategies.fusion import FusedScorer, filter_level
     from tomostream.strategies.matched import padded_reader
 
     given = configuration.matched_filter
     if given.weight == 0:
         return None
-    readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
-    supports = [defaults.SUPPORT * radius for radius in radii]
-    shapes = [tomogram.shape for tomogram in labelled.tomograms]
+    level = labelled.tomograms[0].level
+    fine_level = filter_level(level)
+    fine_radii = [radius * 2 ** (level - fine_level) for radius in radii]
+    fine = [_measured_at(tomogram, fine_level, configuration.memory_bytes) for tomogram in labelled.tomograms]
+    points = [
+        [there.to_level_positions(here.from_level_positions(own)) for own in of_tomogram]
+        for here, there, of_tomogram in zip(labelled.tomograms, fine, labelled.points, strict=True)
+    ]
+    readers = [padded_reader(tomogram) for tomogram in fine]
+    supports = [defaults.SUPPORT * radius for radius in fine_radii]
+    shapes = [tomogram.shape for tomogram in fine]
     profiles = tuple(
         learnt_profile(
             shapes,
             readers,
-            [points[number] for points in labelled.points],
+            [of_tomogram[number] for of_tomogram in points],
             radius=radius,
             support=support,
             floor=defaults.NORMALISATION_FLOOR,
             seed=configuration.train.seed,
         ).values
-        for number, (radius, support) in enumerate(zip(radii, supports, strict=True))
+        for number, (radius, support) in enumerate(zip(fine_radii, supports, strict=True))
     )
     species = len(radii)
     settings = MatchedSettings(
+        level=fine_level,
         support_vox=tuple(supports),
         floor=defaults.NORMALISATION_FLOOR,
-        weight=(0.0,) * species,
+        weight=(1.0,) * species,
         intercept=(0.0,) * species,
         smooth_vox=given.smooth * min(radii),
     )
@@ -98,16 +108,17 @@ def matched_filter(
     measured = _measure(
         FusedScorer(scorer, cost, settings, profiles, threads=None),
         labelled.tomograms,
+        fine,
         np.random.default_rng([configuration.train.seed, 1]),
     )
     weights = [given.weight * _deviation(measured.logits, i) / max(_deviation(measured.correlations, i), 1e-6) for i in range(species)]
-    intercepts = [-_border(configuration, measured, labelled, number, weight, radii[number]) for number, weight in enumerate(weights)]
+    intercepts = [-_border(configuration, measured, labelled, number, weight, fine_radii[number]) for number, weight in enumerate(weights)]
     return Filter(replace(settings, weight=tuple(weights), intercept=tuple(intercepts)), profiles)
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Per box: the tomogram's index, the share of it that the box is, the network's averaged logits, and the correlations (s, z, y, x)."""
+    """Per box: the tomogram's index, the share of it that the box is, and, at the filter's level, logits and correlations (s, z, y, x)."""
 
     tomograms: list[int]
     shares: list[float]
@@ -115,18 +126,32 @@ class _Measured:
     correlations: list[np.ndarray]
 
 
-def _measure(scorer: FusedScorer, tomograms: list[Tomogram], rng: np.random.Generator) -> _Measured:
+def _measured_at(tomogram: Tomogram, level: int, memory: int) -> Tomogram:
+    """The tomogram at another level, with its statistics there."""
+    other = tomogram.at_level(level)
+    return other.with_normalisation(measure(other, memory=memory))
+
+
+def _measure(scorer: FusedScorer, tomograms: list[Tomogram], fine: list[Tomogram], rng: np.random.Generator) -> _Measured:
+    """Score boxes of the tomograms, given at the network's level and at the filter's; the intercept is 0 and the weights are 1 yet."""
     from tomostream.inference.regions import read_extended
+    from tomostream.inference.upsample import supporting_box, upsample
 
     result = _Measured([], [], [], [])
-    for number, tomogram in enumerate(tomograms):
+    for number, (coarse, tomogram) in enumerate(zip(tomograms, fine, strict=True)):
         box = box_within(tomogram, MEASURED_VOX // len(tomograms), rng)
-        read = scorer.read_box(box, tomogram.shape)
-        image = read_extended(tomogram.read_standardised, read, tomogram.shape)
+        levels = coarse.level - tomogram.level
+        needed = supporting_box(box, levels, coarse.shape)
+        read = scorer.read_box(needed, coarse.shape)
+        logits = scorer.logits(read_extended(coarse.read_standardised, read, coarse.shape), read, needed, coarse.shape)
+        interpolated = np.empty((scorer.species, *box.shape), dtype=np.float32)
+        upsample(logits, needed.start, box, levels, coarse.shape, interpolated)
+        read = scorer.fine.read_box(box, tomogram.shape)
+        image = tomogram.read_standardised(read)
         result.tomograms.append(number)
         result.shares.append(box.size / math.prod(tomogram.shape))
-        result.logits.append(scorer.averaged_logits(image, read, box, tomogram.shape))
-        result.correlations.append(scorer.correlations(image, read, box, tomogram.shape))
+        result.logits.append(interpolated)
+        result.correlations.append(scorer.fine.logits(image, read, box, tomogram.shape))
     return result
 
 

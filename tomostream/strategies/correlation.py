@@ -25,7 +25,7 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Complex64, Float32
 
-from tomostream.geometry import Box, Triple, triple
+from tomostream.geometry import BlockGrid, Box, Triple, triple
 
 _LIVE_WINDOWS = (
     8  # arrays of a window's size that live at the peak: densities, spectra of both, product, result, and scratch of the transform
@@ -66,11 +66,14 @@ class CorrelationScorer:
         Added to the local variance, squared; standard deviations of the volume.
     threads
         Of the transforms; the bits don't depend on them.
+    piece
+        Largest edge of what is transformed at a time, voxels, without the halo; None: what is asked for, at once.  Pieces bound the memory,
+        but kernels that are made as they are asked for are made for each.
     """
 
-    def __init__(self, targets: Sequence[Target], *, floor: float, threads: int | None) -> None:
+    def __init__(self, targets: Sequence[Target], *, floor: float, threads: int | None, piece: int | None = None) -> None:
         self.species = len(targets)
-        self._targets = list(targets)
+        self._targets, self._piece = list(targets), piece
         self._floor = floor
         self._threads = threads or 1
         self._half = max(target.half for target in targets)
@@ -81,8 +84,9 @@ class CorrelationScorer:
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
         """Projected peak of `logits`, bytes."""
-        window = math.prod(_transform_shape(needed, self._half))
-        return 4 * (self.read_box(needed, shape).size + _LIVE_WINDOWS * window + (2 + self.species) * needed.size)
+        edges = triple([n if self._piece is None else min(n, self._piece) for n in needed.shape])
+        window = math.prod(_transform_shape(edges, self._half))
+        return 4 * (self.read_box(needed, shape).size + _LIVE_WINDOWS * window + 2 * math.prod(edges) + self.species * needed.size)
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
         """Logits of `needed`; see `inference.protocol`."""
@@ -95,13 +99,15 @@ class CorrelationScorer:
     def correlations(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
         """The correlations themselves, in [-1, 1] but for rounding: the best over each output's kernels."""
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
+        pieces = list(BlockGrid(needed.shape, triple([self._piece or n for n in needed.shape])).cores())
         for values, target in zip(result, self._targets, strict=True):
-            self._correlate(image, read, needed, target, values)
+            for piece in pieces:
+                self._correlate(image, read, piece.shifted(needed.start), target, values[piece.slices])
         return result
 
     def _correlate(self, image: np.ndarray, read: Box, needed: Box, target: Target, best: np.ndarray) -> None:
         window_box = needed.expanded(target.half)
-        size = _transform_shape(needed, target.half)
+        size = _transform_shape(needed.shape, target.half)
         window = np.zeros(size, dtype=np.float32)
         inside = window_box.clipped(read)
         window[inside.relative_to(window_box.start).slices] = image[inside.relative_to(read.start).slices]
@@ -168,5 +174,5 @@ def small_spectrum(kernel: Float32[np.ndarray, "n m k"], size: Triple, threads: 
     return np.asarray(scipy.fft.fft(planes, n=size[0], axis=0, workers=threads))
 
 
-def _transform_shape(needed: Box, half: int) -> Triple:
-    return triple([int(scipy.fft.next_fast_len(n + 2 * half, real=True)) for n in needed.shape])
+def _transform_shape(edges: Triple, half: int) -> Triple:
+    return triple([int(scipy.fft.next_fast_len(n + 2 * half, real=True)) for n in edges])

@@ -7,13 +7,12 @@ centre is; the rotational average of the clicks finds centres to a part of a vox
 errors have little in common, so that the sum is better than either (docs/accuracy.md).
 
 1. The network's logits of what is needed and the ball's radius more, streamed as ever (`inference.scorer`).
-2. Their mean over the ball (`picking.smoothing`: the same bits in any block), inside the volume.
-3. The correlation, by FFT (`correlation`), added with its weight; the intercept puts 0 where the training volumes hold the expected number.
+2. Their mean over the ball (`picking.smoothing`: the same bits in any block), inside the volume; the intercept puts 0 where the training
+   volumes hold the expected number.
+3. The correlation, by FFT (`correlation`), with its weight, at a finer level: an average loses by binning, a network does not.
 
 Limits: the FFT's rounding depends on the block (1e-6 of a correlation), so logits of other block grids differ by some 1e-5.
 """
-
-import math
 
 import numpy as np
 from jaxtyping import Float32
@@ -26,9 +25,16 @@ from tomostream.picking.smoothing import ball_mean
 from tomostream.strategies.correlation import CorrelationScorer
 from tomostream.strategies.matched import profile_target
 
+PIECE_VOX = 128  # edge of what is correlated at a time: 0.2 GB with a halo of 14, of which a half is computed twice
+
+
+def filter_level(level: int) -> int:
+    """The pyramid level that the matched filter of a network of this level reads: the next finer one."""
+    return max(0, level - 1)
+
 
 class FusedScorer:
-    """Scores boxes by network and matched filter.
+    """Scores boxes by network and matched filter: a scorer of two levels (`inference.protocol`).
 
     Parameters
     ----------
@@ -47,53 +53,43 @@ class FusedScorer:
     def __init__(
         self, network: Scorer, cost: NetworkCost, matched: MatchedSettings, profiles: tuple[np.ndarray, ...], *, threads: int | None
     ) -> None:
-        targets = [profile_target(profile, support) for profile, support in zip(profiles, matched.support_vox, strict=True)]
+        targets = [
+            profile_target(profile, support, slope=weight)
+            for profile, support, weight in zip(profiles, matched.support_vox, matched.weight, strict=True)
+        ]
         self.species = network.species
-        self.correlation = CorrelationScorer(targets, floor=matched.floor, threads=threads)
+        self.fine = CorrelationScorer(targets, floor=matched.floor, threads=threads, piece=PIECE_VOX)
+        self.fine_level = matched.level
         self._network, self._cost, self._matched = network, cost, matched
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """What the network depends on, for what the ball's mean depends on; the filter's window lies within."""
+        """What the network depends on, for what the ball's mean depends on."""
         whole = Box.whole(shape)
         stride = self._network.stride
         extended = Box.whole(triple([-(-n // stride) * stride for n in shape]))
-        reach = max(self._network.influence_radius, math.floor(max(self._matched.support_vox)))
-        return self._averaged(needed, whole).expanded(reach).aligned(stride).clipped(extended)
+        return self._averaged(needed, whole).expanded(self._network.influence_radius).aligned(stride).clipped(extended)
 
     def _averaged(self, needed: Box, whole: Box) -> Box:
         return needed.expanded(int(self._matched.smooth_vox)).clipped(whole)
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
-        """Projected peak: the image, then the larger of the streaming network and the filter, with both logits."""
+        """Projected peak of the network's part: the image, then the larger of the streaming network and the mean, with the logits."""
         image = 4 * self.read_box(needed, shape).size
         wide = self._averaged(needed, Box.whole(shape)).size
         streaming = 4 * self.species * wide + int(self._cost.block_bytes(*self.read_box(needed, shape).shape))
         averaging = 4 * self.species * wide + 8 * needed.size + 4 * self.species * needed.size
-        filtering = 4 * self.species * needed.size + self.correlation.block_bytes(needed, shape)
-        return image + max(streaming, averaging, filtering)
+        return image + max(streaming, averaging)
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`; see `inference.protocol`."""
-        result = self.averaged_logits(image, read, needed, shape)
-        correlations = self.correlations(image, read, needed, shape)
-        column = (self.species, 1, 1, 1)
-        correlations *= np.reshape(np.asarray(self._matched.weight, dtype=np.float32), column)
-        result += correlations
-        result += np.reshape(np.asarray(self._matched.intercept, dtype=np.float32), column)
-        return result
-
-    def averaged_logits(self, image: np.ndarray, read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """The network's part."""
+        """The network's part of the logits of `needed`; see `inference.protocol`."""
         wide = self._averaged(needed, Box.whole(shape))
         logits = self._network.logits(image, wide.relative_to(read.start))
-        if self._matched.smooth_vox < 1:
-            return logits
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
-        for values, raw in zip(result, logits, strict=True):
-            values[...] = ball_mean(raw, at=wide, wanted=needed, shape=shape, radius=self._matched.smooth_vox)
+        for values, raw, intercept in zip(result, logits, self._matched.intercept, strict=True):
+            mean = (
+                raw
+                if self._matched.smooth_vox < 1
+                else ball_mean(raw, at=wide, wanted=needed, shape=shape, radius=self._matched.smooth_vox)
+            )
+            np.add(mean, np.float32(intercept), out=values)
         return result
-
-    def correlations(self, image: np.ndarray, read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """The filter's part, in [-1, 1]."""
-        window = self.correlation.read_box(needed, shape)
-        return self.correlation.correlations(image[window.relative_to(read.start).slices], window, needed, shape)

@@ -61,9 +61,9 @@ def padded_reader(tomogram: Tomogram) -> Reader:
     return read
 
 
-def profile_target(profile: Float64[np.ndarray, " r"], support: float) -> Target:
-    """Look for a radial profile in a ball of `support` voxels."""
-    return Target([kernel_of(profile, support)], half=int(np.floor(support)), radius=support, offset=0.0, slope=1.0)
+def profile_target(profile: Float64[np.ndarray, " r"], support: float, *, slope: float = 1.0) -> Target:
+    """Look for a radial profile in a ball of `support` voxels; logits are `slope` times the correlation."""
+    return Target([kernel_of(profile, support)], half=int(np.floor(support)), radius=support, offset=0.0, slope=slope)
 
 
 def density_target(density: np.ndarray, support: float, *, angle_step: float, wedge: Wedge) -> Target:

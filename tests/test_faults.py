@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -166,13 +165,12 @@ def test_broken_tomograms_among_many_are_told_and_the_others_are_picked(tmp_path
 
 
 def test_kills_of_scheduler_worker_and_client_leave_the_same_bytes(tmp_path):
-    """Three of the runs of bench/chaos.py, one kill each."""
-    command = [sys.executable, REPOSITORY / "bench" / "chaos.py", "--ways", "scheduler", "--runs", "3", "--kills", "1"]
-    begun = time.monotonic()
+    """One of the runs of bench/chaos.py."""
+    command = [sys.executable, REPOSITORY / "bench" / "chaos.py", "--ways", "scheduler", "--runs", "1", "--kills", "3"]
     done = subprocess.run(
-        [*command, "--folder", tmp_path / "chaos", "-o", tmp_path / "report"], capture_output=True, text=True, check=False, timeout=200
+        [*command, "--folder", tmp_path / "chaos", "-o", tmp_path / "report"], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    runs = json.loads((tmp_path / "report.json").read_text())
-    assert [run["kills"] for run in runs] == [["scheduler"], ["worker"], ["client"]], time.monotonic() - begun
-    assert all(run["is_good"] for run in runs)
+    [run] = json.loads((tmp_path / "report.json").read_text())
+    assert run["is_good"]
+    assert run["kills"][:2] == ["scheduler", "worker"]  # the client too, unless it is done before

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float32, Float64
-from scipy import signal
 
 from tomostream.geometry import Box, triple
 from tomostream.strategies.correlation import normalised_kernel
@@ -107,6 +106,8 @@ def best_shift(cube: Float32[np.ndarray, "n n n"], kernel: Float32[np.ndarray, "
     limit
         Farthest shift of the best voxel, voxels.
     """
+    from scipy import signal  # noqa: PLC0415  (brings scipy.stats: a second for every process that loads a model)
+
     reach = (cube.shape[0] - kernel.shape[0]) // 2
     scores = signal.correlate(cube, kernel, mode="valid", method="fft")
     scores = np.where(_distances(reach) <= limit, scores, -np.inf)

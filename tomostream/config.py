@@ -223,6 +223,7 @@ class Cluster(Part):
     account: str | None = None
     walltime: TimeText = defaults.WALLTIME
     gpus: int = Field(default=0, ge=0)  # of a SLURM job: one process each
+    train_processes: int = Field(default=1, ge=1)  # of a training, in a SLURM job of its own; one GPU each if `gpus` is not 0
     options: list[str] = []  # further #SBATCH lines
     interface: str | None = None  # of the network between nodes
     port: int = Field(default=0, ge=0, le=65535)  # of the scheduler; 0: any

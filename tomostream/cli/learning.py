@@ -28,7 +28,15 @@ def train(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Model folder (default: PROJECT/model).")] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
-    cluster: options.ClusterKind = defaults.CLUSTER,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|slurm",
+            help="In this process, or as a SLURM job (default: the configuration's); several processes: torchrun -m tomostream train.",
+            rich_help_panel=options.RESOURCES,
+            show_default=False,
+        ),
+    ] = None,
     scheduler: options.Scheduler = None,
     workers: options.Workers = defaults.WORKERS,
     threads: options.Threads = None,
@@ -37,24 +45,35 @@ def train(
         typer.Option(metavar="SIZE", help="Budget of one process (default: the configuration's).", rich_help_panel=options.RESOURCES),
     ] = None,
     gpu_memory: options.GpuMemory = None,
+    cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Train a network on streamed subtomograms; writes model.safetensors, model.json and metrics.csv."""
     from tomostream.config import load_configuration
-    from tomostream.stages.training import train_model
+    from tomostream.stages.training_job import train_where_asked
 
     if gpu_memory is not None:
         parse_bytes(gpu_memory, "--gpu-memory")  # training takes what its batch needs
-    if cluster != "none" or scheduler is not None or workers != 1:
-        raise InputError("train runs in one process of this machine; leave --cluster none, without --scheduler and --workers")
-    configuration = load_configuration(config)
-    if memory is not None:
-        parse_bytes(memory, "--memory")
-        configuration = configuration.model_copy(update={"memory": memory})
-    if threads is not None:
+    if cluster not in (None, "none", "slurm") or scheduler is not None or workers != 1:
+        raise InputError(
+            "train has no tasks to hand out: leave out --scheduler and --workers, and give --cluster none or slurm; "
+            "several processes train together under torchrun, or by cluster.train_processes in a SLURM job"
+        )
+    configuration = load_configuration(config).with_resources(
+        kind=cluster,
+        scheduler=None,
+        workers=None,
+        threads=threads,
+        memory=memory,
+        gpu_memory=None,
+        options=options.key_values(cluster_option),
+    )
+    if threads is not None and configuration.cluster.kind != "slurm":
         import torch
 
         torch.set_num_threads(threads)
-    folder = train_model(configuration, out=None if output is None else place(output), overwrite=overwrite, progress=ConsoleProgress())
+    folder = train_where_asked(
+        configuration, out=None if output is None else place(output), overwrite=overwrite, progress=ConsoleProgress()
+    )
     if json:
         print_json({"model": str(folder)})
 

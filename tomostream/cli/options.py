@@ -45,7 +45,7 @@ ClusterOptions = Annotated[
     typer.Option(
         "--cluster-option",
         metavar="KEY=VALUE",
-        help="Any key of the configuration's `cluster` (repeat): queue, account, walltime, gpus, options, interface, port, dashboard, lifetime, lifetime_stagger, log_folder.",
+        help="Any key of the configuration's `cluster` (repeat): queue, account, walltime, gpus, train_processes, options, interface, port, dashboard, lifetime, lifetime_stagger, log_folder.",
         rich_help_panel=RESOURCES,
         show_default=False,
     ),

@@ -7,6 +7,7 @@ stores itself and returns a small result.  So nothing large travels, and a task 
     pools       one after the other, or in threads              resident   what a worker keeps in memory (the model)
     dask_pool   on workers: few in flight, batches, faults      security   TLS, or a warning
     slurm       workers as SLURM jobs, replaced as they end     opening    starts or joins the one that was asked for
+    job         one long command as a SLURM job of its own
 
 Limits: workers must see the client's files under the same paths.  A scheduler that dies ends the stage; running it again goes on.
 """

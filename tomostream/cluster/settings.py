@@ -31,6 +31,7 @@ class ClusterSettings:
     account: str | None = None
     walltime: str = defaults.WALLTIME
     gpus: int = 0  # of a SLURM job: one process each
+    train_processes: int = 1  # of a training, in its job; each has a GPU if there are any
     options: tuple[str, ...] = ()  # further #SBATCH lines
     interface: str | None = None  # of the network between nodes
     port: int = 0  # of the scheduler; 0: any that is free

@@ -148,7 +148,7 @@ class JobKeeper:
             return
         self._asked = time.monotonic()
         jobs = {str(job.job_id): name for name, job in list(self._cluster.workers.items())}
-        states = _queue(list(jobs))
+        states = job_states(list(jobs))
         if states is None:
             return  # the controller is busy or restarts; jobs go on without it
         ended = [job for job in jobs if job not in states]
@@ -198,7 +198,7 @@ class JobKeeper:
         self._told = told
 
 
-def _queue(jobs: list[str]) -> dict[str, tuple[str, str]] | None:
+def job_states(jobs: list[str]) -> dict[str, tuple[str, str]] | None:
     """State and reason of those jobs that wait or run; None if the controller does not answer."""
     asked = subprocess.run(
         ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%i|%T|%r"], capture_output=True, text=True, check=False

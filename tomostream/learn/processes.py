@@ -17,6 +17,7 @@ of one kind.
 
 import datetime
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,11 +27,12 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from tomostream.errors import InputError, PeerEndedError
+from tomostream.errors import InputError, PeerEndedError, TomostreamError
 from tomostream.learn.torchrun import launched
 
 T = TypeVar("T")
 
+_FIRST_SPEAKS_SECONDS = 5.0
 _PATIENCE = datetime.timedelta(days=2)  # others wait while the first converts or validates; one that ends is noticed at once
 
 
@@ -159,5 +161,11 @@ def joined(device: str) -> Iterator[Processes]:
     _exchange(dist.init_process_group, backend, timeout=_PATIENCE)
     try:
         yield Processes(launch.rank, launch.world)
+    except PeerEndedError:
+        raise
+    except TomostreamError:
+        if launch.rank:
+            time.sleep(_FIRST_SPEAKS_SECONDS)  # what all meet, the first one says, and torchrun ends us meanwhile
+        raise
     finally:
         dist.destroy_process_group()

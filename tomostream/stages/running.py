@@ -13,14 +13,15 @@ import contextlib
 import json
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from tomostream.cluster import ClusterSettings, guarded
+from tomostream.cluster import ClusterSettings
 from tomostream.config import Configuration, Species
-from tomostream.errors import InputError, SomeFailedError
+from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.progress import Progress
@@ -33,7 +34,7 @@ from tomostream.stages.points import read_points
 from tomostream.stages.predicting import PredictSettings, predict_many
 from tomostream.stages.project import RUN_LOCK, Project, input_paths, is_mrc, store_path
 from tomostream.stages.tables import conversion_from
-from tomostream.stages.training import train_model
+from tomostream.stages.training_job import train_where_asked
 from tomostream.store.locks import exclusive
 from tomostream.units import parse_bytes, parse_shape
 
@@ -160,7 +161,7 @@ def _stats(context: RunContext) -> None:
 
 def _train(context: RunContext) -> None:
     configuration, project = context.configuration, context.project
-    train_model(configuration, out=None, overwrite=context.overwrite, progress=context.progress)
+    train_where_asked(configuration, out=None, overwrite=context.overwrite, progress=context.progress)
     # what served as labels, in our own form; the stores that tell the voxel spacing are there now
     species = [s.name for s in configuration.species]
     for purpose, tables in (("train", configuration.labels.train), ("validate", configuration.labels.validate_)):
@@ -177,17 +178,19 @@ def _predict(context: RunContext) -> None:
 
     On a cluster one thread of this process picks beside the workers; what it can't pick, the stage `pick` will report.
     """
-    tasks = {name: _pick_task(context, name) for name in context.paths} if "pick" in context.stages else {}
+    tasks = {task.name: task for task in _pick_tasks(context)} if "pick" in context.stages else {}
     with ThreadPoolExecutor(1) as beside:
 
+        def pick_beside(task: PickTask) -> None:
+            if not isinstance(guarded_disk(lambda t: pick_one(t, Progress()), task), TomostreamError):
+                context.progress.record("done", stage="pick", tomogram=task.name)
+
         def when_done(name: str) -> None:
-            task = tasks.get(name)
-            if task is None:
-                return
-            if context.cluster.is_distributed:
-                beside.submit(guarded, lambda t: pick_one(t, Progress()), task)
-            else:
-                guarded_disk(lambda t: pick_one(t, context.progress), task)
+            if name in tasks:
+                if context.cluster.is_distributed:
+                    beside.submit(pick_beside, tasks[name])
+                else:
+                    pick_beside(tasks[name])
 
         _score(context, when_done)
 
@@ -215,21 +218,25 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
 
 
 def _pick(context: RunContext) -> None:
-    tasks = [_pick_task(context, name) for name in context.paths]
-    for_each(tasks, pick_one, cluster=context.cluster, progress=context.progress)
+    for_each(_pick_tasks(context), pick_one, cluster=context.cluster, progress=context.progress)
 
 
-def _pick_task(context: RunContext, name: str) -> PickTask:
+def _pick_tasks(context: RunContext) -> list[PickTask]:
+    truth = _truth(context)  # once: with many tomograms it is a large table
+    return [_pick_task(context, name, truth) for name in context.paths]
+
+
+def _pick_task(context: RunContext, name: str, truth: dict[str, Counter[str]] | None) -> PickTask:
     cluster = context.cluster
-    maps = [(str(context.score_map(s, name)), _pick_settings(context, s, name)) for s in context.configuration.species]
+    maps = [(str(context.score_map(s, name)), _pick_settings(context, s, name, truth)) for s in context.configuration.species]
     wanted = tuple((path, settings) for path, settings in maps if settings is not None)
     return PickTask(name, wanted, context.project.picks, cluster.memory, 1 if cluster.is_distributed else cluster.workers)
 
 
-def _pick_settings(context: RunContext, species: Species, name: str) -> PickSettings | None:
+def _pick_settings(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> PickSettings | None:
     """Return how to pick one species in one tomogram; None where its count is zero."""
     given = context.configuration.pick
-    count = _count(context, species, name)
+    count = _count(context, species, name, truth)
     if count == 0:
         return None
     return PickSettings(
@@ -244,19 +251,27 @@ def _pick_settings(context: RunContext, species: Species, name: str) -> PickSett
     )
 
 
-def _count(context: RunContext, species: Species, name: str) -> int | None:
-    """The number of picks: as configured; `truth`: of the tomogram's true particles; `auto`: None, the scores choose."""
+def _truth(context: RunContext) -> dict[str, Counter[str]] | None:
+    """The number of true particles by tomogram and species, where that is to be the number of picks."""
     configuration = context.configuration
-    given = configuration.pick.count
+    if configuration.pick.count != "truth" or configuration.truth is None:
+        return None
+    names = _only(list(context.paths)), _only([s.name for s in configuration.species])
+    truth = read_table(configuration.truth, conversion=Conversion(tomogram=names[0], species=names[1]))
+    counts: dict[str, Counter[str]] = {}
+    for tomogram, species in zip(truth.tomogram.tolist(), truth.species.tolist(), strict=True):
+        counts.setdefault(tomogram, Counter())[species] += 1
+    return counts
+
+
+def _count(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> int | None:
+    """The number of picks: as configured; `truth`: of the tomogram's true particles; `auto`: None, the scores choose."""
+    given = context.configuration.pick.count
     if isinstance(given, int):
         return given
-    if given == "truth" and configuration.truth is not None:
-        truth = read_table(
-            configuration.truth,
-            conversion=Conversion(tomogram=_only(list(context.paths)), species=_only([s.name for s in configuration.species])),
-        )
-        if name in truth.tomograms():
-            return len(truth.of(tomogram=name, species=species.name))
+    if truth is not None:
+        if name in truth:
+            return truth[name][species.name]
         context.progress.warn(f"{name}: the table of truth has no row for it; the scores choose the count")
     return None
 

@@ -24,6 +24,7 @@ from tomostream.config import Configuration, Species
 from tomostream.errors import ExistsError, InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.masks import mask_of_box
+from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.redaction import redacted
 from tomostream.remote.places import Place, RemotePath, place
@@ -124,9 +125,9 @@ def train_model(configuration: Configuration, *, out: Place | None, overwrite: b
     TomostreamError
         If the configuration, the clicks or the tomograms don't fit together; before any training.
     """
-    folder = place(out) if out is not None else Project(configuration.project).model
     from tomostream.learn.processes import joined
 
+    folder = model_folder(configuration, out)
     with joined(configuration.predict.device) as processes:
 
         def train_into(local: Path) -> None:
@@ -141,8 +142,43 @@ def train_model(configuration: Configuration, *, out: Place | None, overwrite: b
     return folder
 
 
-def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
-    project = Project(configuration.project)
+def model_folder(configuration: Configuration, out: Place | None) -> Place:
+    """Where the model goes."""
+    return place(out) if out is not None else Project(configuration.project).model
+
+
+def is_trained(configuration: Configuration, folder: Place, *, processes: int) -> bool:
+    """Whether the folder holds the finished model of this configuration and data; small files are read, nothing is computed.
+
+    Raises
+    ------
+    TomostreamError
+        If the configuration, the clicks or the tomograms don't fit together.
+    """
+    inputs = _read_inputs(configuration)
+    stores = [place(store_path(configuration, name, inputs.paths[name])) for name in inputs.needed if is_mrc(inputs.paths[name])]
+    if not all((store / "zarr.json").is_file() for store in stores) or not (folder / "model.json").is_file():
+        return False
+    tomograms, level, _ = _opened(configuration, inputs)
+    try:
+        recorded: object = json.loads((folder / "training.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return recorded == _fingerprint(configuration, tomograms, level, processes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What the configuration names: tomograms by path, clicks, and the tomograms that are needed for them."""
+
+    paths: dict[str, str]
+    clicks: Particles
+    checks: Particles | None
+    others: list[str]  # tomograms without clicks that are learnt from too
+    needed: list[str]
+
+
+def _read_inputs(configuration: Configuration) -> _Inputs:
     paths = input_paths(configuration.tomograms)
     species = [s.name for s in configuration.species]
     clicks = read_points(configuration.labels.train, species, list(paths), "labels.train")
@@ -151,20 +187,29 @@ def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, 
     )
     labelled_names = list(dict.fromkeys([*clicks.tomograms(), *(checks.tomograms() if checks is not None else [])]))
     others = _unlabelled(configuration, list(paths), clicks.tomograms())
-    needed = list(dict.fromkeys([*labelled_names, *others]))
     _check_expected(
         configuration, clicks.tomograms(), {(t, s): len(clicks.of(tomogram=t, species=s)) for t in clicks.tomograms() for s in species}
     )
+    return _Inputs(paths, clicks, checks, others, list(dict.fromkeys([*labelled_names, *others])))
 
-    unconverted = [paths[name] for name in needed if is_mrc(paths[name])]
+
+def _opened(configuration: Configuration, inputs: _Inputs) -> tuple[dict[str, Tomogram], int, float]:
+    """Open the stores; with the level that the network will read, and the spacing of level 0 in angstrom."""
+    tomograms = {name: open_tomogram(store_path(configuration, name, inputs.paths[name])) for name in inputs.needed}
+    _check_spacings(tomograms)
+    spacing = tomograms[inputs.clicks.tomograms()[0]].spacing
+    return tomograms, reading_level(configuration, spacing), spacing
+
+
+def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
+    inputs = _read_inputs(configuration)
+    clicks, checks, species = inputs.clicks, inputs.checks, [s.name for s in configuration.species]
+    unconverted = [inputs.paths[name] for name in inputs.needed if is_mrc(inputs.paths[name])]
     if unconverted:
         settings = ConvertSettings(voxel_size=configuration.voxel_size)
-        convert_many(unconverted, project.tomograms, settings, memory=configuration.memory_bytes, overwrite=False, progress=progress)
-    tomograms = {name: open_tomogram(store_path(configuration, name, paths[name])) for name in needed}
-    _check_spacings(tomograms)
-    spacing = tomograms[clicks.tomograms()[0]].spacing
-    level = reading_level(configuration, spacing)
-
+        store_folder = Project(configuration.project).tomograms
+        convert_many(unconverted, store_folder, settings, memory=configuration.memory_bytes, overwrite=False, progress=progress)
+    tomograms, level, spacing = _opened(configuration, inputs)
     fingerprint = _fingerprint(configuration, tomograms, level, processes.world)
     state = _state(folder, fingerprint)
     if state == "done":
@@ -175,7 +220,7 @@ def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, 
         raise ExistsError(f"model folder {folder} was made with other settings or data; use another folder, or --overwrite to replace it")
 
     points = by_tomogram(clicks, tomograms, species, "labels.train", progress)
-    points |= {name: [np.empty((0, 3)) for _ in species] for name in others}
+    points |= {name: [np.empty((0, 3)) for _ in species] for name in inputs.others}
     labelled = _at_level(points, tomograms, level, configuration.memory_bytes)
     checked = (
         _at_level(by_tomogram(checks, tomograms, species, "labels.validate", progress), tomograms, level, configuration.memory_bytes)

@@ -49,6 +49,7 @@ SHAPE, SHARD = (16, 768, 768), (16, 256, 256)  # many shards of little work
 SHARDS = 9
 PREDICT = ["--block-size", ",".join(map(str, SHARD)), "--threads", "1", "--device", "cpu"]
 KINDS = {"scheduler": ("scheduler", "worker", "client"), "local": ("worker", "client"), "slurm": ("job", "client", "worker")}
+HANGS, HUNG = 300.0, 999  # seconds after which a command counts as hung, and the code of that
 MARK = "CHAOS_MARK"  # of a process: whose it is
 COUNTING = '''"""Notes every shard whose computation begins: the partial store and the shard's index."""
 import functools
@@ -187,10 +188,12 @@ class Service:
         self._folder = folder
         self._file = folder / "scheduler.json"
         self._scheduler: subprocess.Popen[bytes] | None = None
+        self._workers: subprocess.Popen[bytes] | None = None
 
     def ensure(self) -> None:
         """Have it up."""
         if self._scheduler is not None and self._scheduler.poll() is None:
+            self.ensure_workers()
             return
         self.close()
         self._file.unlink(missing_ok=True)
@@ -201,7 +204,20 @@ class Service:
             self._scheduler = subprocess.Popen([*dask, "scheduler", "--port", "0", *common], **options)
             while not (self._file.exists() and self._file.read_text().strip().endswith("}")):
                 time.sleep(0.05)
-            subprocess.Popen([*dask, "worker", "--nworkers", "2", "--nthreads", "1", "--memory-limit", "0", *common], **options)
+            worker = [*dask, "worker", "--nworkers", "2", "--nthreads", "1", "--memory-limit", "0", *common]
+            self._workers = subprocess.Popen(worker, **options)
+
+    def ensure_workers(self) -> None:
+        """Start the workers again where their guardian gave up: Dask's does when one is killed while it starts."""
+        if (
+            self._scheduler is not None
+            and self._scheduler.poll() is None
+            and self._workers is not None
+            and self._workers.poll() is not None
+        ):
+            with (self._folder / "service.log").open("ab") as log:
+                options = {"cwd": self._folder, "env": environment(self._folder, "service"), "stdout": log, "stderr": log}
+                self._workers = subprocess.Popen(self._workers.args, **options)
 
     def kill_scheduler(self) -> bool:
         """Kill it, if it lives."""
@@ -333,6 +349,8 @@ class Run:
                     fault = f"a traceback: {told[-1500:]}"
                 if code == 0:
                     break
+                if code == HUNG:
+                    fault = told[-1500:]
                 if given > len(self.kinds) + 4:
                     fault = fault or f"exit code {code} again and again: {told[-1500:]}"
         self._sweep()
@@ -348,8 +366,13 @@ class Run:
             self.service.ensure()
         log = self.folder / f"{self.name}.log"
         client = Client(command, self.folder, self.name, log)
-        moment = self.moment()
+        moment, deadline = self.moment(), time.monotonic() + HANGS
         while client.poll() is None:
+            if self.way == "scheduler":
+                self.service.ensure_workers()
+            if time.monotonic() > deadline:
+                client.kill()
+                return HUNG, f"it hung: {log.read_text(errors='replace')}"
             if len(struck) < len(self.kinds) and next(moment):
                 kind = self.kinds[len(struck)]
                 if client.poll() is None and self.strike(kind, client):

@@ -27,6 +27,10 @@ TESTS = Path(__file__).parent
 class Heard(Progress):
     def __init__(self):
         self.texts = []
+        self.events = []
+
+    def record(self, event, **facts):
+        self.events.append((event, facts))
 
     def say(self, text):
         self.texts.append(text)

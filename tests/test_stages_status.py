@@ -116,12 +116,21 @@ def test_the_command_prints_json_or_a_table(project):
 
 
 def test_no_project_is_one_clear_message(tmp_path):
-    done = tomostream("status", tmp_path)
+    done = tomostream("status", tmp_path / "nothing")
     assert done.code == 2
-    assert "resolved.yaml" in done.err
+    assert "there is no such folder" in done.message
     (tmp_path / "resolved.yaml").write_text("tomograms: [")
     with pytest.raises(InputError, match="can't be read"):
         read_status(tmp_path)
+
+
+def test_a_project_that_never_started_says_so_and_is_no_error(tmp_path):
+    configuration = make_project(tmp_path)
+    for what in (tmp_path, configuration):  # a folder without a run; a configuration whose project is not there yet
+        done = tomostream("status", what)
+        assert (done.code, done.err) == (0, "")
+        assert "no run has started there" in done.out
+        assert tomostream("status", what, "--json").json["has_started"] is False
 
 
 def test_status_does_not_load_torch(project):
@@ -147,6 +156,28 @@ def test_two_writers_of_a_journal_never_tear_lines(tmp_path):
     for thread in threads:
         thread.join()
     assert len(list(read_journal(path))) == len(path.read_text().splitlines()) == 800
+
+
+def test_the_journal_tells_shards_and_the_picks_that_are_made_beside(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "all")
+    values = yaml.safe_load((trained / "run.yaml").read_text())
+    values["project"] = str(tmp_path / "all" / "project")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    log = tmp_path / "log.jsonl"
+    run_project(load_configuration(tmp_path / "run.yaml"), stages=["predict", "pick"], overwrite=False, progress=ConsoleProgress(log))
+    told = [(event["event"], event["stage"], event["tomogram"]) for event in read_journal(log) if event["event"] in ("shard", "done")]
+    assert told == [
+        *[("shard", "predict", "t1"), ("done", "predict", "t1"), ("done", "pick", "t1")],
+        *[("shard", "predict", "t2"), ("done", "predict", "t2"), ("done", "pick", "t2")],
+        *[("done", "pick", "t1"), ("done", "pick", "t2")],  # the stage finds them made
+    ]
+    assert [event["event"] for event in read_journal(log, without=("shard", "start", "finish", "message"))] == [
+        *("run", "stage"),
+        *(["done"] * 4),
+        "stage",
+        *(["done"] * 2),
+        "end",
+    ]
 
 
 def test_broken_lines_of_a_journal_are_passed_over_and_secrets_masked(tmp_path):

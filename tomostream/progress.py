@@ -18,6 +18,12 @@ class Bar:
     def resize(self, total: int) -> None:
         """Say how many steps there are, where that was not known at the start."""
 
+    def skip(self, steps: int) -> None:
+        """Say that `steps` were done before: they count as done, but tell nothing of the pace."""
+
+    def measure(self, voxels: int) -> None:
+        """Say how many voxels a step is, on the average, so that the throughput can be shown."""
+
 
 class Progress:
     """Receives what a stage has to say; silent."""

@@ -25,14 +25,49 @@ T = TypeVar("T")
 PLAIN_SECONDS = 10.0  # between two plain lines of one piece of work
 
 
+class _Pace:
+    """How fast it goes; what was done before does not count."""
+
+    def __init__(self) -> None:
+        self._voxels = self._done = 0
+        self._start = time.monotonic()
+
+    def measure(self, voxels: int) -> None:
+        self._voxels = voxels
+
+    def advance(self, steps: int) -> None:
+        self._done += steps
+
+    def left(self, steps: int) -> float:
+        """Seconds for so many steps more; NaN where nothing is done yet."""
+        return self.elapsed / self._done * steps if self._done else float("nan")
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self._start
+
+    def __str__(self) -> str:
+        """The throughput, where a step's voxels are known."""
+        return f"{self._voxels * self._done / max(self.elapsed, 1e-3) / 1e6:.3g} Mvox/s" if self._voxels and self._done else ""
+
+
 class _RichBar(Bar):
     def __init__(self, bars: RichProgress, task: TaskID) -> None:
         self._bars, self._task = bars, task
+        self._pace = _Pace()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
-        self._bars.update(self._task, advance=steps)
+        self._pace.advance(steps)
+        self._bars.update(self._task, advance=steps, pace=str(self._pace))
         if note:
             self._bars.update(self._task, note=note)
+
+    def skip(self, steps: int) -> None:
+        self._bars.reset(self._task, completed=steps)  # so that the time left is not reckoned from these
+
+    def measure(self, voxels: int) -> None:
+        self._pace.measure(voxels)
 
     def resize(self, total: int) -> None:
         self._bars.update(self._task, total=total)
@@ -41,22 +76,29 @@ class _RichBar(Bar):
 class _PlainBar(Bar):
     def __init__(self, title: str, total: int) -> None:
         self._title, self._total, self._done = title, total, 0
-        self._start = self._last = time.monotonic()
+        self._pace = _Pace()
+        self._last = 0.0  # seconds since the start
+
+    def skip(self, steps: int) -> None:
+        self._done += steps
+
+    def measure(self, voxels: int) -> None:
+        self._pace.measure(voxels)
 
     def resize(self, total: int) -> None:
         self._total = total
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self._done += steps
-        now = time.monotonic()
+        self._pace.advance(steps)
+        elapsed = self._pace.elapsed
         is_last = self._done >= self._total
-        if steps and (now - self._last >= PLAIN_SECONDS or (is_last and now - self._start >= PLAIN_SECONDS)):
-            self._last = now
-            elapsed = now - self._start
-            left = elapsed / self._done * (self._total - self._done) if self._done else float("nan")
-            eta = "" if is_last else f", {left:.0f} s left"
+        if steps and (elapsed - self._last >= PLAIN_SECONDS or (is_last and elapsed >= PLAIN_SECONDS)):
+            self._last = elapsed
+            eta = "" if is_last else f"{self._pace.left(self._total - self._done):.0f} s left"
+            more = "".join(f", {text}" for text in (eta, str(self._pace), note) if text)
             print(
-                f"{self._title}: {self._done}/{self._total} in {elapsed:.0f} s{eta}{', ' + note if note else ''}",
+                f"{self._title}: {self._done}/{self._total} in {elapsed:.0f} s{more}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -102,6 +144,7 @@ class ConsoleProgress(Progress):
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[pace]}"),
             )
             with RichProgress(*columns, TextColumn("{task.fields[note]}"), console=self._console) as bars:
                 self._bars = bars
@@ -112,7 +155,10 @@ class ConsoleProgress(Progress):
         self.record("finish", title=title, seconds=round(time.monotonic() - started, 3))
 
     def _add(self, bars: RichProgress, title: str, total: int) -> Iterator[Bar]:
-        yield _RichBar(bars, bars.add_task(title, total=total, note=""))
+        task = bars.add_task(title, total=total, note="", pace="")
+        yield _RichBar(bars, task)
+        if len(bars.tasks) > 1:  # one of many: it would fill the screen
+            bars.remove_task(task)
 
     def record(self, event: str, **facts: object) -> None:
         if self._journal is not None:

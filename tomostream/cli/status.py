@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Project folder of `run`.", show_default=False)],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Project folder of `run`, or its configuration.", show_default=False)],
     watch: Annotated[bool, typer.Option("--watch", help=f"Look again every {_WATCH_SECONDS:g} s, until the run ends.")] = False,
     every: Annotated[bool, typer.Option("--all", help=f"List every tomogram (default: {_MOST_ROWS} that are not done).")] = False,
     json: options.Json = False,
@@ -44,6 +44,9 @@ def status(
 
 
 def _show(found: RunStatus, every: bool) -> None:
+    if not found.has_started:
+        typer.echo(f"{found.project}: no run has started there")
+        return
     who = f"running ({found.owner})" if found.is_running else "not running"
     stage = f", stage {found.stage}" if found.stage else ""
     typer.echo(f"{found.project}: {who}{stage}; model {found.model}{f' ({found.steps} steps)' if found.steps else ''}")

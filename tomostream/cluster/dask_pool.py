@@ -117,6 +117,7 @@ class DaskPool(Pool):
             for task, outcome in self._flow(function, iter(tasks), is_grouped):
                 if outcome is _LOST:
                     suspects.append(task)
+                    self._record_again(task, "its worker died, three times; once more by itself")
                 else:
                     yield task, outcome
             for task in suspects:
@@ -146,6 +147,7 @@ class DaskPool(Pool):
                 for task, outcome in zip(batch.tasks, self._result(future, batch), strict=True):
                     if isinstance(outcome, MachineError) and batch.attempts + 1 < ATTEMPTS:
                         again.append(_Batch((task,), batch.attempts + 1))
+                        self._record_again(task, str(outcome))
                     else:
                         yield task, outcome
         finally:
@@ -204,6 +206,12 @@ class DaskPool(Pool):
                 f"worker {answer.worker} failed {FAULTS} times in a row and gets no more tasks while there are others: {fault}"
             )
 
+    def _record_again(self, task: object, why: str) -> None:
+        """For the run's log; what Dask does again by itself is not told, but that the worker is gone."""
+        shard = getattr(task, "index", None)
+        facts = {"shard": list(shard)} if isinstance(shard, tuple) else {}
+        self._progress.record("retried", tomogram=getattr(task, "name", None), **facts, why=why)
+
     def _facts(self) -> dict[str, dict[str, Any]]:
         """What the scheduler knows of each worker, by address."""
         workers: dict[str, dict[str, Any]] = self._client.scheduler_info(n_workers=-1)["workers"]
@@ -215,7 +223,10 @@ class DaskPool(Pool):
             return
         self._checked = now
         workers = self._facts()
+        before = set(self._workers)
         self._workers = [address for address, facts in workers.items() if not self.needs_gpu or facts["resources"].get("GPU")]
+        if before != set(self._workers):
+            self._progress.record("workers", there=len(self._workers), gone=sorted(before - set(self._workers)))
         if workers and not self._workers:
             raise InputError(
                 f"none of the scheduler's {len(workers)} workers offers a GPU; start them with `--resources GPU=1`, one process a GPU, or use --device cpu"

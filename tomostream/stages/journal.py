@@ -2,8 +2,9 @@
 
     {"time": "2026-11-23T01:02:03.456+0000", "event": "done", "stage": "predict", "tomogram": "TS_1", ...}
 
-Events: `run` (pid, host), `stage`, `done`, `failed` (why), `end`, and `message`, `warning`, `start`, `finish` of what is said and followed.
-Shards are not written here but in their stores' ledgers: the file stays small at a million of them.
+Events: `run` (pid, host), `stage`, `end`; of a tomogram `done` and `failed` (why); of its scores `shard` (which is done; 150 bytes each); `retried` (a task
+that goes to another worker: why), `workers` (how many there are, and which are gone since the last look); and `message`, `warning`, `start`,
+`finish` of what is said and followed.
 
 A line is appended by one write to a file opened for appending, so that two writers never tear each other's lines.  Secrets of URLs are masked.
 """
@@ -13,11 +14,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tomostream.redaction import redacted
+
+_HEAD_BYTES = 80  # time and event come first
 
 
 class Journal:
@@ -51,11 +54,15 @@ class Journal:
             os.close(descriptor)
 
 
-def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a log; lines that a kill or another program broke are passed over."""
+def read_journal(path: Path, *, without: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The events of a log, less those of some kinds; lines that a kill or another program broke are passed over."""
+    passed = tuple(f'"event": "{event}"'.encode() for event in without)
     try:
         with path.open("rb") as lines:
             for line in lines:
+                head = line[:_HEAD_BYTES]
+                if any(text in head for text in passed):  # there may be a million: not even parsed
+                    continue
                 try:
                     values = json.loads(line)
                 except ValueError:

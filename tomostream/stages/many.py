@@ -6,15 +6,17 @@ One input: its error is the stage's error (exit 2).  Several: the others go on, 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from tomostream.cluster import ClusterSettings, guarded, open_pool
 from tomostream.errors import BusyError, InputError, MachineError, SomeFailedError, TomostreamError
-from tomostream.progress import Progress
+from tomostream.progress import Bar, Progress
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.naming import tomogram_name
 
@@ -69,6 +71,11 @@ class Results(Generic[R]):
         self._failed[name] = outcome
         self._progress.warn(f"{name}: {outcome}")
 
+    @property
+    def told(self) -> str:
+        """How many failed so far, for a line of progress; empty if none."""
+        return f"{len(self._failed)} failed" if self._failed else ""
+
     def all(self) -> list[R]:
         """The results, in the order of the inputs.
 
@@ -102,7 +109,7 @@ def for_each(tasks: Sequence[T], work: Work[T, R], *, cluster: ClusterSettings |
     """
     results: Results[R] = Results([task.name for task in tasks], progress)
     if cluster is not None and cluster.is_distributed:
-        with open_pool(cluster, progress) as pool, progress.track("tomograms", len(tasks)) as bar:
+        with open_pool(cluster, progress) as pool, followed(len(tasks), progress) as bar:
             for task, outcome in pool.outcomes(functools.partial(_recorded, work), tasks, is_grouped=True):
                 if isinstance(outcome, TomostreamError):  # its workers died, or their disks failed
                     results.note(task.name, outcome)
@@ -111,11 +118,18 @@ def for_each(tasks: Sequence[T], work: Work[T, R], *, cluster: ClusterSettings |
                     for kind, text in notes:
                         getattr(progress, kind)(text)
                     results.note(task.name, result)
-                bar.advance()
+                bar.advance(note=results.told)
     else:
-        for task in tasks:
-            results.note(task.name, guarded_disk(lambda t: work(t, progress), task))
+        with followed(len(tasks), progress) as bar:
+            for task in tasks:
+                results.note(task.name, guarded_disk(lambda t: work(t, progress), task))
+                bar.advance(note=results.told)
     return results.all()
+
+
+def followed(tomograms: int, progress: Progress) -> AbstractContextManager[Bar]:
+    """Follow the tomograms of a stage, where there are several."""
+    return progress.track("tomograms", tomograms) if tomograms > 1 else contextlib.nullcontext(Bar())
 
 
 def guarded_disk(work: Callable[[S], R], task: S) -> R | TomostreamError:

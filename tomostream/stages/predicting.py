@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from tomostream.cluster import ClusterSettings, Pool, open_pool
 from tomostream.errors import TomostreamError
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
-from tomostream.stages.many import Results, distinct_names, guarded_disk
+from tomostream.stages.many import Results, distinct_names, followed, guarded_disk
 from tomostream.stages.score_maps import Examined, MeasureTask, PredictTask, ScoreMaps, examine, measure_tomogram
 from tomostream.stages.shard_scoring import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
 
@@ -124,7 +125,8 @@ class _Run:
                 self._results.note(measured.name, normalisations)
             else:
                 self._normalisations[measured.name] = normalisations
-        with self._progress.track("tomograms", len(to_do)) if len(to_do) > 1 else contextlib.nullcontext() as bar:
+        with followed(len(to_do), self._progress) as bar:
+            bar.measure(sum(math.prod(one.plan.shards.shape) for one in to_do) // max(1, len(to_do)))
             for task, outcome in pool.outcomes(predict_shard, self._tasks(to_do), is_grouped=True):
                 maps = self._making.get(task.name)
                 if maps is None:
@@ -135,8 +137,8 @@ class _Run:
                     maps.note(task.index, outcome)
                     if maps.is_whole:
                         self._end(maps, guarded_disk(ScoreMaps.finish, maps))
-                if task.name not in self._making and bar is not None:
-                    bar.advance()
+                if task.name not in self._making:
+                    bar.advance(note=self._results.told)
 
     def _tasks(self, to_do: list[Examined]) -> Iterator[ShardTask]:
         for one in to_do:

@@ -181,16 +181,16 @@ def _predict(context: RunContext) -> None:
     tasks = {task.name: task for task in _pick_tasks(context)} if "pick" in context.stages else {}
     with ThreadPoolExecutor(1) as beside:
 
-        def pick_beside(task: PickTask) -> None:
-            if not isinstance(guarded_disk(lambda t: pick_one(t, Progress()), task), TomostreamError):
+        def pick_beside(task: PickTask, progress: Progress) -> None:
+            if not isinstance(guarded_disk(lambda t: pick_one(t, progress), task), TomostreamError):
                 context.progress.record("done", stage="pick", tomogram=task.name)
 
         def when_done(name: str) -> None:
             if name in tasks:
                 if context.cluster.is_distributed:
-                    beside.submit(pick_beside, tasks[name])
+                    beside.submit(pick_beside, tasks[name], Progress())
                 else:
-                    pick_beside(tasks[name])
+                    pick_beside(tasks[name], context.progress)
 
         _score(context, when_done)
 

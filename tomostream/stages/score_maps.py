@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -203,7 +204,8 @@ class ScoreMaps:
             }
             self._pending = {index for writer in self._writers.values() for index in writer.pending()}
             self._bar = self._stack.enter_context(progress.track(f"predict {task.name}", len(plan.shards)))
-            self._bar.advance(len(plan.shards) - len(self._pending))
+            self._bar.measure(math.prod(plan.shards.shape) // len(plan.shards))
+            self._bar.skip(len(plan.shards) - len(self._pending))
             self._stack = self._stack.pop_all()
         stores = tuple((number, str(writer.partial)) for number, writer in self._writers.items())
         # any kind of machine may take a shard where kinds may be mixed
@@ -227,6 +229,7 @@ class ScoreMaps:
             writer.mark_done(index)
         for note in notes:
             self._progress.warn(f"{self.name}: {note}")
+        self._progress.record("shard", tomogram=self.name, shard=list(index))
         self._pending.discard(index)
         self._bar.advance()
 

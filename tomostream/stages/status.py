@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
 from tomostream.stages.journal import read_journal
 from tomostream.stages.project import RUN_LOCK, Project, input_paths, is_mrc
@@ -59,6 +60,7 @@ class RunStatus:
     per_minute: float | None  # tomograms a minute in the stage in work
     seconds_left: float | None
     last_event: str | None  # its time
+    has_started: bool = True  # ever
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -67,17 +69,21 @@ class RunStatus:
 
 
 def read_status(folder: Path) -> RunStatus:
-    """Look at a project folder.
+    """Look at a project folder; or at that of a configuration, if that is what is given.
 
     Raises
     ------
     InputError
-        If it is no project of `run`.
+        If there is no such folder, or its configuration can't be read.
     """
+    if folder.is_file():
+        folder = Path(load_configuration(folder).project)
+    elif not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; give the `project` of a configuration, or the configuration itself")
     project = Project(folder)
     resolved = Path(folder) / "resolved.yaml"
-    if not resolved.is_file():
-        raise InputError(f"{folder} is no project folder of `tomostream run`: it has no resolved.yaml; give the configuration's `project`")
+    if not resolved.is_file():  # the first thing that a run writes
+        return _never_started(folder)
     try:
         configuration = yaml.safe_load(resolved.read_text())
         species = [str(one["name"]) for one in configuration["species"]]
@@ -124,6 +130,13 @@ def read_status(folder: Path) -> RunStatus:
     )
 
 
+def _never_started(folder: Path) -> RunStatus:
+    return RunStatus(
+        project=str(folder), is_running=False, owner=None, stage=None, model="pending", steps=0, tomograms={}, failures={},
+        is_evaluated=False, per_minute=None, seconds_left=None, last_event=None, has_started=False,
+    )  # fmt: skip
+
+
 def _owner(folder: Path) -> str | None:
     """Who holds the project; None if nobody does."""
     try:
@@ -144,7 +157,7 @@ def _owner(folder: Path) -> str | None:
 def _last_run(folder: Path) -> list[dict[str, Any]]:
     """The events since the last run began."""
     events: list[dict[str, Any]] = []
-    for event in read_journal(folder / "log.jsonl"):
+    for event in read_journal(folder / "log.jsonl", without=("shard", "message", "start", "finish")):
         if event["event"] == "run":
             events = []
         if event["event"] in ("run", "stage", "done", "failed", "end"):
@@ -227,9 +240,10 @@ def _pace(
     """Tomograms a minute of the stage in work, and the seconds until its end."""
     if stage not in STAGES:
         return None, None
-    began = next(event for event in reversed(events) if event["event"] == "stage")
+    last = max(number for number, event in enumerate(events) if event["event"] == "stage")
+    began, since = events[last], events[last:]  # picks that were made beside the scoring are no pace of the stage `pick`
     seconds = (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(began["time"])).total_seconds()
-    finished = sum(1 for event in events if event["event"] == "done" and event.get("stage") == stage)
+    finished = sum(1 for event in since if event["event"] == "done" and event.get("stage") == stage)
     parts = [found[stage] for found in tomograms.values()]
     under_way = sum(part.shards_done / part.shards for part in parts if part.state == "running")
     if seconds <= 0 or finished + under_way == 0:

@@ -23,6 +23,7 @@ import yaml
 
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
+from tomostream.remote.places import RemotePath
 from tomostream.stages.journal import read_journal
 from tomostream.stages.project import RUN_LOCK, Project, input_paths, is_mrc
 from tomostream.store.ledger import LEDGER_NAME
@@ -77,7 +78,10 @@ def read_status(folder: Path) -> RunStatus:
         If there is no such folder, or its configuration can't be read.
     """
     if folder.is_file():
-        folder = Path(load_configuration(folder).project)
+        configured = Project(load_configuration(folder).project).folder
+        if isinstance(configured, RemotePath):
+            raise InputError(f"{configured}: only projects on this machine's file systems can be looked at")
+        folder = configured
     elif not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; give the `project` of a configuration, or the configuration itself")
     project = Project(folder)

@@ -4,20 +4,22 @@
 
 1. Tomograms of noise, as MRC files; a network that was never trained.
 2. The *computation* alone, on plain arrays in this process, without files: statistics by numpy, `ts.predict`, `ts.pick`.
-3. `tomostream run` on half of them and on all, each in a process of its own: seconds a tomogram and stage, from the journal.
-   The difference of the two sizes leaves out what is paid once (imports, workers); if it grows with the number, something is quadratic.
+3. The same as `tomostream run` on half of them and on all, each in a process of its own.  The difference of the two sizes leaves out what
+   is paid once (imports, starting workers); were something quadratic, it would be larger than the mean.
 
-`--profile` prints what takes the time of `run` on all, in this process.
+All in processor time, because it hardly depends on what else the machine does: by stage of the client, and of its workers together.
+`--profile` prints what takes the time of a run on all, in this process.
 """
 
 from __future__ import annotations
 
 import argparse
 import cProfile
-import datetime
+import itertools
 import json
 import os
 import pstats
+import resource
 import subprocess
 import sys
 import tempfile
@@ -30,8 +32,11 @@ import numpy as np
 import yaml
 
 import tomostream as ts
+from tomostream.config import load_configuration
 from tomostream.learn.model_folder import ModelSettings, save_model
 from tomostream.learn.resunet import ResidualUNet
+from tomostream.progress import Progress
+from tomostream.stages.running import run_project
 
 STAGES = ("convert", "stats", "predict", "pick")
 SPACING = 10.0
@@ -76,8 +81,6 @@ def configure(folder: Path, name: str, tomograms: int, way: str) -> Path:
 def computing(folder: Path, edge: int) -> dict[str, float]:
     """Seconds of a tomogram's computation alone, by stage."""
     volume = np.random.default_rng(1).normal(size=(edge,) * 3).astype(np.float32)
-    found: dict[str, float] = {}
-    repeats = 5
     model = ts.load_model(folder / "model")
 
     def measure() -> float:
@@ -85,46 +88,62 @@ def computing(folder: Path, edge: int) -> dict[str, float]:
         clipped = np.clip((values - values.mean()) / values.std(), -3, 3)
         return float(clipped.mean() + clipped.std())
 
+    found = {"convert": 0.0}
+    repeats = 5
     for stage, work in {
         "stats": measure,
         "predict": lambda: ts.predict(volume, model, threads=1),
         "pick": lambda: ts.pick(volume, radius=4.0, count=20),
     }.items():
         work()
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(repeats):
             work()
-        found[stage] = (time.perf_counter() - started) / repeats
+        found[stage] = (time.process_time() - started) / repeats
     return found
 
 
-def seconds_by_stage(project: Path) -> dict[str, float]:
-    """From the journal: from a stage's begin to the next one's."""
-    events = [json.loads(line) for line in (project / "log.jsonl").read_text().splitlines()]
-    marks = [(event.get("stage", ""), event["time"]) for event in events if event["event"] in ("stage", "end")]
-    times = [datetime.datetime.fromisoformat(at).timestamp() for _, at in marks]
-    return {stage: after - before for (stage, _), before, after in zip(marks, times, times[1:], strict=False)}
+class Stopwatch(Progress):
+    """Notes the processor time at which stages begin and end."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[str, float]] = []
+
+    def record(self, event: str, **facts: object) -> None:
+        """See `Progress`."""
+        if event in ("stage", "end"):
+            self.marks.append((str(facts.get("stage", "")), time.process_time()))
 
 
-def run(path: Path) -> float:
-    command = [sys.executable, "-m", "tomostream", "run", str(path), *(part for stage in STAGES for part in ("--stage", stage))]
-    started = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    return time.perf_counter() - started
+def child(path: Path) -> None:
+    """Run in a process of its own: print the processor seconds of the stages, and of the workers."""
+    watch = Stopwatch()
+    run_project(load_configuration(path), stages=list(STAGES), overwrite=False, progress=watch)
+    found = {stage: after - before for (stage, before), (_, after) in itertools.pairwise(watch.marks)}
+    workers = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(json.dumps(found | {"workers": workers.ru_utime + workers.ru_stime}))
+
+
+def run(path: Path) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", str(path)],
+        check=True, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def profile(path: Path) -> None:
     """Of a run in this process."""
-    from tomostream.config import load_configuration
-    from tomostream.progress import Progress
-    from tomostream.stages.running import run_project
-
     with cProfile.Profile() as watched:
         run_project(load_configuration(path), stages=list(STAGES), overwrite=False, progress=Progress())
     pstats.Stats(watched).sort_stats("cumulative").print_stats(90)
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--child"]:
+        child(Path(sys.argv[2]))
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tomograms", type=int, default=200)
     parser.add_argument("--edge", type=int, default=64)
@@ -138,25 +157,20 @@ def main() -> None:
     if given.profile:
         profile(configure(folder, "profiled", given.tomograms, "none"))
         return
-    alone = computing(folder, given.edge)
-    print("| where | tomograms | s | " + " | ".join(f"{stage}, ms each" for stage in STAGES) + " | all, ms each |\n" + "|---" * 8 + "|")
-    print(
-        "| computation alone | | | | "
-        + " | ".join(f"{1000 * alone[stage]:.0f}" for stage in STAGES[1:])
-        + f" | {1000 * sum(alone.values()):.0f} |"
-    )
+    parts = (*STAGES, "workers")
+    print("| processor ms a tomogram | tomograms | " + " | ".join(parts) + " | all |\n" + "|---" * 8 + "|")
+
+    def row(what: str, tomograms: str, seconds: dict[str, float], divisor: int) -> None:
+        each = [1000 * seconds.get(part, 0.0) / divisor for part in parts]
+        print(f"| {what} | {tomograms} | " + " | ".join(f"{ms:.0f}" for ms in each) + f" | {sum(each):.0f} |", flush=True)
+
+    row("computation alone", "", computing(folder, given.edge), 1)
+    half = given.tomograms // 2
     for way in given.ways:
-        rows = []
-        for count in (given.tomograms // 2, given.tomograms):
-            name = f"{way}{count}"
-            seconds = run(configure(folder, name, count, way))
-            stages = seconds_by_stage(folder / name)
-            rows.append(stages)
-            each = " | ".join(f"{1000 * stages[stage] / count:.0f}" for stage in STAGES)
-            print(f"| {way} | {count} | {seconds:.1f} | {each} | {1000 * seconds / count:.0f} |", flush=True)
-        more = given.tomograms - given.tomograms // 2
-        each = [1000 * (rows[1][stage] - rows[0][stage]) / more for stage in STAGES]
-        print(f"| {way} | each one more | | " + " | ".join(f"{ms:.0f}" for ms in each) + f" | {sum(each):.0f} |", flush=True)
+        fewer, all_of_them = (run(configure(folder, f"{way}{count}", count, way)) for count in (half, given.tomograms))
+        row(way, str(half), fewer, half)
+        row(way, str(given.tomograms), all_of_them, given.tomograms)
+        row(way, "one more", {part: all_of_them[part] - fewer[part] for part in parts}, given.tomograms - half)
 
 
 if __name__ == "__main__":

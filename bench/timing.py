@@ -1,0 +1,201 @@
+"""How are competitors compared?  Interleaved in one process (A B A B), by the ratio of their times in each round.
+
+A machine's speed drifts, and others may use it: times of different minutes say little, the ratio of two neighbours does.  So
+
+1. Contestants run one after the other, round by round.  A contestant does its work, or, where something must be prepared first,
+   returns the seconds that count.
+2. A figure is the median over the rounds of the ratio of two contestants, with its least and largest.
+3. A `Finding` is that with the target it is held against.  A script gives several; `run_script` writes them as JSON and as a table.
+
+    python -m bench.SCRIPT --quick | --full [--folder DIR] [--rounds N] [-o FILE.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("tomostream", "numpy", "scipy", "torch", "zarr", "dask", "monai", "scikit-image", "tensorstore")
+Contestants = Mapping[str, Callable[[], object]]
+Times = dict[str, list[float]]  # seconds of each contestant, one a round
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a script measures, and where it may write."""
+
+    is_full: bool
+    folder: Path
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One figure.
+
+    Parameters
+    ----------
+    question
+        The script.
+    what
+        Is measured, with its sizes.
+    value
+        The figure; a ratio unless `unit` says otherwise.
+    target
+        It should be at least, or at most, this; None: only reported.
+    is_least
+        Whether the target is a lower bound.
+    low, high
+        Least and largest of the rounds.
+    times
+        Seconds of the contestants, one a round.
+    note
+        What else a reader must know.
+    """
+
+    question: str
+    what: str
+    value: float
+    target: float | None = None
+    is_least: bool = True
+    unit: str = "x"
+    low: float | None = None
+    high: float | None = None
+    times: Times = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the target is met; None where there is none."""
+        if self.target is None:
+            return None
+        return self.value >= self.target if self.is_least else self.value <= self.target
+
+
+def interleaved(contestants: Contestants, rounds: int) -> Times:
+    """Run all contestants, round by round.
+
+    Parameters
+    ----------
+    contestants
+        By name; each is timed, unless it returns its seconds as a float.
+    rounds
+        How often.
+    """
+    times: Times = {name: [] for name in contestants}
+    for number in range(rounds):
+        for name, work in contestants.items():
+            start = time.perf_counter()
+            told = work()
+            elapsed = time.perf_counter() - start
+            times[name].append(told if isinstance(told, float) else elapsed)
+            print(f"  round {number + 1}: {name} {times[name][-1]:.4g} s", file=sys.stderr, flush=True)
+    return times
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long something takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def compared(
+    question: str,
+    what: str,
+    times: Times,
+    numerator: str | Iterable[str],
+    denominator: str | Iterable[str],
+    *,
+    target: float | None = None,
+    is_least: bool = True,
+    factor: float = 1.0,
+    note: str = "",
+) -> Finding:
+    """The ratio of the times of two contestants, or of sums of several; median over the rounds, times `factor`."""
+    above, below = ([numerator] if isinstance(numerator, str) else list(numerator)), (
+        [denominator] if isinstance(denominator, str) else list(denominator)
+    )
+    ratios = [
+        factor * sum(times[name][i] for name in above) / sum(times[name][i] for name in below) for i in range(len(times[above[0]]))
+    ]
+    used = {name: times[name] for name in (*above, *below)}
+    return Finding(question, what, statistics.median(ratios), target, is_least, "x", min(ratios), max(ratios), used, note)
+
+
+def high_water_bytes() -> int:
+    """The largest resident memory that this process had so far (Linux)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def machine() -> dict[str, Any]:
+    """Where, with what, and at which commit figures were taken."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "missing"
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or None
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    here = {"system": platform.platform(), "processor": processor, "cores": os.cpu_count(), "load": load, "python": platform.python_version()}
+    return {**here, "versions": versions, "commit": commit, "when": time.strftime("%Y-%m-%d %H:%M")}
+
+
+def table_of(findings: Iterable[Finding]) -> str:
+    """The figures as Markdown."""
+    rows = ["| question | what | target | figure | spread | met |", "|---|---|---|---|---|---|"]
+    for one in findings:
+        target = "" if one.target is None else f"{'>=' if one.is_least else '<='} {one.target:g}"
+        spread = "" if one.low is None or one.high is None else f"{one.low:.3g} to {one.high:.3g}"
+        met = {None: "", True: "yes", False: "**no**"}[one.is_met]
+        what = f"{one.what} ({one.note})" if one.note else one.what
+        rows.append(f"| {one.question} | {what} | {target} | {one.value:.3g} {one.unit} | {spread} | {met} |")
+    return "\n".join(rows)
+
+
+def write_json(path: Path, findings: Iterable[Finding], size: str) -> None:
+    """Keep the figures with the machine that they come from."""
+    values = [asdict(one) | {"is_met": one.is_met} for one in findings]
+    path.write_text(json.dumps({"size": size, "machine": machine(), "findings": values}, indent=1) + "\n")
+
+
+def read_json(path: Path) -> tuple[str, dict[str, Any], list[Finding]]:
+    """The size, machine and figures that `write_json` kept."""
+    content = json.loads(path.read_text())
+    findings = [Finding(**{name: value for name, value in one.items() if name != "is_met"}) for one in content["findings"]]
+    return content["size"], content["machine"], findings
+
+
+def run_script(measure: Callable[[Size], list[Finding]], description: str | None) -> None:
+    """The command line of one script."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    size = parser.add_mutually_exclusive_group(required=True)
+    size.add_argument("--quick", action="store_true", help="a small size: seconds; the figures say little")
+    size.add_argument("--full", action="store_true", help="the size that the targets are for: minutes")
+    parser.add_argument("--folder", type=Path, help="where volumes are made (default: the system's temporary folder)")
+    parser.add_argument("--rounds", type=int, help="how often competitors take turns (default 1 of --quick, 3 of --full)")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file for the figures")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-bench-") as folder:
+        findings = measure(Size(given.full, Path(folder), given.rounds or (3 if given.full else 1)))
+    print(table_of(findings))
+    if given.output:
+        write_json(given.output, findings, "full" if given.full else "quick")

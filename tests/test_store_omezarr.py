@@ -2,6 +2,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -155,6 +156,31 @@ def test_a_late_worker_of_a_finished_store_changes_nothing(tmp_path):
     with pytest.raises(TomostreamError, match="finished, moved or removed"):
         write_shard(tmp_path / "t.ome.zarr.partial", (0, 0, 0), volume)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("number", [errno.ENOTEMPTY, errno.ENOENT])
+def test_an_orphaned_worker_that_still_writes_does_not_hinder_the_end(number, tmp_path, monkeypatch):
+    """Its client was killed, and another one finishes the store: a file comes or goes while the scratch folder is removed."""
+    volume = noise(16, 16, 16)
+    remove, raised = shutil.rmtree, []
+
+    def rmtree(path, *arguments, **options):
+        if Path(path).name == ".writing" and len(raised) < 3:
+            raised.append(number)
+            raise OSError(number, os.strerror(number), str(path))
+        remove(path, *arguments, **options)
+
+    writer = StoreWriter.create_or_resume(
+        tmp_path / "t.ome.zarr", spec_of(volume, chunk=(16, 16, 16), shard=(16, 16, 16), levels=1), fingerprint={}, overwrite=False
+    )
+    with writer:
+        writer.write((0, 0, 0), volume)
+        writer.mark_done((0, 0, 0))
+        monkeypatch.setattr(shutil, "rmtree", rmtree)
+        writer.finish()
+    assert len(raised) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["t.ome.zarr"]
+    assert not list(tmp_path.rglob(".writing"))
 
 
 def test_other_settings_are_refused_with_their_names(tmp_path):

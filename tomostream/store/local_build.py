@@ -15,6 +15,7 @@ import errno
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from tomostream.store.specification import StoreLayout
 from tomostream.store.states import REPLACED_SUFFIX, beside, differences, refuse_existing
 
 _SCRATCH_NAME = ".writing"
+_TRIES, _PAUSE_SECONDS = 20, 0.05
 
 
 class LocalBuild:
@@ -84,7 +86,7 @@ class LocalBuild:
         aside = beside(self.path, REPLACED_SUFFIX)
         with _disk_errors(self.partial):
             _write_json(self.partial / "zarr.json", group, self.partial / _SCRATCH_NAME)
-            shutil.rmtree(self.partial / _SCRATCH_NAME)
+            _clear(self.partial / _SCRATCH_NAME)
             if os.path.lexists(self.path):
                 refuse_existing(self.path, {}, overwrite=self._overwrite)
                 shutil.rmtree(aside, ignore_errors=True)
@@ -133,11 +135,26 @@ def _empty(partial: Path) -> None:
 def _prepare(partial: Path, layout: StoreLayout) -> None:
     """Write the arrays' metadata; clear away files that a killed writer left unnamed."""
     scratch = partial / _SCRATCH_NAME
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
+    _clear(scratch)
+    scratch.mkdir(exist_ok=True)
     for level in range(len(layout.levels)):
         (partial / str(level)).mkdir(exist_ok=True)
         _write_json(partial / str(level) / "zarr.json", layout.array_metadata(level), scratch)
+
+
+def _clear(scratch: Path) -> None:
+    """Remove it; a worker whose client was killed may be writing its last shard there."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            shutil.rmtree(scratch)
+        except OSError as error:  # a file came or went meanwhile
+            if not scratch.exists():
+                return
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or not tries_left:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def _write_json(path: Path, values: dict[str, Any], scratch: Path) -> None:

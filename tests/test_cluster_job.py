@@ -36,7 +36,7 @@ def jobs_named(name):
     return asked.stdout.split()
 
 
-def wait_until(condition, seconds=60):
+def wait_until(condition, seconds=200):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen"
@@ -129,7 +129,7 @@ def project(tmp_path_factory):
 
 def test_a_training_as_a_job_leaves_the_bytes_of_one_in_this_process(project):
     folder = project.parent / "project" / "model"
-    done = in_process_of_its_own("run", project, "--stage", "train", timeout=120)
+    done = in_process_of_its_own("run", project, "--stage", "train", timeout=300)
     assert done.code == 0, done.err
     assert "(tomostream-train)" in done.err
     assert "best epoch" in done.err

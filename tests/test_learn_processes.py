@@ -20,7 +20,7 @@ def both(tmp_path_factory):
         (folder / name).mkdir()
     code, told = torchrun(TESTS / "torchrun_tasks.py", folder)
     assert code == 0, told
-    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) | {"folder": folder} for rank in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +36,12 @@ def one(tmp_path_factory):
 def test_two_halves_of_a_batch_give_the_loss_and_gradients_of_the_whole(name, both, one):
     whole = one["steps"][name]
     assert ("violated_0" in whole["terms"] and bool(whole["terms"]["violated_0"])) == (name == "nnpu violated")
+    largest = max(float(gradient.abs().max()) for gradient in whole["gradients"].values())
     for half in (process["steps"][name] for process in both):
         assert half["terms"].keys() == whole["terms"].keys()
         for part in ("terms", "gradients", "statistics"):
             for key, value in whole[part].items():
-                scale = float(value.abs().max()) if part == "gradients" else 1.0
+                scale = largest if part == "gradients" else 1.0
                 torch.testing.assert_close(half[part][key], value, rtol=1e-5, atol=1e-5 * scale, msg=lambda text, key=key: f"{key}: {text}")
 
 
@@ -49,6 +50,10 @@ def test_both_processes_end_with_the_same_bits(both):
         assert torch.equal(both[1]["trained"]["weights"][key], value), key
     assert both[0]["trained"]["rows"] == both[1]["trained"]["rows"]
     assert len(both[0]["trained"]["rows"]) == 3
+
+
+def test_a_process_that_ends_is_noticed_at_once(both):
+    assert "another process of this training ended" in (both[0]["folder"] / "told").read_text()
 
 
 def test_a_time_limit_ends_both_processes_at_the_same_step(both):

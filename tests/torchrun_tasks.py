@@ -1,5 +1,6 @@
 """What each of torchrun's processes does in the tests of `learn.processes`: half of a batch, and what it comes to, saved by its rank."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tomostream.errors import PeerEndedError
 from tomostream.learn.batch import Batch
 from tomostream.learn.dice import Dice
 from tomostream.learn.fit import FitSettings, fit
@@ -117,3 +119,9 @@ if __name__ == "__main__":
     with joined("cpu") as group:
         assert group != ALONE
         torch.save(everything(group, folder), folder / f"{group.rank}.pt")
+        if not group.is_first:
+            os._exit(0)  # without a farewell, as one that is killed; with 0, so that torchrun leaves the first alone
+        try:
+            group.total(torch.ones(3))
+        except PeerEndedError as error:
+            (folder / "told").write_text(str(error))

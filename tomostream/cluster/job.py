@@ -132,7 +132,6 @@ def job_script(command: Sequence[str], settings: ClusterSettings, *, name: str, 
         "#SBATCH --no-requeue",  # it is submitted again by us
         *(f"#SBATCH {option}" for option in settings.options),
         f"export OMP_NUM_THREADS={threads} PYTHONUNBUFFERED=1",
-        "export GLOO_SOCKET_IFNAME=lo",  # several processes: all on this node
         "trap 'ended=yes' TERM",
         shlex.join(command),
         "code=$?",

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -32,6 +33,7 @@ from tomostream.learn.torchrun import launched
 
 T = TypeVar("T")
 
+_LOOPBACK = Path("/sys/class/net/lo")  # as Linux has it; elsewhere gloo finds the interface
 _FIRST_SPEAKS_SECONDS = 5.0
 _PATIENCE = datetime.timedelta(days=2)  # others wait while the first converts or validates; one that ends is noticed at once
 
@@ -130,7 +132,8 @@ def _exchange(operation: Callable[..., object], *values: Any, **options: Any) ->
 def joined(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started, and leave them at the end; `ALONE` without torchrun.
 
-    CPU tensors travel by gloo, those of GPUs by NCCL; each process takes the GPU of its number on its machine.
+    CPU tensors travel by gloo, those of GPUs by NCCL; each process takes the GPU of its number on its machine.  Processes of one machine
+    speak over its loopback interface, whatever its name resolves to.
 
     Parameters
     ----------
@@ -158,6 +161,8 @@ def joined(device: str) -> Iterator[Processes]:
             )
         torch.cuda.set_device(launch.local_rank)
         backend = "cpu:gloo,cuda:nccl"
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(launch.world) and _LOOPBACK.exists():
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK.name)
     _exchange(dist.init_process_group, backend, timeout=_PATIENCE)
     try:
         yield Processes(launch.rank, launch.world)

@@ -5,9 +5,10 @@ software chooses.  Truth serves evaluation only (and as labels of the upper boun
 the command can be stopped and started at will; results are one JSON file each.
 
     python -m bench.accuracy --work FOLDER [--data FOLDER] [--seeds 3] [--systems fused,pn,...] [--clicks 10,30,100] [--domains DEF,VPP]
-                             [--species ribosome,fas,both] [--threads N] [--tables]
+                             [--species ribosome,fas,both] [--threads N] [--crossed] [--tables] [--pictures FOLDER]
 
-`--data` is the folder of `pombe_sim` (default: TOMOSTREAM_DATA/pombe_sim); `--tables` runs nothing and prints the tables of what is there.
+`--data` is the folder of `pombe_sim` (default: TOMOSTREAM_DATA/pombe_sim); `--crossed` takes the models that are there to the other domain's
+test tomograms; `--tables` runs nothing and prints the tables of what is there; `--pictures` draws them, and picks of the default system.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.accuracy.crossing import cross
+from bench.accuracy.pictures import draw_curves, draw_picks
 from bench.accuracy.systems import SYSTEMS, Experiment, configuration, experiments
-from bench.accuracy.tables import write_tables
+from bench.accuracy.tables import write_crossed, write_tables
 from tomostream import __version__
 from tomostream.config import configuration_from
 from tomostream.formats.registry import Conversion, read_table, write_table
@@ -68,7 +71,7 @@ def run(experiment: Experiment, data: Path, work: Path, threads: int | None) -> 
     shutil.rmtree(project / "scores")
     shutil.rmtree(project / "tomograms", ignore_errors=True)
     return {
-        "experiment": {name: getattr(experiment, name) for name in ("domain", "species", "clicks", "system", "seed")},
+        "experiment": experiment.values,
         "at_true_count": at_truth,
         "at_chosen_count": chosen,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
@@ -97,11 +100,18 @@ def main() -> None:
     ):
         parser.add_argument(f"--{name}", default=default)
     parser.add_argument("--threads", type=int, help="of torch (default: all cores)")
+    parser.add_argument("--crossed", action="store_true")
     parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--pictures", type=Path)
     given = parser.parse_args()
     results: Path = given.work / "results"
-    if not given.tables:
-        results.mkdir(parents=True, exist_ok=True)
+    crossed: Path = given.work / "results" / "crossed"
+    crossed.mkdir(parents=True, exist_ok=True)
+    if given.pictures is not None:
+        draw_curves(results, given.pictures / "accuracy.png")
+        for domain in given.domains.split(","):
+            draw_picks(Experiment(domain, "ribosome", 10, "fused", 0), given.data, given.work, given.pictures)
+    elif not given.tables:
         domains = given.domains.split(",")
         prepare(given.data, given.work, domains)
         wanted = experiments(
@@ -111,15 +121,19 @@ def main() -> None:
             domains=domains,
             species=given.species.split(","),
         )
-        missing = [one for one in wanted if not (results / f"{one.name}.json").exists()]
+        if given.crossed:
+            wanted = [one for one in wanted if (results / f"{one.name}.json").exists() and one.species != "both"]
+        into, what = (crossed, cross) if given.crossed else (results, run)
+        missing = [one for one in wanted if not (into / f"{one.name}.json").exists()]
         took: list[float] = []
         for number, one in enumerate(missing):
             start = time.perf_counter()
-            (results / f"{one.name}.json").write_text(json.dumps(run(one, given.data, given.work, given.threads), indent=1) + "\n")
+            (into / f"{one.name}.json").write_text(json.dumps(what(one, given.data, given.work, given.threads), indent=1) + "\n")
             took.append(time.perf_counter() - start)
             left = float(np.mean(took)) * (len(missing) - number - 1) / 60
             print(f"{one.name}: {took[-1]:.0f} s; {number + 1}/{len(missing)}, about {left:.0f} min left", flush=True)
     write_tables(results)
+    write_crossed(crossed)
 
 
 if __name__ == "__main__":

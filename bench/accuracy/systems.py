@@ -38,6 +38,8 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "fused_one_tomogram": objective("nnpu", train={"unlabelled": 0}),
     "all_tomograms_alone": objective("nnpu", matched_filter={"weight": 0}, pick={"smooth": "4vox"}),
 }
+# in the plot over the number of clicks
+OBJECTIVES_SHOWN = ("fused", "average", "template", "nnpu", "kl", "pn", "deepetpicker", "slices2d")
 DENSITIES = {"ribosome": "4v7r.mrc", "fas": "2uv8.mrc"}
 EXPECTED = {("DEF", "ribosome"): 180, ("VPP", "ribosome"): 160, ("DEF", "fas"): 14, ("VPP", "fas"): 14}  # one guess for all tomograms
 TESTED = ("03", "04")
@@ -57,6 +59,11 @@ class Experiment:
     def name(self) -> str:
         """For files."""
         return f"{self.domain}_{self.species}_{self.clicks}_{self.system}_{self.seed}"
+
+    @property
+    def values(self) -> dict[str, str | int]:
+        """For JSON."""
+        return {name: getattr(self, name) for name in ("domain", "species", "clicks", "system", "seed")}
 
     @property
     def kinds(self) -> list[str]:

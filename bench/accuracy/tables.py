@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.accuracy.systems import SYSTEMS, TESTED
 
+CROSSED_CLICKS = 10
 Key = tuple[str, str, int, str]  # domain, species, clicks, system
 
 
@@ -41,6 +42,25 @@ def load(results: Path) -> dict[Key, list[dict[str, Any]]]:
             label = f"{kind} (with the other)" if about["species"] == "both" else kind
             found[about["domain"], label, about["clicks"], about["system"]].append(row)
     return found
+
+
+def write_crossed(crossed: Path) -> None:
+    """Print the table of models that picked in the other domain."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for path in sorted(crossed.glob("*.json")):
+        record = json.loads(path.read_text())
+        about = record["experiment"]
+        if about["species"] == "ribosome" and about["clicks"] == CROSSED_CLICKS:
+            found[about["system"], about["domain"]].append(record["at_true_count"]["pooled"]["f1"])
+    if not found:
+        return
+    print(f"\n### ribosome, {CROSSED_CLICKS} clicks, the other kind of data\n")
+    print("| system | trained on DEF, tested on VPP_03 and 04 | trained on VPP, tested on DEF_03 and 04 |")
+    print("|---|---|---|")
+    for system in SYSTEMS:
+        cells = [f"{median(found[system, domain]):.3f}" if (system, domain) in found else "" for domain in ("DEF", "VPP")]
+        if any(cells):
+            print(f"| {system} | {cells[0]} | {cells[1]} |")
 
 
 def median(values: list[float]) -> float:

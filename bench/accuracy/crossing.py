@@ -1,0 +1,34 @@
+"""What is a model worth on tomograms of the other kind?  Models trained on defocus-only data pick in phase-plate data, and the other way round.
+
+Takes the models of experiments that are done; scores tomograms 03 and 04 of the other domain, and picks at the true count.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tomostream as ts
+from bench.accuracy.systems import SYSTEMS, TESTED, Experiment
+
+OTHER = {"DEF": "VPP", "VPP": "DEF"}
+
+
+def cross(experiment: Experiment, data: Path, work: Path, threads: int | None) -> dict[str, Any]:
+    """Evaluate the experiment's model on the other domain; returns the evaluation's JSON values."""
+    model = work / "runs" / experiment.name / "model"
+    scores = work / "crossed" / experiment.name
+    smooth = SYSTEMS[experiment.system].get("pick", {}).get("smooth")
+    precision = "float32" if experiment.system in ("average", "template") else "bf16"
+    truth = ts.read_particles(data / "truth.csv").of(species=experiment.species)
+    tables = []
+    names = [f"{OTHER[experiment.domain]}_{number}" for number in TESTED]
+    stores = [work / "tomograms" / f"{name}.ome.zarr" for name in names]
+    for name, store in zip(names, stores, strict=True):
+        path = ts.predict(store, model, out=scores, precision=precision, threads=threads, overwrite=True)
+        count = len(truth.of(tomogram=name))
+        tables.append(ts.pick(path, radius="135A", count=count, smooth=smooth))
+    shutil.rmtree(scores)
+    found = ts.evaluate(ts.Particles.concatenate(tables), truth, species=[experiment.species], tomograms=stores)
+    return {"experiment": experiment.values, "at_true_count": found.to_json()}

@@ -82,8 +82,10 @@ def test_shards_of_a_half_written_store_are_counted_while_it_is_written(project)
 def test_what_failed_is_told_with_its_reason_until_it_is_done(project):
     journal = Journal(project / "log.jsonl")
     journal.write("stage", stage="predict")
+    journal.write("retried", tomogram="t2", shard=[0, 0, 0], why="the disk is gone")
     journal.write("failed", tomogram="t2", why="the disk is gone")
     found = read_status(project)
+    assert found.retries == 1
     assert found.failures == {"t2": "predict: the disk is gone"}
     assert found.tomograms["t2"]["predict"].state == "failed"
     journal.write("done", tomogram="t2")

@@ -51,7 +51,9 @@ def _show(found: RunStatus, every: bool) -> None:
     stage = f", stage {found.stage}" if found.stage else ""
     typer.echo(f"{found.project}: {who}{stage}; model {found.model}{f' ({found.steps} steps)' if found.steps else ''}")
     if found.last_event:
-        typer.echo(f"last event {found.last_event}{'; evaluated' if found.is_evaluated else ''}")
+        typer.echo(
+            f"last event {found.last_event}{'; evaluated' if found.is_evaluated else ''}{f'; {found.retries} tasks tried again' if found.retries else ''}"
+        )
     for name, counts in found.counts.items():
         typer.echo(f"{name}: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
     if found.per_minute is not None and found.seconds_left is not None:

@@ -24,7 +24,8 @@ _ADDRESS = re.compile(r"^[\w.\-]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$")
 
 # a terminal's Ctrl-C reaches the workers too, and each would print a traceback, as would a heartbeat that is cut off when the client ends
 # them; what goes wrong in a task comes back as its result
-_QUIET_END = """import logging, signal
+_QUIET_END = """import atexit, logging, os, signal
+atexit.register(os._exit, 0)  # taking torch down takes seconds, and the client would wait
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 for name in ("distributed", "distributed.core", "distributed.worker", "distributed.worker.state_machine"):
     logging.getLogger(name).setLevel(logging.CRITICAL)

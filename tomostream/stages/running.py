@@ -163,11 +163,11 @@ def _train(context: RunContext) -> None:
     configuration, project = context.configuration, context.project
     train_where_asked(configuration, out=None, overwrite=context.overwrite, progress=context.progress)
     # what served as labels, in our own form; the stores that tell the voxel spacing are there now
-    species = [s.name for s in configuration.species]
+    species, places = [s.name for s in configuration.species], context.stores
     for purpose, tables in (("train", configuration.labels.train), ("validate", configuration.labels.validate_)):
         if tables:
             points = read_points(tables, species, list(context.paths), f"labels.{purpose}")
-            stores = [context.stores[name] for name in points.tomograms()]
+            stores = [places[name] for name in points.tomograms()]
             write_table(
                 project.labels / f"{purpose}.csv", points, format_name="csv", conversion=conversion_from(stores, configuration.voxel_size)
             )

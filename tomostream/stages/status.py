@@ -62,6 +62,7 @@ class RunStatus:
     seconds_left: float | None
     last_event: str | None  # its time
     has_started: bool = True  # ever
+    retries: int = 0  # tasks that went to another machine, since the run began
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -130,6 +131,7 @@ def read_status(folder: Path) -> RunStatus:
         per_minute=rate,
         seconds_left=left,
         last_event=events[-1]["time"] if events else None,
+        retries=sum(event["event"] == "retried" for event in events),
         counts={name: _counted([states[name] for states in tomograms.values()]) for name in STAGES},
     )
 
@@ -164,7 +166,7 @@ def _last_run(folder: Path) -> list[dict[str, Any]]:
     for event in read_journal(folder / "log.jsonl", without=("shard", "message", "start", "finish")):
         if event["event"] == "run":
             events = []
-        if event["event"] in ("run", "stage", "done", "failed", "end"):
+        if event["event"] in ("run", "stage", "done", "failed", "retried", "end"):
             events.append(event)
     return events
 

@@ -124,7 +124,6 @@ def measure(size: Size) -> list[Finding]:
         count(two)  # starting processes is not streaming
         contestants["batches, two readers"] = lambda: count(two)
     times = interleaved(contestants, size.rounds)
-    del kept
     counted = Counted(tomogram)
     count(streams.dataset(counted, is_kept=False, labelled=0.0))
     name = "crops"

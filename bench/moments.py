@@ -29,8 +29,10 @@ from tomostream.tomogram import Tomogram, open_tomogram
 
 
 def made_up(size: Size, dtype: type, shape: tuple[int, int, int]) -> Tomogram:
-    """A store of noise."""
-    path = size.folder / f"{np.dtype(dtype)}.ome.zarr"
+    """A store of noise; the same one where it is asked for again."""
+    path = size.folder / f"{np.dtype(dtype)}-{shape[0]}-{shape[1]}-{shape[2]}.ome.zarr"
+    if path.exists():
+        return open_tomogram(path)
     edges = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
     spec = StoreSpec(path.name.split(".")[0], shape, np.dtype(dtype), 10.0, *edges, "none", 1, {"kind": "tomogram"})
     rng = np.random.default_rng(0)

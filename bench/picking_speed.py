@@ -1,28 +1,34 @@
 """How fast is exact picking, next to the paper's loop and to scikit-image's `peak_local_max`?
 
-Gaussian particles at random places in white noise; radius 10 voxels, threshold 0.25, and the same number of picks by a count.  The
-competitors run interleaved in one process, on one volume; `peak_local_max` (a cube's maximum filter) gives another answer, and is left
-out where scikit-image is missing.  The paper's loop takes the argmax of the whole volume for each pick, so it is timed on its first
-picks only and scaled to all of them.
+Gaussian particles at random places in white noise; radius 10 voxels.  In turn, in one process, on one volume:
 
-    python bench/picking_speed.py [--quick] [--repeats N]
+- *threshold*: all picks above 0.25; *count*: as many, without a threshold; *blocks of 128*: the first again, in small blocks;
+- *the paper's loop*: the argmax of the whole volume, then its ball is erased, again and again; timed on some picks, scaled to all;
+- *peak_local_max* of scikit-image, if that is there: a cube's maximum filter; another answer;
+- *from Zarr*: the picks by threshold of a score map on disk (file cache), next to merely reading it in the same blocks.
+
+    python -m bench.picking_speed --quick | --full
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
+import importlib.util
 import time
-from collections.abc import Callable
 
 import numpy as np
 
-from tomostream.geometry import Triple
-from tomostream.picking.blocks import pick_array
+from bench.timing import Finding, Size, compared, interleaved, run_script
+from tomostream import defaults
+from tomostream.budget import LIBRARIES_BYTES
+from tomostream.geometry import BlockGrid, Box, Triple, triple
+from tomostream.picking.blocks import pick_array, pick_volume
+from tomostream.picking.planning import plan_blocks
+from tomostream.store.omezarr import StoreSpec, StoreWriter
+from tomostream.tomogram import Tomogram, open_tomogram
+from tomostream.units import parse_bytes
 
 RADIUS, THRESHOLD, SIGMA, NOISE = 10.0, 0.25, 4.0, 0.03
-MEMORY = 4 * 10**9
-LOOP_PICKS = 40
+MEMORY = parse_bytes(defaults.MEMORY, "--memory")
 
 
 def particles_in_noise(shape: Triple, particles: int) -> np.ndarray:
@@ -50,44 +56,75 @@ def papers_loop(scores: np.ndarray, limit: int) -> float:
     return time.perf_counter() - start
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+def stored(scores: np.ndarray, size: Size) -> Tomogram:
+    """The scores as a store."""
+    path = size.folder / f"scores-{scores.shape[0]}.ome.zarr"
+    edges = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
+    spec = StoreSpec(path.name.split(".")[0], triple(scores.shape), scores.dtype, 10.0, *edges, "none", 1, {"kind": "scores"})
+    with StoreWriter.create_or_resume(path, spec, fingerprint={"made": "for a benchmark"}, overwrite=False) as writer:
+        for index in writer.pending():
+            writer.write(index, scores[writer.shards.core(index).slices])
+            writer.mark_done(index)
+        writer.finish()
+    return open_tomogram(path)
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--quick", action="store_true", help="a small volume")
-    arguments.add_argument("--repeats", type=int, default=5)
-    options = arguments.parse_args()
-    shape, particles = ((96, 128, 128), 60) if options.quick else ((256, 512, 512), 1300)
+def compare(size: Size, shape: Triple, particles: int, *, loop_picks: int, goal: float, goal_local_max: float | None) -> list[Finding]:
     scores = particles_in_noise(shape, particles)
-    n = len(pick_array(scores, radius=RADIUS, threshold=THRESHOLD, count=None, memory=MEMORY))
-    contestants: dict[str, Callable[[], float]] = {
-        "threshold": lambda: seconds(lambda: pick_array(scores, radius=RADIUS, threshold=THRESHOLD, count=None, memory=MEMORY)),
-        "threshold, blocks of 128": lambda: seconds(
-            lambda: pick_array(scores, radius=RADIUS, threshold=THRESHOLD, count=None, memory=MEMORY, block=(128, 128, 128))
-        ),
-        "count": lambda: seconds(lambda: pick_array(scores, radius=RADIUS, threshold=None, count=n, memory=MEMORY)),
-        "the paper's loop (scaled)": lambda: papers_loop(scores, min(n, LOOP_PICKS)) * n / min(n, LOOP_PICKS),
+    source = stored(scores, size)
+    chosen = {"radius": RADIUS, "threshold": THRESHOLD, "count": None, "memory": MEMORY}
+    in_memory = chosen | {"memory": 4 * scores.nbytes + MEMORY}  # the volume itself is the caller's
+    picks = pick_array(scores, **in_memory)
+    n = len(picks)
+    blocks = plan_blocks(
+        shape, block=None, halo=None, radius=RADIUS, smooth=0.0, memory=MEMORY, libraries=LIBRARIES_BYTES, workers=1
+    )  # fmt: skip
+
+    def reading() -> None:
+        for core in BlockGrid(shape, blocks.block).cores():
+            source.read(core.expanded(blocks.halo).clipped(Box.whole(shape)))
+
+    contestants = {
+        "threshold": lambda: pick_array(scores, **in_memory),
+        "count": lambda: pick_array(scores, **(in_memory | {"threshold": None, "count": n})),
+        "blocks of 128": lambda: pick_array(scores, **in_memory, block=(128, 128, 128)),
+        "the paper's loop, scaled": lambda: papers_loop(scores, min(n, loop_picks)) * n / min(n, loop_picks),
+        "reading": reading,
+        "from Zarr": lambda: pick_volume(source.read, shape, **chosen),
     }
-    try:
+    with_local_max = goal_local_max is not None and importlib.util.find_spec("skimage") is not None
+    if with_local_max:
         from skimage.feature import peak_local_max
-    except ImportError:
-        print("scikit-image is missing: no peak_local_max (pip install scikit-image)")
-    else:
-        contestants["peak_local_max"] = lambda: seconds(lambda: peak_local_max(scores, min_distance=int(RADIUS), threshold_abs=THRESHOLD))
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(2 if options.quick else options.repeats):
-        for name, run in contestants.items():
-            times[name].append(run())
-    print(f"{'x'.join(map(str, shape))} float32, {n} picks, {np.count_nonzero(scores > THRESHOLD)} candidates")
-    ours = statistics.median(times["threshold"])
-    for name, values in times.items():
-        median = statistics.median(values)
-        print(f"| {name} | {median:.3f} s | {min(values):.3f} to {max(values):.3f} | {median / ours:.1f} x |")
+
+        contestants["peak_local_max"] = lambda: peak_local_max(scores, min_distance=int(RADIUS), threshold_abs=THRESHOLD)
+    times = interleaved(contestants, size.rounds)
+    if [tuple(p) for p in pick_volume(source.read, shape, **chosen).index_zyx] != [tuple(p) for p in picks.index_zyx]:
+        raise SystemExit("picks from the store and from memory differ")
+    name, what = "pick", f"{' x '.join(map(str, shape))} float32, {n} picks"
+    found = [
+        compared(name, f"the paper's loop / by threshold, {what}", times, "the paper's loop, scaled", "threshold", target=goal),
+        compared(name, "by count / by threshold", times, "count", "threshold", target=2.0, is_least=False),
+        compared(
+            name,
+            f"from Zarr, blocks of {' x '.join(map(str, blocks.block))} / reading them",
+            times,
+            "from Zarr",
+            "reading",
+            target=2.0,
+            is_least=False,
+        ),
+    ]
+    if with_local_max:
+        found.append(compared(name, "peak_local_max / by threshold", times, "peak_local_max", "threshold", target=goal_local_max))
+    return found
+
+
+def measure(size: Size) -> list[Finding]:
+    if not size.is_full:
+        return compare(size, (64, 128, 128), 40, loop_picks=20, goal=15, goal_local_max=6)
+    small = compare(size, (256, 512, 512), 1300, loop_picks=40, goal=15, goal_local_max=6)
+    return [*small, *compare(size, (500, 1000, 1000), 3600, loop_picks=8, goal=150, goal_local_max=None)]
 
 
 if __name__ == "__main__":
-    main()
+    run_script(measure, __doc__)

@@ -1,17 +1,54 @@
 """How much does chunked inference compute in vain?  Redundancy of the planned blocks, for budgets, networks and volumes.
 
 Redundancy is the number of voxels that the network computes in all blocks over those of the volume: 1 is no waste.
-Run: `python bench/predict_plan.py`; pure arithmetic, a few seconds.
+Run: `python -m bench.predict_plan`; pure arithmetic, a few seconds.
 """
 
+from __future__ import annotations
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.budget import network_cost
 from tomostream.errors import BudgetError
-from tomostream.inference.plan import plan_prediction
+from tomostream.geometry import Triple
+from tomostream.inference.plan import PredictionPlan, plan_prediction
+from tomostream.inference.scorer import Scorer
+from tomostream.inference.simple_plan import plan_scorer
+from tomostream.learn.model_folder import MatchedSettings
 from tomostream.learn.resunet import ResidualUNet
+from tomostream.strategies.fusion import FusedScorer, filter_level
 from tomostream.units import format_bytes
 
 BUDGETS_GB = (1, 2, 4, 8, 16)
 CHANNELS = ((8, 16, 32), (16, 32, 64), (32, 64, 128))
 VOLUMES = ((112, 1024, 1024), (500, 1000, 1000))
+RADIUS = 8.0  # of the particle, voxels of level 0
+
+
+def plan_network(volume: Triple, channels: tuple[int, ...], precision: str, memory: int, *, level: int = 0) -> PredictionPlan:
+    """The blocks of a U-Net."""
+    network = ResidualUNet(channels, 1, seed=0)
+    return plan_prediction(
+        volume, level=level, network=network, channels=channels, precision=precision, species=1, memory=memory, block_size=None, name="a volume"
+    )  # fmt: skip
+
+
+def default_scorer() -> FusedScorer:
+    """The default model, untrained: a network of level 1 and a matched filter of level 0."""
+    network = Scorer(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="cpu", precision="float32", threads=None)
+    matched = MatchedSettings(
+        level=filter_level(1), support_vox=(defaults.SUPPORT * RADIUS,), floor=defaults.NORMALISATION_FLOOR, weight=(20.0,), intercept=(0.0,),
+        smooth_vox=defaults.MATCHED_SMOOTH * RADIUS / 2,
+    )  # fmt: skip
+    profile = np.cos(np.linspace(0, np.pi, 1 + int(defaults.SUPPORT * RADIUS)))
+    cost = network_cost(defaults.CHANNELS, species=1, precision="float32")
+    return FusedScorer(network, cost, matched, (profile,), threads=None)
+
+
+def plan_default(volume: Triple, memory: int) -> PredictionPlan:
+    """The blocks of the default model."""
+    return plan_scorer(volume, level=1, scorer=default_scorer(), memory=memory, block_size=None, name="a volume")
 
 
 def main() -> None:
@@ -23,17 +60,7 @@ def main() -> None:
                 for budget in BUDGETS_GB:
                     row = f"| {' x '.join(map(str, volume))} | {'/'.join(map(str, channels))} | {precision} | {budget} GB |"
                     try:
-                        plan = plan_prediction(
-                            volume,
-                            level=0,
-                            network=ResidualUNet(channels, 1, seed=0),
-                            channels=channels,
-                            precision=precision,
-                            species=1,
-                            memory=budget * 10**9,
-                            block_size=None,
-                            name="a volume",
-                        )
+                        plan = plan_network(volume, channels, precision, budget * 10**9)
                     except BudgetError as error:
                         print(f"{row} {error} | | | |")
                         continue

@@ -1,20 +1,16 @@
-"""How much faster is predict in two processes of one thread than in one?  Interleaved, so that a busy machine slows both.
+"""How much faster are predict and convert in two processes than in one?  Interleaved, so that a busy machine slows both.
 
-    python bench/processes.py [--edge 1536] [--rounds 3] [--quick]
+A random tomogram (32 x 1536 x 1536 voxels, shards of 256) and an untrained network of the default size; `--cluster local --threads 1`, with one
+worker and with two in turn.  The clock runs from the first finished shard to the last: starting processes and loading torch takes the same
+seconds for a minute's work as for a day's.  convert, whose tasks are whole files: two files, in one process and in two.
 
-A random tomogram (32 x EDGE x EDGE voxels, shards of 256) and an untrained network of the default size; `--cluster local --threads 1`, with one worker and with two in turn.  The
-clock runs from the first finished shard to the last: starting processes and loading torch takes the same seconds for a minute's work as for a
-day's.  Prints the times and the median of the ratios, with the machine's load before each round: on a machine that others use the ratio
-says little.
+    python -m bench.processes --quick | --full
 """
 
 from __future__ import annotations
 
-import argparse
-import os
+import functools
 import shutil
-import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +19,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 
+from bench.timing import Finding, Size, compared, interleaved, run_script
 from tomostream import __version__
 from tomostream.cluster import ClusterSettings
 from tomostream.progress import Bar, Progress
@@ -93,27 +90,35 @@ def seconds(folder: Path, workers: int) -> float:
     return (progress.times[-1] - progress.times[workers - 1]) / shards
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--edge", type=int, default=1536, help="of y and x, voxels")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one round of 768 voxels")
-    given = parser.parse_args()
-    edge, rounds = (768, 1) if given.quick else (given.edge, given.rounds)
-    ratios = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make(folder, edge, (8, 16, 32))
-        for number in range(rounds):
-            load = os.getloadavg()[0]
-            one, two = seconds(folder, 1), seconds(folder, 2)
-            ratios.append(one / two)
-            print(
-                f"round {number + 1}: load {load:.1f}; 1 process {one:.3f} s a shard, 2 processes {two:.3f} s; {one / two:.2f} x",
-                flush=True,
-            )
-    print(f"median {statistics.median(ratios):.2f} x")
+def converting(folder: Path, workers: int) -> float:
+    """Seconds of a file, in processes that have run before."""
+    files = [str(folder / f"noise{number}.mrc") for number in range(2 * workers)]
+    out = folder / "converted"
+    progress = FirstAndLast()
+    cluster = ClusterSettings(kind="local", workers=workers, threads=1, memory=2 * 10**9)
+    convert_many(files, out, ConvertSettings(), memory=2 * 10**9, overwrite=True, progress=progress, cluster=cluster)
+    shutil.rmtree(out)
+    files_left = len(progress.times) - workers
+    return (progress.times[-1] - progress.times[workers - 1]) / files_left
+
+
+def measure(size: Size) -> list[Finding]:
+    edge = 1536 if size.is_full else 512
+    make(size.folder, edge, (8, 16, 32))
+    for number in range(4):
+        (size.folder / f"noise{number}.mrc").symlink_to(size.folder / "noise.mrc")
+    contestants = {f"{n} process{'es'[: 2 * n - 2]}": functools.partial(seconds, size.folder, n) for n in (1, 2)}
+    times = interleaved(contestants, size.rounds)
+    found = [
+        compared("processes", f"predict, a shard: one process / two, 32 x {edge} x {edge}", times, "1 process", "2 processes", target=1.7)
+    ]
+    if size.is_full:
+        times = interleaved(
+            {"1 process": lambda: converting(size.folder, 1), "2 processes": lambda: converting(size.folder, 2)}, size.rounds
+        )
+        found.append(compared("processes", "convert, a file: one process / two", times, "1 process", "2 processes"))
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    run_script(measure, __doc__)

@@ -125,12 +125,11 @@ def compared(
     note: str = "",
 ) -> Finding:
     """The ratio of the times of two contestants, or of sums of several; median over the rounds, times `factor`."""
-    above, below = ([numerator] if isinstance(numerator, str) else list(numerator)), (
-        [denominator] if isinstance(denominator, str) else list(denominator)
+    above, below = (
+        ([numerator] if isinstance(numerator, str) else list(numerator)),
+        ([denominator] if isinstance(denominator, str) else list(denominator)),
     )
-    ratios = [
-        factor * sum(times[name][i] for name in above) / sum(times[name][i] for name in below) for i in range(len(times[above[0]]))
-    ]
+    ratios = [factor * sum(times[name][i] for name in above) / sum(times[name][i] for name in below) for i in range(len(times[above[0]]))]
     used = {name: times[name] for name in (*above, *below)}
     return Finding(question, what, statistics.median(ratios), target, is_least, "x", min(ratios), max(ratios), used, note)
 
@@ -155,17 +154,23 @@ def machine() -> dict[str, Any]:
     lines = info.read_text().splitlines() if info.exists() else []
     processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    here = {"system": platform.platform(), "processor": processor, "cores": os.cpu_count(), "load": load, "python": platform.python_version()}
+    here = {
+        "system": platform.platform(),
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "load": load,
+        "python": platform.python_version(),
+    }
     return {**here, "versions": versions, "commit": commit, "when": time.strftime("%Y-%m-%d %H:%M")}
 
 
-def table_of(findings: Iterable[Finding]) -> str:
-    """The figures as Markdown."""
+def table_of(findings: Iterable[Finding], *, is_judged: bool) -> str:
+    """The figures as Markdown; small sizes say nothing about targets, and are not judged."""
     rows = ["| question | what | target | figure | spread | met |", "|---|---|---|---|---|---|"]
     for one in findings:
         target = "" if one.target is None else f"{'>=' if one.is_least else '<='} {one.target:g}"
         spread = "" if one.low is None or one.high is None else f"{one.low:.3g} to {one.high:.3g}"
-        met = {None: "", True: "yes", False: "**no**"}[one.is_met]
+        met = {None: "", True: "yes", False: "**no**"}[one.is_met if is_judged else None]
         what = f"{one.what} ({one.note})" if one.note else one.what
         rows.append(f"| {one.question} | {what} | {target} | {one.value:.3g} {one.unit} | {spread} | {met} |")
     return "\n".join(rows)
@@ -196,6 +201,6 @@ def run_script(measure: Callable[[Size], list[Finding]], description: str | None
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-bench-") as folder:
         findings = measure(Size(given.full, Path(folder), given.rounds or (3 if given.full else 1)))
-    print(table_of(findings))
+    print(table_of(findings, is_judged=given.full))
     if given.output:
         write_json(given.output, findings, "full" if given.full else "quick")

@@ -8,8 +8,9 @@ lies in [-1, 1].  The floor, in standard deviations of the volume, keeps empty p
 0 it is the classic local normalisation, and when it is large a plain matched filter.  Logits are slope (c - offset): monotone.
 
 1. The window of a block is what it needs and the ball's radius more; beyond the volume's faces f is 0, its mean.
-2. One FFT of the window, one of its square, and two for each kernel.  The transform is circular, with the window's size: only places that
-   wrapping does not reach are kept.  A kernel is small, so its transform is taken axis by axis, over the lines that are not zero.
+2. One FFT of the window, one of its square, two back for mean and variance, and one for each kernel.  The transform is circular, with the window's
+   size: only places that wrapping does not reach are kept.  A kernel is small, so its transform is taken axis by axis, over the lines that
+   are not zero; where there is one kernel, once for all pieces.
 3. The transforms depend on the box alone: one block grid gives the same bits always; other grids differ by rounding.
 
 References
@@ -27,9 +28,8 @@ from jaxtyping import Complex64, Float32
 
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 
-_LIVE_WINDOWS = (
-    8  # arrays of a window's size that live at the peak: densities, spectra of both, product, result, and scratch of the transform
-)
+# arrays of a window's size that live at the peak: densities, spectra of both, product, result, and scratch of the transform; kept spectra
+_LIVE_WINDOWS = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ class CorrelationScorer:
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
         """Projected peak of `logits`, bytes."""
-        edges = triple([n if self._piece is None else min(n, self._piece) for n in needed.shape])
+        edges = self._piece_edges(needed.shape)
         window = math.prod(_transform_shape(edges, self._half))
         return 4 * (self.read_box(needed, shape).size + _LIVE_WINDOWS * window + 2 * math.prod(edges) + self.species * needed.size)
 
@@ -99,28 +99,50 @@ class CorrelationScorer:
     def correlations(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
         """The correlations themselves, in [-1, 1] but for rounding: the best over each output's kernels."""
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
-        pieces = list(BlockGrid(needed.shape, triple([self._piece or n for n in needed.shape])).cores())
+        edges = self._piece_edges(needed.shape)
+        pieces = [piece.shifted(needed.start) for piece in BlockGrid(needed.shape, edges).cores()]
         for values, target in zip(result, self._targets, strict=True):
+            size = _transform_shape(edges, target.half)
+            ball = ball_of(target.half, target.radius)
+            count = int(np.count_nonzero(ball))
+            weights = np.conj(small_spectrum(ball.astype(np.float32) / np.float32(count), size, self._threads))
+            kernels = list(target.kernels) if isinstance(target.kernels, Sequence) else []
+            # those of many kernels would not fit
+            kept = [small_spectrum(kernels[0], size, self._threads)] if len(kernels) == 1 else None
             for piece in pieces:
-                self._correlate(image, read, piece.shifted(needed.start), target, values[piece.slices])
+                spectra = kept if kept is not None else (small_spectrum(kernel, size, self._threads) for kernel in target.kernels)
+                self._correlate(image, read, piece, target, (count, weights, spectra), size, values[piece.relative_to(needed.start).slices])
         return result
 
-    def _correlate(self, image: np.ndarray, read: Box, needed: Box, target: Target, best: np.ndarray) -> None:
+    def _piece_edges(self, shape: Triple) -> Triple:
+        """Pieces as alike as can be, so that one transform's size serves all."""
+        return triple([n if self._piece is None else -(-n // max(1, -(-n // self._piece))) for n in shape])
+
+    def _correlate(
+        self,
+        image: np.ndarray,
+        read: Box,
+        needed: Box,
+        target: Target,
+        spectra: tuple[
+            int, np.ndarray, Iterable[np.ndarray]
+        ],  # voxels of the ball, conjugate transform of its mean, the kernels' transforms
+        size: Triple,
+        best: np.ndarray,
+    ) -> None:
+        count, weights, kernels = spectra
         window_box = needed.expanded(target.half)
-        size = _transform_shape(needed.shape, target.half)
         window = np.zeros(size, dtype=np.float32)
         inside = window_box.clipped(read)
         window[inside.relative_to(window_box.start).slices] = image[inside.relative_to(read.start).slices]
         kept = tuple(slice(0, n) for n in needed.shape)
-
-        ball = ball_of(target.half, target.radius)
-        count = int(np.count_nonzero(ball))
         spectrum = self._forward(window)
-        weights = small_spectrum(ball.astype(np.float32) / np.float32(count), size, self._threads)
-        mean = self._backward(spectrum * np.conj(weights), size)[kept]
+        mean = self._backward(spectrum * weights, size)[kept]
         np.square(window, out=window)
-        variance = self._backward(self._forward(window) * np.conj(weights), size)[kept]
-        del window, weights
+        squares = self._forward(window)
+        squares *= weights
+        variance = self._backward(squares, size)[kept]
+        del window, squares
         variance -= mean * mean
         np.maximum(variance, 0, out=variance)
         variance += np.float32(self._floor**2)
@@ -130,9 +152,8 @@ class CorrelationScorer:
         del mean, variance
 
         best.fill(-np.inf)
-        for kernel in target.kernels:
-            product = small_spectrum(kernel, size, self._threads)
-            np.conj(product, out=product)
+        for kernel in kernels:
+            product = np.conj(kernel)
             product *= spectrum
             np.maximum(best, self._backward(product, size)[kept], out=best)
         best *= scale

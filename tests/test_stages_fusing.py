@@ -11,7 +11,8 @@ import tomostream as ts
 from tomostream.config import configuration_from, load_configuration
 from tomostream.progress import Progress
 from tomostream.stages.running import run_project
-from tomostream.stages.training import _unlabelled, train_model  # which tomograms teach is worth a test of its own
+from tomostream.stages.training import train_model
+from tomostream.stages.training_inputs import unlabelled_names
 
 
 def settings_of(folder):
@@ -67,10 +68,10 @@ def test_without_weight_and_unlabelled_tomograms_it_is_the_plain_network(tmp_pat
 def test_unlabelled_tomograms_are_spread_evenly(tmp_path, wanted, chosen):
     configuration = load_configuration(make_project(tmp_path))
     some = configuration.model_copy(update={"train": configuration.train.model_copy(update={"unlabelled": wanted})})
-    assert _unlabelled(some, [f"t{i}" for i in range(10)], ["t0"]) == chosen
+    assert unlabelled_names(some, [f"t{i}" for i in range(10)], ["t0"]) == chosen
 
 
 def test_objectives_that_expect_nothing_unlabelled_learn_from_clicked_tomograms_only(tmp_path):
     configuration = load_configuration(make_project(tmp_path, objective={"name": "pn"}))
-    assert _unlabelled(configuration, ["t0", "t1"], ["t0"]) == []
+    assert unlabelled_names(configuration, ["t0", "t1"], ["t0"]) == []
     assert np.all([one.expected is not None for one in configuration.species])

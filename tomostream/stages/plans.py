@@ -20,7 +20,7 @@ from tomostream.geometry import Triple, triple
 from tomostream.picking.planning import plan_blocks
 from tomostream.remote.places import place
 from tomostream.stages.project import Project, input_paths, is_mrc, store_path
-from tomostream.stages.training import reading_level
+from tomostream.stages.training_inputs import reading_level
 from tomostream.store.conversion import band_voxels_within
 from tomostream.store.decompress import peek_header
 from tomostream.store.specification import StoreLayout, StoreSpec

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,24 +20,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tomostream import __version__, defaults
-from tomostream.config import Configuration, Species
+from tomostream.config import Configuration
 from tomostream.errors import ExistsError, InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.masks import mask_of_box
-from tomostream.particles import Particles
 from tomostream.progress import Progress
-from tomostream.redaction import redacted
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.converting import ConvertSettings, convert_many, measure
-from tomostream.stages.digest import file_sha256, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.digest import write_text_atomically
 from tomostream.stages.estimating import with_estimates
 from tomostream.stages.fusing import matched_filter
-from tomostream.stages.points import by_tomogram, read_points
-from tomostream.stages.project import Project, input_paths, is_mrc, store_path
+from tomostream.stages.points import by_tomogram
+from tomostream.stages.project import Project, is_mrc, store_path
 from tomostream.stages.remote_model import train_remotely
-from tomostream.stages.strategies import fit_strategy, strategy_fingerprint
+from tomostream.stages.strategies import fit_strategy
+from tomostream.stages.training_inputs import open_inputs, read_inputs, training_fingerprint
 from tomostream.store.locks import exclusive
-from tomostream.tomogram import Tomogram, open_tomogram
+from tomostream.tomogram import Tomogram
 
 if TYPE_CHECKING:
     from tomostream.learn.batch import Batch
@@ -89,31 +88,6 @@ class Work:
     fingerprint: dict[str, Any]
 
 
-def choose_level(species: Iterable[Species], spacing: float, level: int | str) -> int:
-    """Return the pyramid level that the network reads: the one asked for, or the coarsest that keeps the smallest particle's radius.
-
-    "Keeps" means at least `defaults.MIN_RADIUS_VOX` voxels: each level has 8 times fewer voxels, so training and inference are faster by
-    as much, and at equal time coarser wins as long as the particle's shape is still seen.
-    """
-    if level != "auto":
-        return int(level)
-    radius = min(s.radius.in_voxels(spacing) for s in species)
-    chosen = 0
-    while radius / 2 ** (chosen + 1) >= defaults.MIN_RADIUS_VOX:
-        chosen += 1
-    return chosen
-
-
-def reading_level(configuration: Configuration, spacing: float) -> int:
-    """Return the pyramid level that the configuration's strategy reads; see `choose_level`.
-
-    The rotational average loses by binning, unlike networks, and costs seconds: its level is 0 where none is asked for.
-    """
-    if configuration.strategy == "average" and configuration.network.level == "auto":
-        return 0
-    return choose_level(configuration.species, spacing, configuration.network.level)
-
-
 def train_model(configuration: Configuration, *, out: Place | None, overwrite: bool, progress: Progress) -> Place:
     """Train as the configuration says; returns the model folder.
 
@@ -155,62 +129,28 @@ def is_trained(configuration: Configuration, folder: Place, *, processes: int) -
     TomostreamError
         If the configuration, the clicks or the tomograms don't fit together.
     """
-    inputs = _read_inputs(configuration)
+    inputs = read_inputs(configuration)
     stores = [place(store_path(configuration, name, inputs.paths[name])) for name in inputs.needed if is_mrc(inputs.paths[name])]
     if not all((store / "zarr.json").is_file() for store in stores) or not (folder / "model.json").is_file():
         return False
-    tomograms, level, _ = _opened(configuration, inputs)
+    tomograms, level, _ = open_inputs(configuration, inputs)
     try:
         recorded: object = json.loads((folder / "training.json").read_text())
     except (FileNotFoundError, ValueError):
         return False
-    return recorded == _fingerprint(configuration, tomograms, level, processes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """What the configuration names: tomograms by path, clicks, and the tomograms that are needed for them."""
-
-    paths: dict[str, str]
-    clicks: Particles
-    checks: Particles | None
-    others: list[str]  # tomograms without clicks that are learnt from too
-    needed: list[str]
-
-
-def _read_inputs(configuration: Configuration) -> _Inputs:
-    paths = input_paths(configuration.tomograms)
-    species = [s.name for s in configuration.species]
-    clicks = read_points(configuration.labels.train, species, list(paths), "labels.train")
-    checks = (
-        read_points(configuration.labels.validate_, species, list(paths), "labels.validate") if configuration.labels.validate_ else None
-    )
-    labelled_names = list(dict.fromkeys([*clicks.tomograms(), *(checks.tomograms() if checks is not None else [])]))
-    others = _unlabelled(configuration, list(paths), clicks.tomograms())
-    _check_expected(
-        configuration, clicks.tomograms(), {(t, s): len(clicks.of(tomogram=t, species=s)) for t in clicks.tomograms() for s in species}
-    )
-    return _Inputs(paths, clicks, checks, others, list(dict.fromkeys([*labelled_names, *others])))
-
-
-def _opened(configuration: Configuration, inputs: _Inputs) -> tuple[dict[str, Tomogram], int, float]:
-    """Open the stores; with the level that the network will read, and the spacing of level 0 in angstrom."""
-    tomograms = {name: open_tomogram(store_path(configuration, name, inputs.paths[name])) for name in inputs.needed}
-    _check_spacings(tomograms)
-    spacing = tomograms[inputs.clicks.tomograms()[0]].spacing
-    return tomograms, reading_level(configuration, spacing), spacing
+    return recorded == training_fingerprint(configuration, tomograms, level, processes)
 
 
 def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
-    inputs = _read_inputs(configuration)
+    inputs = read_inputs(configuration)
     clicks, checks, species = inputs.clicks, inputs.checks, [s.name for s in configuration.species]
     unconverted = [inputs.paths[name] for name in inputs.needed if is_mrc(inputs.paths[name])]
     if unconverted:
         settings = ConvertSettings(voxel_size=configuration.voxel_size)
         store_folder = Project(configuration.project).tomograms
         convert_many(unconverted, store_folder, settings, memory=configuration.memory_bytes, overwrite=False, progress=progress)
-    tomograms, level, spacing = _opened(configuration, inputs)
-    fingerprint = _fingerprint(configuration, tomograms, level, processes.world)
+    tomograms, level, spacing = open_inputs(configuration, inputs)
+    fingerprint = training_fingerprint(configuration, tomograms, level, processes.world)
     state = _state(folder, fingerprint)
     if state == "done":
         progress.say(f"model {folder} is already trained with these settings")
@@ -244,66 +184,12 @@ def _take_part(work: Work | None, folder: Path | None, progress: Progress, proce
         fit_model(work, folder, progress, processes)
 
 
-def _unlabelled(configuration: Configuration, names: list[str], clicked: list[str]) -> list[str]:
-    """Return the tomograms without clicks whose voxels the network learns from too: as many as are asked for, evenly spaced.
-
-    They show the network what other tomograms' contrast and background look like, at no further click.  Only objectives that expect
-    particles among the unlabelled voxels gain by them, and a prior that is given is that of the clicked tomograms.
-    """
-    if not configuration.objective.needs_prior or configuration.objective.prior is not None:
-        return []
-    free = [name for name in names if name not in clicked]
-    count = min(configuration.train.unlabelled, len(free))
-    return [free[round((i + 0.5) * len(free) / count - 0.5)] for i in range(count)]
-
-
-def _check_expected(configuration: Configuration, tomograms: list[str], counts: dict[tuple[str, str], int]) -> None:
-    for species in configuration.species:
-        for name in tomograms:
-            expected, clicked = species.expected_in(name), counts[name, species.name]
-            if expected is not None and expected < clicked:
-                raise InputError(
-                    f"species.{species.name}.expected is {expected} for tomogram '{name}', but {clicked} are clicked there; "
-                    "expected is the number of all particles in the tomogram, so at least the number of clicks"
-                )
-        if not any(counts[name, species.name] for name in tomograms):
-            raise InputError(f"labels.train has no point of species '{species.name}'")
-
-
-def _check_spacings(tomograms: dict[str, Tomogram]) -> None:
-    spacings = {name: t.spacing for name, t in tomograms.items()}
-    low, high = min(spacings.values()), max(spacings.values())
-    if high / low - 1 > defaults.SPACING_STOP:
-        text = ", ".join(f"{name} {value:g} A" for name, value in spacings.items())
-        raise InputError(
-            f"the labelled tomograms differ in voxel spacing by more than {100 * defaults.SPACING_STOP:.0f} %: {text}; bin them alike"
-        )
-
-
 def _at_level(points: dict[str, list[np.ndarray]], tomograms: dict[str, Tomogram], level: int, memory: int) -> Labelled:
     chosen: list[Tomogram] = []
     for name in points:
         tomogram = tomograms[name].at_level(level)
         chosen.append(tomogram.with_normalisation(measure(tomogram, memory=memory)))
     return Labelled(chosen, [[t.to_level_positions(p) for p in points[t.name]] for t in chosen])
-
-
-def _fingerprint(configuration: Configuration, tomograms: dict[str, Tomogram], level: int, world: int) -> dict[str, Any]:
-    resolved = configuration.resolved()
-    relevant = {key: resolved[key] for key in ("species", "objective", "network", "train", "matched_filter")} | strategy_fingerprint(
-        configuration
-    )
-    tables = [*configuration.labels.train, *configuration.labels.validate_]
-    values: dict[str, Any] = {
-        **relevant,
-        "level": level,
-        "labels": {redacted(table): file_sha256(place(table)) for table in tables},
-        "train_tables": len(configuration.labels.train),
-        "tomograms": [tomogram_fingerprint(t) for t in tomograms.values()],
-        "version": __version__,
-    } | ({"processes": world} if world > 1 else {})
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
 
 
 def _state(folder: Path, fingerprint: dict[str, Any]) -> str:

@@ -63,7 +63,7 @@ def measure(size: Size) -> list[Finding]:
 
     floats, integers = made_up(size, np.float32, shape), made_up(size, np.int16, shape)
     raw = reduce(Moments.merge, (Moments.of(floats.read(box)) for box in blocks(floats).cores()))
-    known = {"mean": raw.mean, "std": raw.std, "clip_sigma": sigma}
+    known = {"mean": raw.mean, "std": raw.std, "clip_sigma": sigma, "is_finite": raw.count == raw.total}
 
     def pass_1() -> None:
         reduce(Moments.merge, (Moments.of(floats.read(box)) for box in blocks(floats).cores()))

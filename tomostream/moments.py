@@ -24,7 +24,7 @@ Chan, Golub, LeVeque (1983), "Algorithms for computing the sample variance", The
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
@@ -117,13 +117,13 @@ class Moments:
             np.subtract(out, shift, out=out)
             return shift
 
-        return cls._gather(block, deviations)
+        return cls._gather(block, deviations, looks_first=False)
 
     @classmethod
-    def clipped(cls, block: Shaped[np.ndarray, "..."], *, mean: float, std: float, clip_sigma: float) -> "Moments":
+    def clipped(cls, block: Shaped[np.ndarray, "..."], *, mean: float, std: float, clip_sigma: float, is_finite: bool = False) -> "Moments":
         """Sum up a block that is standardised and then clipped at +-`clip_sigma`: the moments of clip((block - mean) / std).
 
-        `std` must be above zero.
+        `std` must be above zero.  `is_finite` says that every voxel is known to be finite (a clip would hide that one is not).
         """
         check_dtype(block.dtype)
         limit = clip_sigma * std
@@ -134,34 +134,37 @@ class Moments:
             np.clip(out, -limit, limit, out=out)
             return 0.0
 
-        found = cls._gather(block, centred)  # in the raw unit: one division here instead of one a voxel
+        found = cls._gather(block, centred, looks_first=not is_finite)  # in the raw unit: one division here instead of one a voxel
         return cls(found.count, found.mean / std, found.squares / std**2, found.total)
 
     @classmethod
-    def _gather(cls, block: np.ndarray, prepare: Callable[[np.ndarray, np.ndarray], float]) -> "Moments":
-        """Merge the pieces' moments; `prepare` writes a piece's values less a shift into a float64 buffer and returns the shift."""
+    def _gather(cls, block: np.ndarray, prepare: Callable[[np.ndarray, np.ndarray], float], *, looks_first: bool) -> "Moments":
+        """Merge the pieces' moments; `prepare` writes a piece's values less a shift into a float64 buffer and returns the shift.
+
+        Voxels that are not finite spoil the sums, so they are looked for only then; unless `looks_first`, where `prepare` would hide them.
+        """
         result = cls()
         buffer = np.empty(min(_PIECE, block.size), dtype=np.float64)
+
+        def sums(values: np.ndarray) -> Moments:
+            n, own = values.size, buffer[: values.size]
+            shift = prepare(values, own)
+            # numpy's own pairwise sums, not BLAS: the same bits for any number of threads
+            first = float(np.add.reduce(own))
+            np.multiply(own, own, out=own)
+            second = float(np.add.reduce(own))
+            squares = second - first * (first / n)
+            squares = 0.0 if squares < 0 else squares  # rounding; a NaN must stay one
+            return cls(n, shift + first / n, squares, n)
+
         with np.errstate(over="ignore", invalid="ignore"):  # out of range: an infinite spread, which `check_moments` refuses
             for piece in _pieces(block, _PIECE):
-                finite = piece
-                if piece.dtype.kind == "f":
-                    keep = np.isfinite(piece)
-                    if not keep.all():
-                        finite = piece[keep]
-                n = finite.size
-                if not n:
-                    result = result.merge(cls(total=piece.size))
-                    continue
-                values = buffer[:n]
-                shift = prepare(finite, values)
-                # numpy's own pairwise sums, not BLAS: the same bits for any number of threads
-                first = float(np.add.reduce(values))
-                np.multiply(values, values, out=values)
-                second = float(np.add.reduce(values))
-                squares = second - first * (first / n)
-                squares = 0.0 if squares < 0 else squares  # rounding; a NaN must stay one
-                result = result.merge(cls(n, shift + first / n, squares, piece.size))
+                found = None if looks_first else sums(piece)
+                if found is None or not math.isfinite(found.mean + found.squares):
+                    finite = piece[np.isfinite(piece)] if piece.dtype.kind == "f" else piece
+                    found = sums(finite) if finite.size else cls()
+                    found = replace(found, total=piece.size)
+                result = result.merge(found)
         return result
 
 

@@ -71,7 +71,8 @@ def statistics_of(array: object, *, clip_sigma: float) -> Normalisation:
     check_moments(raw)
     clipped = None
     if raw.std > 0:
-        clipped = cast(Moments, _reduced(lazy, partial(Moments.clipped, mean=raw.mean, std=raw.std, clip_sigma=clip_sigma)))
+        sketch = partial(Moments.clipped, mean=raw.mean, std=raw.std, clip_sigma=clip_sigma, is_finite=raw.count == raw.total)
+        clipped = cast(Moments, _reduced(lazy, sketch))
     return normalisation_of(raw, clipped, clip_sigma=clip_sigma)
 
 

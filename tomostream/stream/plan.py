@@ -33,6 +33,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.stream.corners import ball_range, coverage, uniform_range
 
+_SLAB_VOX = 2**15  # voxels that are weighted at a time
 UNIFORM = -1  # the `point` of a crop that is not drawn around one
 
 
@@ -281,11 +282,17 @@ def inclusion_weights(design: Design, crop: Crop) -> Float32[np.ndarray, "z y x"
     along_z = np.concatenate([z[None], around[0]])
     along_y, along_x = np.concatenate([y[None], around[1]]), np.concatenate([x[None], around[2]])
     planes = (along_y[:, :, None] * along_x[:, None, :]).reshape(len(along_z), -1)
-    intensity = (along_z.T @ planes).reshape(box.shape)
     total = sum(math.prod(s) for s in design.shapes)
     constant = (design.n_uniform + design.n_labelled) * math.prod(design.crop) / total
-    weights: np.ndarray = np.divide(constant, intensity, out=np.zeros_like(intensity), where=intensity > 0)
-    return weights.astype(np.float32)
+    weights = np.empty((box.shape[0], planes.shape[1]), dtype=np.float32)
+    step = max(1, _SLAB_VOX // planes.shape[1])  # in the cache: temporaries of the crop's size cost more than the arithmetic
+    for first in range(0, box.shape[0], step):
+        intensity = along_z[:, first : first + step].T @ planes
+        with np.errstate(divide="ignore"):
+            slab = np.divide(constant, intensity)
+        slab[intensity <= 0] = 0.0
+        weights[first : first + step] = slab
+    return weights.reshape(box.shape)
 
 
 def _uniform_coverage(voxel: np.ndarray, size: int, crop: int) -> np.ndarray:

@@ -1,12 +1,16 @@
-"""In which blocks does any scorer go through a volume?  The largest that fit the memory, by what the scorer itself says that they cost.
+"""In which blocks does any scorer go through a volume?  Those of least reading that fit the memory, by what the scorer itself says that they cost.
 
-1. Begin with one shard for the whole volume, or as large as a shard may be.
-2. While its blocks don't fit, halve the shard's longest edge (in whole chunks): large blocks read few voxels twice.
+1. Candidates are shards of whole chunks, each one block.  A scorer's `read_box` looks at each axis by itself, so the voxels that all blocks read
+   are a product over the axes of a sum over the blocks of an axis.
+2. Candidates are gone through from the least reading (then the fewest blocks) to the most; the first that fits is taken.  What it costs is asked
+   for the block that reads most along every axis.
 3. Where not even a chunk fits, halve the core inside a shard of one chunk, down to 8 voxels.
 
-Limits: the U-Net has a planner of its own (`plan.py`), which finds the least redundant blocks; here the scorer's cost is a black box.
+Limits: the U-Net has a planner of its own (`plan.py`), which knows its cost as a formula and so tries all candidates at once; here the cost is a
+black box, and voxels that a scorer of two levels reads at its finer level don't count.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +26,7 @@ from tomostream.store.pyramid import level_shape
 from tomostream.units import format_bytes
 
 SMALLEST_CORE_VOX = 8  # below that a block is nearly all halo
+_CORNER = Box((0, 0, 0), (1, 1, 1))
 
 
 def plan_scorer(
@@ -86,16 +91,11 @@ def plan_scorer(
                 f"{format_bytes(memory)}; lower --block-size, leave it out, or raise --memory"
             )
         return found
-    edges = [min(-(-n // chunk), max(1, max_edge // chunk)) for n in volume]  # in chunks
-    while True:
-        shard = triple([edge * chunk for edge in edges])
+    for shard in _by_reading(frame, scorer, max_edge):
         found = _sized(frame, shard, shard, scorer)
         if found.block_bytes <= memory:
             return found
-        axis = edges.index(max(edges))
-        if edges[axis] == 1:
-            break
-        edges[axis] = -(-edges[axis] // 2)
+    found = _sized(frame, frame.chunk, frame.chunk, scorer)
     core = chunk
     while found.block_bytes > memory and core > SMALLEST_CORE_VOX:
         core //= 2
@@ -107,29 +107,46 @@ def plan_scorer(
     return found
 
 
+def _by_reading(frame: PredictionPlan, scorer: BlockScorer, max_edge: int) -> Iterator[Triple]:
+    """The shards that may be chosen, from the least reading to the most."""
+    axes = []
+    for axis in range(3):
+        n, chunk = frame.volume[axis], frame.chunk[axis]
+        edges = range(chunk, max(1, min(-(-n // chunk), max_edge // chunk)) * chunk + 1, chunk)
+        lengths = [[_read_length(frame, scorer, axis, *ends) for ends in _cores(n, edge, edge)] for edge in edges]
+        axes.append([(edge, sum(each), len(each)) for edge, each in zip(edges, lengths, strict=True)])
+
+    def order(candidate: tuple[tuple[int, int, int], ...]) -> tuple[int, int, int]:
+        edges, read, count = (math.prod(values) for values in zip(*candidate, strict=True))
+        return read, count, edges
+
+    for candidate in sorted(itertools.product(*axes), key=order):
+        yield triple([edge for edge, _, _ in candidate])
+
+
+def _read_length(frame: PredictionPlan, scorer: BlockScorer, axis: int, start: int, stop: int) -> int:
+    """What a core with these ends reads along an axis, voxels of the scorer's level."""
+    core = _along(_CORNER, axis, start, stop)
+    return scorer.read_box(frame.block(core, core).needed, frame.level_shape).shape[axis]
+
+
 def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScorer) -> PredictionPlan:
-    """The frame with this shard and core, and the projected bytes of its most costly block."""
-    plan = replace(frame, shard=shard, core=core)
-    shape = plan.level_shape
+    """The frame with this shard and core, and its projected peak: that of the block that reads most along every axis, as cost grows with reading."""
+    shape = frame.level_shape
     voxels = math.prod(min(s, n) for s, n in zip(shard, frame.volume, strict=True))
     scores = 4 * frame.species * voxels
-    most = scores + 4 * voxels  # while the shard is stored
-
-    def needed_bytes(core: Box) -> int:
-        own = _scoring_bytes(scorer, plan.block(core, core).needed, shape)
-        if not isinstance(scorer, TwoLevelScorer):
-            return scores + own
-        fine_shape = level_shape(frame.volume, scorer.fine_level)
-        fine = _scoring_bytes(scorer.fine, supporting_box(core, scorer.fine_level, fine_shape), fine_shape)
-        return scores + max(own, fine + 4 * frame.species * core.size * (scorer.fine_level > 0))
-
-    worst = Box((0, 0, 0), (1, 1, 1))
+    storing = scores + 4 * voxels
+    worst = _CORNER
     for axis in range(3):
-        # what a block costs grows with what it reads along each axis, so the axes can be looked at one by one
-        parts = [_along(worst, axis, *ends) for ends in _cores(frame.volume[axis], shard[axis], core[axis])]
-        worst = max(parts, key=needed_bytes)
-    most = max(most, needed_bytes(worst))
-    return replace(plan, block_bytes=LIBRARIES_BYTES + TORCH_BYTES + MARGIN_BYTES + most)
+        cores = _cores(frame.volume[axis], shard[axis], core[axis])
+        _, _, start, stop = max((_read_length(frame, scorer, axis, *ends), ends[1] - ends[0], *ends) for ends in cores)
+        worst = _along(worst, axis, start, stop)
+    needed = scores + _scoring_bytes(scorer, frame.block(worst, worst).needed, shape)
+    if isinstance(scorer, TwoLevelScorer):
+        fine_shape = level_shape(frame.volume, scorer.fine_level)
+        fine = _scoring_bytes(scorer.fine, supporting_box(worst, scorer.fine_level, fine_shape), fine_shape)
+        needed = max(needed, scores + fine + 4 * frame.species * worst.size * (scorer.fine_level > 0))
+    return replace(frame, shard=shard, core=core, block_bytes=LIBRARIES_BYTES + TORCH_BYTES + MARGIN_BYTES + max(storing, needed))
 
 
 def _scoring_bytes(scorer: BlockScorer, needed: Box, shape: Triple) -> int:

@@ -16,6 +16,8 @@ from jaxtyping import Float32, Shaped
 from tomostream.defaults import CLIP_SIGMA
 from tomostream.errors import InputError
 
+_PIECE_VOX = 2**15  # that are normalised at a time
+
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
@@ -86,17 +88,20 @@ class Normalisation:
             raise InputError(
                 f"the volume is constant (mean {self.mean:g}, standard deviation {self.std:g}): there is nothing to learn from or to find in it"
             )
-        shift = self.clipped_mean / self.clipped_std
+        shift, scale, low, high = self.clipped_mean / self.clipped_std, self.scale, self.low, self.high
         result = np.empty(raw.shape, dtype=np.float32)
-        plane = np.empty(raw.shape[1:], dtype=np.float64)
-        # float64 costs little plane by plane, in the cache; in float32 a large mean over a small deviation would cancel
+        # float64 costs little piece by piece, in the cache; in float32 a large mean over a small deviation would cancel
+        pieces = _pieces(raw, result)
+        scratch = np.empty(max((source.size for source, _ in pieces), default=0), dtype=np.float64)
         with np.errstate(invalid="ignore"):  # voxels that are not finite are overwritten
-            for source, target in zip(raw, result, strict=True):
-                np.subtract(source, self.mean, out=plane, dtype=np.float64)
-                np.multiply(plane, self.scale, out=plane)
-                np.subtract(plane, shift, out=plane)
-                np.clip(plane, self.low, self.high, out=plane)
-                target[...] = plane
+            for source, target in pieces:
+                values = scratch[: source.size].reshape(source.shape)
+                np.copyto(values, source)
+                np.subtract(values, self.mean, out=values)
+                np.multiply(values, scale, out=values)
+                np.subtract(values, shift, out=values)
+                np.clip(values, low, high, out=values)
+                np.copyto(target, values, casting="same_kind")
                 if raw.dtype.kind == "f":
                     finite = np.isfinite(source)
                     if not finite.all():
@@ -111,3 +116,11 @@ class Normalisation:
     def from_json(cls, values: dict[str, Any]) -> "Normalisation":
         """Read what `to_json` wrote."""
         return cls(**values)
+
+
+def _pieces(raw: np.ndarray, result: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Views of both that fit the cache as float64: pieces of a contiguous array, else its planes."""
+    if not raw.flags.c_contiguous:
+        return list(zip(raw, result, strict=True))
+    one, other = raw.reshape(-1), result.reshape(-1)
+    return [(one[first : first + _PIECE_VOX], other[first : first + _PIECE_VOX]) for first in range(0, raw.size, _PIECE_VOX)]

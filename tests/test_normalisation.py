@@ -79,6 +79,16 @@ def test_source_is_left_alone():
     np.testing.assert_array_equal(array, before)
 
 
+@pytest.mark.parametrize("dtype", ["i2", "f4", ">f4"])
+def test_in_the_sources_place_it_is_the_same_also_where_voxels_are_not_finite(dtype):
+    array = volume_of(dtype)
+    if array.dtype.kind == "f":
+        array[3, 4, 5], array[7, 8, 9] = np.nan, np.inf
+    n = statistics_of(array, clip_sigma=3.0)
+    wanted = n.apply(array)
+    np.testing.assert_array_equal(n.apply(array, may_overwrite=True), wanted)
+
+
 def test_constant_volume_is_refused_with_its_value():
     with pytest.raises(InputError, match=r"constant \(mean 7, standard deviation 0\)"):
         statistics_of(np.full((3, 4, 5), 7, dtype=np.int16), clip_sigma=3.0).apply(np.full((3, 4, 5), 7, dtype=np.int16))

@@ -66,18 +66,20 @@ class Normalisation:
         """Largest value after the clip."""
         return (self.clip_sigma - self.clipped_mean) / self.clipped_std
 
-    def apply(self, raw: Shaped[np.ndarray, "z y x"]) -> Float32[np.ndarray, "z y x"]:
+    def apply(self, raw: Shaped[np.ndarray, "z y x"], *, may_overwrite: bool = False) -> Float32[np.ndarray, "z y x"]:
         """Normalise raw voxels.
 
         Parameters
         ----------
         raw
             Of any real type.
+        may_overwrite
+            Whether the result may take the place of `raw`.
 
         Returns
         -------
         np.ndarray
-            A new float32 array: float64's result, rounded once.  A voxel's value depends on that voxel alone.
+            float32, a new array, or `raw` itself where it may be and is float32: float64's result, rounded once.  A voxel's value depends on that voxel alone.
 
         Raises
         ------
@@ -89,23 +91,22 @@ class Normalisation:
                 f"the volume is constant (mean {self.mean:g}, standard deviation {self.std:g}): there is nothing to learn from or to find in it"
             )
         shift, scale, low, high = self.clipped_mean / self.clipped_std, self.scale, self.low, self.high
-        result = np.empty(raw.shape, dtype=np.float32)
+        result = raw if may_overwrite and raw.dtype == np.float32 else np.empty(raw.shape, dtype=np.float32)
         # float64 costs little piece by piece, in the cache; in float32 a large mean over a small deviation would cancel
         pieces = _pieces(raw, result)
         scratch = np.empty(max((source.size for source, _ in pieces), default=0), dtype=np.float64)
         with np.errstate(invalid="ignore"):  # voxels that are not finite are overwritten
             for source, target in pieces:
                 values = scratch[: source.size].reshape(source.shape)
+                finite = np.isfinite(source) if raw.dtype.kind == "f" else None
                 np.copyto(values, source)
                 np.subtract(values, self.mean, out=values)
                 np.multiply(values, scale, out=values)
                 np.subtract(values, shift, out=values)
                 np.clip(values, low, high, out=values)
                 np.copyto(target, values, casting="same_kind")
-                if raw.dtype.kind == "f":
-                    finite = np.isfinite(source)
-                    if not finite.all():
-                        target[~finite] = 0.0
+                if finite is not None and not finite.all():
+                    target[~finite] = 0.0
         return result
 
     def to_json(self) -> dict[str, Any]:

@@ -206,7 +206,7 @@ class Tomogram:
         normalisation = self.normalisation
         if normalisation is None:
             raise InputError(f"{self.path} has no statistics of level {self.level}; make them with `tomostream stats {self.path}`")
-        return normalisation.apply(self.read(box))
+        return normalisation.apply(self.read(box), may_overwrite=True)
 
     def decode(self, block: Shaped[np.ndarray, "z y x"]) -> Shaped[np.ndarray, "z y x"]:
         """Turn stored voxels of a score map into values.

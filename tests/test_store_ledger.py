@@ -56,6 +56,19 @@ def test_a_file_cut_anywhere_gives_a_prefix_and_can_be_continued(tmp_path_factor
     again.close()
 
 
+def test_notes_outlive_their_writer_and_end_with_what_they_are_about(tmp_path):
+    ledger = begun(tmp_path / "l", (0, 0, 0))
+    for note in ({"a": 1}, {"b": [2]}, {"a": 1}):
+        ledger.add_note(note)
+    ledger.close()
+    again = Ledger(tmp_path / "l")
+    assert again.notes == [{"a": 1}, {"b": [2]}]
+    assert again.done == {(0, 0, 0)}
+    again.clear()
+    assert again.notes == []
+    again.close()
+
+
 def test_lines_after_damage_are_not_believed(tmp_path):
     begun(tmp_path / "l", (0, 0, 0)).close()
     with (tmp_path / "l").open("ab") as handle:

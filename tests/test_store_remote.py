@@ -100,6 +100,17 @@ def test_resuming_writes_only_what_is_missing_and_lists_once(proxy, bucket):
     assert proxy.count("GET", "list-type=2") <= 5  # however many shards
 
 
+def test_notes_stay_with_the_half_written_store(bucket):
+    path, spec = bucket / "t.ome.zarr", spec_of(noise(20, 16, 16), **SETTINGS)
+    for wanted, notes in [([], [{"a": 1}, {"a": 1}]), ([{"a": 1}], [{"b": 2}]), ([{"a": 1}, {"b": 2}], [])]:
+        with StoreWriter.create_or_resume(path, spec, fingerprint=MADE, overwrite=False) as writer:
+            assert writer.notes == wanted
+            for note in notes:
+                writer.add_note(note)
+    with StoreWriter.create_or_resume(path, spec, fingerprint={"made": "otherwise"}, overwrite=True) as writer:
+        assert writer.notes == []
+
+
 def test_other_settings_are_refused_and_replaced_only_if_asked(bucket):
     volume = noise(20, 16, 16)
     stored(volume, bucket / "t.ome.zarr")

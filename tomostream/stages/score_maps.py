@@ -28,7 +28,7 @@ from tomostream.remote.places import Place, RemotePath
 from tomostream.stages.converting import measure
 from tomostream.stages.digest import file_sha256, refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.restriction import Restriction
-from tomostream.stages.shard_scoring import PredictSettings, ScorerLoad, ShardTask, local_model
+from tomostream.stages.shard_scoring import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
 from tomostream.store.opening import is_url
 from tomostream.store.states import differences, finished_fingerprint, half_written_head, plain, refuse_other_settings
@@ -64,7 +64,6 @@ class Examined:
     paths: list[Place]  # one a species
     is_done: list[bool]
     needs_measuring: bool
-    machines: list[dict[str, Any]]  # kinds that share the scores, where there are several
 
 
 def examine(
@@ -95,9 +94,8 @@ def examine(
     paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
     for path in paths:
         refuse_other_kind(path, "scores")
-    machines: list[dict[str, Any]] = []
     if not task.overwrite:
-        fingerprint, machines = _begun_elsewhere(paths, fingerprint, settings.mixed_devices)
+        fingerprint = _begun_elsewhere(paths, fingerprint, settings.mixed_devices)
     states = [store_state(path, fingerprint) for path in paths]
     if all(state == "done" for state in states):
         progress.say(f"{task.name}: scores are already made with these settings")
@@ -106,11 +104,11 @@ def examine(
         for path in paths:
             refuse_other_settings(path, fingerprint)
     is_measured = all(source.at_level(level).normalisation is not None for level in model.levels)
-    return Examined(task, plan, fingerprint, paths, [state == "done" for state in states], not is_measured, machines)
+    return Examined(task, plan, fingerprint, paths, [state == "done" for state in states], not is_measured)
 
 
-def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The fingerprint to go on with, and the kinds of machines that share the work, where it was begun or done on another kind.
+def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: bool) -> dict[str, Any]:
+    """The fingerprint to go on with: another kind of machine's, where that has begun or done the same work.
 
     Finished scores of the same input and settings stay, whatever machine made them; half-written ones are not mixed unasked.
 
@@ -123,7 +121,7 @@ def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: 
     for path in paths:
         finished = finished_fingerprint(path)
         if finished is not None and _is_same_work(finished, wanted):
-            return finished, []
+            return finished
         head = half_written_head(path)
         if head is None or not _is_same_work(head["fingerprint"], wanted) or head["fingerprint"] == wanted:
             continue
@@ -132,8 +130,9 @@ def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: 
                 f"{path} is half-written on another kind of machine ({differences(head['fingerprint'], wanted)}); go on there, start again with "
                 "--overwrite, or accept scores that agree to 1e-4 of the logits only (float32), with --mixed-devices"
             )
-        return head["fingerprint"], [{key: values.get(key) for key in MACHINE_KEYS} for values in (head["fingerprint"], wanted)]
-    return fingerprint, []
+        begun: dict[str, Any] = head["fingerprint"]
+        return begun
+    return fingerprint
 
 
 def _is_same_work(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -191,10 +190,10 @@ class ScoreMaps:
         progress: Progress,
     ) -> None:
         task, plan = examined.task, examined.plan
-        self.name, self.paths, self._machines = task.name, examined.paths, examined.machines
+        self.name, self.paths = task.name, examined.paths
         if any(one.is_constant for one in normalisations):
             raise InputError(f"tomogram '{task.name}' is constant (mean {normalisations[0].mean:g}): there is nothing to find in it")
-        self._progress = progress
+        self._progress, self._threads = progress, load.threads
         self._stack = contextlib.ExitStack()
         with self._stack:
             self._writers = {
@@ -223,21 +222,24 @@ class ScoreMaps:
         for z, y, x in sorted(self._pending, key=lambda index: (index[1], index[2], index[0])):
             yield ShardTask(*before, (z, y, x), *after)
 
-    def note(self, index: Triple, notes: list[str]) -> None:
-        """Mark a shard as done."""
+    def note(self, index: Triple, done: ShardDone) -> None:
+        """Mark a shard as done, and on which kind of machine."""
+        machine = {"machine": {"threads": self._threads, **dict(done.machine)}}
         for writer in self._writers.values():
+            writer.add_note(machine)
             writer.mark_done(index)
-        for note in notes:
+        for note in done.notes:
             self._progress.warn(f"{self.name}: {note}")
         self._progress.record("shard", tomogram=self.name, shard=list(index))
         self._pending.discard(index)
         self._bar.advance()
 
     def finish(self) -> list[Place]:
-        """Give the stores their names; returns them, one a species."""
+        """Give the stores their names; returns them, one a species.  Where several kinds of machines shared the work, the store names them."""
         with self._stack:
             for writer in self._writers.values():
-                writer.finish({"mixed_devices": self._machines} if self._machines else None)
+                machines = sorted((note["machine"] for note in writer.notes), key=lambda machine: json.dumps(machine, sort_keys=True))
+                writer.finish({"mixed_devices": machines} if len(machines) > 1 else None)
         return self.paths
 
     def close(self) -> None:

@@ -98,8 +98,16 @@ class ShardTask:
     environment: tuple[tuple[str, str], ...]  # of the machine that the scores are to come from
 
 
-def predict_shard(task: ShardTask) -> list[str]:
-    """Score one shard and write it to every species' store; returns what there is to say (GPU memory that was short).
+@dataclass(frozen=True, slots=True)
+class ShardDone:
+    """What comes back from a shard."""
+
+    machine: tuple[tuple[str, str], ...]  # that scored it
+    notes: tuple[str, ...]  # what there is to say: GPU memory that was short
+
+
+def predict_shard(task: ShardTask) -> ShardDone:
+    """Score one shard and write it to every species' store.
 
     Raises
     ------
@@ -135,7 +143,7 @@ def predict_shard(task: ShardTask) -> list[str]:
         restriction.apply(scores, core)
     for number, store in task.stores:
         write_shard(place(store), task.index, encode_scores(scores[number], task.settings.score_dtype))
-    return notes
+    return ShardDone(found, tuple(notes))
 
 
 def machine_environment(device: str) -> tuple[tuple[str, str], ...]:

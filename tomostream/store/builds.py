@@ -36,6 +36,13 @@ class Build(Protocol):
     def mark_done(self, index: Triple) -> None:
         """Note that a shard is whole; safe from several threads."""
 
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """What this process and those before it wished to be kept until the store is whole."""
+
+    def add_note(self, values: dict[str, Any]) -> None:
+        """Keep JSON values with the half-written store; again is no harm."""
+
     def publish(self, group: dict[str, Any]) -> None:
         """Make the store visible under its name, with the metadata of its group."""
 

@@ -4,6 +4,7 @@ A ledger is a text file in the folder of the half-written store, one JSON object
 
     {"fingerprint": ..., ...}     the head: what makes the store
     {"holder": {...}}             who opened it to write (one line each time), for the message to others
+    {"note": {...}}               what is to be kept until the store is whole
     {"shard": [z, y, x]}          one line a finished shard
 
 1. Who writes holds an exclusive lock (flock) on the file; a second writer is refused.  The lock dies with the process.
@@ -55,6 +56,7 @@ class Ledger:
         os.ftruncate(self._descriptor, end)
         self.head = _head(lines)
         self.done: set[Triple] = {triple(line["shard"]) for line in lines[1:] if "shard" in line} if self.head else set()
+        self.notes: list[dict[str, Any]] = [line["note"] for line in lines[1:] if "note" in line] if self.head else []
         if self.head is not None:
             self._append_holder()
 
@@ -63,6 +65,7 @@ class Ledger:
         os.ftruncate(self._descriptor, 0)
         self.head = None
         self.done = set()
+        self.notes = []
 
     def begin(self, head: dict[str, Any]) -> None:
         """Write the head of an empty ledger."""
@@ -76,6 +79,13 @@ class Ledger:
             if index not in self.done:
                 self._append({"shard": list(index)})
                 self.done.add(index)
+
+    def add_note(self, values: dict[str, Any]) -> None:
+        """Record JSON values; again is no harm."""
+        with self._append_lock:
+            if values not in self.notes:
+                self._append({"note": values})
+                self.notes.append(values)
 
     def close(self) -> None:
         """Let go of the lock; the file stays."""

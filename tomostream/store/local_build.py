@@ -81,6 +81,16 @@ class LocalBuild:
         with _disk_errors(self.partial):
             self._ledger.mark_done(index)
 
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """Those in the ledger."""
+        return self._ledger.notes
+
+    def add_note(self, values: dict[str, Any]) -> None:
+        """Append a line to the ledger."""
+        with _disk_errors(self.partial):
+            self._ledger.add_note(values)
+
     def publish(self, group: dict[str, Any]) -> None:
         """Write the group's metadata and rename the folder."""
         aside = beside(self.path, REPLACED_SUFFIX)

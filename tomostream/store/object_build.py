@@ -2,6 +2,7 @@
 
     NAME.ome.zarr.partial/lease.json    who writes it (`remote.leases`)
     NAME.ome.zarr.partial/head.json     fingerprint and layout: written before any shard
+    NAME.ome.zarr.partial/notes.json    what is to be kept until the store is whole
     NAME.ome.zarr/0/zarr.json ...       the level arrays' metadata
     NAME.ome.zarr/0/c/z/y/x             a shard: one upload, there whole or not at all
     NAME.ome.zarr/zarr.json             the group's metadata: written last, it alone makes the store one
@@ -37,6 +38,7 @@ from tomostream.store.specification import StoreLayout
 from tomostream.store.states import HEAD_NAME, beside, differences, half_written_head, refuse_existing
 
 LEASE_NAME = "lease.json"
+NOTES_NAME = "notes.json"
 
 
 class ObjectBuild:
@@ -62,6 +64,7 @@ class ObjectBuild:
             for level in range(len(layout.levels)):
                 _put_json(path / str(level) / "zarr.json", layout.array_metadata(level))
             self._done: set[Triple] = set() if is_new else _uploaded(path)
+            self._notes = [] if is_new else _read_notes(self._folder / NOTES_NAME)
         except BaseException:
             self._lease.close()
             raise
@@ -88,10 +91,24 @@ class ObjectBuild:
         with self._marking:
             self._done.add(index)
 
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """Those in the notes' object."""
+        return self._notes
+
+    def add_note(self, values: dict[str, Any]) -> None:
+        """Write the notes' object anew."""
+        self._lease.check()
+        with self._marking:
+            if values not in self._notes:
+                self._notes.append(values)
+                (self._folder / NOTES_NAME).write_text(json.dumps(self._notes))
+
     def publish(self, group: dict[str, Any]) -> None:
         """Write the group's metadata."""
         self._lease.check()
         _put_json(self.path / "zarr.json", group)
+        (self._folder / NOTES_NAME).unlink(missing_ok=True)
         (self._folder / HEAD_NAME).unlink(missing_ok=True)
         self.close()
 
@@ -102,10 +119,19 @@ class ObjectBuild:
     def _clear(self) -> None:
         head = self._folder / HEAD_NAME
         _put_json(head, {**self._head, "clearing": True})
+        (self._folder / NOTES_NAME).unlink(missing_ok=True)
         (self.path / "zarr.json").unlink(missing_ok=True)
         self.path.remove_tree()
         self._lease.check()
         _put_json(head, self._head)
+
+
+def _read_notes(path: RemotePath) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return []
+    return found
 
 
 def object_layout(partial: RemotePath) -> StoreLayout | None:

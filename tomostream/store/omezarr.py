@@ -136,6 +136,15 @@ class StoreWriter:
         """Note that a shard is written; a resumed run will not ask for it again.  Safe from several threads."""
         self._build.mark_done(index)
 
+    @property
+    def notes(self) -> list[dict[str, Any]]:
+        """What this process and those before it gave to `add_note`."""
+        return self._build.notes
+
+    def add_note(self, values: dict[str, Any]) -> None:
+        """Keep JSON values with the half-written store, for whoever finishes it; again is no harm.  Safe from several threads."""
+        self._build.add_note(values)
+
     def finish(self, attributes: dict[str, Any] | None = None) -> Place:
         """Write the group's metadata and give the store its name.
 

@@ -108,12 +108,13 @@ def write_shard_bytes(handle: ByteSink, block: Shaped[np.ndarray, "z y x"], *, c
     index = np.full((*whole.counts, 2), _ABSENT, dtype="<u8")
     stored = block.dtype.newbyteorder("<")
     grid = BlockGrid(triple(block.shape), chunk)
+    piece = np.empty(chunk, dtype=stored)  # one for all: new pages cost more than the copy itself
     offset = 0
     for position in grid.indices():
         core = grid.core(position)
-        piece = np.ascontiguousarray(block[core.slices], dtype=stored)
         if core.shape != chunk:
-            piece = np.pad(piece, [(0, c - n) for c, n in zip(chunk, core.shape, strict=True)])
+            piece.fill(0)
+        piece[tuple(slice(0, n) for n in core.shape)] = block[core.slices]
         data = codec.encode(piece)
         index[position] = offset, len(data)
         offset += handle.write(data)

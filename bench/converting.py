@@ -69,6 +69,7 @@ def measure(size: Size) -> list[Finding]:
     shape = (500, 1000, 1000) if size.is_full else (80, 300, 320)
     source, out = size.folder / "volume.mrc", size.folder / "out"
     write_volume(source, shape)
+    flush(size.folder)  # or the first round would wait for it
     header = peek_header(source)
     spec = StoreSpec("volume", shape, np.dtype(np.float32), 10.0, triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX), "none", 1)
     layout = StoreLayout.plan(spec)

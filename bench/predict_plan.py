@@ -34,16 +34,16 @@ def plan_network(volume: Triple, channels: tuple[int, ...], precision: str, memo
     )  # fmt: skip
 
 
-def default_scorer() -> FusedScorer:
+def default_scorer(threads: int | None = None) -> FusedScorer:
     """The default model, untrained: a network of level 1 and a matched filter of level 0."""
-    network = Scorer(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="cpu", precision="float32", threads=None)
+    network = Scorer(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="cpu", precision="float32", threads=threads)
     matched = MatchedSettings(
         level=filter_level(1), support_vox=(defaults.SUPPORT * RADIUS,), floor=defaults.NORMALISATION_FLOOR, weight=(20.0,), intercept=(0.0,),
         smooth_vox=defaults.MATCHED_SMOOTH * RADIUS / 2,
     )  # fmt: skip
     profile = np.cos(np.linspace(0, np.pi, 1 + int(defaults.SUPPORT * RADIUS)))
     cost = network_cost(defaults.CHANNELS, species=1, precision="float32")
-    return FusedScorer(network, cost, matched, (profile,), threads=None)
+    return FusedScorer(network, cost, matched, (profile,), threads=threads)
 
 
 def plan_default(volume: Triple, memory: int) -> PredictionPlan:

@@ -155,7 +155,7 @@ def default_model(size: Size, shape: Triple, rounds: int) -> list[Finding]:
     tomogram = made_up(size, np.float32, shape)
     levels = [tomogram.at_level(level) for level in (1, 0)]
     readers = [one.with_normalisation(statistics_of(one, clip_sigma=defaults.CLIP_SIGMA)).read_standardised for one in levels]
-    fused, box = default_scorer(), Box.whole(shape)
+    fused, box = default_scorer(torch.get_num_threads()), Box.whole(shape)
     alone = Scorer(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="auto", precision="float32", threads=None)
     plans = {True: plan_default(shape, 16 * 10**9), False: plan_network(shape, defaults.CHANNELS, "float32", 16 * 10**9, level=1)}
 

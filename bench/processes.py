@@ -1,6 +1,6 @@
 """How much faster are predict and convert in two processes than in one?  Interleaved, so that a busy machine slows both.
 
-A random tomogram (32 x 1280 x 1280 voxels, shards of 256) and an untrained network of the default size; `--cluster local --threads 1`, with one
+A random tomogram (32 x 1024 x 1024 voxels, shards of 256) and an untrained network of the default size; `--cluster local --threads 1`, with one
 worker and with two in turn.  The clock runs from the first finished shard to the last: starting processes and loading torch takes the same
 seconds for a minute's work as for a day's.  convert, whose tasks are whole files: two files, in one process and in two.
 
@@ -103,7 +103,7 @@ def converting(folder: Path, workers: int) -> float:
 
 
 def measure(size: Size) -> list[Finding]:
-    edge = 1280 if size.is_full else 512
+    edge = 1024 if size.is_full else 512
     make(size.folder, edge, (8, 16, 32))
     for number in range(4):
         (size.folder / f"noise{number}.mrc").symlink_to(size.folder / "noise.mrc")

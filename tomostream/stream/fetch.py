@@ -74,7 +74,7 @@ class RegionReader:
         for crop in crops:
             region = self._layout.region(crop)
             if region not in self._kept:
-                self._kept[region] = self._read(region, [region.box])
+                self._kept[region] = self._read(region, [region.box], np.empty(region.box.shape, dtype=np.float32))
             yield self._cut(self._kept[region], region, crop)
 
     def _images_once(self, crops: Sequence[Crop], capacity: int) -> Iterator[np.ndarray]:
@@ -86,25 +86,25 @@ class RegionReader:
         waiting = list(reversed(boxes))
         read: dict[Region, Future[np.ndarray]] = {}
         held = 0
+        free: list[np.ndarray] = []  # of regions that were dropped: memory that is new to the process costs more than reading
         pool = ThreadPoolExecutor(1, thread_name_prefix="tomostream-read")
         try:
             for region, crop in zip(regions, crops, strict=True):
                 while waiting and (region not in read or held + waiting[-1].nbytes <= capacity):
                     ahead = waiting.pop()
                     held += ahead.nbytes
-                    read[ahead] = pool.submit(self._read, ahead, boxes[ahead])
+                    read[ahead] = pool.submit(self._read, ahead, boxes[ahead], _taken(free, ahead.box.shape))
                 yield self._cut(read[region].result(), region, crop)
                 left[region] -= 1
                 if not left[region]:
                     held -= region.nbytes
-                    del read[region]
+                    free.append(read.pop(region).result())
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, region: Region, boxes: Sequence[Box]) -> np.ndarray:
-        """Read what `boxes` need of a region; the rest of the array is undefined, and its pages are never touched."""
+    def _read(self, region: Region, boxes: Sequence[Box], array: np.ndarray) -> np.ndarray:
+        """Read what `boxes` need of a region into an array; the rest of it is left as it is."""
         volume = self._volumes[region.tomogram]
-        array = np.empty(region.box.shape, dtype=np.float32)
         for piece in pieces_to_read(boxes, shape=volume.shape, chunk=volume.chunk):
             part = piece.clipped(region.box)
             array[part.relative_to(region.box.start).slices] = volume.read_standardised(part)
@@ -113,6 +113,15 @@ class RegionReader:
     def _cut(self, array: np.ndarray, region: Region, crop: Crop) -> np.ndarray:
         view: np.ndarray = array[self._layout.design.box(crop).relative_to(region.box.start).slices]
         return view
+
+
+def _taken(free: list[np.ndarray], shape: Triple) -> np.ndarray:
+    """A free array of just the size, else a new one; then the others are given up, so that no more memory is held than is counted."""
+    for number, array in enumerate(free):
+        if array.size == shape[0] * shape[1] * shape[2]:
+            return free.pop(number).reshape(shape)
+    free.clear()
+    return np.empty(shape, dtype=np.float32)  # pages of it that no piece touches take no memory
 
 
 def pieces_to_read(boxes: Iterable[Box], *, shape: Triple, chunk: Triple) -> list[Box]:

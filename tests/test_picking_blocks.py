@@ -279,3 +279,17 @@ def test_resident_memory_stays_within_the_budget_when_half_of_all_voxels_are_can
     before, peak, picks = map(int, done.stdout.split())
     assert picks > 1000
     assert peak - before < 400_000_000 - LIBRARIES_BYTES
+
+
+def test_a_fault_of_the_block_that_is_read_ahead_reaches_the_caller() -> None:
+    seen: list[Box] = []
+
+    def read(box: Box) -> np.ndarray:
+        seen.append(box)
+        if len(seen) == 3:
+            raise InputError("the third block can't be read")
+        return np.zeros(box.shape, dtype=np.float32)
+
+    with pytest.raises(InputError, match="the third block"):
+        pick_volume(read, (64, 8, 8), radius=2.0, threshold=0.5, count=None, memory=MEMORY, block=(8, 8, 8), halo=0)
+    assert len(seen) == 3  # and no more is read

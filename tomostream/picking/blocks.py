@@ -2,7 +2,8 @@
 
 1. Plan the blocks and their halo (`planning`); what does not fit the memory is refused before work.
 2. For a count without a threshold, look at all blocks once for thresholds to try (`thresholds`).
-3. Label each block (`greedy`), in any process or thread, and settle the answers in the blocks' order (`settling`).
+3. Label each block (`greedy`), in any process or thread, and settle the answers in the blocks' order (`settling`).  One thread reads the next
+   block while another labels.
 4. With a count, take the next lower threshold until there are enough picks.
 
            window read by a block                    held until the end: picks; until their layer is done: undecided candidates
@@ -144,18 +145,21 @@ def pick_volume(
     source = Source(read, shape, domain, mask, smooth, pool)
     grid = BlockGrid(shape, plan.block)  # counted from the volume's corner, as the chunks of a store are
     cores = [grid.core(index).clipped(domain) for index in grid.touching(domain)]
-    run = map_blocks or functools.partial(_threaded, workers=workers)
+    if map_blocks is None and workers == 1 and len(cores) > 1:
+        run: MapBlocks[Any, Any] = functools.partial(_reading_ahead, cores=cores)
+    else:
+        run = map_blocks or functools.partial(_threaded, workers=workers)
     thresholds = [-math.inf if threshold is None else float(threshold)]
     if count is not None and threshold is None:
         seen = NOTHING
         with progress.track("look for the threshold", len(cores)) as bar:
-            for part in run(functools.partial(_survey_block, source=source, radius=radius, count=count), cores):
+            for part in run(_SurveyBlock(source, radius, count), cores):
                 seen = seen.merged(part, count)
                 bar.advance()
         thresholds = thresholds_to_try(seen, count=count)
     for attempt in thresholds:
         settlement = Settlement(shape, domain=domain, radius=radius, count=count, threshold=attempt, memory=plan.settling_bytes)
-        label = functools.partial(_label_block, source=source, radius=radius, halo=plan.halo)
+        label = _LabelBlock(source, radius, plan.halo)
         tasks = _with_threshold(cores, settlement)
         with progress.track("pick", len(cores)) as bar:
             for core, following, labels in zip(cores, [*cores[1:], None], run(label, tasks), strict=True):
@@ -223,19 +227,33 @@ def _with_threshold(cores: list[Box], settlement: Settlement) -> Iterator[tuple[
         yield core, settlement.threshold
 
 
-def _label_block(task: tuple[Box, float], *, source: Source, radius: float, halo: int) -> Labels:
+@dataclass(frozen=True, slots=True)
+class _LabelBlock:
     """Label the candidates of one core above a threshold; the indices are linear in the volume."""
-    core, threshold = task
-    window = core.expanded(halo).clipped(source.domain)
-    labels = label_window(
-        source.scores(window),
-        threshold=threshold,
-        radius=radius,
-        core=core.relative_to(window.start),
-        open_low=tuple(a > b for a, b in zip(window.start, source.domain.start, strict=True)),
-        open_high=tuple(a < b for a, b in zip(window.stop, source.domain.stop, strict=True)),
-    )
-    return Labels(_in_volume(labels.accepted, window, source.shape), _in_volume(labels.undecided, window, source.shape))
+
+    source: Source
+    radius: float
+    halo: int
+
+    def scores(self, core: Box) -> np.ndarray:
+        """Read what a core needs."""
+        return self.source.scores(self._window(core))
+
+    def _window(self, core: Box) -> Box:
+        return core.expanded(self.halo).clipped(self.source.domain)
+
+    def __call__(self, task: tuple[Box, float], scores: np.ndarray | None = None) -> Labels:
+        core, threshold = task
+        window, domain, shape = self._window(core), self.source.domain, self.source.shape
+        labels = label_window(
+            self.scores(core) if scores is None else scores,
+            threshold=threshold,
+            radius=self.radius,
+            core=core.relative_to(window.start),
+            open_low=tuple(a > b for a, b in zip(window.start, domain.start, strict=True)),
+            open_high=tuple(a < b for a, b in zip(window.stop, domain.stop, strict=True)),
+        )
+        return Labels(_in_volume(labels.accepted, window, shape), _in_volume(labels.undecided, window, shape))
 
 
 def _in_volume(points: Points, window: Box, shape: Triple) -> Points:
@@ -244,8 +262,32 @@ def _in_volume(points: Points, window: Box, shape: Triple) -> Points:
     return Points(((z * shape[1] + y) * shape[2] + x).astype(np.int64), points.score)
 
 
-def _survey_block(core: Box, *, source: Source, radius: float, count: int) -> Survey:
-    return survey(source.scores(core), radius=radius, count=count)
+@dataclass(frozen=True, slots=True)
+class _SurveyBlock:
+    """Look at one core for thresholds to try."""
+
+    source: Source
+    radius: float
+    count: int
+
+    def scores(self, core: Box) -> np.ndarray:
+        """Read what a core needs."""
+        return self.source.scores(core)
+
+    def __call__(self, core: Box, scores: np.ndarray | None = None) -> Survey:
+        return survey(self.scores(core) if scores is None else scores, radius=self.radius, count=self.count)
+
+
+def _reading_ahead(function: "_LabelBlock | _SurveyBlock", tasks: Iterable[Any], *, cores: list[Box]) -> Iterator[Any]:
+    """Run an ordered map over cores; while one is worked on, a thread reads the next."""
+    with ThreadPoolExecutor(1) as reader:
+        ahead = [reader.submit(function.scores, cores[0])]
+        for following, task in zip([*cores[1:], None], tasks, strict=True):
+            scores = ahead.pop().result()
+            if following is not None:
+                ahead.append(reader.submit(function.scores, following))
+            yield function(task, scores)
+            del scores
 
 
 def _threaded(function: Callable[[T], R], tasks: Iterable[T], *, workers: int) -> Iterator[R]:

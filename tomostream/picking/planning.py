@@ -14,7 +14,8 @@ from tomostream.geometry import Triple, triple
 from tomostream.picking.settling import POINT_BYTES
 from tomostream.units import format_bytes
 
-VOXEL_BYTES = 80  # of a window's voxel at the worst moment, every voxel a candidate: scores, index, sort, state
+# of a window's voxel at the worst moment, every voxel a candidate: scores, index, sort, state (80), and the next window, being read and converted
+VOXEL_BYTES = 96
 SMOOTH_BYTES = 40  # ... and more where scores are averaged, of what is read for it
 _SMALLEST = 8  # edge of the smallest block that is tried, voxels
 

@@ -6,6 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes says something of the machine only
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 # the tests run side by side, one a core: threads of numerical libraries would only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")

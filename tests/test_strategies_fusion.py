@@ -11,20 +11,17 @@ from scipy import ndimage
 
 from tomostream.budget import network_cost
 from tomostream.geometry import BlockGrid, Box
-from tomostream.inference.regions import read_extended, score_volume
+from tomostream.inference.regions import read_extended
 from tomostream.inference.scorer import Scorer
-from tomostream.inference.simple_plan import plan_scorer
-from tomostream.inference.upsample import upsample
 from tomostream.learn.model_folder import MatchedSettings, ModelSettings, load_model, save_model
 from tomostream.learn.resunet import ResidualUNet
-from tomostream.store.pyramid import mean_pooled
 from tomostream.strategies.correlation import CorrelationScorer
 from tomostream.strategies.fusion import FusedScorer
 from tomostream.strategies.matched import profile_target
 
 SHAPE = (37, 42, 51)
 CHANNELS = (4, 8)
-MATCHED = MatchedSettings(level=0, support_vox=(4.0, 5.5), floor=0.6, weight=(7.0, -3.0), intercept=(0.5, -1.25), smooth_vox=2.0)
+MATCHED = MatchedSettings(support_vox=(4.0, 5.5), floor=0.6, weight=(7.0, -3.0), intercept=(0.5, -1.25), smooth_vox=2.0)
 PROFILES = (np.array([-2.0, -1.5, -1.0, -0.3, 0.2, 0.1, 0.0]), np.array([1.0, 0.5, -0.5, -1.0, -0.2, 0.1, 0.3]))
 
 
@@ -38,14 +35,9 @@ def volume():
     return np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
 
 
-def part(scorer, volume, needed):
+def score(scorer, volume, needed):
     read = scorer.read_box(needed, volume.shape)
     return scorer.logits(read_extended(lambda box: volume[box.slices], read, volume.shape), read, needed, volume.shape)
-
-
-def score(scorer, volume, needed):
-    """Both parts at one level."""
-    return part(scorer, volume, needed) + part(scorer.fine, volume, needed)
 
 
 def test_the_logit_is_the_network_averaged_plus_the_weighted_correlation(volume):
@@ -74,33 +66,10 @@ def test_blocks_give_what_the_whole_volume_gives(volume, block):
         np.testing.assert_allclose(score(scorer, volume, core), whole[(slice(None), *core.slices)], atol=1e-4)
 
 
-def reduced(volume):
-    return mean_pooled(volume).astype(np.float32)
-
-
-@pytest.mark.parametrize("level", [0, 1])
-def test_a_filter_of_a_finer_level_adds_to_the_interpolated_network(volume, level):
-    """Network at level 2; the filter's correlations come to level 0 by the same interpolation, whatever the blocks."""
-    scorer = fused(replace(MATCHED, level=level))
-    pyramid = [volume, reduced(volume), reduced(reduced(volume))]
-    plan = plan_scorer(SHAPE, level=2, scorer=scorer, memory=2 * 10**9, block_size=None, name="t", chunk=16, max_edge=64)
-    whole = score_volume(pyramid[2], plan, scorer, as_logits=True, fine=pyramid[level])
-    needed, fine = Box.whole(pyramid[2].shape), Box.whole(pyramid[level].shape)
-    wanted = np.empty_like(whole)
-    upsample(part(scorer, pyramid[2], needed), (0, 0, 0), Box.whole(SHAPE), 2, needed.shape, wanted)
-    added = np.empty_like(whole)
-    upsample(part(scorer.fine, pyramid[level], fine), (0, 0, 0), Box.whole(SHAPE), level, fine.shape, added)
-    np.testing.assert_allclose(whole, wanted + added, atol=1e-4)
-    small = replace(plan, shard=(16, 32, 16), core=(8, 16, 16))
-    np.testing.assert_allclose(score_volume(pyramid[2], small, scorer, as_logits=True, fine=pyramid[level]), whole, atol=1e-4)
-    with pytest.raises(TypeError, match="read_fine"):
-        score_volume(pyramid[2], plan, scorer, as_logits=True)
-
-
 def test_pieces_bound_what_is_transformed_at_a_time(volume):
     target = profile_target(PROFILES[0], 4.0, slope=3.0)
     whole, piecewise = (CorrelationScorer([target], floor=0.6, threads=None, piece=piece) for piece in (None, 16))
-    np.testing.assert_allclose(part(piecewise, volume, Box.whole(SHAPE)), part(whole, volume, Box.whole(SHAPE)), atol=1e-5)
+    np.testing.assert_allclose(score(piecewise, volume, Box.whole(SHAPE)), score(whole, volume, Box.whole(SHAPE)), atol=1e-5)
     wide = Box.whole((200, 200, 200))
     assert piecewise.block_bytes(wide, wide.shape) < 0.3 * whole.block_bytes(wide, wide.shape)
 

@@ -2,8 +2,7 @@
 
 `predict` knows nothing else of a strategy: the U-Net, a matched filter, a detector on slices and a network on fixed patches all fit.  The
 same `needed` box must give the same bits whatever else is scored, or chunk boundaries would show; a scorer whose answer depends on position
-(patches on a grid) anchors its grid at the volume's first voxel.  A scorer may add what another one says at a finer level
-(`TwoLevelScorer`); both are interpolated to level 0, and added there.
+(patches on a grid) anchors its grid at the volume's first voxel.
 """
 
 from typing import Protocol, runtime_checkable
@@ -51,16 +50,3 @@ class BlockScorer(Protocol):
         needed, shape
             As of `read_box`.
         """
-
-
-@runtime_checkable
-class TwoLevelScorer(BlockScorer, Protocol):
-    """A scorer whose logits are the sum of its own, and of another one's at a level of its own."""
-
-    @property
-    def fine(self) -> BlockScorer:
-        """The other one; of as many species."""
-
-    @property
-    def fine_level(self) -> int:
-        """The pyramid level that the other one reads."""

@@ -3,8 +3,7 @@
 1. Read the block's box at the scorer's level, piece by piece; where the box leaves the volume at its far ends, repeat the last voxels.
 2. Logits of the voxels between which the core's level-0 voxels lie: the U-Net's stream plane by plane (`scorer.py`), any other scorer
    says itself what it reads (`protocol.py`).
-3. Interpolate them to level 0 (`upsample.py`).  A scorer of two levels adds the other's logits, which went the same way.
-4. The sigmoid in float32.
+3. Interpolate them to level 0 (`upsample.py`), then the sigmoid in float32.
 
 If a GPU's memory is too small for a block, its core is halved along the longest edge, until it fits.
 """
@@ -20,11 +19,10 @@ from torch import nn
 from tomostream import defaults
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan, plan_prediction
-from tomostream.inference.protocol import BlockScorer, TwoLevelScorer
+from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.scorer import DeviceMemoryError, Scorer
-from tomostream.inference.upsample import supporting_box, upsample
+from tomostream.inference.upsample import upsample
 from tomostream.learn.resunet import ResidualUNet
-from tomostream.store.pyramid import level_shape
 
 AnyScorer = Scorer | BlockScorer
 Reader = Callable[[Box], np.ndarray]  # standardised float32 voxels of a box of the true volume at the scorer's level
@@ -35,14 +33,7 @@ _ZERO = -127  # the int8 of score 0; -128 is a missing score
 
 
 def score_region(
-    read: Reader,
-    plan: PredictionPlan,
-    region: Box,
-    scorer: AnyScorer,
-    *,
-    as_logits: bool,
-    note: Callable[[str], object],
-    read_fine: Reader | None = None,
+    read: Reader, plan: PredictionPlan, region: Box, scorer: AnyScorer, *, as_logits: bool, note: Callable[[str], object]
 ) -> Float32[np.ndarray, "s z y x"]:
     """Scores of a region of level 0.
 
@@ -60,8 +51,6 @@ def score_region(
         Logits instead of probabilities.
     note
         Is told when the GPU's memory was short.
-    read_fine
-        Reads a box at the `fine_level` of a scorer of two levels, which needs it, standardised by that level's statistics.
 
     Returns
     -------
@@ -76,20 +65,13 @@ def score_region(
     result = np.empty((scorer.species, *region.shape), dtype=np.float32)
     for block in plan.blocks(region):
         _score_block(read, plan, block, scorer, result, region, note)
-        if isinstance(scorer, TwoLevelScorer):
-            _add_fine(read_fine, plan, block.core, scorer, result[(slice(None), *block.core.relative_to(region.start).slices)])
     if not as_logits:
         _sigmoid(result)
     return result
 
 
 def score_volume(
-    volume: Float32[np.ndarray, "z y x"],
-    plan: PredictionPlan,
-    scorer: AnyScorer,
-    *,
-    as_logits: bool,
-    fine: Float32[np.ndarray, "z1 y1 x1"] | None = None,
+    volume: Float32[np.ndarray, "z y x"], plan: PredictionPlan, scorer: AnyScorer, *, as_logits: bool
 ) -> Float32[np.ndarray, "s Z Y X"]:
     """Score a standardised volume in memory.
 
@@ -103,12 +85,9 @@ def score_volume(
         That the plan was made for.
     as_logits
         Logits instead of probabilities.
-    fine
-        The volume at the finer level of a scorer of two levels, standardised.
     """
     whole = Box.whole(plan.volume)
-    read_fine = None if fine is None else lambda box: fine[box.slices]
-    return score_region(lambda box: volume[box.slices], plan, whole, scorer, as_logits=as_logits, note=lambda _: None, read_fine=read_fine)
+    return score_region(lambda box: volume[box.slices], plan, whole, scorer, as_logits=as_logits, note=lambda _: None)
 
 
 def score_array(volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, precision: str, memory: int) -> Float32[np.ndarray, "s z y x"]:
@@ -175,22 +154,6 @@ def _score_block(
         return
     del image
     upsample(logits, block.needed.start, block.core, plan.level, plan.level_shape, out)
-
-
-def _add_fine(read: Reader | None, plan: PredictionPlan, core: Box, scorer: TwoLevelScorer, out: np.ndarray) -> None:
-    """Add the other scorer's logits of `core` to `out`."""
-    if read is None:
-        raise TypeError("a scorer of two levels needs read_fine")
-    shape = level_shape(plan.volume, scorer.fine_level)
-    needed = supporting_box(core, scorer.fine_level, shape)
-    box = scorer.fine.read_box(needed, shape)
-    logits = scorer.fine.logits(read_extended(read, box, shape), box, needed, shape)
-    if scorer.fine_level == 0:
-        out += logits
-        return
-    added = np.empty_like(out)
-    upsample(logits, needed.start, core, scorer.fine_level, shape, added)
-    out += added
 
 
 def halves(box: Box) -> tuple[Box, Box]:

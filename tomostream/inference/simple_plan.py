@@ -20,9 +20,7 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.plan import MARGIN_BYTES, MAX_SHARD_VOX, READ_BYTES_PER_VOXEL, READ_VOXELS, PredictionPlan
-from tomostream.inference.protocol import BlockScorer, TwoLevelScorer
-from tomostream.inference.upsample import supporting_box
-from tomostream.store.pyramid import level_shape
+from tomostream.inference.protocol import BlockScorer
 from tomostream.units import format_bytes
 
 SMALLEST_CORE_VOX = 8  # below that a block is nearly all halo
@@ -141,18 +139,11 @@ def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScor
         cores = _cores(frame.volume[axis], shard[axis], core[axis])
         _, _, start, stop = max((_read_length(frame, scorer, axis, *ends), ends[1] - ends[0], *ends) for ends in cores)
         worst = _along(worst, axis, start, stop)
-    needed = scores + _scoring_bytes(scorer, frame.block(worst, worst).needed, shape)
-    if isinstance(scorer, TwoLevelScorer):
-        fine_shape = level_shape(frame.volume, scorer.fine_level)
-        fine = _scoring_bytes(scorer.fine, supporting_box(worst, scorer.fine_level, fine_shape), fine_shape)
-        needed = max(needed, scores + fine + 4 * frame.species * worst.size * (scorer.fine_level > 0))
-    return replace(frame, shard=shard, core=core, block_bytes=LIBRARIES_BYTES + TORCH_BYTES + MARGIN_BYTES + max(storing, needed))
-
-
-def _scoring_bytes(scorer: BlockScorer, needed: Box, shape: Triple) -> int:
-    """Peak of reading and scoring a box."""
+    needed = frame.block(worst, worst).needed
     read = scorer.read_box(needed, shape).size
-    return max(4 * read + READ_BYTES_PER_VOXEL * min(read, READ_VOXELS), scorer.block_bytes(needed, shape))
+    reading = 4 * read + READ_BYTES_PER_VOXEL * min(read, READ_VOXELS)
+    most = max(storing, scores + max(reading, scorer.block_bytes(needed, shape)))
+    return replace(frame, shard=shard, core=core, block_bytes=LIBRARIES_BYTES + TORCH_BYTES + MARGIN_BYTES + most)
 
 
 def _cores(n: int, shard: int, core: int) -> Iterator[tuple[int, int]]:

@@ -33,12 +33,11 @@ _PROFILE = "matched."  # and the species' number: arrays beside the network's
 class MatchedSettings:
     """How a matched filter joins the network (`strategies.fusion`); one value a species where there are several."""
 
-    level: int  # pyramid level that the filter reads
-    support_vox: tuple[float, ...]  # radius of the ball that is compared, voxels of the filter's level
+    support_vox: tuple[float, ...]  # radius of the ball that is compared, voxels of the network's level
     floor: float  # of the correlation's local variance, standard deviations
     weight: tuple[float, ...]  # logits a unit of correlation
     intercept: tuple[float, ...]  # logits
-    smooth_vox: float  # radius of the ball over which the network's logits are averaged, voxels of its level
+    smooth_vox: float  # radius of the ball over which the network's logits are averaged, voxels
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +73,6 @@ class Model:
     folder: Path
     extra: dict[str, Any]  # what training wanted to say besides: its summary, the configuration
     profiles: tuple[np.ndarray, ...] = ()  # of the matched filter: the clicked particles' radial profile, one a species
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """The pyramid levels that scoring reads, the network's first."""
-        return (self.settings.level,) if self.settings.matched is None else (self.settings.level, self.settings.matched.level)
 
     @cached_property
     def deployed(self) -> nn.Module:
@@ -206,4 +200,4 @@ def _matched_from(values: dict[str, Any] | None) -> MatchedSettings | None:
     if values is None:
         return None
     lists = {key: tuple(float(value) for value in values[key]) for key in ("support_vox", "weight", "intercept")}
-    return MatchedSettings(level=int(values["level"]), floor=float(values["floor"]), smooth_vox=float(values["smooth_vox"]), **lists)
+    return MatchedSettings(floor=float(values["floor"]), smooth_vox=float(values["smooth_vox"]), **lists)

@@ -80,14 +80,13 @@ def predict_array(array: np.ndarray, model: AnyModel, *, precision: str, threads
 
     if array.ndim != 3:
         raise InputError(f"predicting needs a volume of three dimensions (z, y, x), found shape {array.shape}")
-    pyramid = [array]
-    for _ in range(max(model.levels)):
-        pyramid.append(rounded_to(mean_pooled(pyramid[-1]), array.dtype))
-    normalised = [statistics_of(pyramid[level], clip_sigma=defaults.CLIP_SIGMA).apply(pyramid[level]) for level in model.levels]
-    del pyramid
+    coarse = array
+    for _ in range(model.settings.level):
+        coarse = rounded_to(mean_pooled(coarse), array.dtype)
+    normalised = statistics_of(coarse, clip_sigma=defaults.CLIP_SIGMA).apply(coarse)
     shape = triple(array.shape)
     plan = plan_model(
         model, shape, precision=precision, memory=memory, block_size=None, name="the array", max_edge=max(shape) + defaults.CHUNK_VOX
     )
     scorer = open_scorer(model, device=defaults.DEVICE, precision=precision, threads=threads)
-    return score_volume(normalised[0], plan, scorer, as_logits=logits, fine=normalised[1] if len(normalised) > 1 else None)
+    return score_volume(normalised, plan, scorer, as_logits=logits)

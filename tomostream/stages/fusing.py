@@ -1,9 +1,11 @@
-"""How do the trained network and the clicks' average go together?  Profile, weight and intercept, measured on the training tomograms.
+"""How do the trained network and the matched filter go together?  Profile, weight and intercept, measured on the training tomograms.
 
-1. The radial profile that finds the clicked particles, at the filter's level (`strategies.discriminant`).
-2. Boxes of the training tomograms, the unlabelled ones too, at places drawn from the seed; `MEASURED_VOX` voxels of that level in all.
+1. The radial profile that tells the clicked particles from other peaks, at the network's level (`strategies.discriminant`).
+2. Boxes of the training tomograms, the unlabelled ones too, at places drawn from the seed; `MEASURED_VOX` voxels in all.
 3. The weight: the configured one, in units of the standard deviations of the network's averaged logits and of the correlation there.
-4. The intercept: minus the sum at the pick whose rank is the number of particles expected in the boxes.  So at score 0.5 the training
+4. The profile again, from the clicks and the surest picks of network and filter in the boxes: few clicks tell a mean badly, and those that
+   both are sure of are hardly ever wrong.  The weight again.
+5. The intercept: minus the sum at the pick whose rank is the number of particles expected in the boxes.  So at score 0.5 the training
    tomograms give as many picks as are expected.
 
 Limits: a tomogram of other contrast has the same order of scores, but not the same threshold; picking by `count: auto` looks at each one's own peaks.
@@ -12,7 +14,7 @@ Limits: a tomogram of other contrast has the same order of scores, but not the s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,17 +23,16 @@ from tomostream import defaults
 from tomostream.budget import network_cost
 from tomostream.geometry import Box, triple
 from tomostream.learn.model_folder import MatchedSettings
-from tomostream.picking.blocks import pick_array
-from tomostream.stages.converting import measure
+from tomostream.picking.blocks import Picks, pick_array
 
 if TYPE_CHECKING:
     from tomostream.config import Configuration
     from tomostream.learn.resunet import ResidualUNet
     from tomostream.stages.training import Labelled
-    from tomostream.strategies.fusion import FusedScorer
     from tomostream.tomogram import Tomogram
 
-MEASURED_VOX = 8_000_000  # of all boxes: a few seconds
+MEASURED_VOX = 4_000_000  # of all boxes: a few seconds
+SUREST = 0.3  # share of the expected particles whose picks are taken for particles
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,95 +64,56 @@ def matched_filter(
     TomostreamError
         If a tomogram can't be read.
     """
-    from tomostream.inference.scorer import Scorer
-    from tomostream.strategies.discriminant import learnt_profile
-    from tomostream.strategies.fusion import FusedScorer, filter_level
-    from tomostream.strategies.matched import padded_reader
-
     given = configuration.matched_filter
     if given.weight == 0:
         return None
-    level = labelled.tomograms[0].level
-    fine_level = filter_level(level)
-    fine_radii = [radius * 2 ** (level - fine_level) for radius in radii]
-    fine = [_measured_at(tomogram, fine_level, configuration.memory_bytes) for tomogram in labelled.tomograms]
-    points = [
-        [there.to_level_positions(here.from_level_positions(own)) for own in of_tomogram]
-        for here, there, of_tomogram in zip(labelled.tomograms, fine, labelled.points, strict=True)
-    ]
-    readers = [padded_reader(tomogram) for tomogram in fine]
-    supports = [defaults.SUPPORT * radius for radius in fine_radii]
-    shapes = [tomogram.shape for tomogram in fine]
-    profiles = tuple(
-        learnt_profile(
-            shapes,
-            readers,
-            [of_tomogram[number] for of_tomogram in points],
-            radius=radius,
-            support=support,
-            floor=defaults.NORMALISATION_FLOOR,
-            seed=configuration.train.seed,
-        ).values
-        for number, (radius, support) in enumerate(zip(fine_radii, supports, strict=True))
-    )
-    species = len(radii)
+    scored = _score_boxes(configuration, network, labelled, given.smooth * min(radii), precision)
+    found = [_join(configuration, labelled, scored, number, radius) for number, radius in enumerate(radii)]
     settings = MatchedSettings(
-        level=fine_level,
-        support_vox=tuple(supports),
+        support_vox=tuple(defaults.SUPPORT * radius for radius in radii),
         floor=defaults.NORMALISATION_FLOOR,
-        weight=(1.0,) * species,
-        intercept=(0.0,) * species,
+        weight=tuple(one.weight for one in found),
+        intercept=tuple(one.intercept for one in found),
         smooth_vox=given.smooth * min(radii),
     )
-    scorer = Scorer(network, device=configuration.predict.device, precision=precision, threads=None)
-    cost = network_cost(network.channels, species=species, precision=precision)
-    measured = _measure(
-        FusedScorer(scorer, cost, settings, profiles, threads=None),
-        labelled.tomograms,
-        fine,
-        np.random.default_rng([configuration.train.seed, 1]),
-    )
-    weights = [given.weight * _deviation(measured.logits, i) / max(_deviation(measured.correlations, i), 1e-6) for i in range(species)]
-    intercepts = [-_border(configuration, measured, labelled, number, weight, fine_radii[number]) for number, weight in enumerate(weights)]
-    return Filter(replace(settings, weight=tuple(weights), intercept=tuple(intercepts)), profiles)
+    return Filter(settings, tuple(one.profile for one in found))
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
-    """Per box: the tomogram's index, the share of it that the box is, and, at the filter's level, logits and correlations (s, z, y, x)."""
+class _Scored:
+    """A box of a training tomogram."""
 
-    tomograms: list[int]
-    shares: list[float]
-    logits: list[np.ndarray]
-    correlations: list[np.ndarray]
-
-
-def _measured_at(tomogram: Tomogram, level: int, memory: int) -> Tomogram:
-    """The tomogram at another level, with its statistics there."""
-    other = tomogram.at_level(level)
-    return other.with_normalisation(measure(other, memory=memory))
+    tomogram: int  # which
+    box: Box
+    share: float  # of the tomogram's voxels
+    logits: np.ndarray  # the network's, averaged: (s, z, y, x)
 
 
-def _measure(scorer: FusedScorer, tomograms: list[Tomogram], fine: list[Tomogram], rng: np.random.Generator) -> _Measured:
-    """Score boxes of the tomograms, given at the network's level and at the filter's; the intercept is 0 and the weights are 1 yet."""
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """A species' part of the filter."""
+
+    profile: np.ndarray
+    weight: float
+    intercept: float
+
+
+def _score_boxes(configuration: Configuration, network: ResidualUNet, labelled: Labelled, smooth: float, precision: str) -> list[_Scored]:
     from tomostream.inference.regions import read_extended
-    from tomostream.inference.upsample import supporting_box, upsample
+    from tomostream.inference.scorer import Scorer
+    from tomostream.strategies.fusion import AveragedScorer
 
-    result = _Measured([], [], [], [])
-    for number, (coarse, tomogram) in enumerate(zip(tomograms, fine, strict=True)):
-        box = box_within(tomogram, MEASURED_VOX // len(tomograms), rng)
-        levels = coarse.level - tomogram.level
-        needed = supporting_box(box, levels, coarse.shape)
-        read = scorer.read_box(needed, coarse.shape)
-        logits = scorer.logits(read_extended(coarse.read_standardised, read, coarse.shape), read, needed, coarse.shape)
-        interpolated = np.empty((scorer.species, *box.shape), dtype=np.float32)
-        upsample(logits, needed.start, box, levels, coarse.shape, interpolated)
-        read = scorer.fine.read_box(box, tomogram.shape)
-        image = tomogram.read_standardised(read)
-        result.tomograms.append(number)
-        result.shares.append(box.size / math.prod(tomogram.shape))
-        result.logits.append(interpolated)
-        result.correlations.append(scorer.fine.logits(image, read, box, tomogram.shape))
+    scorer = Scorer(network, device=configuration.predict.device, precision=precision, threads=None)
+    cost = network_cost(network.channels, species=scorer.species, precision=precision)
+    averaged = AveragedScorer(scorer, cost, smooth_vox=smooth)
+    rng = np.random.default_rng([configuration.train.seed, 1])
+    result: list[_Scored] = []
+    for number, tomogram in enumerate(labelled.tomograms):
+        box = box_within(tomogram, MEASURED_VOX // len(labelled.tomograms), rng)
+        read = averaged.read_box(box, tomogram.shape)
+        image = read_extended(tomogram.read_standardised, read, tomogram.shape)
+        logits = averaged.logits(image, read, box, tomogram.shape)
+        result.append(_Scored(number, box, box.size / math.prod(tomogram.shape), logits))
     return result
 
 
@@ -165,24 +127,65 @@ def box_within(tomogram: Tomogram, voxels: int, rng: np.random.Generator) -> Box
     return Box(start, triple([a + e for a, e in zip(start, edges, strict=True)]))
 
 
-def _deviation(parts: list[np.ndarray], species: int) -> float:
-    return float(np.std(np.concatenate([part[species].ravel() for part in parts]), dtype=np.float64))
+def _join(configuration: Configuration, labelled: Labelled, scored: list[_Scored], number: int, radius: float) -> _Joined:
+    """Profile, weight and intercept of one species; radius in voxels."""
+    from tomostream.strategies.discriminant import compared_profiles, profiles_at, telling_profile
+    from tomostream.strategies.matched import padded_reader
+
+    readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
+    support = defaults.SUPPORT * radius
+    rows, peaks = compared_profiles(
+        [tomogram.shape for tomogram in labelled.tomograms],
+        readers,
+        [points[number] for points in labelled.points],
+        radius=radius,
+        support=support,
+        floor=defaults.NORMALISATION_FLOOR,
+        seed=configuration.train.seed,
+    )
+    expected = [one.share * _expected_in(configuration, labelled, one.tomogram, number) for one in scored]
+    totals, _ = _totals(configuration, labelled, scored, number, telling_profile(rows, peaks, support=support), support)
+    clear = [
+        profiles_at(readers[one.tomogram], one.box, _picks(configuration, total, radius, SUREST * count).index_zyx, length=rows.shape[1])
+        for one, total, count in zip(scored, totals, expected, strict=True)
+        if count > 0
+    ]
+    profile = telling_profile(np.concatenate([rows, *clear]), peaks, support=support)
+    totals, weight = _totals(configuration, labelled, scored, number, profile, support)
+    picked = [_picks(configuration, total, radius, 3 * count).score for total, count in zip(totals, expected, strict=True) if count > 0]
+    scores = np.sort(np.concatenate([np.empty(0), *picked]))[::-1]
+    border = float(scores[min(len(scores), max(1, round(sum(expected)))) - 1]) if len(scores) else 0.0
+    return _Joined(profile, weight, -border)
 
 
-def _border(configuration: Configuration, measured: _Measured, labelled: Labelled, number: int, weight: float, radius: float) -> float:
-    """The sum of logits and weighted correlation at the pick whose rank is the expected number."""
-    species = configuration.species[number]
-    peaks: list[np.ndarray] = []
-    expected = 0.0
-    for index, share, logits, correlations in zip(measured.tomograms, measured.shares, measured.logits, measured.correlations, strict=True):
-        points = labelled.points[index][number]
-        own = species.expected_in(labelled.tomograms[index].name)
-        count = share * (own if own is not None else defaults.EXPECTED_PER_CLICK * len(points))
-        if count == 0:
-            continue
-        expected += count
-        total = logits[number] + np.float32(weight) * correlations[number]
-        picks = pick_array(total, radius=radius, threshold=None, count=max(1, math.ceil(3 * count)), memory=configuration.memory_bytes)
-        peaks.append(picks.score)
-    scores = np.sort(np.concatenate(peaks))[::-1] if peaks else np.empty(0)
-    return float(scores[min(len(scores), max(1, round(expected))) - 1]) if len(scores) else 0.0
+def _expected_in(configuration: Configuration, labelled: Labelled, index: int, number: int) -> float:
+    """Particles of a species in a training tomogram."""
+    own = configuration.species[number].expected_in(labelled.tomograms[index].name)
+    return float(own if own is not None else defaults.EXPECTED_PER_CLICK * len(labelled.points[index][number]))
+
+
+def _totals(
+    configuration: Configuration, labelled: Labelled, scored: list[_Scored], number: int, profile: np.ndarray, support: float
+) -> tuple[list[np.ndarray], float]:
+    """The sums of logits and weighted correlation in the boxes, and the weight."""
+    from tomostream.strategies.correlation import CorrelationScorer
+    from tomostream.strategies.fusion import PIECE_VOX
+    from tomostream.strategies.matched import profile_target
+
+    scorer = CorrelationScorer([profile_target(profile, support)], floor=defaults.NORMALISATION_FLOOR, threads=None, piece=PIECE_VOX)
+    correlations: list[np.ndarray] = []
+    for one in scored:
+        tomogram = labelled.tomograms[one.tomogram]
+        read = scorer.read_box(one.box, tomogram.shape)
+        correlations.append(scorer.correlations(tomogram.read_standardised(read), read, one.box, tomogram.shape)[0])
+    logits = [one.logits[number] for one in scored]
+    weight = configuration.matched_filter.weight * _deviation(logits) / max(_deviation(correlations), 1e-6)
+    return [own + np.float32(weight) * correlation for own, correlation in zip(logits, correlations, strict=True)], weight
+
+
+def _deviation(parts: list[np.ndarray]) -> float:
+    return float(np.std(np.concatenate([part.ravel() for part in parts]), dtype=np.float64))
+
+
+def _picks(configuration: Configuration, total: np.ndarray, radius: float, count: float) -> Picks:
+    return pick_array(total, radius=radius, threshold=None, count=math.ceil(count), memory=configuration.memory_bytes)

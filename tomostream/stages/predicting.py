@@ -107,7 +107,7 @@ class _Run:
         self._model, self._load, self._environment = model, load, environment
         self._results, self._progress, self._when_done = results, progress, when_done
         self._making: dict[str, ScoreMaps] = {}
-        self._normalisations: dict[str, tuple[Normalisation, ...]] = {}
+        self._normalisations: dict[str, Normalisation] = {}
 
     def examine(self, task: PredictTask) -> Examined | None:
         """See what is to be done; what is done, or can't be, is noted as a result."""
@@ -119,12 +119,15 @@ class _Run:
 
     def all(self, pool: Pool, to_do: list[Examined]) -> None:
         """Do it."""
-        unmeasured = [self._measuring(one) for one in to_do if one.needs_measuring]
-        for measured, normalisations in pool.outcomes(measure_tomogram, unmeasured):
-            if isinstance(normalisations, TomostreamError):
-                self._results.note(measured.name, normalisations)
+        level = self._model.settings.level
+        unmeasured = [
+            MeasureTask(one.task.name, one.task.path, level, one.task.memory, self._load.threads) for one in to_do if one.needs_measuring
+        ]
+        for measured, normalisation in pool.outcomes(measure_tomogram, unmeasured):
+            if isinstance(normalisation, TomostreamError):
+                self._results.note(measured.name, normalisation)
             else:
-                self._normalisations[measured.name] = normalisations
+                self._normalisations[measured.name] = normalisation
         with followed(len(to_do), self._progress) as bar:
             bar.measure(sum(math.prod(one.plan.shards.shape) for one in to_do) // max(1, len(to_do)))
             for task, outcome in pool.outcomes(predict_shard, self._tasks(to_do), is_grouped=True):
@@ -158,11 +161,10 @@ class _Run:
                 yield task
 
     def _begin(self, one: Examined) -> ScoreMaps:
-        normalisations = self._normalisations.get(one.task.name) or measure_tomogram(self._measuring(one))
-        return ScoreMaps(one, self._model, self._load, normalisations, self._environment, self._progress)
-
-    def _measuring(self, one: Examined) -> MeasureTask:
-        return MeasureTask(one.task.name, one.task.path, self._model.levels, one.task.memory, self._load.threads)
+        normalisation = self._normalisations.get(one.task.name) or measure_tomogram(
+            MeasureTask(one.task.name, one.task.path, self._model.settings.level, one.task.memory, self._load.threads)
+        )
+        return ScoreMaps(one, self._model, self._load, normalisation, self._environment, self._progress)
 
     def _end(self, maps: ScoreMaps, outcome: list[Place] | TomostreamError) -> None:
         del self._making[maps.name]

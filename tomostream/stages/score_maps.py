@@ -103,7 +103,7 @@ def examine(
     if not task.overwrite:
         for path in paths:
             refuse_other_settings(path, fingerprint)
-    is_measured = all(source.at_level(level).normalisation is not None for level in model.levels)
+    is_measured = source.at_level(model.settings.level).normalisation is not None
     return Examined(task, plan, fingerprint, paths, [state == "done" for state in states], not is_measured)
 
 
@@ -147,15 +147,14 @@ class MeasureTask:
 
     name: str
     path: str
-    levels: tuple[int, ...]  # that the model reads
+    level: int
     memory: int
     threads: int
 
 
-def measure_tomogram(task: MeasureTask) -> tuple[Normalisation, ...]:
-    """Measure a tomogram's levels, unless that is done; what `convert` made keeps its statistics."""
-    source = open_tomogram(task.path)
-    return tuple(measure(source.at_level(level), memory=task.memory, workers=task.threads) for level in task.levels)
+def measure_tomogram(task: MeasureTask) -> Normalisation:
+    """Measure a tomogram, unless that is done; what `convert` made keeps its statistics."""
+    return measure(open_tomogram(task.path).at_level(task.level), memory=task.memory, workers=task.threads)
 
 
 class ScoreMaps:
@@ -167,8 +166,8 @@ class ScoreMaps:
         What is to be done.
     model, load
         The model, and how workers load it.
-    normalisations
-        Of the tomogram at the levels that the model reads.
+    normalisation
+        Of the tomogram at the model's level.
     environment
         Of the machines that may do it.
     progress
@@ -185,14 +184,14 @@ class ScoreMaps:
         examined: Examined,
         model: AnyModel,
         load: ScorerLoad,
-        normalisations: tuple[Normalisation, ...],
+        normalisation: Normalisation,
         environment: tuple[tuple[str, str], ...],
         progress: Progress,
     ) -> None:
         task, plan = examined.task, examined.plan
         self.name, self.paths = task.name, examined.paths
-        if any(one.is_constant for one in normalisations):
-            raise InputError(f"tomogram '{task.name}' is constant (mean {normalisations[0].mean:g}): there is nothing to find in it")
+        if normalisation.is_constant:
+            raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}): there is nothing to find in it")
         self._progress, self._threads = progress, load.threads
         self._stack = contextlib.ExitStack()
         with self._stack:
@@ -209,7 +208,7 @@ class ScoreMaps:
         stores = tuple((number, str(writer.partial)) for number, writer in self._writers.items())
         # any kind of machine may take a shard where kinds may be mixed
         allowed = () if task.settings.mixed_devices else environment
-        self._task = (task.name, task.path, normalisations, load, plan), (stores, plan.species, task.settings, allowed)
+        self._task = (task.name, task.path, normalisation, load, plan), (stores, plan.species, task.settings, allowed)
 
     @property
     def is_whole(self) -> bool:
@@ -311,7 +310,7 @@ def _fingerprint(
         "tomogram": tomogram_fingerprint(source),
         "model": file_sha256(folder / "model.safetensors"),
         "settings": file_sha256(folder / "model.json"),  # the arrays alone don't decide the scores
-        "level": model.settings.level,  # and those of other parts are in the settings
+        "level": model.settings.level,
         "precision": settings.precision,
         "score_dtype": settings.score_dtype,
         "logits": settings.logits,

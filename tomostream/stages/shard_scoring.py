@@ -88,7 +88,7 @@ class ShardTask:
 
     name: str  # of the tomogram
     path: str
-    normalisations: tuple[Normalisation, ...]  # of the levels that the model reads
+    normalisation: Normalisation
     load: ScorerLoad
     plan: PredictionPlan
     index: Triple
@@ -120,26 +120,14 @@ def predict_shard(task: ShardTask) -> ShardDone:
     found = machine_environment(task.load.device)
     if task.environment and found != task.environment:  # none is asked for where kinds may be mixed
         raise MachineError(f"{socket.gethostname()} has {dict(found)}, the scores of '{task.name}' come from {dict(task.environment)}")
-    source = open_tomogram(task.path)
-    readers = [
-        source.at_level(level).with_normalisation(normalisation).read_standardised
-        for level, normalisation in zip(model.levels, task.normalisations, strict=True)
-    ]
+    tomogram = open_tomogram(task.path).at_level(model.settings.level).with_normalisation(task.normalisation)
     core = task.plan.shards.core(task.index)
     notes: list[str] = []
     restriction = Restriction(task.settings.box, task.settings.mask)
     if restriction.is_empty_in(core):
         scores = np.full((task.species, *core.shape), np.nan, dtype=np.float32)
     else:
-        scores = score_region(
-            readers[0],
-            task.plan,
-            core,
-            scorer,
-            as_logits=task.settings.logits,
-            note=notes.append,
-            read_fine=readers[1] if len(readers) > 1 else None,
-        )
+        scores = score_region(tomogram.read_standardised, task.plan, core, scorer, as_logits=task.settings.logits, note=notes.append)
         restriction.apply(scores, core)
     for number, store in task.stores:
         write_shard(place(store), task.index, encode_scores(scores[number], task.settings.score_dtype))

@@ -5,8 +5,8 @@ The average's profile alone finds every dark thing of about that size: where the
 1. In boxes at random, take the peaks of the correlation with the average's kernel: what a picker would be tempted by.
 2. With m the clicks' mean profile, b and S the peaks' mean and covariance, the weights are (S + shrinkage tr(S) / r I)^-1 (m - b).
 3. A distance's weight is shared by the voxels of its shell.
-4. It is used only where it ranks the clicks clearly better: each click, left out of the weights, among the peaks.  An abundant species needs
-   no telling apart, and loses a little by it.
+4. Beside a network (`stages.fusing`) it is always used.  Alone (`average`), only where it ranks the clicks clearly better: each click, left out
+   of the weights, among the peaks.
 
 Among the peaks are particles that nobody clicked.  They don't turn the weights: with a share p of them, b moves towards m and S becomes
 S0 + p (1 - p) d d^T with d = m - b0, and the inverse of that times d is S0^-1 d times a number (Sherman and Morrison).
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from tomostream.geometry import Box, Triple, triple
 from tomostream.picking.blocks import pick_array
@@ -30,6 +30,7 @@ from tomostream.strategies.matched import profile_target
 from tomostream.strategies.profile import Reader, click_profiles, radial_profile
 
 SHRINKAGE = 0.01
+FEWEST_CLICKS = 3  # that tell a mean
 PEAKS_A_DISTANCE = 5  # fewer peaks than this for each distance don't tell a covariance
 CLEARLY = 0.1  # by how much the mean logarithm of the left-out clicks' ranks must fall
 _BOXES = 48  # at random, of all tomograms together
@@ -63,7 +64,7 @@ def learnt_profile(
     floor: float,
     seed: int,
 ) -> LearntProfile:
-    """The profile that finds the clicked species: its average, or the discriminant where look-alikes call for it.
+    """The profile that finds the clicked species on its own: its average, or the discriminant where look-alikes call for it.
 
     Parameters
     ----------
@@ -76,12 +77,34 @@ def learnt_profile(
     floor, seed
         See `peak_profiles`.
     """
-    rows = click_profiles(readers, clicks, radius=radius, support=support)
-    average: np.ndarray = rows.mean(axis=0)
-    target = profile_target(average, support)
-    peaks = peak_profiles(shapes, readers, target, radius=radius, length=len(average), floor=floor, seed=seed)
+    rows, peaks = compared_profiles(shapes, readers, clicks, radius=radius, support=support, floor=floor, seed=seed)
     values, is_telling = chosen_profile(rows, peaks, support=support)
     return LearntProfile(values, is_telling, len(rows), len(peaks))
+
+
+def compared_profiles(
+    shapes: Sequence[Triple],
+    readers: Sequence[Reader],
+    clicks: Sequence[Float64[np.ndarray, "_n 3"]],
+    *,
+    radius: float,
+    support: float,
+    floor: float,
+    seed: int,
+) -> tuple[Float64[np.ndarray, "n r"], Float64[np.ndarray, "m r"]]:
+    """The clicks' radial profiles, recentred, and those of the peaks of the correlation with their mean; parameters as of `learnt_profile`."""
+    rows = click_profiles(readers, clicks, radius=radius, support=support)
+    target = profile_target(rows.mean(axis=0), support)
+    return rows, peak_profiles(shapes, readers, target, radius=radius, length=rows.shape[1], floor=floor, seed=seed)
+
+
+def telling_profile(clicks: Float64[np.ndarray, "n r"], peaks: Float64[np.ndarray, "m r"], *, support: float) -> Float64[np.ndarray, " r"]:
+    """The discriminant, or the clicks' average where they or the peaks are too few to tell it; parameters as of `discriminant_profile`."""
+    return discriminant_profile(clicks, peaks, support=support) if _is_enough(clicks, peaks) else clicks.mean(axis=0)
+
+
+def _is_enough(clicks: np.ndarray, peaks: np.ndarray) -> bool:
+    return len(clicks) >= FEWEST_CLICKS and len(peaks) >= PEAKS_A_DISTANCE * clicks.shape[1]
 
 
 def chosen_profile(
@@ -95,8 +118,8 @@ def chosen_profile(
         See `discriminant_profile`.
     """
     average: Float64[np.ndarray, " r"] = clicks.mean(axis=0)
-    if len(clicks) < 3 or len(peaks) < PEAKS_A_DISTANCE * clicks.shape[1]:
-        return average, False  # too few to judge, or to tell a covariance
+    if not _is_enough(clicks, peaks):
+        return average, False
     plain, telling = 0.0, 0.0
     for left_out in range(len(clicks)):
         others = np.delete(clicks, left_out, axis=0)
@@ -168,8 +191,7 @@ def peak_profiles(
     """
     rng = np.random.default_rng(seed)
     scorer = CorrelationScorer([target], floor=floor, threads=None)
-    half = length - 1
-    profiles: list[np.ndarray] = []
+    profiles: list[np.ndarray] = [np.empty((0, length))]
     for shape, read in zip(shapes, readers, strict=True):
         edges = [min(_EDGE, n) for n in shape]
         wanted = min(-(-_BOXES // len(shapes)), math.ceil(math.prod(shape) / math.prod(edges)))
@@ -180,6 +202,25 @@ def peak_profiles(
             scores = scorer.correlations(read(inside), inside, box, shape)[0]
             count = max(1, round(_CROWDED * box.size / (4 / 3 * math.pi * radius**3)))
             picks = pick_array(scores, radius=_APART * radius, threshold=None, count=count, memory=_MEMORY)
-            around = read(box.expanded(half))
-            profiles += [radial_profile(around[tuple(slice(i, i + 2 * half + 1) for i in index)]) for index in picks.index_zyx.tolist()]
-    return np.array(profiles).reshape(-1, length)
+            profiles.append(profiles_at(read, box, picks.index_zyx, length=length))
+    return np.concatenate(profiles)
+
+
+def profiles_at(read: Reader, box: Box, index_zyx: Int64[np.ndarray, "n 3"], *, length: int) -> Float64[np.ndarray, "n r"]:
+    """Radial profiles around voxels.
+
+    Parameters
+    ----------
+    read
+        Of the standardised tomogram.
+    box
+        That holds the voxels.
+    index_zyx
+        In the box.
+    length
+        Number of distances of a profile.
+    """
+    half = length - 1
+    around = read(box.expanded(half))
+    profiles = [radial_profile(around[tuple(slice(i, i + 2 * half + 1) for i in index)]) for index in index_zyx.tolist()]
+    return np.array(profiles, dtype=np.float64).reshape(-1, length)

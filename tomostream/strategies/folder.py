@@ -47,11 +47,6 @@ class StrategyModel:
     folder: Path
     extra: dict[str, Any]  # what training wanted to say besides
 
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """The pyramid levels that scoring reads."""
-        return (self.settings.level,)
-
 
 def save_strategy_model(
     folder: Path, strategy: str, arrays: Mapping[str, np.ndarray], settings: StrategySettings, extra: dict[str, Any]

@@ -5,8 +5,8 @@ import pytest
 
 from tomostream.geometry import Box
 from tomostream.strategies.correlation import Target, normalised_kernel
-from tomostream.strategies.discriminant import chosen_profile, discriminant_profile, peak_profiles
-from tomostream.strategies.profile import kernel_of
+from tomostream.strategies.discriminant import chosen_profile, discriminant_profile, peak_profiles, profiles_at, telling_profile
+from tomostream.strategies.profile import kernel_of, radial_profile
 
 SUPPORT = 6.3
 LENGTH = 8
@@ -50,7 +50,38 @@ def test_where_the_average_ranks_the_clicks_as_well_it_stays():
 
 @pytest.mark.parametrize(("clicks", "peaks"), [(2, 500), (10, 20), (10, 0), (1, 500)])
 def test_with_too_few_to_judge_the_average_stays(clicks, peaks):
-    assert not chosen_profile(rows(WANTED, clicks, 0), rows(LOOK_ALIKE, peaks, 1), support=SUPPORT)[1]
+    own, others = rows(WANTED, clicks, 0), rows(LOOK_ALIKE, peaks, 1)
+    assert not chosen_profile(own, others, support=SUPPORT)[1]
+    assert np.array_equal(telling_profile(own, others, support=SUPPORT), own.mean(axis=0))
+
+
+def test_beside_a_network_the_discriminant_is_used_whatever_the_ranks_say():
+    clicks, peaks = rows(WANTED, 10, 0), rows(np.zeros(LENGTH), 500, 1)
+    assert np.array_equal(telling_profile(clicks, peaks, support=SUPPORT), discriminant_profile(clicks, peaks, support=SUPPORT))
+
+
+def test_more_particles_tell_a_better_discriminant_than_ten_clicks():
+    """Why the surest picks join the clicks: the mean of ten is noisy."""
+    peaks = rows(LOOK_ALIKE, 4000, 1)
+    ideal = discriminant_profile(rows(WANTED, 10_000, 9), peaks, support=SUPPORT)[:7] * SHELLS
+
+    def likeness(clicks):
+        return np.corrcoef(telling_profile(clicks, peaks, support=SUPPORT)[:7] * SHELLS, ideal)[0, 1]
+
+    few = [rows(WANTED, 10, seed, noise=1.5) for seed in range(20, 40)]
+    more = [np.concatenate([clicks, rows(WANTED, 40, 100 + seed, noise=1.5)]) for seed, clicks in enumerate(few)]
+    assert np.mean([likeness(clicks) for clicks in more]) > np.mean([likeness(clicks) for clicks in few]) + 0.05
+
+
+def test_profiles_are_those_of_the_cubes_around_the_voxels():
+    volume = Volume(np.random.default_rng(0).normal(size=(30, 32, 34)).astype(np.float32))
+    box, index = Box((5, 6, 7), (20, 21, 22)), np.array([[0, 3, 14], [7, 7, 7]])
+    found = profiles_at(volume.read, box, index, length=5)
+    for row, at in zip(found, index + box.start, strict=True):
+        start = at.tolist()
+        cube = volume.read(Box(tuple(a - 4 for a in start), tuple(a + 5 for a in start)))
+        np.testing.assert_array_equal(row, radial_profile(cube))
+    assert profiles_at(volume.read, box, index[:0], length=5).shape == (0, 5)
 
 
 class Volume:

@@ -71,7 +71,7 @@ def matched_filter(
     found = [_join(configuration, labelled, scored, number, radius) for number, radius in enumerate(radii)]
     settings = MatchedSettings(
         support_vox=tuple(defaults.SUPPORT * radius for radius in radii),
-        floor=defaults.NORMALISATION_FLOOR,
+        floor=defaults.MATCHED_FLOOR,
         weight=tuple(one.weight for one in found),
         intercept=tuple(one.intercept for one in found),
         smooth_vox=given.smooth * min(radii),
@@ -172,7 +172,7 @@ def _totals(
     from tomostream.strategies.fusion import PIECE_VOX
     from tomostream.strategies.matched import profile_target
 
-    scorer = CorrelationScorer([profile_target(profile, support)], floor=defaults.NORMALISATION_FLOOR, threads=None, piece=PIECE_VOX)
+    scorer = CorrelationScorer([profile_target(profile, support)], floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)
     correlations: list[np.ndarray] = []
     for one in scored:
         tomogram = labelled.tomograms[one.tomogram]

@@ -17,13 +17,13 @@ from tomostream.inference.scorer import Scorer
 from tomostream.inference.simple_plan import plan_scorer
 from tomostream.learn.model_folder import MatchedSettings
 from tomostream.learn.resunet import ResidualUNet
-from tomostream.strategies.fusion import FusedScorer, filter_level
+from tomostream.strategies.fusion import FusedScorer
 from tomostream.units import format_bytes
 
 BUDGETS_GB = (1, 2, 4, 8, 16)
 CHANNELS = ((8, 16, 32), (16, 32, 64), (32, 64, 128))
 VOLUMES = ((112, 1024, 1024), (500, 1000, 1000))
-RADIUS = 8.0  # of the particle, voxels of level 0
+RADIUS = 5.0  # of the particle, voxels of level 1
 
 
 def plan_network(volume: Triple, channels: tuple[int, ...], precision: str, memory: int, *, level: int = 0) -> PredictionPlan:
@@ -35,11 +35,10 @@ def plan_network(volume: Triple, channels: tuple[int, ...], precision: str, memo
 
 
 def default_scorer(threads: int | None = None) -> FusedScorer:
-    """The default model, untrained: a network of level 1 and a matched filter of level 0."""
+    """The default model, untrained: network and matched filter of level 1."""
     network = Scorer(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="cpu", precision="float32", threads=threads)
     matched = MatchedSettings(
-        level=filter_level(1), support_vox=(defaults.SUPPORT * RADIUS,), floor=defaults.NORMALISATION_FLOOR, weight=(20.0,), intercept=(0.0,),
-        smooth_vox=defaults.MATCHED_SMOOTH * RADIUS / 2,
+        support_vox=(defaults.SUPPORT * RADIUS,), floor=defaults.MATCHED_FLOOR, weight=(20.0,), intercept=(0.0,), smooth_vox=defaults.MATCHED_SMOOTH * RADIUS
     )  # fmt: skip
     profile = np.cos(np.linspace(0, np.pi, 1 + int(defaults.SUPPORT * RADIUS)))
     cost = network_cost(defaults.CHANNELS, species=1, precision="float32")

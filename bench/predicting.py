@@ -151,19 +151,18 @@ def measured(size: Size, channels: tuple[int, ...], shape: Triple, rounds: int) 
 
 
 def default_model(size: Size, shape: Triple, rounds: int) -> list[Finding]:
-    """Network and matched filter, at the levels that the default model reads."""
-    tomogram = made_up(size, np.float32, shape)
-    levels = [tomogram.at_level(level) for level in (1, 0)]
-    readers = [one.with_normalisation(statistics_of(one, clip_sigma=defaults.CLIP_SIGMA)).read_standardised for one in levels]
+    """Network and matched filter, at the level that the default model reads."""
+    tomogram = made_up(size, np.float32, shape).at_level(1)
+    read = tomogram.with_normalisation(statistics_of(tomogram, clip_sigma=defaults.CLIP_SIGMA)).read_standardised
     fused, box = default_scorer(torch.get_num_threads()), Box.whole(shape)
     alone = Scorer(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="auto", precision="float32", threads=None)
     plans = {True: plan_default(shape, 16 * 10**9), False: plan_network(shape, defaults.CHANNELS, "float32", 16 * 10**9, level=1)}
 
     def default() -> None:
-        score_region(readers[0], plans[True], box, fused, as_logits=False, note=lambda _: None, read_fine=readers[1])
+        score_region(read, plans[True], box, fused, as_logits=False, note=lambda _: None)
 
     def network() -> None:
-        score_region(readers[0], plans[False], box, alone, as_logits=False, note=lambda _: None)
+        score_region(read, plans[False], box, alone, as_logits=False, note=lambda _: None)
 
     default()
     times = interleaved({"default": default, "its network": network}, rounds)

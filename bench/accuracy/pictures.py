@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter
 
 import tomostream as ts
 from bench.accuracy.systems import OBJECTIVES_SHOWN, TESTED, Experiment
@@ -17,7 +18,8 @@ from tomostream.report.pictures import SliceView, slice_picture
 
 DPI = 110
 _COLOURS = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999"]  # Okabe and Ito
-_THICK = 3  # slices that are averaged
+_THICK = 7  # slices that are averaged
+_SIGMA = 2.0  # voxels, of the smoothing in y and x: without it a person sees noise only
 RADIUS_VOX = 10.0
 
 
@@ -61,7 +63,7 @@ def draw_picks(experiment: Experiment, data: Path, work: Path, folder: Path) -> 
         view = SliceView(
             name=name,
             z=z,
-            image=tomogram.read(slab).astype(np.float32).mean(axis=0),
+            image=gaussian_filter(tomogram.read(slab).astype(np.float32).mean(axis=0), _SIGMA),
             scores=None,
             hits=picks[matching.truth_of_pick >= 0],
             misses=true[matching.pick_of_truth < 0],

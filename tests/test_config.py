@@ -84,6 +84,12 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
         load_configuration(path)
 
 
+@pytest.mark.parametrize("expected", [-3, {"a": 5, "b": -1}])
+def test_expected_number_below_zero_is_refused(expected: object) -> None:
+    with pytest.raises(ConfigurationError, match="expected is a number of particles, at least 0"):
+        configuration_from(LEAST | {"species": [{"name": "ribosome", "radius": "135A", "expected": expected}]}, "test")
+
+
 def test_expected_number_may_differ_by_tomogram() -> None:
     species = with_values(species=[{"name": "a", "radius": "5vox", "expected": {"t1": 7}}]).species[0]
     assert species.expected_in("t1") == 7

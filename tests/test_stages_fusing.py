@@ -5,14 +5,17 @@ import json
 import numpy as np
 import pytest
 import yaml
+from cli_runner import tomostream
 from small_project import make_project
 
 import tomostream as ts
 from tomostream.config import configuration_from, load_configuration
+from tomostream.errors import InputError
 from tomostream.progress import Progress
+from tomostream.stages.expecting import check_count_is_knowable
 from tomostream.stages.running import run_project
 from tomostream.stages.training import train_model
-from tomostream.stages.training_inputs import unlabelled_names
+from tomostream.stages.training_inputs import read_inputs, unlabelled_names
 
 
 def settings_of(folder):
@@ -40,6 +43,40 @@ def test_the_scores_choose_the_count(estimated):
     found = json.loads((estimated / "evaluation.json").read_text())["pooled"]
     assert found["f1"] > 0.8
     assert 30 <= found["tp"] + found["fp"] <= 70  # 48 are there
+
+
+def test_places_are_suggested_in_such_a_run_and_its_next_training_takes_them(estimated):
+    done = tomostream("suggest", estimated, "--points", 2, "-o", estimated.parent / "next.csv")
+    assert done.code == 0, done.err
+    values = yaml.safe_load((estimated.parent / "run.yaml").read_text())
+    values["labels"]["train"].append(str(estimated.parent / "next.csv"))
+    assert len(read_inputs(configuration_from(values, "test")).clicks) == 7
+
+
+@pytest.mark.parametrize("name", ["pn", "average", "slices2d"])
+def test_a_count_that_nothing_will_tell_is_refused_before_training(tmp_path, name):
+    values = yaml.safe_load(make_project(tmp_path).read_text())
+    del values["species"][0]["expected"]
+    values |= {"pick": {"count": "auto"}, "objective": {"name": name}}
+    with pytest.raises(InputError, match=rf"how many ribosome are to be picked\? objective {name} estimates no number"):
+        run_project(configuration_from(values, "test"), stages=[], overwrite=False, progress=Progress())
+    assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize(("pick", "expected"), [({"count": 3}, None), ({"threshold": 0.5}, None), ({}, 5), ({}, 0), ({}, {"t1": 5})])
+def test_a_count_that_something_tells_is_not_refused(tmp_path, pick, expected):
+    values = yaml.safe_load(make_project(tmp_path).read_text())
+    values["species"][0]["expected"] = expected
+    check_count_is_knowable(configuration_from(values | {"pick": pick, "objective": {"name": "pn"}}, "test"))
+
+
+def test_no_particle_expected_is_no_pick(estimated):
+    values = yaml.safe_load((estimated.parent / "run.yaml").read_text())
+    values |= {"pick": {"count": "auto"}}
+    values["species"][0]["expected"] = {"t1": 24, "t2": 0}
+    run_project(configuration_from(values, "test"), stages=["pick"], overwrite=False, progress=Progress())
+    assert len(ts.read_particles(estimated / "picks" / "t2.csv")) == 0
+    assert len(ts.read_particles(estimated / "picks" / "t1.csv")) > 0
 
 
 def test_tomograms_without_clicks_are_trained_on_and_the_filter_joins(estimated):

@@ -221,6 +221,24 @@ def test_expected_number_below_the_clicks_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "project" / "model").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("expected", {"t_1": 24}, "no number for tomogram 't1', which has clicks; it names t_1"),
+        ("radius", "0.5A", "at least 1 and at most 32 voxels are allowed"),
+        ("radius", "4000A", "at least 1 and at most 32 voxels are allowed"),
+    ],
+)
+def test_slips_in_a_species_are_named_before_training(tmp_path: Path, key: str, value: object, said: str) -> None:
+    path = make_project(tmp_path)
+    values = yaml.safe_load(path.read_text())
+    values["species"][0][key] = value
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError, match=said):
+        run(path, stages=["train"])
+    assert not (tmp_path / "project" / "model").exists()
+
+
 def test_clicks_outside_the_volume_are_refused(tmp_path: Path) -> None:
     path = make_project(tmp_path)
     (tmp_path / "train.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\n" + "t1,ribosome,10,20,300\n" * 5)

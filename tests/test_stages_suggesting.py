@@ -8,6 +8,7 @@ import pytest
 from cli_runner import tomostream
 from store_files import write_store
 
+from tomostream.stages.points import read_points
 from tomostream.stages.suggesting import doubt
 
 SHAPE = (16, 40, 40)
@@ -28,6 +29,8 @@ def score_map(path, seed, *, contrast=1.0):
 def places_in(table, tomogram):
     with open(table) as file:
         rows = [row for row in csv.DictReader(file) if row["tomogram"] == tomogram]
+    if rows and "x_voxel" in rows[0]:
+        return [tuple(round(float(row[f"{axis}_voxel"])) for axis in "zyx") for row in rows]
     return [tuple(round(float(row[f"{axis}_angstrom"]) / 10) for axis in "zyx") for row in rows]
 
 
@@ -70,6 +73,9 @@ def test_places_that_were_clicked_are_left_out(maps):
     assert done.code == 0, done.err
     assert (z, y, x) not in places_in(folder / "next.csv", "a")
     assert len(places_in(folder / "next.csv", "a")) == 3
+    # in the unit of what is known, so that both can be given to the next training
+    tables = [str(folder / "known.csv"), str(folder / "next.csv")]
+    assert len(read_points(tables, ["ribosome"], ["a", "b"], "labels.train")) == 7
 
 
 def test_doubt_is_least_at_the_expected_rank():

@@ -107,6 +107,13 @@ class Species(Part):
         """The number of particles that the user expects in this tomogram."""
         return self.expected.get(tomogram) if isinstance(self.expected, dict) else self.expected
 
+    @model_validator(mode="after")
+    def _numbers(self) -> Species:
+        for number in self.expected.values() if isinstance(self.expected, dict) else [self.expected]:
+            if number is not None and number < 0:
+                raise ValueError(f"expected is a number of particles, at least 0, found {number}")
+        return self
+
 
 class Labels(Part):
     """Tables of clicked centres."""

@@ -123,19 +123,19 @@ def _number(path: Path, line: int, name: str, text: str) -> float:
         raise InputError(f"table {path}, line {line}: {name} must be a number, found '{text}'") from None
 
 
-def csv_text(particles: Particles) -> str:
-    """Return particles in angstrom as the text of our CSV table, in the order given.
+def csv_text(particles: Particles, *, unit: Unit = "angstrom") -> str:
+    """Return particles as the text of our CSV table, in the order given; picks are in angstrom.
 
     Raises
     ------
     InputError
-        If the positions are not in angstrom.
+        If the positions are not in this unit.
     """
-    if particles.unit != "angstrom":
-        raise InputError("a picks table holds angstrom; convert the particles with their voxel spacing first")
+    if particles.unit != unit:
+        raise InputError(f"a picks table holds {unit}; convert the particles with their voxel spacing first")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
+    writer.writerow(column.replace("angstrom", unit) for column in HEADER)
     rows = zip(particles.tomogram, particles.species, particles.position_zyx.tolist(), particles.score.tolist(), strict=True)
     for tomogram, species, (z, y, x), score in rows:
         writer.writerow([tomogram, species, repr(x), repr(y), repr(z), "" if math.isnan(score) else repr(score)])

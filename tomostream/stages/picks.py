@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tomostream.picking.blocks import Picks
 
 _LEAST_PROBABILITY = 6e-8
+SURPRISING = 2.0  # times the expected number of picks: the scores hardly tell particles from noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +155,12 @@ def _chosen(picks: Picks, scores: Tomogram, expected: int, progress: Progress) -
     from tomostream.picking.counting import choose_count
 
     choice = choose_count(values, expected=expected)
+    hope = "" if np.isnan(choice.f1) else f"; F1 {choice.f1:.2f} is to be expected"
     progress.say(
-        f"{scores.name}: {choice.picks} picks chosen, about {choice.particles:.0f} particles by the scores ({expected} expected); F1 {choice.f1:.2f} is to be expected"
+        f"{scores.name}: {choice.picks} picks chosen, about {choice.particles:.0f} particles by the scores ({expected} expected){hope}"
     )
+    if choice.picks > SURPRISING * expected:
+        progress.warn(f"{scores.name}: {choice.picks} picks are far more than the {expected} expected; look at them, or give a count")
     return replace(picks, index_zyx=picks.index_zyx[: choice.picks], score=picks.score[: choice.picks])
 
 

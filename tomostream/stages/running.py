@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from collections import Counter
@@ -28,6 +27,7 @@ from tomostream.progress import Progress
 from tomostream.remote.places import Place, RemotePath
 from tomostream.stages.converting import ConvertSettings, convert_many, stats_many
 from tomostream.stages.evaluating import evaluate_files, write_evaluation
+from tomostream.stages.expecting import check_count_is_knowable, expected_number
 from tomostream.stages.many import for_each, guarded_disk
 from tomostream.stages.picks import PickSettings, PickTask, pick_one
 from tomostream.stages.points import read_points
@@ -77,6 +77,8 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
         Of the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
     """
     context = _context(configuration, overwrite, progress, tuple(stages or STAGES))
+    if {"train", "pick"} <= set(context.stages):
+        check_count_is_knowable(configuration)
     context.project.create()
     with _held(context.project):
         return _run_stages(context)
@@ -237,12 +239,13 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: dict
     """Return how to pick one species in one tomogram; None where its count is zero."""
     given = context.configuration.pick
     count = _count(context, species, name, truth)
-    if count == 0:
+    expected = None if count is not None else _expected(context, species, name)
+    if 0 in (count, expected):
         return None
     return PickSettings(
         radius=species.radius,
         count=count,
-        expected=None if count is not None else _expected(context, species, name),
+        expected=expected,
         threshold=given.threshold,
         species=species.name,
         smooth=given.smooth,
@@ -281,22 +284,10 @@ def _expected(context: RunContext, species: Species, name: str) -> int | None:
     given = context.configuration.pick
     if isinstance(given.count, int) or (given.count is None and given.threshold is not None):
         return None
-    expected = species.expected_in(name)
-    if expected is None:
-        known = list(species.expected.values()) if isinstance(species.expected, dict) else _estimated(context, species)
-        expected = round(sum(known) / len(known)) if known else None
+    expected = expected_number(context.configuration, context.project, species, name)
     if expected is None and given.count != "truth":
         raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
     return expected
-
-
-def _estimated(context: RunContext, species: Species) -> list[int]:
-    """What training estimated of the clicked tomograms, where the configuration has no number."""
-    try:
-        extra = json.loads((context.project.model / "model.json").read_text())["extra"]
-        return [int(number) for number in extra["expected_numbers"][context.configuration.species.index(species)] if number is not None]
-    except (OSError, ValueError, KeyError, IndexError):
-        return []  # a strategy that estimates nothing, or no model yet
 
 
 def _only(names: Sequence[str]) -> str | None:

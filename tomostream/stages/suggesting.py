@@ -7,7 +7,8 @@
 3. Places that were clicked already are left out.  Tomograms take turns, each giving the pick of its most doubt: one odd tomogram must
    not take all the places.
 
-The table is one of points: whoever has looked keeps the rows that are particles, and gives it beside the first clicks.
+The table is one of points, in the unit of the points that are known: whoever has looked keeps the rows that are particles, and gives it
+beside the first clicks.
 
 References
 ----------
@@ -22,12 +23,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tomostream.config import Configuration, load_configuration
+from tomostream.config import Configuration, Species, load_configuration
 from tomostream.errors import InputError
 from tomostream.formats.csv_table import csv_text
 from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.stages.digest import write_text_atomically
+from tomostream.stages.expecting import expected_number
 from tomostream.stages.many import distinct_names
 from tomostream.stages.picks import PickSettings, pick_map
 from tomostream.stages.points import read_points
@@ -95,7 +97,7 @@ def suggest_places(
     Returns
     -------
     Particles
-        In angstrom, most doubtful first; fewer than `points` if there are no more.
+        In the unit of `known`, else in angstrom, most doubtful first; fewer than `points` if there are no more.
 
     Raises
     ------
@@ -113,10 +115,12 @@ def suggest_places(
         far = _far_from(picks, known, name, settings.radius.in_angstrom(scores.spacing), scores.spacing)
         order = np.argsort(doubt(picks.score, settings.expected), kind="stable")
         chosen = picks.select(order[far[order]])
+        if known is not None:
+            chosen = chosen.in_unit(known.unit, scores.spacing)  # both tables are given to the next training, in one unit
         ranked.append(replace(chosen, tomogram=np.full(len(chosen), name, dtype=object)))
     # one of each tomogram, then the second of each, ...
     turns = np.concatenate([np.arange(len(part)) for part in ranked]) if ranked else np.empty(0, dtype=np.int64)
-    places = Particles.concatenate(ranked, unit="angstrom")
+    places = Particles.concatenate(ranked, unit="angstrom" if known is None else known.unit)
     return places.select(np.argsort(turns, kind="stable")[:points])
 
 
@@ -162,7 +166,8 @@ def suggest_from_project(folder: Path, *, points: int, output: Path, progress: P
         found = distinct_names(sorted(str(path) for path in scores.glob("*.ome.zarr")))
         if not found:
             raise InputError(f"{scores} has no score map; run `tomostream run` at least to the stage predict first")
-        maps = {name: (path, _settings(configuration, species.name, name, points)) for name, path in found.items()}
+        settings = {name: _settings(configuration, project, species, name, points) for name in found}
+        maps = {name: (path, one) for name, path in found.items() if (one := settings[name]) is not None}
         tables = [*configuration.labels.train, *configuration.labels.validate_]
         names = [s.name for s in configuration.species]
         known = read_points(tables, names, list(found), "labels").of(species=species.name)
@@ -170,17 +175,19 @@ def suggest_from_project(folder: Path, *, points: int, output: Path, progress: P
     return _write(Particles.concatenate(every).select(np.arange(min(points, sum(map(len, every))))), output, points, progress)
 
 
-def _settings(configuration: Configuration, species: str, tomogram: str, points: int) -> SuggestSettings:
-    kind = next(s for s in configuration.species if s.name == species)
+def _settings(configuration: Configuration, project: Project, species: Species, tomogram: str, points: int) -> SuggestSettings | None:
+    """What is wanted of a score map; None where no particle is expected."""
     given = configuration.pick.count
-    expected = given if isinstance(given, int) else kind.expected_in(tomogram)
+    expected = given if isinstance(given, int) else expected_number(configuration, project, species, tomogram)
     if expected is None:
-        raise InputError(f"how many {species} in '{tomogram}'? give species.expected, or suggest from the score maps with --count N")
-    return SuggestSettings(radius=kind.radius, expected=expected, points=points, smooth=configuration.pick.smooth, species=species)
+        raise InputError(f"how many {species.name} in '{tomogram}'? give species.expected, or suggest from the score maps with --count N")
+    if expected == 0:
+        return None
+    return SuggestSettings(radius=species.radius, expected=expected, points=points, smooth=configuration.pick.smooth, species=species.name)
 
 
 def _write(places: Particles, output: Path, wanted: int, progress: Progress) -> Particles:
-    write_text_atomically(output, csv_text(places))
+    write_text_atomically(output, csv_text(places, unit=places.unit))
     if len(places) < wanted:
         progress.warn(f"{len(places)} places, fewer than the {wanted} wanted: the score maps have no further peak")
     progress.say(f"{output}: {len(places)} places to look at; keep the rows that are particles and give the table beside the first clicks")

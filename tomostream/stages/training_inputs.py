@@ -93,8 +93,20 @@ def open_inputs(configuration: Configuration, inputs: TrainingInputs) -> tuple[d
     """
     tomograms = {name: open_tomogram(store_path(configuration, name, inputs.paths[name])) for name in inputs.needed}
     _check_spacings(tomograms)
-    spacing = tomograms[inputs.clicks.tomograms()[0]].spacing
-    return tomograms, reading_level(configuration, spacing), spacing
+    first = tomograms[inputs.clicks.tomograms()[0]]
+    _check_radii(configuration.species, first)
+    return tomograms, reading_level(configuration, first.spacing), first.spacing
+
+
+def _check_radii(species: Iterable[Species], tomogram: Tomogram) -> None:
+    """Refuse particles that are smaller than a voxel or larger than the tomogram: a slip of the unit, and hours of nonsense."""
+    for one in species:
+        radius = one.radius.in_voxels(tomogram.spacing)
+        if not 1 <= radius <= max(tomogram.shape) / 2:
+            raise InputError(
+                f"species.{one.name}.radius: {one.radius} are {radius:.3g} voxels of tomogram '{tomogram.name}' ({tomogram.spacing:g} A each); "
+                f"at least 1 and at most {max(tomogram.shape) / 2:g} voxels are allowed; check the radius, its unit and the spacing"
+            )
 
 
 def unlabelled_names(configuration: Configuration, names: list[str], clicked: list[str]) -> list[str]:
@@ -111,8 +123,14 @@ def unlabelled_names(configuration: Configuration, names: list[str], clicked: li
 
 
 def _check_expected(configuration: Configuration, tomograms: list[str], counts: dict[tuple[str, str], int]) -> None:
+    is_needed = configuration.objective.needs_prior and configuration.objective.prior is None
     for species in configuration.species:
         for name in tomograms:
+            if isinstance(species.expected, dict) and is_needed and name not in species.expected:
+                raise InputError(
+                    f"species.{species.name}.expected has no number for tomogram '{name}', which has clicks; "
+                    f"it names {', '.join(species.expected) or 'none'}"
+                )
             expected, clicked = species.expected_in(name), counts[name, species.name]
             if expected is not None and expected < clicked:
                 raise InputError(

@@ -39,3 +39,22 @@ def test_the_quick_run_answers_its_questions_in_a_table_and_json(tmp_path):
         assert all(one["value"] > 0 for one in content["findings"])
         assert f"| {question} | " in done.stdout
     assert done.stdout.strip() == (tmp_path / "out" / "table.md").read_text().strip()
+
+
+def test_accuracy_refuses_what_it_does_not_know_and_names_a_damaged_result(tmp_path):
+    command = [sys.executable, "-m", "bench.accuracy", "--work", tmp_path]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def run(*arguments):
+        return subprocess.run(
+            [*command, *arguments], check=False, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120
+        )
+
+    assert "--systems: there is no avrage; there are fused," in run("--systems", "average,avrage").stderr
+    assert "has no truth.csv" in run("--data", str(tmp_path / "nowhere")).stderr
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "cut.json").write_text('{"experiment": {"dom')
+    done = run("--tables")
+    assert done.returncode == 1
+    assert "cut.json is damaged" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -27,7 +27,7 @@ import torch
 
 from bench.accuracy.crossing import cross
 from bench.accuracy.pictures import draw_curves, draw_picks
-from bench.accuracy.systems import SYSTEMS, Experiment, configuration, experiments
+from bench.accuracy.systems import CLICKS, DOMAINS, SPECIES, SYSTEMS, Experiment, configuration, experiments
 from bench.accuracy.tables import write_crossed, write_tables
 from tomostream import __version__
 from tomostream.config import configuration_from
@@ -35,6 +35,7 @@ from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.stages.converting import ConvertSettings, convert_many
+from tomostream.stages.digest import write_text_atomically
 from tomostream.stages.running import run_project
 
 
@@ -86,24 +87,40 @@ def commit() -> str:
     return done.stdout.strip()
 
 
+def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Refuse names that there are not, before anything runs."""
+    for option, allowed in (("systems", tuple(SYSTEMS)), ("domains", DOMAINS), ("species", SPECIES), ("clicks", CLICKS)):
+        unknown = sorted(set(getattr(given, option).split(",")) - set(allowed))
+        if unknown:
+            parser.error(f"--{option}: there is no {', '.join(unknown)}; there are {','.join(allowed)}")
+    if not (given.tables or (given.data / "truth.csv").is_file()):
+        parser.error(f"--data: {given.data} has no truth.csv; give the folder of pombe_sim, or set TOMOSTREAM_DATA to the folder above it")
+
+
 def main() -> None:
     """Run what is missing, then write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("TOMOSTREAM_DATA", "../shared/data")) / "pombe_sim")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--work", type=Path, required=True, help="folder for what is made; run again with the same one to go on")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="folder of pombe_sim (default: TOMOSTREAM_DATA/pombe_sim)",
+        default=Path(os.environ.get("TOMOSTREAM_DATA", "../shared/data")) / "pombe_sim",
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="how many; they count from 0")
     for name, default in (
         ("systems", ",".join(SYSTEMS)),
-        ("clicks", "10,30,100"),
-        ("domains", "DEF,VPP"),
-        ("species", "ribosome,fas,both"),
+        ("clicks", ",".join(CLICKS)),
+        ("domains", ",".join(DOMAINS)),
+        ("species", ",".join(SPECIES)),
     ):
-        parser.add_argument(f"--{name}", default=default)
+        parser.add_argument(f"--{name}", default=default, help="some of %(default)s")
     parser.add_argument("--threads", type=int, help="of torch (default: all cores)")
-    parser.add_argument("--crossed", action="store_true")
-    parser.add_argument("--tables", action="store_true")
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--crossed", action="store_true", help="take the models that are there to the other domain's tomograms")
+    parser.add_argument("--tables", action="store_true", help="run nothing, print the tables of what is there")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw the curve over clicks, and picks of the default system")
     given = parser.parse_args()
+    _check(parser, given)
     results: Path = given.work / "results"
     crossed: Path = given.work / "results" / "crossed"
     crossed.mkdir(parents=True, exist_ok=True)
@@ -113,7 +130,7 @@ def main() -> None:
             draw_picks(Experiment(domain, "ribosome", 10, "fused", 0), given.data, given.work, given.pictures)
     elif not given.tables:
         domains = given.domains.split(",")
-        prepare(given.data, given.work, domains)
+        prepare(given.data, given.work, list(DOMAINS) if given.crossed else domains)
         wanted = experiments(
             seeds=given.seeds,
             systems=given.systems.split(","),
@@ -128,7 +145,7 @@ def main() -> None:
         took: list[float] = []
         for number, one in enumerate(missing):
             start = time.perf_counter()
-            (into / f"{one.name}.json").write_text(json.dumps(what(one, given.data, given.work, given.threads), indent=1) + "\n")
+            write_text_atomically(into / f"{one.name}.json", json.dumps(what(one, given.data, given.work, given.threads), indent=1) + "\n")
             took.append(time.perf_counter() - start)
             left = float(np.mean(took)) * (len(missing) - number - 1) / 60
             print(f"{one.name}: {took[-1]:.0f} s; {number + 1}/{len(missing)}, about {left:.0f} min left", flush=True)

@@ -43,6 +43,9 @@ OBJECTIVES_SHOWN = ("fused", "average", "template", "nnpu", "kl", "pn", "deepetp
 DENSITIES = {"ribosome": "4v7r.mrc", "fas": "2uv8.mrc"}
 EXPECTED = {("DEF", "ribosome"): 180, ("VPP", "ribosome"): 160, ("DEF", "fas"): 14, ("VPP", "fas"): 14}  # one guess for all tomograms
 TESTED = ("03", "04")
+DOMAINS = ("DEF", "VPP")
+SPECIES = ("ribosome", "fas", "both")
+CLICKS = ("10", "30", "100")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -29,7 +29,7 @@ def load(results: Path) -> dict[Key, list[dict[str, Any]]]:
     """The results, by all but the seed; a run of two species counts as one of each."""
     found: dict[Key, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(results.glob("*.json")):
-        record = json.loads(path.read_text())
+        record = _record(path)
         about = record["experiment"]
         kinds = ["ribosome", "fas"] if about["species"] == "both" else [about["species"]]
         for kind in kinds:
@@ -44,11 +44,19 @@ def load(results: Path) -> dict[Key, list[dict[str, Any]]]:
     return found
 
 
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise SystemExit(f"{path} is damaged ({error}); delete it, and its experiment is run again") from None
+    return record
+
+
 def write_crossed(crossed: Path) -> None:
     """Print the table of models that picked in the other domain."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for path in sorted(crossed.glob("*.json")):
-        record = json.loads(path.read_text())
+        record = _record(path)
         about = record["experiment"]
         if about["species"] == "ribosome" and about["clicks"] == CROSSED_CLICKS:
             found[about["system"], about["domain"]].append(record["at_true_count"]["pooled"]["f1"])

@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
+import torch
 import yaml
 from small_project import SHAPE, make_project, make_volume, tree_bytes
 
@@ -18,11 +20,14 @@ from tomostream.cluster import ClusterSettings
 from tomostream.config import load_configuration
 from tomostream.errors import BusyError, ConfigurationError, ExistsError, InputError
 from tomostream.geometry import Box
+from tomostream.learn.batch import Batch
+from tomostream.learn.objectives import make_objective
 from tomostream.progress import Progress
 from tomostream.stages.plans import plan_run
 from tomostream.stages.predicting import PredictSettings, predict_many
 from tomostream.stages.running import STAGES, check_stages, run_project
 from tomostream.stages.training import LOCK_NAME
+from tomostream.stages.validation import Region, Validation
 from tomostream.store.locks import exclusive
 
 
@@ -237,6 +242,37 @@ def test_slips_in_a_species_are_named_before_training(tmp_path: Path, key: str, 
     with pytest.raises(InputError, match=said):
         run(path, stages=["train"])
     assert not (tmp_path / "project" / "model").exists()
+
+
+def test_a_constant_tomogram_is_named_before_training(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    with mrcfile.new(tmp_path / "t1.mrc", overwrite=True) as file:
+        file.set_data(np.ones(SHAPE, dtype=np.float32))
+        file.voxel_size = 10.0
+    with pytest.raises(InputError, match=r"tomogram 't1' is constant \(mean 1\)"):
+        run(path, stages=["train"])
+
+
+@pytest.mark.parametrize("clicked", [[[5, 5, 5]], []])
+def test_a_species_without_validation_clicks_has_no_say(clicked: list[list[float]]) -> None:
+    volume = np.zeros((16, 16, 16), dtype=np.float32)
+    volume[5, 5, 5] = 1.0
+
+    def score(network: object, image: np.ndarray) -> np.ndarray:
+        return np.stack([image, image])
+
+    batch = Batch(
+        torch.zeros(1, 1, 4, 4, 4), torch.zeros(1, 2, 4, 4, 4, dtype=torch.bool), torch.ones(1, 1, 4, 4, 4), torch.tensor([False])
+    )
+    objective = make_objective("pn", weight=1.0, order="prior_to_pu", labelled_fraction=[0.1, 0.1], expected_fraction=None)
+    region = Region(volume, [np.array(clicked, dtype=float).reshape(-1, 3), np.empty((0, 3))], [1.0, 1.0])
+    validation = Validation([region], [3.0, 3.0], [batch], objective, "float32", 10**9, score)
+    found = validation.measure(torch.nn.Conv3d(1, 2, 1))
+    if clicked:
+        assert found["val_recall"] == found["val_f1"] == 1.0
+        assert found["criterion"] == 0.5  # the first pick of twice one hits
+    else:
+        assert found["criterion"] == -found["val_loss"]
 
 
 def test_clicks_outside_the_volume_are_refused(tmp_path: Path) -> None:

@@ -188,7 +188,10 @@ def _at_level(points: dict[str, list[np.ndarray]], tomograms: dict[str, Tomogram
     chosen: list[Tomogram] = []
     for name in points:
         tomogram = tomograms[name].at_level(level)
-        chosen.append(tomogram.with_normalisation(measure(tomogram, memory=memory)))
+        normalisation = measure(tomogram, memory=memory)
+        if normalisation.is_constant:
+            raise InputError(f"tomogram '{name}' is constant (mean {normalisation.mean:g}): there is nothing to learn from; leave it out")
+        chosen.append(tomogram.with_normalisation(normalisation))
     return Labelled(chosen, [[t.to_level_positions(p) for p in points[t.name]] for t in chosen])
 
 

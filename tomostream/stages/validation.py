@@ -65,10 +65,10 @@ class Validation:
     def measure(self, network: nn.Module) -> dict[str, float]:
         """Return `val_loss`, `val_recall`, `val_f1` at the expected count, and the `criterion` (larger is better).
 
-        Without validation clicks the criterion is minus the loss on the training tomograms' own labelled crops.
+        Species without validation clicks are left out.  Without any the criterion is minus the loss on the training tomograms' own labelled crops.
         """
         loss = self._loss(network)
-        if not self.regions:
+        if not any(len(clicks) for region in self.regions for clicks in region.clicks):
             return {"val_loss": loss, "criterion": -loss}
         curves: list[tuple[float, float, float]] = []
         scored = [
@@ -77,6 +77,8 @@ class Validation:
         ]
         pick = _greedy_picks if self.pick is None else self.pick
         for species, radius in enumerate(self.radii):
+            if not any(len(region.clicks[species]) for region in self.regions):
+                continue  # nobody clicked this species for validation: it has no say in which epoch is best
             ranks: list[np.ndarray] = []
             expected = 0.0
             for region, scores in zip(self.regions, scored, strict=True):
@@ -119,8 +121,6 @@ def _first_hits(picks: np.ndarray, clicks: np.ndarray, tolerance: float) -> np.n
 
 def _recalls(ranks: np.ndarray, expected: float) -> tuple[float, float, float]:
     """Recall and F1 of the clicks at the expected count, and the mean recall up to `COUNTS` times it; ranks in units of the count."""
-    if len(ranks) == 0:
-        return 0.0, 0.0, 0.0
     hits = np.count_nonzero(ranks <= 1.0)
     area = float(np.clip(1.0 - ranks / COUNTS, 0.0, 1.0).mean())
     return hits / len(ranks), 2 * hits / (expected + len(ranks)), area

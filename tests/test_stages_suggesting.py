@@ -75,7 +75,9 @@ def test_places_that_were_clicked_are_left_out(maps):
     assert len(places_in(folder / "next.csv", "a")) == 3
     # in the unit of what is known, so that both can be given to the next training
     tables = [str(folder / "known.csv"), str(folder / "next.csv")]
-    assert len(read_points(tables, ["ribosome"], ["a", "b"], "labels.train")) == 7
+    points = read_points(tables, ["ribosome"], ["a", "b"], "labels.train").position_zyx
+    assert len(points) == 7
+    assert (points == np.rint(points)).all()
 
 
 def test_doubt_is_least_at_the_expected_rank():

@@ -117,6 +117,8 @@ def suggest_places(
         chosen = picks.select(order[far[order]])
         if known is not None:
             chosen = chosen.in_unit(known.unit, scores.spacing)  # both tables are given to the next training, in one unit
+        if chosen.unit == "voxel":
+            chosen = replace(chosen, position_zyx=np.rint(chosen.position_zyx))  # picks are voxels: no rounding of the spacing is left
         ranked.append(replace(chosen, tomogram=np.full(len(chosen), name, dtype=object)))
     # one of each tomogram, then the second of each, ...
     turns = np.concatenate([np.arange(len(part)) for part in ranked]) if ranked else np.empty(0, dtype=np.int64)

@@ -116,3 +116,10 @@ def test_shapes_and_boxes() -> None:
 def test_configurations_of_the_repository_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOMOSTREAM_DATA", "/data")
     load_configuration(Path(__file__).parent.parent / "configs" / name)
+
+
+@pytest.mark.parametrize("predict", [{"device": "cuda"}, {"precision": "bf16"}])
+def test_what_a_matched_filter_cannot_do_is_told_before_it_is_trained(predict: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"objective average computes on the processor, in float32"):
+        with_values(objective={"name": "average"}, predict=predict)
+    with_values(predict=predict)

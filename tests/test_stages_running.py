@@ -312,3 +312,10 @@ def test_a_model_for_another_spacing_is_refused(finished: Path, tmp_path: Path) 
     with pytest.raises(InputError, match=r"12.5 A per voxel.*10 A .25.0 % apart.*at most 15 %"):
         ts.predict(far, finished / "project" / "model", out=tmp_path / "scores")
     assert not (tmp_path / "scores" / "far.ome.zarr").exists()
+
+
+def test_a_density_that_is_not_there_is_told_before_anything_is_converted(tmp_path):
+    path = make_project(tmp_path, objective={"name": "template"}, template={"density": str(tmp_path / "no.mrc")})
+    with pytest.raises(InputError, match=r"template.density .*no.mrc can't be read: No such file"):
+        run_project(load_configuration(path), stages=[], overwrite=False, progress=Progress())
+    assert not (tmp_path / "project").exists()

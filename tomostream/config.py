@@ -27,7 +27,8 @@ from tomostream.units import Length, parse_bytes, parse_shape
 
 Objective = Literal["pn", "nnpu", "kl", "ge_binomial", "deepetpicker", "slices2d", "template", "average"]
 PickMethod = Literal["greedy", "mean-pool", "trace"]
-OTHER_STRATEGIES = ("deepetpicker", "slices2d", "template", "average")  # all other objectives are the U-Net's
+MATCHED_STRATEGIES = ("template", "average")  # matched filters, without a network
+OTHER_STRATEGIES = ("deepetpicker", "slices2d", *MATCHED_STRATEGIES)  # all other objectives are the U-Net's
 _STRATEGY_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "deepetpicker": {
         "network": {"channels": defaults.DEEPETPICKER_CHANNELS},
@@ -284,6 +285,11 @@ class Configuration(Part):
             raise ValueError(f"template.density is missing for {', '.join(lacking)}: give the MRC file of the particle's density")
         if self.objective.name == "template" and len(self.species) > 1 and not isinstance(self.template.density, dict):
             raise ValueError("template.density must name a file for each species: `density: {NAME: FILE, ...}`")
+        if self.objective.name in MATCHED_STRATEGIES and (self.predict.device == "cuda" or self.predict.precision != "float32"):
+            raise ValueError(
+                f"objective {self.objective.name} computes on the processor, in float32: leave predict.device auto or cpu and predict.precision "
+                f"float32, found {self.predict.device} and {self.predict.precision}"
+            )
         return self
 
     @property

@@ -33,6 +33,7 @@ from tomostream.stages.picks import PickSettings, PickTask, pick_one
 from tomostream.stages.points import read_points
 from tomostream.stages.predicting import PredictSettings, predict_many
 from tomostream.stages.project import RUN_LOCK, Project, input_paths, is_mrc, store_path
+from tomostream.stages.strategies import strategy_fingerprint
 from tomostream.stages.tables import conversion_from
 from tomostream.stages.training_job import train_where_asked
 from tomostream.store.locks import exclusive
@@ -79,6 +80,8 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     context = _context(configuration, overwrite, progress, tuple(stages or STAGES))
     if {"train", "pick"} <= set(context.stages):
         check_count_is_knowable(configuration)
+    if "train" in context.stages:
+        strategy_fingerprint(configuration)  # reads the densities: whether they are there is told before tomograms are converted
     context.project.create()
     with _held(context.project):
         return _run_stages(context)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tomostream import __version__, defaults
+from tomostream.config import MATCHED_STRATEGIES
 from tomostream.errors import InputError
 from tomostream.stages.digest import file_sha256
 
@@ -35,7 +36,7 @@ def strategy_fingerprint(configuration: Configuration) -> dict[str, Any]:
     InputError
         If a density is not there.
     """
-    if configuration.strategy not in ("average", "template"):
+    if configuration.strategy not in MATCHED_STRATEGIES:
         return {}
     values: dict[str, Any] = {"network": configuration.network.level, "train": configuration.train.seed}
     if configuration.strategy == "template":

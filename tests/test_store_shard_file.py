@@ -77,6 +77,13 @@ def test_an_unknown_codec_is_refused_with_those_allowed(text):
         Codec.parse(text)
 
 
+def test_a_blosc_header_that_claims_a_negative_size_is_damage():
+    encoded = bytearray(Codec("lz4-bitshuffle").encode(np.zeros((4, 4, 4), dtype=np.float32)))
+    encoded[7] = 0x80  # the sign of its number of bytes
+    with pytest.raises((ValueError, RuntimeError)):
+        Codec("lz4-bitshuffle").decode_into(encoded, np.empty(64, dtype=np.float32))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(CODECS), st.data())
 def test_damage_is_refused_or_confined_to_voxels(tmp_path_factory, codec, data):

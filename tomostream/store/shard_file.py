@@ -90,8 +90,11 @@ class Codec:
         ValueError, RuntimeError
             If the bytes are damaged.
         """
-        decoded = np.frombuffer((Zstd if self.name == "zstd" else Blosc)().decode(encoded), dtype=buffer.dtype)
-        buffer[...] = decoded
+        try:
+            decoded = (Zstd if self.name == "zstd" else Blosc)().decode(encoded)
+        except SystemError as error:  # numcodecs trusts the size that a Blosc header claims, even a negative one
+            raise ValueError(f"its header is wrong: {error}") from None
+        buffer[...] = np.frombuffer(decoded, dtype=buffer.dtype)
 
     @classmethod
     def of_array(cls, array: Array[Any]) -> "Codec | None":

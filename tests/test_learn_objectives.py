@@ -63,7 +63,7 @@ def expected_of(name, order, reference, *, pi=0.1, expected=0.3, weight=10.0):
     if name == "pn":
         return pi * reference.positive + (1 - pi) * reference.unlabelled
     if name == "nnpu":
-        background = reference.unlabelled - expected * reference.negative
+        background = (1 - pi) * reference.unlabelled - (expected - pi) * reference.negative
         return expected * reference.positive + background if background >= 0 else -background
     divergence = kl(prior, reference.score) if order == "prior_to_pu" else kl(reference.score, prior)
     return reference.positive + weight * divergence
@@ -96,9 +96,21 @@ def test_hand_worked_example():
     # logits 0: f = 1/2, every cross-entropy is log 2
     batch, logits = batch_of(np.array([[[1, 0, 0]]])), logits_of(np.zeros((1, 1, 3)))
     assert make("pn", pi=0.25)(logits, batch).total.item() == pytest.approx(math.log(2))
-    assert make("nnpu", expected=0.4)(logits, batch).total.item() == pytest.approx(math.log(2))  # 0.4 (log 2 - log 2) + log 2
+    assert make("nnpu", expected=0.4)(logits, batch).total.item() == pytest.approx(math.log(2))  # 0.4 log 2 + 0.9 log 2 - 0.3 log 2
     half = make("kl", pi=0.2, expected=0.6)(logits, batch)  # pi'' = 0.4 / 0.8 = 1/2: no divergence
     assert half.total.item() == pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("clicked", [1, 5, 9])
+def test_nnpu_from_a_part_of_the_labels_is_the_risk_with_all_of_them(clicked):
+    # ten particle voxels of one score each, 40 of background: which of the former are labelled does not change their mean loss
+    logits = np.concatenate([np.full(10, 1.5), np.linspace(-4, 1, 40)])[None, None]
+    all_labels = (np.arange(50) < 10)[None, None]
+    supervised = make("pn", pi=0.2)(logits_of(logits), batch_of(all_labels)).total.item()
+    part = (np.arange(50) < clicked)[None, None]
+    assert make("nnpu", pi=clicked / 50, expected=0.2)(logits_of(logits), batch_of(part)).total.item() == pytest.approx(
+        supervised, rel=1e-5
+    )
 
 
 def test_species_are_added_each_with_its_own_prior():
@@ -149,12 +161,13 @@ def test_nnpu_steps_up_the_violated_constraint():
     # unlabelled voxels look like background, labelled ones like particles: the negative risk is below zero
     logits, positive = np.array([[[4.0, -6.0, -6.0]]]), np.array([[[1, 0, 0]]])
     reference = Reference(logits[:, 0], positive[:, 0], np.ones((1, 3)))
-    assert reference.unlabelled - 0.3 * reference.negative < 0
+    background = 0.9 * reference.unlabelled - 0.2 * reference.negative
+    assert background < 0
     tensor = logits_of(logits)
     loss = make("nnpu")(tensor, batch_of(positive))
     loss.total.backward()
     assert float(loss.terms["violated"]) == 1
-    assert loss.total.item() == pytest.approx(0.3 * reference.negative - reference.unlabelled, rel=1e-5)
+    assert loss.total.item() == pytest.approx(-background, rel=1e-5)
     gradient = tensor.grad[0, 0, 0, 0]
     assert gradient[0] > 0  # a step lowers the labelled voxel's score
     assert (gradient[1:] < 0).all()  # and raises the unlabelled ones': away from overfitting

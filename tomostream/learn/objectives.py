@@ -5,8 +5,9 @@ the binary cross-entropy, pi the fraction of labelled voxels, pi' the expected f
 pi'' = (pi' - pi) / (1 - pi) that among U.
 
     PN     pi E_P[L(f,1)] + (1 - pi) E_U[L(f,0)]            every unlabelled voxel counts as background
-    nnPU   R = pi' (R_P+ - R_P-) + R_U-                      with R_P+ = E_P[L(f,1)], R_P- = E_P[L(f,0)], R_U- = E_U[L(f,0)];
-           where R_U- - pi' R_P- < 0 (overfitting: a negative risk) the step is on pi' R_P- - R_U- instead
+    nnPU   R = pi' R_P+ + B                                  with R_P+ = E_P[L(f,1)] and the background's risk
+           B = (1 - pi) E_U[L(f,0)] - (pi' - pi) E_P[L(f,0)]: that of the unlabelled voxels, less that of the hidden particles among them;
+           where B < 0 (overfitting: no risk is negative) the step is on -B instead
     KL     E_P[L(f,1)] + weight D                            D between Bernoullis: KL(E_U[f] || pi'') (`pu_to_prior`, the paper's) or
                                                              KL(pi'' || E_U[f]) (`prior_to_pu`, Topaz's)
 
@@ -17,11 +18,12 @@ pi'' = (pi' - pi) / (1 - pi) that among U.
    although crops are drawn around labels.
 2. A batch without labelled voxels of a species has no E_P: the terms that need it are left out.
 3. Each species has its own risk, prior and output; the risks are added.
-4. Where pi' <= pi there is nothing unlabelled to find: that species is trained by PN, and `notes` says so.
-
-5. GE-binomial counts particles, not voxels (neighbouring voxels belong to one particle): n is the batch's unlabelled voxels over those of a
+4. Kiryo's E_U is over all voxels, labelled ones too: pi E_P + (1 - pi) E_U here, whence (pi' - pi). The paper subtracts pi' E_P from the
+   unlabelled voxels alone: the same where few are labelled, too much where many are.
+5. Where pi' <= pi there is nothing unlabelled to find: that species is trained by PN, and `notes` says so.
+6. GE-binomial counts particles, not voxels (neighbouring voxels belong to one particle): n is the batch's unlabelled voxels over those of a
    particle, and H = E_k[-log Binomial(k; n, pi'')] for k of the scores' Gaussian: mean n E_U[f], variance n E_U[f (1 - f)].
-6. Where several processes train together, all sums go over all processes' batches (`processes.total`): the loss of one with the whole batch.
+7. Where several processes train together, all sums go over all processes' batches (`processes.total`): the loss of one with the whole batch.
 
 Limits: the self-normalised mean of one batch is biased by O(1 / crops), and D is not linear in E_U: batches of few crops press
 the mean score of each batch, not only that of the volume, towards the prior.
@@ -124,16 +126,17 @@ class PositiveNegative:
 class NonNegative:
     """nnPU: the risk over unlabelled voxels, less the part that hidden particles have in it, which can't be negative."""
 
+    labelled_fraction: float  # pi
     expected_fraction: float  # pi'
 
     def __call__(self, means: Expectations) -> Loss:
         """Estimate the risk; its gradient is the ascending one where the constraint is violated."""
         unlabelled = means.over_unlabelled(means.loss_if_negative)
         if not means.has_labelled:
-            return Loss(unlabelled, {"unlabelled_negative": unlabelled})
+            return Loss((1 - self.labelled_fraction) * unlabelled, {"unlabelled_negative": unlabelled})
         positive = means.over_labelled(means.loss_if_positive)
         negative = means.over_labelled(means.loss_if_negative)
-        background = unlabelled - self.expected_fraction * negative
+        background = (1 - self.labelled_fraction) * unlabelled - (self.expected_fraction - self.labelled_fraction) * negative
         is_violated = bool(background < 0)
         total = -background if is_violated else self.expected_fraction * positive + background
         violated = torch.tensor(float(is_violated))
@@ -307,7 +310,7 @@ def make_objective(
             )
             risks.append(PositiveNegative(pi))
         elif name == "nnpu":
-            risks.append(NonNegative(expected))
+            risks.append(NonNegative(pi, expected))
         elif name == "ge_binomial":
             risks.append(Binomial((expected - pi) / (1 - pi), weight, volume))
         else:

@@ -125,3 +125,4 @@ if __name__ == "__main__":
             group.total(torch.ones(3))
         except PeerEndedError as error:
             (folder / "told").write_text(str(error))
+            os._exit(0)  # torch's threads abort now and then when they end alone

@@ -137,6 +137,10 @@ def test_what_is_missing_is_an_error_that_names_the_option(mrc, scores):
         (["pick", "s", "-o", "p", "--radius", "40", "--count", "3"], ["--radius", "'40'", "135A", "10vox"]),
         (["pick", "s", "-o", "p", "--radius", "-4vox", "--count", "3"], ["--radius", "-4vox"]),
         (["pick", "s", "-o", "p", "--radius", "4vox", "--count", "0"], ["--count", "at least 1", "found 0"]),
+        (
+            ["pick", "s", "-o", "p", "--radius", "4vox", "--count", "5", "--expected", "6"],
+            ["--count 5", "--expected 6", "exclude each other"],
+        ),
         (["pick", "s", "-o", "p", "--radius", "4vox", "--threshold", "nan"], ["--threshold", "nan"]),
         (["pick", "s", "-o", "p", "--radius", "4vox", "--count", "3", "--smooth", "2"], ["--smooth", "'2'"]),
         (["pick", "s", "-o", "p", "--radius", "4vox", "--count", "3", "--block-size", "x"], ["--block-size", "'x'"]),

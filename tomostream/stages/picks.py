@@ -35,7 +35,7 @@ SURPRISING = 2.0  # times the expected number of picks: the scores hardly tell p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickSettings:
-    """Which peaks are picks.  Of `count`, `threshold` and `expected` at least one is needed; with count and threshold, the best `count` above it.
+    """Which peaks are picks.  Of `count`, `threshold` and `expected` at least one is needed, and not both counts; with count and threshold, the best `count` above it.
 
     With `expected`, the number of particles that a person would guess, and no count, the peaks' scores decide (`picking.counting`).
 
@@ -61,11 +61,15 @@ class PickSettings:
         Raises
         ------
         InputError
-            If neither count nor threshold is given, or one of them is impossible.
+            If neither count nor threshold is given, both counts are, or one of them is impossible.
         """
         if self.count is None and self.threshold is None and self.expected is None and self.method != "mean-pool":
             raise InputError(
                 "how many picks? give --count N (the best N), --threshold T (all above T) or --expected N (about N, as the scores say)"
+            )
+        if self.count is not None and self.expected is not None:
+            raise InputError(
+                f"--count {self.count} (the best {self.count}) and --expected {self.expected} (as many as the scores say) exclude each other; give one"
             )
         for name, value in (("--count", self.count), ("--expected", self.expected)):
             if value is not None and value < 1:

@@ -144,6 +144,10 @@ def is_trained(configuration: Configuration, folder: Place, *, processes: int) -
 def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
     inputs = read_inputs(configuration)
     clicks, checks, species = inputs.clicks, inputs.checks, [s.name for s in configuration.species]
+    if inputs.repeated:
+        progress.warn(
+            f"labels.validate: {inputs.repeated} of its {len(checks or [])} clicks are those of labels.train; the best epoch is better chosen by others"
+        )
     unconverted = [inputs.paths[name] for name in inputs.needed if is_mrc(inputs.paths[name])]
     if unconverted:
         settings = ConvertSettings(voxel_size=configuration.voxel_size)

@@ -60,6 +60,17 @@ class TrainingInputs:
     others: list[str]  # tomograms without clicks that are learnt from too
     needed: list[str]
 
+    @property
+    def repeated(self) -> int:
+        """How many of the validation's clicks are training clicks too: those say nothing of particles that nobody clicked."""
+        if self.checks is None or self.checks.unit != self.clicks.unit:
+            return 0
+        return len(_rows(self.checks) & _rows(self.clicks))
+
+
+def _rows(points: Particles) -> set[tuple[object, ...]]:
+    return set(zip(points.tomogram.tolist(), points.species.tolist(), map(tuple, points.position_zyx.tolist()), strict=True))
+
 
 def read_inputs(configuration: Configuration) -> TrainingInputs:
     """Find the tomograms and read the clicks.

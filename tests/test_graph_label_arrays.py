@@ -12,7 +12,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box
 from tomostream.graph import label_arrays
 from tomostream.graph.label_arrays import label_array, points_by_block
-from tomostream.masks import mask_of_box, points_touching
+from tomostream.masks import mask_of_box, paint_checked, points_touching
 
 coordinate = st.one_of(st.integers(-8, 32).map(float), st.floats(-8, 32))
 tables = st.lists(st.tuples(coordinate, coordinate, coordinate), max_size=8).map(
@@ -46,11 +46,11 @@ def test_buckets_hold_every_point_that_touches_a_block(points, data, shape, bloc
 def test_a_block_paints_only_its_own_points(monkeypatch):
     painted = []
 
-    def spy(core, points, **arguments):
+    def spy(core, points, *arguments, **others):
         painted.append((core, points))
-        return mask_of_box(core, points, **arguments)
+        return paint_checked(core, points, *arguments, **others)
 
-    monkeypatch.setattr(label_arrays, "mask_of_box", spy)
+    monkeypatch.setattr(label_arrays, "paint_checked", spy)
     points = np.random.default_rng(0).uniform(0, 64, (40, 3))
     lazy = label_array(points, shape=(64, 64, 64), radius=2.0, kind="sphere", chunks=(16, 16, 16))
     assert not painted

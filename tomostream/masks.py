@@ -129,13 +129,26 @@ def mask_of_box(
            [0, 0, 0, 0, 0]], dtype=uint8)
     """
     check_labels(points_zyx, radius, shape, values)
+    chosen = points_touching(box.clipped(Box.whole(volume)), points_zyx, radius)
+    radii = np.broadcast_to(np.asarray(radius, dtype=np.float64), len(points_zyx))[chosen]
+    return paint_checked(box, points_zyx[chosen], radii, shape=shape, volume=volume, values=None if values is None else values[chosen])
+
+
+def paint_checked(
+    box: Box,
+    points_zyx: Float64[np.ndarray, "n 3"],
+    radii: Float64[np.ndarray, " n"],
+    *,
+    shape: str,
+    volume: Triple,
+    values: UInt8[np.ndarray, " n"] | None = None,
+) -> UInt8[np.ndarray, "z y x"]:
+    """Paint labels that have been checked, and that touch the box or nearly do; else as `mask_of_box`."""
     mask = np.zeros(box.shape, dtype=np.uint8)
     part = box.clipped(Box.whole(volume))
-    chosen = points_touching(part, points_zyx, radius)
-    if values is not None:
-        chosen = chosen[np.argsort(values[chosen], kind="stable")[::-1]]  # the smallest value last, over the others
-    radii = np.broadcast_to(radius, len(points_zyx))
-    for index in chosen:
+    # the smallest value last, over the others
+    order = range(len(points_zyx)) if values is None else np.argsort(values, kind="stable")[::-1].tolist()
+    for index in order:
         value = 1 if values is None else int(values[index])
         _paint(mask, box.start, part, points_zyx[index], float(radii[index]), shape, value)
     return mask

@@ -21,7 +21,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
-from tomostream.masks import Radius, check_labels, mask_of_box
+from tomostream.masks import Radius, check_labels, paint_checked
 
 
 def label_array(
@@ -135,4 +135,4 @@ def _background(shape: Triple) -> np.ndarray:
 
 
 def _painted(core: Box, points: np.ndarray, radii: np.ndarray, kind: str, volume: Triple, values: np.ndarray | None) -> np.ndarray:
-    return mask_of_box(core, points, radius=radii, shape=kind, volume=volume, values=values)
+    return paint_checked(core, points, radii, shape=kind, volume=volume, values=values)

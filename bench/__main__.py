@@ -75,11 +75,16 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, help="folder for table and JSON (default: none are kept)")
     given = parser.parse_args()
     if given.table:
+        if not any((given.table / f"{question}.json").is_file() for question in SCRIPTS):
+            parser.error(f"--table: {given.table} has no results; make some with -o {given.table}")
         print(report(given.table))
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         out = given.output or Path(temporary)
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"--output: {out} can't be made: {error.strerror}")
         questions = given.only or [name for name in SCRIPTS if given.full or name not in NOT_QUICK]
         failed = [question for question in questions if not run(question, given, out)]
         table = report(out)

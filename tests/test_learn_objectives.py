@@ -128,6 +128,19 @@ def test_species_are_added_each_with_its_own_prior():
     assert loss.terms["divergence_1"] == singles[1].terms["divergence"]
 
 
+@pytest.mark.parametrize("name", ["pn", "nnpu"])
+def test_a_rare_species_pulls_as_strongly_as_a_frequent_one(name):
+    # the same voxels in the same places for both; one is expected, and labelled, a tenth as often
+    both = make_objective(name, weight=1.0, order="prior_to_pu", labelled_fraction=[0.1, 0.01], expected_fraction=[0.3, 0.03])
+    alone = make_objective(name, weight=1.0, order="prior_to_pu", labelled_fraction=[0.01], expected_fraction=[0.03])
+    logits = logits_of(np.concatenate([LOGITS, LOGITS], axis=1))
+    both(logits, batch_of(np.concatenate([POSITIVE, POSITIVE], axis=1), WEIGHT)).total.backward()
+    single = logits_of(LOGITS)
+    alone(single, batch_of(POSITIVE, WEIGHT)).total.backward()
+    torch.testing.assert_close(logits.grad[:, 1], 10 * single.grad[:, 0])
+    assert not torch.equal(logits.grad[:, 0], logits.grad[:, 1])  # each has its own prior
+
+
 @pytest.mark.parametrize("name", ["pn", "nnpu", "kl"])
 def test_batch_without_labels_has_no_labelled_terms_and_finite_gradients(name):
     logits = logits_of(LOGITS)

@@ -37,7 +37,7 @@ OBJECTIVES = {
     "kl prior_to_pu": made("kl"),
     "kl pu_to_prior": made("kl", order="pu_to_prior"),
     "ge_binomial": made("ge_binomial"),
-    "dice": Objective("deepetpicker", (Dice(), Dice()), ()),
+    "dice": Objective("deepetpicker", (Dice(), Dice()), (1.0, 1.0), ()),
     "slices2d": SingleShot(4, (5.0, 6.0), 5.0, 1.0, 1.0, 1.0),
 }
 

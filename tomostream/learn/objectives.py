@@ -17,7 +17,8 @@ pi'' = (pi' - pi) / (1 - pi) that among U.
 1. E_P and E_U are means weighted by the batch's inclusion weights (self-normalised), so that they estimate means over the volume
    although crops are drawn around labels.
 2. A batch without labelled voxels of a species has no E_P: the terms that need it are left out.
-3. Each species has its own risk, prior and output; the risks are added.
+3. Each species has its own risk, prior and output; the risks are added.  Those of PN and nnPU are in proportion to the prior, and a rare
+   species' would be drowned by a frequent one's: each is divided by its prior over the largest one.
 4. Kiryo's E_U is over all voxels, labelled ones too: pi E_P + (1 - pi) E_U here, whence (pi' - pi). The paper subtracts pi' E_P from the
    unlabelled voxels alone: the same where few are labelled, too much where many are.
 5. Where pi' <= pi there is nothing unlabelled to find: that species is trained by PN, and `notes` says so.
@@ -213,6 +214,7 @@ class Objective:
 
     name: str
     risks: tuple[Risk, ...]  # one a species
+    factors: tuple[float, ...]  # of the risks in the sum
     notes: tuple[str, ...]  # what the user should be told before training
     processes: Processes = ALONE  # that train together
 
@@ -235,7 +237,7 @@ class Objective:
             risk(_expectations(logits[:, s].float(), batch.positive[:, s], batch.weight[:, 0], self.processes))
             for s, risk in enumerate(self.risks)
         ]
-        total = torch.stack([loss.total for loss in losses]).sum()
+        total = torch.stack([factor * loss.total for factor, loss in zip(self.factors, losses, strict=True)]).sum()
         several = len(losses) > 1
         terms = {f"{name}_{s}" if several else name: value.detach() for s, loss in enumerate(losses) for name, value in loss.terms.items()}
         return Loss(total, {"loss": total.detach()} | terms)
@@ -285,7 +287,7 @@ def make_objective(
     """
     _check(name, weight, order, labelled_fraction)
     if name == "pn":
-        return Objective(name, tuple(PositiveNegative(pi) for pi in labelled_fraction), ())
+        return Objective(name, tuple(PositiveNegative(pi) for pi in labelled_fraction), _factors(labelled_fraction), ())
     if expected_fraction is None:
         raise InputError(
             f"objective {name} needs the expected number of particles of each species (species: expected: NUMBER) or objective.prior"
@@ -315,7 +317,13 @@ def make_objective(
             risks.append(Binomial((expected - pi) / (1 - pi), weight, volume))
         else:
             risks.append(Divergence((expected - pi) / (1 - pi), weight, order))
-    return Objective(name, tuple(risks), tuple(notes))
+    priors = [getattr(risk, "expected_fraction", pi) for risk, pi in zip(risks, labelled_fraction, strict=True)]
+    return Objective(name, tuple(risks), _factors(priors) if name == "nnpu" else (1.0,) * len(risks), tuple(notes))
+
+
+def _factors(priors: Sequence[float]) -> tuple[float, ...]:
+    """What makes risks in proportion to their priors equal; 1 where a species has no label at all."""
+    return tuple(max(priors) / prior if prior > 0 else 1.0 for prior in priors)
 
 
 def _check(name: str, weight: float, order: str, labelled_fraction: Sequence[float]) -> None:

@@ -69,7 +69,7 @@ def fit_deepetpicker(work: Work, folder: Path | None, progress: Progress, proces
     dataset = _crops(configuration, labelled, radii, stride=network.stride, processes=processes)
     device = resolve_device(configuration.predict.device)
     precision = resolve_precision(train.precision, device)
-    objective = Objective(NAME, (Dice(),) * len(species), ())
+    objective = Objective(NAME, (Dice(),) * len(species), (1.0,) * len(species), ())
 
     def score(candidate: nn.Module, volume: np.ndarray) -> np.ndarray:
         if not isinstance(candidate, CoordinateUNet):

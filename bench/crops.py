@@ -48,10 +48,10 @@ class Counted:
         self.chunk: Triple = tomogram.chunk
         self.nbytes = 0
 
-    def read_standardised(self, box: Box) -> np.ndarray:
+    def read_standardised(self, box: Box, *, out: np.ndarray) -> np.ndarray:
         """Read and count."""
         self.nbytes += 4 * box.size
-        return self._tomogram.read_standardised(box)
+        return self._tomogram.read_standardised(box, out=out)
 
 
 class Streams:

@@ -15,8 +15,13 @@ class ArrayVolume:
     chunk: Triple
     reads: list[Box] = field(default_factory=list)
 
-    def read_standardised(self, box: Box) -> np.ndarray:
+    def read_standardised(self, box: Box, *, out: np.ndarray) -> np.ndarray:
         self.reads.append(box)
+        out[...] = self.voxels(box)
+        return out
+
+    def voxels(self, box: Box) -> np.ndarray:
+        """What it holds."""
         z, y, x = np.ogrid[box.slices]
         return ((z * self.shape[1] + y) * self.shape[2] + x).astype(np.float32)
 

@@ -80,13 +80,20 @@ def test_source_is_left_alone():
 
 
 @pytest.mark.parametrize("dtype", ["i2", "f4", ">f4"])
-def test_in_the_sources_place_it_is_the_same_also_where_voxels_are_not_finite(dtype):
+def test_into_an_array_of_any_layout_and_in_the_sources_place_it_is_the_same_also_where_voxels_are_not_finite(dtype):
     array = volume_of(dtype)
     if array.dtype.kind == "f":
         array[3, 4, 5], array[7, 8, 9] = np.nan, np.inf
     n = statistics_of(array, clip_sigma=3.0)
     wanted = n.apply(array)
-    np.testing.assert_array_equal(n.apply(array, may_overwrite=True), wanted)
+    wide = np.full((array.shape[0], array.shape[1] + 5, array.shape[2] + 3), 7, dtype=np.float32)
+    part = wide[:, 2:-3, 1:-2]
+    assert n.apply(array, out=part) is part
+    np.testing.assert_array_equal(part, wanted)
+    part[...] = 7
+    assert (wide == 7).all()
+    if array.dtype == np.float32:
+        np.testing.assert_array_equal(n.apply(array, out=array), wanted)
 
 
 def test_constant_volume_is_refused_with_its_value():

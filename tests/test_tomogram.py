@@ -162,6 +162,22 @@ def test_standardised_voxels_are_the_normalised_raw_ones(tmp_path):
     np.testing.assert_array_equal(found, STATISTICS.apply(volume[3:9]))
 
 
+@pytest.mark.parametrize("level", [0, 1, 2])  # stored, and averaged on reading
+def test_standardised_voxels_go_into_any_array(tmp_path, level):
+    volume = noise(21, 13, 17)
+    path = write_store(tmp_path / "a.ome.zarr", volume)
+    tomogram = open_tomogram(path, level=level).with_normalisation(STATISTICS)
+    box = Box((1, 0, 1), tomogram.shape)
+    wide = np.full(tuple(n + 3 for n in box.shape), 7, dtype=np.float32)
+    part = wide[1:-2, 2:-1, 3:]
+    assert tomogram.read_standardised(box, out=part) is part
+    np.testing.assert_array_equal(part, STATISTICS.apply(tomogram.read(box)))
+    part[...] = 7
+    assert (wide == 7).all()
+    with pytest.raises(InputError, match="leaves level"):
+        tomogram.read_standardised(Box((0, 0, 0), tuple(n + 1 for n in tomogram.shape)), out=wide)
+
+
 def test_other_softwares_stores_keep_their_attributes(tmp_path):
     path = write_foreign(tmp_path / "a.zarr", [noise(8, 8, 8)], version="0.5")
     before = (path / "zarr.json").read_bytes()

@@ -67,20 +67,20 @@ class Normalisation:
         """Largest value after the clip."""
         return (self.clip_sigma - self.clipped_mean) / self.clipped_std
 
-    def apply(self, raw: Shaped[np.ndarray, "z y x"], *, may_overwrite: bool = False) -> Float32[np.ndarray, "z y x"]:
+    def apply(self, raw: Shaped[np.ndarray, "z y x"], *, out: Float32[np.ndarray, "z y x"] | None = None) -> Float32[np.ndarray, "z y x"]:
         """Normalise raw voxels.
 
         Parameters
         ----------
         raw
             Of any real type.
-        may_overwrite
-            Whether the result may take the place of `raw`.
+        out
+            Where the result is written, of any memory layout; may be `raw` itself.  None: a new array.
 
         Returns
         -------
         np.ndarray
-            float32, a new array, or `raw` itself where it may be and is float32.  A voxel's value depends on that voxel alone.
+            `out`, or the new array.  A voxel's value depends on that voxel alone.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class Normalisation:
             raise InputError(
                 f"the volume is constant (mean {self.mean:g}, standard deviation {self.std:g}): there is nothing to learn from or to find in it"
             )
-        result = raw if may_overwrite and raw.dtype == np.float32 else np.empty(raw.shape, dtype=np.float32)
+        result = np.empty(raw.shape, dtype=np.float32) if out is None else out
         kind = self._arithmetic(raw.dtype)
         near = kind.type(self.mean)  # what rounding leaves of a large mean is in the summand: nothing cancels
         scale, low, high = kind.type(self.scale), kind.type(self.low), kind.type(self.high)
@@ -127,8 +127,9 @@ class Normalisation:
 
 
 def _pieces(raw: np.ndarray, result: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Views of both that fit the cache: pieces of a contiguous array, else its planes."""
-    if not raw.flags.c_contiguous:
-        return list(zip(raw, result, strict=True))
-    one, other = raw.reshape(-1), result.reshape(-1)
-    return [(one[first : first + _PIECE_VOX], other[first : first + _PIECE_VOX]) for first in range(0, raw.size, _PIECE_VOX)]
+    """Views of both that fit the cache: pieces of contiguous arrays, else some planes."""
+    if raw.flags.c_contiguous and result.flags.c_contiguous:
+        one, other, step = raw.reshape(-1), result.reshape(-1), _PIECE_VOX
+    else:
+        one, other, step = raw, result, max(1, _PIECE_VOX // max(1, raw[0].size if len(raw) else 1))
+    return [(one[first : first + step], other[first : first + step]) for first in range(0, len(one), step)]

@@ -12,6 +12,7 @@ Limits: an HTTP server must answer range requests for sharded stores.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from tomostream.store.naming import tomogram_name
 from tomostream.store.ngff import read_image_metadata
 from tomostream.store.opening import normal_path, open_array, open_group, read_array
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
+from tomostream.store.shard_file import Codec
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
 from tomostream.store.stored_levels import StoredLevel, stored_levels
@@ -189,14 +191,20 @@ class Tomogram:
         InputError
             If the box leaves the volume, or the store is damaged.
         """
-        if not Box.whole(self.shape).contains(box):
-            raise InputError(f"the box {box} leaves level {self.level} of {self.path}, which has {self.shape} voxels (z, y, x)")
+        self._check_box(box)
         if box.is_empty:
             return np.empty(box.shape, dtype=self.dtype)
         return self._read_stored(box) if self.is_stored else self._read_derived(box)
 
-    def read_standardised(self, box: Box) -> Float32[np.ndarray, "z y x"]:
+    def read_standardised(self, box: Box, *, out: Float32[np.ndarray, "z y x"] | None = None) -> Float32[np.ndarray, "z y x"]:
         """Read a box as network input (see `Normalisation`).
+
+        Parameters
+        ----------
+        box
+            Voxels of this level.
+        out
+            Where the voxels are written, of any memory layout.  None: a new array.
 
         Raises
         ------
@@ -206,7 +214,13 @@ class Tomogram:
         normalisation = self.normalisation
         if normalisation is None:
             raise InputError(f"{self.path} has no statistics of level {self.level}; make them with `tomostream stats {self.path}`")
-        return normalisation.apply(self.read(box), may_overwrite=True)
+        self._check_box(box)
+        result = np.empty(box.shape, dtype=np.float32) if out is None else out
+        codec = self._own_codec
+        if codec is not None:
+            self._read_own(codec, box, result, lambda target, piece: normalisation.apply(piece, out=target))
+            return result
+        return normalisation.apply(self.read(box), out=result)
 
     def decode(self, block: Shaped[np.ndarray, "z y x"]) -> Shaped[np.ndarray, "z y x"]:
         """Turn stored voxels of a score map into values.
@@ -254,10 +268,25 @@ class Tomogram:
             self._handle.array, self._handle.process = array, os.getpid()
         return array
 
-    def _read_stored(self, box: Box) -> np.ndarray:
+    def _check_box(self, box: Box) -> None:
+        if not Box.whole(self.shape).contains(box):
+            raise InputError(f"the box {box} leaves level {self.level} of {self.path}, which has {self.shape} voxels (z, y, x)")
+
+    @property
+    def _own_codec(self) -> Codec | None:
+        """How the chunks of this level are coded, if they lie in shards that tomostream wrote; it reads those itself."""
+        return self._source.codec if self.is_stored and self._is_complete else None
+
+    def _read_own(self, codec: Codec, box: Box, out: np.ndarray, write: Callable[[np.ndarray, np.ndarray], object]) -> None:
         source = self._source
-        if self._is_complete and source.codec is not None:
-            return read_sharded(place(self.path).joinpath(source.path), source.layout, source.dtype, source.codec, box)
+        read_sharded(place(self.path).joinpath(source.path), source.layout, source.dtype, codec, box, out=out, write=write)
+
+    def _read_stored(self, box: Box) -> np.ndarray:
+        source, codec = self._source, self._own_codec
+        if codec is not None:
+            result = np.empty(box.shape, dtype=source.dtype)
+            self._read_own(codec, box, result, np.copyto)
+            return result
         where = f"{self.path}, level {self.level}, box {box}"
         found = np.asarray(read_array(self._open(), (0,) * self._leading + box.slices, where))
         return found.astype(source.dtype, copy=False)

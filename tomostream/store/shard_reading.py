@@ -3,7 +3,7 @@
 1. For each shard that the box touches, its index is read from the file's end and its checksum compared.
 2. For each chunk that the box touches, its bytes are read into one buffer; of an uncompressed chunk only the planes that are wanted.
    Of a shard on a server the bytes of several chunks are fetched together.
-3. The common part is copied to its place in the result.
+3. The common part is copied to its place in the result, or what the caller makes of it (normalised voxels: a chunk is in the processor's cache then).
 
 Through zarr-python the same read holds two to four times the box, because all chunks are fetched before any is placed.
 
@@ -12,7 +12,7 @@ Limits: stores that tomostream finished.  There every shard has a file, so one t
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,17 @@ _CHECKSUM_BYTES = 4
 PREFETCH_BYTES = 2**24  # of a remote shard that are fetched at a time
 
 
-def read_sharded(folder: Place, layout: LevelLayout, dtype: np.dtype[Any], codec: Codec, box: Box) -> Shaped[np.ndarray, "z y x"]:
-    """Read a box of one level.
+def read_sharded(
+    folder: Place,
+    layout: LevelLayout,
+    dtype: np.dtype[Any],
+    codec: Codec,
+    box: Box,
+    *,
+    out: Shaped[np.ndarray, "z y x"],
+    write: Callable[[np.ndarray, np.ndarray], object] = np.copyto,
+) -> None:
+    """Read a box of one level into an array.
 
     Parameters
     ----------
@@ -44,13 +53,17 @@ def read_sharded(folder: Place, layout: LevelLayout, dtype: np.dtype[Any], codec
         Of its voxels, and of its chunks.
     box
         Within the level.
+    out
+        Of the box's shape; any memory layout.
+    write
+        Writes into a part of `out` (its first argument) what it makes of the voxels there (its second, in the stored byte order).  It sees a
+        chunk at a time, so what becomes of a voxel must depend on that voxel alone.
 
     Raises
     ------
     InputError
         If a shard is missing or damaged.
     """
-    result = np.empty(box.shape, dtype=dtype)
     buffer = np.empty(math.prod(layout.chunk), dtype=dtype.newbyteorder("<"))
     chunks = BlockGrid(layout.shard, layout.chunk)
     for index in layout.shards.touching(box):
@@ -66,12 +79,11 @@ def read_sharded(folder: Place, layout: LevelLayout, dtype: np.dtype[Any], codec
                     cells = _fetched(handle, cells, layout.chunk, codec, dtype.itemsize)
                 for entry, cell, common in cells:
                     piece = _read_chunk(handle, entry, buffer, layout.chunk, codec, common.relative_to(cell.start))
-                    result[common.shifted(core.start).relative_to(box.start).slices] = piece
+                    write(out[common.shifted(core.start).relative_to(box.start).slices], piece)
         except FileNotFoundError:
             raise InputError(f"{file} is missing, and the store was complete when it was made; copy or make it again") from None
         except (OSError, ValueError, RuntimeError, MemoryError) as error:  # damaged bytes make the codecs raise the latter three
             raise InputError(f"{file} can't be read ({error}); it is damaged: copy or make the store again") from None
-    return result
 
 
 def _opened(file: Place) -> RawIOBase:

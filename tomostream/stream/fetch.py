@@ -42,8 +42,8 @@ class Volume(Protocol):
         """Edges of the least part of the store that can be read, voxels."""
         ...
 
-    def read_standardised(self, box: Box) -> np.ndarray:
-        """Return the normalised voxels of a box, float32."""
+    def read_standardised(self, box: Box, *, out: np.ndarray) -> np.ndarray:
+        """Write the normalised voxels of a box, float32, and return `out`."""
         ...
 
 
@@ -107,7 +107,7 @@ class RegionReader:
         volume = self._volumes[region.tomogram]
         for piece in pieces_to_read(boxes, shape=volume.shape, chunk=volume.chunk):
             part = piece.clipped(region.box)
-            array[part.relative_to(region.box.start).slices] = volume.read_standardised(part)
+            volume.read_standardised(part, out=array[part.relative_to(region.box.start).slices])
         return array
 
     def _cut(self, array: np.ndarray, region: Region, crop: Crop) -> np.ndarray:

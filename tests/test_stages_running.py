@@ -265,8 +265,8 @@ def test_a_species_without_validation_clicks_has_no_say(clicked: list[list[float
         torch.zeros(1, 1, 4, 4, 4), torch.zeros(1, 2, 4, 4, 4, dtype=torch.bool), torch.ones(1, 1, 4, 4, 4), torch.tensor([False])
     )
     objective = make_objective("pn", weight=1.0, order="prior_to_pu", labelled_fraction=[0.1, 0.1], expected_fraction=None)
-    region = Region(volume, [np.array(clicked, dtype=float).reshape(-1, 3), np.empty((0, 3))], [1.0, 1.0])
-    validation = Validation([region], [3.0, 3.0], [batch], objective, "float32", 10**9, score)
+    region = Region(0, volume, [np.array(clicked, dtype=float).reshape(-1, 3), np.empty((0, 3))], [1.0, 1.0])
+    validation = Validation([region], [3.0, 3.0], [batch], objective, "float32", 10**9, [[]], score)
     found = validation.measure(torch.nn.Conv3d(1, 2, 1))
     if clicked:
         assert found["val_recall"] == found["val_f1"] == 1.0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import dask.array as da
 
     from tomostream.evaluation import Evaluation
-    from tomostream.strategies.loading import AnyModel
+    from tomostream.strategies.folder import AnyModel
 
 Source = str | Path | RemotePath | Tomogram
 

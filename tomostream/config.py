@@ -31,7 +31,7 @@ MATCHED_STRATEGIES = ("template", "average")  # matched filters, without a netwo
 OTHER_STRATEGIES = ("deepetpicker", "slices2d", *MATCHED_STRATEGIES)  # all other objectives are the U-Net's
 _STRATEGY_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "deepetpicker": {
-        "network": {"channels": defaults.DEEPETPICKER_CHANNELS},
+        "network": {"channels": defaults.DEEPETPICKER_CHANNELS, "batch_statistics": "training"},  # as published
         "train": {
             "crop": defaults.DEEPETPICKER_CROP_VOX,
             "batch": defaults.DEEPETPICKER_BATCH,
@@ -40,7 +40,10 @@ _STRATEGY_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
             "label_shape": "gaussian",
         },
     },
-    "slices2d": {"network": {"channels": defaults.SLICES2D_CHANNELS}, "train": {"crop": defaults.SLICES2D_CROP_VOX}},
+    "slices2d": {
+        "network": {"channels": defaults.SLICES2D_CHANNELS, "batch_statistics": "training"},
+        "train": {"crop": defaults.SLICES2D_CROP_VOX},
+    },
 }
 Precision = Literal["auto", "float32", "bf16"]
 Symmetry = Literal["cube", "wedge", "none"]
@@ -142,6 +145,7 @@ class Network(Part):
 
     channels: tuple[int, ...] = Field(default=defaults.CHANNELS, min_length=1, max_length=6)
     level: int | Literal["auto"] = defaults.LEVEL
+    batch_statistics: Literal["tomogram", "training"] = defaults.BATCH_STATISTICS  # of batch-norm, in prediction
 
 
 class Train(Part):

@@ -56,12 +56,15 @@ class ModelSettings:
     trained_on: tuple[str, ...]  # names of the tomograms
     version: str  # of tomostream
     matched: MatchedSettings | None = None  # None: the network alone
+    batch_statistics: str = "training"  # in prediction: the training's, or those of each "tomogram"
 
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species):
             raise InputError(f"a model needs one radius for each species, found {len(self.radius_ang)} for {', '.join(self.species)}")
         if self.level < 0 or not self.spacing > 0:
             raise InputError(f"a model's level must not be negative and its spacing above zero, found {self.level} and {self.spacing} A")
+        if self.batch_statistics not in ("tomogram", "training"):
+            raise InputError(f"a model's batch statistics are those of each tomogram or of training, found {self.batch_statistics!r}")
 
 
 @dataclass(frozen=True)  # no slots: the folded network is cached on the instance
@@ -193,6 +196,7 @@ def _settings_from(values: dict[str, Any]) -> ModelSettings:
         trained_on=tuple(str(name) for name in values["trained_on"]),
         version=str(values["version"]),
         matched=_matched_from(values.get("matched")),
+        batch_statistics=str(values.get("batch_statistics", "training")),  # folders of before there was a choice don't say
     )
 
 

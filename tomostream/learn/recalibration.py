@@ -26,13 +26,15 @@ def recalibrated(network: N, images: Iterable[Float32[torch.Tensor, "n 1 z y x"]
         Left as it is.
     images
         Batches of uniformly drawn crops; each counts the same.
+    device
+        Where the copy lies and computes.
 
     Raises
     ------
     TomostreamError
         If there is no image.
     """
-    result = copy.deepcopy(network).train()
+    result = copy.deepcopy(network).to(device).train()
     norms = [module for module in result.modules() if isinstance(module, nn.BatchNorm3d)]
     usual = [norm.momentum for norm in norms]
     for norm in norms:

@@ -11,7 +11,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
 
 if TYPE_CHECKING:
-    from tomostream.strategies.loading import AnyModel
+    from tomostream.strategies.folder import AnyModel
 
 
 def pick_plain(
@@ -64,7 +64,7 @@ def pick_plain(
 def predict_array(array: np.ndarray, model: AnyModel, *, precision: str, threads: int | None, memory: int, logits: bool) -> np.ndarray:
     """Score a raw volume in memory as a stored one would be: float32 (species, z, y, x) on its grid.
 
-    The volume is brought to the model's pyramid level by the mean pyramid's arithmetic, and normalised by its own statistics there.
+    The volume is brought to the model's pyramid level by the mean pyramid's arithmetic, and normalised by its own statistics there, batch-norm's too where the model adapts.
 
     Raises
     ------
@@ -76,6 +76,7 @@ def predict_array(array: np.ndarray, model: AnyModel, *, precision: str, threads
     from tomostream.graph.moments import statistics_of
     from tomostream.inference.regions import score_volume
     from tomostream.store.pyramid import mean_pooled, rounded_to
+    from tomostream.strategies.adaptation import adapts, own_statistics, with_own
     from tomostream.strategies.loading import open_scorer, plan_model
 
     if array.ndim != 3:
@@ -89,4 +90,7 @@ def predict_array(array: np.ndarray, model: AnyModel, *, precision: str, threads
         model, shape, precision=precision, memory=memory, block_size=None, name="the array", max_edge=max(shape) + defaults.CHUNK_VOX
     )
     scorer = open_scorer(model, device=defaults.DEVICE, precision=precision, threads=threads)
+    if adapts(model):
+        statistics = own_statistics(model, lambda box: normalised[box.slices], triple(normalised.shape), device=defaults.DEVICE)
+        scorer = open_scorer(with_own(model, statistics), device=defaults.DEVICE, precision=precision, threads=threads)
     return score_volume(normalised, plan, scorer, as_logits=logits)

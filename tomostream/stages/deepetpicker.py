@@ -49,7 +49,8 @@ def fit_deepetpicker(work: Work, folder: Path | None, progress: Progress, proces
     from tomostream.learn.precision import resolve_device, resolve_precision
     from tomostream.stages.training import recorded, together
     from tomostream.stages.validation import plan_validation
-    from tomostream.strategies.deepetpicker import NAME, label_radius, model_options, network_arrays
+    from tomostream.strategies.adaptation import OPTION
+    from tomostream.strategies.deepetpicker import NAME, label_radius, model_options, network_arrays, patch_sampling
     from tomostream.strategies.folder import StrategySettings, save_strategy_model
 
     configuration, labelled, checked, level, spacing = work.configuration, work.labelled, work.checked, work.level, work.spacing
@@ -89,6 +90,7 @@ def fit_deepetpicker(work: Work, folder: Path | None, progress: Progress, proces
             level=level,
             objective=objective,
             precision=precision,
+            sampling=patch_sampling(network, patch),
         ),
         score=score,
         pick=_pooled_picks,
@@ -138,7 +140,7 @@ def fit_deepetpicker(work: Work, folder: Path | None, progress: Progress, proces
         clip_sigma=defaults.CLIP_SIGMA,
         trained_on=tuple(t.name for t in labelled.tomograms),
         version=__version__,
-        options=model_options(network, patch),
+        options=model_options(network, patch) | {OPTION: configuration.network.batch_statistics},
     )
     save_strategy_model(
         folder, NAME, network_arrays(network), settings, {"label_radius_vox": radii, "best_epoch": result.best_epoch} | recorded(processes)

@@ -99,16 +99,23 @@ class _Joined:
 
 
 def _score_boxes(configuration: Configuration, network: ResidualUNet, labelled: Labelled, smooth: float, precision: str) -> list[_Scored]:
+    from tomostream.inference.adaptation import adapted, unet_sampling
     from tomostream.inference.regions import read_extended
     from tomostream.inference.scorer import Scorer
+    from tomostream.learn.precision import resolve_device
     from tomostream.strategies.fusion import AveragedScorer
 
-    scorer = Scorer(network, device=configuration.predict.device, precision=precision, threads=None)
-    cost = network_cost(network.channels, species=scorer.species, precision=precision)
-    averaged = AveragedScorer(scorer, cost, smooth_vox=smooth)
+    device = resolve_device(configuration.predict.device)
+    sampling = unet_sampling(network.stride)
+    cost = network_cost(network.channels, species=network.species, precision=precision)
     rng = np.random.default_rng([configuration.train.seed, 1])
     result: list[_Scored] = []
     for number, tomogram in enumerate(labelled.tomograms):
+        own = network
+        if configuration.network.batch_statistics == "tomogram":
+            own = adapted(network, sampling.images(tomogram.read_standardised, tomogram.shape), device=device)
+        scorer = Scorer(own, device=device.type, precision=precision, threads=None)
+        averaged = AveragedScorer(scorer, cost, smooth_vox=smooth)
         box = box_within(tomogram, MEASURED_VOX // len(labelled.tomograms), rng)
         read = averaged.read_box(box, tomogram.shape)
         image = read_extended(tomogram.read_standardised, read, tomogram.shape)

@@ -1,7 +1,7 @@
 """`predict`: score maps of many tomograms, shard by shard, resumable; one pool of workers for all of them.
 
 1. Examine every tomogram (`score_maps.py`): what can't be done is refused before any work.
-2. Measure those that lack statistics, on the workers if there are any.
+2. Prepare them (`preparing.py`), on the workers if there are any: measure those that lack statistics; find the batch-norm statistics.
 3. Shards of one tomogram after the other go to the workers (`shard_scoring.py`), a bounded number at a time; while the last shards of one
    are computed the next one's begin, so that workers don't wait at its end.
 4. A tomogram whose last shard is done is finished at once; one that fails is reported, and the others go on.
@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 from tomostream.cluster import ClusterSettings, Pool, open_pool
 from tomostream.errors import TomostreamError
-from tomostream.progress import Progress
+from tomostream.progress import Bar, Progress
 from tomostream.remote.places import Place, place
 from tomostream.stages.many import Results, distinct_names, followed, guarded_disk
-from tomostream.stages.score_maps import Examined, MeasureTask, PredictTask, ScoreMaps, examine, measure_tomogram
+from tomostream.stages.preparing import Prepared, PrepareTask, prepare_tomogram
+from tomostream.stages.score_maps import Examined, PredictTask, ScoreMaps, examine
 from tomostream.stages.shard_scoring import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
 
 if TYPE_CHECKING:
-    from tomostream.normalisation import Normalisation
-    from tomostream.strategies.loading import AnyModel
+    from tomostream.strategies.folder import AnyModel
 
 __all__ = ["PredictSettings", "local_model", "predict_many"]
 
@@ -107,7 +107,7 @@ class _Run:
         self._model, self._load, self._environment = model, load, environment
         self._results, self._progress, self._when_done = results, progress, when_done
         self._making: dict[str, ScoreMaps] = {}
-        self._normalisations: dict[str, Normalisation] = {}
+        self._prepared: dict[str, Prepared] = {}
 
     def examine(self, task: PredictTask) -> Examined | None:
         """See what is to be done; what is done, or can't be, is noted as a result."""
@@ -119,15 +119,18 @@ class _Run:
 
     def all(self, pool: Pool, to_do: list[Examined]) -> None:
         """Do it."""
-        level = self._model.settings.level
-        unmeasured = [
-            MeasureTask(one.task.name, one.task.path, level, one.task.memory, self._load.threads) for one in to_do if one.needs_measuring
+        mixed = {one.task.name: one.task.settings.mixed_devices for one in to_do}
+        unprepared = [
+            PrepareTask(one.task.name, one.task.path, one.task.memory, self._load, () if mixed[one.task.name] else self._environment)
+            for one in to_do
         ]
-        for measured, normalisation in pool.outcomes(measure_tomogram, unmeasured):
-            if isinstance(normalisation, TomostreamError):
-                self._results.note(measured.name, normalisation)
-            else:
-                self._normalisations[measured.name] = normalisation
+        with self._progress.track("prepare", len(to_do)) if len(to_do) > 1 else contextlib.nullcontext(Bar()) as bar:
+            for wanted, prepared in pool.outcomes(prepare_tomogram, unprepared, is_grouped=True):
+                if isinstance(prepared, TomostreamError):
+                    self._results.note(wanted.name, prepared)
+                else:
+                    self._prepared[wanted.name] = prepared
+                bar.advance(note=self._results.told)
         with followed(len(to_do), self._progress) as bar:
             bar.measure(sum(math.prod(one.plan.shards.shape) for one in to_do) // max(1, len(to_do)))
             for task, outcome in pool.outcomes(predict_shard, self._tasks(to_do), is_grouped=True):
@@ -146,7 +149,7 @@ class _Run:
     def _tasks(self, to_do: list[Examined]) -> Iterator[ShardTask]:
         for one in to_do:
             name = one.task.name
-            if one.needs_measuring and name not in self._normalisations:
+            if name not in self._prepared:
                 continue
             maps = guarded_disk(self._begin, one)
             if isinstance(maps, TomostreamError):
@@ -161,10 +164,7 @@ class _Run:
                 yield task
 
     def _begin(self, one: Examined) -> ScoreMaps:
-        normalisation = self._normalisations.get(one.task.name) or measure_tomogram(
-            MeasureTask(one.task.name, one.task.path, self._model.settings.level, one.task.memory, self._load.threads)
-        )
-        return ScoreMaps(one, self._model, self._load, normalisation, self._environment, self._progress)
+        return ScoreMaps(one, self._model, self._load, self._prepared[one.task.name], self._environment, self._progress)
 
     def _end(self, maps: ScoreMaps, outcome: list[Place] | TomostreamError) -> None:
         del self._making[maps.name]

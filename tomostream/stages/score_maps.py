@@ -22,11 +22,10 @@ from tomostream.budget import remote_bytes
 from tomostream.config import pick_method
 from tomostream.errors import ExistsError, InputError
 from tomostream.geometry import Triple
-from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, RemotePath
-from tomostream.stages.converting import measure
 from tomostream.stages.digest import file_sha256, refuse_other_kind, tomogram_fingerprint
+from tomostream.stages.preparing import Prepared
 from tomostream.stages.restriction import Restriction
 from tomostream.stages.shard_scoring import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
@@ -36,7 +35,7 @@ from tomostream.tomogram import Tomogram, open_tomogram
 
 if TYPE_CHECKING:
     from tomostream.inference.plan import PredictionPlan
-    from tomostream.strategies.loading import AnyModel
+    from tomostream.strategies.folder import AnyModel
 
 
 MACHINE_KEYS = ("threads", "device", "torch", "numpy")  # of a fingerprint: what the machine adds (`inference.scorer.environment`)
@@ -63,7 +62,6 @@ class Examined:
     fingerprint: dict[str, Any]
     paths: list[Place]  # one a species
     is_done: list[bool]
-    needs_measuring: bool
 
 
 def examine(
@@ -103,8 +101,7 @@ def examine(
     if not task.overwrite:
         for path in paths:
             refuse_other_settings(path, fingerprint)
-    is_measured = source.at_level(model.settings.level).normalisation is not None
-    return Examined(task, plan, fingerprint, paths, [state == "done" for state in states], not is_measured)
+    return Examined(task, plan, fingerprint, paths, [state == "done" for state in states])
 
 
 def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: bool) -> dict[str, Any]:
@@ -141,22 +138,6 @@ def _is_same_work(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return all(one.get(key) == other.get(key) for key in keys)
 
 
-@dataclass(frozen=True, slots=True)
-class MeasureTask:
-    """The statistics that the model needs of one tomogram."""
-
-    name: str
-    path: str
-    level: int
-    memory: int
-    threads: int
-
-
-def measure_tomogram(task: MeasureTask) -> Normalisation:
-    """Measure a tomogram, unless that is done; what `convert` made keeps its statistics."""
-    return measure(open_tomogram(task.path).at_level(task.level), memory=task.memory, workers=task.threads)
-
-
 class ScoreMaps:
     """The score maps of one tomogram in the making; close it in the end.
 
@@ -166,8 +147,8 @@ class ScoreMaps:
         What is to be done.
     model, load
         The model, and how workers load it.
-    normalisation
-        Of the tomogram at the model's level.
+    prepared
+        What is known of the tomogram at the model's level.
     environment
         Of the machines that may do it.
     progress
@@ -184,11 +165,11 @@ class ScoreMaps:
         examined: Examined,
         model: AnyModel,
         load: ScorerLoad,
-        normalisation: Normalisation,
+        prepared: Prepared,
         environment: tuple[tuple[str, str], ...],
         progress: Progress,
     ) -> None:
-        task, plan = examined.task, examined.plan
+        task, plan, normalisation = examined.task, examined.plan, prepared.normalisation
         self.name, self.paths = task.name, examined.paths
         if normalisation.is_constant:
             raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}): there is nothing to find in it")
@@ -208,7 +189,7 @@ class ScoreMaps:
         stores = tuple((number, str(writer.partial)) for number, writer in self._writers.items())
         # any kind of machine may take a shard where kinds may be mixed
         allowed = () if task.settings.mixed_devices else environment
-        self._task = (task.name, task.path, normalisation, load, plan), (stores, plan.species, task.settings, allowed)
+        self._task = (task.name, task.path, normalisation, prepared.statistics, load, plan), (stores, plan.species, task.settings, allowed)
 
     @property
     def is_whole(self) -> bool:

@@ -1,13 +1,15 @@
 """What does a worker do for `predict`?  It scores one shard: reads its own halo, writes its own shard to every species' store.
 
 The task is small and says all that is needed, so it can be done by anyone, and again; the bytes are the same.  The model is loaded
-once a process (`ScorerLoad`, kept by the pool).  A worker of another kind than the one that the scores began with (processor, GPU,
+once a process (`ScorerLoad`, kept by the pool), its scorer once a tomogram.  A worker of another kind than the one that the scores began with (processor, GPU,
 library versions) would write other bytes: it gives the task back, as it does when its GPU is missing.
 """
 
 from __future__ import annotations
 
+import functools
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,9 +29,10 @@ from tomostream.tomogram import open_tomogram
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tomostream.inference.adaptation import Statistics
     from tomostream.inference.plan import PredictionPlan
     from tomostream.inference.regions import AnyScorer
-    from tomostream.strategies.loading import AnyModel
+    from tomostream.strategies.folder import AnyModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,25 @@ class PredictSettings:
             raise InputError("--logits with --score-dtype int8: int8 holds probabilities only; use float16 or float32")
 
 
+class Ready:
+    """A model in memory, and the scorer of the tomogram that was scored last."""
+
+    def __init__(self, model: AnyModel, open_for: Callable[[AnyModel], AnyScorer]) -> None:
+        self.model = model
+        self._open_for = open_for
+        self._last: tuple[Statistics, AnyScorer] = {}, open_for(model)
+
+    def scorer(self, statistics: Statistics) -> AnyScorer:
+        """The scorer of a tomogram with these batch-norm statistics; none: the model's own."""
+        from tomostream.strategies.adaptation import with_own
+
+        known, scorer = self._last
+        if known.keys() != statistics.keys() or any(not np.array_equal(known[name], statistics[name]) for name in known):
+            scorer = self._open_for(with_own(self.model, statistics))
+            self._last = statistics, scorer
+        return scorer
+
+
 @dataclass(frozen=True, slots=True)
 class ScorerLoad:
     """Loads the model and makes it ready to score, once a process."""
@@ -68,18 +90,20 @@ class ScorerLoad:
     threads: int
     gpu_memory: int | None
 
-    def __call__(self) -> tuple[AnyModel, AnyScorer]:
+    def __call__(self) -> Ready:
         """Load."""
         from tomostream.strategies.loading import load_model, open_scorer
 
         loaded = load_model(local_model(place(self.model)))
+        open_for = functools.partial(
+            open_scorer, device=self.device, precision=self.precision, threads=self.threads, gpu_memory=self.gpu_memory
+        )
         try:
-            scorer = open_scorer(loaded, device=self.device, precision=self.precision, threads=self.threads, gpu_memory=self.gpu_memory)
+            return Ready(loaded, open_for)
         except InputError as error:
             if self.device == "cpu":
                 raise
             raise MachineError(f"{error} (on {socket.gethostname()})") from None  # the GPU; another machine may have one
-        return loaded, scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +113,7 @@ class ShardTask:
     name: str  # of the tomogram
     path: str
     normalisation: Normalisation
+    statistics: Statistics  # of batch-norm; none: the model's own
     load: ScorerLoad
     plan: PredictionPlan
     index: Triple
@@ -116,22 +141,35 @@ def predict_shard(task: ShardTask) -> ShardDone:
     """
     from tomostream.inference.regions import encode_scores, score_region
 
-    model, scorer = resident(task.load)
-    found = machine_environment(task.load.device)
-    if task.environment and found != task.environment:  # none is asked for where kinds may be mixed
-        raise MachineError(f"{socket.gethostname()} has {dict(found)}, the scores of '{task.name}' come from {dict(task.environment)}")
-    tomogram = open_tomogram(task.path).at_level(model.settings.level).with_normalisation(task.normalisation)
+    ready = resident(task.load)
+    found = check_machine(task.name, task.load.device, task.environment)
+    tomogram = open_tomogram(task.path).at_level(ready.model.settings.level).with_normalisation(task.normalisation)
     core = task.plan.shards.core(task.index)
     notes: list[str] = []
     restriction = Restriction(task.settings.box, task.settings.mask)
     if restriction.is_empty_in(core):
         scores = np.full((task.species, *core.shape), np.nan, dtype=np.float32)
     else:
+        scorer = ready.scorer(task.statistics)
         scores = score_region(tomogram.read_standardised, task.plan, core, scorer, as_logits=task.settings.logits, note=notes.append)
         restriction.apply(scores, core)
     for number, store in task.stores:
         write_shard(place(store), task.index, encode_scores(scores[number], task.settings.score_dtype))
     return ShardDone(found, tuple(notes))
+
+
+def check_machine(name: str, device: str, wanted: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """What decides the bits of scores here, if that is what is wanted of it; empty: any will do.
+
+    Raises
+    ------
+    MachineError
+        If this machine is of another kind, or its GPU is missing.
+    """
+    found = machine_environment(device)
+    if wanted and found != wanted:
+        raise MachineError(f"{socket.gethostname()} has {dict(found)}, the scores of '{name}' come from {dict(wanted)}")
+    return found
 
 
 def machine_environment(device: str) -> tuple[tuple[str, str], ...]:

@@ -45,9 +45,10 @@ def fit_slices2d(work: Work, folder: Path | None, progress: Progress, processes:
     from tomostream.learn.precision import resolve_device, resolve_precision
     from tomostream.stages.training import recorded, together
     from tomostream.stages.validation import plan_validation
+    from tomostream.strategies.adaptation import OPTION
     from tomostream.strategies.folder import StrategySettings, save_strategy_model
     from tomostream.strategies.slices2d.detector import SliceDetector
-    from tomostream.strategies.slices2d.model import NAME, model_options, network_arrays
+    from tomostream.strategies.slices2d.model import NAME, model_options, network_arrays, slice_sampling
     from tomostream.strategies.slices2d.scoring import SliceScorer
     from tomostream.strategies.slices2d.single_shot import SingleShot
 
@@ -87,6 +88,7 @@ def fit_slices2d(work: Work, folder: Path | None, progress: Progress, processes:
             level=level,
             objective=objective,
             precision=precision,
+            sampling=slice_sampling(network),
         ),
         score=score,
         pick=_traced_picks,
@@ -136,7 +138,7 @@ def fit_slices2d(work: Work, folder: Path | None, progress: Progress, processes:
         clip_sigma=defaults.CLIP_SIGMA,
         trained_on=tuple(t.name for t in labelled.tomograms),
         version=__version__,
-        options=model_options(network),
+        options=model_options(network) | {OPTION: configuration.network.batch_statistics},
     )
     save_strategy_model(
         folder,

@@ -262,6 +262,7 @@ def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str
 
 
 def _fit(work: Work, folder: Path | None, progress: Progress, processes: Processes) -> None:
+    from tomostream.inference.adaptation import unet_sampling
     from tomostream.learn.fit import FitSettings, fit
     from tomostream.learn.model_folder import ModelSettings, save_model
     from tomostream.learn.objectives import make_objective
@@ -298,6 +299,7 @@ def _fit(work: Work, folder: Path | None, progress: Progress, processes: Process
         level=level,
         objective=objective,
         precision=precision,
+        sampling=unet_sampling(network.stride),
     )
 
     def batches(epoch: int) -> Iterator[Batch]:
@@ -347,6 +349,7 @@ def _fit(work: Work, folder: Path | None, progress: Progress, processes: Process
         trained_on=tuple(t.name for t in labelled.tomograms),
         version=__version__,
         matched=None if joined is None else joined.settings,
+        batch_statistics=configuration.network.batch_statistics,
     )
     numbers = [[one.expected_in(t.name) for t in labelled.clicked.tomograms] for one in configuration.species]
     extra = {"expected_numbers": numbers, "labelled_fraction": observed, "expected_fraction": expected, "best_epoch": result.best_epoch}

@@ -5,7 +5,7 @@ count the *criterion* is the mean recall of the clicks over the first n picks, n
 rewards ranking true particles early, and moves smoothly where recall at one count jumps.
 
 1. Plan: regions around the clicks, as wide as `REGION_VOX` (a small tomogram is one region), up to `TOTAL_VOX` voxels altogether; and a
-   fixed set of labelled crops for the loss.
+   fixed set of labelled crops for the loss.  The crops that give the tomograms' batch-norm statistics are read once, too.
 2. Each epoch: score the regions with the network as deployed, pick, match with the clicks; evaluate the objective on the crops.
 """
 
@@ -24,8 +24,10 @@ from tomostream.picking.blocks import Picks, pick_array
 from tomostream.tomogram import Tomogram
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
+    from tomostream.inference.adaptation import Sampling
     from tomostream.learn.batch import Batch
     from tomostream.learn.objectives import Criterion
     from tomostream.stages.training import Labelled
@@ -41,9 +43,11 @@ COUNTS = 2.0  # the criterion looks at this many times the expected number of pi
 class Region:
     """A part of a validation tomogram: normalised float32 (z, y, x), with the clicks inside and the number of particles expected there.
 
-    `clicks` and `expected` are per species; clicks are float64 (n, 3) voxels z y x from the region's corner.
+    `clicks` and `expected` are per species; clicks are float64 (n, 3) voxels z y x from the region's corner.  `tomogram` is the number of its
+    tomogram.
     """
 
+    tomogram: int
     volume: np.ndarray
     clicks: list[np.ndarray]
     expected: list[float]
@@ -59,6 +63,7 @@ class Validation:
     objective: Criterion
     precision: str
     memory: int
+    crops: list[list[torch.Tensor]]  # per tomogram: what its batch-norm statistics come from; empty: the network keeps its own
     score: Score | None = None  # of a strategy with another network: network and volume to scores; None: the U-Net's
     pick: Pick | None = None  # of a strategy that picks in another way: scores, radius, count, memory; None: greedily
 
@@ -71,10 +76,7 @@ class Validation:
         if not any(len(clicks) for region in self.regions for clicks in region.clicks):
             return {"val_loss": loss, "criterion": -loss}
         curves: list[tuple[float, float, float]] = []
-        scored = [
-            _score(network, region.volume, self.precision, self.memory) if self.score is None else self.score(network, region.volume)
-            for region in self.regions
-        ]
+        scored = self._scores(network)
         pick = _greedy_picks if self.pick is None else self.pick
         for species, radius in enumerate(self.radii):
             if not any(len(region.clicks[species]) for region in self.regions):
@@ -90,6 +92,20 @@ class Validation:
             curves.append(_recalls(np.concatenate(ranks), expected))
         recall, f1, criterion = (float(np.mean(values)) for values in zip(*curves, strict=True))
         return {"val_loss": loss, "val_recall": recall, "val_f1": f1, "criterion": criterion}
+
+    def _scores(self, network: nn.Module) -> list[np.ndarray]:
+        """The regions' scores, each by the network as it is deployed for its tomogram."""
+        from tomostream.inference.adaptation import adapted
+
+        device = next(network.parameters()).device
+        known: dict[int, nn.Module] = {}
+        result: list[np.ndarray] = []
+        for region in self.regions:
+            if region.tomogram not in known:
+                known = {region.tomogram: adapted(network, self.crops[region.tomogram], device=device)}
+            own = known[region.tomogram]
+            result.append(_score(own, region.volume, self.precision, self.memory) if self.score is None else self.score(own, region.volume))
+        return result
 
     def _loss(self, network: nn.Module) -> float:
         import torch
@@ -135,18 +151,22 @@ def plan_validation(
     level: int,
     objective: Criterion,
     precision: str,
+    sampling: Sampling,
 ) -> Validation:
-    """Choose the regions, and read them once."""
+    """Choose the regions, and read them once; and the crops, by this sampling, that the tomograms' batch-norm statistics come from."""
     regions: list[Region] = []
     total = 0
+    crops: list[list[torch.Tensor]] = []
+    adapts = configuration.network.batch_statistics == "tomogram"
     for tomogram, points in zip(checked.tomograms, checked.points, strict=True) if checked is not None else ():
+        crops.append(list(sampling.images(tomogram.read_standardised, tomogram.shape)) if adapts else [])
         for box in _boxes(tomogram.shape, np.concatenate(points)):
             if regions and total + box.size > TOTAL_VOX:
                 break
             total += box.size
-            regions.append(_region(configuration, tomogram, box, points))
+            regions.append(_region(configuration, len(crops) - 1, tomogram, box, points))
     radii = [s.radius.in_voxels(spacing) / 2**level for s in configuration.species]
-    return Validation(regions, radii, batches, objective, precision, configuration.memory_bytes)
+    return Validation(regions, radii, batches, objective, precision, configuration.memory_bytes, crops)
 
 
 def _boxes(shape: Triple, points: np.ndarray) -> list[Box]:
@@ -165,7 +185,7 @@ def _boxes(shape: Triple, points: np.ndarray) -> list[Box]:
     return boxes
 
 
-def _region(configuration: Configuration, tomogram: Tomogram, box: Box, points: list[np.ndarray]) -> Region:
+def _region(configuration: Configuration, number: int, tomogram: Tomogram, box: Box, points: list[np.ndarray]) -> Region:
     start, stop = np.asarray(box.start), np.asarray(box.stop)
     clicks = [p[((p >= start - 0.5) & (p < stop - 0.5)).all(axis=1)] - start for p in points]
     share = box.size / (tomogram.shape[0] * tomogram.shape[1] * tomogram.shape[2])
@@ -173,4 +193,4 @@ def _region(configuration: Configuration, tomogram: Tomogram, box: Box, points: 
         share * (s.expected_in(tomogram.name) or defaults.EXPECTED_PER_CLICK * len(p))
         for s, p in zip(configuration.species, points, strict=True)
     ]
-    return Region(tomogram.read_standardised(box), clicks, expected)
+    return Region(number, tomogram.read_standardised(box), clicks, expected)

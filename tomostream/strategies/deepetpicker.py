@@ -17,6 +17,7 @@ import torch
 from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
+from tomostream.inference.adaptation import Sampling
 from tomostream.inference.patches import PatchScorer
 from tomostream.learn.coordinate_unet import CoordinateUNet
 from tomostream.strategies.folder import StrategyModel
@@ -40,13 +41,18 @@ def model_options(network: CoordinateUNet, patch: Triple) -> dict[str, Any]:
     return {"channels": list(network.channels), "patch": list(patch), "padding": defaults.PATCH_PADDING_VOX}
 
 
-def patch_scorer(model: StrategyModel, device: str, precision: str, threads: int | None) -> PatchScorer:
-    """Make a model ready to score blocks.
+def patch_sampling(network: CoordinateUNet, patch: Triple) -> Sampling:
+    """The crops that a tomogram's batch-norm statistics come from: patches, whose coordinates the network knows."""
+    return Sampling(patch, triple([network.stride] * 3), defaults.DEEPETPICKER_RECALIBRATION_CROPS, batch=2)
+
+
+def load_network(model: StrategyModel) -> tuple[CoordinateUNet, Triple, int]:
+    """The network of a model folder, in evaluation mode; edges and padding of its patches, voxels.
 
     Raises
     ------
     InputError
-        If device or precision are unknown or not there, or the model is broken.
+        If the model is broken.
     """
     options = model.settings.options
     try:
@@ -58,4 +64,16 @@ def patch_scorer(model: StrategyModel, device: str, precision: str, threads: int
         network.load_state_dict(own | {name: torch.from_numpy(np.array(value)) for name, value in model.arrays.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"model folder {model.folder} is broken: {' '.join(str(error).split())[:300]}") from None
-    return PatchScorer(network.eval(), edge=patch, padding=padding, device=device, precision=precision, threads=threads)
+    return network.eval(), patch, padding
+
+
+def patch_scorer(model: StrategyModel, device: str, precision: str, threads: int | None) -> PatchScorer:
+    """Make a model ready to score blocks.
+
+    Raises
+    ------
+    InputError
+        If device or precision are unknown or not there, or the model is broken.
+    """
+    network, patch, padding = load_network(model)
+    return PatchScorer(network, edge=patch, padding=padding, device=device, precision=precision, threads=threads)

@@ -14,7 +14,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from tomostream.errors import InputError
-from tomostream.learn.model_folder import read_folder, write_folder
+from tomostream.learn.model_folder import Model, read_folder, write_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,9 @@ class StrategyModel:
     arrays: dict[str, np.ndarray]
     folder: Path
     extra: dict[str, Any]  # what training wanted to say besides
+
+
+AnyModel = Model | StrategyModel
 
 
 def save_strategy_model(

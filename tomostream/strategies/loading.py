@@ -5,10 +5,11 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from tomostream.budget import network_cost
-from tomostream.errors import InputError
+from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, network_cost
+from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Triple
 from tomostream.inference.plan import MAX_SHARD_VOX, PredictionPlan, plan_prediction
 from tomostream.inference.protocol import BlockScorer
@@ -17,13 +18,14 @@ from tomostream.inference.scorer import Scorer
 from tomostream.inference.simple_plan import plan_scorer
 from tomostream.learn.model_folder import Model, read_folder
 from tomostream.learn.model_folder import load_model as load_unet
+from tomostream.strategies.adaptation import adaptation_bytes
 from tomostream.strategies.deepetpicker import patch_scorer
-from tomostream.strategies.folder import StrategyModel, load_strategy_model
+from tomostream.strategies.folder import AnyModel, StrategyModel, load_strategy_model
 from tomostream.strategies.fusion import FusedScorer
 from tomostream.strategies.matched import matched_scorer
 from tomostream.strategies.slices2d.model import slice_scorer
+from tomostream.units import format_bytes
 
-AnyModel = Model | StrategyModel
 # model, device, precision, threads
 _SCORERS: dict[str, Callable[[StrategyModel, str, str, int | None], BlockScorer]] = {
     "average": matched_scorer,
@@ -112,8 +114,21 @@ def plan_model(
     Raises
     ------
     BudgetError
-        If no block fits the memory, or the given one does not.
+        If no block fits the memory, or the given one does not; or the network's own statistics of a tomogram don't.
     """
+    adapting = LIBRARIES_BYTES + TORCH_BYTES + adaptation_bytes(model)
+    if adapting > memory:
+        raise BudgetError(
+            f"the batch statistics of {name} need {format_bytes(adapting)} but the memory budget is {format_bytes(memory)}; raise --memory to that, or "
+            "train with fewer network.channels or network.batch_statistics: training"
+        )
+    plan = _plan_blocks(model, volume, precision=precision, memory=memory, block_size=block_size, name=name, max_edge=max_edge)
+    return replace(plan, block_bytes=max(plan.block_bytes, adapting))
+
+
+def _plan_blocks(
+    model: AnyModel, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int
+) -> PredictionPlan:
     level = model.settings.level
     if isinstance(model, Model) and model.settings.matched is None:
         return plan_prediction(

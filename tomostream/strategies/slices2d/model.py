@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from tomostream import defaults
 from tomostream.errors import InputError
+from tomostream.inference.adaptation import Sampling
 from tomostream.strategies.folder import StrategyModel
 from tomostream.strategies.slices2d.detector import SliceDetector
 from tomostream.strategies.slices2d.scoring import SliceScorer
 
 NAME = "slices2d"
+_SLAB_SLICES = 8
 
 
 def network_arrays(network: torch.nn.Module) -> dict[str, np.ndarray]:
@@ -32,13 +35,19 @@ def model_options(network: SliceDetector) -> dict[str, Any]:
     return {"channels": list(network.channels)}
 
 
-def slice_scorer(model: StrategyModel, device: str, precision: str, threads: int | None) -> SliceScorer:
-    """Make a model ready to score blocks.
+def slice_sampling(network: SliceDetector) -> Sampling:
+    """The crops that a tomogram's batch-norm statistics come from: some slices of the height of a label or so."""
+    edge = -(-defaults.SLICES2D_CROP_VOX // network.stride) * network.stride
+    return Sampling((_SLAB_SLICES, edge, edge), (1, network.stride, network.stride))
+
+
+def load_network(model: StrategyModel) -> SliceDetector:
+    """The network of a model folder, in evaluation mode.
 
     Raises
     ------
     InputError
-        If device or precision are unknown or not there, or the model is broken.
+        If the model is broken.
     """
     settings = model.settings
     try:
@@ -49,5 +58,17 @@ def slice_scorer(model: StrategyModel, device: str, precision: str, threads: int
         network.load_state_dict(own | {name: torch.from_numpy(np.array(value)) for name, value in model.arrays.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"model folder {model.folder} is broken: {' '.join(str(error).split())[:300]}") from None
+    return network.eval()
+
+
+def slice_scorer(model: StrategyModel, device: str, precision: str, threads: int | None) -> SliceScorer:
+    """Make a model ready to score blocks.
+
+    Raises
+    ------
+    InputError
+        If device or precision are unknown or not there, or the model is broken.
+    """
+    settings = model.settings
     radius = [r / (settings.spacing * 2**settings.level) for r in settings.radius_ang]
-    return SliceScorer(network.eval(), radius=radius, device=device, precision=precision, threads=threads)
+    return SliceScorer(load_network(model), radius=radius, device=device, precision=precision, threads=threads)

@@ -120,7 +120,7 @@ def prepare(folder: Path) -> None:
         writer.finish()
     settings = ModelSettings(
         channels=(4, 8), species=("ribosome",), radius_ang=(50.0,), level=0, spacing=10.0, clip_sigma=3.0, label_shape="sphere",
-        objective={"name": "nnpu"}, precision="float32", trained_on=(), version="0",
+        objective={"name": "nnpu"}, precision="float32", trained_on=(), version="0", batch_statistics="tomogram",
     )  # fmt: skip
     save_model(folder / "model", ResidualUNet((4, 8), 1, seed=0), settings, {})
     (folder / "_counting").mkdir()

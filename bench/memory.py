@@ -136,6 +136,7 @@ def write_model(folder: Path, level: int) -> None:
         precision="float32",
         trained_on=(),
         version=__version__,
+        batch_statistics="tomogram",
     )
     save_model(folder, network, settings, {})
 

@@ -69,6 +69,7 @@ def make(folder: Path, edge: int, channels: tuple[int, ...]) -> None:
         precision="float32",
         trained_on=(),
         version=__version__,
+        batch_statistics="tomogram",
     )
     save_model(folder / "model", ResidualUNet(channels, 1, seed=0), settings, {})
 

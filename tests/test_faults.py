@@ -60,7 +60,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "model"
     settings = ModelSettings(
         channels=(4, 8), species=("ribosome",), radius_ang=(40.0,), level=0, spacing=SPACING, clip_sigma=3.0, label_shape="sphere",
-        objective={"name": "nnpu"}, precision="float32", trained_on=(), version="0",
+        objective={"name": "nnpu"}, precision="float32", trained_on=(), version="0", batch_statistics="tomogram",
     )  # fmt: skip
     save_model(folder, ResidualUNet((4, 8), 1, seed=0), settings, {})
     return folder

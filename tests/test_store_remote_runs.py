@@ -71,6 +71,7 @@ def local(tmp_path_factory):
         precision="float32",
         trained_on=("t1",),
         version="0",
+        batch_statistics="tomogram",
     )
     save_model(folder / "project/model", ResidualUNet((4, 8), 1, seed=3), settings, {})
     return folder

@@ -12,12 +12,18 @@ from scipy.special import expit
 
 import tomostream as ts
 from tomostream.errors import InputError
+from tomostream.inference.adaptation import Sampling
+from tomostream.learn.coordinate_unet import CoordinateUNet
 from tomostream.learn.folding import deployed
 from tomostream.learn.model_folder import ModelSettings, save_model
 from tomostream.learn.recalibration import recalibrated
 from tomostream.learn.resunet import ResidualUNet
+from tomostream.strategies import deepetpicker
 from tomostream.strategies.adaptation import adapts
+from tomostream.strategies.folder import StrategySettings, save_strategy_model
 from tomostream.strategies.loading import load_model
+from tomostream.strategies.slices2d import model as slices2d
+from tomostream.strategies.slices2d.detector import SliceDetector
 
 SPACING = 10.0
 SETTINGS = ModelSettings(
@@ -107,3 +113,36 @@ def test_a_model_that_keeps_its_statistics_and_one_of_before_the_choice_score_al
 def test_a_setting_that_is_not_known_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="'someone'"):
         save_model(tmp_path, network(), replace(SETTINGS, batch_statistics="someone"), {})
+
+
+def strategy_models(folder, strategy):
+    """Models of a strategy with random weights: one that adapts, and one with the statistics that it should find in tomogram b."""
+    if strategy == "deepetpicker":
+        network, sampling = CoordinateUNet((3, 4), 1, seed=0), Sampling((40, 40, 40), (2, 2, 2), 12, 2)
+        options = deepetpicker.model_options(network, (40, 40, 40))
+    else:
+        network, sampling = SliceDetector((3, 4), 1, seed=0), Sampling((8, 64, 64), (1, 2, 2))
+        options = slices2d.model_options(network)
+    tomogram = ts.open(folder / "tomograms" / "b.ome.zarr")
+    found = recalibrated(network.eval(), sampling.images(tomogram.read_standardised, tomogram.shape), device=torch.device("cpu"))
+    for name, own, statistics in ((f"{strategy}-own", network, "tomogram"), (f"{strategy}-found", found, "training")):
+        settings = StrategySettings(("ribosome",), (60.0,), 0, SPACING, 3.0, (), "0", options | {"batch_statistics": statistics})
+        save_strategy_model(folder / name, strategy, deepetpicker.network_arrays(own), settings, {})
+
+
+@pytest.mark.parametrize("strategy", ["deepetpicker", "slices2d"])
+def test_the_other_networks_take_a_tomograms_statistics_too(folder, tmp_path, strategy):
+    strategy_models(folder, strategy)
+    own, expected = (scores(folder, tmp_path / kind, model=f"{strategy}-{kind}") for kind in ("own", "found"))
+    np.testing.assert_array_equal(own["b"], expected["b"])
+    assert np.abs(own["a"] - expected["a"]).max() > 0.01
+
+
+def test_memory_that_is_too_small_for_the_statistics_is_refused_before_work(folder, tmp_path):
+    wide = ResidualUNet((64, 4), 1, seed=0)
+    save_model(folder / "wide", wide, replace(SETTINGS, channels=(64, 4)), {})
+    arguments = ["predict", folder / "tomograms" / "a.ome.zarr", "--model", folder / "wide", "-o", tmp_path / "out", "--memory", "1GB"]
+    done = tomostream(*arguments)
+    assert done.code == 2
+    assert "the batch statistics of a need 1.1" in done.message
+    assert not (tmp_path / "out").exists()

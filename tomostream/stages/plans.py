@@ -143,6 +143,7 @@ def _has_statistics(configuration: Configuration, volume: _Volume) -> bool:
 
 
 def _predict(configuration: Configuration, project: Project, volume: _Volume) -> Step:
+    from tomostream.inference.adaptation import unet_sampling
     from tomostream.inference.plan import plan_prediction
     from tomostream.learn.resunet import ResidualUNet
 
@@ -167,7 +168,11 @@ def _predict(configuration: Configuration, project: Project, volume: _Volume) ->
         name=volume.name,
     )
     work = f"{len(plan.shards)} shards of {' x '.join(map(str, plan.shard))}, level {level}, {plan.redundancy:.2f} x the voxels computed"
-    return Step("predict", volume.name, _state(done), plan.block_bytes, disk, work)
+    needed = plan.block_bytes
+    if configuration.network.batch_statistics == "tomogram":
+        adapting = unet_sampling(network.stride).projected_bytes(configuration.network.channels)
+        needed = max(needed, LIBRARIES_BYTES + TORCH_BYTES + adapting)
+    return Step("predict", volume.name, _state(done), needed, disk, work)
 
 
 def _train(configuration: Configuration, project: Project, volumes: list[_Volume]) -> Step:

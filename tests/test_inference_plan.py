@@ -1,5 +1,6 @@
 import itertools
 import math
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, NetworkCost, network_cost
 from tomostream.errors import BudgetError
 from tomostream.geometry import Box
-from tomostream.inference.plan import PredictionPlan, least_redundant, plan_prediction
+from tomostream.inference.plan import PredictionPlan, _sized, least_redundant, plan_prediction
 
 
 @dataclass
@@ -133,15 +134,34 @@ def test_smaller_memory_never_computes_less():
     assert totals[0] > totals[-1]
 
 
-def test_cores_below_a_chunk_are_tried_when_no_chunk_fits():
-    ample = make_plan((300, 300, 300), chunk=64, max_edge=64, reach=Reach(4, 24), channels=(64, 128, 256))
-    tight = make_plan((300, 300, 300), chunk=64, max_edge=64, memory=ample.block_bytes - 1, reach=Reach(4, 24), channels=(64, 128, 256))
-    assert ample.core == ample.shard == tight.shard == (64, 64, 64)
-    assert tight.core == (60, 60, 60)
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("less", [1, 5_000_000, 30_000_000])
+def test_where_no_chunk_fits_parts_of_chunks_are_the_least_redundant_by_brute_force(level, less):
+    frame = frame_of((140, 120, 100), level=level, radius=24, chunk=64)
+    cost = network_cost((64, 128, 256), species=1, precision="float32")
+    edges = (16, 32, 48, 64)
+    possible = [_sized(frame, (z, 64, 64), (z, y, x), cost) for z, y, x in itertools.product((64, 128, 192), edges, edges)]
+    memory = min(plan.block_bytes for plan in possible if plan.core == plan.shard) - less
+    found = least_redundant(frame, cost, memory=memory, max_edge=512, within_chunk=edges)
+    fitting = [plan for plan in possible if plan.block_bytes <= memory]
+    if found is None:
+        assert not fitting
+    else:
+        assert found in fitting
+        assert found.computed_voxels == min(plan.computed_voxels for plan in fitting)
+        assert min(found.core) < 64
+
+
+def test_the_smallest_budget_computes_each_voxel_some_dozen_times_at_most():
+    with pytest.raises(BudgetError) as refused:
+        make_plan((56, 160, 160), memory=500 * 10**6, reach=Reach(4, 23), channels=(8, 16, 32), chunk=64)
+    least = int(re.search(r"needs at least (\d+) MB", str(refused.value)).group(1))
+    plan = make_plan((56, 160, 160), memory=(least + 1) * 10**6, reach=Reach(4, 23), channels=(8, 16, 32), chunk=64)
+    assert plan.redundancy < 12
 
 
 def test_refusal_names_the_bytes_the_budget_and_the_tomogram():
-    with pytest.raises(BudgetError, match=r"tomo_012 needs at least 5\d\d MB \(core 4, halo 5, .*budget is 500 MB"):
+    with pytest.raises(BudgetError, match=r"tomo_012 needs at least 609 MB \(core 16,16,16, halo 5, .*budget is 500 MB"):
         make_plan((300, 300, 300), memory=500 * 10**6)
     with pytest.raises(BudgetError, match=r"tomo_012 needs .* per block \(core 300,300,300, halo 5.*budget is 700 MB.*--block-size"):
         make_plan((300, 300, 300), memory=700 * 10**6, block_size=(300, 300, 300))

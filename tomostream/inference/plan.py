@@ -35,6 +35,7 @@ from tomostream.units import format_bytes
 MAX_SHARD_VOX = 512  # edge of a planned shard: keeps a task's length, what a kill can lose, and a shard's bytes (2^31) bounded
 READ_VOXELS = 2**22  # voxels of a block that are read at a time
 READ_BYTES_PER_VOXEL = 18  # raw, centred, normalised, and whether it is finite
+SMALLEST_CORE_VOX = 16  # of the level, along y and x: less saves next to no memory, and computes each voxel dozens of times
 MARGIN_BYTES = 30_000_000  # interpolation, sigmoid and encoding go piece by piece
 
 
@@ -206,23 +207,22 @@ def plan_prediction(
                 f"but the memory budget is {format_bytes(memory)}; lower --block-size, leave it out, or raise --memory"
             )
         return found
-    best = least_redundant(frame, cost, memory=memory, max_edge=max_edge)
-    if best is not None:
-        return best
-    smallest = network.stride * 2**level
-    for edge in range((chunk - 1) // smallest * smallest, 0, -smallest):  # not even one chunk fits
-        found = _sized(frame, frame.chunk, triple(edge), cost)
-        if found.block_bytes <= memory:
-            return found
-    least = _sized(frame, frame.chunk, triple(smallest), cost).block_bytes
+    least_edge = min(chunk, -(-SMALLEST_CORE_VOX // network.stride) * network.stride * 2**level)
+    for edges in ((), tuple(range(least_edge, chunk + 1, network.stride * 2**level))):  # parts of a chunk where not even one fits
+        best = least_redundant(frame, cost, memory=memory, max_edge=max_edge, within_chunk=edges)
+        if best is not None:
+            return best
+    least = _sized(frame, frame.chunk, (chunk, least_edge, least_edge), cost).block_bytes
     raise BudgetError(
-        f"predicting {name} needs at least {format_bytes(least)} (core {smallest}, halo {frame.radius}, {precision}, channels "
+        f"predicting {name} needs at least {format_bytes(least)} (core {_text((chunk, least_edge, least_edge))}, halo {frame.radius}, {precision}, channels "
         f"{', '.join(map(str, channels))}, {species} species) but the memory budget is {format_bytes(memory)}; raise --memory to that, "
         f"or use a smaller network"
     )
 
 
-def least_redundant(frame: PredictionPlan, cost: NetworkCost, *, memory: int, max_edge: int) -> PredictionPlan | None:
+def least_redundant(
+    frame: PredictionPlan, cost: NetworkCost, *, memory: int, max_edge: int, within_chunk: tuple[int, ...] = ()
+) -> PredictionPlan | None:
     """The plan of least compute among those whose shards are one block of whole chunks; None if none fits the memory.
 
     Parameters
@@ -235,15 +235,19 @@ def least_redundant(frame: PredictionPlan, cost: NetworkCost, *, memory: int, ma
         Budget of one process, bytes.
     max_edge
         Largest edge of a shard, voxels.
+    within_chunk
+        Edges along y and x, a chunk's at most: shards are one chunk wide, and blocks so wide.  Depth costs no memory, so along z blocks are as
+        deep as shards, always.
     """
     edges, longest, owned, totals, counts = [], [], [], [], []
     for axis in range(3):
         n, chunk = frame.volume[axis], frame.chunk[axis]
-        candidates = chunk * np.arange(1, max(1, min(-(-n // chunk), max_edge // chunk)) + 1)
-        lengths = [_read_lengths(frame, axis, int(edge), int(edge)) for edge in candidates]
+        wide = [chunk * (i + 1) for i in range(max(1, min(-(-n // chunk), max_edge // chunk)))]
+        candidates = [(chunk, edge) for edge in within_chunk] if within_chunk and axis > 0 else [(edge, edge) for edge in wide]
+        lengths = [_read_lengths(frame, axis, shard, core) for shard, core in candidates]
         edges.append(candidates)
         longest.append(np.array([max(each) for each in lengths], dtype=np.float64))
-        owned.append(np.minimum(candidates, n).astype(np.float64))
+        owned.append(np.array([min(shard, n) for shard, _ in candidates], dtype=np.float64))
         totals.append(np.array([sum(each) for each in lengths], dtype=np.float64))
         counts.append(np.array([len(each) for each in lengths], dtype=np.float64))
     needed: np.ndarray = _process_bytes(frame, cost, _spread(longest), _product(owned))
@@ -253,8 +257,8 @@ def least_redundant(frame: PredictionPlan, cost: NetworkCost, *, memory: int, ma
         return None
     first = np.lexsort((needed[fits], count[fits], total[fits]))[0]
     chosen = np.argwhere(fits)[first]
-    shard = triple([int(edges[axis][chosen[axis]]) for axis in range(3)])
-    return _sized(frame, shard, shard, cost)
+    shard, core = (triple([edges[axis][chosen[axis]][part] for axis in range(3)]) for part in (0, 1))
+    return _sized(frame, shard, core, cost)
 
 
 def _spread(values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.timing import Finding, read_json, table_of
+from bench.timing import Finding, check_options, make_folder, read_json, table_of
 
 SCRIPTS = {
     "convert": "converting",
@@ -40,6 +40,7 @@ def run(question: str, given: argparse.Namespace, out: Path) -> bool:
     command += ["--folder", str(given.folder)] if given.folder else []
     command += ["--rounds", str(given.rounds)] if given.rounds else []
     print(f"{question} ...", file=sys.stderr, flush=True)
+    (out / f"{question}.json").unlink(missing_ok=True)  # the table is of this run, or lacks the question
     root = Path(__file__).resolve().parent.parent
     paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     return subprocess.run(command, check=False, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": paths}).returncode == 0
@@ -77,14 +78,15 @@ def main() -> int:
     if given.table:
         if not any((given.table / f"{question}.json").is_file() for question in SCRIPTS):
             parser.error(f"--table: {given.table} has no results; make some with -o {given.table}")
-        print(report(given.table))
+        try:
+            print(report(given.table))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            parser.error(f"--table: {given.table} holds a file that no benchmark wrote ({error})")
         return 0
+    check_options(parser, given)
     with tempfile.TemporaryDirectory() as temporary:
         out = given.output or Path(temporary)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            parser.error(f"--output: {out} can't be made: {error.strerror}")
+        make_folder(parser, "--output", out)
         questions = given.only or [name for name in SCRIPTS if given.full or name not in NOT_QUICK]
         failed = [question for question in questions if not run(question, given, out)]
         table = report(out)

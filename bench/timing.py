@@ -189,6 +189,22 @@ def read_json(path: Path) -> tuple[str, dict[str, Any], list[Finding]]:
     return content["size"], content["machine"], findings
 
 
+def check_options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Refuse rounds and folders that can't be, before anything is measured."""
+    if given.rounds is not None and given.rounds < 1:
+        parser.error(f"--rounds must be at least 1, found {given.rounds}")
+    if given.folder is not None:
+        make_folder(parser, "--folder", given.folder)
+
+
+def make_folder(parser: argparse.ArgumentParser, option: str, folder: Path) -> None:
+    """Make a folder that an option names, unless it is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"{option}: {folder} can't be made: {error.strerror}")
+
+
 def run_script(measure: Callable[[Size], list[Finding]], description: str | None) -> None:
     """The command line of one script."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -199,6 +215,9 @@ def run_script(measure: Callable[[Size], list[Finding]], description: str | None
     parser.add_argument("--rounds", type=int, help="how often competitors take turns (default 1 of --quick, 3 of --full)")
     parser.add_argument("-o", "--output", type=Path, help="JSON file for the figures")
     given = parser.parse_args()
+    check_options(parser, given)
+    if given.output:
+        make_folder(parser, "--output", given.output.parent)
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-bench-") as folder:
         findings = measure(Size(given.full, Path(folder), given.rounds or (3 if given.full else 1)))
     print(table_of(findings, is_judged=given.full))

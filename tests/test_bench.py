@@ -51,6 +51,8 @@ def test_accuracy_refuses_what_it_does_not_know_and_names_a_damaged_result(tmp_p
         )
 
     assert "--systems: there is no avrage; there are fused," in run("--systems", "average,avrage").stderr
+    assert "--seeds must be at least 1, found 0" in run("--tables", "--seeds", "0").stderr
+    assert "--pictures: /dev/null/x can't be made" in run("--pictures", "/dev/null/x").stderr
     assert "has no truth.csv" in run("--data", str(tmp_path / "nowhere")).stderr
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "cut.json").write_text('{"experiment": {"dom')
@@ -58,3 +60,18 @@ def test_accuracy_refuses_what_it_does_not_know_and_names_a_damaged_result(tmp_p
     assert done.returncode == 1
     assert "cut.json is damaged" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_rounds_folders_and_tables_that_can_not_be_are_told(tmp_path):
+    def run(module, *arguments):
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        done = subprocess.run(command, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    (tmp_path / "pick.json").write_text('{"size": 3}')
+    assert "no benchmark wrote" in run("bench", "--table", tmp_path)
+    assert "--rounds must be at least 1, found -1" in run("bench", "--quick", "--rounds", "-1")
+    assert "--folder: /dev/null/x can't be made" in run("bench.picking_speed", "--quick", "--folder", "/dev/null/x")
+    assert "--output: /dev/null/y can't be made" in run("bench.picking_speed", "--quick", "-o", "/dev/null/y/x.json")

@@ -150,7 +150,7 @@ def test_a_volume_in_memory_is_scored_from_a_network_in_training_which_is_left_a
     network = ResidualUNet((3, 4, 5), 1, seed=3).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     volume = volume_of((14, 17, 22))
-    result = score_array(volume, network, precision="float32", memory=2 * 10**9)
+    result = score_array(volume, network, precision="float32", memory=2 * 10**9, device="cpu")
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     network.eval()

@@ -56,6 +56,7 @@ def run(experiment: Experiment, data: Path, work: Path, threads: int | None) -> 
     if threads is not None:
         torch.set_num_threads(threads)
     project = Path(values["project"])
+    shutil.rmtree(project, ignore_errors=True)  # of a run that was killed: its time would not be counted
     wall, used = time.perf_counter(), time.process_time()
     given = configuration_from(values, experiment.name)
     trained = run_project(given, stages=["stats", "train"], overwrite=False, progress=Progress())
@@ -93,6 +94,17 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
         unknown = sorted(set(getattr(given, option).split(",")) - set(allowed))
         if unknown:
             parser.error(f"--{option}: there is no {', '.join(unknown)}; there are {','.join(allowed)}")
+    for option in ("seeds", "threads"):
+        value = getattr(given, option)
+        if value is not None and value < 1:
+            parser.error(f"--{option} must be at least 1, found {value}")
+    for option in ("work", "pictures"):
+        folder = getattr(given, option)
+        try:
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"--{option}: {folder} can't be made: {error.strerror}")
     if not (given.tables or (given.data / "truth.csv").is_file()):
         parser.error(f"--data: {given.data} has no truth.csv; give the folder of pombe_sim, or set TOMOSTREAM_DATA to the folder above it")
 

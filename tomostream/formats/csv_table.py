@@ -88,6 +88,10 @@ def _particles(path: Path, rows: list[tuple[int, list[str]]], names: list[str], 
     for i, (number, fields) in enumerate(rows):
         if len(fields) < len(names):
             raise InputError(f"table {path}, line {number}: {len(fields)} fields, expected {len(names)} ({','.join(names)})")
+        if any(field.strip() for field in fields[len(names) :]):
+            raise InputError(
+                f"table {path}, line {number}: {len(fields)} fields, expected {len(names)} ({','.join(names)}); are there decimal commas?"
+            )
         for axis, name in zip((2, 1, 0), xyz, strict=True):
             positions[i, axis] = _number(path, number, name, fields[at[name]])
         if not np.isfinite(positions[i]).all():

@@ -90,7 +90,9 @@ def score_volume(
     return score_region(lambda box: volume[box.slices], plan, whole, scorer, as_logits=as_logits, note=lambda _: None)
 
 
-def score_array(volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, precision: str, memory: int) -> Float32[np.ndarray, "s z y x"]:
+def score_array(
+    volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, precision: str, memory: int, device: str
+) -> Float32[np.ndarray, "s z y x"]:
     """Probabilities of a standardised volume on its own grid, as `predict` would give them.
 
     Parameters
@@ -99,7 +101,7 @@ def score_array(volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, pre
         Standardised, at the level that the network reads.
     network
         A `ResidualUNet`, in training or deployed; it is left as it is.
-    precision
+    precision, device
         See `Scorer`.
     memory
         Budget of the blocks, bytes.
@@ -109,7 +111,7 @@ def score_array(volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, pre
     BudgetError
         If no block fits the memory.
     """
-    scorer = Scorer(network, device=defaults.DEVICE, precision=precision, threads=None)
+    scorer = Scorer(network, device=device, precision=precision, threads=None)
     if not isinstance(network, ResidualUNet):
         raise TypeError("a scorer accepts a ResidualUNet only")
     plan = plan_prediction(

@@ -153,6 +153,7 @@ def _crops(
     configuration: Configuration, labelled: Labelled, radii: list[float], *, stride: int, processes: Processes | None
 ) -> SubtomogramDataset:
     from tomostream.stages.training import VALIDATION_BATCHES
+    from tomostream.stages.training_memory import training_buffer
     from tomostream.stream.dataset import SubtomogramDataset
 
     train = configuration.train
@@ -169,7 +170,7 @@ def _crops(
         labelled_fraction=1.0 if is_validation else train.labelled_fraction,
         seed=train.seed,
         symmetry="none" if is_validation else train.symmetry,
-        buffer_bytes=configuration.memory_bytes // 4,
+        buffer_bytes=training_buffer(configuration),
         rank=0 if processes is None else processes.rank,
         world=1 if processes is None else processes.world,
     )

@@ -1,6 +1,6 @@
-"""How many particles are there, when the user does not say?  As many as the clicks' average finds, in the training tomograms.
+"""How many particles are there, when the user does not say?  As many as what the clicks teach finds, in the training tomograms.
 
-1. The radial profile of the clicks, and its correlation in boxes of the labelled tomograms (`strategies.profile`, `strategies.correlation`).
+1. The radial profile that the clicks teach (`strategies.discriminant`), and its correlation in boxes of the labelled tomograms.
 2. The highest peaks, about as many as balls of the particle's radius could lie side by side in half of the boxes.
 3. Their scores are split into noise and particles (`picking.counting`), with hardly a guess beforehand; the particles' number, per voxel.
 
@@ -62,8 +62,8 @@ def with_estimates(configuration: Configuration, labelled: Labelled, radii: list
         species.append(one.model_copy(update={"expected": expected}))
         text = ", ".join(f"{count} in {name}" for name, count in expected.items())
         progress.say(
-            f"{one.name}: the expected number is estimated from the clicks' average: {text}; it is often 10 % too high, and more with look-alikes: "
-            "give `expected: NUMBER` if you know better"
+            f"{one.name}: the expected number is estimated from the clicks: {text}; it is often 10 % too high, and for a rare species among look-alikes several "
+            "times: give `expected: NUMBER` if you know better"
         )
     return configuration.model_copy(update={"species": species})
 
@@ -71,12 +71,20 @@ def with_estimates(configuration: Configuration, labelled: Labelled, radii: list
 def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: int) -> float:
     """Particles per voxel."""
     from tomostream.strategies.correlation import CorrelationScorer
+    from tomostream.strategies.discriminant import learnt_profile
     from tomostream.strategies.matched import padded_reader, profile_target
-    from tomostream.strategies.profile import average_profile
 
     support = defaults.SUPPORT * radius
     readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
-    profile = average_profile(readers, [points[number] for points in labelled.points], radius=radius, support=support)
+    profile = learnt_profile(
+        [tomogram.shape for tomogram in labelled.tomograms],
+        readers,
+        [points[number] for points in labelled.points],
+        radius=radius,
+        support=support,
+        floor=defaults.NORMALISATION_FLOOR,
+        seed=seed,
+    ).values
     scorer = CorrelationScorer([profile_target(profile, support)], floor=defaults.NORMALISATION_FLOOR, threads=None)
     rng = np.random.default_rng([seed, 2])
     scores: list[np.ndarray] = []

@@ -7,6 +7,8 @@ it would be by the stage.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,13 +23,13 @@ from tomostream.picking.planning import plan_blocks
 from tomostream.remote.places import place
 from tomostream.stages.project import Project, input_paths, is_mrc, store_path
 from tomostream.stages.training_inputs import reading_level
+from tomostream.stages.training_memory import training_buffer, training_bytes
 from tomostream.store.conversion import band_voxels_within
 from tomostream.store.decompress import peek_header
+from tomostream.store.pyramid import level_shape
 from tomostream.store.specification import StoreLayout, StoreSpec
 from tomostream.tomogram import open_tomogram
 from tomostream.units import format_bytes
-
-ACTIVATION_BYTES = 12  # per voxel, channel and batch element kept for the backward pass of the finest level (measured: 9 to 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,35 @@ def plan_run(configuration: Configuration, stages: list[str]) -> list[Step]:
         else:
             steps += [_step(configuration, project, stage, volume) for volume in volumes]
     return steps
+
+
+def check_memory(configuration: Configuration, stages: Sequence[str]) -> None:
+    """Refuse, before any work, a run one of whose stages would not fit the memory; what else is wrong with an input is its stage's to tell.
+
+    Raises
+    ------
+    BudgetError
+        If a stage that is still to be done would not fit.
+    """
+    project = Project(configuration.project)
+    volumes: list[_Volume] = []
+    for name, path in input_paths(configuration.tomograms).items():
+        with suppress(InputError):
+            volumes.append(_look(configuration, name, path))
+    if "train" in stages and volumes and not (project.model / "model.json").exists():
+        _train(configuration, project, volumes)
+    for stage in ("predict", "pick"):
+        for volume in volumes if stage in stages else ():
+            if not _is_there(configuration, project, stage, volume):
+                _step(configuration, project, stage, volume)
+
+
+def _is_there(configuration: Configuration, project: Project, stage: str, volume: _Volume) -> bool:
+    """Whether there are results of a stage."""
+    if stage == "pick":
+        return (project.picks / f"{volume.name}.csv").exists()
+    folders = [project.scores] if len(configuration.species) == 1 else [project.scores / s.name for s in configuration.species]
+    return all((folder / f"{volume.name}.ome.zarr").exists() for folder in folders)
 
 
 def _look(configuration: Configuration, name: str, path: str) -> _Volume:
@@ -178,12 +209,12 @@ def _predict(configuration: Configuration, project: Project, volume: _Volume) ->
 def _train(configuration: Configuration, project: Project, volumes: list[_Volume]) -> Step:
     train = configuration.train
     level = reading_level(configuration, volumes[0].spacing)
-    activations = train.batch * train.crop**3 * configuration.network.channels[0] * ACTIVATION_BYTES
-    needed = LIBRARIES_BYTES + TORCH_BYTES + configuration.memory_bytes // 4 + activations
     done = (project.model / "model.json").exists()
     if configuration.strategy in ("average", "template"):
         needed, work = 2 * LIBRARIES_BYTES + TORCH_BYTES, f"strategy {configuration.strategy}, level {level}"
         return Step("train", "-", _state(done), needed, None, work)
+    voxels = sum(math.prod(level_shape(volume.shape, level)) for volume in volumes)
+    needed = training_bytes(configuration) + min(training_buffer(configuration), 4 * voxels)
     work = f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {configuration.objective.name}"
     return Step("train", "-", _state(done), needed, None, work)
 

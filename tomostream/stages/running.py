@@ -30,6 +30,7 @@ from tomostream.stages.evaluating import evaluate_files, write_evaluation
 from tomostream.stages.expecting import check_count_is_knowable, expected_number
 from tomostream.stages.many import for_each, guarded_disk
 from tomostream.stages.picks import PickSettings, PickTask, pick_one
+from tomostream.stages.plans import check_memory
 from tomostream.stages.points import read_points
 from tomostream.stages.predicting import PredictSettings, predict_many
 from tomostream.stages.project import RUN_LOCK, Project, input_paths, is_mrc, store_path
@@ -82,6 +83,7 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
         check_count_is_knowable(configuration)
     if "train" in context.stages:
         strategy_fingerprint(configuration)  # reads the densities: whether they are there is told before tomograms are converted
+    check_memory(configuration, context.stages)
     context.project.create()
     with _held(context.project):
         return _run_stages(context)

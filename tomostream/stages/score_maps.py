@@ -32,12 +32,14 @@ from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
 from tomostream.store.opening import is_url
 from tomostream.store.states import differences, finished_fingerprint, half_written_head, plain, refuse_other_settings
 from tomostream.tomogram import Tomogram, open_tomogram
+from tomostream.units import format_bytes
 
 if TYPE_CHECKING:
     from tomostream.inference.plan import PredictionPlan
     from tomostream.strategies.folder import AnyModel
 
 
+MUCH_REDUNDANCY = 5.0  # voxels computed, over the volume's: above it a larger budget is worth a word
 MACHINE_KEYS = ("threads", "device", "torch", "numpy")  # of a fingerprint: what the machine adds (`inference.scorer.environment`)
 
 
@@ -88,6 +90,11 @@ def examine(
         block_size=settings.block_size,
         name=task.name,
     )
+    if settings.block_size is None and plan.redundancy > MUCH_REDUNDANCY:
+        progress.warn(
+            f"{task.name}: {format_bytes(task.memory)} leaves room for blocks of {' x '.join(map(str, plan.core))} voxels only, so that each voxel is computed "
+            f"{plan.redundancy:.0f} times; a larger --memory is much faster"
+        )
     fingerprint = _fingerprint(settings, model, source, plan, load, environment)
     paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
     for path in paths:

@@ -155,6 +155,7 @@ def _slabs(
     configuration: Configuration, labelled: Labelled, half_heights: list[float], *, stride: int, processes: Processes | None
 ) -> SlabDataset:
     from tomostream.stages.training import VALIDATION_BATCHES
+    from tomostream.stages.training_memory import training_buffer
     from tomostream.strategies.slices2d.slabs import SlabDataset, slab_layout
 
     train = configuration.train
@@ -177,7 +178,7 @@ def _slabs(
         labelled_fraction=1.0 if is_validation else train.labelled_fraction,
         seed=train.seed,
         symmetry=symmetry,
-        buffer_bytes=configuration.memory_bytes // 4,
+        buffer_bytes=training_buffer(configuration),
         rank=0 if processes is None else processes.rank,
         world=1 if processes is None else processes.world,
     )

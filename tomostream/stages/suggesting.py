@@ -33,7 +33,7 @@ from tomostream.stages.expecting import expected_number
 from tomostream.stages.many import distinct_names
 from tomostream.stages.picks import PickSettings, pick_map
 from tomostream.stages.points import read_points
-from tomostream.stages.project import Project
+from tomostream.stages.project import Project, input_paths
 from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
@@ -172,7 +172,7 @@ def suggest_from_project(folder: Path, *, points: int, output: Path, progress: P
         maps = {name: (path, one) for name, path in found.items() if (one := settings[name]) is not None}
         tables = [*configuration.labels.train, *configuration.labels.validate_]
         names = [s.name for s in configuration.species]
-        known = read_points(tables, names, list(found), "labels").of(species=species.name)
+        known = read_points(tables, names, list(input_paths(configuration.tomograms) | found), "labels").of(species=species.name)
         every.append(suggest_places(maps, known, points=share, memory=configuration.memory_bytes, progress=progress))
     return _write(Particles.concatenate(every).select(np.arange(min(points, sum(map(len, every))))), output, points, progress)
 

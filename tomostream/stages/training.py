@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tomostream import __version__, defaults
-from tomostream.config import Configuration
+from tomostream.config import MATCHED_STRATEGIES, Configuration
 from tomostream.errors import ExistsError, InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.masks import mask_of_box
@@ -35,6 +35,7 @@ from tomostream.stages.project import Project, is_mrc, store_path
 from tomostream.stages.remote_model import train_remotely
 from tomostream.stages.strategies import fit_strategy
 from tomostream.stages.training_inputs import open_inputs, read_inputs, training_fingerprint
+from tomostream.stages.training_memory import training_buffer
 from tomostream.store.locks import exclusive
 from tomostream.tomogram import Tomogram
 
@@ -142,6 +143,8 @@ def is_trained(configuration: Configuration, folder: Place, *, processes: int) -
 
 
 def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
+    if configuration.strategy not in MATCHED_STRATEGIES:
+        training_buffer(configuration)  # too small a budget is refused before anything is converted
     inputs = read_inputs(configuration)
     clicks, checks, species = inputs.clicks, inputs.checks, [s.name for s in configuration.species]
     if inputs.repeated:
@@ -290,11 +293,13 @@ def _fit(work: Work, folder: Path | None, progress: Progress, processes: Process
     dataset = _dataset(configuration, labelled, label_radii, stride=network.stride, processes=processes)
     device = resolve_device(configuration.predict.device)
     precision = resolve_precision(train.precision, device)
-    checks = _dataset(configuration, checked or labelled, label_radii, stride=network.stride, processes=None)
     validation = plan_validation(
         configuration,
         checked if processes.is_first else None,
-        list(checks) if processes.is_first else [],
+        # read once, and let go with its buffer
+        list(_dataset(configuration, checked or labelled, label_radii, stride=network.stride, processes=None))
+        if processes.is_first
+        else [],
         spacing=spacing,
         level=level,
         objective=objective,
@@ -388,7 +393,7 @@ def _dataset(
         labelled_fraction=1.0 if is_validation else train.labelled_fraction,
         seed=train.seed,
         symmetry="none" if is_validation else train.symmetry,
-        buffer_bytes=configuration.memory_bytes // 4,
+        buffer_bytes=training_buffer(configuration),
         rank=0 if processes is None else processes.rank,
         world=1 if processes is None else processes.world,
     )

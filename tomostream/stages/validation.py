@@ -11,6 +11,7 @@ rewards ranking true particles early, and moves smoothly where recall at one cou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -110,8 +111,12 @@ class Validation:
     def _loss(self, network: nn.Module) -> float:
         import torch
 
+        from tomostream.learn.batch import Batch
+
+        device = next(network.parameters()).device
         with torch.inference_mode():
-            values = [float(self.objective(network(batch.image).float(), batch).total) for batch in self.batches]
+            here = (Batch(*(part.to(device) for part in batch)) for batch in self.batches)
+            values = [float(self.objective(network(batch.image).float(), batch).total) for batch in here]
         return float(np.mean(values))
 
 
@@ -119,7 +124,8 @@ def _score(network: nn.Module, volume: np.ndarray, precision: str, memory: int) 
     """Score a region as `predict` would score a volume: float32 (species, z, y, x)."""
     from tomostream.inference.regions import score_array
 
-    return score_array(volume, network, precision=precision, memory=memory)
+    device = next(network.parameters()).device
+    return score_array(volume, network, precision=precision, memory=memory, device=device.type)
 
 
 def _greedy_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
@@ -171,16 +177,15 @@ def plan_validation(
 
 def _boxes(shape: Triple, points: np.ndarray) -> list[Box]:
     """Disjoint boxes that hold the points: a grid's cells, those with most points first."""
-    edges = triple([min(n, REGION_VOX) for n in shape])
+    edges = triple([-(-n // -(-n // REGION_VOX)) for n in shape])
     cells: dict[Triple, int] = {}
     for point in points:
-        cell = triple([min(int(max(p, 0)) // e, max(0, n // e - 1)) for p, e, n in zip(point, edges, shape, strict=True)])
+        cell = triple([min(max(math.floor(p + 0.5), 0), n - 1) // e for p, e, n in zip(point, edges, shape, strict=True)])
         cells[cell] = cells.get(cell, 0) + 1
     boxes: list[Box] = []
     for cell in sorted(cells, key=lambda c: (-cells[c], c)):
         start = triple([c * e for c, e in zip(cell, edges, strict=True)])
-        # the last cell of an axis takes the rest, so that no point is left over
-        stop = triple([n if (c + 2) * e > n else (c + 1) * e for c, e, n in zip(cell, edges, shape, strict=True)])
+        stop = triple([min(n, (c + 1) * e) for c, e, n in zip(cell, edges, shape, strict=True)])
         boxes.append(Box(start, stop))
     return boxes
 

@@ -87,3 +87,13 @@ def test_truth_without_names_is_the_only_scored_tomograms(tmp_path):
     assert read_truth(path, ["t"], Conversion()).tomograms() == ["t"]
     with pytest.raises(InputError, match="t, u"):
         read_truth(path, ["t", "u"], Conversion())
+
+
+def test_points_that_are_there_twice_count_once_in_their_order(tmp_path, tomogram):
+    rows = ["t,ribosome,5,6,7", "t,ribosome,1,2,3", "t,fas,5,6,7", "t,ribosome,5,6,7"]
+    points = read_points([table(tmp_path, *rows)], ["ribosome", "fas"], ["t"], "clicks")
+    heard = Heard()
+    ribosomes, fas = by_tomogram(points, {"t": tomogram}, ["ribosome", "fas"], "clicks", heard)["t"]
+    assert ribosomes.tolist() == [[7, 6, 5], [3, 2, 1]]
+    assert fas.tolist() == [[7, 6, 5]]
+    assert heard.warnings == ["clicks: t, ribosome: 1 of 3 points are there more than once; each counts once"]

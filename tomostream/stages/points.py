@@ -80,6 +80,8 @@ def by_tomogram(
 ) -> dict[str, list[np.ndarray]]:
     """Sort points by tomogram and species: float64 (n, 3) positions z y x in voxels of the full resolution.
 
+    A point that is there twice (one table given twice, say) counts once, and that is told.
+
     Raises
     ------
     InputError
@@ -88,5 +90,13 @@ def by_tomogram(
     result: dict[str, list[np.ndarray]] = {}
     for name in points.tomograms():
         inside = inside_volume(points.of(tomogram=name), tomograms[name], where, progress)
-        result[name] = [inside.of(species=kind).position_zyx for kind in species]
+        result[name] = [_distinct(inside.of(species=kind).position_zyx, f"{where}: {name}, {kind}", progress) for kind in species]
     return result
+
+
+def _distinct(position_zyx: np.ndarray, where: str, progress: Progress) -> np.ndarray:
+    """The positions in their order, each once."""
+    _, first = np.unique(position_zyx, axis=0, return_index=True)
+    if len(first) < len(position_zyx):
+        progress.warn(f"{where}: {len(position_zyx) - len(first)} of {len(position_zyx)} points are there more than once; each counts once")
+    return position_zyx[np.sort(first)]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from cli_runner import tomostream
 from small_project import SHAPE, make_project, make_volume, tree_bytes
 
 import tomostream as ts
@@ -280,6 +281,16 @@ def test_clicks_outside_the_volume_are_refused(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\n" + "t1,ribosome,10,20,300\n" * 5)
     with pytest.raises(InputError, match=r"only 0 of 5 points lie inside.*swapped"):
         run(path, stages=["train"])
+
+
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_clicks_outside_are_refused_before_anything_is_converted(tmp_path: Path, command: str) -> None:
+    path = make_project(tmp_path)
+    (tmp_path / "train.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\n" + "t1,ribosome,10,20,300\n" * 5)
+    done = tomostream(command, path)
+    assert done.code == 2
+    assert "only 0 of 5 points lie inside tomogram 't1'" in done.message
+    assert not list(tmp_path.glob("project/tomograms/*"))
 
 
 def test_empty_click_table_is_refused(tmp_path: Path) -> None:

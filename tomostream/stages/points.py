@@ -14,6 +14,7 @@ from tomostream.particles import Particles
 from tomostream.progress import Progress
 
 if TYPE_CHECKING:
+    from tomostream.geometry import Triple
     from tomostream.tomogram import Tomogram
 
 
@@ -25,24 +26,32 @@ def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress
     InputError
         If under 95 % lie inside: swapped axes, or voxels taken for angstrom.
     """
-    points = particles.in_unit("voxel", tomogram.spacing)
-    if len(points) == 0:
-        return points
-    top = np.asarray(tomogram.at_level(0).shape) - 0.5
-    is_inside = np.all((points.position_zyx >= -0.5) & (points.position_zyx <= top), axis=1)
-    fraction = float(is_inside.mean())
-    if fraction < defaults.INSIDE_FRACTION:
-        largest = points.position_zyx.max(axis=0)
-        raise InputError(
-            f"{where}: only {is_inside.sum()} of {len(points)} points lie inside tomogram '{tomogram.name}' ({100 * fraction:.0f} %; at least "
-            f"{100 * defaults.INSIDE_FRACTION:.0f} % must); its shape is z,y,x = {','.join(map(str, tomogram.at_level(0).shape))} voxels, the largest "
-            f"coordinates are z,y,x = {','.join(f'{v:g}' for v in largest)} voxels; are axes swapped, or voxels and angstrom (spacing {tomogram.spacing:g} A)?"
-        )
-    if fraction < 1:
+    is_inside = check_inside(particles, tomogram.at_level(0).shape, tomogram.spacing, tomogram.name, where)
+    if not is_inside.all():
         progress.warn(
-            f"{where}: {np.count_nonzero(~is_inside)} of {len(points)} points lie outside tomogram '{tomogram.name}' and are left out"
+            f"{where}: {np.count_nonzero(~is_inside)} of {len(particles)} points lie outside tomogram '{tomogram.name}' and are left out"
         )
-    return points.select(is_inside)
+    return particles.in_unit("voxel", tomogram.spacing).select(is_inside)
+
+
+def check_inside(particles: Particles, shape: Triple, spacing: float, name: str, where: str) -> np.ndarray:
+    """Which particles lie in a volume of this shape (voxels z y x) and spacing (angstrom).
+
+    Raises
+    ------
+    InputError
+        If under 95 % do.
+    """
+    position_zyx = particles.in_unit("voxel", spacing).position_zyx
+    is_inside: np.ndarray = np.all((position_zyx >= -0.5) & (position_zyx <= np.asarray(shape) - 0.5), axis=1)
+    if len(position_zyx) and is_inside.mean() < defaults.INSIDE_FRACTION:
+        raise InputError(
+            f"{where}: only {is_inside.sum()} of {len(particles)} points lie inside tomogram '{name}' ({100 * is_inside.mean():.0f} %; at least "
+            f"{100 * defaults.INSIDE_FRACTION:.0f} % must); its shape is z,y,x = {','.join(map(str, shape))} voxels, the largest "
+            f"coordinates are z,y,x = {','.join(f'{v:g}' for v in position_zyx.max(axis=0))} voxels; are axes swapped, or voxels and angstrom (spacing "
+            f"{spacing:g} A)?"
+        )
+    return is_inside
 
 
 def read_points(tables: Sequence[str], species: Sequence[str], tomograms: Sequence[str], what: str) -> Particles:

@@ -36,6 +36,7 @@ from tomostream.stages.predicting import PredictSettings, predict_many
 from tomostream.stages.project import RUN_LOCK, Project, input_paths, is_mrc, store_path
 from tomostream.stages.strategies import strategy_fingerprint
 from tomostream.stages.tables import conversion_from
+from tomostream.stages.training_inputs import check_positions, read_inputs
 from tomostream.stages.training_job import train_where_asked
 from tomostream.store.locks import exclusive
 from tomostream.units import parse_bytes, parse_shape
@@ -82,7 +83,9 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     if {"train", "pick"} <= set(context.stages):
         check_count_is_knowable(configuration)
     if "train" in context.stages:
-        strategy_fingerprint(configuration)  # reads the densities: whether they are there is told before tomograms are converted
+        # whether densities are there, and clicks fit the tomograms, is told before these are converted
+        strategy_fingerprint(configuration)
+        check_positions(configuration, read_inputs(configuration))
     check_memory(configuration, context.stages)
     context.project.create()
     with _held(context.project):

@@ -34,7 +34,7 @@ from tomostream.stages.points import by_tomogram
 from tomostream.stages.project import Project, is_mrc, store_path
 from tomostream.stages.remote_model import train_remotely
 from tomostream.stages.strategies import fit_strategy
-from tomostream.stages.training_inputs import open_inputs, read_inputs, training_fingerprint
+from tomostream.stages.training_inputs import check_positions, open_inputs, read_inputs, training_fingerprint
 from tomostream.stages.training_memory import training_buffer
 from tomostream.store.locks import exclusive
 from tomostream.tomogram import Tomogram
@@ -151,6 +151,7 @@ def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, 
         progress.warn(
             f"labels.validate: {inputs.repeated} of its {len(checks or [])} clicks are those of labels.train; the best epoch is better chosen by others"
         )
+    check_positions(configuration, inputs)
     unconverted = [inputs.paths[name] for name in inputs.needed if is_mrc(inputs.paths[name])]
     if unconverted:
         settings = ConvertSettings(voxel_size=configuration.voxel_size)

@@ -19,9 +19,10 @@ from tomostream.particles import Particles
 from tomostream.redaction import redacted
 from tomostream.remote.places import place
 from tomostream.stages.digest import file_sha256, tomogram_fingerprint
-from tomostream.stages.points import read_points
-from tomostream.stages.project import input_paths, store_path
+from tomostream.stages.points import check_inside, read_points
+from tomostream.stages.project import input_paths, is_mrc, store_path
 from tomostream.stages.strategies import strategy_fingerprint
+from tomostream.store.decompress import peek_header
 from tomostream.tomogram import Tomogram, open_tomogram
 
 
@@ -92,6 +93,28 @@ def read_inputs(configuration: Configuration) -> TrainingInputs:
         configuration, clicks.tomograms(), {(t, s): len(clicks.of(tomogram=t, species=s)) for t in clicks.tomograms() for s in species}
     )
     return TrainingInputs(paths, clicks, checks, others, list(dict.fromkeys([*labelled_names, *others])))
+
+
+def check_positions(configuration: Configuration, inputs: TrainingInputs) -> None:
+    """Refuse clicks that lie outside tomograms which are still to be converted; only heads of files are read.
+
+    Raises
+    ------
+    InputError
+        If under 95 % of a tomogram's clicks lie inside it.
+    """
+    for points, where in ((inputs.clicks, "labels.train"), (inputs.checks, "labels.validate")):
+        for name in points.tomograms() if points is not None else []:
+            path = inputs.paths[name]
+            if not is_mrc(path) or place(store_path(configuration, name, path)).exists():
+                continue
+            try:
+                header = peek_header(place(path))
+            except InputError:
+                continue  # converting tells what is wrong with it
+            spacing = configuration.voxel_size or header.spacing
+            if points is not None and spacing is not None:
+                check_inside(points.of(tomogram=name), header.shape, spacing, name, where)
 
 
 def open_inputs(configuration: Configuration, inputs: TrainingInputs) -> tuple[dict[str, Tomogram], int, float]:

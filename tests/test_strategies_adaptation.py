@@ -49,6 +49,8 @@ def folder(tmp_path_factory):
     write_mrc(folder / "b.mrc", rng.gamma(1.0, 1.0, SHAPE).astype(np.float32), spacing=SPACING)  # skewed: other features
     done = tomostream("convert", folder / "a.mrc", folder / "b.mrc", "-o", folder / "tomograms", "--shard", 32, "--chunk", 16)
     assert done.code == 0, done.err
+    done = tomostream("stats", folder / "tomograms" / "a.ome.zarr", folder / "tomograms" / "b.ome.zarr")  # no test waits for another's
+    assert done.code == 0, done.err
     return folder
 
 

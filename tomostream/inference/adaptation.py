@@ -2,7 +2,7 @@
 
 Training normalises every feature by the batch at hand; a network as deployed has one mean and variance a feature, fixed.  Taken from the
 training tomograms they don't fit one of other defocus, thickness or noise, however well its voxels are standardised: a network that had
-learnt from 100 clicks in defocus data found 5 % of the particles in phase-plate data, and 83 % with that data's own statistics
+learnt from 100 clicks in defocus data had an F1 of 0.05 in phase-plate data, and of 0.83 with that data's own statistics
 (docs/accuracy.md).  So each tomogram gets the statistics of its own features ("adaptive batch normalisation"); the weights stay.
 
 1. Crops: the cells of a grid of crops that spans the volume, or `Sampling.count` of them, drawn evenly and always the same.

@@ -16,6 +16,7 @@ Picks lie more than a radius apart, so a cell of a hash grid holds few of them: 
 
 import itertools
 from collections import defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Int64
@@ -202,5 +203,6 @@ def _greedy(candidates: Points, shape: Triple, *, radius: float, closed_below: i
     return candidates.select(np.concatenate([nothing, *accepted])), candidates.select(np.concatenate([nothing, *undecided]))
 
 
-def _neighbours(cell: tuple[int, int, int]) -> itertools.product:  # type: ignore[type-arg]
-    return itertools.product(*((n - 1, n, n + 1) for n in cell))
+def _neighbours(cell: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
+    z, y, x = cell
+    return itertools.product((z - 1, z, z + 1), (y - 1, y, y + 1), (x - 1, x, x + 1))

@@ -127,9 +127,9 @@ def for_each(tasks: Sequence[T], work: Work[T, R], *, cluster: ClusterSettings |
     return results.all()
 
 
-def followed(tomograms: int, progress: Progress) -> AbstractContextManager[Bar]:
+def followed(tomograms: int, progress: Progress, title: str = "tomograms") -> AbstractContextManager[Bar]:
     """Follow the tomograms of a stage, where there are several."""
-    return progress.track("tomograms", tomograms) if tomograms > 1 else contextlib.nullcontext(Bar())
+    return progress.track(title, tomograms) if tomograms > 1 else contextlib.nullcontext(Bar())
 
 
 def guarded_disk(work: Callable[[S], R], task: S) -> R | TomostreamError:

@@ -164,7 +164,7 @@ def _step(configuration: Configuration, project: Project, stage: str, volume: _V
     plan = plan_blocks(
         volume.shape, block=None, halo=None, radius=radius, smooth=smooth, memory=memory, libraries=libraries, workers=workers
     )
-    done = (project.picks / f"{volume.name}.csv").exists()
+    done = _is_there(configuration, project, "pick", volume)
     return Step(stage, volume.name, _state(done), memory, None, f"blocks of {' x '.join(map(str, plan.block))}")
 
 
@@ -180,8 +180,7 @@ def _predict(configuration: Configuration, project: Project, volume: _Volume) ->
 
     level = reading_level(configuration, volume.spacing)
     disk = math.prod(volume.shape) * np.dtype(configuration.predict.score_dtype).itemsize * len(configuration.species)
-    folders = [project.scores] if len(configuration.species) == 1 else [project.scores / s.name for s in configuration.species]
-    done = all((folder / f"{volume.name}.ome.zarr").exists() for folder in folders)
+    done = _is_there(configuration, project, "predict", volume)
     if configuration.strategy != "unet":  # its blocks are planned from the trained model
         work = f"strategy {configuration.strategy}, level {level}, blocks within the budget"
         return Step("predict", volume.name, _state(done), configuration.memory_bytes, disk, work)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tomostream.cluster import ClusterSettings, Pool, open_pool
 from tomostream.errors import TomostreamError
-from tomostream.progress import Bar, Progress
+from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
 from tomostream.stages.many import Results, distinct_names, followed, guarded_disk
 from tomostream.stages.preparing import Prepared, PrepareTask, prepare_tomogram
@@ -119,12 +119,13 @@ class _Run:
 
     def all(self, pool: Pool, to_do: list[Examined]) -> None:
         """Do it."""
-        mixed = {one.task.name: one.task.settings.mixed_devices for one in to_do}
         unprepared = [
-            PrepareTask(one.task.name, one.task.path, one.task.memory, self._load, () if mixed[one.task.name] else self._environment)
+            PrepareTask(
+                one.task.name, one.task.path, one.task.memory, self._load, () if one.task.settings.mixed_devices else self._environment
+            )
             for one in to_do
         ]
-        with self._progress.track("prepare", len(to_do)) if len(to_do) > 1 else contextlib.nullcontext(Bar()) as bar:
+        with followed(len(to_do), self._progress, "prepare") as bar:
             for wanted, prepared in pool.outcomes(prepare_tomogram, unprepared, is_grouped=True):
                 if isinstance(prepared, TomostreamError):
                     self._results.note(wanted.name, prepared)

@@ -90,11 +90,6 @@ def examine(
         block_size=settings.block_size,
         name=task.name,
     )
-    if settings.block_size is None and plan.redundancy > MUCH_REDUNDANCY:
-        progress.warn(
-            f"{task.name}: {format_bytes(task.memory)} leaves room for blocks of {' x '.join(map(str, plan.core))} voxels only, so that each voxel is computed "
-            f"{plan.redundancy:.0f} times; a larger --memory is much faster"
-        )
     fingerprint = _fingerprint(settings, model, source, plan, load, environment)
     paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
     for path in paths:
@@ -108,6 +103,11 @@ def examine(
     if not task.overwrite:
         for path in paths:
             refuse_other_settings(path, fingerprint)
+    if settings.block_size is None and plan.redundancy > MUCH_REDUNDANCY:
+        progress.warn(
+            f"{task.name}: {format_bytes(task.memory)} leaves room for blocks of {' x '.join(map(str, plan.core))} voxels only, so that each voxel is computed "
+            f"{plan.redundancy:.0f} times; a larger --memory is much faster"
+        )
     return Examined(task, plan, fingerprint, paths, [state == "done" for state in states])
 
 

@@ -89,7 +89,7 @@ class StoreLayout:
     def to_json(self) -> dict[str, Any]:
         """As plain values for JSON."""
         levels = [[list(level.shape), list(level.chunk), list(level.shard)] for level in self.levels]
-        return {"levels": levels, "dtype": self.dtype.name, "codec": [self.codec.name, self.codec.level]}
+        return {"levels": levels, "dtype": self.dtype.name, "codec": [self.codec.name, self.codec.level, self.codec.has_checksum]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> StoreLayout:
@@ -105,7 +105,7 @@ class StoreLayout:
             chunks=self.levels[level].chunk,
             shards=self.levels[level].shard,
             dtype=self.dtype,
-            compressors=self.codec.zarr_codec(self.dtype),
+            compressors=self.codec.zarr_codecs(self.dtype) or None,
             filters=None,
             fill_value=0,
             dimension_names=("z", "y", "x"),

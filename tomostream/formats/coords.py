@@ -13,6 +13,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion, file_tomogram
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
@@ -62,6 +63,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     for (z, y, x), kind in zip(found.position_zyx.tolist(), found.species, strict=True):
         numbers = [f"{species.index(kind) + 1}"] if len(species) > 1 else []
         lines.append("\t".join([*numbers, repr(x), repr(y), repr(z)]) + "\n")
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(lines))
-    temporary.replace(path)
+    write_atomically(path, "".join(lines))

@@ -18,6 +18,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 
 USER, SESSION = "tomostream", "0"
 _IDENTITY = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
@@ -99,6 +100,4 @@ def _write_file(path: Path, particles: Particles, name: str, species: str) -> No
         ],
         "trust_orientation": False,
     }
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(values, indent=1))
-    temporary.replace(path)
+    write_atomically(path, json.dumps(values, indent=1))

@@ -23,6 +23,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles, Unit
+from tomostream.remote.atomic_files import write_atomically
 
 HEADER = ("tomogram", "species", "x_angstrom", "y_angstrom", "z_angstrom", "score")
 POSITIONS: dict[tuple[str, str, str], Unit] = {
@@ -155,6 +156,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         If the voxel spacing is needed and not given.
     """
     text = csv_text(conversion.to_unit(particles, "angstrom", "a picks table in angstrom"))
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    write_atomically(path, text)

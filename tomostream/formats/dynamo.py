@@ -20,6 +20,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion, file_tomogram
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.store.naming import tomogram_name
 
 _COLUMNS = 40
@@ -98,6 +99,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         (path.with_suffix(".doc"), "".join(f"{i} {name or path.stem}\n" for i, name in enumerate(names, 1))),
         (path, "".join(lines)),
     ):
-        temporary = target.with_name(f".{target.name}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
+        write_atomically(target, text)

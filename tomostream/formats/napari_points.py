@@ -16,6 +16,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion, file_tomogram
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import replacing
 
 HEADER = ("index", "axis-0", "axis-1", "axis-2")
 
@@ -59,10 +60,8 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         If the voxel spacing is needed and not given.
     """
     found = conversion.to_unit(particles, "voxel", "napari (voxels)")
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((*HEADER, "score"))
         for i, (zyx, score) in enumerate(zip(found.position_zyx.tolist(), found.score.tolist(), strict=True)):
             writer.writerow([i, *map(repr, zyx), "" if math.isnan(score) else repr(score)])
-    temporary.replace(path)

@@ -11,6 +11,7 @@ from tomostream.errors import InputError
 from tomostream.formats.csv_table import POSITIONS
 from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import replacing
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
@@ -51,6 +52,5 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         "z_angstrom": z,
         "score": found.score,
     }
-    temporary = path.with_name(f".{path.name}.tmp")
-    pd.DataFrame(columns).astype({"tomogram": "str", "species": "str"}).to_parquet(temporary, index=False)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        pd.DataFrame(columns).astype({"tomogram": "str", "species": "str"}).to_parquet(temporary, index=False)

@@ -15,6 +15,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion, file_tomogram
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 
 _TYPES = ("point", "orientedPoint", "instancePoint")
 
@@ -56,6 +57,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     """
     found = conversion.to_unit(particles, "voxel", "portal-ndjson (voxels)")
     lines = [json.dumps({"type": "point", "location": {"x": x, "y": y, "z": z}}) + "\n" for z, y, x in found.position_zyx.tolist()]
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(lines))
-    temporary.replace(path)
+    write_atomically(path, "".join(lines))

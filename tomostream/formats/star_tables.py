@@ -14,6 +14,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.store.naming import tomogram_name
 
 if TYPE_CHECKING:
@@ -177,6 +178,4 @@ def write_blocks(path: Path, blocks: Mapping[str, Mapping[str, str | np.ndarray]
             lines += ["loop_", *(f"_{key} #{i}" for i, key in enumerate(columns, 1))]
             lines += ["\t".join(map(text, row)) for row in zip(*columns.values(), strict=True)]
         lines.append("")
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, "\n".join(lines) + "\n")

@@ -23,8 +23,8 @@ from tomostream.formats.registry import read_table
 from tomostream.geometry import Box
 from tomostream.particles import Particles
 from tomostream.project import Project, input_paths, store_path
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
-from tomostream.stages.shared.fingerprints import write_text_atomically
 from tomostream.stages.tables.stage import table_paths
 from tomostream.tomogram import Tomogram, open_tomogram
 
@@ -90,7 +90,7 @@ def write_report(run: Place, output: Place) -> None:
     sections.append(Section("Configuration", code=project.resolved.read_text()))
     total = sum(len(f.picks) for f in found)
     summary = f"{total} picks in {len(found)} tomograms; species {', '.join(s.name for s in configuration.species)}."
-    write_text_atomically(output, render_page(f"tomostream: {run.resolve().name}", summary, sections))
+    write_atomically(output, render_page(f"tomostream: {run.resolve().name}", summary, sections))
 
 
 def find_results(configuration: Configuration, project: Project) -> list[Found]:

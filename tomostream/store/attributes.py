@@ -14,10 +14,10 @@ import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tomostream.errors import BusyError, InputError
+from tomostream.remote.atomic_files import replacing
 from tomostream.remote.leases import LEASE_SECONDS, Lease
 from tomostream.remote.places import Place, RemotePath
 
@@ -42,7 +42,9 @@ def change_attributes(path: Place, change: Callable[[dict[str, Any]], None]) -> 
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 if not os.path.samestat(os.fstat(handle.fileno()), metadata.stat()):
                     continue
-                _replace(metadata, _changed(json.load(handle), path, change))
+                changed = _changed(json.load(handle), path, change)
+                with replacing(metadata) as temporary:
+                    temporary.write_text(changed)
                 return
     except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
         raise _foreign(path) from None
@@ -75,17 +77,6 @@ def _changed(group: dict[str, Any], path: Place, change: Callable[[dict[str, Any
         raise _foreign(path)
     change(ours)
     return json.dumps(group, indent=2) + "\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    """To be called with the lock held: only its holder uses the temporary name, and what a kill leaves there is overwritten."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _foreign(path: Place) -> InputError:

@@ -90,6 +90,40 @@ def read_sharded(
             raise InputError(f"{file} can't be read ({error}); it is damaged: copy or make the store again") from None
 
 
+def damage_of_shard(folder: Place, layout: LevelLayout, dtype: np.dtype[Any], codec: Codec, index: Triple) -> list[str]:
+    """Read a shard wholly; every problem that is found, in words; none if it is whole.
+
+    Parameters
+    ----------
+    folder
+        The level's array.
+    layout, dtype, codec
+        As of `read_sharded`.
+    index
+        The shard's (z, y, x) index.
+    """
+    file = folder.joinpath("c", *map(str, index))
+    chunks = BlockGrid(layout.shard, layout.chunk)
+    core = layout.shards.core(index)
+    inside = Box((0, 0, 0), core.shape)
+    buffer = np.empty(math.prod(layout.chunk) * dtype.itemsize + CHECKSUM_BYTES, dtype=np.uint8)
+    found: list[str] = []
+    try:
+        with _opened(file) as handle:
+            table = _read_index(handle, chunks.counts)
+            for p in chunks.touching(inside):
+                cell = _Cell(p, int(table[p][0]), int(table[p][1]), chunks.core(p), chunks.core(p).clipped(inside))
+                try:
+                    _read_chunk(handle, cell, buffer, layout.chunk, dtype.newbyteorder("<"), codec)
+                except (ValueError, RuntimeError, MemoryError) as error:
+                    found.append(str(error))
+    except FileNotFoundError:
+        found.append("it is missing")
+    except (OSError, ValueError) as error:
+        found.append(f"it can't be read ({error})")
+    return found
+
+
 def _opened(file: Place) -> RawIOBase:
     if isinstance(file, Path):
         return FileIO(file)

@@ -18,9 +18,10 @@ from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Box, Triple
 from tomostream.particles import Particles
 from tomostream.progress import Progress
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.batch import distinct_names, for_each, writable_folder
-from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, tomogram_fingerprint
 from tomostream.stages.shared.region_of_interest import Restriction, mask_in
 from tomostream.store.zarr_opening import is_url
 from tomostream.tomogram import Tomogram, open_tomogram
@@ -180,7 +181,7 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
     parts = [pick_map(scores, settings, memory=task.memory, workers=task.workers, progress=progress) for scores, settings in opened]
     picks = Particles.concatenate(parts)
     picks = replace(picks.select(np.argsort(-picks.score, kind="stable")), tomogram=np.full(len(picks), task.name, dtype=object))
-    write_text_atomically(table, csv_text(picks))
+    write_atomically(table, csv_text(picks))
     record_made_by(table, fingerprint)
     for (_, settings), part in zip(opened, parts, strict=True):
         if settings.count is not None and len(part) < settings.count:

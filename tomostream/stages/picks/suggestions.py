@@ -29,11 +29,11 @@ from tomostream.formats.csv_table import csv_text
 from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.project import Project, input_paths
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.stages.picks.expected_count import expected_number
 from tomostream.stages.picks.stage import PickSettings, pick_map
 from tomostream.stages.shared.batch import distinct_names
 from tomostream.stages.shared.clicks import read_points
-from tomostream.stages.shared.fingerprints import write_text_atomically
 from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
@@ -189,7 +189,7 @@ def _settings(configuration: Configuration, project: Project, species: Species, 
 
 
 def _write(places: Particles, output: Path, wanted: int, progress: Progress) -> Particles:
-    write_text_atomically(output, csv_text(places, unit=places.unit))
+    write_atomically(output, csv_text(places, unit=places.unit))
     if len(places) < wanted:
         progress.warn(f"{len(places)} places, fewer than the {wanted} wanted: the score maps have no further peak")
     progress.say(f"{output}: {len(places)} places to look at; keep the rows that are particles and give the table beside the first clicks")

@@ -13,10 +13,11 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from tomostream.errors import ExistsError, InputError
+from tomostream.errors import ExistsError
 from tomostream.redaction import redacted
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.copies import local_file
-from tomostream.remote.places import Place, RemotePath, place
+from tomostream.remote.places import Place
 
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
@@ -95,26 +96,4 @@ def is_made_by(result: Place, fingerprint: dict[str, Any]) -> bool:
 
 def record_made_by(result: Place, fingerprint: dict[str, Any]) -> None:
     """Remember what made `result`."""
-    write_text_atomically(_sidecar(result), json.dumps({"fingerprint": fingerprint, "sha256": file_sha256(result)}, indent=1))
-
-
-def write_text_atomically(path: Place, text: str) -> None:
-    """Write a small text file so that it is either the old one or the whole new one.
-
-    Raises
-    ------
-    InputError
-        If the folder can't be written, or the disk is full.
-    """
-    path = place(path)  # a URL may come as a `Path`
-    if isinstance(path, RemotePath):
-        path.write_text(text)
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder or free some space") from None
+    write_atomically(_sidecar(result), json.dumps({"fingerprint": fingerprint, "sha256": file_sha256(result)}, indent=1))

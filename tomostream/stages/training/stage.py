@@ -26,10 +26,10 @@ from tomostream.geometry import Box, Triple, triple
 from tomostream.masks import mask_of_box
 from tomostream.progress import Progress
 from tomostream.project import Project, is_mrc, store_path
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.conversion.stage import ConvertSettings, convert_many, measure
 from tomostream.stages.shared.clicks import by_tomogram
-from tomostream.stages.shared.fingerprints import write_text_atomically
 from tomostream.stages.training.inputs import check_positions, open_inputs, read_inputs, training_fingerprint
 from tomostream.stages.training.remote_folder import train_remotely
 from tomostream.store.locks import exclusive
@@ -222,7 +222,7 @@ def _prepare_folder(folder: Path, fingerprint: dict[str, Any], configuration: Co
         # what another training left would be mixed with this one's
         for name in ("model.safetensors", "model.json", "metrics.csv", "checkpoint.pt", "training.json"):
             (folder / name).unlink(missing_ok=True)
-    write_text_atomically(folder / "training.json", json.dumps(fingerprint, indent=1))
+    write_atomically(folder / "training.json", json.dumps(fingerprint, indent=1))
     configuration.write(folder / "resolved.yaml")
 
 

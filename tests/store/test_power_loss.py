@@ -67,7 +67,7 @@ def test_power_lost_at_any_moment_of_publishing_leaves_no_store_that_only_looks_
         if (after / "t.ome.zarr").exists():
             np.testing.assert_array_equal(open_tomogram(after / "t.ome.zarr").read(Box.whole(VOLUME.shape)), VOLUME)
         else:
-            with pytest.raises(InputError, match="not finished|does not exist"):
+            with pytest.raises(InputError, match=r"not finished|does not exist"):
                 open_tomogram(after / "t.ome.zarr")
             write(after)
         assert {name: data for name, data in tree(after).items() if "ledger" not in name} == calm

@@ -34,6 +34,7 @@ from tomostream.remote.places import Place, RemotePath
 from tomostream.store.casting import PIECE_VOXELS, check_stored_type, plan_casting
 from tomostream.store.decompress import compression_of, peek_header, plain_file
 from tomostream.store.existing_output import refuse_other_settings
+from tomostream.store.identity import FIRST_BYTES, file_identity
 from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import tomogram_name
@@ -43,7 +44,6 @@ from tomostream.store.z_bands import Band, plan_bands
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.units import format_bytes
 
-_GUARD_BYTES = 2**20  # how much of the source is hashed to tell files of equal name, size and date apart
 _BAND_BYTES = 2**30  # longer bands read no faster, and the first shard waits for them
 _SPACING_TOLERANCE = 0.01  # relative difference of header and option that is not worth a word
 
@@ -117,7 +117,7 @@ def convert_file(
     header = peek_header(source)
     name = name or tomogram_name(str(source))
     spacing = _choose_spacing(header, voxel_size, report)
-    before = _identity(source)
+    before, changed = _identity(source), _last_change(source)
     settings = {
         "voxel_size": voxel_size,
         "dtype": dtype,
@@ -162,7 +162,7 @@ def convert_file(
         spec = replace(spec, attributes=facts)
         with StoreWriter.create_or_resume(target, spec, fingerprint=fingerprint, overwrite=overwrite) as writer:
             _write_bands(bands, reader, casting.apply, writer, progress)
-            if _identity(source) != before:
+            if _last_change(source) != changed or _identity(source) != before:
                 raise InputError(f"{source}: has changed while it was converted; run the command again with --overwrite")
             return writer.finish()
 
@@ -286,15 +286,17 @@ def _folder_bytes(folder: Path) -> int:
 
 def _identity(source: Place) -> dict[str, Any]:
     if isinstance(source, RemotePath):
-        guard = hashlib.sha256(head_of(source, _GUARD_BYTES)).hexdigest()
+        guard = hashlib.sha256(head_of(source, FIRST_BYTES)).hexdigest()
         return {"name": source.name, **identity_of(source), "sha256_of_first_mb": guard}
     try:
-        status = source.stat()
-        with source.open("rb") as file:
-            guard = hashlib.sha256(file.read(_GUARD_BYTES)).hexdigest()
+        return file_identity(source)
     except OSError as error:
         raise InputError(f"{source}: can't be read: {error.strerror or error}") from error
-    return {"name": source.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256_of_first_mb": guard}
+
+
+def _last_change(source: Place) -> int | None:
+    """When a local source was changed last; a remote one's tag is part of its identity."""
+    return None if isinstance(source, RemotePath) else source.stat().st_mtime_ns
 
 
 def _sha256(source: Path) -> str:

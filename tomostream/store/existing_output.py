@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from tomostream.errors import ExistsError
 from tomostream.remote.places import Place, RemotePath
+from tomostream.store.identity import is_same_identity
 from tomostream.store.ledger import LEDGER_NAME, read_head
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 
@@ -37,7 +38,7 @@ def store_state(path: Place, fingerprint: dict[str, Any]) -> StoreState:
     What a kill in the last moment of `finish` may have left behind is tidied up.
     """
     found = finished_fingerprint(path)
-    if found is not None and found == plain(fingerprint):
+    if found is not None and is_same_identity(found, plain(fingerprint)):
         if isinstance(path, Path):
             (path / LEDGER_NAME).unlink(missing_ok=True)
             shutil.rmtree(beside(path, REPLACED_SUFFIX), ignore_errors=True)
@@ -47,7 +48,7 @@ def store_state(path: Place, fingerprint: dict[str, Any]) -> StoreState:
     head = half_written_head(path)
     if head is None:
         return "absent"
-    return "partial" if head["fingerprint"] == plain(fingerprint) else "other"
+    return "partial" if is_same_identity(head["fingerprint"], plain(fingerprint)) else "other"
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
@@ -78,6 +79,15 @@ def half_written_head(path: Place) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return found if isinstance(found, dict) and "fingerprint" in found else None
+
+
+def adopted(path: Place, fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """The fingerprint as JSON gives it back; or that of what is there, finished or half-written, if it means the same."""
+    wanted, head = plain(fingerprint), half_written_head(path)
+    for found in (finished_fingerprint(path), None if head is None else head["fingerprint"]):
+        if found is not None and is_same_identity(found, wanted):
+            return found
+    return wanted
 
 
 def _is_there(path: Place) -> bool:
@@ -135,11 +145,11 @@ def refuse_other_settings(path: Place, fingerprint: dict[str, Any]) -> None:
     """
     wanted = plain(fingerprint)
     if _is_there(path):
-        if finished_fingerprint(path) != wanted:
+        if not is_same_identity(finished_fingerprint(path), wanted):
             refuse_existing(path, wanted, overwrite=False)
         return
     head = half_written_head(path)
-    if head is not None and head["fingerprint"] != wanted:
+    if head is not None and not is_same_identity(head["fingerprint"], wanted):
         raise ExistsError(
             f"{path}{PARTIAL_SUFFIX} is half-written with other settings or data ({differences(head['fingerprint'], wanted)}); "
             "finish it with those, or start again with --overwrite"

@@ -17,7 +17,6 @@ from tomostream.config import Configuration, Species
 from tomostream.errors import InputError
 from tomostream.particles import Particles
 from tomostream.project import input_paths, is_mrc, store_path
-from tomostream.redaction import redacted
 from tomostream.remote.places import place
 from tomostream.stages.shared.clicks import check_inside, read_points
 from tomostream.stages.shared.fingerprints import file_sha256, tomogram_fingerprint
@@ -195,7 +194,7 @@ def training_fingerprint(configuration: Configuration, tomograms: dict[str, Tomo
     values: dict[str, Any] = {
         **relevant,
         "level": level,
-        "labels": {redacted(table): file_sha256(place(table)) for table in tables},
+        "labels": [file_sha256(place(table)) for table in tables],
         "train_tables": len(configuration.labels.train),
         "tomograms": [tomogram_fingerprint(t) for t in tomograms.values()],
         "version": __version__,

@@ -30,8 +30,10 @@ from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.conversion.stage import ConvertSettings, convert_many, measure
 from tomostream.stages.shared.clicks import by_tomogram
+from tomostream.stages.shared.fingerprints import adopted_record
 from tomostream.stages.training.inputs import check_positions, open_inputs, read_inputs, training_fingerprint
 from tomostream.stages.training.remote_folder import train_remotely
+from tomostream.store.identity import is_same_identity
 from tomostream.store.locks import exclusive
 from tomostream.strategies.matched_filter.training import fit_strategy
 from tomostream.strategies.training_memory import training_buffer
@@ -139,7 +141,7 @@ def is_trained(configuration: Configuration, folder: Place, *, processes: int) -
         recorded: object = json.loads((folder / "training.json").read_text())
     except (FileNotFoundError, ValueError):
         return False
-    return recorded == training_fingerprint(configuration, tomograms, level, processes)
+    return is_same_identity(recorded, training_fingerprint(configuration, tomograms, level, processes))
 
 
 def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
@@ -158,7 +160,7 @@ def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, 
         store_folder = Project(configuration.project).tomograms
         convert_many(unconverted, store_folder, settings, memory=configuration.memory_bytes, overwrite=False, progress=progress)
     tomograms, level, spacing = open_inputs(configuration, inputs)
-    fingerprint = training_fingerprint(configuration, tomograms, level, processes.world)
+    fingerprint = adopted_record(folder / "training.json", training_fingerprint(configuration, tomograms, level, processes.world))
     state = _state(folder, fingerprint)
     if state == "done":
         progress.say(f"model {folder} is already trained with these settings")

@@ -28,6 +28,7 @@ from tomostream.store.attributes import change_attributes
 from tomostream.store.naming import tomogram_name
 from tomostream.store.ngff import read_image_metadata
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
+from tomostream.store.records import checked_attributes
 from tomostream.store.shard_file import Codec
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
@@ -159,12 +160,7 @@ class Tomogram:
             return self._attached
         stored = self.attributes.get("normalisation")
         values = stored.get(str(self.level)) if isinstance(stored, dict) else None
-        try:
-            return None if values is None else Normalisation.from_json(values)
-        except TypeError as error:
-            raise InputError(
-                f"{self.path} has statistics of level {self.level} that can't be used ({error}); convert the tomogram again"
-            ) from None
+        return None if values is None else Normalisation.from_json(values)
 
     def at_level(self, level: int) -> "Tomogram":
         """The same tomogram read at another level; statistics that were attached stay behind.
@@ -328,14 +324,13 @@ def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: in
     metadata = read_image_metadata(attributes, path)
     zarr_format = group.metadata.zarr_format
     levels, skipped = stored_levels(path, metadata, zarr_format)
-    ours = attributes.get("tomostream")
     tomogram = Tomogram(
         name=tomogram_name(path),
         path=path,
         spacing=metadata.spacing,
         level=0,
         levels=levels,
-        attributes=ours if isinstance(ours, dict) else {},
+        attributes=checked_attributes(attributes, path),
         warnings=metadata.warnings + skipped,
         zarr_format=zarr_format,
         _leading=metadata.leading,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tomostream import __version__
-from tomostream.cli import data, learning, status, tables
+from tomostream.cli import check, data, learning, status, tables
 from tomostream.cli import pipeline as whole
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (whole, status, data, learning, tables):
+for module in (whole, status, check, data, learning, tables):
     module.register(app)
 
 

@@ -20,6 +20,7 @@ from tomostream.errors import BusyError, InputError
 from tomostream.remote.atomic_files import replacing
 from tomostream.remote.leases import LEASE_SECONDS, Lease
 from tomostream.remote.places import Place, RemotePath
+from tomostream.store.seals import SEAL, metadata_text, sealed_group
 
 _LOOK_SECONDS = 0.2  # between two tries to get a lease that others hold for an instant
 
@@ -75,8 +76,9 @@ def _changed(group: dict[str, Any], path: Place, change: Callable[[dict[str, Any
     ours = group.get("attributes", {}).get("tomostream", {})
     if ours.get("complete") is not True:
         raise _foreign(path)
+    is_sealed = SEAL in ours
     change(ours)
-    return json.dumps(group, indent=2) + "\n"
+    return metadata_text(sealed_group(group) if is_sealed else group)
 
 
 def _foreign(path: Place) -> InputError:

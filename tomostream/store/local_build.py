@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import time
@@ -31,6 +30,7 @@ from tomostream.geometry import Triple
 from tomostream.remote.atomic_files import remove_quietly, synchronise, synchronise_tree
 from tomostream.store.existing_output import REPLACED_SUFFIX, beside, differences, refuse_existing
 from tomostream.store.ledger import LEDGER_NAME, Ledger, read_head
+from tomostream.store.seals import metadata_text
 from tomostream.store.shard_file import write_shard_file
 from tomostream.store.shard_reading import damage_of_shard
 from tomostream.store.specification import StoreLayout
@@ -185,7 +185,7 @@ def _clear(scratch: Path) -> None:
 
 def _write_json(path: Path, values: dict[str, Any], scratch: Path) -> None:
     temporary = scratch / uuid.uuid4().hex
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
+    temporary.write_text(metadata_text(values))
     temporary.replace(path)
 
 

@@ -164,7 +164,7 @@ class StoreWriter:
                 f"{self.partial} can't be finished: {len(missing)} of {len(self.shards)} shards are not written, the first is {missing[0]}"
             )
         ours = {**self._spec.attributes, **(attributes or {}), "fingerprint": self._build.fingerprint, "complete": True}
-        self._build.publish(group_metadata(self._spec, len(self.layout.levels), ours))
+        self._build.publish(group_metadata(self._spec, self.layout, ours))
         return self.path
 
     def close(self) -> None:

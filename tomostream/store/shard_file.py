@@ -104,6 +104,8 @@ class Codec:
         ValueError, RuntimeError
             If the bytes are damaged.
         """
+        if self.name == "lz4-bitshuffle" and int.from_bytes(encoded[12:16], "little") != len(encoded):
+            raise ValueError(f"it has {len(encoded)} bytes, its header says another number")  # Blosc would read beyond its end
         try:
             decoded = (Zstd if self.name == "zstd" else Blosc)().decode(encoded)
         except SystemError as error:  # numcodecs trusts the size that a Blosc header claims, even a negative one
@@ -117,7 +119,10 @@ class Codec:
         has_checksum = kinds[-1:] == [Crc32cCodec]
         names: dict[tuple[type, ...], str] = {(): "none", (ZstdCodec,): "zstd", (BloscCodec,): "lz4-bitshuffle"}
         name = names.get(tuple(kinds[:-1] if has_checksum else kinds))
-        return None if name is None or array.filters or array.shards is None else cls(name, has_checksum=has_checksum)
+        if name is None or array.filters or array.shards is None:
+            return None
+        level = next((compressor.level for compressor in array.compressors if isinstance(compressor, ZstdCodec)), 0)
+        return cls(name, level, has_checksum=has_checksum)
 
 
 def write_shard_bytes(handle: ByteSink, block: Shaped[np.ndarray, "z y x"], *, chunk: Triple, shard: Triple, codec: Codec) -> None:

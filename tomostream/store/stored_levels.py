@@ -8,6 +8,7 @@ Limits: whether a level is a mean, and not every second voxel, can't be told fro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from tomostream.store.pyramid import LevelLayout, level_shape
 from tomostream.store.shard_file import Codec
 from tomostream.store.zarr_opening import open_array
 
+_MOST_VOXELS, _LONGEST_EDGE, _LARGEST_CHUNK_BYTES = 2**48, 2**24, 2**33
 _SAME_SPACING = 0.01  # relative difference within which a stored level counts as 2^k times coarser
 
 
@@ -68,6 +70,16 @@ def _stored_level(path: str, metadata: ImageMetadata, level: int, zarr_format: i
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
         raise InputError(
             f"{path}/{name} has voxels of type {array.dtype}; a tomogram has integers or floating-point numbers of at most 64 bits"
+        )
+    if math.prod(array.shape) > _MOST_VOXELS or max(array.shape) > _LONGEST_EDGE:
+        raise InputError(
+            f"{path}/{name} claims {' x '.join(map(str, array.shape))} voxels; edges of up to {_LONGEST_EDGE} and {_MOST_VOXELS} voxels in all are read: "
+            "the metadata are damaged, or this is no tomogram"
+        )
+    if math.prod(array.chunks) * array.dtype.itemsize > _LARGEST_CHUNK_BYTES:
+        raise InputError(
+            f"{path}/{name} has chunks of {' x '.join(map(str, array.chunks))} voxels, which are decoded as a whole; at most "
+            f"{_LARGEST_CHUNK_BYTES} bytes are allowed: store it anew with smaller chunks"
         )
     chunk = triple(array.chunks[leading:])
     shard = chunk if array.shards is None else triple(array.shards[leading:])

@@ -3,6 +3,7 @@
 `settings` are what every stage must know of any model; `options` are the strategy's own, plain JSON values.  The same model gives the same bytes.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from tomostream.errors import InputError
-from tomostream.strategies.unet.model import Model, read_folder, write_folder
+from tomostream.store.typed_json import check_json
+from tomostream.strategies.unet.model import MOST_LEVELS, Model, read_folder, write_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,10 @@ class StrategySettings:
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species) or not self.species:
             raise InputError(f"a model needs one radius for each species, found {len(self.radius_ang)} for '{', '.join(self.species)}'")
-        if self.level < 0 or not self.spacing > 0:
-            raise InputError(f"a model's level must not be negative and its spacing above zero, found {self.level} and {self.spacing} A")
+        if not 0 <= self.level <= MOST_LEVELS or not 0 < self.spacing < math.inf:
+            raise InputError(
+                f"a model's level must be 0 to {MOST_LEVELS} and its spacing above zero, found {self.level} and {self.spacing} A"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,23 +87,10 @@ def load_strategy_model(folder: Path) -> StrategyModel:
         If it is missing, half-written, changed, or broken.
     """
     content, weights = read_folder(folder)
+    settings: StrategySettings = check_json(content.get("settings"), StrategySettings, f"settings of {folder / 'model.json'}")
     try:
-        settings = _settings_from(content["settings"])
         arrays = {str(name): value for name, value in load_arrays(weights).items()}
         extra = dict(content["extra"])
     except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         raise InputError(f"model folder {folder} is broken: {' '.join(str(error).split())[:300]}") from None
     return StrategyModel(str(content["strategy"]), settings, arrays, folder, extra)
-
-
-def _settings_from(values: dict[str, Any]) -> StrategySettings:
-    return StrategySettings(
-        species=tuple(str(name) for name in values["species"]),
-        radius_ang=tuple(float(radius) for radius in values["radius_ang"]),
-        level=int(values["level"]),
-        spacing=float(values["spacing"]),
-        clip_sigma=float(values["clip_sigma"]),
-        trained_on=tuple(str(name) for name in values["trained_on"]),
-        version=str(values["version"]),
-        options=dict(values["options"]),
-    )

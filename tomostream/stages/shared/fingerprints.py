@@ -23,6 +23,7 @@ from tomostream.remote.copies import local_file
 from tomostream.remote.places import Place
 from tomostream.store.existing_output import plain
 from tomostream.store.identity import folder_identity, is_same_identity
+from tomostream.store.seals import sealed
 from tomostream.store.zarr_opening import is_url
 
 if TYPE_CHECKING:
@@ -98,4 +99,4 @@ def adopted_record(path: Place, fingerprint: dict[str, Any]) -> dict[str, Any]:
 
 def record_made_by(result: Place, fingerprint: dict[str, Any]) -> None:
     """Remember what made `result`."""
-    write_atomically(_sidecar(result), json.dumps({"fingerprint": fingerprint, "sha256": file_sha256(result)}, indent=1))
+    write_atomically(_sidecar(result), json.dumps(sealed({"fingerprint": fingerprint, "sha256": file_sha256(result)}), indent=1))

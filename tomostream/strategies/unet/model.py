@@ -6,6 +6,7 @@ recognised.  The same model gives the same bytes.
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +22,15 @@ from torch import nn
 from tomostream.errors import InputError
 from tomostream.learn.batch_norm_folding import deployed
 from tomostream.remote.atomic_files import write_atomically
+from tomostream.store.seals import is_broken, sealed
+from tomostream.store.typed_json import check_json, parse_json
 from tomostream.strategies.unet.network import ResidualUNet
 
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
 _FORMAT = 1
+MOST_LEVELS = 16
+_KERNEL_BYTES = 4 * 27  # of a convolution, float32, times the channels in and out
 _PROFILE = "matched."  # and the species' number: arrays beside the network's
 
 
@@ -61,8 +66,12 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species):
             raise InputError(f"a model needs one radius for each species, found {len(self.radius_ang)} for {', '.join(self.species)}")
-        if self.level < 0 or not self.spacing > 0:
-            raise InputError(f"a model's level must not be negative and its spacing above zero, found {self.level} and {self.spacing} A")
+        if not 0 <= self.level <= MOST_LEVELS or not 0 < self.spacing < math.inf:
+            raise InputError(
+                f"a model's level must be 0 to {MOST_LEVELS} and its spacing above zero, found {self.level} and {self.spacing} A"
+            )
+        if not 1 <= len(self.channels) <= MOST_LEVELS or min(self.channels) < 1 or not self.species:
+            raise InputError(f"a model needs 1 to {MOST_LEVELS} numbers of channels, at least 1 each, and a species; found {self.channels}")
         if self.batch_statistics not in ("tomogram", "training"):
             raise InputError(f"a model's batch statistics are those of each tomogram or of training, found {self.batch_statistics!r}")
 
@@ -126,7 +135,7 @@ def write_folder(folder: Path, strategy: str, weights: bytes, settings: dict[str
     sha256 = hashlib.sha256(weights).hexdigest()
     content = {"format": _FORMAT, "strategy": strategy, "weights_sha256": sha256, "settings": settings, "extra": extra}
     write_atomically(folder / WEIGHTS_NAME, weights)
-    write_atomically(folder / SETTINGS_NAME, (json.dumps(content, indent=1) + "\n").encode())
+    write_atomically(folder / SETTINGS_NAME, json.dumps(sealed(content), indent=1) + "\n")
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], bytes]:
@@ -140,15 +149,19 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], bytes]:
     if not folder.is_dir():
         raise InputError(f"model folder {folder} does not exist; give the folder that `tomostream train` wrote")
     try:
-        content = json.loads((folder / SETTINGS_NAME).read_bytes())
+        text = (folder / SETTINGS_NAME).read_bytes()
         weights = (folder / WEIGHTS_NAME).read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{folder} is no model folder: it lacks {Path(error.filename).name}; did training finish?") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise InputError(f"model folder {folder} can't be read: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"{folder / SETTINGS_NAME} is not a model of this version of tomostream (format {_FORMAT}), found {found!r}")
+    content: dict[str, Any] = parse_json(text, dict[str, Any], folder / SETTINGS_NAME)
+    if content.get("format") != _FORMAT:
+        raise InputError(
+            f"{folder / SETTINGS_NAME} is not a model of this version of tomostream (format {_FORMAT}), found {str(content.get('format'))[:60]}"
+        )
+    if is_broken(content):
+        raise InputError(f"{folder / SETTINGS_NAME} is damaged, or was changed since it was written (its seal is another); train again")
     if content.get("weights_sha256") != hashlib.sha256(weights).hexdigest():
         raise InputError(
             f"{folder / WEIGHTS_NAME} does not belong to {SETTINGS_NAME} (its hash differs): half-written or changed; train again"
@@ -168,8 +181,12 @@ def load_model(folder: Path) -> Model:
     strategy = content.get("strategy", "unet")  # folders of before there were strategies don't say
     if strategy != "unet":
         raise InputError(f"model folder {folder} holds no U-Net but a model of the strategy {strategy!r}")
+    settings: ModelSettings = check_json(content.get("settings"), ModelSettings, f"settings of {folder / SETTINGS_NAME}")
+    if _KERNEL_BYTES * max(settings.channels) ** 2 > len(weights):
+        raise InputError(
+            f"model folder {folder} is broken: its weights have {len(weights)} bytes, too few for channels {settings.channels}"
+        )
     try:
-        settings = _settings_from(content["settings"])
         network = ResidualUNet(settings.channels, len(settings.species), seed=0)
         tensors = load_tensors(weights)
         count = 0 if settings.matched is None else len(settings.species)
@@ -179,29 +196,3 @@ def load_model(folder: Path) -> Model:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model folder {folder} is broken: {' '.join(str(error).split())[:300]}") from None
     return Model(network.eval().requires_grad_(False), settings, folder, extra, profiles)
-
-
-def _settings_from(values: dict[str, Any]) -> ModelSettings:
-    """Bring JSON's types back: lists to tuples, whole numbers to floats where floats are meant."""
-    return ModelSettings(
-        channels=tuple(int(c) for c in values["channels"]),
-        species=tuple(str(name) for name in values["species"]),
-        radius_ang=tuple(float(radius) for radius in values["radius_ang"]),
-        level=int(values["level"]),
-        spacing=float(values["spacing"]),
-        clip_sigma=float(values["clip_sigma"]),
-        label_shape=str(values["label_shape"]),
-        objective={str(name): value if isinstance(value, str) else float(value) for name, value in values["objective"].items()},
-        precision=str(values["precision"]),
-        trained_on=tuple(str(name) for name in values["trained_on"]),
-        version=str(values["version"]),
-        matched=_matched_from(values.get("matched")),
-        batch_statistics=str(values.get("batch_statistics", "training")),  # folders of before there was a choice don't say
-    )
-
-
-def _matched_from(values: dict[str, Any] | None) -> MatchedSettings | None:
-    if values is None:
-        return None
-    lists = {key: tuple(float(value) for value in values[key]) for key in ("support_vox", "weight", "intercept")}
-    return MatchedSettings(floor=float(values["floor"]), smooth_vox=float(values["smooth_vox"]), **lists)

@@ -25,6 +25,8 @@ from tomostream.stages.checking.folders import PICKS_RECORD, check_model, check_
 from tomostream.stages.checking.remaking import remake_picks, remake_shard, remake_statistics
 from tomostream.stages.checking.sources import Sources
 from tomostream.stages.checking.store_voxels import check_voxels, projected_bytes
+from tomostream.store.naming import MRC_ENDINGS
+from tomostream.store.preflight import inspect_file
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import format_bytes
@@ -95,6 +97,9 @@ class _Check:
             return
         if not path.exists():
             raise InputError(f"{path} does not exist; give stores, model folders, tables or project folders")
+        if path.name.lower().endswith(MRC_ENDINGS):  # given as the source of a store; its header is looked at
+            yield from (Damage(text, "header", problem) for problem in inspect_file(path).problems)
+            return
         if path.is_file():
             yield from self._table(path)
             return

@@ -209,7 +209,8 @@ def _state(folder: Path, fingerprint: dict[str, Any]) -> str:
     """Tell whether the folder is absent, done, partial (both with this fingerprint) or other."""
     record = folder / "training.json"
     if not record.exists():
-        return "other" if folder.exists() and any(path.name != LOCK_NAME for path in folder.iterdir()) else "absent"
+        # the lock, and what a kill left of the record itself, are nobody's results
+        return "other" if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()) else "absent"
     try:
         recorded: object = json.loads(record.read_text())
     except ValueError:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import InputError, TomostreamError
+from tomostream.remote.hashing import file_sha256
 from tomostream.stages.checking.damage import Damage
-from tomostream.stages.shared.fingerprints import file_sha256
 from tomostream.store.seals import is_broken
 from tomostream.store.typed_json import parse_json
 
@@ -22,7 +22,7 @@ PICKS_RECORD = ".{}.made-by.json"
 def check_model(folder: Path) -> Iterator[Damage]:
     """A model folder: its hash, its settings, its arrays' names, shapes and values, and what training left beside them."""
     from tomostream.strategies.loading import load_model
-    from tomostream.strategies.unet.model import read_folder
+    from tomostream.strategies.model_folder import read_folder
 
     path = str(folder)
     try:

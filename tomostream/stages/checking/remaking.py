@@ -61,7 +61,7 @@ def remake_shard(tomogram: Tomogram, sources: Sources, level: int, index: Triple
 
 def remake_statistics(path: str, level: int, *, memory: int) -> None:
     """Measure a level again."""
-    from tomostream.stages.conversion.stage import measure_array
+    from tomostream.stages.voxel_statistics.stage import measure_array
 
     tomogram = open_tomogram(path, level=level)
     store_normalisation(path, level, measure_array(tomogram, memory=memory, workers=1, name=tomogram.name))
@@ -84,7 +84,7 @@ def remake_picks(table: Path, record: dict[str, Any], sources: Sources, *, memor
         maps.append((scores.path, _pick_settings(recorded)))
     was = record["sha256"]
     pick_one(PickTask(table.stem, tuple(maps), table.parent, memory, 1), progress)
-    from tomostream.stages.shared.fingerprints import file_sha256
+    from tomostream.remote.hashing import file_sha256
 
     if file_sha256(table) != was:
         raise InputError("it was made again, but with other bytes than before: another version of tomostream made it")

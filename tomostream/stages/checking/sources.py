@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tomostream.errors import InputError, TomostreamError
-from tomostream.stages.shared.fingerprints import file_sha256, tomogram_fingerprint
+from tomostream.remote.hashing import file_sha256
+from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.store.identity import file_identity, is_same_identity
 from tomostream.store.naming import MRC_ENDINGS
 from tomostream.tomogram import Tomogram, open_tomogram

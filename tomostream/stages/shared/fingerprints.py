@@ -11,29 +11,18 @@ run's signature is another.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomostream.errors import ExistsError
 from tomostream.redaction import redacted
-from tomostream.remote.atomic_files import write_atomically
-from tomostream.remote.copies import local_file
 from tomostream.remote.places import Place
-from tomostream.store.existing_output import plain
 from tomostream.store.identity import folder_identity, is_same_identity
-from tomostream.store.seals import sealed
 from tomostream.store.zarr_opening import is_url
 
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
-
-
-def file_sha256(path: Place) -> str:
-    """Hash a file's content."""
-    with local_file(path) as local, local.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def tomogram_fingerprint(tomogram: Tomogram) -> dict[str, Any]:
@@ -45,6 +34,15 @@ def tomogram_fingerprint(tomogram: Tomogram) -> dict[str, Any]:
     if is_url(tomogram.path):
         return facts | {"path": redacted(tomogram.path), "files": {}}
     return facts | {"content": folder_identity(Path(tomogram.path))}
+
+
+def adopted_record(path: Place, fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """What a JSON file records, if that means the same as a fingerprint; else the fingerprint."""
+    try:
+        recorded: object = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return fingerprint
+    return recorded if isinstance(recorded, dict) and is_same_identity(recorded, fingerprint) else fingerprint
 
 
 def refuse_other_kind(store: Place, kind: str | None) -> None:
@@ -71,32 +69,3 @@ def refuse_other_kind(store: Place, kind: str | None) -> None:
         raise ExistsError(
             f"{store} is {names.get(found, found)}, which {names.get(kind, kind)} never replaces, not even with --overwrite; choose another output"
         )
-
-
-def _sidecar(result: Place) -> Place:
-    return result.with_name(f".{result.name}.made-by.json")
-
-
-def is_made_by(result: Place, fingerprint: dict[str, Any]) -> bool:
-    """Whether `result` was made from exactly this, and is as it was then."""
-    try:
-        recorded: object = json.loads(_sidecar(result).read_text())
-    except (OSError, ValueError, RecursionError):
-        return False
-    if not isinstance(recorded, dict) or not is_same_identity(recorded.get("fingerprint"), plain(fingerprint)):
-        return False
-    return result.is_file() and recorded.get("sha256") == file_sha256(result)
-
-
-def adopted_record(path: Place, fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """What a JSON file records, if that means the same as a fingerprint; else the fingerprint."""
-    try:
-        recorded: object = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return fingerprint
-    return recorded if isinstance(recorded, dict) and is_same_identity(recorded, fingerprint) else fingerprint
-
-
-def record_made_by(result: Place, fingerprint: dict[str, Any]) -> None:
-    """Remember what made `result`."""
-    write_atomically(_sidecar(result), json.dumps(sealed({"fingerprint": fingerprint, "sha256": file_sha256(result)}), indent=1))

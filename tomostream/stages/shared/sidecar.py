@@ -1,0 +1,33 @@
+"""Has a table that is cheap to make again been made from exactly this?  A hidden JSON file beside it says so."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tomostream.remote.atomic_files import write_atomically
+from tomostream.remote.hashing import file_sha256
+from tomostream.remote.places import Place
+from tomostream.store.existing_output import plain
+from tomostream.store.identity import is_same_identity
+from tomostream.store.seals import sealed
+
+
+def _sidecar(result: Place) -> Place:
+    return result.with_name(f".{result.name}.made-by.json")
+
+
+def is_made_by(result: Place, fingerprint: dict[str, Any]) -> bool:
+    """Whether `result` was made from exactly this, and is as it was then."""
+    try:
+        recorded: object = json.loads(_sidecar(result).read_text())
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(recorded, dict) or not is_same_identity(recorded.get("fingerprint"), plain(fingerprint)):
+        return False
+    return result.is_file() and recorded.get("sha256") == file_sha256(result)
+
+
+def record_made_by(result: Place, fingerprint: dict[str, Any]) -> None:
+    """Remember what made `result`."""
+    write_atomically(_sidecar(result), json.dumps(sealed({"fingerprint": fingerprint, "sha256": file_sha256(result)}), indent=1))

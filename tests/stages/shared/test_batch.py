@@ -112,10 +112,10 @@ def test_a_failed_write_leaves_the_old_text_and_nothing_else(tmp_path, monkeypat
     target = tmp_path / "t.json"
     write_atomically(target, "old")
 
-    def full(self, text):
+    def full(self, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match="No space left"):
         write_atomically(target, "new")
     assert target.read_text() == "old"

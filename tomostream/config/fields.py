@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from tomostream.errors import InputError
-from tomostream.remote.places import Place, place
+from tomostream.remote.places import Place, RemotePath, place
 from tomostream.units import Length, parse_bytes, parse_shape
 
 
@@ -39,7 +40,22 @@ def _shape_text(value: Any) -> Any:
 
 
 def _size(value: Any) -> Any:
-    parse_bytes(value)
+    parse_bytes(_text(value, "a size, as 2GB"))
+    return value
+
+
+def _place(value: Any) -> Place:
+    if not isinstance(value, str | os.PathLike | RemotePath):
+        raise ValueError(f"must be a path or URL, found {value!r:.60}")
+    found = place(value)
+    if "\0" in str(found):
+        raise ValueError("a path can't hold a zero byte")
+    return found
+
+
+def _text(value: Any, what: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"must be {what}, found {value!r:.60}")
     return value
 
 
@@ -50,7 +66,7 @@ def _time(value: Any) -> Any:
 
 
 LengthField = Annotated[Length, _checked(_length), PlainSerializer(str)]
-PlaceField = Annotated[Place, _checked(place), PlainSerializer(str)]
+PlaceField = Annotated[Place, _checked(_place), PlainSerializer(str)]
 Spacing = Annotated[float, _checked(_spacing), Field(gt=0)]
 ByteSize = Annotated[str, _checked(_size)]
 TimeText = Annotated[str, BeforeValidator(_time)]

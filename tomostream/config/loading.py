@@ -64,6 +64,8 @@ def load_configuration(path: str | Place) -> Configuration:
         values = yaml.safe_load(expand_variables(text, str(path)))
     except yaml.YAMLError as error:
         raise ConfigurationError(f"configuration {path} is no YAML: {' '.join(str(error).split())}") from None
+    except (RecursionError, ValueError, OverflowError):  # nested deeply; a date or number that can't be
+        raise ConfigurationError(f"configuration {path} is nested too deeply, or has a date or number that can't be") from None
     if not isinstance(values, dict):
         raise ConfigurationError(
             f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}"

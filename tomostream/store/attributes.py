@@ -10,7 +10,6 @@ Limits: stores made by us only.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from tomostream.remote.atomic_files import replacing
 from tomostream.remote.leases import LEASE_SECONDS, Lease
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.seals import SEAL, metadata_text, sealed_group
+from tomostream.store.typed_json import json_object
 
 _LOOK_SECONDS = 0.2  # between two tries to get a lease that others hold for an instant
 
@@ -43,11 +43,11 @@ def change_attributes(path: Place, change: Callable[[dict[str, Any]], None]) -> 
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 if not os.path.samestat(os.fstat(handle.fileno()), metadata.stat()):
                     continue
-                changed = _changed(json.load(handle), path, change)
+                changed = _changed(handle.read(), path, change)
                 with replacing(metadata) as temporary:
                     temporary.write_text(changed)
                 return
-    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+    except (FileNotFoundError, NotADirectoryError):
         raise _foreign(path) from None
     except OSError as error:
         raise InputError(
@@ -61,20 +61,22 @@ def _change_remote(path: RemotePath, change: Callable[[dict[str, Any]], None]) -
         try:
             with Lease(path.with_name(f"{path.name}.attributes-lease.json"), str(path)):
                 text = (path / "zarr.json").read_bytes()
-                (path / "zarr.json").write_text(_changed(json.loads(text), path, change))
+                (path / "zarr.json").write_text(_changed(text, path, change))
             return
         except BusyError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(_LOOK_SECONDS)
-        except (FileNotFoundError, ValueError, AttributeError):
+        except FileNotFoundError:
             raise _foreign(path) from None
 
 
-def _changed(group: dict[str, Any], path: Place, change: Callable[[dict[str, Any]], None]) -> str:
+def _changed(text: bytes, path: Place, change: Callable[[dict[str, Any]], None]) -> str:
     """The group's metadata with the change, as text."""
-    ours = group.get("attributes", {}).get("tomostream", {})
-    if ours.get("complete") is not True:
+    group = json_object(text) or {}
+    attributes = group.get("attributes")
+    ours = attributes.get("tomostream") if isinstance(attributes, dict) else None
+    if not isinstance(ours, dict) or ours.get("complete") is not True:
         raise _foreign(path)
     is_sealed = SEAL in ours
     change(ours)

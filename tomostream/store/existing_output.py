@@ -17,6 +17,7 @@ from tomostream.errors import ExistsError
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.identity import is_same_identity
 from tomostream.store.ledger import LEDGER_NAME, read_head
+from tomostream.store.typed_json import json_object
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 
 REPLACED_SUFFIX = ".replaced"  # of an old store, between the new one's completion and its own removal
@@ -75,10 +76,10 @@ def half_written_head(path: Place) -> dict[str, Any] | None:
     if isinstance(path, Path):
         return read_head(beside(path, PARTIAL_SUFFIX) / LEDGER_NAME)
     try:
-        found = json.loads((beside(path, PARTIAL_SUFFIX) / HEAD_NAME).read_bytes())
-    except (FileNotFoundError, ValueError):
+        found = json_object((beside(path, PARTIAL_SUFFIX) / HEAD_NAME).read_bytes())
+    except FileNotFoundError:
         return None
-    return found if isinstance(found, dict) and "fingerprint" in found else None
+    return found if found is not None and isinstance(found.get("fingerprint"), dict) else None
 
 
 def adopted(path: Place, fingerprint: dict[str, Any]) -> dict[str, Any]:
@@ -105,12 +106,20 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
 
 def finished_fingerprint(path: Place) -> dict[str, Any] | None:
     """The fingerprint of a finished store of ours; None for anything else."""
-    try:
-        ours = json.loads((path / "zarr.json").read_bytes())["attributes"]["tomostream"]
-        found = ours["fingerprint"] if ours["complete"] is True else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    ours = own_attributes(path)
+    found = ours.get("fingerprint") if ours.get("complete") is True else None
     return found if isinstance(found, dict) else None
+
+
+def own_attributes(path: Place) -> dict[str, Any]:
+    """The attribute `tomostream` of the store at `path`, unchecked; empty for anything else."""
+    try:
+        group = json_object((path / "zarr.json").read_bytes())
+    except OSError:
+        return {}
+    attributes = (group or {}).get("attributes")
+    ours = attributes.get("tomostream") if isinstance(attributes, dict) else None
+    return ours if isinstance(ours, dict) else {}
 
 
 def refuse_existing(path: Place, fingerprint: dict[str, Any], *, overwrite: bool) -> None:

@@ -32,6 +32,7 @@ from typing import Any
 
 from tomostream.errors import BusyError
 from tomostream.geometry import Triple, triple
+from tomostream.store.typed_json import json_object
 
 LEDGER_NAME = "ledger.jsonl"
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP)
@@ -182,11 +183,8 @@ def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:
-    try:
-        line = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(line, dict):
+    line = json_object(text)
+    if line is None:
         return None
     for key in ("shard", "lost"):
         if key in line:

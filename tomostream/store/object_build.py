@@ -36,6 +36,7 @@ from tomostream.store.existing_output import HEAD_NAME, beside, differences, hal
 from tomostream.store.seals import metadata_text
 from tomostream.store.shard_file import write_shard_bytes
 from tomostream.store.specification import StoreLayout
+from tomostream.store.typed_json import parse_json
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 
 LEASE_NAME = "lease.json"
@@ -129,7 +130,7 @@ class ObjectBuild:
 
 def _read_notes(path: RemotePath) -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = json.loads(path.read_text())
+        found: list[dict[str, Any]] = parse_json(path.read_bytes(), list[dict[str, Any]], path)
     except FileNotFoundError:
         return []
     return found

@@ -42,7 +42,7 @@ class StoreRecord(BaseModel):
 
     complete: bool | None = None
     fingerprint: dict[str, Any] | None = None
-    kind: Literal["labels", "scores"] | None = None
+    kind: Literal["labels", "scores", "tomogram"] | None = None
     normalisation: dict[Annotated[str, Field(pattern=r"^\d+$")], StatisticsRecord] | None = None
     source: dict[str, Any] | None = None
     stored_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

@@ -95,9 +95,18 @@ class StoreLayout:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> StoreLayout:
-        """Read what `to_json` wrote."""
-        levels = tuple(LevelLayout(*(triple(edges) for edges in level)) for level in values["levels"])
-        return cls(levels, np.dtype(values["dtype"]), Codec(*values["codec"]))
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            If it is something else.
+        """
+        try:
+            levels = tuple(LevelLayout(*(triple(edges) for edges in level)) for level in values["levels"])
+            return cls(levels, np.dtype(values["dtype"]), Codec(*values["codec"]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"the record of a half-written store is damaged ({error}); start again with --overwrite") from None
 
     def array_metadata(self, level: int) -> dict[str, Any]:
         """The `zarr.json` of a level's array."""

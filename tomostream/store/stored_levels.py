@@ -73,15 +73,29 @@ def _stored_level(path: str, metadata: ImageMetadata, level: int, zarr_format: i
         )
     if math.prod(array.shape) > _MOST_VOXELS or max(array.shape) > _LONGEST_EDGE:
         raise InputError(
-            f"{path}/{name} claims {' x '.join(map(str, array.shape))} voxels; edges of up to {_LONGEST_EDGE} and {_MOST_VOXELS} voxels in all are read: "
+            f"{path}/{name} claims {_times(array.shape)} voxels; edges of up to {_LONGEST_EDGE} and {_MOST_VOXELS} voxels in all are read: "
             "the metadata are damaged, or this is no tomogram"
+        )
+    for edges in (array.chunks, array.shards or array.chunks):
+        if min(edges) < 1 or max(edges) > _LONGEST_EDGE:
+            raise InputError(
+                f"{path}/{name} claims chunks of {_times(edges)} voxels; their edges must be 1 to {_LONGEST_EDGE}: the metadata are damaged"
+            )
+    if any(shard % chunk for shard, chunk in zip(array.shards or array.chunks, array.chunks, strict=True)):
+        raise InputError(
+            f"{path}/{name} claims shards of {_times(array.shards)} voxels that are not whole chunks of {_times(array.chunks)}; it is damaged"
         )
     if math.prod(array.chunks) * array.dtype.itemsize > _LARGEST_CHUNK_BYTES:
         raise InputError(
-            f"{path}/{name} has chunks of {' x '.join(map(str, array.chunks))} voxels, which are decoded as a whole; at most "
+            f"{path}/{name} has chunks of {_times(array.chunks)} voxels, which are decoded as a whole; at most "
             f"{_LARGEST_CHUNK_BYTES} bytes are allowed: store it anew with smaller chunks"
         )
     chunk = triple(array.chunks[leading:])
     shard = chunk if array.shards is None else triple(array.shards[leading:])
     layout = LevelLayout(triple(array.shape[leading:]), chunk, shard)
     return StoredLevel(name, layout, array.dtype.newbyteorder("="), Codec.of_array(array))
+
+
+def _times(edges: tuple[int, ...] | None) -> str:
+    """Edges for a message; what has thousands of digits is no edge."""
+    return " x ".join(str(edge) if abs(edge) < 10**20 else "an absurd number of" for edge in edges or ())

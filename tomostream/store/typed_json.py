@@ -7,6 +7,7 @@ Limits: text of more than `MOST_BYTES` is refused; nothing that tomostream write
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -57,6 +58,15 @@ def check_json(value: object, model: Any, where: object) -> Any:
         raise InputError(f"{where} is damaged or was changed: {first_problem(error)}") from None
     except RecursionError:
         raise InputError(f"{where} is damaged or was changed: it is nested too deeply") from None
+
+
+def json_object(data: bytes | str) -> dict[str, Any] | None:
+    """The object that a JSON text is; None for anything else, however broken."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def first_problem(error: ValidationError) -> str:

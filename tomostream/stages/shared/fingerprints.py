@@ -11,14 +11,15 @@ run's signature is another.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomostream.errors import ExistsError
 from tomostream.redaction import redacted
 from tomostream.remote.places import Place
+from tomostream.store.existing_output import own_attributes
 from tomostream.store.identity import folder_identity, is_same_identity
+from tomostream.store.typed_json import json_object
 from tomostream.store.zarr_opening import is_url
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def tomogram_fingerprint(tomogram: Tomogram) -> dict[str, Any]:
 def adopted_record(path: Place, fingerprint: dict[str, Any]) -> dict[str, Any]:
     """What a JSON file records, if that means the same as a fingerprint; else the fingerprint."""
     try:
-        recorded: object = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        recorded = json_object(path.read_bytes())
+    except OSError:
         return fingerprint
-    return recorded if isinstance(recorded, dict) and is_same_identity(recorded, fingerprint) else fingerprint
+    return recorded if recorded is not None and is_same_identity(recorded, fingerprint) else fingerprint
 
 
 def refuse_other_kind(store: Place, kind: str | None) -> None:
@@ -60,12 +61,12 @@ def refuse_other_kind(store: Place, kind: str | None) -> None:
     ExistsError
         If there is a store of tomostream of another kind.
     """
-    try:
-        found = json.loads((store / "zarr.json").read_bytes())["attributes"]["tomostream"].get("kind")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    ours = own_attributes(store)
+    if not ours:
         return  # nothing of ours: `StoreWriter` never replaces that
+    found = ours.get("kind")
     if found != kind:
         names = {"labels": "a label mask", "scores": "a score map", None: "a tomogram"}
         raise ExistsError(
-            f"{store} is {names.get(found, found)}, which {names.get(kind, kind)} never replaces, not even with --overwrite; choose another output"
+            f"{store} is {names.get(found, 'of another kind') if isinstance(found, str | None) else 'damaged'}, which {names.get(kind, kind)} never replaces, not even with --overwrite; choose another output"
         )

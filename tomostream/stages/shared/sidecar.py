@@ -11,6 +11,7 @@ from tomostream.remote.places import Place
 from tomostream.store.existing_output import plain
 from tomostream.store.identity import is_same_identity
 from tomostream.store.seals import sealed
+from tomostream.store.typed_json import json_object
 
 
 def _sidecar(result: Place) -> Place:
@@ -20,10 +21,10 @@ def _sidecar(result: Place) -> Place:
 def is_made_by(result: Place, fingerprint: dict[str, Any]) -> bool:
     """Whether `result` was made from exactly this, and is as it was then."""
     try:
-        recorded: object = json.loads(_sidecar(result).read_text())
-    except (OSError, ValueError, RecursionError):
+        recorded = json_object(_sidecar(result).read_bytes())
+    except OSError:
         return False
-    if not isinstance(recorded, dict) or not is_same_identity(recorded.get("fingerprint"), plain(fingerprint)):
+    if recorded is None or not is_same_identity(recorded.get("fingerprint"), plain(fingerprint)):
         return False
     return result.is_file() and recorded.get("sha256") == file_sha256(result)
 

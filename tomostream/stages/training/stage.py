@@ -26,6 +26,7 @@ from tomostream.stages.training.inputs import check_positions, clicks_of, labell
 from tomostream.stages.training.remote_folder import train_remotely
 from tomostream.store.identity import is_same_identity
 from tomostream.store.locks import exclusive
+from tomostream.store.typed_json import json_object
 from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME
 from tomostream.strategies.training_memory import training_buffer
@@ -82,8 +83,8 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
         return False
     opened = open_inputs(run)
     try:
-        recorded: object = json.loads((folder / RECORD_NAME).read_text())
-    except (FileNotFoundError, ValueError, RecursionError):
+        recorded = json_object((folder / RECORD_NAME).read_bytes())
+    except FileNotFoundError:
         return False
     return is_same_identity(recorded, training_fingerprint(run, opened, processes))
 
@@ -141,11 +142,7 @@ def _state(folder: Path, fingerprint: dict[str, Any]) -> str:
     if not record.exists():
         # the lock, and what a kill left of the record itself, are nobody's results
         return "other" if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()) else "absent"
-    try:
-        recorded: object = json.loads(record.read_text())
-    except (ValueError, RecursionError):
-        recorded = None
-    if recorded != fingerprint:
+    if json_object(record.read_bytes()) != fingerprint:
         return "other"
     return "done" if (folder / SETTINGS_NAME).exists() else "partial"
 

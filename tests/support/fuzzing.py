@@ -4,6 +4,7 @@ A `Reader` writes a mutated file and reads it as the package does.  All that may
 `LIMIT_SECONDS`.
 """
 
+import copy
 import json
 import random
 import resource
@@ -65,18 +66,18 @@ def mutated_values(values, draw: random.Random):
         path = draw.choice(list(places_in(values)))
         if not path:
             if draw.random() < 0.1:
-                values = draw.choice(VALUES)
+                values = copy.deepcopy(draw.choice(VALUES))
             continue
         holder = values
         for key in path[:-1]:
             holder = holder[key]
         key, action = path[-1], draw.random()
         if action < 0.7:
-            holder[key] = draw.choice(VALUES)
+            holder[key] = copy.deepcopy(draw.choice(VALUES))
         elif action < 0.85:
             del holder[key]
         elif isinstance(holder, list):
-            holder.append(holder[key])
+            holder.append(copy.deepcopy(holder[key]))
         else:
             holder[str(draw.choice(VALUES))[:40]] = holder.pop(key)
     return values

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tomostream.errors import ExistsError
+from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.identity import is_same_identity
 from tomostream.store.ledger import LEDGER_NAME, read_head
@@ -41,7 +42,7 @@ def store_state(path: Place, fingerprint: dict[str, Any]) -> StoreState:
     found = finished_fingerprint(path)
     if found is not None and is_same_identity(found, plain(fingerprint)):
         if isinstance(path, Path):
-            (path / LEDGER_NAME).unlink(missing_ok=True)
+            remove_quietly(path / LEDGER_NAME)
             shutil.rmtree(beside(path, REPLACED_SUFFIX), ignore_errors=True)
         return "done"
     if _is_there(path):

@@ -35,6 +35,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Triple, triple
+from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.places import ByteSink
 
 _ABSENT = 2**64 - 1
@@ -179,7 +180,7 @@ def write_shard_file(path: Path, block: Shaped[np.ndarray, "z y x"], *, chunk: T
             _make_folders(path)
             temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        remove_quietly(temporary)
         raise
 
 

@@ -347,6 +347,7 @@ def pick(
     """
     block = None if block_size is None else parse_shape(block_size, "block_size")
     if isinstance(source, str | Path | RemotePath | Tomogram):
+        from tomostream.score_map import as_score_map
         from tomostream.stages.picks.stage import PickSettings, pick_map
 
         settings = PickSettings(
@@ -357,7 +358,7 @@ def pick(
             border=Length.parse(str(border), "border") if border else None,
             block_size=block,
         )
-        return pick_map(_opened(source), settings, memory=parse_bytes(memory), workers=workers, progress=Progress())
+        return pick_map(as_score_map(_opened(source)), settings, memory=parse_bytes(memory), workers=workers, progress=Progress())
     from tomostream.stages.picks.in_memory import pick_plain
 
     if isinstance(radius, str) or isinstance(smooth, str) or isinstance(border, str):

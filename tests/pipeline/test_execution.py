@@ -26,6 +26,7 @@ from tomostream.learn.objectives import make_objective
 from tomostream.pipeline.dry_run import plan_run
 from tomostream.pipeline.execution import STAGES, check_stages, run_project
 from tomostream.progress import Progress
+from tomostream.score_map import open_score_map
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.training.stage import LOCK_NAME
 from tomostream.store.locks import exclusive
@@ -134,8 +135,8 @@ def test_scores_outside_the_box_are_missing_and_never_picked(finished: Path, tmp
     [[path]] = predict_many(
         [str(tomogram)], model=model, out=tmp_path, settings=settings, cluster=resources, overwrite=False, progress=Progress()
     )
-    found = ts.open(path)
-    scores = found.decode(found.read(Box.whole(found.shape)))
+    found = open_score_map(path)
+    scores = found.read(Box.whole(found.shape))
     inside = np.zeros(found.shape, dtype=bool)
     inside[settings.box.slices] = True
     assert np.isnan(scores[~inside]).all()

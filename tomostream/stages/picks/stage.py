@@ -19,11 +19,12 @@ from tomostream.geometry import Box, Triple
 from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
+from tomostream.score_map import ScoreMap, open_score_map
 from tomostream.stages.shared.batch import distinct_names, for_each, writable_folder
 from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, tomogram_fingerprint, write_text_atomically
 from tomostream.stages.shared.region_of_interest import Restriction, mask_in
 from tomostream.store.zarr_opening import is_url
-from tomostream.tomogram import Tomogram, open_tomogram
+from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class PickTask:
     workers: int
 
 
-def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: int, progress: Progress) -> Particles:
+def pick_map(scores: ScoreMap, settings: PickSettings, *, memory: int, workers: int, progress: Progress) -> Particles:
     """Pick from one score map; the picks are in angstrom, best first.
 
     Raises
@@ -111,9 +112,9 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
 
     settings.check()
     Restriction(settings.box, settings.mask).check(scores.shape, scores.name)
-    species = settings.species or str(scores.attributes.get("species", "particle"))
+    species = settings.species or scores.attributes.species
     radius = settings.radius.in_voxels(scores.spacing)
-    method = settings.method or str(scores.attributes.get("pick_method", "greedy"))
+    method = settings.method or scores.attributes.pick_method
     if method not in get_args(PickMethod):
         raise InputError(f"--method must be one of {', '.join(get_args(PickMethod))}, found '{method}'")
     is_chosen = settings.count is None and settings.expected is not None
@@ -121,7 +122,7 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
     traced = functools.partial(trace_volume, tracing=default_tracing(radius))
     pick = functools.partial(
         traced if method == "trace" else functools.partial(pick_volume, workers=workers),
-        lambda box: scores.decode(scores.read(box)),
+        scores.read,
         scores.shape,
         radius=radius,
         count=count,
@@ -142,7 +143,7 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
             radius=radius,
             threshold=settings.threshold,
             count=count,
-            as_logits=bool(scores.attributes.get("logits")),
+            as_logits=scores.attributes.logits,
         )
     if is_chosen and method == "greedy":
         picks = _chosen(picks, scores, settings.expected or 0, progress)
@@ -151,11 +152,14 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
     )
 
 
-def _chosen(picks: Picks, scores: Tomogram, expected: int, progress: Progress) -> Picks:
+def _chosen(picks: Picks, scores: ScoreMap, expected: int, progress: Progress) -> Picks:
     """The best of the candidates: as many as their scores say."""
-    is_probability = scores.attributes.get("kind") == "scores" and not scores.attributes.get("logits")
     # float32 has no probability between 1 - 6e-8 and 1
-    values = logit(np.clip(picks.score, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)) if is_probability else picks.score
+    values = (
+        logit(np.clip(picks.score, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY))
+        if scores.attributes.values == "probability"
+        else picks.score
+    )
     from tomostream.picking.counting import choose_count
 
     choice = choose_count(values, expected=expected)
@@ -171,8 +175,8 @@ def _chosen(picks: Picks, scores: Tomogram, expected: int, progress: Progress) -
 def pick_one(task: PickTask, progress: Progress) -> Place:
     """Write the picks of one tomogram to `out/NAME.csv`, best first; the same picks are not made twice."""
     table = task.out / f"{task.name}.csv"
-    opened = [(open_tomogram(path), settings) for path, settings in task.maps]
-    fingerprint = {"maps": [{"scores": tomogram_fingerprint(scores), **settings.fingerprint()} for scores, settings in opened]}
+    opened = [(open_score_map(path), settings) for path, settings in task.maps]
+    fingerprint = {"maps": [{"scores": tomogram_fingerprint(scores.tomogram), **settings.fingerprint()} for scores, settings in opened]}
     if is_made_by(table, fingerprint):
         progress.say(f"{task.name}: picks are already made with these settings")
         return table

@@ -29,12 +29,12 @@ from tomostream.formats.csv_table import csv_text
 from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.project import Project, input_paths
+from tomostream.score_map import open_score_map
 from tomostream.stages.picks.expected_count import expected_number
 from tomostream.stages.picks.stage import PickSettings, pick_map
 from tomostream.stages.shared.batch import distinct_names
 from tomostream.stages.shared.clicks import read_points
 from tomostream.stages.shared.fingerprints import write_text_atomically
-from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
 BEYOND = 2  # times the expected number are candidates
@@ -107,7 +107,7 @@ def suggest_places(
     ranked: list[Particles] = []
     for name, (path, settings) in maps.items():
         settings.check()
-        scores = open_tomogram(path)
+        scores = open_score_map(path)
         wanted = PickSettings(radius=settings.radius, count=BEYOND * settings.expected, smooth=settings.smooth, species=settings.species)
         picks = pick_map(scores, wanted, memory=memory, workers=1, progress=progress)
         if len(picks) == 0:
@@ -146,7 +146,7 @@ def suggest_from_maps(
     """
     names = distinct_names(paths)
     maps = {name: (path, settings) for name, path in names.items()}
-    species = settings.species or str(open_tomogram(next(iter(names.values()))).attributes.get("species", "particle"))
+    species = settings.species or open_score_map(next(iter(names.values()))).attributes.species
     points = read_points(known, [species], list(names), "--known") if known else None
     return _write(suggest_places(maps, points, points=settings.points, memory=memory, progress=progress), output, settings.points, progress)
 

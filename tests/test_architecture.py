@@ -16,6 +16,7 @@ LAYERS: dict[str, int] = {
     "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "budget": 0.2,
     "remote": 0.5,
     "store": 1, "formats": 1, "evaluation": 1, "config": 1, "learn": 1,
+    "catalogue": 0.8,
     "tomogram": 1.5, "score_map": 1.6,
     "graph": 2, "stream": 2, "inference": 2, "picking": 2,
     "strategies": 2.5,

@@ -345,6 +345,8 @@ def pick(
     BudgetError
         If the undecided candidates don't fit the budget.
     """
+    from tomostream.picking.how_many import how_many
+
     block = None if block_size is None else parse_shape(block_size, "block_size")
     if isinstance(source, str | Path | RemotePath | Tomogram):
         from tomostream.score_map import as_score_map
@@ -352,30 +354,26 @@ def pick(
 
         settings = PickSettings(
             radius=Length.parse(str(radius), "radius"),
-            count=count,
-            threshold=threshold,
+            how_many=how_many(count=count, threshold=threshold),
             smooth=Length.parse(str(smooth), "smooth") if smooth else None,
             border=Length.parse(str(border), "border") if border else None,
             block_size=block,
         )
         return pick_map(as_score_map(_opened(source)), settings, memory=parse_bytes(memory), workers=workers, progress=Progress())
+    from tomostream.picking.protocol import Execution, PickRequest
     from tomostream.stages.picks.in_memory import pick_plain
 
     if isinstance(radius, str) or isinstance(smooth, str) or isinstance(border, str):
         raise InputError(
             f"an array has no voxel spacing: give lengths as numbers of voxels, found radius={radius!r}, smooth={smooth!r}, border={border!r}"
         )
-    index, score = pick_plain(
-        source,
+    request = PickRequest(
         radius=float(radius),
-        threshold=threshold,
-        count=count,
+        how_many=how_many(count=count, threshold=threshold, are_options=False),
         smooth=float(smooth or 0),
         border=float(border or 0),
-        block=block,
-        memory=parse_bytes(memory),
-        workers=workers,
     )
+    index, score = pick_plain(source, request, Execution(memory=parse_bytes(memory), block=block, workers=workers))
     return PickRecords(index, score)
 
 

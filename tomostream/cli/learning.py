@@ -182,13 +182,12 @@ def pick(
     cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Pick the peaks of score maps, best first, exactly as over the whole volume: DIR/NAME.csv."""
+    from tomostream.picking.how_many import how_many
     from tomostream.stages.picks.stage import PickSettings, pick_many
 
     settings = PickSettings(
         radius=Length.parse(radius, "--radius"),
-        count=count,
-        expected=expected,
-        threshold=threshold,
+        how_many=how_many(count=count, threshold=threshold, expected=expected),
         species=species,
         smooth=Length.parse(smooth, "--smooth") if smooth else None,
         border=Length.parse(border, "--border") if border else None,

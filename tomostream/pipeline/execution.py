@@ -23,6 +23,7 @@ from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
+from tomostream.picking.how_many import how_many
 from tomostream.pipeline.dry_run import check_memory
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc, store_path
@@ -252,9 +253,7 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: dict
         return None
     return PickSettings(
         radius=species.radius,
-        count=count,
-        expected=expected,
-        threshold=given.threshold,
+        how_many=how_many(count=count, expected=expected, threshold=given.threshold),
         species=species.name,
         smooth=given.smooth,
         border=given.border,

@@ -27,6 +27,7 @@ from tomostream.config import Configuration, Species, load_configuration
 from tomostream.errors import InputError
 from tomostream.formats.csv_table import csv_text
 from tomostream.particles import Particles
+from tomostream.picking.how_many import Best, how_many
 from tomostream.progress import Progress
 from tomostream.project import Project, input_paths
 from tomostream.score_map import open_score_map
@@ -58,9 +59,9 @@ class SuggestSettings:
         InputError
             If a number is below one.
         """
-        for name, value in (("--count", self.expected), ("--points", self.points)):
-            if value < 1:
-                raise InputError(f"{name} must be at least 1, found {value}")
+        how_many(count=self.expected)
+        if self.points < 1:
+            raise InputError(f"--points must be at least 1, found {self.points}")
 
 
 def doubt(scores: np.ndarray, expected: int) -> np.ndarray:
@@ -108,7 +109,9 @@ def suggest_places(
     for name, (path, settings) in maps.items():
         settings.check()
         scores = open_score_map(path)
-        wanted = PickSettings(radius=settings.radius, count=BEYOND * settings.expected, smooth=settings.smooth, species=settings.species)
+        wanted = PickSettings(
+            radius=settings.radius, how_many=Best(BEYOND * settings.expected), smooth=settings.smooth, species=settings.species
+        )
         picks = pick_map(scores, wanted, memory=memory, workers=1, progress=progress)
         if len(picks) == 0:
             continue

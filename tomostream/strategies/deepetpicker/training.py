@@ -16,8 +16,9 @@ import numpy as np
 from tomostream import __version__, defaults
 from tomostream.errors import InputError
 from tomostream.geometry import Box, triple
-from tomostream.picking.blocks import Picks, pick_array
-from tomostream.picking.pooled import pick_pooled
+from tomostream.picking.how_many import Best
+from tomostream.picking.pooled import PICKER as POOLED
+from tomostream.picking.protocol import Execution, PickRequest, Picks, Source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,10 +192,4 @@ def _probabilities(scorer: Any, volume: np.ndarray) -> np.ndarray:
 
 def _pooled_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
     """Pick as the strategy's scores are picked by default."""
-    return pick_pooled(
-        lambda pool: pick_array(scores, radius=radius, threshold=0.0, count=count, memory=memory, pool=pool),
-        radius=radius,
-        threshold=None,
-        count=count,
-        as_logits=False,
-    )
+    return POOLED.pick(Source.of(scores, values="probability"), PickRequest(radius=radius, how_many=Best(count)), Execution(memory=memory))

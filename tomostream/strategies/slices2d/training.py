@@ -15,9 +15,9 @@ import numpy as np
 
 from tomostream import __version__, defaults
 from tomostream.geometry import Box, triple
-from tomostream.picking.blocks import Picks
-from tomostream.picking.traced import trace_volume
-from tomostream.picking.tracing import default_tracing
+from tomostream.picking.how_many import Best
+from tomostream.picking.protocol import Execution, PickRequest, Picks, Source
+from tomostream.picking.traced import PICKER as TRACE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -199,12 +199,4 @@ def _probabilities(scorer: Any, volume: np.ndarray) -> np.ndarray:
 
 def _traced_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
     """Pick as the strategy's scores are picked by default."""
-    return trace_volume(
-        lambda box: scores[box.slices],
-        triple(scores.shape),
-        radius=radius,
-        threshold=None,
-        count=count,
-        tracing=default_tracing(radius),
-        memory=memory,
-    )
+    return TRACE.pick(Source.of(scores, values="probability"), PickRequest(radius=radius, how_many=Best(count)), Execution(memory=memory))

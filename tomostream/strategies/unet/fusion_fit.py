@@ -22,7 +22,9 @@ import numpy as np
 from tomostream import defaults
 from tomostream.budget import network_cost
 from tomostream.geometry import Box, triple
-from tomostream.picking.blocks import Picks, pick_array
+from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
+from tomostream.picking.protocol import Picks
 from tomostream.strategies.unet.model import MatchedSettings
 
 if TYPE_CHECKING:
@@ -195,4 +197,4 @@ def _deviation(parts: list[np.ndarray]) -> float:
 
 
 def _picks(configuration: Configuration, total: np.ndarray, radius: float, count: float) -> Picks:
-    return pick_array(total, radius=radius, threshold=None, count=math.ceil(count), memory=configuration.memory_bytes)
+    return pick_array(total, radius=radius, how_many=Best(math.ceil(count)), memory=configuration.memory_bytes)

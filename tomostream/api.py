@@ -91,7 +91,8 @@ def convert(
     ------
     InputError, ExistsError, BudgetError
     """
-    from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+    from tomostream.stages.conversion.stage import convert_many
+    from tomostream.store.conversion import ConvertSettings
 
     settings = ConvertSettings(
         voxel_size=voxel_size, dtype=dtype, chunk=parse_shape(chunk), shard=parse_shape(shard), codec=codec, levels=levels
@@ -410,22 +411,14 @@ def evaluate(
     InputError
         If the units can't be converted, or the species can't be known.
     """
-    from tomostream.stages.evaluation.stage import evaluate_particles
+    from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_particles
     from tomostream.stages.tables.stage import conversion_from, read_scored, read_truth
 
     conversion = conversion_from([str(path) for path in tomograms], voxel_size)
     found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks, conversion)
     known = truth if isinstance(truth, Particles) else read_truth(truth, names, conversion)
-    return evaluate_particles(
-        found,
-        known,
-        names=names,
-        tolerance=Length.parse(tolerance, "tolerance"),
-        species=species,
-        matching=matching,
-        beta=beta,
-        conversion=conversion,
-    )
+    settings = EvaluateSettings(tolerance=Length.parse(tolerance, "tolerance"), species=species, matching=matching, beta=beta)
+    return evaluate_particles(found, known, settings, names=names, conversion=conversion)
 
 
 def read_particles(path: str | Path | RemotePath, *, format: str | None = None, **facts: Any) -> Particles:

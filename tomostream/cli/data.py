@@ -66,7 +66,8 @@ def convert(
     cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
-    from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+    from tomostream.stages.conversion.stage import convert_many
+    from tomostream.store.conversion import ConvertSettings
 
     settings = ConvertSettings(
         voxel_size=options.check_voxel_size(voxel_size),

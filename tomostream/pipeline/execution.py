@@ -28,8 +28,8 @@ from tomostream.pipeline.dry_run import check_memory
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc, store_path
 from tomostream.remote.places import Place, RemotePath
-from tomostream.stages.conversion.stage import ConvertSettings, convert_many, stats_many
-from tomostream.stages.evaluation.stage import evaluate_files, write_evaluation
+from tomostream.stages.conversion.stage import convert_many, stats_many
+from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_evaluation
 from tomostream.stages.picks.expected_count import check_count_is_knowable, expected_number
 from tomostream.stages.picks.stage import PickSettings, PickTask, pick_one
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
@@ -38,6 +38,7 @@ from tomostream.stages.shared.clicks import read_points
 from tomostream.stages.tables.stage import conversion_from
 from tomostream.stages.training.inputs import check_positions, read_inputs
 from tomostream.stages.training.placement import train_where_asked
+from tomostream.store.conversion import ConvertSettings
 from tomostream.store.locks import exclusive
 from tomostream.strategies.matched_filter.training import strategy_fingerprint
 from tomostream.units import parse_bytes, parse_shape
@@ -309,10 +310,9 @@ def _evaluate(context: RunContext) -> Evaluation | None:
     evaluation = evaluate_files(
         context.project.picks,
         configuration.truth,
-        tolerance=configuration.tolerance,
-        species=[s.name for s in configuration.species],
-        matching=configuration.matching,
-        beta=1.0,
+        EvaluateSettings(
+            tolerance=configuration.tolerance, species=[s.name for s in configuration.species], matching=configuration.matching
+        ),
         conversion=conversion_from(list(context.stores.values()), configuration.voxel_size),
     )
     write_evaluation(context.project.evaluation, evaluation)

@@ -12,33 +12,19 @@ from tomostream import defaults
 from tomostream.budget import libraries_bytes, remote_bytes
 from tomostream.cluster import ClusterSettings
 from tomostream.errors import BudgetError, InputError
-from tomostream.geometry import triple
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.batch import distinct_names, for_each, writable_folder
 from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, refuse_other_kind, tomogram_fingerprint, write_text_atomically
 from tomostream.store.casting import check_stored_type
-from tomostream.store.conversion import convert_file
+from tomostream.store.conversion import ConvertSettings, convert_file
 from tomostream.store.shard_file import Codec
 from tomostream.store.zarr_opening import is_url
 from tomostream.tomogram import Tomogram, open_tomogram, store_normalisation
 from tomostream.units import format_bytes
 
 STATS_BLOCK_BYTES = 32 * 10**6  # of a block that a thread holds while measuring
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvertSettings:
-    """How a tomogram is stored (lengths in voxels, z y x)."""
-
-    voxel_size: float | None = None  # angstrom; only where the file has none
-    dtype: str = defaults.DTYPE
-    chunk: tuple[int, int, int] = triple(defaults.CHUNK_VOX)
-    shard: tuple[int, int, int] = triple(defaults.SHARD_VOX)
-    codec: str = defaults.CODEC
-    levels: int | None = None
-    checksum: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +41,6 @@ class ConvertTask:
 
 def convert_one(task: ConvertTask, progress: Progress) -> Place:
     """Convert one file; if that is done already it is left as it is."""
-    settings = task.settings
     refuse_other_kind(task.out / f"{task.name}.ome.zarr", None)
     done = 0
     with progress.track(f"convert {task.name}", 1) as bar:
@@ -69,15 +54,9 @@ def convert_one(task: ConvertTask, progress: Progress) -> Place:
         store = convert_file(
             place(task.path),
             task.out,
-            voxel_size=settings.voxel_size,
-            dtype=settings.dtype,
-            chunk=settings.chunk,
-            shard=settings.shard,
-            codec=settings.codec,
-            levels=settings.levels,
+            task.settings,
             memory=task.memory,
             overwrite=task.overwrite,
-            checksum=settings.checksum,
             name=task.name,
             progress=advance,
             report=progress.warn,

@@ -27,11 +27,12 @@ from tomostream.masks import mask_of_box
 from tomostream.progress import Progress
 from tomostream.project import Project, is_mrc, store_path
 from tomostream.remote.places import Place, RemotePath, place
-from tomostream.stages.conversion.stage import ConvertSettings, convert_many, measure
+from tomostream.stages.conversion.stage import convert_many, measure
 from tomostream.stages.shared.clicks import by_tomogram
 from tomostream.stages.shared.fingerprints import write_text_atomically
 from tomostream.stages.training.inputs import check_positions, open_inputs, read_inputs, training_fingerprint
 from tomostream.stages.training.remote_folder import train_remotely
+from tomostream.store.conversion import ConvertSettings
 from tomostream.store.locks import exclusive
 from tomostream.strategies.matched_filter.training import fit_strategy
 from tomostream.strategies.training_memory import training_buffer

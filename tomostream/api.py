@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from tomostream import defaults
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.normalisation import Normalisation
@@ -92,12 +92,20 @@ def convert(
     InputError, ExistsError, BudgetError
     """
     from tomostream.stages.conversion.stage import convert_many
+    from tomostream.stages.shared.batch import distinct_names
     from tomostream.store.conversion import ConvertSettings
 
     settings = ConvertSettings(
         voxel_size=voxel_size, dtype=dtype, chunk=parse_shape(chunk), shard=parse_shape(shard), codec=codec, levels=levels
     )
-    return convert_many([str(path)], place(out), settings, memory=parse_bytes(memory), overwrite=overwrite, progress=Progress())[0]
+    return convert_many(
+        distinct_names([str(path)]),
+        place(out),
+        settings,
+        resources=Resources(memory=parse_bytes(memory)),
+        overwrite=overwrite,
+        progress=Progress(),
+    )[0]
 
 
 def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
@@ -255,16 +263,17 @@ def predict(
     loaded = load_model(local_model(place(model))) if isinstance(model, str | Path | RemotePath) else model
     if isinstance(source, str | Path | RemotePath | Tomogram):
         from tomostream.stages.prediction.stage import PredictSettings, predict_many
+        from tomostream.stages.shared.batch import distinct_names
 
         if out is None:
             raise InputError("predict on a store needs out=FOLDER for the score map")
         settings = PredictSettings(precision=precision, logits=logits, block_size=parse_shape(block_size) if block_size else None)
         [paths] = predict_many(
-            [source.path if isinstance(source, Tomogram) else str(source)],
+            distinct_names([source.path if isinstance(source, Tomogram) else str(source)]),
             model=loaded.folder,
             out=place(out),
             settings=settings,
-            cluster=ClusterSettings(threads=threads, memory=parse_bytes(memory)),
+            resources=Resources(threads=threads, memory=parse_bytes(memory)),
             overwrite=overwrite,
             progress=Progress(),
         )
@@ -360,7 +369,9 @@ def pick(
             border=Length.parse(str(border), "border") if border else None,
             block_size=block,
         )
-        return pick_map(as_score_map(_opened(source)), settings, memory=parse_bytes(memory), workers=workers, progress=Progress())
+        return pick_map(
+            as_score_map(_opened(source)), settings, resources=Resources(memory=parse_bytes(memory), workers=workers), progress=Progress()
+        )
     from tomostream.picking.protocol import Execution, PickRequest
     from tomostream.stages.picks.in_memory import pick_plain
 

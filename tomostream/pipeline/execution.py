@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
@@ -63,9 +63,10 @@ class RunContext:
         return {name: store_path(self.configuration, name, path) for name, path in self.paths.items()}
 
     @property
-    def cluster(self) -> ClusterSettings:
-        """Where tasks run."""
-        return ClusterSettings.configured(self.configuration.cluster, self.configuration.memory_bytes)
+    def resources(self) -> Resources:
+        """Where tasks run, and with what."""
+        gpu_memory = None if self.configuration.gpu_memory is None else parse_bytes(self.configuration.gpu_memory)
+        return Resources.configured(self.configuration.cluster, self.configuration.memory_bytes, gpu_memory)
 
     def score_map(self, species: Species, name: str) -> Place:
         """Where the score map of a species and tomogram is."""
@@ -149,26 +150,23 @@ def check_stages(stages: Sequence[str]) -> list[str]:
 
 
 def _convert(context: RunContext) -> None:
-    files = [path for path in context.paths.values() if is_mrc(path)]
+    files = {name: path for name, path in context.paths.items() if is_mrc(path)}
     if files:
         settings = ConvertSettings(voxel_size=context.configuration.voxel_size)
-        memory = context.configuration.memory_bytes
         convert_many(
             files,
             context.project.tomograms,
             settings,
-            memory=memory,
+            resources=context.resources,
             overwrite=context.overwrite,
             progress=context.progress,
-            cluster=context.cluster,
         )
 
 
 def _stats(context: RunContext) -> None:
-    cluster = context.cluster
-    ours = [store for name, store in context.stores.items() if is_mrc(context.paths[name])]
+    ours = {name: store for name, store in context.stores.items() if is_mrc(context.paths[name])}
     if ours:
-        stats_many(ours, out=None, memory=cluster.memory, workers=cluster.workers, progress=context.progress, cluster=cluster)
+        stats_many(ours, out=None, resources=context.resources, progress=context.progress)
 
 
 def _train(context: RunContext) -> None:
@@ -199,7 +197,7 @@ def _predict(context: RunContext) -> None:
 
         def when_done(name: str) -> None:
             if name in tasks:
-                if context.cluster.is_distributed:
+                if context.resources.is_distributed:
                     beside.submit(pick_beside, tasks[name], Progress())
                 else:
                     pick_beside(tasks[name], context.progress)
@@ -210,7 +208,7 @@ def _predict(context: RunContext) -> None:
 def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
     given = context.configuration.predict
     predict_many(
-        list(context.stores.values()),
+        context.stores,
         model=context.project.model,
         out=context.project.scores,
         settings=PredictSettings(
@@ -220,9 +218,8 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
             block_size=parse_shape(given.block_size) if given.block_size else None,
             device=given.device,
             mixed_devices=given.mixed_devices,
-            gpu_memory=parse_bytes(context.configuration.gpu_memory) if context.configuration.gpu_memory else None,
         ),
-        cluster=context.cluster,
+        resources=context.resources,
         overwrite=context.overwrite,
         progress=context.progress,
         when_done=when_done,
@@ -230,7 +227,7 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
 
 
 def _pick(context: RunContext) -> None:
-    for_each(_pick_tasks(context), pick_one, cluster=context.cluster, progress=context.progress)
+    for_each(_pick_tasks(context), pick_one, resources=context.resources, progress=context.progress)
 
 
 def _pick_tasks(context: RunContext) -> list[PickTask]:
@@ -239,10 +236,9 @@ def _pick_tasks(context: RunContext) -> list[PickTask]:
 
 
 def _pick_task(context: RunContext, name: str, truth: dict[str, Counter[str]] | None) -> PickTask:
-    cluster = context.cluster
     maps = [(str(context.score_map(s, name)), _pick_settings(context, s, name, truth)) for s in context.configuration.species]
     wanted = tuple((path, settings) for path, settings in maps if settings is not None)
-    return PickTask(name, wanted, context.project.picks, cluster.memory, 1 if cluster.is_distributed else cluster.workers)
+    return PickTask(name, wanted, context.project.picks, context.resources)
 
 
 def _pick_settings(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> PickSettings | None:

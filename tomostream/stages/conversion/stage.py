@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tomostream import defaults
 from tomostream.budget import libraries_bytes, remote_bytes
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.errors import BudgetError, InputError
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
-from tomostream.stages.shared.batch import distinct_names, for_each, writable_folder
+from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, refuse_other_kind, tomogram_fingerprint, write_text_atomically
 from tomostream.store.casting import check_stored_type
 from tomostream.store.conversion import ConvertSettings, convert_file
@@ -35,7 +35,7 @@ class ConvertTask:
     path: str
     out: Place
     settings: ConvertSettings
-    memory: int
+    resources: Resources
     overwrite: bool
 
 
@@ -55,7 +55,7 @@ def convert_one(task: ConvertTask, progress: Progress) -> Place:
             place(task.path),
             task.out,
             task.settings,
-            memory=task.memory,
+            memory=task.resources.memory,
             overwrite=task.overwrite,
             name=task.name,
             progress=advance,
@@ -66,28 +66,25 @@ def convert_one(task: ConvertTask, progress: Progress) -> Place:
 
 
 def convert_many(
-    paths: Sequence[str],
+    tomograms: Mapping[str, str],
     out: Place,
     settings: ConvertSettings,
     *,
-    memory: int,
+    resources: Resources,
     overwrite: bool,
     progress: Progress,
-    cluster: ClusterSettings | None = None,
-    name_from_folder: bool = False,
 ) -> list[Place]:
-    """Convert MRC files to `out/NAME.ome.zarr`; what is done already is skipped.
+    """Convert MRC files to `out/NAME.ome.zarr`; what is done already is skipped.  `tomograms` gives the files by name (`distinct_names`).
 
     Raises
     ------
     TomostreamError
         See `for_each`.
     """
-    names = distinct_names(paths, from_folder=name_from_folder)
     check_stored_type(settings.dtype)
     Codec.parse(settings.codec)
-    tasks = [ConvertTask(name, path, place(out), settings, memory, overwrite) for name, path in names.items()]
-    return for_each(tasks, convert_one, cluster=cluster, progress=progress)
+    tasks = [ConvertTask(name, path, place(out), settings, resources, overwrite) for name, path in tomograms.items()]
+    return for_each(tasks, convert_one, resources=resources, progress=progress)
 
 
 def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = True) -> Normalisation:
@@ -162,8 +159,7 @@ class StatsTask:
     name: str
     path: str
     out: Place | None
-    memory: int
-    workers: int
+    resources: Resources
 
 
 def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
@@ -178,7 +174,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
             done: dict[str, object] = json.loads(beside.read_text())
             return done
     with progress.track(f"stats {task.name}", 1) as bar:
-        found = measure(tomogram, memory=task.memory, workers=task.workers, keep=False)
+        found = measure(tomogram, memory=task.resources.memory, workers=task.resources.local_threads, keep=False)
         if is_kept_inside and tomogram.normalisation is None:
             store_normalisation(tomogram.path, tomogram.level, found)
         bar.advance()
@@ -192,27 +188,16 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
     return record
 
 
-def stats_many(
-    paths: Sequence[str],
-    *,
-    out: Place | None,
-    memory: int,
-    workers: int,
-    progress: Progress,
-    cluster: ClusterSettings | None = None,
-    name_from_folder: bool = False,
-) -> list[dict[str, object]]:
+def stats_many(tomograms: Mapping[str, str], *, out: Place | None, resources: Resources, progress: Progress) -> list[dict[str, object]]:
     """Measure stores; returns the records of the contract (name, mean, std, clipped_mean, clipped_std, finite, total).
 
-    Statistics go into the store if `convert` made it, else into `out/NAME.stats.json` (default: beside the store, if it is local).
-    `workers` are threads, for tasks that stay in this process.
+    `tomograms` gives the stores by name (`distinct_names`).  Statistics go into the store if `convert` made it, else into
+    `out/NAME.stats.json` (default: beside the store, if it is local).
 
     Raises
     ------
     TomostreamError
         See `for_each`.
     """
-    threads = 1 if cluster is not None and cluster.is_distributed else workers
-    names = distinct_names(paths, from_folder=name_from_folder)
-    tasks = [StatsTask(name, path, None if out is None else place(out), memory, threads) for name, path in names.items()]
-    return for_each(tasks, stats_one, cluster=cluster, progress=progress)
+    tasks = [StatsTask(name, path, None if out is None else place(out), resources) for name, path in tomograms.items()]
+    return for_each(tasks, stats_one, resources=resources, progress=progress)

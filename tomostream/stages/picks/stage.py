@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from tomostream.budget import libraries_bytes, remote_bytes
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.errors import InputError
 from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Box, Triple
@@ -21,7 +21,7 @@ from tomostream.picking.protocol import Execution, PickRequest, Source
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
 from tomostream.score_map import ScoreMap, open_score_map
-from tomostream.stages.shared.batch import distinct_names, for_each, writable_folder
+from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, tomogram_fingerprint, write_text_atomically
 from tomostream.stages.shared.region_of_interest import Restriction, mask_in
 from tomostream.store.zarr_opening import is_url
@@ -86,11 +86,10 @@ class PickTask:
     name: str
     maps: tuple[tuple[str, PickSettings], ...]  # store and settings
     out: Place
-    memory: int
-    workers: int
+    resources: Resources
 
 
-def pick_map(scores: ScoreMap, settings: PickSettings, *, memory: int, workers: int, progress: Progress) -> Particles:
+def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, progress: Progress) -> Particles:
     """Pick from one score map; the picks are in angstrom, best first.
 
     Raises
@@ -110,7 +109,10 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, memory: int, workers: 
         mask=functools.partial(mask_in, settings.mask) if settings.mask is not None else None,
     )
     execution = Execution(
-        memory=memory, libraries=libraries_bytes() + remote_bytes(is_url(scores.path)), block=settings.block_size, workers=workers
+        memory=resources.memory,
+        libraries=libraries_bytes() + remote_bytes(is_url(scores.path)),
+        block=settings.block_size,
+        workers=resources.local_threads,
     )
     picks = found.pick(Source(scores.read, scores.shape, scores.attributes.values, scores.name), request, execution, progress)
     return Particles.build(
@@ -131,7 +133,7 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
         progress.say(f"{task.name}: picks are already made with these settings")
         return table
     writable_folder(task.out)
-    parts = [pick_map(scores, settings, memory=task.memory, workers=task.workers, progress=progress) for scores, settings in opened]
+    parts = [pick_map(scores, settings, resources=task.resources, progress=progress) for scores, settings in opened]
     picks = Particles.concatenate(parts)
     picks = replace(picks.select(np.argsort(-picks.score, kind="stable")), tomogram=np.full(len(picks), task.name, dtype=object))
     write_text_atomically(table, csv_text(picks))
@@ -143,17 +145,8 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
     return table
 
 
-def pick_many(
-    paths: Sequence[str],
-    *,
-    out: Place,
-    settings: PickSettings,
-    memory: int,
-    cluster: ClusterSettings,
-    progress: Progress,
-    name_from_folder: bool = False,
-) -> list[Place]:
-    """Pick from score maps; returns the tables.
+def pick_many(tomograms: Mapping[str, str], *, out: Place, settings: PickSettings, resources: Resources, progress: Progress) -> list[Place]:
+    """Pick from score maps; returns the tables.  `tomograms` gives the score maps by name (`distinct_names`).
 
     Raises
     ------
@@ -161,6 +154,5 @@ def pick_many(
         See `for_each`.
     """
     settings.check()
-    names = distinct_names(paths, from_folder=name_from_folder)
-    tasks = [PickTask(name, ((path, settings),), place(out), memory, cluster.local_threads) for name, path in names.items()]
-    return for_each(tasks, pick_one, cluster=cluster, progress=progress)
+    tasks = [PickTask(name, ((path, settings),), place(out), resources) for name, path in tomograms.items()]
+    return for_each(tasks, pick_one, resources=resources, progress=progress)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tomostream.cluster import Resources
 from tomostream.config import Configuration, Species, load_configuration
 from tomostream.errors import InputError
 from tomostream.formats.csv_table import csv_text
@@ -112,7 +113,7 @@ def suggest_places(
         wanted = PickSettings(
             radius=settings.radius, how_many=Best(BEYOND * settings.expected), smooth=settings.smooth, species=settings.species
         )
-        picks = pick_map(scores, wanted, memory=memory, workers=1, progress=progress)
+        picks = pick_map(scores, wanted, resources=Resources(memory=memory), progress=progress)
         if len(picks) == 0:
             continue
         far = _far_from(picks, known, name, settings.radius.in_angstrom(scores.spacing), scores.spacing)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.errors import InputError
 from tomostream.learn.torchrun import launched
 from tomostream.redaction import redacted
@@ -42,23 +42,23 @@ def train_where_asked(configuration: Configuration, *, out: Place | None, overwr
     TomostreamError
         As `train_model`; if SLURM refuses the job, or its jobs end again and again.
     """
-    cluster = ClusterSettings.configured(configuration.cluster, configuration.memory_bytes)
-    if cluster.kind != "slurm" or cluster.scheduler is not None or launched().world > 1:
+    resources = Resources.configured(configuration.cluster, configuration.memory_bytes)
+    if resources.kind != "slurm" or resources.scheduler is not None or launched().world > 1:
         return train_model(configuration, out=out, overwrite=overwrite, progress=progress)
     folder = model_folder(configuration, out)
-    if is_trained(configuration, folder, processes=cluster.train_processes):
+    if is_trained(configuration, folder, processes=resources.train_processes):
         progress.say(f"model {folder} is already trained with these settings")
         return folder
-    _train_in_jobs(configuration, cluster, folder, overwrite, progress)
+    _train_in_jobs(configuration, resources, folder, overwrite, progress)
     return folder
 
 
-def _train_in_jobs(configuration: Configuration, cluster: ClusterSettings, folder: Place, overwrite: bool, progress: Progress) -> None:
+def _train_in_jobs(configuration: Configuration, resources: Resources, folder: Place, overwrite: bool, progress: Progress) -> None:
     from tomostream.cluster.job import run_job
 
-    processes, threads = cluster.train_processes, cluster.task_threads
+    processes, threads = resources.train_processes, resources.task_threads
     values = configuration.resolved()
-    if cluster.gpus and configuration.predict.device == "auto":
+    if resources.gpus and configuration.predict.device == "auto":
         values["predict"]["device"] = "cuda"  # a node without its GPU is an error, never a silent change to the processor
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     if redacted(text) != text:
@@ -78,10 +78,10 @@ def _train_in_jobs(configuration: Configuration, cluster: ClusterSettings, folde
     checkpoint = (work_folder(folder, "training") if isinstance(folder, RemotePath) else folder) / "checkpoint.pt"
     run_job(
         command,
-        replace(cluster, threads=threads),
+        replace(resources, threads=threads),
         name=JOB_NAME,
         processes=processes,
-        gpus=processes if cluster.gpus else 0,
+        gpus=processes if resources.gpus else 0,
         progress=progress,
         mark=lambda: checkpoint.stat().st_mtime_ns if checkpoint.exists() else None,
     )

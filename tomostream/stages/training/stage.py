@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tomostream import __version__, defaults
+from tomostream.cluster import Resources
 from tomostream.config import MATCHED_STRATEGIES, Configuration
 from tomostream.errors import ExistsError, InputError
 from tomostream.geometry import Box, Triple, triple
@@ -153,11 +154,13 @@ def _train_into(configuration: Configuration, folder: Path, *, overwrite: bool, 
             f"labels.validate: {inputs.repeated} of its {len(checks or [])} clicks are those of labels.train; the best epoch is better chosen by others"
         )
     check_positions(configuration, inputs)
-    unconverted = [inputs.paths[name] for name in inputs.needed if is_mrc(inputs.paths[name])]
+    unconverted = {name: inputs.paths[name] for name in inputs.needed if is_mrc(inputs.paths[name])}
     if unconverted:
         settings = ConvertSettings(voxel_size=configuration.voxel_size)
         store_folder = Project(configuration.project).tomograms
-        convert_many(unconverted, store_folder, settings, memory=configuration.memory_bytes, overwrite=False, progress=progress)
+        convert_many(
+            unconverted, store_folder, settings, resources=Resources(memory=configuration.memory_bytes), overwrite=False, progress=progress
+        )
     tomograms, level, spacing = open_inputs(configuration, inputs)
     fingerprint = training_fingerprint(configuration, tomograms, level, processes.world)
     state = _state(folder, fingerprint)

@@ -144,7 +144,7 @@ class PredictionPlan:
         return self.computed_voxels / math.prod(self.extended_shape)
 
 
-def plan_prediction(
+def plan_prediction(  # noqa: PLR0913 (goes into the strategy that it plans for)
     volume: Triple,
     *,
     level: int,

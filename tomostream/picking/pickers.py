@@ -1,15 +1,13 @@
 """Which pickers are there?  Those of the entry-point group `tomostream.pickers`, ours and other packages', by name."""
 
-from tomostream.catalogue import entry_points
+from tomostream.catalogue import PICKERS, find, installed
 from tomostream.errors import InputError
 from tomostream.picking.protocol import Picker
 
-GROUP = "tomostream.pickers"
 
-
-def pickers() -> dict[str, Picker]:
-    """All that are installed, by name."""
-    return entry_points(GROUP)
+def picker_names() -> list[str]:
+    """The names of all that are installed; none is imported."""
+    return list(installed(PICKERS))
 
 
 def picker(name: str) -> Picker:
@@ -18,9 +16,11 @@ def picker(name: str) -> Picker:
     Raises
     ------
     InputError
-        If there is none.
+        If there is none, or what is there is no picker.
     """
-    known = pickers()
-    if name not in known:
-        raise InputError(f"--method must be one of {', '.join(known)}, found '{name}'")
-    return known[name]
+    if name not in installed(PICKERS):
+        raise InputError(f"--method must be one of {', '.join(picker_names())}, found '{name}'")
+    found = find(PICKERS, name, "picker")
+    if not isinstance(found, Picker):
+        raise InputError(f"picker '{name}' ({installed(PICKERS)[name]}) lacks what a picker has: name, needs_count and pick")
+    return found

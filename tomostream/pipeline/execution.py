@@ -23,7 +23,6 @@ from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
-from tomostream.picking.how_many import how_many
 from tomostream.pipeline.dry_run import check_memory
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc, store_path
@@ -32,6 +31,7 @@ from tomostream.stages.conversion.stage import convert_many, stats_many
 from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_evaluation
 from tomostream.stages.picks.expected_count import check_count_is_knowable, expected_number
 from tomostream.stages.picks.stage import PickSettings, PickTask, pick_one
+from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
 from tomostream.stages.shared.clicks import read_points
@@ -242,15 +242,20 @@ def _pick_task(context: RunContext, name: str, truth: dict[str, Counter[str]] | 
 
 
 def _pick_settings(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> PickSettings | None:
-    """Return how to pick one species in one tomogram; None where its count is zero."""
+    """Return how to pick one species in one tomogram; None where there is no particle."""
     given = context.configuration.pick
-    count = _count(context, species, name, truth)
-    expected = None if count is not None else _expected(context, species, name)
-    if 0 in (count, expected):
+    number = WantedNumber(given.count, given.threshold)
+    if truth is not None and name not in truth:
+        context.progress.warn(f"{name}: the table of truth has no row for it; the scores choose the count")
+    true = truth[name][species.name] if truth is not None and name in truth else None
+    wanted = number.of(true=true, expected=lambda: expected_number(context.configuration, context.project, species, name))
+    if wanted == 0:
         return None
+    if wanted is None and not number.is_by_truth:
+        raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
     return PickSettings(
         radius=species.radius,
-        how_many=how_many(count=count, expected=expected, threshold=given.threshold),
+        how_many=wanted,
         species=species.name,
         smooth=given.smooth,
         border=given.border,
@@ -269,29 +274,6 @@ def _truth(context: RunContext) -> dict[str, Counter[str]] | None:
     for tomogram, species in zip(truth.tomogram.tolist(), truth.species.tolist(), strict=True):
         counts.setdefault(tomogram, Counter())[species] += 1
     return counts
-
-
-def _count(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> int | None:
-    """The number of picks: as configured; `truth`: of the tomogram's true particles; `auto`: None, the scores choose."""
-    given = context.configuration.pick.count
-    if isinstance(given, int):
-        return given
-    if truth is not None:
-        if name in truth:
-            return truth[name][species.name]
-        context.progress.warn(f"{name}: the table of truth has no row for it; the scores choose the count")
-    return None
-
-
-def _expected(context: RunContext, species: Species, name: str) -> int | None:
-    """The number of particles that the user expects, where the scores are to choose the count; other tomograms' mean where it is not given."""
-    given = context.configuration.pick
-    if isinstance(given.count, int) or (given.count is None and given.threshold is not None):
-        return None
-    expected = expected_number(context.configuration, context.project, species, name)
-    if expected is None and given.count != "truth":
-        raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
-    return expected
 
 
 def _only(names: Sequence[str]) -> str | None:

@@ -14,6 +14,7 @@ import json
 from tomostream.config import Configuration, Species
 from tomostream.errors import InputError
 from tomostream.project import Project
+from tomostream.stages.picks.wanted_number import WantedNumber
 
 
 def expected_number(configuration: Configuration, project: Project, species: Species, tomogram: str) -> int | None:
@@ -46,7 +47,8 @@ def check_count_is_knowable(configuration: Configuration) -> None:
         If the scores are to choose the count, but neither the user gives an expected number nor the objective estimates one.
     """
     pick, objective = configuration.pick, configuration.objective
-    if isinstance(pick.count, int) or pick.count == "truth" or (pick.count is None and pick.threshold is not None):
+    number = WantedNumber(pick.count, pick.threshold)
+    if number.is_by_truth or not number.is_by_scores:
         return
     if objective.needs_prior and objective.prior is None:
         return  # training estimates what is not given

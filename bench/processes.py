@@ -25,7 +25,6 @@ from tomostream.cluster import Resources
 from tomostream.progress import Bar, Progress
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
-from tomostream.stages.shared.batch import distinct_names
 from tomostream.store.conversion import ConvertSettings
 
 SPACING = 10.0
@@ -52,7 +51,7 @@ class FirstAndLast(Progress):
 
 
 def make(folder: Path, edge: int, channels: tuple[int, ...]) -> None:
-    from tomostream.strategies.unet.model import ModelSettings, save_model
+    from tomostream.strategies.unet.model import UNetSettings, save_model
     from tomostream.strategies.unet.network import ResidualUNet
 
     with mrcfile.new(folder / "noise.mrc") as file:
@@ -61,7 +60,7 @@ def make(folder: Path, edge: int, channels: tuple[int, ...]) -> None:
     convert_many(
         {"noise": str(folder / "noise.mrc")}, folder, ConvertSettings(), resources=Resources(), overwrite=False, progress=Progress()
     )
-    settings = ModelSettings(
+    settings = UNetSettings(
         channels=channels,
         species=("particle",),
         radius_ang=(40.0,),
@@ -75,7 +74,7 @@ def make(folder: Path, edge: int, channels: tuple[int, ...]) -> None:
         version=__version__,
         batch_statistics="tomogram",
     )
-    save_model(folder / "model", ResidualUNet(channels, 1, seed=0), settings, {})
+    save_model(folder / "model", ResidualUNet(channels, 1, seed=0), settings)
 
 
 def seconds(folder: Path, workers: int) -> float:
@@ -101,7 +100,7 @@ def converting(folder: Path, workers: int) -> float:
     out = folder / "converted"
     progress = FirstAndLast()
     resources = Resources(kind="local", workers=workers, threads=1, memory=2 * 10**9)
-    convert_many(distinct_names(files), out, ConvertSettings(), resources=resources, overwrite=True, progress=progress)
+    convert_many({Path(file).stem: file for file in files}, out, ConvertSettings(), resources=resources, overwrite=True, progress=progress)
     shutil.rmtree(out)
     files_left = len(progress.times) - workers
     return (progress.times[-1] - progress.times[workers - 1]) / files_left

@@ -47,7 +47,7 @@ def test_resolved_form_reads_back_as_itself(tmp_path: Path) -> None:
         ({"species": [{"name": "a", "radius": 135, "expected": 1}]}, "'135' is not a length"),
         ({"species": [{"name": "a", "radius": "-5A", "expected": 1}]}, "'-5A' is not a length"),
         ({"memory": "2"}, "'2' is not a size"),
-        ({"objective": {"name": "dice"}}, r"objective.name.*'pn', 'nnpu'.*'average', found 'dice'"),
+        ({"objective": {"name": "dice"}}, r"objective.name.*average, .*nnpu, pn.*found 'dice'"),
         ({"pick": {"count": "truth"}}, "pick.count: truth needs a table of truth"),
         ({"pick": {"count": 0}}, "count must be at least 1, found 0"),
         ({"species": []}, "species"),
@@ -124,3 +124,11 @@ def test_what_a_matched_filter_cannot_do_is_told_before_it_is_trained(predict: d
     with pytest.raises(ConfigurationError, match=r"objective average computes on the processor, in float32"):
         with_values(objective={"name": "average"}, predict=predict)
     with_values(predict=predict)
+
+
+def test_a_picker_is_any_that_is_installed():
+    assert configuration_from(LEAST | {"pick": {"count": 3, "method": "trace"}}, "test").pick.method == "trace"
+    with pytest.raises(
+        ConfigurationError, match=r"pick\.method: must be an installed picker \(greedy, mean-pool, trace\), found 'tracr'; did"
+    ):
+        configuration_from(LEAST | {"pick": {"count": 3, "method": "tracr"}}, "test")

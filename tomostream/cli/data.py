@@ -65,8 +65,8 @@ def convert(
 ) -> None:
     """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
     from tomostream.stages.conversion.stage import convert_many
-    from tomostream.stages.shared.batch import distinct_names
     from tomostream.store.conversion import ConvertSettings
+    from tomostream.store.naming import distinct_names
 
     settings = ConvertSettings(
         voxel_size=options.check_voxel_size(voxel_size),
@@ -103,8 +103,8 @@ def stats(
     resources: Resources,
 ) -> None:
     """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels."""
-    from tomostream.stages.conversion.stage import stats_many
-    from tomostream.stages.shared.batch import distinct_names
+    from tomostream.stages.voxel_statistics.stage import stats_many
+    from tomostream.store.naming import distinct_names
 
     def work() -> list[dict[str, object]]:
         return stats_many(

@@ -40,7 +40,7 @@ def train(
     In this process, or as a SLURM job (--cluster slurm); in several processes: torchrun -m tomostream train.
     """
     from tomostream.config import load_configuration
-    from tomostream.stages.training.placement import train_where_asked
+    from tomostream.pipeline.training import train_configured
 
     if overrides.gpu_memory is not None:
         parse_bytes(overrides.gpu_memory, "--gpu-memory")
@@ -55,9 +55,7 @@ def train(
         import torch
 
         torch.set_num_threads(overrides.threads)
-    folder = train_where_asked(
-        configuration, out=None if output is None else place(output), overwrite=overwrite, progress=ConsoleProgress()
-    )
+    folder = train_configured(configuration, out=None if output is None else place(output), overwrite=overwrite, progress=ConsoleProgress())
     if json:
         print_json({"model": str(folder)})
 
@@ -88,7 +86,7 @@ def predict(
 ) -> None:
     """Score every voxel: a map of probabilities on the tomogram's grid, DIR/NAME.ome.zarr (DIR/SPECIES/... for several species)."""
     from tomostream.stages.prediction.stage import PredictSettings, predict_many
-    from tomostream.stages.shared.batch import distinct_names
+    from tomostream.store.naming import distinct_names
 
     for name, value, allowed in (
         ("--score-dtype", score_dtype, ("float32", "float16", "int8")),
@@ -158,7 +156,7 @@ def pick(
     """Pick the peaks of score maps, best first, exactly as over the whole volume: DIR/NAME.csv."""
     from tomostream.picking.how_many import how_many
     from tomostream.stages.picks.stage import PickSettings, pick_many
-    from tomostream.stages.shared.batch import distinct_names
+    from tomostream.store.naming import distinct_names
 
     settings = PickSettings(
         radius=Length.parse(radius, "--radius"),
@@ -203,10 +201,12 @@ def suggest(
     memory: MEMORY = defaults.MEMORY,
 ) -> None:
     """Suggest where to click next: the picks of which the model is least sure, spread over the tomograms."""
-    from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps, suggest_from_project
+    from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps
 
     is_project = len(inputs) == 1 and (Path(inputs[0]) / "resolved.yaml").is_file()
     if is_project:
+        from tomostream.pipeline.suggesting import suggest_from_project
+
         places = suggest_from_project(Path(inputs[0]), points=points, output=output, progress=ConsoleProgress())
     elif radius is None or count is None:
         raise InputError(

@@ -99,7 +99,10 @@ class Overrides:
         ConfigurationError, InputError
             If a value is not allowed.
         """
-        return configuration.with_resources(
+        from tomostream.config import with_resources
+
+        return with_resources(
+            configuration,
             kind=self.cluster,
             scheduler=self.scheduler,
             workers=self.workers,

@@ -34,9 +34,9 @@ from tomostream.learn.processes import Processes
 from tomostream.learn.recalibration import recalibrated
 from tomostream.learn.schedule import Schedule, learning_rate
 from tomostream.learn.shared_norm import with_shared_norms
+from tomostream.learn.training_files import METRICS_NAME
 from tomostream.remote.atomic_files import write_atomically
 
-METRICS_NAME = "metrics.csv"
 _PREFETCH = 2  # batches ready ahead of the step
 
 
@@ -74,7 +74,7 @@ class FitResult:
     precision: str  # float32 or bf16
 
 
-def fit(  # noqa: PLR0913 (goes with the one training loop of all networks)
+def fit(  # noqa: PLR0913 (all that the one training loop of all networks needs)
     network: nn.Module,
     *,
     batches: Callable[[int], Iterable[Batch]],

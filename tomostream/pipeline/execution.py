@@ -16,62 +16,43 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tomostream.cluster import Resources
 from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.pipeline.dry_run import check_memory
 from tomostream.progress import Progress
-from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc, store_path
-from tomostream.remote.places import Place, RemotePath
-from tomostream.stages.conversion.stage import convert_many, stats_many
+from tomostream.project import RUN_LOCK, Project
+from tomostream.remote.places import RemotePath
+from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_evaluation
 from tomostream.stages.picks.expected_count import check_count_is_knowable, expected_number
 from tomostream.stages.picks.stage import PickSettings, PickTask, pick_one
 from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
-from tomostream.stages.shared.clicks import read_points
+from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.stages.tables.stage import conversion_from
-from tomostream.stages.training.inputs import check_positions, read_inputs
+from tomostream.stages.training.inputs import check_positions, clicks_of
 from tomostream.stages.training.placement import train_where_asked
+from tomostream.stages.voxel_statistics.stage import stats_many
 from tomostream.store.conversion import ConvertSettings
 from tomostream.store.locks import exclusive
-from tomostream.strategies.matched_filter.training import strategy_fingerprint
-from tomostream.units import parse_bytes, parse_shape
+from tomostream.units import parse_shape
 
 STAGES = ("convert", "stats", "train", "predict", "pick", "evaluate", "report")
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the stages of one run share."""
+    """What the stages of one run share; those that come after a failure go on with a run that lacks the failed tomograms."""
 
-    configuration: Configuration
-    project: Project
-    paths: dict[str, str]  # the inputs by tomogram's name
+    run: ResolvedRun
     progress: Progress
     overwrite: bool
     stages: tuple[str, ...]
-
-    @property
-    def stores(self) -> dict[str, str]:
-        """The tomograms' stores by name."""
-        return {name: store_path(self.configuration, name, path) for name, path in self.paths.items()}
-
-    @property
-    def resources(self) -> Resources:
-        """Where tasks run, and with what."""
-        gpu_memory = None if self.configuration.gpu_memory is None else parse_bytes(self.configuration.gpu_memory)
-        return Resources.configured(self.configuration.cluster, self.configuration.memory_bytes, gpu_memory)
-
-    def score_map(self, species: Species, name: str) -> Place:
-        """Where the score map of a species and tomogram is."""
-        folder = self.project.scores if len(self.configuration.species) == 1 else self.project.scores / species.name
-        return folder / f"{name}.ome.zarr"
 
 
 def run_project(configuration: Configuration, *, stages: Sequence[str], overwrite: bool, progress: Progress) -> Evaluation | None:
@@ -82,17 +63,18 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     TomostreamError
         Of the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
     """
-    context = _context(configuration, overwrite, progress, tuple(stages or STAGES))
-    if {"train", "pick"} <= set(context.stages):
-        check_count_is_knowable(configuration)
-    if "train" in context.stages:
-        # whether densities are there, and clicks fit the tomograms, is told before these are converted
-        strategy_fingerprint(configuration)
-        check_positions(configuration, read_inputs(configuration))
-    check_memory(configuration, context.stages)
-    context.project.create()
-    with _held(context.project):
-        return _run_stages(context)
+    wanted = tuple(stages or STAGES)
+    run = resolve(configuration, with_clicks="train" in wanted)
+    if {"train", "pick"} <= set(wanted):
+        check_count_is_knowable(run)
+    if run.clicks is not None:
+        # whether files are there, and clicks fit the tomograms, is told before these are converted
+        run.strategy.fingerprint(run.learning)
+        check_positions(run)
+    check_memory(run, wanted)
+    run.project.create()
+    with _held(run.project):
+        return _run_stages(RunContext(run, progress, overwrite, wanted))
 
 
 def _held(project: Project) -> AbstractContextManager[None]:
@@ -103,8 +85,9 @@ def _held(project: Project) -> AbstractContextManager[None]:
 
 
 def _run_stages(context: RunContext) -> Evaluation | None:
-    context.configuration.write(context.project.resolved)
-    context.progress.record("run", pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(context.paths))
+    run, progress = context.run, context.progress
+    run.write_configuration(run.project.resolved)
+    progress.record("run", pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(run.tomograms))
     steps: dict[str, Callable[[RunContext], Evaluation | None]] = {
         "convert": _convert,
         "stats": _stats,
@@ -117,22 +100,17 @@ def _run_stages(context: RunContext) -> Evaluation | None:
     failures: list[tuple[str, str]] = []
     evaluation: Evaluation | None = None
     for stage in context.stages:
-        context.progress.record("stage", stage=stage)
+        progress.record("stage", stage=stage)
         try:
             evaluation = steps[stage](context) or evaluation
         except SomeFailedError as error:
             # the tomograms that failed are left out of what follows, and reported again at the end
             failures += [(name, f"{stage}: {message}") for name, message in error.failures]
-            for name, _ in error.failures:
-                context.paths.pop(name, None)
-    context.progress.record("end", failures=len(failures))
+            context = replace(context, run=context.run.without({name for name, _ in error.failures}))
+    progress.record("end", failures=len(failures))
     if failures:
-        raise SomeFailedError(failures, len(failures) + len(context.paths))
+        raise SomeFailedError(failures, len(failures) + len(context.run.tomograms))
     return evaluation
-
-
-def _context(configuration: Configuration, overwrite: bool, progress: Progress, stages: tuple[str, ...]) -> RunContext:
-    return RunContext(configuration, Project(configuration.project), input_paths(configuration.tomograms), progress, overwrite, stages)
 
 
 def check_stages(stages: Sequence[str]) -> list[str]:
@@ -150,37 +128,33 @@ def check_stages(stages: Sequence[str]) -> list[str]:
 
 
 def _convert(context: RunContext) -> None:
-    files = {name: path for name, path in context.paths.items() if is_mrc(path)}
+    run = context.run
+    files = {name: one.path for name, one in run.tomograms.items() if one.is_source}
     if files:
-        settings = ConvertSettings(voxel_size=context.configuration.voxel_size)
         convert_many(
             files,
-            context.project.tomograms,
-            settings,
-            resources=context.resources,
+            run.project.tomograms,
+            ConvertSettings(voxel_size=run.voxel_size),
+            resources=run.resources,
             overwrite=context.overwrite,
             progress=context.progress,
         )
 
 
 def _stats(context: RunContext) -> None:
-    ours = {name: store for name, store in context.stores.items() if is_mrc(context.paths[name])}
+    ours = {name: one.store for name, one in context.run.tomograms.items() if one.is_source}
     if ours:
-        stats_many(ours, out=None, resources=context.resources, progress=context.progress)
+        stats_many(ours, out=None, resources=context.run.resources, progress=context.progress)
 
 
 def _train(context: RunContext) -> None:
-    configuration, project = context.configuration, context.project
-    train_where_asked(configuration, out=None, overwrite=context.overwrite, progress=context.progress)
+    run = context.run
+    train_where_asked(run, run.project.model, overwrite=context.overwrite, progress=context.progress)
     # what served as labels, in our own form; the stores that tell the voxel spacing are there now
-    species, places = [s.name for s in configuration.species], context.stores
-    for purpose, tables in (("train", configuration.labels.train), ("validate", configuration.labels.validate_)):
-        if tables:
-            points = read_points(tables, species, list(context.paths), f"labels.{purpose}")
-            stores = [places[name] for name in points.tomograms()]
-            write_table(
-                project.labels / f"{purpose}.csv", points, format_name="csv", conversion=conversion_from(stores, configuration.voxel_size)
-            )
+    for purpose, points in clicks_of(run).purposes.items():
+        stores = [run.tomograms[name].store for name in points.tomograms()]
+        conversion = conversion_from(stores, run.voxel_size)
+        write_table(run.project.labels / f"{purpose}.csv", points, format_name="csv", conversion=conversion)
 
 
 def _predict(context: RunContext) -> None:
@@ -197,7 +171,7 @@ def _predict(context: RunContext) -> None:
 
         def when_done(name: str) -> None:
             if name in tasks:
-                if context.resources.is_distributed:
+                if context.run.resources.is_distributed:
                     beside.submit(pick_beside, tasks[name], Progress())
                 else:
                     pick_beside(tasks[name], context.progress)
@@ -206,11 +180,11 @@ def _predict(context: RunContext) -> None:
 
 
 def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
-    given = context.configuration.predict
+    run, given = context.run, context.run.predict
     predict_many(
-        context.stores,
-        model=context.project.model,
-        out=context.project.scores,
+        run.stores,
+        model=run.project.model,
+        out=run.project.scores,
         settings=PredictSettings(
             precision=given.precision,
             score_dtype=given.score_dtype,
@@ -219,7 +193,7 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
             device=given.device,
             mixed_devices=given.mixed_devices,
         ),
-        resources=context.resources,
+        resources=run.resources,
         overwrite=context.overwrite,
         progress=context.progress,
         when_done=when_done,
@@ -227,28 +201,29 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
 
 
 def _pick(context: RunContext) -> None:
-    for_each(_pick_tasks(context), pick_one, resources=context.resources, progress=context.progress)
+    for_each(_pick_tasks(context), pick_one, resources=context.run.resources, progress=context.progress)
 
 
 def _pick_tasks(context: RunContext) -> list[PickTask]:
-    truth = _truth(context)  # once: with many tomograms it is a large table
-    return [_pick_task(context, name, truth) for name in context.paths]
+    truth = _truth(context.run)  # once: with many tomograms it is a large table
+    return [_pick_task(context, name, truth) for name in context.run.tomograms]
 
 
 def _pick_task(context: RunContext, name: str, truth: dict[str, Counter[str]] | None) -> PickTask:
-    maps = [(str(context.score_map(s, name)), _pick_settings(context, s, name, truth)) for s in context.configuration.species]
+    run = context.run
+    maps = [(str(run.score_map(s, name)), _pick_settings(context, s, name, truth)) for s in run.species]
     wanted = tuple((path, settings) for path, settings in maps if settings is not None)
-    return PickTask(name, wanted, context.project.picks, context.resources)
+    return PickTask(name, wanted, run.project.picks, run.resources)
 
 
 def _pick_settings(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> PickSettings | None:
     """Return how to pick one species in one tomogram; None where there is no particle."""
-    given = context.configuration.pick
+    given = context.run.pick
     number = WantedNumber(given.count, given.threshold)
     if truth is not None and name not in truth:
         context.progress.warn(f"{name}: the table of truth has no row for it; the scores choose the count")
     true = truth[name][species.name] if truth is not None and name in truth else None
-    wanted = number.of(true=true, expected=lambda: expected_number(context.configuration, context.project, species, name))
+    wanted = number.of(true=true, expected=lambda: expected_number(context.run, species, name))
     if wanted == 0:
         return None
     if wanted is None and not number.is_by_truth:
@@ -263,13 +238,11 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: dict
     )
 
 
-def _truth(context: RunContext) -> dict[str, Counter[str]] | None:
+def _truth(run: ResolvedRun) -> dict[str, Counter[str]] | None:
     """The number of true particles by tomogram and species, where that is to be the number of picks."""
-    configuration = context.configuration
-    if configuration.pick.count != "truth" or configuration.truth is None:
+    if run.pick.count != "truth" or run.truth is None:
         return None
-    names = _only(list(context.paths)), _only([s.name for s in configuration.species])
-    truth = read_table(configuration.truth, conversion=Conversion(tomogram=names[0], species=names[1]))
+    truth = read_table(run.truth, conversion=Conversion(tomogram=_only(list(run.tomograms)), species=_only(run.species_names)))
     counts: dict[str, Counter[str]] = {}
     for tomogram, species in zip(truth.tomogram.tolist(), truth.species.tolist(), strict=True):
         counts.setdefault(tomogram, Counter())[species] += 1
@@ -282,23 +255,22 @@ def _only(names: Sequence[str]) -> str | None:
 
 
 def _evaluate(context: RunContext) -> Evaluation | None:
-    configuration = context.configuration
-    if configuration.truth is None:
+    run = context.run
+    if run.truth is None:
         return None
     evaluation = evaluate_files(
-        context.project.picks,
-        configuration.truth,
-        EvaluateSettings(
-            tolerance=configuration.tolerance, species=[s.name for s in configuration.species], matching=configuration.matching
-        ),
-        conversion=conversion_from(list(context.stores.values()), configuration.voxel_size),
+        run.project.picks,
+        run.truth,
+        EvaluateSettings(tolerance=run.tolerance, species=run.species_names, matching=run.matching),
+        conversion=conversion_from(list(run.stores.values()), run.voxel_size),
     )
-    write_evaluation(context.project.evaluation, evaluation)
+    write_evaluation(run.project.evaluation, evaluation)
     return evaluation
 
 
 def _report(context: RunContext) -> None:
     from tomostream.pipeline.report_page import write_report
 
-    write_report(context.project.folder, context.project.report)
-    context.progress.say(f"report: {context.project.report}")
+    project = context.run.project
+    write_report(project.folder, project.report)
+    context.progress.say(f"report: {project.report}")

@@ -19,11 +19,13 @@ from tomostream.picking.how_many import Best, HowMany, options_of
 from tomostream.picking.pickers import picker
 from tomostream.picking.protocol import Execution, PickRequest, Source
 from tomostream.progress import Progress
+from tomostream.remote.atomic_files import write_text_atomically
 from tomostream.remote.places import Place, place
 from tomostream.score_map import ScoreMap, open_score_map
 from tomostream.stages.shared.batch import for_each, writable_folder
-from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.stages.shared.region_of_interest import Restriction, mask_in
+from tomostream.stages.shared.sidecar import is_made_by, record_made_by
 from tomostream.store.zarr_opening import is_url
 from tomostream.tomogram import open_tomogram
 from tomostream.units import Length

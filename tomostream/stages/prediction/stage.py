@@ -25,7 +25,7 @@ from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad,
 from tomostream.stages.shared.batch import Results, followed, guarded_disk
 
 if TYPE_CHECKING:
-    from tomostream.strategies.model_folder import AnyModel
+    from tomostream.strategies.protocol import Model
 
 __all__ = ["PredictSettings", "local_model", "predict_many"]
 
@@ -96,7 +96,7 @@ class _Run:
 
     def __init__(
         self,
-        model: AnyModel,
+        model: Model,
         load: ScorerLoad,
         environment: tuple[tuple[str, str], ...],
         results: Results[list[Place]],

@@ -1,0 +1,18 @@
+"""The configuration of `train` and `run`: one YAML file, every key known, every default taken from `defaults`.
+
+Paths are relative to the current folder, as in a shell.
+"""
+
+from tomostream.config.configuration import Configuration
+from tomostream.config.loading import cluster_from, configuration_from, load_configuration, with_resources
+from tomostream.config.sections import Cluster, Species
+
+__all__ = [
+    "Cluster",
+    "Configuration",
+    "Species",
+    "cluster_from",
+    "configuration_from",
+    "load_configuration",
+    "with_resources",
+]

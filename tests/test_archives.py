@@ -14,7 +14,14 @@ from tomostream.strategies.loading import load_model
 from tomostream.strategies.model_folder import FORMAT, read_record
 
 OLD = TESTS / "data" / "archives" / "v0.1"
-KINDS = {"nnpu": "unet", "alone": "unet", "average": "average", "template": "template", "deepetpicker": "deepetpicker", "slices2d": "slices2d"}
+KINDS = {
+    "nnpu": "unet",
+    "alone": "unet",
+    "average": "average",
+    "template": "template",
+    "deepetpicker": "deepetpicker",
+    "slices2d": "slices2d",
+}
 
 
 def test_a_tomogram_has_its_voxels_and_statistics():

@@ -1,4 +1,4 @@
-"""What did the user ask for?  Where tasks run, and with what; times in the forms of SLURM and of Dask."""
+"""Settings of a cluster: where tasks run, and with what; times in the forms of SLURM and of Dask."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ClusterSettings:
 
     @property
     def task_threads(self) -> int:
-        """Threads of torch in the process of a task, where nobody says: this machine's cores, divided; of a SLURM job: its cores."""
+        """Default threads of torch in the process of a task: this machine's cores, divided; of a SLURM job: its cores."""
         if self.threads is not None:
             return self.threads
         if self.kind == "slurm":

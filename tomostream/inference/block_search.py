@@ -1,12 +1,12 @@
-"""In which blocks does any scorer go through a volume?  Those of least reading that fit the memory, by what the scorer itself says that they cost.
+"""Plan blocks for any scorer: the least reading that fits the memory, by the scorer's own statement of cost.
 
 1. Candidates are shards of whole chunks, each one block.  A scorer's `read_box` looks at each axis by itself, so the voxels that all blocks read
    are a product over the axes of a sum over the blocks of an axis.
-2. Candidates are gone through from the least reading (then the fewest blocks) to the most; the first that fits is taken.  What it costs is asked
-   for the block that reads most along every axis.
+2. Candidates are gone through from the least reading (then the fewest blocks) to the most; the first that fits is taken.  Its cost is that of the block that reads most
+   along every axis.
 3. Where not even a chunk fits, halve the core inside a shard of one chunk, down to 8 voxels.
 
-Limits: the U-Net has a planner of its own (`plan.py`), which knows its cost as a formula and so tries all candidates at once; here the cost is a
+Limits: the U-Net has its own planner (`strategies.unet.planning`), which knows its cost as a formula and so tries all candidates at once; here the cost is a
 black box, and voxels that a scorer of two levels reads at its finer level don't count.
 """
 

@@ -1,4 +1,4 @@
-"""What is a plan of prediction?  Which blocks a volume is scored in, what each owns, and what must be read for it.
+"""A plan of prediction: the blocks in which a volume is scored, what each owns, and what must be read for it.
 
 Scores lie on level 0; a scorer reads level L, which is 2^L times smaller (shape ceil(n / 2^L)), and is extended at its far ends to a
 multiple of the scorer's stride.  A block owns a core on level 0.  What it reads is (along one axis, a core away from the faces)
@@ -9,7 +9,7 @@ multiple of the scorer's stride.  A block owns a core on level 0.  What it reads
              [        aligned outwards to multiples of the stride      )
 
 clipped to the extended volume: at a face there is no halo, and the network's own zero padding applies, in blocks as in the whole.
-Who chooses the blocks: `block_search` for any scorer; a strategy that knows its cost as a formula may have a planner of its own.
+`block_search` chooses the blocks for any scorer; a strategy that knows its cost as a formula may have its own planner.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What are a coarser level's logits on the tomogram's own grid?  Trilinear interpolation between voxel centres.
+"""Bring a coarser level's logits to the tomogram's own grid: trilinear interpolation between voxel centres.
 
 Level-0 voxel i lies at p = (i + 0.5) / 2^L - 0.5 of level L, clamped to [0, n - 1] at the volume's faces.  Along each axis the value is
 a + (b - a) w, with a and b the voxels below and above p and w = p - floor(p), a multiple of 2^-(L+1), so exact in float32.  Every

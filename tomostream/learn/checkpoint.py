@@ -1,4 +1,4 @@
-"""Where was training when it was killed?  One file, replaced whole at the end of every epoch.
+"""The checkpoint of a training: one file, replaced whole at the end of every epoch.
 
 The checkpoint holds all that the next epoch depends on: weights, batch-norm statistics, the optimiser's moments, the history (from
 which the plateau schedule follows), the time used, and the best epoch's weights.  No random state: the network draws nothing while it
@@ -35,7 +35,7 @@ class TrainingState:
     optimiser: dict[str, Any]
     best_weights: Weights  # with recalibrated batch-norm statistics
     best_epoch: int  # counted from 1
-    rows: list[Row]  # one an epoch
+    rows: list[Row]  # one per epoch
 
 
 def save_checkpoint(folder: Path, state: TrainingState, fingerprint: dict[str, Any]) -> None:

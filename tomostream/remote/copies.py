@@ -3,7 +3,7 @@
 1. `downloaded` streams one object into a temporary file: one request, no ranges asked for.
 2. `local_file` gives a table or another small file under its own name in a temporary folder; `local_result` the same for writing: what was
    written there is uploaded when all went well.
-3. `local_folder` mirrors a folder of small files (a model) once a process.
+3. `local_folder` mirrors a folder of small files (a model) once per process.
 4. `work_folder` is where work on a remote folder is kept between runs: below the user's cache folder, one for each URL.
 """
 
@@ -164,12 +164,12 @@ def _mirror(remote: RemotePath, names: tuple[str, ...], state: str) -> Path:
         try:
             download(remote / name, folder / name)
         except FileNotFoundError:
-            continue  # whoever reads the folder says what it lacks
+            continue  # the reader of the folder reports what it lacks
     return folder
 
 
 def local_folder(path: Place, names: Sequence[str]) -> Path:
-    """Give the files `names` of a folder as local ones; fetched once a process, and again when one has changed.
+    """Return local copies of the files `names` of a folder; fetched once per process, and again when one has changed.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def local_folder(path: Place, names: Sequence[str]) -> Path:
 
 
 def identity_of(remote: RemotePath) -> dict[str, object]:
-    """What tells an object's content: its size, and the tag or date that the server gives it.
+    """Return what identifies an object's content: its size, and the tag or date that the server gives it.
 
     Raises
     ------

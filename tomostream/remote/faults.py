@@ -1,4 +1,4 @@
-"""A request to a server failed: is it worth another try, and else what is said?
+"""Classify a failed request: whether to try again, and what to say otherwise.
 
 1. Transient: throttling (429, 503 SlowDown), the server's own faults (500, 502, 504), connections that were refused, cut or timed out.
    The request is sent again after a random pause, below 0.25 s at first, and doubling up to 20 s: many workers that were throttled
@@ -7,7 +7,7 @@
 2. Permanent: no permission (403), no such bucket, a wrong endpoint.  One message, with the URL and what to look at; no second try.
 3. "Not there" (404) is an answer, not a fault: `FileNotFoundError`, as of a local file.
 
-The libraries' own retries are switched off (`filesystems`), or there would be tries of tries.
+The libraries' own retries are switched off (`filesystems`): retries must not multiply.
 
 References
 ----------
@@ -53,7 +53,7 @@ _CREDENTIALS = (
 
 
 class DeniedError(InputError):
-    """A server does not let us; some answer so for what is not there."""
+    """The server denies access; some servers answer so for what is not there."""
 
 
 class ShortReadError(ConnectionError):
@@ -82,7 +82,7 @@ def retried(work: Callable[[], T], url: str) -> T:
             return work()
         except (TomostreamError, *_BUGS):
             raise
-        except Exception as error:  # libraries of file systems raise what they like
+        except Exception as error:  # libraries of file systems raise errors of any kind
             if attempt >= _allowed(error):
                 raise explained(error, url) from None
             time.sleep(_pause(attempt))
@@ -150,7 +150,7 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def explained(error: BaseException, url: str) -> Exception:
-    """What is said of a fault that no further try will mend."""
+    """Return the message for a fault that no further try will mend."""
     chain = list(_chain(error))
     statuses, codes = zip(*(_status(one) for one in chain), strict=True)
     if _is_unreachable(error):

@@ -1,11 +1,11 @@
-"""Which file system serves a URL, and how is it set up?
+"""Choose and set up the file system that serves a URL.
 
 fsspec chooses it by the URL's scheme, and takes credentials, endpoint and other settings from the standard places only: the environment
 (AWS_*, FSSPEC_*), ~/.aws, fsspec's configuration files.  On top of them:
 
 1. listings are not cached: other processes write to the same folders;
 2. the libraries' own retries are off (`faults` has ours);
-3. what can't be meant is refused: credentials in the URL of an object store.
+3. credentials in the URL of an object store are refused.
 
 Limits: a file system must be opened anew after a fork; fsspec does that when it is asked for one again, so none is kept here.
 """

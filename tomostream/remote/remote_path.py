@@ -1,4 +1,4 @@
-"""How are the files below a URL read and written?  With the part of `pathlib.Path`'s methods that the package uses.
+"""Read and write the files below a URL, with the part of `pathlib.Path`'s methods that the package uses.
 
 1. There are no folders on an object store: making one does nothing, a folder exists if an object lies below it.
 2. Objects appear whole or not at all, and can't be appended to or renamed: writing replaces.

@@ -1,4 +1,4 @@
-"""Which volume do the images of a tilt series give?  Weighted back-projection.
+"""Reconstruct a volume from a tilt series: weighted back-projection.
 
 1. Weight: multiply each image's rows, in Fourier space along x, by the ramp |k|, cut off smoothly: back-projection alone would count low
    frequencies more often, as the central slices lie densest there.

@@ -1,4 +1,4 @@
-"""What does the microscope do to a projection?  Contrast transfer and radiation damage, as factors in Fourier space.
+"""Simulate the microscope: contrast transfer and radiation damage, as factors in Fourier space.
 
 1. The contrast transfer function of a weak phase object.  Its sign is that of the recorded intensity: protein is dark in underfocus.
 2. The loss of high frequencies with the exposure that the specimen has had before and during an image.

@@ -1,9 +1,9 @@
-"""Where do the simulated particles lie?  A slab of ice, crowded, without overlap, some neighbours touching.
+"""Place the simulated particles: a slab of ice, crowded, without overlap, some neighbours touching.
 
 Random sequential addition: take a random position, keep it unless it is too near to what lies there, and try again.
 
 1. Vesicles come first, whole in the slab; their membranes count as many small spheres, so that there may be particles inside them.
-2. Then the species, one after the other, large ones first.  A part of the particles is not placed anywhere but beside an earlier one of the
+2. Then the species, one after the other, large ones first.  A part of the particles is placed next to an earlier one of the
    same species, within a tenth of touching it, as in a polysome.
 3. Small proteins fill what is left; they are the crowd, and not listed in the truth.
 
@@ -29,12 +29,12 @@ from tomostream.errors import InputError
 from tomostream.simulation.species import Beads, Species, small_protein, vesicle
 
 _TRIES = 2000  # of one particle, before the slab counts as full
-_CLUSTERED = 0.5  # share of the particles that are placed beside an earlier one
+_CLUSTERED = 0.5  # share of the particles that are placed next to an earlier one
 _CLUSTER_SLACK = 0.1  # ... at most this much farther than touching, as a fraction
 _MEMBRANE_CONTACT_ANG = 30.0
 _VESICLE_RADIUS_ANG = (220.0, 380.0)
 _FACE_ANG = 20.0  # between a particle and the slab's faces along z
-_RIM_ANG = 60.0  # between a centre and the faces along y and x: nobody clicks what is hardly seen
+_RIM_ANG = 60.0  # between a centre and the faces along y and x: a person does not click what is hardly seen
 _CROWD_SIGMA_ANG = (14.0, 26.0)
 
 

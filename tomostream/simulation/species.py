@@ -1,4 +1,4 @@
-"""What do the simulated particles look like?  Analytic densities: sums of isotropic 3-D Gaussians, here called beads.
+"""Densities of the simulated particles: sums of isotropic 3-D Gaussians, here called beads.
 
 A body is filled with beads on a cubic lattice whose spacing is twice their sigma: the sum is flat to about 1 % inside and falls off
 softly at the surface.  Isotropic beads keep their shape under every rotation and project to isotropic 2-D Gaussians, so that tilt
@@ -11,7 +11,7 @@ images are exact (`tilt_series`).
 
 Every body's centre of mass is its origin: what is recorded as a particle's position is the centre of mass of its density.
 
-Limits: shapes and contrasts are in the manner of the complexes whose names they carry, no models of them; there is no structure finer
+Limits: shapes and contrasts are in the manner of the complexes whose names they carry, not models of them; there is no structure finer
 than the beads (sigma 20 A), which suits voxels above about 10 A.
 """
 
@@ -119,7 +119,7 @@ def proteasome() -> Species:
 def decoy() -> Species:
     """Bodies of half the ribosome's size and more than its density: a granule and a rod.
 
-    They are so dense that a filter which only weighs mass takes them for ribosomes; by their size and sharp edges they are told apart.
+    They are so dense that a filter which only weighs mass takes them for ribosomes; size and sharp edges distinguish them.
     """
     granule = _ellipsoid((0.0, 0.0, 0.0), (60.0, 60.0, 60.0), density=4.5)
     rod = _ellipsoid((0.0, 0.0, 0.0), (40.0, 40.0, 120.0), density=2.5)

@@ -1,4 +1,4 @@
-"""Which images does the microscope record of a scene?
+"""Project a scene to a tilt series.
 
 The tilt axis is y.  At tilt t a bead at (z, y, x), counted from the volume's centre, falls on the detector at (y, x cos t + z sin t), and
 its projection is an isotropic 2-D Gaussian with the same sigma and mass.  Such a Gaussian is an outer product of one along y and one
@@ -55,7 +55,7 @@ class TiltSeries:
 
 
 def detector_width(shape: tuple[int, int, int]) -> int:
-    """Columns of a detector that sees all of a volume (z, y, x) at every tilt, and a margin; of a length that the FFT likes."""
+    """Columns of a detector that sees all of a volume (z, y, x) at every tilt, and a margin; of a length that suits the FFT."""
     return int(scipy.fft.next_fast_len(int(np.ceil(np.hypot(shape[0], shape[2]))) + 2 * _MARGIN_VOX, real=True))
 
 

@@ -1,4 +1,4 @@
-"""Is this epoch's network better than the last one's?  The loss on labelled subtomograms, and how early picking finds the clicks.
+"""Validate an epoch: the loss on labelled subtomograms, and how early picking finds the validation clicks.
 
 With a handful of validation clicks among hundreds of particles, a pick that hits no click need not be wrong.  So beside F1 at the expected
 count the *criterion* is the mean recall of the clicks over the first n picks, n = 1 .. 2N (N the number expected in the region): it
@@ -6,7 +6,7 @@ rewards ranking true particles early, and moves smoothly where recall at one cou
 
 1. Plan: regions around the clicks, as wide as `REGION_VOX` (a small tomogram is one region), up to `TOTAL_VOX` voxels altogether; and a
    fixed set of labelled crops for the loss.  The crops that give the tomograms' batch-norm statistics are read once, too.
-2. Each epoch: score the regions with the network as deployed, pick, match with the clicks; evaluate the objective on the crops.
+2. Each epoch: score the regions with the inference network, pick, match with the clicks; evaluate the objective on the crops.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Validation:
         scored = self._scores(network)
         for species, radius in enumerate(self.radii):
             if not any(len(region.clicks[species]) for region in self.regions):
-                continue  # nobody clicked this species for validation: it has no say in which epoch is best
+                continue  # a species without validation clicks does not choose the epoch
             ranks: list[np.ndarray] = []
             expected = 0.0
             for region, scores in zip(self.regions, scored, strict=True):

@@ -1,6 +1,6 @@
 """A trained model of the strategy `deepetpicker`: a `CoordinateUNet`'s weights, and the patches that it was made for.
 
-The strategy is the strongest rival of the paper, built from its description: residual U-Net with coordinate channels and image pyramid
+DeepETPicker, built from the description in its paper: residual U-Net with coordinate channels and image pyramid
 (`network`), labels of a ball's core (`label_radius`), Dice loss (`loss`), patches with a padding (`patches`), mean-pooling of the binarised
 scores (`picking.mean_pool`).
 

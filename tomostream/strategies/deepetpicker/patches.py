@@ -1,6 +1,6 @@
-"""What does a network say that must see fixed patches?  Each voxel is scored in one patch of a grid that depends on the volume's shape alone.
+"""Score voxels in fixed patches: each voxel belongs to one patch of a grid that depends on the volume's shape alone.
 
-A network with coordinate channels answers differently for another place of a voxel in the patch.  So the patches are anchored at the
+With coordinate channels, the answer for a voxel depends on its place in the patch.  So the patches are anchored at the
 volume's first voxel, not at the block that asks; a block reads every patch that owns one of its voxels.  Along an axis, with patches of
 `edge` voxels of which `padding` on each side are only looked at:
 
@@ -11,7 +11,7 @@ volume's first voxel, not at the block that asks; a block reads every patch that
 1. Patches begin at multiples of edge - 2 padding; the last is moved back to end with the volume.  A volume that is shorter than a patch
    has one, of its own size, extended at its far end to a multiple of the stride by its last voxels.
 2. At the volume's faces there is no padding: patches never leave the volume, as the crops of training never do.
-3. Every patch is put through the network alone, so its bits are the same whoever asks.
+3. Every patch goes through the network alone, so its bits do not depend on the block that asks.
 
 References
 ----------

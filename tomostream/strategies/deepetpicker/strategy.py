@@ -1,4 +1,4 @@
-"""The strategy `deepetpicker`, as the others know it; nothing here imports torch."""
+"""The strategy `deepetpicker`; importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PatchStrategy:
-    """The paper's strongest rival, built from its description; see `strategies.protocol.Strategy`."""
+    """DeepETPicker, built from the description in its paper; see `strategies.protocol.Strategy`."""
 
     name = "deepetpicker"
     summary = "residual U-Net with coordinate channels, Dice loss, mean-pooling (Liu et al. 2024)"

@@ -1,4 +1,4 @@
-"""How is the strategy `deepetpicker` trained?  By the shared loop, with its own network, labels and loss.
+"""Train `deepetpicker`: the shared loop, with its own network, labels and loss.
 
 1. Labels: a thresholded Gaussian around each centre, smaller than the particle; all else is background.
 2. Crops around labels only, as large as the patches of inference will be.

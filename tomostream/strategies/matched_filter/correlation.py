@@ -1,4 +1,4 @@
-"""How much does each place look like a kernel?  Normalised cross-correlation by FFT, block by block, the best over a set of kernels.
+"""Normalised cross-correlation by FFT, block by block: the best over a set of kernels.
 
 For a kernel k with zero mean and unit norm in a ball of n voxels, and the standardised volume f,
 

@@ -1,4 +1,4 @@
-"""What does a known density look like in this tomogram, turned so?  Resampled, low-passed, inverted, and with the missing wedge cut out.
+"""Turn a known density into kernels: resample, low-pass, rotate, cut out the missing wedge, invert.
 
 1. Read the density (MRC, its own voxel size, bright as usual), take its centre of mass as the particle's centre, and cut frequencies that
    the tomogram's voxels can't hold, or that are beyond `low_pass`, softly.

@@ -1,4 +1,4 @@
-"""A trained model of the strategies `average` and `template`: what is looked for, one array a species, and the scale of its correlations."""
+"""A trained model of `average` or `template`: one array per species, and the scale of its correlations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CorrelationSettings(ModelSettings):
 
     support_vox: tuple[float, ...]  # radius of the ball that is compared, per species, voxels of the level
     floor: float  # of the local standard deviation, standard deviations of the volume
-    scales: tuple[Scale, ...]  # one a species
+    scales: tuple[Scale, ...]  # one per species
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class TemplateSettings(CorrelationSettings):
 
 @dataclass(frozen=True)
 class CorrelationModel(Model):
-    """A trained model; `arrays` are what is looked for, by the species' number."""
+    """A trained model; `arrays` are the kernels' sources, by the number of the species."""
 
     settings: CorrelationSettings
     arrays: Mapping[str, np.ndarray]
@@ -49,7 +49,7 @@ class CorrelationModel(Model):
 
     @abstractmethod
     def target(self, number: int) -> Target:
-        """What is looked for of a species, its scale apart."""
+        """Return the kernels of a species, before its scale is set."""
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> CorrelationScorer:
         """The model, ready to score blocks; it computes on the processor, in float32.  See `Model.scorer`."""

@@ -1,11 +1,11 @@
-"""What do the clicked particles look like on average, in any orientation?  A radial profile, and the kernel that follows from it.
+"""The mean radial profile of the clicked particles, and the kernel that follows from it.
 
 1. Cut a subtomogram around each click, by trilinear interpolation at the un-rounded position; beyond the volume is 0, the mean.
 2. Average them, and that over rotations: the mean at each distance from the centre.
 3. Clicks are off by a few voxels, which blurs the profile.  So move each click to where its own subtomogram fits the profile's kernel
    best, no farther from where the person clicked than `SHIFT` of the radius, and average anew; three times.
 
-Limits: the profile has no shape but a ball's; species of one size look alike to it, as far as `discriminant` can't tell them.
+Limits: the profile knows no shape but a ball's.  Species of one size look alike to it, unless `discriminant` separates them.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ def kernel_of(profile: Float64[np.ndarray, " r"], radius: float) -> Float32[np.n
 def click_profiles(
     readers: Sequence[Reader], points: Sequence[Float64[np.ndarray, "_n 3"]], *, radius: float, support: float
 ) -> Float64[np.ndarray, "n r"]:
-    """The profiles of the clicked particles after recentring, one a row.
+    """Return the profiles of the clicked particles after recentring, one per row.
 
     Parameters
     ----------

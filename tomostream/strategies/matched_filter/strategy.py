@@ -1,4 +1,4 @@
-"""The strategies `average` and `template`, as the others know them; nothing here imports torch."""
+"""The strategies `average` and `template`; importing them does not import torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How are `average` and `template` trained?  What is looked for is measured once, and its scale is set on the clicks; nothing is iterated, so there is nothing to resume."""
+"""Train `average` and `template`: measure the kernels once, then set their scale on the clicks. Nothing is iterated, so there is nothing to resume."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, wri
 from tomostream.strategies.training_set import Labelled, Training
 from tomostream.version import VERSION
 
-Made = tuple[Target, np.ndarray]  # what is looked for, and the array that says so on disk
+Made = tuple[Target, np.ndarray]  # kernels, and the array that stands for them on disk
 
 
 def train_average(training: Training, folder: Path, progress: Progress) -> None:

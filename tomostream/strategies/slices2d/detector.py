@@ -1,4 +1,4 @@
-"""Where on a slice are particles?  A small 2-D single-shot detector: every cell of a coarse grid says whether a box is centred in it, and where.
+"""A small 2-D single-shot detector: every cell of a coarse grid says whether a box is centred in it, and where.
 
 Per level, finest first, two 3x3 convolutions (zero padding), each with batch-norm and a leaky ReLU; levels are joined by 2x2 max-pooling:
 
@@ -10,7 +10,7 @@ Per level, finest first, two 3x3 convolutions (zero padding), each with batch-no
 3. Slices never see each other: the layers are 3-D convolutions with kernels of one plane, so that crops, training, batch-norm and folding
    are those of the other networks.
 
-Limits: one box a cell; two particles whose centres fall into one cell are one.
+Limits: one box per cell; two particles whose centres fall into one cell are one.
 
 References
 ----------

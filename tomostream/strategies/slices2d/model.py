@@ -1,6 +1,6 @@
 """A trained model of the strategy `slices2d`: a `SliceDetector`'s weights, and the channels that it is built from.
 
-The strategy is the paper's rival that works in two dimensions, built from its description: a single-shot detector of boxes on x-y slices
+The strategy works in two dimensions, in the way of crYOLO: a single-shot detector of boxes on x-y slices
 (`detector`, `single_shot`), and boxes traced through z (`picking.tracing`).  Between them stands a score map, as for every strategy: boxes are
 painted as peaks (`painting`), which picking finds again.
 

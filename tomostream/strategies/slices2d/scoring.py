@@ -1,7 +1,7 @@
-"""What does a slice detector say of a block?  Its boxes, slice by slice, painted as peaks of logits.
+"""Score a block with a slice detector: detect boxes slice by slice, paint them as peaks of logits.
 
 1. A slice of the block is extended by what the cells around it depend on: the reach of the network and the neighbourhood of painting.
-2. The network as deployed (batch-norm folded in float32) gives the numbers of its cells; the last layer is always float32.
+2. The inference network (batch-norm folded in float32) gives the numbers of its cells; the last layer is always float32.
 3. The boxes are painted (`painting`); the block keeps its part.
 
 Slices are independent, so a block needs no halo along z.  Each goes through the network alone: memory doesn't depend on the depth, and

@@ -1,4 +1,4 @@
-"""The strategy `slices2d`, as the others know it; nothing here imports torch."""
+"""The strategy `slices2d`; importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SliceStrategy:
-    """The paper's rival that looks at slices, built from its description; see `strategies.protocol.Strategy`."""
+    """A detector on slices in the way of crYOLO; see `strategies.protocol.Strategy`."""
 
     name = "slices2d"
     summary = "2-D single-shot detector on slices, boxes traced through z (the crYOLO way)"

@@ -1,4 +1,4 @@
-"""How is the strategy `slices2d` trained?  By the shared loop, with its own network, crops and loss.
+"""Train `slices2d`: the shared loop, with its own network, crops and loss.
 
 1. Slabs of slices: half of them around clicks, half anywhere; boxes on the slices near the clicks, all else is background.
 2. The single-shot loss.

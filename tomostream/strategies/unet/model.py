@@ -53,7 +53,7 @@ class UNetModel(Model):
     network
         In evaluation mode, batch-norm not folded.
     profiles
-        Of the matched filter: the clicked particles' radial profile, float64 (r,), one a species.
+        Of the matched filter: the clicked particles' radial profile, float64 (r,), one per species.
     """
 
     settings: UNetSettings
@@ -117,7 +117,7 @@ def save_model(
     Parameters
     ----------
     profiles
-        Of the matched filter, float64 (r,), one a species; none without `settings.matched`.
+        Of the matched filter, float64 (r,), one per species; none without `settings.matched`.
 
     Raises
     ------

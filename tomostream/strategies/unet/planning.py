@@ -1,4 +1,4 @@
-"""In which blocks does the U-Net alone score a volume?  Those with the least redundant compute that fit the memory.  Pure arithmetic, no I/O.
+"""Plan the blocks of the U-Net alone: the least redundant compute that fits the memory. Pure arithmetic, no I/O.
 
 1. Candidates are cores whose edges are multiples of the chunk, up to a limit.  Core and shard are the same then: one block, one
    task, one writer.

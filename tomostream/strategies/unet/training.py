@@ -1,4 +1,4 @@
-"""How is the U-Net trained?  The priors from the expected numbers, the shared loop, then the matched filter that joins it."""
+"""Train the U-Net: priors from the expected numbers, the shared loop, then the matched filter that joins it."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def warn_if_open(address: str, progress: Progress) -> None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address such as tcp://127.0.0.1:8786 can be reached from this machine only."""
+    """Return whether an address such as tcp://127.0.0.1:8786 can be reached from this machine only."""
     host = address.split("://", 1)[-1].rsplit(":", 1)[0].strip("[]")
     if host == "localhost":
         return True

@@ -72,7 +72,7 @@ class Curve:
         return float(self.threshold[index]), f1[index]
 
     def scores_at(self, index: int) -> Scores:
-        """The counts at one threshold."""
+        """Return the counts at one threshold."""
         found = int(self.tp[index])
         return Scores(found, int(self.fp[index]), self.truths - found)
 

@@ -66,7 +66,7 @@ class Sampling:
     batch: int = defaults.BATCH
 
     def boxes(self, shape: Triple) -> list[Box]:
-        """The crops of a volume; where it is shorter than one they end at a multiple of the stride, up to a stride beyond it.
+        """Return the crops of a volume; where it is shorter than one they end at a multiple of the stride, up to a stride beyond it.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ def adapted(network: N, images: Iterable[Float32[torch.Tensor, "_ 1 z y x"]], *,
 
 
 def statistics_of(network: nn.Module) -> Statistics:
-    """A network's batch-norm statistics."""
+    """Return a network's batch-norm statistics."""
     return {name: value.detach().cpu().numpy() for name, value in network.named_buffers() if value.ndim > 0}
 
 

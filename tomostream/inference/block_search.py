@@ -106,7 +106,7 @@ def plan_scorer(
 
 
 def _by_reading(frame: PredictionPlan, scorer: BlockScorer, max_edge: int) -> Iterator[Triple]:
-    """The shards that may be chosen, from the least reading to the most."""
+    """Yield the shards that may be chosen, from the least reading to the most."""
     axes = []
     for axis in range(3):
         n, chunk = frame.volume[axis], frame.chunk[axis]
@@ -129,7 +129,7 @@ def _read_length(frame: PredictionPlan, scorer: BlockScorer, axis: int, start: i
 
 
 def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScorer) -> PredictionPlan:
-    """The frame with this shard and core, and its projected peak: that of the block that reads most along every axis, as cost grows with reading."""
+    """Return the frame with this shard and core, and its projected peak: that of the block that reads most along every axis, as cost grows with reading."""
     shape = frame.level_shape
     voxels = math.prod(min(s, n) for s, n in zip(shard, frame.volume, strict=True))
     scores = 4 * frame.species * voxels
@@ -154,7 +154,7 @@ def _cores(n: int, shard: int, core: int) -> Iterator[tuple[int, int]]:
 
 
 def _along(box: Box, axis: int, start: int, stop: int) -> Box:
-    """The box with other ends along one axis."""
+    """Return the box with other ends along one axis."""
     starts, stops = list(box.start), list(box.stop)
     starts[axis], stops[axis] = start, stop
     return Box(triple(starts), triple(stops))

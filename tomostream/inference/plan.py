@@ -92,7 +92,7 @@ class PredictionPlan:
         return BlockGrid(self.volume, self.shard)
 
     def blocks(self, region: Box) -> Iterator[BlockPlan]:
-        """The blocks of a part of the volume, z slowest; cores are cut to the region."""
+        """Yield the blocks of a part of the volume, z slowest; cores are cut to the region."""
         for index in self.shards.touching(region):
             shard = self.shards.core(index)
             grid = BlockGrid(shard.shape, self.core)
@@ -102,7 +102,7 @@ class PredictionPlan:
                     yield self.block(shard, part)
 
     def block(self, shard: Box, core: Box) -> BlockPlan:
-        """The block that computes `core`."""
+        """Return the block that computes `core`."""
         needed = supporting_box(core, self.level, self.level_shape)
         read = needed.expanded(self.radius).aligned(self.stride).clipped(Box.whole(self.extended_shape))
         return BlockPlan(shard, core, needed, read)

@@ -24,7 +24,7 @@ class BlockScorer(Protocol):
         """Number of outputs."""
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """The voxels that the logits of `needed` depend on.
+        """Return the voxels that the logits of `needed` depend on.
 
         Parameters
         ----------

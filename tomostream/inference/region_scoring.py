@@ -150,7 +150,7 @@ def read_extended(read: Reader, box: Box, shape: Triple) -> Float32[np.ndarray, 
 
 
 def _pieces(box: Box) -> Iterator[Box]:
-    """The box in pieces of at most about `READ_VOXELS`, split along z and y at multiples of `READ_EDGE`."""
+    """Yield the box in pieces of at most about `READ_VOXELS`, split along z and y at multiples of `READ_EDGE`."""
     rows = max(1, READ_VOXELS // (READ_EDGE * READ_EDGE * max(1, box.shape[2]))) * READ_EDGE
     grid = BlockGrid(box.stop, (READ_EDGE, rows, max(1, box.stop[2])))
     return (grid.core(index).clipped(box) for index in grid.touching(box))

@@ -85,7 +85,7 @@ def _canonical(fingerprint: dict[str, Any]) -> str:
 
 
 def _difference(found: str, wanted: dict[str, Any]) -> str:
-    """The first few settings that differ, as `steps: 100 there, 200 here`."""
+    """Return the first few settings that differ, as `steps: 100 there, 200 here`."""
     there, here = json.loads(found), json.loads(_canonical(wanted))
     names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     texts = [f"{name}: {_short(there.get(name))} there, {_short(here.get(name))} here" for name in names[:3]]

@@ -68,7 +68,7 @@ class FitResult:
     """What training came to."""
 
     best_epoch: int  # counted from 1
-    rows: list[Row]  # the metrics, one row an epoch
+    rows: list[Row]  # the metrics, one row per epoch
     steps: int  # done in all
     seconds: float  # used, over all runs
     precision: str  # float32 or bf16
@@ -231,13 +231,13 @@ class _Clock:
         return time.monotonic() - self._start
 
     def progress(self, step: int) -> float:
-        """The share that is done after `step` steps, in [0, 1]."""
+        """Return the share that is done after `step` steps, in [0, 1]."""
         minutes = self.settings.minutes
         by_time = 0.0 if minutes is None else self.processes.from_first(lambda: self.elapsed / (60 * minutes))
         return min(1.0, max(step / self.settings.steps, by_time))
 
     def is_over(self, step: int) -> bool:
-        """Whether the run ends after `step` steps."""
+        """Return whether the run ends after `step` steps."""
         return self.progress(step) >= 1
 
 

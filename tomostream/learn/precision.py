@@ -28,7 +28,7 @@ def processor_features(facts: Path = _PROCESSOR_FACTS) -> set[str]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of `auto` (a GPU if there is one), `cpu` or `cuda`.
+    """Return the device of `auto` (a GPU if there is one), `cpu` or `cuda`.
 
     Raises
     ------
@@ -67,5 +67,5 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """A context in which convolutions run in `precision` ("float32" or "bf16")."""
+    """Return a context in which convolutions run in `precision` ("float32" or "bf16")."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

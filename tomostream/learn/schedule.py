@@ -14,7 +14,7 @@ PATIENCE = 5  # epochs without a better criterion before the rate is halved (Tom
 
 
 def learning_rate(schedule: Schedule, *, full: float, progress: float, criteria: Sequence[float]) -> float:
-    """The learning rate of the next step.
+    """Return the learning rate of the next step.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def download(remote: RemotePath, target: Path) -> int:
 
 
 def head_of(remote: RemotePath, count: int) -> bytes:
-    """The first `count` bytes of an object; fewer, if it is shorter.
+    """Return the first `count` bytes of an object; fewer, if it is shorter.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _no_room(error: OSError, target: Path) -> Exception:
 
 @contextmanager
 def local_file(path: Place) -> Iterator[Path]:
-    """Give a file as a local one.
+    """Give a local copy of a file.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def local_file(path: Place) -> Iterator[Path]:
 
 @contextmanager
 def local_table(path: Place) -> Iterator[Path]:
-    """Give a table, or a folder of them, as a local one.
+    """Give a local copy of a table, or of a folder of tables.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def local_table(path: Place) -> Iterator[Path]:
 
 @contextmanager
 def local_result(path: Place) -> Iterator[Path]:
-    """Give a local path to write a file (or the folder of a project) to; when the block ends well, it is uploaded."""
+    """Give a local path for writing a file (or the folder of a project); upload it when the block ends without error."""
     if isinstance(path, Path):
         yield path
         return
@@ -204,6 +204,6 @@ def identity_of(remote: RemotePath) -> dict[str, object]:
 
 
 def work_folder(path: RemotePath, purpose: str) -> Path:
-    """The local folder, below the user's cache folder, that keeps work on a remote one between runs."""
+    """Return the local folder, below the user's cache folder, that keeps work on a remote one between runs."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "tomostream" / purpose / f"{path.name}-{hashlib.sha256(path.url.encode()).hexdigest()[:12]}"

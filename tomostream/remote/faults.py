@@ -120,7 +120,7 @@ def _pause(attempt: int) -> float:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed a little later."""
+    """Return whether the same request may succeed a little later."""
     for one in _chain(error):
         status, code = _status(one)
         if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
@@ -136,7 +136,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether a conditional write was refused because the object exists (or another is just being written)."""
+    """Return whether a conditional write was refused because the object exists (or another is just being written)."""
     if isinstance(error, FileExistsError):
         return True
     cause: BaseException | None = error
@@ -174,7 +174,7 @@ def explained(error: BaseException, url: str) -> Exception:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, and what it was raised from: the libraries wrap the server's answer."""
+    """Yield an error, and what it was raised from: the libraries wrap the server's answer."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -184,7 +184,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _status(error: BaseException) -> tuple[int | None, str | None]:
-    """The HTTP status and the service's own code, where an error holds the server's answer."""
+    """Return the HTTP status and the service's own code, where an error holds the server's answer."""
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

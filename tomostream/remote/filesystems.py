@@ -23,7 +23,7 @@ _WEB = ("http", "https")
 
 
 def scheme_of(url: str) -> str:
-    """The part of a URL before `://`."""
+    """Return the part of a URL before `://`."""
     return url.partition("://")[0].lower()
 
 
@@ -63,5 +63,5 @@ def file_system(url: str, *, is_asynchronous: bool = False) -> tuple[Any, str]:
 
 
 def stream_options(url: str) -> dict[str, Any]:
-    """How a file is opened to be read from its begin to its end: without asking a web server for ranges, which some don't know."""
+    """Options to open a file for reading from its beginning to its end: without range requests, which some web servers don't know."""
     return {"block_size": 0} if scheme_of(url) in _WEB else {"block_size": 8 * 2**20, "cache_type": "readahead"}

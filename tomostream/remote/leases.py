@@ -180,7 +180,7 @@ def _machine() -> str:
 
 
 def _lives(holder: dict[str, Any]) -> bool:
-    """Whether the process that a record of this machine names still runs."""
+    """Return whether the process that a record of this machine names still runs."""
     try:
         return bool(psutil.Process(int(holder["pid"])).create_time() == holder["started"])
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):

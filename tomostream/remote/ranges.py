@@ -47,7 +47,7 @@ class RangeReader(io.RawIOBase):
         return self._at
 
     def tell(self) -> int:
-        """The offset."""
+        """Return the offset."""
         return self._at
 
     def readinto(self, target: memoryview) -> int:  # type: ignore[override]  # any writable buffer of bytes

@@ -74,7 +74,7 @@ class _CellList:
         self.counts = (max(1, int(self.period[0] // edge)), max(1, int(self.period[1] // edge)))
 
     def cell_of(self, z: float, y: float, x: float) -> tuple[int, int, int]:
-        """The cell of a point; in y and x the whole number of cells fills the period."""
+        """Return the cell of a point; in y and x the whole number of cells fills the period."""
         rows, columns = self.counts
         return (
             int(z // (2 * self.largest_contact)),
@@ -87,7 +87,7 @@ class _CellList:
         self.cells.setdefault(self.cell_of(z, y, x), []).append((z, y, x, contact))
 
     def is_free(self, z: float, y: float, x: float, contact: float) -> bool:
-        """Whether a sphere there would touch none."""
+        """Return whether a sphere there would touch none."""
         cell_z, cell_y, cell_x = self.cell_of(z, y, x)
         rows = {(cell_y + step) % self.counts[0] for step in (-1, 0, 1)}
         columns = {(cell_x + step) % self.counts[1] for step in (-1, 0, 1)}
@@ -176,7 +176,7 @@ def _place_vesicle(
 def _place_species(
     species: Species, count: int, size_zyx: tuple[float, float, float], cells: _CellList, rng: np.random.Generator
 ) -> list[Float64[np.ndarray, " 3"]]:
-    """The centres of `count` particles, angstrom; they enter the cell list."""
+    """Return the centres of `count` particles, angstrom; they enter the cell list."""
     margin = (species.extent_ang + _FACE_ANG, _RIM_ANG, _RIM_ANG)
     if count and 2 * margin[0] >= size_zyx[0]:
         raise InputError(
@@ -205,13 +205,13 @@ def _place_species(
 def _anywhere(
     size_zyx: tuple[float, float, float], margin_zyx: tuple[float, float, float], rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """A uniform position in the slab, `margin_zyx` from its faces."""
+    """Return a uniform position in the slab, `margin_zyx` from its faces."""
     z, y, x = (rng.uniform(margin, edge - margin) for margin, edge in zip(margin_zyx, size_zyx, strict=True))
     return (z, y, x)
 
 
 def _beside(centre: Float64[np.ndarray, " 3"], contact: float, rng: np.random.Generator) -> tuple[float, float, float]:
-    """A position that touches a particle at `centre`, or nearly, in a random direction."""
+    """Return a position that touches a particle at `centre`, or nearly, in a random direction."""
     direction = rng.normal(size=3)
     distance = 2 * contact * (1 + _CLUSTER_SLACK * rng.random())
     z, y, x = centre + direction * (distance / np.linalg.norm(direction))

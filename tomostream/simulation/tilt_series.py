@@ -154,7 +154,7 @@ def record_tilt_series(
 
 
 def _gaussians(centre: Float64[np.ndarray, " n"], sigma: Float64[np.ndarray, " n"], *, period: float, length: int) -> csr_array:
-    """One normalised 1-D Gaussian a row, sampled at 0 .. length - 1, repeated with `period`; sparse (n, length)."""
+    """One normalised 1-D Gaussian per row, sampled at 0 .. length - 1, repeated with `period`; sparse (n, length)."""
     reach = int(np.ceil(_CUT_SIGMA * sigma.max(initial=0.0)))
     repeats = int(np.ceil((length + 2 * reach) / period))
     # the copy that lies first at or beyond -reach, and those after it

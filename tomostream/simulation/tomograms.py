@@ -76,7 +76,7 @@ class SimulationSettings:
 
     @classmethod
     def demo(cls, seed: int) -> "SimulationSettings":
-        """The tomograms of `tomostream demo`: 41 tilts, crowded, noisy, seconds each."""
+        """Return the tomograms of `tomostream demo`: 41 tilts, crowded, noisy, seconds each."""
         return cls(
             shape=(72, 256, 256),
             spacing=13.48,

@@ -14,12 +14,12 @@ from tomostream.strategies.protocol import Model
 
 
 def adapts(model: Model) -> bool:
-    """Whether the model is scored with per-tomogram batch-norm statistics."""
+    """Return whether the model is scored with per-tomogram batch-norm statistics."""
     return model.settings.batch_statistics == "tomogram" and model.sampled is not None
 
 
 def own_statistics(model: Model, read: Reader, shape: Triple, *, device: str) -> Statistics:
-    """The batch-norm statistics of a tomogram.
+    """Return the batch-norm statistics of a tomogram.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ def load_model(folder: str | Path) -> Model:
 
 
 def _loader(kind: str, folder: Path) -> Strategy:
-    """The first installed strategy whose models are of this kind."""
+    """Return the first installed strategy whose models are of this kind."""
     known: set[str] = set()
     for name in installed(STRATEGIES):
         try:

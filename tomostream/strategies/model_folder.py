@@ -160,7 +160,7 @@ def read_folder(folder: Path) -> tuple[ModelRecord, bytes]:
 
 
 def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
-    """A record's settings as a strategy's own class.
+    """Return a record's settings as a strategy's own class.
 
     Raises
     ------
@@ -174,12 +174,12 @@ def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The content of `model.safetensors`: the same for the same arrays."""
+    """Return the content of `model.safetensors`: the same for the same arrays."""
     return save_arrays({name: np.ascontiguousarray(value) for name, value in sorted(arrays.items())})
 
 
 def unpack_arrays(weights: bytes, folder: Path) -> dict[str, np.ndarray]:
-    """The arrays of `model.safetensors`.
+    """Return the arrays of `model.safetensors`.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def unpack_arrays(weights: bytes, folder: Path) -> dict[str, np.ndarray]:
 
 
 def _of_format_1(content: dict[str, Any]) -> dict[str, Any]:
-    """A record of version 0.1 in today's form."""
+    """Return a record of version 0.1 in today's form."""
     settings, summary = dict(content["settings"]), dict(content["extra"])
     settings |= settings.pop("options", {})
     if "half_height_vox" in summary:

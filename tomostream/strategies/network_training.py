@@ -45,7 +45,7 @@ class Crops(Protocol):
         """Choose the epoch whose batches come next."""
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches of the epoch."""
+        """Yield the batches of the epoch."""
 
     def uniform_images(self, count: int, *, seed: int) -> Iterator[torch.Tensor]:
         """Batches (n, 1, z, y, x) of `count` crops in all, drawn uniformly."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tomostream.strategies.training_set import Labelled, Training
 
 REGION_VOX = 160  # largest edge of a region
-TOTAL_VOX = 3_000_000  # of all regions: a few seconds an epoch on two cores
+TOTAL_VOX = 3_000_000  # of all regions: a few seconds per epoch on two cores
 Score = Callable[["nn.Module", np.ndarray, str], np.ndarray]  # network, region, precision: scores of the region, (species, z, y, x)
 Pick = Callable[[np.ndarray, float, int, int], Picks]  # scores, radius, count, memory
 COUNTS = 2.0  # the criterion looks at this many times the expected number of picks
@@ -56,7 +56,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
-    """What is measured after each epoch."""
+    """The measurement after each epoch."""
 
     regions: list[Region]
     radii: list[float]  # of picks, per species, voxels
@@ -94,7 +94,7 @@ class Validation:
         return {"val_loss": loss, "val_recall": recall, "val_f1": f1, "criterion": criterion}
 
     def _scores(self, network: nn.Module) -> list[np.ndarray]:
-        """The regions' scores, each by the network as it is deployed for its tomogram."""
+        """Return the regions' scores, each with its tomogram's batch-norm statistics."""
         from tomostream.inference.batch_statistics import adapted
 
         device = next(network.parameters()).device
@@ -120,7 +120,7 @@ class Validation:
 
 
 def greedy_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
-    """The best picks of scores, as most strategies' are picked."""
+    """Return the best picks of scores, as most strategies' are picked."""
     return pick_array(scores, radius=radius, threshold=None, count=count, memory=memory)
 
 

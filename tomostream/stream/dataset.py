@@ -146,7 +146,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         return regions + 2 * TRANSIENT_BYTES + batches + 4 * 8 * voxels
 
     def __len__(self) -> int:
-        """Batches an epoch of this rank."""
+        """Batches per epoch of this rank."""
         return self._division.batches
 
     def set_epoch(self, epoch: int) -> None:
@@ -237,7 +237,7 @@ class _Arrays:
         self.is_labelled = np.empty(n, dtype=np.bool_)
 
     def as_tensors(self) -> Batch:
-        """The batch as tensors that share these arrays' memory."""
+        """Return the batch as tensors that share these arrays' memory."""
         return Batch(*(torch.from_numpy(a) for a in (self.image, self.positive, self.weight, self.is_labelled)))
 
 

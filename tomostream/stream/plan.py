@@ -90,11 +90,11 @@ class Design:
         return share
 
     def box(self, crop: Crop) -> Box:
-        """The voxels of a crop."""
+        """Return the voxels of a crop."""
         return Box(crop.start, triple([a + c for a, c in zip(crop.start, self.crop, strict=True)]))
 
     def reach(self, point: int) -> Box:
-        """The voxels that crops around a labelled point can hold."""
+        """Return the voxels that crops around a labelled point can hold."""
         return Box(triple(self.point_low[point].tolist()), triple((self.point_high[point] + self.crop).tolist()))
 
 

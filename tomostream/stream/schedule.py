@@ -74,11 +74,11 @@ class Layout:
     block_bytes: int
 
     def keeps(self, is_labelled: bool) -> bool:
-        """Whether this kind of crop is cut from regions that stay in memory."""
+        """Return whether this kind of crop is cut from regions that stay in memory."""
         return self.keeps_volumes or (is_labelled and self.keeps_points)
 
     def region(self, crop: Crop) -> Region:
-        """The region that a crop is cut from."""
+        """Return the region that a crop is cut from."""
         shape = self.design.shapes[crop.tomogram]
         if self.keeps_volumes:
             return Region(crop.tomogram, Box.whole(shape))

@@ -103,7 +103,7 @@ class CoordinateUNet(nn.Module):
         return int(2 ** (len(self.channels) - 1))
 
     def features(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z y x"]:
-        """The finest decoder's feature maps, on which the head works.
+        """Return the finest decoder's feature maps, on which the head works.
 
         Raises
         ------

@@ -69,12 +69,12 @@ class PatchGrid:
     stride: int
 
     def patches(self, box: Box) -> Iterator[Patch]:
-        """The patches that own a voxel of `box`, z slowest."""
+        """Yield the patches that own a voxel of `box`, z slowest."""
         for z, y, x in itertools.product(*(self._along(axis, box) for axis in range(3))):
             yield Patch(Box((z[0], y[0], x[0]), (z[1], y[1], x[1])), Box((z[2], y[2], x[2]), (z[3], y[3], x[3])))
 
     def seen(self, box: Box) -> Box:
-        """The box of all voxels that the patches of `box` see."""
+        """Return the box of all voxels that the patches of `box` see."""
         axes = [list(self._along(axis, box)) for axis in range(3)]
         return Box(triple([axis[0][0] for axis in axes]), triple([axis[-1][1] for axis in axes]))
 
@@ -138,7 +138,7 @@ class PatchScorer:
         self._network = folded.to(device=self._device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """The voxels that the logits of `needed` depend on: all that their patches see.
+        """Return the voxels that the logits of `needed` depend on: all that their patches see.
 
         Parameters
         ----------

@@ -74,7 +74,7 @@ def train_patches(training: Training, folder: Path | None, progress: Progress, p
 
 
 def described_by(training: Training) -> PatchSettings:
-    """The settings of the model that a training gives."""
+    """Return the settings of the model that a training gives."""
     settings = training.settings
     return PatchSettings(
         species=training.species_names,

@@ -42,7 +42,7 @@ _MEMORY = 200_000_000  # of picking in a box: far more than it takes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearntProfile:
-    """What to correlate with: float64 (r,), at the distances 0, 1, 2 .. voxels; whether it is the discriminant; and from how many."""
+    """A profile to correlate with: float64 (r,), at the distances 0, 1, 2 .. voxels; whether it is the discriminant; and from how many clicks and peaks."""
 
     values: np.ndarray
     is_telling: bool
@@ -64,7 +64,7 @@ def learnt_profile(
     floor: float,
     seed: int,
 ) -> LearntProfile:
-    """The profile that finds the clicked species on its own: its average, or the discriminant where look-alikes call for it.
+    """Return the profile that finds the clicked species on its own: its average, or the discriminant where look-alikes call for it.
 
     Parameters
     ----------
@@ -92,14 +92,14 @@ def compared_profiles(
     floor: float,
     seed: int,
 ) -> tuple[Float64[np.ndarray, "n r"], Float64[np.ndarray, "m r"]]:
-    """The clicks' radial profiles, recentred, and those of the peaks of the correlation with their mean; parameters as of `learnt_profile`."""
+    """Return the clicks' radial profiles, recentred, and those of the peaks of the correlation with their mean; parameters as of `learnt_profile`."""
     rows = click_profiles(readers, clicks, radius=radius, support=support)
     target = profile_target(rows.mean(axis=0), support)
     return rows, peak_profiles(shapes, readers, target, radius=radius, length=rows.shape[1], floor=floor, seed=seed)
 
 
 def telling_profile(clicks: Float64[np.ndarray, "n r"], peaks: Float64[np.ndarray, "m r"], *, support: float) -> Float64[np.ndarray, " r"]:
-    """The discriminant, or the clicks' average where they or the peaks are too few for it; parameters as of `discriminant_profile`."""
+    """Return the discriminant, or the clicks' average where they or the peaks are too few for it; parameters as of `discriminant_profile`."""
     return discriminant_profile(clicks, peaks, support=support) if _is_enough(clicks, peaks) else clicks.mean(axis=0)
 
 
@@ -110,7 +110,7 @@ def _is_enough(clicks: np.ndarray, peaks: np.ndarray) -> bool:
 def chosen_profile(
     clicks: Float64[np.ndarray, "n r"], peaks: Float64[np.ndarray, "m r"], *, support: float
 ) -> tuple[Float64[np.ndarray, " r"], bool]:
-    """The average's profile, or the discriminant's where it ranks left-out clicks clearly better; and whether it does.
+    """Return the average's profile, or the discriminant's where it ranks left-out clicks clearly better; and whether it does.
 
     Parameters
     ----------

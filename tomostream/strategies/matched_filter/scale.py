@@ -46,7 +46,7 @@ class Scale:
 
     @property
     def slope(self) -> float:
-        """Logits a unit of correlation."""
+        """Logits per unit of correlation."""
         return 2 * _LOGIT / max(self.clicks - self.background, _LEAST_GAP)
 
 

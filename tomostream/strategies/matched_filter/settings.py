@@ -35,5 +35,5 @@ class Template(Part):
         return self
 
     def density_of(self, species: str) -> Path | None:
-        """The density of a species; None if none is given."""
+        """Return the density of a species; None if none is given."""
         return self.density.get(species) if isinstance(self.density, dict) else self.density

@@ -119,7 +119,7 @@ class SliceDetector(nn.Module):
         return max(_REACH - low, high + _REACH - (self.stride - 1))
 
     def forward(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z v u"]:
-        """The numbers of every cell: objectness, centre y, centre x (logits), and one logit a class if there are several.
+        """Return the numbers of every cell: objectness, centre y, centre x (logits), and one logit per class if there are several.
 
         Raises
         ------

@@ -76,7 +76,7 @@ class SliceScorer:
         return len(self._radius)
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """The voxels that the logits of `needed` depend on: the same slices, wider.
+        """Return the voxels that the logits of `needed` depend on: the same slices, wider.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class SliceScorer:
         return result
 
     def _cells(self, needed: Box, read: Box) -> tuple[slice, slice]:
-        """The cells of the slices that are read whose boxes matter: beyond them the read box's edge can be seen."""
+        """Return the cells that do not see the edge of the read box: only their boxes count."""
         ranges = []
         for axis in (1, 2):
             first = (needed.start[axis] - read.start[axis]) // self._stride - self._window

@@ -88,7 +88,7 @@ class SingleShot:
         return Loss(total, {"loss": total.detach()} | {name: value.detach() for name, value in terms.items()})
 
     def _overlaps(self, predicted: Float32[torch.Tensor, "n 2 z v u"], targets: Targets) -> Bool[torch.Tensor, "n z v u"]:
-        """Whether a cell's predicted box overlaps a true one: of its own cell, or of a cell near enough for that."""
+        """Return whether a cell's predicted box overlaps a true one: of its own cell, or of a cell near enough for that."""
         height, width = predicted.shape[3:]
         result = torch.zeros_like(targets.has_box[:, 0])
         for species, box in enumerate(self.box):

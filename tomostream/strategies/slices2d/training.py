@@ -79,7 +79,7 @@ def train_slices(training: Training, folder: Path | None, progress: Progress, pr
 
 
 def described_by(training: Training) -> SliceSettings:
-    """The settings of the model that a training gives."""
+    """Return the settings of the model that a training gives."""
     network = training.settings.network
     return SliceSettings(
         species=training.species_names,

@@ -59,7 +59,7 @@ class AveragedScorer:
         return self.wider_box(needed, shape, 0)
 
     def wider_box(self, needed: Box, shape: Triple, reach: int) -> Box:
-        """The same, and at least `reach` voxels on each side."""
+        """Return the read box, with at least `reach` voxels on each side."""
         return network_box(self._network, self._averaged(needed, shape), shape, max(self._network.influence_radius, reach))
 
     def _averaged(self, needed: Box, shape: Triple) -> Box:

@@ -178,7 +178,7 @@ def _expected_in(measured: _Measured, index: int, number: int) -> float:
 
 
 def _totals(measured: _Measured, scored: list[_Scored], number: int, profile: np.ndarray, support: float) -> tuple[list[np.ndarray], float]:
-    """The sums of logits and weighted correlation in the boxes, and the weight."""
+    """Return the sums of logits and weighted correlation in the boxes, and the weight."""
     from tomostream.strategies.matched_filter.correlation import CorrelationScorer
     from tomostream.strategies.matched_filter.kernels import profile_target
     from tomostream.strategies.unet.fusion import PIECE_VOX

@@ -95,7 +95,7 @@ def label_radii(training: Training) -> list[float]:
 
 
 def described_by(training: Training) -> UNetSettings:
-    """The settings of the model that a training gives, as far as they are known before it."""
+    """Return the settings of the model that a training gives, as far as they are known before it."""
     settings = training.settings
     given = settings.objective
     return UNetSettings(

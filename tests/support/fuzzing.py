@@ -143,6 +143,7 @@ class Reader:
 
 def use_store(path) -> None:
     """Look at a store as inspect, stats and pick do."""
+    from tomostream.score_map import as_score_map
     from tomostream.stages.shared.fingerprints import tomogram_fingerprint
     from tomostream.store.existing_output import store_state
     from tomostream.store.preflight import inspect_file
@@ -158,7 +159,7 @@ def use_store(path) -> None:
         if one.normalisation is not None and not one.normalisation.is_constant:
             _ = one.normalisation.scale, one.normalisation.offset
         box = Box.whole(one.shape).clipped(Box((0, 0, 0), (16, 16, 16)))
-        one.decode(one.read(box))
+        as_score_map(one).read(box)
 
 
 def readers(folder: Path) -> dict[str, Reader]:

@@ -9,6 +9,7 @@ import typer
 from tomostream import defaults
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json
+from tomostream.cli.resource_options import MEMORY
 from tomostream.units import parse_bytes
 
 
@@ -28,7 +29,7 @@ def check(
     ],
     repair: Annotated[bool, typer.Option("--repair", help="Make again what can be made, with the same bytes.")] = False,
     json: options.Json = False,
-    memory: options.Memory = defaults.MEMORY,
+    memory: MEMORY = defaults.MEMORY,
 ) -> None:
     """Read everything and compare checksums, hashes, levels and statistics; list what is damaged. Exit 0: whole, 2: damaged."""
     from tomostream.stages.checking.stage import check_paths

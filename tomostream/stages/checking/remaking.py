@@ -75,6 +75,7 @@ def remake_picks(table: Path, record: dict[str, Any], sources: Sources, *, memor
     TomostreamError
         If the score maps are not here, or other picks come out.
     """
+    from tomostream.cluster import Resources
     from tomostream.stages.picks.stage import PickTask, pick_one
 
     maps = []
@@ -83,7 +84,7 @@ def remake_picks(table: Path, record: dict[str, Any], sources: Sources, *, memor
         scores = sources.score_map(recorded.pop("scores"))
         maps.append((scores.path, _pick_settings(recorded)))
     was = record["sha256"]
-    pick_one(PickTask(table.stem, tuple(maps), table.parent, memory, 1), progress)
+    pick_one(PickTask(table.stem, tuple(maps), table.parent, Resources(memory=memory)), progress)
     from tomostream.remote.hashing import file_sha256
 
     if file_sha256(table) != was:

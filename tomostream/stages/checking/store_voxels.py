@@ -23,6 +23,7 @@ from tomostream.moments import Moments
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Bar
 from tomostream.remote.places import Place, place
+from tomostream.score_map import ScoreMapAttributes
 from tomostream.stages.checking.damage import Damage
 from tomostream.store.pyramid import mean_pooled, rounded_to
 from tomostream.store.shard_file import Codec
@@ -150,8 +151,10 @@ def _allowed_values(tomogram: Tomogram) -> Callable[[np.ndarray], str | None]:
         wrong = block[~np.isin(block, allowed)]
         return f"{wrong.size} voxels have labels that the mask does not name, the first is {wrong[0]}" if wrong.size else None
 
+    scores = ScoreMapAttributes.model_validate(attributes)
+
     def probabilities(block: np.ndarray) -> str | None:
-        decoded = tomogram.decode(block)
+        decoded = scores.decode(block)
         wrong = decoded[(decoded < 0) | (decoded > 1 + CLOSE)]  # int8 decodes 1 with a rounding error
         return f"{wrong.size} probabilities lie outside 0..1, the first is {wrong[0]:g}" if wrong.size else None
 

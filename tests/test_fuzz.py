@@ -128,7 +128,7 @@ def test_a_model_of_absurd_settings_is_refused_at_once(found, change):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("project", "true"), ("project", "[1]"), ("truth", "{a: 1}"), ("truth", "12"), ("tomograms", "[true]"), ("tomograms", "3"),
+        ("predict", "{block_size: {a: 1}}"), ("predict", "{block_size: [a, 1, 2]}"), ("predict", "{block_size: 1.5}"), ("project", "true"), ("project", "[1]"), ("truth", "{a: 1}"), ("truth", "12"), ("tomograms", "[true]"), ("tomograms", "3"),
         ("memory", "{a: 1}"), ("memory", "true"), ("project", '"a\\0b"'), ("voxel_size", "[1]"), ("tolerance", "true"),
     ],
 )  # fmt: skip

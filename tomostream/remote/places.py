@@ -21,6 +21,7 @@ __all__ = ["ByteSink", "Place", "RemotePath", "place"]
 _COLLAPSED = re.compile(r"^([a-z][a-z0-9+.\-]+):/(?!/)")
 
 Place = Path | RemotePath
+_LONGEST_NAME = 255  # bytes
 
 
 def place(path_or_url: str | os.PathLike[str] | RemotePath) -> Place:
@@ -32,13 +33,15 @@ def place(path_or_url: str | os.PathLike[str] | RemotePath) -> Place:
     Raises
     ------
     InputError
-        If it holds a zero byte.
+        If it holds a zero byte, or a name that is too long for any disk.
     """
     if isinstance(path_or_url, RemotePath):
         return path_or_url
     text = os.fspath(path_or_url)
     if "\0" in text:
         raise InputError(f"{text!r} can't be a path: it holds a zero byte")
+    if "://" not in text and any(len(os.fsencode(part)) > _LONGEST_NAME for part in text.split("/")):
+        raise InputError(f"'{text[:60]}...' can't be a path: a name in it has more than {_LONGEST_NAME} bytes")
     if "://" not in text and (match := _COLLAPSED.match(text)) is not None and _is_scheme(match[1]):
         text = f"{match[1]}://{text[match.end() :].lstrip('/')}"
     if text.startswith("file://"):

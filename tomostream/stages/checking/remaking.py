@@ -173,14 +173,16 @@ def _pick_settings(recorded: dict[str, Any]) -> Any:
     InputError
         If this version can't read them.
     """
+    from tomostream.picking.how_many import how_many
     from tomostream.stages.picks.stage import PickSettings
 
-    values = {key: value for key, value in recorded.items() if key in ("count", "expected", "threshold", "species", "method")}
+    values: dict[str, Any] = {key: value for key, value in recorded.items() if key in ("species", "method")}
     values |= {key: _from_repr(str(recorded.get(key))) for key in ("radius", "smooth", "border", "box")}
     if recorded.get("mask") is not None:
         raise InputError("it was picked within a mask; pick again with that")
     try:
-        settings = PickSettings(**values)
+        wanted = how_many(count=recorded.get("count"), expected=recorded.get("expected"), threshold=recorded.get("threshold"))
+        settings = PickSettings(how_many=wanted, **values)
         is_same = json.loads(json.dumps(settings.fingerprint())) == recorded
     except (TypeError, TomostreamError):
         is_same = False

@@ -36,7 +36,14 @@ def _spacing(value: Any) -> Any:
 
 
 def _shape_text(value: Any) -> Any:
-    return None if value is None else ",".join(str(v) for v in parse_shape(value))
+    if value is None:
+        return None
+    edges = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(edge, int | str) and not isinstance(edge, bool) for edge in edges) or (
+        len(edges) > 1 and str in map(type, edges)
+    ):
+        raise ValueError(f"must be one positive integer or three, as 64 or 32,64,64 (z,y,x; voxels), found {value!r:.60}")
+    return ",".join(str(v) for v in parse_shape(value))
 
 
 def _size(value: Any) -> Any:

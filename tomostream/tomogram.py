@@ -25,12 +25,13 @@ from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.normalisation import Normalisation
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.attributes import change_attributes
-from tomostream.store.naming import tomogram_name
-from tomostream.store.ngff import read_image_metadata
+from tomostream.store.naming import is_text, tomogram_name
+from tomostream.store.ngff import ImageMetadata, read_image_metadata
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
 from tomostream.store.shard_file import Codec
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
+from tomostream.store.spacing import AGREES, spacing_doubt
 from tomostream.store.stored_levels import StoredLevel, stored_levels
 from tomostream.store.zarr_opening import normal_path, open_array, open_group, read_array
 
@@ -51,7 +52,7 @@ class _Handle:
         return (_Handle, ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Tomogram:
     """A tomogram at one level; made by `open_tomogram`.
 
@@ -61,8 +62,8 @@ class Tomogram:
         The file's name less its suffixes.
     path
         Local path or URL.
-    spacing
-        Edge of a level-0 voxel, angstrom.
+    known_spacing
+        Edge of a level-0 voxel, angstrom; None where the store has no unit and the caller said none.
     level
         The level that is read.
     levels
@@ -75,7 +76,7 @@ class Tomogram:
 
     name: str
     path: str
-    spacing: float
+    known_spacing: float | None
     level: int
     levels: tuple[StoredLevel, ...]
     attributes: dict[str, Any] = field(repr=False)
@@ -84,6 +85,19 @@ class Tomogram:
     _leading: int = field(default=0, repr=False)
     _attached: Normalisation | None = field(default=None, repr=False)
     _handle: _Handle = field(default_factory=_Handle, repr=False, compare=False)
+
+    @property
+    def spacing(self) -> float:
+        """Edge of a level-0 voxel, angstrom.
+
+        Raises
+        ------
+        InputError
+            If it is not known: the store's axes have no unit.
+        """
+        if self.known_spacing is None:
+            raise InputError(f"{self.path}: {next(iter(self.warnings), 'the voxel spacing is not known; give --voxel-size ANGSTROM')}")
+        return self.known_spacing
 
     @property
     def shape(self) -> Triple:
@@ -307,8 +321,10 @@ class Tomogram:
         return result
 
 
-def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: int = 0) -> Tomogram:
+def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: int = 0, voxel_size: float | None = None) -> Tomogram:
     """Open an OME-Zarr image (0.4 or 0.5) as a tomogram; only metadata are read.
+
+    A store whose axes have no unit has no voxel spacing but the one that the caller says.
 
     Parameters
     ----------
@@ -316,13 +332,17 @@ def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: in
         The image's folder, or any URL that fsspec knows (https, s3, file).
     level
         The pyramid level to read; see `Tomogram.at_level`.
+    voxel_size
+        Angstrom, where the store does not say it.
 
     Raises
     ------
     InputError
-        If it is not a whole image with cubic voxels and axes z y x, or can't be read.
+        If it is not a whole image with cubic voxels and axes z y x, can't be read, or says another voxel spacing.
     """
     path = normal_path(path_or_url)
+    if not is_text(path):
+        raise InputError(f"{path}: the store's name is no UTF-8 text, which results can't be named after; rename it")
     group = open_group(path)
     attributes = dict(group.attrs)
     metadata = read_image_metadata(attributes, path)
@@ -332,15 +352,33 @@ def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: in
     tomogram = Tomogram(
         name=tomogram_name(path),
         path=path,
-        spacing=metadata.spacing,
+        known_spacing=_spacing(metadata, voxel_size, path),
         level=0,
         levels=levels,
         attributes=ours if isinstance(ours, dict) else {},
-        warnings=metadata.warnings + skipped,
+        warnings=_doubts(metadata, voxel_size) + skipped,
         zarr_format=zarr_format,
         _leading=metadata.leading,
     )
     return tomogram.at_level(level)
+
+
+def _spacing(metadata: ImageMetadata, voxel_size: float | None, path: str) -> float | None:
+    if not metadata.has_unit:
+        return voxel_size
+    if voxel_size is not None and abs(voxel_size / metadata.spacing - 1) > AGREES:
+        raise InputError(
+            f"{path} says that its voxels are {metadata.spacing:g} angstrom, --voxel-size (in a configuration: voxel_size) says {voxel_size:g}; "
+            "leave that out, or mend the store's metadata"
+        )
+    return metadata.spacing
+
+
+def _doubts(metadata: ImageMetadata, voxel_size: float | None) -> tuple[str, ...]:
+    if metadata.has_unit or voxel_size is None:
+        return metadata.warnings
+    doubt = spacing_doubt(voxel_size)
+    return () if doubt is None else (doubt,)
 
 
 def store_normalisation(path: str | os.PathLike[str] | RemotePath, level: int, normalisation: Normalisation) -> None:

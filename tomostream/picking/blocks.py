@@ -128,6 +128,8 @@ def pick_volume(
     """
     shape = triple(shape)
     _check(radius=radius, threshold=threshold, count=count, smooth=smooth, block=block)
+    reach = spanning(shape)
+    radius, smooth = min(radius, reach), min(smooth, reach)  # the same picks: no two voxels are farther apart
     domain = domain_of(shape, box=box, border=border)
     if domain.is_empty:
         return Picks(np.empty((0, 3), dtype=np.int64), np.empty(0))
@@ -171,6 +173,11 @@ def pick_volume(
         if count is None or len(found) >= count:
             break
     return Picks(np.stack(np.unravel_index(found.index, shape), axis=1).astype(np.int64), found.score)
+
+
+def spanning(shape: Triple) -> float:
+    """A length in voxels that no two voxels of a volume have between them."""
+    return math.hypot(*shape) + 1
 
 
 def pick_array(

@@ -122,7 +122,7 @@ def _is_there(configuration: Configuration, project: Project, stage: str, volume
 def _look(configuration: Configuration, name: str, path: str) -> _Volume:
     """Read the head of one input."""
     if not is_mrc(path):
-        tomogram = open_tomogram(path)
+        tomogram = open_tomogram(path, voxel_size=configuration.voxel_size)
         return _Volume(name, path, tomogram.shape, tomogram.dtype.itemsize, tomogram.spacing, None, None)
     header = peek_header(place(path))
     spacing = configuration.voxel_size or header.spacing

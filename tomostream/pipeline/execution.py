@@ -176,7 +176,7 @@ def _train(context: RunContext) -> None:
     species, places = [s.name for s in configuration.species], context.stores
     for purpose, tables in (("train", configuration.labels.train), ("validate", configuration.labels.validate_)):
         if tables:
-            points = read_points(tables, species, list(context.paths), f"labels.{purpose}")
+            points = read_points(tables, species, list(context.paths), f"labels.{purpose}", context.progress)
             stores = [places[name] for name in points.tomograms()]
             write_table(
                 project.labels / f"{purpose}.csv", points, format_name="csv", conversion=conversion_from(stores, configuration.voxel_size)
@@ -212,6 +212,7 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
         model=context.project.model,
         out=context.project.scores,
         settings=PredictSettings(
+            voxel_size=context.configuration.voxel_size,
             precision=given.precision,
             score_dtype=given.score_dtype,
             logits=given.logits,
@@ -268,7 +269,7 @@ def _truth(context: RunContext) -> dict[str, Counter[str]] | None:
     if configuration.pick.count != "truth" or configuration.truth is None:
         return None
     names = _only(list(context.paths)), _only([s.name for s in configuration.species])
-    truth = read_table(configuration.truth, conversion=Conversion(tomogram=names[0], species=names[1]))
+    truth = read_table(configuration.truth, conversion=Conversion(only_tomogram=names[0], only_species=names[1])).positives()
     counts: dict[str, Counter[str]] = {}
     for tomogram, species in zip(truth.tomogram.tolist(), truth.species.tolist(), strict=True):
         counts.setdefault(tomogram, Counter())[species] += 1

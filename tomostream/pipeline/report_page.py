@@ -95,14 +95,18 @@ def write_report(run: Place, output: Place) -> None:
 
 def find_results(configuration: Configuration, project: Project) -> list[Found]:
     """Read the picks, and the truth, of every tomogram that was picked."""
-    truth = None if configuration.truth is None else Particles.concatenate([read_table(t) for t in table_paths(configuration.truth)])
+    truth = (
+        None
+        if configuration.truth is None
+        else Particles.concatenate([read_table(t).positives() for t in table_paths(configuration.truth)])
+    )
     result: list[Found] = []
     for name, path in input_paths(configuration.tomograms).items():
         table = project.picks / f"{name}.csv"
         store = store_path(configuration, name, path)
         if not table.exists():
             continue
-        tomogram = open_tomogram(store)
+        tomogram = open_tomogram(store, voxel_size=configuration.voxel_size)
         picks = read_table(table).in_unit("voxel", tomogram.spacing)
         known = None if truth is None or name not in truth.tomograms() else truth.of(tomogram=name).in_unit("voxel", tomogram.spacing)
         result.append(Found(tomogram, picks, known))

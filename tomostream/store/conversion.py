@@ -38,6 +38,7 @@ from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import tomogram_name
 from tomostream.store.omezarr import StoreWriter, store_state
+from tomostream.store.spacing import spacing_doubt
 from tomostream.store.specification import StoreLayout, StoreSpec
 from tomostream.store.z_bands import Band, plan_bands
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
@@ -61,6 +62,7 @@ def convert_file(
     memory: int,
     overwrite: bool,
     checksum: bool,
+    assume_mrc: bool = False,
     name: str | None,
     progress: Callable[[int, int], None] | None,
     report: Callable[[str], None],
@@ -89,6 +91,8 @@ def convert_file(
         Whether a store made from another source or with other settings may be replaced; a finished one is made anew.
     checksum
         Whether to store the source's SHA-256.
+    assume_mrc
+        Whether a file without the stamp `MAP ` is one all the same.
     name
         The tomogram's name; None: the file's.
     progress
@@ -114,7 +118,7 @@ def convert_file(
         If the disk runs full; what is done is kept, and the next run goes on.
     """
     check_stored_type(dtype)
-    header = peek_header(source)
+    header = peek_header(source, assume_mrc=assume_mrc)
     name = name or tomogram_name(str(source))
     spacing = _choose_spacing(header, voxel_size, report)
     before = _identity(source)
@@ -152,7 +156,7 @@ def convert_file(
 
     with (
         local_file(source) as local,
-        plain_file(peek_header(local), scratch, report) as plain,
+        plain_file(peek_header(local, assume_mrc=assume_mrc), scratch, report) as plain,
         MrcReader(replace(header, path=plain)) as reader,
     ):
         casting = plan_casting(dtype, header.dtype, reader.pieces(PIECE_VOXELS), source)
@@ -203,6 +207,8 @@ def _choose_spacing(header: MrcHeader, voxel_size: float | None, report: Callabl
         return spacing
     if not 0 < voxel_size < math.inf:
         raise InputError(f"--voxel-size must be above zero and finite (angstrom), found {voxel_size:g}")
+    if (doubt := spacing_doubt(voxel_size)) is not None:
+        report(f"{header.path}: {doubt}")
     found = header.spacing_zyx
     if found is not None and max(abs(one - voxel_size) for one in found) > _SPACING_TOLERANCE * voxel_size:
         z, y, x = found

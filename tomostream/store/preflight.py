@@ -101,20 +101,20 @@ class Inspection:
         return redacted("\n".join(lines))
 
 
-def inspect_file(path: str | os.PathLike[str]) -> Inspection:
+def inspect_file(path: str | os.PathLike[str], *, assume_mrc: bool = False) -> Inspection:
     """Look at an MRC file (also .gz, .bz2) or an OME-Zarr store (folder or URL); whatever is wrong with it is told, not raised."""
     text = str(place(path))
     is_mrc = text.partition("?")[0].lower().endswith(MRC_ENDINGS)
     is_store = not is_mrc if "://" in text else Path(text).is_dir() or text.endswith(".zarr")
     found = Inspection(path=text, name=tomogram_name(text), kind="ome-zarr" if is_store else "mrc")
     try:
-        return _store(found) if is_store else _mrc(found, place(text))
+        return _store(found) if is_store else _mrc(found, place(text), assume_mrc=assume_mrc)
     except TomostreamError as error:
         return replace(found, problems=(str(error),))
 
 
-def _mrc(found: Inspection, path: Place) -> Inspection:
-    header = peek_header(path)
+def _mrc(found: Inspection, path: Place, *, assume_mrc: bool = False) -> Inspection:
+    header = peek_header(path, assume_mrc=assume_mrc)
     packed = compression_of(path)
     problems: list[str] = []
     warnings = list(header.warnings)
@@ -186,7 +186,7 @@ def _store(found: Inspection) -> Inspection:
         found,
         shape=first.shape,
         dtype=first.dtype.name,
-        spacing=metadata.spacing,
+        spacing=metadata.spacing if metadata.has_unit else None,
         statistics=_source_statistics(ours),
         size=size,
         levels=len(levels),

@@ -18,11 +18,12 @@ from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.batch import distinct_names, for_each, writable_folder
 from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, refuse_other_kind, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.shared.opening import open_told
 from tomostream.store.casting import check_stored_type
 from tomostream.store.conversion import convert_file
 from tomostream.store.shard_file import Codec
 from tomostream.store.zarr_opening import is_url
-from tomostream.tomogram import Tomogram, open_tomogram, store_normalisation
+from tomostream.tomogram import Tomogram, store_normalisation
 from tomostream.units import format_bytes
 
 STATS_BLOCK_BYTES = 32 * 10**6  # of a block that a thread holds while measuring
@@ -39,6 +40,7 @@ class ConvertSettings:
     codec: str = defaults.CODEC
     levels: int | None = None
     checksum: bool = False
+    assume_mrc: bool = False  # what lacks the stamp of MRC files is one all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def convert_one(task: ConvertTask, progress: Progress) -> Place:
             memory=task.memory,
             overwrite=task.overwrite,
             checksum=settings.checksum,
+            assume_mrc=settings.assume_mrc,
             name=task.name,
             progress=advance,
             report=progress.warn,
@@ -189,14 +192,14 @@ class StatsTask:
 
 def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
     """Measure one store and keep the result with it, or beside it."""
-    tomogram = open_tomogram(task.path)
+    tomogram = open_told(task.path, progress, needs_spacing=False)
     is_kept_inside = task.out is None and tomogram.is_ours
     folder = None if is_kept_inside else task.out or (None if is_url(tomogram.path) else Path(tomogram.path).absolute().parent)
     if folder is not None:
         beside = writable_folder(folder) / f"{task.name}.stats.json"
         fingerprint = {"statistics of": tomogram_fingerprint(tomogram), "clip_sigma": defaults.CLIP_SIGMA}
         if is_made_by(beside, fingerprint):
-            done: dict[str, object] = json.loads(beside.read_text())
+            done: dict[str, object] = json.loads(beside.read_text(encoding="utf-8"))
             return done
     with progress.track(f"stats {task.name}", 1) as bar:
         found = measure(tomogram, memory=task.memory, workers=task.workers, keep=False)

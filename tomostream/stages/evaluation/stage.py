@@ -37,6 +37,7 @@ def evaluate_particles(
     """
     unit: Unit = "voxel" if tolerance.is_voxels else "angstrom"
     why = f"a tolerance of {tolerance}"
+    picks, truth = picks.positives(), truth.positives()  # rows labelled 0 are places that are no particles
     here = truth.select(np.isin(truth.tomogram.astype(str), list(names)))
     return evaluate_tables(
         conversion.to_unit(picks, unit, why),

@@ -21,6 +21,7 @@ from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.batch import distinct_names, for_each, writable_folder
 from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.region_of_interest import Restriction, mask_in
 from tomostream.store.zarr_opening import is_url
 from tomostream.tomogram import Tomogram, open_tomogram
@@ -54,6 +55,7 @@ class PickSettings:
     box: Box | None = None
     mask: str | None = None
     method: str | None = None
+    voxel_size: float | None = None  # angstrom, where the score map does not say it
 
     def check(self) -> None:
         """Refuse settings that can't be meant.
@@ -103,7 +105,7 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
     TomostreamError
         If the settings don't fit the map, or the undecided candidates don't fit the memory.
     """
-    from tomostream.picking.blocks import pick_volume
+    from tomostream.picking.blocks import pick_volume, spanning
     from tomostream.picking.counting import CANDIDATES
     from tomostream.picking.pooled import pick_pooled
     from tomostream.picking.traced import trace_volume
@@ -112,7 +114,7 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
     settings.check()
     Restriction(settings.box, settings.mask).check(scores.shape, scores.name)
     species = settings.species or str(scores.attributes.get("species", "particle"))
-    radius = settings.radius.in_voxels(scores.spacing)
+    radius = min(settings.radius.in_voxels(scores.spacing), spanning(scores.shape))  # a spacing may be absurd
     method = settings.method or str(scores.attributes.get("pick_method", "greedy"))
     if method not in get_args(PickMethod):
         raise InputError(f"--method must be one of {', '.join(get_args(PickMethod))}, found '{method}'")
@@ -171,8 +173,12 @@ def _chosen(picks: Picks, scores: Tomogram, expected: int, progress: Progress) -
 def pick_one(task: PickTask, progress: Progress) -> Place:
     """Write the picks of one tomogram to `out/NAME.csv`, best first; the same picks are not made twice."""
     table = task.out / f"{task.name}.csv"
-    opened = [(open_tomogram(path), settings) for path, settings in task.maps]
-    fingerprint = {"maps": [{"scores": tomogram_fingerprint(scores), **settings.fingerprint()} for scores, settings in opened]}
+    opened = [(open_told(path, progress, voxel_size=settings.voxel_size), settings) for path, settings in task.maps]
+    fingerprint: dict[str, Any] = {
+        "maps": [{"scores": tomogram_fingerprint(scores), **settings.fingerprint()} for scores, settings in opened]
+    }
+    if said := [settings.voxel_size for _, settings in opened if settings.voxel_size is not None]:
+        fingerprint["voxel_size"] = said
     if is_made_by(table, fingerprint):
         progress.say(f"{task.name}: picks are already made with these settings")
         return table

@@ -12,6 +12,7 @@ from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.particles import Particles
 from tomostream.progress import Progress
+from tomostream.store.naming import counterpart
 
 if TYPE_CHECKING:
     from tomostream.geometry import Triple
@@ -54,8 +55,19 @@ def check_inside(particles: Particles, shape: Triple, spacing: float, name: str,
     return is_inside
 
 
-def read_points(tables: Sequence[str], species: Sequence[str], tomograms: Sequence[str], what: str) -> Particles:
-    """Read and join tables of clicks; rows without species or tomogram get the only one there is.
+def only_positives(points: Particles, where: str, progress: Progress) -> Particles:
+    """The particles among clicks; places that are labelled 0 are left out, and that is told."""
+    if points.has_negatives:
+        progress.say(
+            f"{where}: {len(points.negatives())} of {len(points)} rows are labelled 0, places that are no particles; they are not taken as any"
+        )
+    return points.positives()
+
+
+def read_points(
+    tables: Sequence[str], species: Sequence[str], tomograms: Sequence[str], what: str, progress: Progress | None = None
+) -> Particles:
+    """Read and join tables of clicks; rows without species or tomogram get the only one there is, rows labelled 0 are left out.
 
     Raises
     ------
@@ -65,8 +77,10 @@ def read_points(tables: Sequence[str], species: Sequence[str], tomograms: Sequen
     only_species = species[0] if len(species) == 1 else None
     only_tomogram = tomograms[0] if len(tomograms) == 1 else None
     parts: list[Particles] = []
+    progress = progress or Progress()
     for table in tables:
-        part = read_table(table, conversion=Conversion(tomogram=only_tomogram, species=only_species))
+        part = read_table(table, conversion=Conversion(only_tomogram=only_tomogram, only_species=only_species, progress=progress))
+        part = part.renamed({name: counterpart(name, tomograms) for name in part.tomograms()})
         if len(part) == 0:
             raise InputError(f"{what} table {table} has no point; click some particles first")
         for kind, found, known in (("species", part.species_names(), species), ("tomogram", part.tomograms(), tomograms)):
@@ -77,7 +91,7 @@ def read_points(tables: Sequence[str], species: Sequence[str], tomograms: Sequen
                 )
             if unknown:
                 raise InputError(f"{what} table {table} names {kind} {', '.join(unknown)}; the configuration has {', '.join(known)}")
-        parts.append(part)
+        parts.append(only_positives(part, table, progress))
     units = {part.unit for part in parts}
     if len(units) > 1:
         raise InputError(f"{what} tables: some are in voxels, some in angstrom; give them in one unit")
@@ -97,8 +111,8 @@ def by_tomogram(
         If under 95 % of a tomogram's points lie inside it.
     """
     result: dict[str, list[np.ndarray]] = {}
-    for name in points.tomograms():
-        inside = inside_volume(points.of(tomogram=name), tomograms[name], where, progress)
+    for name, here in points.by_tomogram():
+        inside = inside_volume(here, tomograms[name], where, progress)
         result[name] = [_distinct(inside.of(species=kind).position_zyx, f"{where}: {name}, {kind}", progress) for kind in species]
     return result
 

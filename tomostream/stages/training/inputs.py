@@ -125,7 +125,10 @@ def open_inputs(configuration: Configuration, inputs: TrainingInputs) -> tuple[d
     InputError
         If one is not there, or they differ in spacing.
     """
-    tomograms = {name: open_tomogram(store_path(configuration, name, inputs.paths[name])) for name in inputs.needed}
+    tomograms = {
+        name: open_tomogram(store_path(configuration, name, inputs.paths[name]), voxel_size=configuration.voxel_size)
+        for name in inputs.needed
+    }
     _check_spacings(tomograms)
     first = tomograms[inputs.clicks.tomograms()[0]]
     _check_radii(configuration.species, first)

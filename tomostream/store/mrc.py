@@ -44,6 +44,7 @@ _ORDERS: tuple[ByteOrder, ...] = ("<", ">")
 _STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
 _IMOD_STAMP, _IMOD_STAMP_AT, _IMOD_FLAGS_AT = 1146047817, 152, 156
 _NO_STAMP = "is not an MRC file: bytes 208-211 are {!r}, they must be b'MAP '"
+_UNSET = (b"\0\0\0\0", b"    ")  # where the stamp stands, of programs that knew none
 _PLAUSIBLE_EDGE = 2**16  # an edge below it, read in the wrong byte order, comes out at or above it
 _STACK_SUFFIXES = {".st": "a tilt series", ".ali": "an aligned tilt series", ".mrcs": "a stack of images"}
 _ANISOTROPY = 0.01  # relative difference of the axes' spacings above which voxels aren't cubes
@@ -180,7 +181,8 @@ def has_stamp(head: bytes) -> bool:
 def read_header(path: Path, *, assume_mrc: bool = False) -> MrcHeader:
     """Read and check the header of a plain (not compressed) MRC file.
 
-    A file without the stamp `MAP ` is read, with a warning, if its mode, its edges and its length agree; `assume_mrc`: whatever its length.
+    A file whose stamp is unset (old programs left it out) is read, with a warning, if its mode, its edges and its length agree; `assume_mrc`:
+    any file without it, if mode and edges are a volume's.
 
     Raises
     ------
@@ -193,8 +195,9 @@ def read_header(path: Path, *, assume_mrc: bool = False) -> MrcHeader:
             head = file.read(HEADER_BYTES)
     except OSError as error:
         raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
-    header = parse_header(head, path, assume_mrc=True)
-    if not has_stamp(head) and not assume_mrc and size != header.file_bytes:
+    is_unset = head[208:212] in _UNSET
+    header = parse_header(head, path, assume_mrc=assume_mrc or is_unset)
+    if is_unset and not assume_mrc and size != header.file_bytes:
         raise InputError(
             f"{path}: {_NO_STAMP.format(head[208:212])}, and its length of {size} bytes is not what it would promise as one "
             f"({_describe(header)}: {header.file_bytes}); if it is one nevertheless, say so with --assume-mrc"
@@ -202,7 +205,7 @@ def read_header(path: Path, *, assume_mrc: bool = False) -> MrcHeader:
     if size < header.file_bytes:
         if header.extended_bytes and size == header.file_bytes - header.extended_bytes:
             raise InputError(
-                f"{path}: has {size} bytes, exactly as many as its voxels ({_describe(header)}) take without the extended header of {header.extended_bytes} bytes "
+                f"{path}: looks truncated, but has {size} bytes, exactly as many as its voxels ({_describe(header)}) take without the extended header of {header.extended_bytes} bytes "
                 "that its header promises: the promise (nsymbt, bytes 92-95) is wrong, not the copy; write 0 there, or write the file anew"
             )
         raise InputError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -380,7 +381,7 @@ def load_configuration(path: str | Place) -> Configuration:
     """
     path = place(path)
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigurationError(f"configuration {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -388,7 +389,7 @@ def load_configuration(path: str | Place) -> Configuration:
     try:
         values = yaml.safe_load(expand_variables(text, str(path)))
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"configuration {path} is no YAML: {' '.join(str(error).split())}") from None
+        raise ConfigurationError(f"configuration {path} is no YAML:\n{textwrap.indent(str(error), '  ')}") from None
     if not isinstance(values, dict):
         raise ConfigurationError(
             f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}"

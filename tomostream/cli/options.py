@@ -27,25 +27,21 @@ Scheduler = Annotated[
     str | None,
     typer.Option("--scheduler", metavar="ADDRESS|FILE", help="A running Dask scheduler.", rich_help_panel=RESOURCES, show_default=False),
 ]
-Workers = Annotated[
-    int, typer.Option("--workers", min=1, help="Processes; with --cluster none: threads for input and output.", rich_help_panel=RESOURCES)
-]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes (with --cluster none: threads).", rich_help_panel=RESOURCES)]
 Threads = Annotated[
     int | None,
-    typer.Option(
-        "--threads", min=1, help="Threads of torch, per block (default: all cores, divided among the workers).", rich_help_panel=RESOURCES
-    ),
+    typer.Option("--threads", min=1, help="Threads of torch (default: all cores).", rich_help_panel=RESOURCES),
 ]
-Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Budget of one process; GB = 10^9 bytes.", rich_help_panel=RESOURCES)]
+Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Budget of one process (GB: 10^9 bytes).", rich_help_panel=RESOURCES)]
 GpuMemory = Annotated[
-    str | None, typer.Option("--gpu-memory", metavar="SIZE", help="Budget on the GPU (default: what is free).", rich_help_panel=RESOURCES)
+    str | None, typer.Option("--gpu-memory", metavar="SIZE", help="Budget on the GPU (default: all).", rich_help_panel=RESOURCES)
 ]
 ClusterOptions = Annotated[
     list[str] | None,
     typer.Option(
         "--cluster-option",
         metavar="KEY=VALUE",
-        help="Any key of the configuration's `cluster` (repeat): queue, account, walltime, gpus, train_processes, options, interface, port, dashboard, lifetime, lifetime_stagger, log_folder.",
+        help="A key of the configuration's `cluster`, as walltime=02:00:00 (repeat; docs/cluster.md).",
         rich_help_panel=RESOURCES,
         show_default=False,
     ),

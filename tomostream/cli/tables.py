@@ -13,11 +13,12 @@ from tomostream import defaults
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, print_table
 from tomostream.errors import InputError
-from tomostream.formats.registry import FORMATS, Conversion, format_of, read_table, write_table
+from tomostream.formats.registry import FORMATS, Conversion, file_tomogram, format_of, read_table, write_table
 from tomostream.remote.places import place
 from tomostream.units import Length, parse_shape
 
 if TYPE_CHECKING:
+    from tomostream.evaluation import Evaluation
     from tomostream.particles import Particles, Unit
 
 FORMAT_HELP = "Format: " + ", ".join(FORMATS) + " (default: from the file's ending)."
@@ -114,13 +115,16 @@ def evaluate(
     if json:
         print_json(found.to_json())
     else:
-        show_evaluation(found.to_json())
+        show_evaluation(found)
 
 
-def show_evaluation(values: dict[str, Any]) -> None:
-    """Print an evaluation, one table a species."""
+def show_evaluation(evaluation: Evaluation) -> None:
+    """Print an evaluation, one table a species; and what makes its numbers look wrong."""
+    values = evaluation.to_json()
     for kind, part in values.get("species", {None: values}).items():
         _print_scores(part, title=kind)
+    if evaluation.note is not None:
+        ConsoleProgress().say(evaluation.note)
 
 
 def _print_scores(values: dict[str, Any], title: str | None) -> None:
@@ -226,6 +230,8 @@ def import_table(
     if format_name is not None:
         _refuse_unused(format_name, conversion)
     particles = read_table(file, format_name=format_name, conversion=conversion)
+    if particles.tomograms() == [""]:  # a table that names none is of the tomogram that its file is called after
+        particles = particles.named(tomogram=file_tomogram(place(file), conversion))
     require_inside(particles, conversion, file)
     write_table(output, particles, format_name="csv", conversion=conversion)
     _done(particles, str(output), json)

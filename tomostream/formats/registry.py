@@ -362,6 +362,8 @@ def _read_folder(folder: Path, found: str, conversion: Conversion) -> Particles:
     holder: dict[tuple[str, str], Place] = {}
     for file, species in tables:
         part = _read_file(Path(str(file)), found, conversion if species is None else replace(conversion, only_species=species))
+        if part.tomograms() == [""]:
+            part = part.named(tomogram=file_tomogram(file, conversion))
         refuse_shared(holder, file, part)
         parts.append(part)
     return Particles.concatenate(part for part in parts if len(part) or len(parts) == 1)

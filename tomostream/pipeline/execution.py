@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from tomostream.cluster import ClusterSettings
 from tomostream.config import Configuration, Species
@@ -54,6 +54,7 @@ class RunContext:
     progress: Progress
     overwrite: bool
     stages: tuple[str, ...]
+    picked: set[str] = field(default_factory=set)  # tomograms that were picked beside scoring, in this run
 
     @property
     def stores(self) -> dict[str, str]:
@@ -193,6 +194,7 @@ def _predict(context: RunContext) -> None:
 
         def pick_beside(task: PickTask, progress: Progress) -> None:
             if not isinstance(guarded_disk(lambda t: pick_one(t, progress), task), TomostreamError):
+                context.picked.add(task.name)
                 context.progress.record("done", stage="pick", tomogram=task.name)
 
         def when_done(name: str) -> None:
@@ -229,7 +231,8 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
 
 
 def _pick(context: RunContext) -> None:
-    for_each(_pick_tasks(context), pick_one, cluster=context.cluster, progress=context.progress)
+    tasks = [replace(task, is_known=task.name in context.picked) for task in _pick_tasks(context)]
+    for_each(tasks, pick_one, cluster=context.cluster, progress=context.progress)
 
 
 def _pick_tasks(context: RunContext) -> list[PickTask]:

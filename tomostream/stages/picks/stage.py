@@ -95,6 +95,7 @@ class PickTask:
     out: Place
     memory: int
     workers: int
+    is_known: bool = False  # picked a moment ago in this run, which is not told again
 
 
 def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: int, progress: Progress) -> Particles:
@@ -180,7 +181,8 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
     if said := [settings.voxel_size for _, settings in opened if settings.voxel_size is not None]:
         fingerprint["voxel_size"] = said
     if is_made_by(table, fingerprint):
-        progress.say(f"{task.name}: picks are already made with these settings")
+        if not task.is_known:
+            progress.say(f"{task.name}: picks are already made with these settings")
         return table
     writable_folder(task.out)
     parts = [pick_map(scores, settings, memory=task.memory, workers=task.workers, progress=progress) for scores, settings in opened]

@@ -5,7 +5,7 @@ arrays are ordered z, y, x; the tables on disk name their columns x, y, z, and `
 The unit travels with the positions, so that voxels and angstrom are never confused.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +36,8 @@ class Particles:
         float64 (n,); NaN where the source has none.
     label
         int8 (n,): 1 a particle, 0 a place that is none; all 1 where nothing is said.
+    spacings
+        Edge of a voxel in angstrom, by tomogram, where whoever made the table knew it (`pick` does): the unit can be changed then.
     """
 
     position_zyx: np.ndarray
@@ -44,6 +46,7 @@ class Particles:
     species: np.ndarray
     score: np.ndarray
     label: np.ndarray = field(default=None)  # type: ignore[arg-type]  # set below, where the number of rows is known
+    spacings: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.label is None:
@@ -59,6 +62,7 @@ class Particles:
         species: str | Sequence[str] | np.ndarray = "",
         score: float | Sequence[float] | np.ndarray = np.nan,
         label: int | Sequence[int] | np.ndarray = 1,
+        spacings: Mapping[str, float] | None = None,
     ) -> "Particles":
         """Make a table; single values of `tomogram`, `species`, `score` and `label` stand for all rows.
 
@@ -81,6 +85,7 @@ class Particles:
             np.array(np.broadcast_to(np.asarray(species, dtype=object), (n,))),
             np.array(np.broadcast_to(np.asarray(score, dtype=np.float64), (n,))),
             labels.astype(np.int8),
+            dict(spacings or {}),
         )
 
     @classmethod
@@ -98,6 +103,7 @@ class Particles:
             np.concatenate([p.species for p in parts]),
             np.concatenate([p.score for p in parts]),
             np.concatenate([p.label for p in parts]),
+            {name: spacing for part in parts for name, spacing in part.spacings.items()},
         )
 
     @classmethod
@@ -140,7 +146,14 @@ class Particles:
 
     def select(self, keep: np.ndarray) -> "Particles":
         """The rows chosen by a boolean mask or by indices, in that order."""
-        return Particles(self.position_zyx[keep], self.unit, self.tomogram[keep], self.species[keep], self.score[keep], self.label[keep])
+        return replace(
+            self,
+            position_zyx=self.position_zyx[keep],
+            tomogram=self.tomogram[keep],
+            species=self.species[keep],
+            score=self.score[keep],
+            label=self.label[keep],
+        )
 
     @property
     def has_negatives(self) -> bool:
@@ -187,17 +200,21 @@ class Particles:
         """The species' names, each once, in order of first appearance."""
         return list(dict.fromkeys(self.species.tolist()))
 
-    def in_unit(self, unit: Unit, spacing: float | None) -> "Particles":
-        """The same particles in the other unit, for voxels of `spacing` angstrom.
+    def in_unit(self, unit: Unit, spacing: float | None = None) -> "Particles":
+        """The same particles in the other unit, for voxels of `spacing` angstrom (None: of the table's own spacings).
 
         Raises
         ------
         InputError
-            If a conversion is needed and `spacing` is None.
+            If a conversion is needed and `spacing` is not known.
         """
         if unit == self.unit:
             return self
         if spacing is None:
+            known = [self.spacings.get(name) for name in self.tomogram.tolist()]
+            if all(one is not None for one in known):
+                each = np.array(known, dtype=np.float64).reshape(-1, 1)
+                return replace(self, position_zyx=self.position_zyx * (each if unit == "angstrom" else 1.0 / each), unit=unit)
             raise InputError(
                 f"these positions are in {self.unit}s and are needed in {unit}s; give the tomograms or the voxel size (angstrom)"
             )
@@ -215,4 +232,4 @@ class Particles:
         if all(old == new for old, new in tomograms.items()):
             return self
         names = np.array([tomograms.get(name, name) for name in self.tomogram.tolist()], dtype=object)
-        return replace(self, tomogram=names)
+        return replace(self, tomogram=names, spacings={tomograms.get(name, name): spacing for name, spacing in self.spacings.items()})

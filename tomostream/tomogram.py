@@ -34,9 +34,12 @@ from tomostream.store.slicing import SlicedByBox
 from tomostream.store.spacing import AGREES, spacing_doubt
 from tomostream.store.stored_levels import StoredLevel, stored_levels
 from tomostream.store.zarr_opening import normal_path, open_array, open_group, read_array
+from tomostream.volume_view import VolumeView
 
 if TYPE_CHECKING:
     import dask.array
+
+_PICTURE_PIXELS = 400  # edge of a level that a notebook shows
 
 
 class _Handle:
@@ -53,7 +56,7 @@ class _Handle:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Tomogram:
+class Tomogram(VolumeView):
     """A tomogram at one level; made by `open_tomogram`.
 
     Parameters
@@ -100,12 +103,12 @@ class Tomogram:
         return self.known_spacing
 
     @property
-    def shape(self) -> Triple:
+    def shape(self) -> Triple:  # type: ignore[override]  # a property where the view declares an attribute
         """Edges of this level, voxels (z y x)."""
         return level_shape(self.levels[0].shape, self.level)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]  # likewise
         """Type of the raw voxels of this level, in native byte order; a level that is not stored has float32 or float64."""
         return self._source.dtype if self.is_stored else sum_dtype(self._source.dtype)
 
@@ -179,6 +182,17 @@ class Tomogram:
             raise InputError(
                 f"{self.path} has statistics of level {self.level} that can't be used ({error}); convert the tomogram again"
             ) from None
+
+    def _facts(self) -> dict[str, str]:
+        z, y, x = self.shape
+        spacing = "unknown" if self.known_spacing is None else f"{self.level_spacing:g} A"
+        facts = {"": f"Tomogram {self.name}", "voxels (z, y, x)": f"{z}, {y}, {x}", "type": str(self.dtype), "spacing": spacing}
+        return facts | {"level": f"{self.level} (stored: {self.level_count})", "path": self.path}
+
+    def _picture(self) -> str:
+        """The middle slice of the finest level whose picture needs no more pixels than are shown, if one is stored."""
+        small = next((k for k, one in enumerate(self.levels) if max(one.shape[1:]) <= _PICTURE_PIXELS), len(self.levels) - 1)
+        return VolumeView._picture(self.at_level(max(small, self.level)))
 
     def at_level(self, level: int) -> "Tomogram":
         """The same tomogram read at another level; statistics that were attached stay behind.

@@ -230,7 +230,9 @@ class Conversion:
         """Convert every tomogram's particles with its own spacing; the order of the rows is kept."""
         if particles.unit == unit or len(particles) == 0:
             return particles if particles.unit == unit else Particles.concatenate([], unit=unit)
-        spacing = self.row_spacings(particles.tomogram, why)[:, None]
+        own = particles.spacings
+        known = self if not own else replace(self, spacings={**own, **self.spacings}) if self.spacing is None else self
+        spacing = known.row_spacings(particles.tomogram, why)[:, None]
         # by the reciprocal, as `Particles.in_unit`: one position is one number wherever it is converted
         factor = spacing if unit == "angstrom" else 1.0 / spacing
         return replace(particles, position_zyx=particles.position_zyx * factor, unit=unit)

@@ -20,6 +20,7 @@ def pick_plain(
     radius: float,
     threshold: float | None,
     count: int | None,
+    expected: int | None = None,
     smooth: float,
     border: float,
     block: Triple | None,
@@ -34,13 +35,20 @@ def pick_plain(
         If the array has not three dimensions, or neither count nor threshold is given.
     """
     from tomostream.picking.blocks import pick_volume
+    from tomostream.picking.counting import CANDIDATES, choose_count
 
     if not hasattr(array, "shape"):
         array = np.asarray(array)
     if len(array.shape) != 3:
         raise InputError(f"picking needs a volume of three dimensions (z, y, x), found shape {tuple(array.shape)}")
-    if count is None and threshold is None:
-        raise InputError("how many picks? give count=N (the best N) or threshold=T (all above T)")
+    if count is None and threshold is None and expected is None:
+        raise InputError("how many picks? give count=N (the best N), threshold=T (all above T) or expected=N (about N, as the scores say)")
+    if count is not None and expected is not None:
+        raise InputError(
+            f"count={count} (the best {count}) and expected={expected} (as many as the scores say) exclude each other; give one"
+        )
+    if expected is not None and expected < 1:
+        raise InputError(f"expected must be at least 1, found {expected}")
 
     def read(box: Box) -> np.ndarray:
         return np.asarray(array[box.slices])  # computes the part, if the array is lazy
@@ -50,7 +58,7 @@ def pick_plain(
         triple(array.shape),
         radius=radius,
         threshold=threshold,
-        count=count,
+        count=count if expected is None else CANDIDATES * expected,
         block=block,
         smooth=smooth,
         border=border,
@@ -58,7 +66,10 @@ def pick_plain(
         memory=memory,
         workers=workers,
     )
-    return picks.index_zyx, picks.score
+    if expected is None:
+        return picks.index_zyx, picks.score
+    number = choose_count(picks.score, expected=expected).picks
+    return picks.index_zyx[:number], picks.score[:number]
 
 
 def predict_array(array: np.ndarray, model: AnyModel, *, precision: str, threads: int | None, memory: int, logits: bool) -> np.ndarray:

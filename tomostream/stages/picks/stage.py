@@ -150,7 +150,12 @@ def pick_map(scores: Tomogram, settings: PickSettings, *, memory: int, workers: 
     if is_chosen and method == "greedy":
         picks = _chosen(picks, scores, settings.expected or 0, progress)
     return Particles.build(
-        picks.index_zyx.astype(np.float64) * scores.spacing, unit="angstrom", tomogram=scores.name, species=species, score=picks.score
+        picks.index_zyx.astype(np.float64) * scores.spacing,
+        unit="angstrom",
+        tomogram=scores.name,
+        species=species,
+        score=picks.score,
+        spacings={scores.name: scores.spacing},
     )
 
 

@@ -13,10 +13,11 @@ LAYERS: dict[str, int] = {
     "redaction": -0.1,
     "errors": 0, "defaults": 0, "progress": 0,
     "geometry": 0.1, "particles": 0.1, "pick_records": 0.1,
-    "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "budget": 0.2,
+    "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "budget": 0.2, "python_words": 0.2,
     "remote": 0.5,
     "store": 1, "formats": 1, "evaluation": 1, "config": 1, "learn": 1,
-    "tomogram": 1.5,
+    "volume_view": 1.2,
+    "tomogram": 1.5, "mrc_volume": 1.5,
     "graph": 2, "stream": 2, "inference": 2, "picking": 2,
     "strategies": 2.5,
     "cluster": 3, "simulation": 3, "report": 3,
@@ -27,7 +28,8 @@ LAYERS: dict[str, int] = {
 
 # the one sideways edge: what is streamed is what is learnt from
 # a table's tomogram is named as a store is (store.naming)
-EXTRA_EDGES = {("stream", "learn"), ("inference", "learn"), ("formats", "store")}
+# a data frame's columns mean what a table's do (formats.parquet)
+EXTRA_EDGES = {("stream", "learn"), ("inference", "learn"), ("formats", "store"), ("particles", "formats")}
 
 PUBLIC_FUNCTIONS = {
     "open",
@@ -41,6 +43,7 @@ PUBLIC_FUNCTIONS = {
     "evaluate",
     "read_particles",
     "write_particles",
+    "run",
 }
 TORCH_PACKAGES = {"learn", "inference", "stream", "strategies", "stages", "cli"}
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
+from tomostream.python_words import in_python
 from tomostream.store.decompress import compression_of
 from tomostream.store.mrc import MrcHeader, read_header
 from tomostream.store.mrc_voxels import MrcReader
@@ -66,7 +67,7 @@ class MrcVolume(VolumeView):
             If it is not known.
         """
         if self.known_spacing is None:
-            raise InputError(f"{self.path}: {self.header.spacing_doubt}")
+            raise InputError(in_python(f"{self.path}: {self.header.spacing_doubt}"))
         return self.known_spacing
 
     @property

@@ -30,7 +30,7 @@ def inspect(
     assume_mrc: options.AssumeMrc = False,
     json: options.Json = False,
 ) -> None:
-    """Tell shape, type, voxel spacing and header statistics of volumes, and what is wrong with them. Reads only the heads."""
+    """Tell shape, type, voxel spacing and header statistics of volumes, and what is wrong with them. Reads the heads and a few voxels."""
     from tomostream.store.preflight import inspect_file
 
     found = [inspect_file(path, assume_mrc=assume_mrc) for path in options.stores_in(files)]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,7 +32,15 @@ from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import MRC_ENDINGS, tomogram_name
 from tomostream.store.ngff import read_image_metadata
-from tomostream.store.voxel_doubts import MOST_BYTES, SAMPLED_SECTIONS, contrast_doubts, section_doubts, shape_doubts, voxel_doubts
+from tomostream.store.voxel_doubts import (
+    MOST_BYTES,
+    SAMPLED_SECTIONS,
+    TELLING_VOXELS,
+    contrast_doubts,
+    section_doubts,
+    shape_doubts,
+    voxel_doubts,
+)
 from tomostream.units import format_bytes
 
 if TYPE_CHECKING:
@@ -172,8 +180,9 @@ def _look(header: MrcHeader) -> list[str]:
         return found + (contrast_doubts(reader.read, header.shape) if SAMPLED_SECTIONS * section <= MOST_BYTES else [])
 
 
-def _look_at_level(path: str, level: StoredLevel, zarr_format: int, kind: object) -> list[str]:
-    """What the coarsest stored level tells, if it is small; of score maps and masks nothing is asked."""
+def _look_at_level(path: str, levels: Sequence[StoredLevel], zarr_format: int, kind: object) -> list[str]:
+    """What the last of these levels tells, if it is small; of score maps and masks nothing is asked."""
+    level = levels[-1]
     if kind is not None or math.prod(level.shape) * level.dtype.itemsize > MOST_BYTES:
         return []
     from tomostream.store.zarr_opening import open_array, read_array  # noqa: PLC0415  (as above)
@@ -216,7 +225,12 @@ def _store(found: Inspection) -> Inspection:
     first = levels[0]
     warnings += shape_doubts(first.shape)
     if size is not None and not problems:
-        warnings += _look_at_level(found.path, levels[-1], zarr_format, ours.get("kind") if isinstance(ours, Mapping) else None)
+        warnings += _look_at_level(
+            found.path,
+            [one for one in levels if math.prod(one.shape) >= TELLING_VOXELS] or levels[:1],
+            zarr_format,
+            ours.get("kind") if isinstance(ours, Mapping) else None,
+        )
     return replace(
         found,
         shape=first.shape,

@@ -24,6 +24,7 @@ _PLACES, _BIN = 8, 4
 SAMPLED_SECTIONS = _PLACES * _BIN  # that `contrast_doubts` reads
 _LEAN = 0.2  # skewness from which the bright side has more; simulated and real tomograms have -0.25 to -0.8
 _LEAST_SAMPLES = 4000
+TELLING_VOXELS = _LEAST_SAMPLES * _BIN**3  # of which the contrast can be told
 _THINNER = 0.6  # of the next thinnest axis
 _LEAST_EDGE = 64  # of the longest axis of what may be a tomogram
 _CAMERA_EDGE, _MOST_TILTS = 2000, 150

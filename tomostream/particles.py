@@ -7,17 +7,20 @@ The unit travels with the positions, so that voxels and angstrom are never confu
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tomostream.errors import InputError
+from tomostream.particle_columns import Unit, of_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Unit = Literal["voxel", "angstrom"]
 _AXES = ("x", "y", "z")
+
+
+__all__ = ["Particles", "Unit"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -107,7 +110,7 @@ class Particles:
         )
 
     @classmethod
-    def from_dataframe(cls, table: "pd.DataFrame") -> "Particles":
+    def from_dataframe(cls, table: "pd.DataFrame", *, where: str = "the data frame") -> "Particles":
         """Make a table of a pandas one with the columns of our CSV (positions in `x_angstrom`, ... or `x_voxel`, ...).
 
         Raises
@@ -115,9 +118,7 @@ class Particles:
         InputError
             If the positions' columns are missing or ambiguous, or a value can't be.
         """
-        from tomostream.formats.parquet import particles_of  # noqa: PLC0415  (formats import this module)
-
-        return particles_of(table, "the data frame")
+        return cls.build(**of_frame(table, where))
 
     def to_dataframe(self) -> "pd.DataFrame":
         """As a pandas table: `tomogram, species, x_angstrom, y_angstrom, z_angstrom, score` (or `x_voxel`, ...), and `label` if one is 0."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats import star_tables
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.star_file import read_star, write_star
 from tomostream.formats.star_tables import MISSING
 from tomostream.particles import Particles

@@ -21,7 +21,7 @@ from tomostream.particles import Particles
 from tomostream.store.naming import counterpart, is_text, listed_name, listed_tomogram
 
 if TYPE_CHECKING:
-    from tomostream.formats.registry import Conversion
+    from tomostream.formats.conversion import Conversion
 
 
 def checked(particles: Particles, conversion: Conversion, where: str) -> Particles:

@@ -16,8 +16,8 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
-from tomostream.formats.text_files import number
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.particle_columns import number
 from tomostream.particles import Particles
 
 _COLOURS = ((1.0, 0.8, 0.1), (0.1, 0.7, 1.0), (1.0, 0.3, 0.5), (0.3, 0.9, 0.3), (0.7, 0.5, 1.0))  # red, green, blue of one species each

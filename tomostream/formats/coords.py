@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
-from tomostream.formats.text_files import number, read_lines
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.text_files import read_lines
+from tomostream.particle_columns import number
 from tomostream.particles import Particles
 
 

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_name
+from tomostream.formats.conversion import Conversion
+from tomostream.formats.registry import file_name
 from tomostream.formats.text_files import json_number, parse_json, read_text
 from tomostream.particles import Particles
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.columns import POSITIONS, Columns, columns_of, labels
-from tomostream.formats.registry import Conversion
-from tomostream.formats.text_files import number, read_lines
+from tomostream.formats.conversion import Conversion
+from tomostream.formats.text_files import read_lines
+from tomostream.particle_columns import POSITIONS, Columns, columns_of, labels, number
 from tomostream.particles import Particles, Unit
 
 HEADER = ("tomogram", "species", "x_angstrom", "y_angstrom", "z_angstrom", "score")

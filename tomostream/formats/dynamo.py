@@ -20,8 +20,9 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.checks import row_tomograms
-from tomostream.formats.registry import Conversion, file_tomogram
-from tomostream.formats.text_files import number, read_lines
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.text_files import read_lines
+from tomostream.particle_columns import number
 from tomostream.particles import Particles
 
 _COLUMNS = 40

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.particles import Particles
 
 _HEAD = 512

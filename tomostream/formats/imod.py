@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.particles import Particles
 
 _MAGIC = b"IMODV1.2"

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.columns import labels, refuse_twice
-from tomostream.formats.registry import Conversion, file_tomogram
-from tomostream.formats.text_files import number, read_text
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.text_files import read_text
+from tomostream.particle_columns import labels, number, refuse_twice
 from tomostream.particles import Particles
 
 HEADER = ("index", "axis-0", "axis-1", "axis-2")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.text_files import json_number, parse_json, read_lines
 from tomostream.particles import Particles
 

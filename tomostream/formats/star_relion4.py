@@ -16,7 +16,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats import star_tables
-from tomostream.formats.registry import Conversion
+from tomostream.formats.conversion import Conversion
 from tomostream.formats.star_file import StarTable, read_star
 from tomostream.formats.star_tables import COORDINATES
 from tomostream.particles import Particles

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.formats import star_tables
-from tomostream.formats.registry import Conversion
+from tomostream.formats.conversion import Conversion
 from tomostream.formats.star_file import read_star
 from tomostream.particles import Particles
 

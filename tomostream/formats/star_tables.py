@@ -13,9 +13,9 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.checks import check_fractions, row_tomograms
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.star_file import StarTable, write_star
-from tomostream.formats.text_files import number
+from tomostream.particle_columns import number
 from tomostream.particles import Particles
 from tomostream.store.naming import RECONSTRUCTED, listed_name
 

@@ -50,19 +50,6 @@ def read_lines(path: Path) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def number(text: str) -> float:
-    """Return the number that a text says.
-
-    Raises
-    ------
-    ValueError
-        If it says none, or only as Python's source may (`1_000`), or in digits of other scripts.
-    """
-    if "_" in text or not text.isascii():
-        raise ValueError(f"'{text}' is no number")
-    return float(text)
-
-
 def json_number(value: Any) -> float:
     """Return a number of JSON; NaN and infinities too.
 

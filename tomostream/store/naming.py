@@ -12,8 +12,10 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Collection
-from pathlib import PurePosixPath
+from collections.abc import Collection, Sequence
+from pathlib import Path, PurePosixPath
+
+from tomostream.errors import InputError
 
 SUFFIXES = (".gz", ".bz2", ".mrc", ".rec", ".map", ".zarr", ".ome")
 # how the name of a file ends that must be converted first (lower case)
@@ -108,3 +110,34 @@ def counterpart(name: str, known: Collection[str]) -> str:
         return name
     other = name.removeprefix(RECONSTRUCTED) if name.startswith(RECONSTRUCTED) else RECONSTRUCTED + name
     return other if other in known else name
+
+
+def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[str, str]:
+    """Name the inputs: their files' names less the known suffixes, or their folders' names.
+
+    Returns
+    -------
+    dict
+        Name to path, in the order given.
+
+    Raises
+    ------
+    InputError
+        If two inputs have one name, or there is no input.
+    """
+    if not paths:
+        raise InputError("no input is given; name at least one file")
+    names: dict[str, str] = {}
+    for path in paths:
+        name = _folder_name(path) if from_folder else tomogram_name(path)
+        if name in names:
+            hint = (
+                "rename one" if from_folder else "rename one, or name them by their folders (--name-from-folder of convert, stats and pick)"
+            )
+            raise InputError(f"two inputs have the name '{name}': {names[name]} and {path}; {hint}")
+        names[name] = path
+    return names
+
+
+def _folder_name(path: str) -> str:
+    return path.rstrip("/").split("/")[-2] if "://" in path else Path(os.path.abspath(path)).parent.name

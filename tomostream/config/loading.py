@@ -63,6 +63,8 @@ def load_configuration(path: str | Place) -> Configuration:
         raise ConfigurationError(f"configuration {path} can't be read: {error}") from None
     try:
         values = yaml.safe_load(expand_variables(text, str(path)))
+    except RecursionError:
+        raise ConfigurationError(f"configuration {path} is no YAML: it is nested too deeply") from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"configuration {path} is no YAML:\n{textwrap.indent(str(error), '  ')}") from None
     if not isinstance(values, dict):

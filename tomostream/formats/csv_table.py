@@ -196,13 +196,15 @@ def csv_text(particles: Particles, *, unit: Unit = "angstrom") -> str:
         raise InputError(f"a picks table holds {unit}; convert the particles with their voxel spacing first")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     is_labelled = particles.has_negatives
     writer.writerow([column.replace("angstrom", unit) for column in HEADER] + [LABEL] * is_labelled)
     columns = (particles.tomogram, particles.species, particles.position_zyx.tolist(), particles.score.tolist(), particles.label.tolist())
     for tomogram, species, (z, y, x), score, label in zip(*columns, strict=True):
         row = [tomogram, species, repr(x), repr(y), repr(z), "" if math.isnan(score) else repr(score)]
-        (quoting if tomogram.startswith("#") else writer).writerow([*row, label] if is_labelled else row)
+        if tomogram.startswith("#"):  # else it would read as a comment
+            text.write('"' + tomogram.replace('"', '""') + '",')
+            row = row[1:]
+        writer.writerow([*row, label] if is_labelled else row)
     return text.getvalue()
 
 

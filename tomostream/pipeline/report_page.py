@@ -86,7 +86,7 @@ def write_report(run: Place, output: Place) -> None:
     scores = np.concatenate([f.picks.score for f in found]) if found else np.empty(0)
     if np.isfinite(scores).any():
         sections.append(Section("Scores", pictures=[score_histogram(scores[np.isfinite(scores)], "all tomograms")]))
-    sections.append(Section("Configuration", code=project.resolved.read_text()))
+    sections.append(Section("Configuration", code=project.resolved.read_text(encoding="utf-8")))
     total = sum(len(f.picks) for f in found)
     summary = f"{total} picks in {len(found)} tomograms; species {', '.join(s.name for s in given.species)}."
     write_text_atomically(output, render_page(f"tomostream: {run.resolve().name}", summary, sections))

@@ -133,7 +133,7 @@ class ResolvedRun:
 
     def write_configuration(self, path: Place) -> None:
         """Write the resolved configuration as YAML; passwords and signatures in URLs are masked."""
-        path.write_text(redacted(yaml.safe_dump(dict(self.values), sort_keys=False, allow_unicode=True)))
+        path.write_text(redacted(yaml.safe_dump(dict(self.values), sort_keys=False, allow_unicode=True)), encoding="utf-8")
 
 
 def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool = True) -> ResolvedRun:

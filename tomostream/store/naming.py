@@ -140,4 +140,5 @@ def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[s
 
 
 def _folder_name(path: str) -> str:
-    return path.rstrip("/").split("/")[-2] if "://" in path else Path(os.path.abspath(path)).parent.name
+    parts = path.rstrip("/").split("/") if "://" in path else Path(os.path.abspath(path)).parts
+    return parts[-3] if _VOXEL_SPACING.fullmatch(parts[-2]) and len(parts) > 2 else parts[-2]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from tomostream import defaults
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.mrc_volume import MrcVolume, open_mrc
@@ -117,7 +117,9 @@ def convert(
     ------
     InputError, ExistsError, BudgetError
     """
-    from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+    from tomostream.stages.conversion.stage import convert_many
+    from tomostream.store.conversion import ConvertSettings
+    from tomostream.store.naming import distinct_names
 
     settings = ConvertSettings(
         voxel_size=voxel_size,
@@ -129,7 +131,12 @@ def convert(
         assume_mrc=assume_mrc,
     )
     return convert_many(
-        [str(path)], place(out), settings, memory=parse_bytes(memory), overwrite=overwrite, progress=progress or PythonProgress()
+        distinct_names([str(path)]),
+        place(out),
+        settings,
+        resources=Resources(memory=parse_bytes(memory)),
+        overwrite=overwrite,
+        progress=progress or PythonProgress(),
     )[0]
 
 
@@ -312,6 +319,7 @@ def predict(
     loaded = load_model(local_model(place(model))) if isinstance(model, str | Path | RemotePath) else model
     if isinstance(source, str | Path | RemotePath | Tomogram):
         from tomostream.stages.prediction.stage import PredictSettings, predict_many
+        from tomostream.store.naming import distinct_names
 
         if out is None:
             raise InputError("predict on a store needs out=FOLDER for the score map")
@@ -319,11 +327,11 @@ def predict(
             precision=precision, logits=logits, block_size=parse_shape(block_size) if block_size else None, voxel_size=voxel_size
         )
         [paths] = predict_many(
-            [source.path if isinstance(source, Tomogram) else str(source)],
+            distinct_names([source.path if isinstance(source, Tomogram) else str(source)]),
             model=loaded.folder,
             out=place(out),
             settings=settings,
-            cluster=ClusterSettings(threads=threads, memory=parse_bytes(memory)),
+            resources=Resources(threads=threads, memory=parse_bytes(memory)),
             overwrite=overwrite,
             progress=progress or PythonProgress(),
         )
@@ -416,38 +424,40 @@ def pick(
     BudgetError
         If the undecided candidates don't fit the budget.
     """
+    from tomostream.picking.how_many import how_many
+
     block = None if block_size is None else parse_shape(block_size, "block_size")
     if isinstance(source, str | Path | RemotePath | Tomogram):
+        from tomostream.score_map import as_score_map
         from tomostream.stages.picks.stage import PickSettings, pick_map
 
         settings = PickSettings(
             radius=Length.parse(str(radius), "radius"),
-            count=count,
-            expected=expected,
-            threshold=threshold,
+            how_many=how_many(count=count, threshold=threshold, expected=expected),
             smooth=Length.parse(str(smooth), "smooth") if smooth else None,
             border=Length.parse(str(border), "border") if border else None,
             block_size=block,
         )
-        return pick_map(_opened(source), settings, memory=parse_bytes(memory), workers=workers, progress=progress or PythonProgress())
+        return pick_map(
+            as_score_map(_opened(source)),
+            settings,
+            resources=Resources(memory=parse_bytes(memory), workers=workers),
+            progress=progress or PythonProgress(),
+        )
+    from tomostream.picking.protocol import Execution, PickRequest
     from tomostream.stages.picks.in_memory import pick_plain
 
     if isinstance(radius, str) or isinstance(smooth, str) or isinstance(border, str):
         raise InputError(
             f"an array has no voxel spacing: give lengths as numbers of voxels, found radius={radius!r}, smooth={smooth!r}, border={border!r}"
         )
-    index, score = pick_plain(
-        source,
+    request = PickRequest(
         radius=float(radius),
-        threshold=threshold,
-        count=count,
-        expected=expected,
+        how_many=how_many(count=count, threshold=threshold, expected=expected, are_options=False),
         smooth=float(smooth or 0),
         border=float(border or 0),
-        block=block,
-        memory=parse_bytes(memory),
-        workers=workers,
     )
+    index, score = pick_plain(source, request, Execution(memory=parse_bytes(memory), block=block, workers=workers))
     return PickRecords(index, score)
 
 
@@ -485,24 +495,16 @@ def evaluate(
     InputError
         If the units can't be converted, or the species can't be known.
     """
-    from tomostream.stages.evaluation.stage import evaluate_particles
+    from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_particles
     from tomostream.stages.tables.stage import conversion_from, read_scored, read_truth, truth_of
 
     conversion = replace(conversion_from([str(path) for path in tomograms], voxel_size), progress=PythonProgress())
     found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks, conversion)
     known = truth_of(truth, names, "the truth") if isinstance(truth, Particles) else read_truth(truth, names, conversion)
-    # what `pick` knew of the voxels serves both tables
-    own = {**known.spacings, **found.spacings}
-    return evaluate_particles(
-        found,
-        known,
-        names=names,
-        tolerance=Length.parse(tolerance, "tolerance"),
-        species=species,
-        matching=matching,
-        beta=beta,
-        conversion=conversion if voxel_size is not None else replace(conversion, spacings={**own, **conversion.spacings}),
-    )
+    if voxel_size is None:  # what `pick` knew of the voxels serves both tables
+        conversion = replace(conversion, spacings={**known.spacings, **found.spacings, **conversion.spacings})
+    settings = EvaluateSettings(tolerance=Length.parse(tolerance, "tolerance"), species=species, matching=matching, beta=beta)
+    return evaluate_particles(found, known, settings, names=names, conversion=conversion)
 
 
 @speaks_python

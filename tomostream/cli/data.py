@@ -12,6 +12,8 @@ import typer
 from tomostream import defaults
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, print_table, show_done
+from tomostream.cli.resource_options import takes_resources
+from tomostream.cluster import Resources
 from tomostream.errors import InputError, SomeFailedError
 from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_shape
@@ -46,6 +48,7 @@ def inspect(
         raise SomeFailedError(broken, len(found))
 
 
+@takes_resources
 def convert(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="MRC files: .mrc .rec .map, also .gz .bz2.", show_default=False)],
     output: options.OutFolder,
@@ -60,16 +63,13 @@ def convert(
     name_from_folder: options.NameFromFolder = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
-    cluster: options.ClusterKind = defaults.CLUSTER,
-    scheduler: options.Scheduler = None,
-    workers: options.Workers = defaults.WORKERS,
-    threads: options.Threads = None,
-    memory: options.Memory = defaults.MEMORY,
-    gpu_memory: options.GpuMemory = None,
-    cluster_option: options.ClusterOptions = None,
+    *,
+    resources: Resources,
 ) -> None:
     """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
-    from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+    from tomostream.stages.conversion.stage import convert_many
+    from tomostream.store.conversion import ConvertSettings
+    from tomostream.store.naming import distinct_names
 
     settings = ConvertSettings(
         voxel_size=options.check_voxel_size(voxel_size),
@@ -81,23 +81,21 @@ def convert(
         checksum=checksum,
         assume_mrc=assume_mrc,
     )
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 
     def work() -> list[Place]:
         return convert_many(
-            files,
+            distinct_names(files, from_folder=name_from_folder),
             place(output),
             settings,
-            memory=resources.memory,
             overwrite=overwrite,
             progress=ConsoleProgress(),
-            cluster=resources,
-            name_from_folder=name_from_folder,
+            resources=resources,
         )
 
     show_done(work, lambda paths: print_json([str(path) for path in paths]) if json else None)
 
 
+@takes_resources
 def stats(
     stores: options.Stores,
     output: Annotated[
@@ -105,28 +103,19 @@ def stats(
     ] = None,
     name_from_folder: options.NameFromFolder = False,
     json: options.Json = False,
-    cluster: options.ClusterKind = defaults.CLUSTER,
-    scheduler: options.Scheduler = None,
-    workers: options.Workers = defaults.WORKERS,
-    threads: options.Threads = None,
-    memory: options.Memory = defaults.MEMORY,
-    gpu_memory: options.GpuMemory = None,
-    cluster_option: options.ClusterOptions = None,
+    *,
+    resources: Resources,
 ) -> None:
     """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels."""
     from tomostream.stages.voxel_statistics.stage import stats_many
-
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
+    from tomostream.store.naming import distinct_names
 
     def work() -> list[dict[str, object]]:
         return stats_many(
-            options.stores_in(stores),
+            distinct_names(options.stores_in(stores), from_folder=name_from_folder),
             out=None if output is None else place(output),
-            memory=resources.memory,
-            workers=workers,
             progress=ConsoleProgress(),
-            cluster=resources,
-            name_from_folder=name_from_folder,
+            resources=resources,
         )
 
     show_done(work, print_json if json else _print_statistics)
@@ -143,6 +132,7 @@ def _print_statistics(records: Sequence[dict[str, object]]) -> None:
     )
 
 
+@takes_resources
 def labels(
     store: Annotated[str, typer.Argument(metavar="ZARR", help="The tomogram's store.", show_default=False)],
     points: Annotated[str, typer.Option(metavar="TABLE", help="Table of particle centres.")],
@@ -154,13 +144,8 @@ def labels(
     voxel_size: options.VoxelSizeUnsaid = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
-    cluster: options.ClusterKind = defaults.CLUSTER,
-    scheduler: options.Scheduler = None,
-    workers: options.Workers = defaults.WORKERS,
-    threads: options.Threads = None,
-    memory: options.Memory = defaults.MEMORY,
-    gpu_memory: options.GpuMemory = None,
-    cluster_option: options.ClusterOptions = None,
+    *,
+    resources: Resources,
 ) -> None:
     """Write a label mask on the tomogram's grid: 0 is background, 1 the first species, 2 the second, ..."""
     from tomostream.cli.tables import headerless
@@ -169,7 +154,6 @@ def labels(
     if shape not in ("sphere", "gaussian", "cube"):
         raise InputError(f"--shape must be sphere, gaussian or cube, found '{shape}'")
     settings = LabelSettings(radius=Length.parse(radius, "--radius"), shape=shape, voxel_size=options.check_voxel_size(voxel_size))
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
     progress = ConsoleProgress()
     path, count = write_labels(
         store,
@@ -177,7 +161,7 @@ def labels(
         place(output),
         settings,
         conversion=replace(headerless(columns, unit), progress=progress),
-        cluster=resources,
+        resources=resources,
         overwrite=overwrite,
         progress=progress,
     )

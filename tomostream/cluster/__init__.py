@@ -14,7 +14,7 @@ Limits: workers must see the client's files under the same paths.  A scheduler t
 
 from tomostream.cluster.pool_opening import open_pool
 from tomostream.cluster.pools import Pool, guarded
-from tomostream.cluster.settings import ClusterSettings
+from tomostream.cluster.resources import Resources
 from tomostream.cluster.worker_cache import resident
 
-__all__ = ["ClusterSettings", "Pool", "guarded", "open_pool", "resident"]
+__all__ = ["Pool", "Resources", "guarded", "open_pool", "resident"]

@@ -8,24 +8,29 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from tomostream import defaults
-from tomostream.catalogue import STRATEGIES, installed
+from tomostream.catalogue import PICKERS, STRATEGIES, installed
 from tomostream.config.fields import LengthField, Part, ShapeText, TimeText
 
-PickMethod = Literal["greedy", "mean-pool", "trace"]
 Precision = Literal["auto", "float32", "bf16"]
 Symmetry = Literal["cube", "wedge", "none"]
 
 
-def _installed_strategy(name: str) -> str:
-    names = list(installed(STRATEGIES))
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 1, 0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"must be an installed strategy ({', '.join(names)}), found '{name}'{hint}")
-    return name
+def _installed(group: str, what: str) -> AfterValidator:
+    """Let only what is installed pass."""
+
+    def validator(name: str) -> str:
+        names = list(installed(group))
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1, 0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"must be an installed {what} ({', '.join(names)}), found '{name}'{hint}")
+        return name
+
+    return AfterValidator(validator)
 
 
-StrategyName = Annotated[str, AfterValidator(_installed_strategy)]
+StrategyName = Annotated[str, _installed(STRATEGIES, "strategy")]
+PickerName = Annotated[str, _installed(PICKERS, "picker")]
 
 
 class Species(Part):
@@ -108,7 +113,7 @@ class Pick(Part):
     threshold: float | None = None
     smooth: LengthField | None = None
     border: LengthField | None = None
-    method: PickMethod | None = None  # default: the strategy's
+    method: PickerName | None = None  # default: the strategy's
 
     @model_validator(mode="after")
     def _count_or_threshold(self) -> Pick:

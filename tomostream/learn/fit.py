@@ -74,7 +74,7 @@ class FitResult:
     precision: str  # float32 or bf16
 
 
-def fit(
+def fit(  # noqa: PLR0913 (all that the one training loop of all networks needs)
     network: nn.Module,
     *,
     batches: Callable[[int], Iterable[Batch]],
@@ -169,7 +169,7 @@ def fit(
     return FitResult(state.best_epoch, state.rows, state.step, state.elapsed, precision)
 
 
-def _train_epoch(
+def _train_epoch(  # noqa: PLR0913 (likewise)
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     batches: Iterable[Batch],

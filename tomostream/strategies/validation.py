@@ -21,7 +21,9 @@ import numpy as np
 from tomostream import defaults
 from tomostream.config.sections import Species
 from tomostream.geometry import Box, Triple, triple
-from tomostream.picking.blocks import Picks, pick_array
+from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
+from tomostream.picking.protocol import Picks
 from tomostream.tomogram import Tomogram
 
 if TYPE_CHECKING:
@@ -121,7 +123,7 @@ class Validation:
 
 def greedy_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
     """The best picks of scores, as most strategies' are picked."""
-    return pick_array(scores, radius=radius, threshold=None, count=count, memory=memory)
+    return pick_array(scores, radius=radius, how_many=Best(count), memory=memory)
 
 
 def _first_hits(picks: np.ndarray, clicks: np.ndarray, tolerance: float) -> np.ndarray:

@@ -75,7 +75,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         If the buffer is too small for these crops.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (its keywords are the public interface)
         self,
         *,
         tomograms: Sequence[Volume],

@@ -8,25 +8,16 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.errors import InputError
-from tomostream.geometry import Box, Triple, triple
+from tomostream.geometry import triple
+from tomostream.picking.pickers import picker
+from tomostream.picking.protocol import Execution, PickRequest, Source
+from tomostream.progress import Progress
 
 if TYPE_CHECKING:
     from tomostream.strategies.protocol import Model
 
 
-def pick_plain(
-    array: Any,
-    *,
-    radius: float,
-    threshold: float | None,
-    count: int | None,
-    expected: int | None = None,
-    smooth: float,
-    border: float,
-    block: Triple | None,
-    memory: int,
-    workers: int,
-) -> tuple[np.ndarray, np.ndarray]:
+def pick_plain(array: Any, request: PickRequest, execution: Execution) -> tuple[np.ndarray, np.ndarray]:
     """Pick from a numpy, zarr or dask array (z, y, x), block by block; returns voxel indices int64 (n, 3) and scores float64 (n,).
 
     Raises
@@ -34,42 +25,11 @@ def pick_plain(
     InputError
         If the array has not three dimensions, or neither count nor threshold is given.
     """
-    from tomostream.picking.blocks import pick_volume
-    from tomostream.picking.counting import CANDIDATES, choose_count
-
-    if not hasattr(array, "shape"):
-        array = np.asarray(array)
-    if len(array.shape) != 3:
-        raise InputError(f"picking needs a volume of three dimensions (z, y, x), found shape {tuple(array.shape)}")
-    if count is None and threshold is None and expected is None:
+    source = Source.of(array)
+    if request.how_many is None:
         raise InputError("how many picks? give count=N (the best N), threshold=T (all above T) or expected=N (about N, as the scores say)")
-    if count is not None and expected is not None:
-        raise InputError(
-            f"count={count} (the best {count}) and expected={expected} (as many as the scores say) exclude each other; give one"
-        )
-    if expected is not None and expected < 1:
-        raise InputError(f"expected must be at least 1, found {expected}")
-
-    def read(box: Box) -> np.ndarray:
-        return np.asarray(array[box.slices])  # computes the part, if the array is lazy
-
-    picks = pick_volume(
-        read,
-        triple(array.shape),
-        radius=radius,
-        threshold=threshold,
-        count=count if expected is None else CANDIDATES * expected,
-        block=block,
-        smooth=smooth,
-        border=border,
-        mask=None,
-        memory=memory,
-        workers=workers,
-    )
-    if expected is None:
-        return picks.index_zyx, picks.score
-    number = choose_count(picks.score, expected=expected).picks
-    return picks.index_zyx[:number], picks.score[:number]
+    picks = picker("greedy").pick(source, request, execution, Progress())
+    return picks.index_zyx, picks.score
 
 
 def predict_array(array: np.ndarray, model: Model, *, precision: str, threads: int | None, memory: int, logits: bool) -> np.ndarray:

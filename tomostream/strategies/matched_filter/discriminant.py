@@ -25,6 +25,7 @@ from jaxtyping import Float64, Int64
 
 from tomostream.geometry import Box, Triple, triple
 from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target, ball_of
 from tomostream.strategies.matched_filter.kernels import profile_target
 from tomostream.strategies.matched_filter.profile import Reader, click_profiles, radial_profile
@@ -201,7 +202,7 @@ def peak_profiles(
             inside = scorer.read_box(box, shape)
             scores = scorer.correlations(read(inside), inside, box, shape)[0]
             count = max(1, round(_CROWDED * box.size / (4 / 3 * math.pi * radius**3)))
-            picks = pick_array(scores, radius=_APART * radius, threshold=None, count=count, memory=_MEMORY)
+            picks = pick_array(scores, radius=_APART * radius, how_many=Best(count), memory=_MEMORY)
             profiles.append(profiles_at(read, box, picks.index_zyx, length=length))
     return np.concatenate(profiles)
 

@@ -18,6 +18,7 @@ from tomostream import defaults
 from tomostream.geometry import Box
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.counting import CANDIDATES, choose_count
+from tomostream.picking.how_many import Best
 from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: 
         window = scorer.read_box(box, tomogram.shape)
         found = scorer.correlations(tomogram.read_standardised(window), window, box, tomogram.shape)[0]
         candidates = max(1, int(box.size / (_PEAK_EDGES * radius**3)))
-        scores.append(pick_array(found, radius=radius, threshold=None, count=candidates, memory=memory).score)
+        scores.append(pick_array(found, radius=radius, how_many=Best(candidates), memory=memory).score)
         voxels += box.size
     peaks = np.sort(np.concatenate(scores))[::-1]
     return choose_count(peaks, expected=max(1, len(peaks) // CANDIDATES), spread=_NO_GUESS).particles / voxels

@@ -22,7 +22,9 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.geometry import Box
-from tomostream.picking.blocks import Picks, pick_array
+from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
+from tomostream.picking.protocol import Picks
 from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 from tomostream.strategies.unet.fusion import MatchedSettings
 from tomostream.strategies.unet.settings import MatchedFilter
@@ -199,4 +201,4 @@ def _deviation(parts: list[np.ndarray]) -> float:
 
 
 def _picks(memory: int, total: np.ndarray, radius: float, count: float) -> Picks:
-    return pick_array(total, radius=radius, threshold=None, count=math.ceil(count), memory=memory)
+    return pick_array(total, radius=radius, how_many=Best(math.ceil(count)), memory=memory)

@@ -38,7 +38,7 @@ class Reach(Protocol):
         """Distance at which an input voxel can change an output voxel."""
 
 
-def plan_prediction(
+def plan_prediction(  # noqa: PLR0913 (facts of the network, the tomogram and the budget)
     volume: Triple,
     *,
     level: int,

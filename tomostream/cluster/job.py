@@ -1,9 +1,9 @@
-"""How is one long command run as a SLURM job of its own, though jobs end at their walltime?  Submitted, followed, submitted again.
+"""Run one long command as a SLURM job of its own, across walltimes: submit, follow, submit again.
 
 1. A script runs the command and, when that ends by itself, leaves its exit code in a file.
-2. The job's lines are told as they come; while it waits, SLURM's reason.
-3. A job that is gone without exit code (walltime, scancel, a lost node) is submitted again: the command goes on from where it was.  After
-   `ENDS` such jobs in a row that brought it no further it stops.
+2. The job's lines are shown as they come; while it waits, SLURM's reason.
+3. A job that ends without exit code (walltime, scancel, a lost node) is submitted again, and the command resumes.  After `ENDS` such jobs
+   in a row without progress it stops.
 4. Leaving, also by a signal, cancels the job.
 
 Limits: if the client is killed outright, the job goes on alone until it is done or its walltime is over.
@@ -67,7 +67,7 @@ def run_job(
     processes, gpus
         In the job, on one node.
     progress
-        Is told the job's lines, and what the queue says.
+        Shows the job's lines, and what the queue says.
     mark
         Gives another value whenever the command has come further.
 
@@ -168,7 +168,7 @@ def _followed(job: str, script: Path, progress: Progress) -> Outcome:
         if exit_file.is_file():
             lines.tell()
             code = int(exit_file.read_text())
-            # torchrun has an exit code of its own
+            # torchrun replaces the exit code by its own
             is_ended = code in _SIGNALLED or lines.error.startswith("interrupted")
             return Outcome(None if is_ended else code, lines.error)
         if now - gone > _LATE_SECONDS:
@@ -185,7 +185,7 @@ def _followed(job: str, script: Path, progress: Progress) -> Outcome:
 
 
 class _Lines:
-    """A growing file, told line by line up to an error, which is kept: what follows it is not ours."""
+    """Follow a growing file line by line up to an error, which is kept: what follows it is not ours."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self._path, self._progress = path, progress

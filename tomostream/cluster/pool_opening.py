@@ -1,4 +1,4 @@
-"""Which pool was asked for?  Start it, or join it, and take it down again."""
+"""Open the pool that was asked for: start it or join it, and take it down again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def open_pool(resources: Resources, progress: Progress, *, needs_gpu: bool | Non
     resources
         Where to run.
     progress
-        Is told of the dashboard, of jobs that wait, of connections that are not encrypted.
+        Shows the dashboard's address, jobs that wait, connections that are not encrypted.
     needs_gpu
         Only workers with a GPU take tasks, one process a GPU; None: if a running scheduler's workers have them.
 

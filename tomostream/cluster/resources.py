@@ -1,4 +1,4 @@
-"""With what does a stage work?  Where its tasks run, on how many workers, in how much memory; times in the forms of SLURM and of Dask."""
+"""Resources of a stage: where its tasks run, on how many workers, in how much memory; times in the forms of SLURM and of Dask."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Resources:
 
     @property
     def task_threads(self) -> int:
-        """Threads of torch in the process of a task, where nobody says: this machine's cores, divided; of a SLURM job: its cores."""
+        """Default threads of torch in the process of a task: this machine's cores, divided; of a SLURM job: its cores."""
         if self.threads is not None:
             return self.threads
         if self.kind == "slurm":

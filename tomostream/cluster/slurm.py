@@ -1,11 +1,11 @@
-"""How do SLURM jobs serve as workers, though they wait in the queue and end at their walltime?  They are watched, and replaced.
+"""SLURM jobs as workers: watch them, and replace those that end.
 
 1. dask-jobqueue writes and submits a job script for each worker; the scheduler lives in the client.
 2. Workers leave by themselves before the walltime (`Resources.leave`), not all at once: a leaving worker's task goes to another
    without counting as a death.
-3. While tasks remain, `squeue` is asked now and then: jobs that ended (walltime, scancel, a lost node) are submitted again; jobs that wait
-   are told to the user, with SLURM's reason.
-4. Jobs that end, again and again, without any task being finished are hopeless: after `ENDS` times the number of workers it stops.
+3. While tasks remain, `squeue` is asked now and then: jobs that ended (walltime, scancel, a lost node) are submitted again; jobs that wait are
+   reported with SLURM's reason.
+4. If jobs keep ending without a finished task, it stops: after `ENDS` times the number of workers.
 5. Leaving, also by a signal, cancels the jobs.  If the client is killed outright, its workers end when they miss the scheduler.
 """
 
@@ -112,7 +112,7 @@ def _started(jobqueue: Any, resources: Resources) -> Any:
 
 
 def log_folder(resources: Resources) -> Path:
-    """Where the jobs' output goes: on the shared disk, beside nothing of the user's."""
+    """Folder of the jobs' output: on the shared disk, apart from the user's files."""
     if resources.log_folder is not None:
         return Path(resources.log_folder).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tomostream" / "slurm"
@@ -128,7 +128,7 @@ class JobKeeper:
     resources
         How many, and where their logs are.
     progress
-        Is told what the queue says.
+        Shows what the queue says.
     """
 
     def __init__(self, cluster: Any, resources: Resources, progress: Progress) -> None:

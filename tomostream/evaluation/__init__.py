@@ -1,4 +1,4 @@
-"""How good are picks, against known positions?
+"""Evaluation of picks against known positions.
 
 `counts` holds what is counted, `matching` decides which pick and which truth belong together, `curves` does so for every score
 threshold at once, `tables` does it per tomogram and species.

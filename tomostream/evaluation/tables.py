@@ -1,4 +1,4 @@
-"""How good are the picks of a data set: per tomogram, pooled, per species?
+"""Evaluate the picks of a data set: per tomogram, pooled, per species.
 
 1. Decide what is compared with what, where picks or truth don't name their species (`compared_species`).
 2. Scored are the tomograms that were picked, those without any pick too; truth of other tomograms is named and not counted.

@@ -1,4 +1,4 @@
-"""Which images does the microscope record of a scene?
+"""Project a scene to a tilt series.
 
 The tilt axis is y.  At tilt t a bead at (z, y, x), counted from the volume's centre, falls on the detector at (y, x cos t + z sin t), and
 its projection is an isotropic 2-D Gaussian with the same sigma and mass.  Such a Gaussian is an outer product of one along y and one
@@ -55,7 +55,7 @@ class TiltSeries:
 
 
 def detector_width(shape: tuple[int, int, int]) -> int:
-    """Columns of a detector that sees all of a volume (z, y, x) at every tilt, and a margin; of a length that the FFT likes."""
+    """Columns of a detector that sees all of a volume (z, y, x) at every tilt, and a margin; of a length that suits the FFT."""
     return int(scipy.fft.next_fast_len(int(np.ceil(np.hypot(shape[0], shape[2]))) + 2 * _MARGIN_VOX, real=True))
 
 
@@ -163,7 +163,7 @@ def record_tilt_series(
 
 
 def _gaussians(centre: Float64[np.ndarray, " n"], sigma: Float64[np.ndarray, " n"], *, period: float, length: int) -> csr_array:
-    """One normalised 1-D Gaussian a row, sampled at 0 .. length - 1, repeated with `period`; sparse (n, length)."""
+    """One normalised 1-D Gaussian per row, sampled at 0 .. length - 1, repeated with `period`; sparse (n, length)."""
     reach = int(np.ceil(_CUT_SIGMA * sigma.max(initial=0.0)))
     repeats = int(np.ceil((length + 2 * reach) / period))
     # the copy that lies first at or beyond -reach, and those after it

@@ -7,7 +7,7 @@
 All chance comes from the settings' seed and the name, through one generator; nothing global is read or changed.  The same settings and
 name give the same bits on one machine with the same library versions.
 
-Limits: small tomograms, since the volume and its images are held in memory, about 20 bytes a voxel.
+Limits: small tomograms, since the volume and its images are held in memory, about 20 bytes per voxel.
 """
 
 import os
@@ -76,7 +76,7 @@ class SimulationSettings:
 
     @classmethod
     def demo(cls, seed: int) -> "SimulationSettings":
-        """The tomograms of `tomostream demo`: 41 tilts, crowded, noisy, seconds each."""
+        """Return the tomograms of `tomostream demo`: 41 tilts, crowded, noisy, seconds each."""
         return cls(
             shape=(72, 256, 256),
             spacing=13.48,

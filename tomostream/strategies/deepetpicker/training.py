@@ -1,4 +1,4 @@
-"""How is the strategy `deepetpicker` trained?  By the shared loop, with its own network, labels and loss.
+"""Train `deepetpicker`: the shared loop, with its own network, labels and loss.
 
 1. Labels: a thresholded Gaussian around each centre, smaller than the particle; all else is background.
 2. Crops around labels only, as large as the patches of inference will be.
@@ -75,7 +75,7 @@ def train_patches(training: Training, folder: Path | None, progress: Progress, p
 
 
 def described_by(training: Training) -> PatchSettings:
-    """The settings of the model that a training gives."""
+    """Return the settings of the model that a training gives."""
     settings = training.settings
     return PatchSettings(
         species=training.species_names,

@@ -1,4 +1,4 @@
-"""How is the strategy `slices2d` trained?  By the shared loop, with its own network, crops and loss.
+"""Train `slices2d`: the shared loop, with its own network, crops and loss.
 
 1. Slabs of slices: half of them around clicks, half anywhere; boxes on the slices near the clicks, all else is background.
 2. The single-shot loss.
@@ -78,7 +78,7 @@ def train_slices(training: Training, folder: Path | None, progress: Progress, pr
 
 
 def described_by(training: Training) -> SliceSettings:
-    """The settings of the model that a training gives."""
+    """Return the settings of the model that a training gives."""
     network = training.settings.network
     return SliceSettings(
         species=training.species_names,

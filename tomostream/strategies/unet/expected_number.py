@@ -1,10 +1,10 @@
-"""How many particles are there, when the user does not say?  As many as what the clicks teach finds, in the training tomograms.
+"""Estimate the number of particles where the user gives none, in the training tomograms.
 
 1. The radial profile that the clicks teach (`strategies.matched_filter.discriminant`), and its correlation in boxes of the labelled tomograms.
 2. The highest peaks, about as many as balls of the particle's radius could lie side by side in half of the boxes.
-3. Their scores are split into noise and particles (`picking.counting`), with hardly a guess beforehand; the particles' number, per voxel.
+3. Their scores are split into noise and particles (`picking.counting`), with a very weak prior; the particles' number, per voxel.
 
-How well: see docs/accuracy.md.  Look-alikes of the particle's size count as particles; a number that a person gives is better.
+Limits: look-alikes of the particle's size count as particles.  A number that a person gives is better (docs/accuracy.md).
 """
 
 from __future__ import annotations

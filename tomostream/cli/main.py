@@ -8,6 +8,7 @@ The commands are imported only when signals are handled: they take a few tenths 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ def main() -> None:
     let_waiting_threads_sleep()
     for number in _SIGNALS:
         signal.signal(number, _on_signal)
+    _spell_out()
     before, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         from tomostream.cli import options
@@ -76,6 +78,13 @@ def let_waiting_threads_sleep() -> None:
     """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def _spell_out() -> None:
+    """Let a name that the terminal's encoding lacks be spelled out: it is no fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _is_follower() -> bool:

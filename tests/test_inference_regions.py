@@ -7,8 +7,10 @@ from tomostream.errors import InputError
 from tomostream.geometry import Box
 from tomostream.inference import regions
 from tomostream.inference.plan import PredictionPlan
-from tomostream.inference.regions import encode_scores, encoding_attributes, halves, read_extended, score_array, score_region
-from tomostream.inference.scorer import DeviceMemoryError, Scorer, environment
+from tomostream.inference.regions import encode_scores, encoding_attributes, read_extended, score_array, score_region
+from tomostream.inference.scorer import Scorer, environment
+from tomostream.inference.whole_block import halves
+from tomostream.learn.device_memory import DeviceMemoryError
 from tomostream.learn.resunet import ResidualUNet
 
 

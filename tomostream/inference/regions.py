@@ -20,8 +20,10 @@ from tomostream import defaults
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan, plan_prediction
 from tomostream.inference.protocol import BlockScorer
-from tomostream.inference.scorer import DeviceMemoryError, Scorer
+from tomostream.inference.scorer import Scorer
 from tomostream.inference.upsample import upsample
+from tomostream.inference.whole_block import halves
+from tomostream.learn.device_memory import DeviceMemoryError
 from tomostream.learn.resunet import ResidualUNet
 
 AnyScorer = Scorer | BlockScorer
@@ -136,6 +138,7 @@ def _score_block(
     box = block.read if isinstance(scorer, Scorer) else scorer.read_box(block.needed, plan.level_shape)
     image = read_extended(read, box, plan.level_shape)
     out = result[(slice(None), *block.core.relative_to(region.start).slices)]
+    short = None
     try:
         if isinstance(scorer, Scorer):
             keep = block.needed.relative_to(box.start)
@@ -147,24 +150,16 @@ def _score_block(
         else:
             logits = scorer.logits(image, box, block.needed, plan.level_shape)
     except DeviceMemoryError as error:
-        del image
         if max(block.core.shape) == 1:
             raise
-        note(f"{error}; going on with half the block")
+        short = str(error)  # the halves come when the error has gone, and with it what it keeps on the device
+    del image
+    if short is not None:
+        note(f"{short}; going on with half the block")
         for half in halves(block.core):
             _score_block(read, plan, plan.block(block.shard, half), scorer, result, region, note)
         return
-    del image
     upsample(logits, block.needed.start, block.core, plan.level, plan.level_shape, out)
-
-
-def halves(box: Box) -> tuple[Box, Box]:
-    """Cut a box in two across its longest edge."""
-    axis = box.shape.index(max(box.shape))
-    middle = (box.start[axis] + box.stop[axis]) // 2
-    stop, start = list(box.stop), list(box.start)
-    stop[axis] = start[axis] = middle
-    return Box(box.start, triple(stop)), Box(triple(start), box.stop)
 
 
 def read_extended(read: Reader, box: Box, shape: Triple) -> Float32[np.ndarray, "z y x"]:

@@ -2,7 +2,8 @@
 
 1. Batch-norm is folded in float32; weights and feature maps are then float32 or bf16, channels last (2 to 10 times faster on
    processors); the last layer is always float32.
-2. The block streams through the network slab by slab (`streaming.py`): little memory, whatever its depth.
+2. On a processor the block streams through the network slab by slab (`streaming.py`): little memory, whatever its depth.  On a GPU it goes
+   through in few large tiles (`whole_block.py`).
 3. Nothing that would make bits depend on chance is used: no benchmarking of kernels, no TF32, no atomics.
 
 Limits: bits depend on the number of threads, the processor's instructions, and the versions of the libraries (`environment`).
@@ -13,6 +14,7 @@ import ctypes
 import platform
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -20,21 +22,18 @@ from jaxtyping import Float32
 from torch import nn
 
 from tomostream.budget import SLAB_BYTES
-from tomostream.errors import BudgetError, InputError
+from tomostream.errors import InputError
 from tomostream.geometry import Box
 from tomostream.inference.streaming import slab_planes, stream_logits
+from tomostream.inference.whole_block import WholeBlocks, largest_tile
+from tomostream.learn.device_memory import device_budget, device_memory, limit_device_memory
 from tomostream.learn.folding import deployed
 from tomostream.learn.precision import resolve_device
 from tomostream.learn.resunet import ResidualUNet
-from tomostream.units import format_bytes
 
 _TYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-_GPU_SLAB_BYTES = 64_000_000  # enough work for a kernel launch
+_REMEDY = "lower --block-size or use --device cpu"
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-
-
-class DeviceMemoryError(BudgetError):
-    """A block did not fit into the GPU's memory; a smaller one may."""
 
 
 class Scorer:
@@ -51,12 +50,14 @@ class Scorer:
     threads
         Of torch, for all of this process; None leaves them as they are.
     gpu_memory
-        Most that this process takes of the GPU's memory, bytes; None: what is free.
+        Most that this process takes of the GPU's memory, bytes; None: what it has.
 
     Raises
     ------
     InputError
         If device or precision are unknown or not there, or the network is no `ResidualUNet`.
+    DeviceMemoryError
+        If not even the weights fit into the GPU's memory.
     """
 
     def __init__(self, network: nn.Module, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> None:
@@ -67,9 +68,7 @@ class Scorer:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = resolve_device(device)
-        if self.device.type == "cuda" and gpu_memory is not None:
-            total = torch.cuda.get_device_properties(self.device).total_memory
-            torch.cuda.set_per_process_memory_fraction(min(1.0, gpu_memory / total), self.device)
+        limit_device_memory(self.device, gpu_memory)
         self.precision = precision
         folded = deployed(network)
         if not isinstance(folded, ResidualUNet):
@@ -78,8 +77,10 @@ class Scorer:
         self.stride = folded.stride
         self.influence_radius = folded.influence_radius
         self._type = _TYPES[precision]
-        self._head = copy.deepcopy(folded.head).to(self.device)
-        self._network = folded.to(device=self.device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
+        with device_memory(self.device, "the network", "raise --gpu-memory or use --device cpu"):
+            self._head = copy.deepcopy(folded.head).to(self.device)
+            self._network = folded.to(device=self.device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
+        self._whole = None if self.device.type == "cpu" else self._whole_blocks(device_budget(self.device, gpu_memory))
         self._voxel_bytes = self._type.itemsize * folded.channels[0]
 
     def logits(self, block: Float32[np.ndarray, "z y x"], keep: Box | None = None) -> Float32[np.ndarray, "s Z Y X"]:
@@ -109,22 +110,28 @@ class Scorer:
         """Logits of `keep` as they come: pairs of the first plane, from `keep`'s start, and some planes."""
         if any(edge % self.stride for edge in block.shape) or 0 in block.shape:
             raise InputError(f"a block's edges must be multiples of the network's stride {self.stride}, found {block.shape} (z, y, x)")
-        try:
+        if self._whole is None:
             yield from self._planes(block, keep)
             _return_free_memory()
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            total = torch.cuda.get_device_properties(self.device).total_memory
-            raise DeviceMemoryError(
-                f"a block of {block.shape} voxels (z, y, x) does not fit into the GPU's {format_bytes(total)}; lower --block-size or use --device cpu"
-            ) from None
+            return
+        with (
+            device_memory(self.device, f"a block of {block.shape} voxels (z, y, x)", _REMEDY),
+            torch.inference_mode(),
+            torch.autocast(self.device.type, enabled=False),  # a validation amid training must give the same bits
+            exact_kernels(),
+        ):
+            logits = self._whole.logits(block, keep)
+        yield 0, logits
+
+    def _whole_blocks(self, memory: int) -> WholeBlocks:
+        most = largest_tile(memory, self._network.channels, species=self.species, itemsize=self._type.itemsize)
+        return WholeBlocks(self._network, self._head, radius=self.influence_radius, most_voxels=most)
 
     def _planes(self, block: np.ndarray, keep: Box) -> Iterator[tuple[int, np.ndarray]]:
         depth, height, width = block.shape
-        target = SLAB_BYTES if self.device.type == "cpu" else _GPU_SLAB_BYTES
-        step = slab_planes(height * width * self._voxel_bytes, self.stride, target)
+        step = slab_planes(height * width * self._voxel_bytes, self.stride, SLAB_BYTES)
         z = 0
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        with torch.inference_mode(), exact_kernels():
             for logits in stream_logits(self._network, self._slabs(block, step), self._head):
                 part = Box((z, 0, 0), (z + logits.shape[2], height, width)).clipped(keep)
                 z += logits.shape[2]
@@ -140,6 +147,12 @@ class Scorer:
         for first in range(0, block.shape[0], step):
             slab = torch.from_numpy(block[first : first + step])[None, None]
             yield slab.to(device=self.device, dtype=self._type, memory_format=torch.channels_last_3d)
+
+
+def exact_kernels() -> AbstractContextManager[None]:
+    """A context in which convolutions on a GPU give the same bits every time, and float32 is float32."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    return flags
 
 
 def _return_free_memory() -> None:
@@ -161,5 +174,8 @@ def environment(device: str) -> dict[str, str]:
         As of `Scorer`.
     """
     used = resolve_device(device)
-    kind = torch.cuda.get_device_name(used) if used.type == "cuda" else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    if used.type == "cuda":
+        kind = f"{torch.cuda.get_device_name(used)}, cuDNN {torch.backends.cudnn.version()}"
+    else:
+        kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {"device": kind, "torch": torch.__version__, "numpy": np.__version__}

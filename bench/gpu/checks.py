@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -15,36 +17,34 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def run(log: Log) -> None:
-    left = max(20.0, log.deadline - time.monotonic() - 5)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "tests/gpu",
-        "-m",
-        "gpu",
-        "-rA",
-        "-p",
-        "no:cacheprovider",
-        "--durations=0",
-        "--durations-min=1",
-    ]
+    left = max(20.0, log.deadline - time.monotonic() - 15)
+    files = sorted((str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "tests" / "gpu").glob("test_*.py")), reverse=True)
+    command = [sys.executable, "-m", "pytest", *files, "-m", "gpu", "-v", "-rA", "--tb=short", "-p", "no:cacheprovider"]
     # the libraries are other versions than ours are tested with: a warning is no failure here
-    command += ["-W", "default", f"--timeout={90 if log.device == 'cuda' else 300}", "--basetemp", str(log.scratch / "pytest")]
-    environment = os.environ | {
-        "TOMOSTREAM_GPU_TESTS": log.device,
-        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
-    }
+    command += ["-W", "default", "--durations=0", "--durations-min=1", "--basetemp", str(log.scratch / "pytest")]
+    if importlib.util.find_spec("pytest_timeout") is not None:
+        command += [f"--timeout={90 if log.device == 'cuda' else 300}"]
+    search = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"TOMOSTREAM_GPU_TESTS": log.device, "PYTHONPATH": search}
     path = log.out / "tests.txt"
     with path.open("w") as file:
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=file, stderr=subprocess.STDOUT)
         try:
-            subprocess.run(command, cwd=REPOSITORY, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False, timeout=left)
+            process.wait(left)
         except subprocess.TimeoutExpired:
             log("tests", "stopped", note=f"after {left:.0f} s")
+            process.send_signal(signal.SIGINT)  # pytest tells what it has found so far
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
     text = path.read_text()
-    for outcome, name in re.findall(r"^(PASSED|FAILED|ERROR|SKIPPED) (.*)$", text, re.MULTILINE):
-        if outcome != "PASSED":
-            log(name[:150], outcome)
+    reasons = dict(re.findall(r"^(?:FAILED|ERROR) (\S+) - (.*)$", text, re.MULTILINE))
+    for name, outcome in re.findall(r"^(tests/\S+) (PASSED|FAILED|ERROR|SKIPPED)", text, re.MULTILINE):
+        if outcome == "PASSED":
+            print("   ", name, outcome)
+        else:
+            log(name, outcome, note=reasons.get(name, "")[:300])
     for line in re.findall(
         r"^.*(?:largest difference|same bytes|reserved at the peak|bf16 against|losses|F1|unfinished when|does not fit).*$",
         text,

@@ -82,27 +82,25 @@ def _found(target: str) -> Callable[..., Any]:
 
 def run(log: Log) -> None:
     shape: Triple = (48, 96, 96) if log.is_small else (500, 1000, 1000)
-    wide: Triple = (32, 64, 64) if log.is_small else (256, 1000, 1000)
-    for dtype in ("int8", "float32"):
-        log.attempt(f"store {dtype}", lambda dtype=dtype: prepared(log, shape, dtype), seconds=15)
+    log.attempt("store", lambda: prepared(log, shape, "int8"), seconds=15)
     fused = log.attempt("model", lambda: model(log.scratch, (16, 32, 64), level=1, is_fused=True))
-    plain = log.attempt("model", lambda: model(log.scratch, (32, 64, 128), level=0, is_fused=False))
+    wide = log.attempt("model", lambda: model(log.scratch, (32, 64, 128), level=0, is_fused=False))
     small = log.attempt("model", lambda: model(log.scratch, (16, 32, 64), level=1, is_fused=False))
-    if fused is None or plain is None or small is None:
+    if fused is None or wide is None or small is None:
         return
-    for name, folder, dtype, edges, precision, score_dtype, memory in (
-        ("default 16/32/64 with filter", fused, "int8", shape, "float32", "float32", 2),  # as the command does it with no option
-        ("default 16/32/64 with filter", fused, "int8", shape, "bf16", "float32", 16),
-        ("32/64/128 alone, level 0", plain, "float32", wide, "bf16", "float32", 16),
-        ("16/32/64 alone", small, "int8", shape, "bf16", "float32", 16),
-        ("default 16/32/64 with filter", fused, "int8", shape, "bf16", "int8", 16),
-    ):
-        what = f"{name}, {dtype}, {' x '.join(map(str, edges))}, {precision}, scores {score_dtype}, {memory} GB"
-        log.attempt(
-            what, lambda a=(what, folder, dtype, edges, precision, score_dtype, memory): end_to_end(log, *a), seconds=25 if log.device == "cuda" else 0
-        )  # fmt: skip
-    for channels, edges in (((16, 32, 64), [n // 2 for n in shape]), ((32, 64, 128), list(wide))):
-        log.attempt("alone", lambda c=channels, e=edges: resident(log, c, e), seconds=8)
+
+    def measured(name: str, folder: Path, dtype: str, precision: str, score_dtype: str, memory: int) -> None:
+        what = f"{name}, {dtype}, {' x '.join(map(str, shape))}, {precision}, scores {score_dtype}, {memory} GB"
+        work = lambda: end_to_end(log, what, folder, dtype, shape, precision, score_dtype, memory)  # noqa: E731
+        log.attempt(what, work, seconds=15 if log.device == "cuda" else 0)
+
+    measured("default 16/32/64 with filter", fused, "int8", "float32", "float32", 2)  # as the command does it without options
+    measured("32/64/128 alone, level 0", wide, "int8", "bf16", "float32", 16)
+    for channels, edges in (((16, 32, 64), [n // 2 for n in shape]), ((32, 64, 128), list(shape))):
+        log.attempt("alone", lambda c=channels, e=edges: resident(log, c, e), seconds=5)
+    measured("default 16/32/64 with filter", fused, "int8", "bf16", "float32", 16)
+    measured("16/32/64 alone", small, "int8", "bf16", "float32", 16)
+    measured("default 16/32/64 with filter", fused, "float32", "bf16", "int8", 16)
 
 
 def prepared(log: Log, shape: Triple, dtype: str) -> None:

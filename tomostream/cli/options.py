@@ -38,7 +38,8 @@ Threads = Annotated[
 ]
 Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Budget of one process; GB = 10^9 bytes.", rich_help_panel=RESOURCES)]
 GpuMemory = Annotated[
-    str | None, typer.Option("--gpu-memory", metavar="SIZE", help="Budget on the GPU (default: what is free).", rich_help_panel=RESOURCES)
+    str | None,
+    typer.Option("--gpu-memory", metavar="SIZE", help="Budget on the GPU (default: four fifths of it).", rich_help_panel=RESOURCES),
 ]
 ClusterOptions = Annotated[
     list[str] | None,

@@ -1,6 +1,6 @@
 """How fast is the network itself, and which way of running it is the fastest?  On a block that lies on the device.
 
-- *whole*: as `predict` does it on a GPU (`inference.whole_block`), convolutions that give the same bits every time;
+- *whole*: as `predict` does it on a GPU (`strategies.unet.whole_block`), convolutions that give the same bits every time;
 - *stream*: plane by plane, as on a processor, in slabs of several sizes;
 - *plain*: the network's own `forward`, batch-norm folded;
 - *any kernel*, *tried kernels*: cuDNN may take kernels that use atomics; it tries all and takes the fastest (`benchmark`);
@@ -23,10 +23,10 @@ from torch.nn import functional as F
 
 from bench.gpu.clock import network_flops, peak_bytes, seconds_of
 from bench.gpu.log import Log
-from tomostream.inference import whole_block
-from tomostream.inference.streaming import slab_planes, stream_logits
-from tomostream.learn.folding import deployed
-from tomostream.learn.resunet import ResidualUNet
+from tomostream.learn.batch_norm_folding import deployed
+from tomostream.strategies.unet import whole_block
+from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.streaming import slab_planes, stream_logits
 
 Way = Callable[[], torch.Tensor]
 KINDS = {"bf16": torch.bfloat16, "float32": torch.float32}

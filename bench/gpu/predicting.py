@@ -27,22 +27,22 @@ from bench.timing import high_water_bytes
 from tomostream.cluster import ClusterSettings
 from tomostream.geometry import Triple
 from tomostream.progress import Progress
-from tomostream.stages.converting import measure as measure_statistics
-from tomostream.stages.predicting import PredictSettings, predict_many
+from tomostream.stages.conversion.stage import measure as measure_statistics
+from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.tomogram import store_normalisation
 
 # module, attribute: what is called where
 STEPS = (
     ("tomostream.tomogram.Tomogram.read_standardised", "read and normalise"),
-    ("tomostream.inference.whole_block.WholeBlocks.logits", "copy, network, copy back"),
-    ("tomostream.strategies.fusion.ball_mean", "mean over the ball"),
-    ("tomostream.strategies.correlation.CorrelationScorer.correlations", "matched filter"),
-    ("tomostream.inference.regions.upsample", "interpolate"),
-    ("tomostream.inference.regions._sigmoid", "sigmoid"),
-    ("tomostream.inference.regions.encode_scores", "encode"),
-    ("tomostream.stages.shard_scoring.write_shard", "checksums and writing"),
-    ("tomostream.strategies.adaptation.own_statistics", "batch statistics (before)"),
-    ("tomostream.stages.preparing.measure", "voxel statistics (before)"),
+    ("tomostream.strategies.unet.whole_block.WholeBlocks.logits", "copy, network, copy back"),
+    ("tomostream.strategies.unet.fusion.ball_mean", "mean over the ball"),
+    ("tomostream.strategies.matched_filter.correlation.CorrelationScorer.correlations", "matched filter"),
+    ("tomostream.inference.region_scoring.upsample", "interpolate"),
+    ("tomostream.inference.region_scoring._sigmoid", "sigmoid"),
+    ("tomostream.inference.region_scoring.encode_scores", "encode"),
+    ("tomostream.stages.prediction.shard_task.write_shard", "checksums and writing"),
+    ("tomostream.strategies.batch_statistics.own_statistics", "batch statistics (before)"),
+    ("tomostream.stages.prediction.prepare_task.measure", "voxel statistics (before)"),
 )
 
 

@@ -18,8 +18,8 @@ from bench.gpu.stores import model, tomogram
 from bench.gpu.training import Learner, crops
 from tomostream import defaults
 from tomostream.geometry import Triple
-from tomostream.inference.regions import score_region
-from tomostream.stages.converting import measure
+from tomostream.inference.region_scoring import score_region
+from tomostream.stages.conversion.stage import measure
 from tomostream.strategies.loading import load_model, open_scorer, plan_model
 
 LARGEST_TRACE = 12_000_000  # bytes

@@ -13,9 +13,9 @@ from bench.gpu.clock import seconds_of
 from bench.gpu.log import Log
 from bench.gpu.network import flags
 from bench.predicting import OVERLAP, ROI
-from tomostream.inference.scorer import Scorer
-from tomostream.learn.folding import deployed
-from tomostream.learn.resunet import ResidualUNet
+from tomostream.learn.batch_norm_folding import deployed
+from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.scorer import Scorer
 
 
 def run(log: Log) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from tomostream import __version__, defaults
 from tomostream.geometry import Triple, triple
-from tomostream.learn.model_folder import MatchedSettings, ModelSettings, save_model
 from tomostream.store.omezarr import StoreSpec, StoreWriter
+from tomostream.strategies.unet.model import MatchedSettings, ModelSettings, save_model
 from tomostream.tomogram import Tomogram, open_tomogram
 
 SPACING = 13.48
@@ -60,7 +60,7 @@ def model(folder: Path, channels: tuple[int, ...], *, level: int, is_fused: bool
     import torch
 
     from tomostream.learn.recalibration import recalibrated
-    from tomostream.learn.resunet import ResidualUNet
+    from tomostream.strategies.unet.network import ResidualUNet
 
     path = folder / f"model-{'-'.join(map(str, channels))}-level{level}{'-fused' if is_fused else ''}"
     if (path / "model.json").exists():

@@ -25,8 +25,8 @@ from tomostream.learn.batch import Batch
 from tomostream.learn.objectives import make_objective
 from tomostream.learn.precision import autocast
 from tomostream.learn.prefetch import prefetched
-from tomostream.learn.resunet import ResidualUNet
-from tomostream.stages.converting import measure
+from tomostream.stages.conversion.stage import measure
+from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.stream.dataset import SubtomogramDataset
 
 

@@ -15,8 +15,8 @@ from small_project import SPACING, make_project, tree_bytes
 
 import tomostream as ts
 from tomostream.config import load_configuration
+from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
-from tomostream.stages.running import run_project
 
 pytestmark = pytest.mark.gpu
 TRAIN = {"steps": 60, "steps_per_epoch": 20, "crop": 16, "batch": 4, "precision": "float32"}

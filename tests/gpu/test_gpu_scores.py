@@ -7,13 +7,13 @@ from networks import network_of
 
 from tomostream.budget import network_cost
 from tomostream.geometry import Box
+from tomostream.inference.block_search import plan_scorer
 from tomostream.inference.plan import PredictionPlan
-from tomostream.inference.regions import score_region
-from tomostream.inference.scorer import Scorer, environment
-from tomostream.inference.simple_plan import plan_scorer
+from tomostream.inference.region_scoring import score_region
 from tomostream.learn.device_memory import DeviceMemoryError
-from tomostream.learn.model_folder import MatchedSettings
-from tomostream.strategies.fusion import FusedScorer
+from tomostream.strategies.unet.fusion import FusedScorer
+from tomostream.strategies.unet.model import MatchedSettings
+from tomostream.strategies.unet.scorer import Scorer, environment
 
 pytestmark = pytest.mark.gpu
 CHANNELS = (8, 16, 32)
@@ -128,7 +128,7 @@ def test_a_block_that_does_not_fit_is_halved_until_it_does_and_it_is_said(cuda):
 
 
 def test_memory_of_a_tile_is_what_was_projected(cuda):
-    from tomostream.inference.whole_block import tile_bytes
+    from tomostream.strategies.unet.whole_block import tile_bytes
 
     for channels, precision, itemsize in (((16, 32, 64), "bf16", 2), ((16, 32, 64), "float32", 4), ((32, 64, 128), "bf16", 2)):
         network = network_of(channels)

@@ -1,40 +1,35 @@
 """What are the scores of a part of a volume?  Its blocks, one after the other, each with its own halo.
 
 1. Read the block's box at the scorer's level, piece by piece; where the box leaves the volume at its far ends, repeat the last voxels.
-2. Logits of the voxels between which the core's level-0 voxels lie: the U-Net's stream plane by plane (`scorer.py`), any other scorer
-   says itself what it reads (`protocol.py`).
+2. Logits of the voxels between which the core's level-0 voxels lie (`protocol.py`); at level 0 those that stream go straight to their place.
 3. Interpolate them to level 0 (`upsample.py`), then the sigmoid in float32.
 
 If a GPU's memory is too small for a block, its core is halved along the longest edge, until it fits.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 from scipy.special import expit
-from torch import nn
 
-from tomostream import defaults
+from tomostream.errors import DeviceMemoryError
 from tomostream.geometry import BlockGrid, Box, Triple, halves, triple
-from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan, plan_prediction
-from tomostream.inference.protocol import BlockScorer
+from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan
+from tomostream.inference.protocol import BlockScorer, StreamingScorer
 from tomostream.inference.upsample import upsample
-from tomostream.learn.device_memory import DeviceMemoryError
-from tomostream.strategies.unet.network import ResidualUNet
-from tomostream.strategies.unet.scorer import Scorer
 
-AnyScorer = Scorer | BlockScorer
 Reader = Callable[[Box], np.ndarray]  # standardised float32 voxels of a box of the true volume at the scorer's level
 READ_EDGE = 64  # pieces that are read begin at multiples of this: chunks of stores mostly do too
 _SIGMOID_VOXELS = 2**20
-_STEPS = 254  # of an int8 score between 0 and 1
-_ZERO = -127  # the int8 of score 0; -128 is a missing score
+SCORE_STEPS = 254  # of an int8 score between 0 and 1
+SCORE_ZERO = -127  # the int8 of score 0; -128 is a missing score
 
 
 def score_region(
-    read: Reader, plan: PredictionPlan, region: Box, scorer: AnyScorer, *, as_logits: bool, note: Callable[[str], object]
+    read: Reader, plan: PredictionPlan, region: Box, scorer: BlockScorer, *, as_logits: bool, note: Callable[[str], object]
 ) -> Float32[np.ndarray, "s z y x"]:
     """Scores of a region of level 0.
 
@@ -72,7 +67,7 @@ def score_region(
 
 
 def score_volume(
-    volume: Float32[np.ndarray, "z y x"], plan: PredictionPlan, scorer: AnyScorer, *, as_logits: bool
+    volume: Float32[np.ndarray, "z y x"], plan: PredictionPlan, scorer: BlockScorer, *, as_logits: bool
 ) -> Float32[np.ndarray, "s Z Y X"]:
     """Score a standardised volume in memory.
 
@@ -91,63 +86,27 @@ def score_volume(
     return score_region(lambda box: volume[box.slices], plan, whole, scorer, as_logits=as_logits, note=lambda _: None)
 
 
-def score_array(
-    volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, precision: str, memory: int, device: str
-) -> Float32[np.ndarray, "s z y x"]:
-    """Probabilities of a standardised volume on its own grid, as `predict` would give them.
-
-    Parameters
-    ----------
-    volume
-        Standardised, at the level that the network reads.
-    network
-        A `ResidualUNet`, in training or deployed; it is left as it is.
-    precision, device
-        See `Scorer`.
-    memory
-        Budget of the blocks, bytes.
-
-    Raises
-    ------
-    BudgetError
-        If no block fits the memory.
-    """
-    scorer = Scorer(network, device=device, precision=precision, threads=None)
-    if not isinstance(network, ResidualUNet):
-        raise TypeError("a scorer accepts a ResidualUNet only")
-    plan = plan_prediction(
-        triple(volume.shape),
-        level=0,
-        network=network,
-        channels=network.channels,
-        precision=precision,
-        species=network.species,
-        memory=memory,
-        block_size=None,
-        name="the array",
-        max_edge=max(volume.shape) + defaults.CHUNK_VOX,
-    )
-    return score_volume(volume, plan, scorer, as_logits=False)
-
-
 def _score_block(
-    read: Reader, plan: PredictionPlan, block: BlockPlan, scorer: AnyScorer, result: np.ndarray, region: Box, note: Callable[[str], object]
+    read: Reader,
+    plan: PredictionPlan,
+    block: BlockPlan,
+    scorer: BlockScorer,
+    result: np.ndarray,
+    region: Box,
+    note: Callable[[str], object],
 ) -> None:
     """Write the block's logits on level 0 into `result`, which begins at the region's start."""
-    box = block.read if isinstance(scorer, Scorer) else scorer.read_box(block.needed, plan.level_shape)
-    image = read_extended(read, box, plan.level_shape)
+    shape, needed = plan.level_shape, block.needed
+    box = scorer.read_box(needed, shape)
+    image = read_extended(read, box, shape)
     out = result[(slice(None), *block.core.relative_to(region.start).slices)]
     short = None
     try:
-        if isinstance(scorer, Scorer):
-            keep = block.needed.relative_to(box.start)
-            if plan.level == 0:  # straight to its place
-                for first, planes in scorer.planes(image, keep):
-                    out[:, first : first + planes.shape[1]] = planes
-                return
-            logits = scorer.logits(image, keep)
-        else:
-            logits = scorer.logits(image, box, block.needed, plan.level_shape)
+        if plan.level == 0 and isinstance(scorer, StreamingScorer):  # straight to its place
+            for first, planes in scorer.planes(image, box, needed, shape):
+                out[:, first : first + planes.shape[1]] = planes
+            return
+        logits = scorer.logits(image, box, needed, shape)
     except DeviceMemoryError as error:
         if max(block.core.shape) == 1:
             raise
@@ -158,7 +117,7 @@ def _score_block(
         for half in halves(block.core):
             _score_block(read, plan, plan.block(block.shard, half), scorer, result, region, note)
         return
-    upsample(logits, block.needed.start, block.core, plan.level, plan.level_shape, out)
+    upsample(logits, needed.start, block.core, plan.level, shape, out)
 
 
 def read_extended(read: Reader, box: Box, shape: Triple) -> Float32[np.ndarray, "z y x"]:
@@ -215,15 +174,20 @@ def encode_scores(scores: Float32[np.ndarray, "z y x"], dtype: str) -> Shaped[np
         return scores.astype(np.dtype(dtype), copy=False)
     result = np.empty(scores.shape, dtype=np.int8)
     for plane, out in zip(scores, result, strict=True):
-        stored = np.rint(plane * np.float32(_STEPS))
-        stored += np.float32(_ZERO)
-        stored[np.isnan(stored)] = _ZERO - 1
+        stored = np.rint(plane * np.float32(SCORE_STEPS))
+        stored += np.float32(SCORE_ZERO)
+        stored[np.isnan(stored)] = SCORE_ZERO - 1
         out[...] = stored
     return result
+
+
+def missing_score(dtype: str) -> float:
+    """What stands for a missing score."""
+    return SCORE_ZERO - 1 if dtype == "int8" else math.nan
 
 
 def encoding_attributes(dtype: str) -> dict[str, Any]:
     """What a reader must know to decode stored scores: score = stored * score_scale + score_offset; nothing for float types."""
     if dtype != "int8":
         return {}
-    return {"score_scale": 1 / _STEPS, "score_offset": -_ZERO / _STEPS, "score_missing": _ZERO - 1}
+    return {"score_scale": 1 / SCORE_STEPS, "score_offset": -SCORE_ZERO / SCORE_STEPS, "score_missing": SCORE_ZERO - 1}

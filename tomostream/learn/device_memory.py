@@ -1,22 +1,21 @@
-"""What if a GPU's memory is too small?  One error of ours, whoever asked for the memory; and the limit that a user may set.
+"""What if a GPU's memory is too small, and who may compute on it when?  One error of ours, the limit that a user may set, and turns.
 
 What a failed call left in its local variables would keep the memory from whoever tries again with less, so it is dropped here.
 """
 
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from tomostream.errors import BudgetError
+from tomostream.errors import DeviceMemoryError
 from tomostream.units import format_bytes
 
 _WORDS = ("out of memory", "ALLOC_FAILED")  # of CUDA's, cuDNN's, cuBLAS's and cuFFT's own errors
-
-
-class DeviceMemoryError(BudgetError):
-    """A block did not fit into the GPU's memory; a smaller one may."""
+_NO_CARD = 4 * 10**9  # where the device's way is tried on a processor, in tests
+_turn = threading.RLock()
 
 
 @contextmanager
@@ -31,6 +30,18 @@ def device_memory(device: torch.device, what: str, remedy: str) -> Iterator[None
         raise DeviceMemoryError(f"{what} does not fit into the GPU's memory{_size_of(device)}; {remedy}") from None
 
 
+@contextmanager
+def exact_turn(device: torch.device) -> Iterator[None]:
+    """One thread at a time hands work to the device, by kernels that give the same bits every time; float32 is float32.
+
+    Its intermediate values are gone before the next thread's are made, and the choice of kernels is one for the whole process.
+    """
+    flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    # a validation amid training must give the same bits
+    with _turn, torch.inference_mode(), torch.autocast(device.type, enabled=False), flags:
+        yield
+
+
 def limit_device_memory(device: torch.device, most: int | None) -> None:
     """Let this process take so many bytes of the GPU's memory and no more; None: all of it."""
     if device.type == "cuda":
@@ -43,8 +54,8 @@ def device_budget(device: torch.device, most: int | None) -> int:
 
     It does not depend on what is free at the moment, or the same command would give other bits on another day.
     """
-    if most is not None:
-        return most
+    if most is not None or device.type != "cuda":
+        return _NO_CARD if most is None else most
     return torch.cuda.get_device_properties(device).total_memory * 4 // 5
 
 

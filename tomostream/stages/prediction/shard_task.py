@@ -7,8 +7,8 @@ library versions) would write other bytes: it gives the task back, as it does wh
 
 from __future__ import annotations
 
-import functools
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from tomostream.remote.copies import local_folder
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.region_of_interest import Restriction
 from tomostream.store.omezarr import write_shard
+from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
 from tomostream.tomogram import open_tomogram
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
     from tomostream.inference.batch_statistics import Statistics
     from tomostream.inference.plan import PredictionPlan
-    from tomostream.inference.region_scoring import AnyScorer
-    from tomostream.strategies.model_folder import AnyModel
+    from tomostream.inference.protocol import BlockScorer
+    from tomostream.strategies.protocol import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +65,20 @@ class PredictSettings:
 class Ready:
     """A model in memory, and the scorer of the tomogram that was scored last."""
 
-    def __init__(self, model: AnyModel, open_for: Callable[[AnyModel], AnyScorer]) -> None:
+    def __init__(self, model: Model, open_for: Callable[[Model], BlockScorer]) -> None:
         self.model = model
         self._open_for = open_for
-        self._last: tuple[Statistics, AnyScorer] = {}, open_for(model)
+        self._last: tuple[Statistics, BlockScorer] = {}, open_for(model)
+        self._lock = threading.Lock()
 
-    def scorer(self, statistics: Statistics) -> AnyScorer:
+    def scorer(self, statistics: Statistics) -> BlockScorer:
         """The scorer of a tomogram with these batch-norm statistics; none: the model's own."""
-        from tomostream.strategies.batch_statistics import with_own
-
-        known, scorer = self._last
-        if known.keys() != statistics.keys() or any(not np.array_equal(known[name], statistics[name]) for name in known):
-            scorer = self._open_for(with_own(self.model, statistics))
-            self._last = statistics, scorer
-        return scorer
+        with self._lock:
+            known, scorer = self._last
+            if known.keys() != statistics.keys() or any(not np.array_equal(known[name], statistics[name]) for name in known):
+                scorer = self._open_for(self.model.with_statistics(statistics))
+                self._last = statistics, scorer
+            return scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,13 @@ class ScorerLoad:
 
     def __call__(self) -> Ready:
         """Load."""
-        from tomostream.strategies.loading import load_model, open_scorer
+        from tomostream.strategies.loading import load_model
 
         loaded = load_model(local_model(place(self.model)))
-        open_for = functools.partial(
-            open_scorer, device=self.device, precision=self.precision, threads=self.threads, gpu_memory=self.gpu_memory
-        )
+
+        def open_for(model: Model) -> BlockScorer:
+            return model.scorer(device=self.device, precision=self.precision, threads=self.threads, gpu_memory=self.gpu_memory)
+
         try:
             return Ready(loaded, open_for)
         except InputError as error:
@@ -139,22 +141,31 @@ def predict_shard(task: ShardTask) -> ShardDone:
     MachineError
         If this machine is of another kind, or its GPU is missing.
     """
-    from tomostream.inference.region_scoring import encode_scores, score_region
+    from tomostream.inference.device_scores import DeviceScorer, stored_region
+    from tomostream.inference.region_scoring import encode_scores, missing_score, score_region
 
     ready = resident(task.load)
     found = check_machine(task.name, task.load.device, task.environment)
     tomogram = open_tomogram(task.path).at_level(ready.model.settings.level).with_normalisation(task.normalisation)
     core = task.plan.shards.core(task.index)
     notes: list[str] = []
+    dtype = task.settings.score_dtype
     restriction = Restriction(task.settings.box, task.settings.mask)
     if restriction.is_empty_in(core):
         scores = np.full((task.species, *core.shape), np.nan, dtype=np.float32)
     else:
         scorer = ready.scorer(task.statistics)
-        scores = score_region(tomogram.read_standardised, task.plan, core, scorer, as_logits=task.settings.logits, note=notes.append)
+        read, as_logits = tomogram.read_standardised, task.settings.logits
+        if isinstance(scorer, DeviceScorer):
+            stored = stored_region(read, task.plan, core, scorer, as_logits=as_logits, dtype=dtype, note=notes.append)
+            restriction.apply(stored, core, missing=missing_score(dtype))
+            for number, store in task.stores:
+                write_shard(place(store), task.index, stored[number])
+            return ShardDone(found, tuple(notes))
+        scores = score_region(read, task.plan, core, scorer, as_logits=as_logits, note=notes.append)
         restriction.apply(scores, core)
     for number, store in task.stores:
-        write_shard(place(store), task.index, encode_scores(scores[number], task.settings.score_dtype))
+        write_shard(place(store), task.index, encode_scores(scores[number], dtype))
     return ShardDone(found, tuple(notes))
 
 
@@ -180,7 +191,7 @@ def machine_environment(device: str) -> tuple[tuple[str, str], ...]:
     MachineError
         If the device is not there.
     """
-    from tomostream.strategies.unet.scorer import environment
+    from tomostream.inference.machine import environment
 
     try:
         return tuple(environment(device).items())
@@ -190,4 +201,4 @@ def machine_environment(device: str) -> tuple[tuple[str, str], ...]:
 
 def local_model(folder: Place) -> Path:
     """Give a model folder as a local one; a remote one is fetched once a process."""
-    return local_folder(folder, ("model.safetensors", "model.json"))
+    return local_folder(folder, (WEIGHTS_NAME, SETTINGS_NAME))

@@ -22,10 +22,11 @@ from tomostream.remote.places import Place, place
 from tomostream.stages.prediction.prepare_task import Prepared, PrepareTask, prepare_tomogram
 from tomostream.stages.prediction.score_maps import Examined, PredictTask, ScoreMaps, examine
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
-from tomostream.stages.shared.batch import Results, distinct_names, followed, guarded_disk
+from tomostream.stages.shared.batch import Results, followed, guarded_disk
+from tomostream.store.naming import distinct_names
 
 if TYPE_CHECKING:
-    from tomostream.strategies.model_folder import AnyModel
+    from tomostream.strategies.protocol import Model
 
 __all__ = ["PredictSettings", "local_model", "predict_many"]
 
@@ -74,9 +75,22 @@ def predict_many(
         if to_do:
             if pool is None:
                 pool = stack.enter_context(open_pool(cluster, progress, needs_gpu=bool(wants_gpu)))
+            scoring = pool
+            if device == "cuda" and not cluster.is_distributed:
+                scoring = stack.enter_context(_beside_a_gpu(cluster, to_do, settings, progress))
             with contextlib.closing(run), pool.keeping(load):
-                run.all(pool, to_do)
+                run.all(pool, scoring, to_do)
     return results.all()
+
+
+def _beside_a_gpu(
+    cluster: ClusterSettings, to_do: list[Examined], settings: PredictSettings, progress: Progress
+) -> contextlib.AbstractContextManager[Pool]:
+    """Threads of this process, each with a shard of its own."""
+    from tomostream.stages.prediction.overlap import shards_at_once
+
+    count = shards_at_once((one.plan for one in to_do), memory=cluster.memory, gpu_memory=settings.gpu_memory)
+    return open_pool(replace(cluster, workers=count, threads=cluster.task_threads), progress)
 
 
 def _wants_gpu(device: str, cluster: ClusterSettings) -> bool | None:
@@ -97,7 +111,7 @@ class _Run:
 
     def __init__(
         self,
-        model: AnyModel,
+        model: Model,
         load: ScorerLoad,
         environment: tuple[tuple[str, str], ...],
         results: Results[list[Place]],
@@ -117,8 +131,8 @@ class _Run:
         self._results.note(task.name, found)
         return None
 
-    def all(self, pool: Pool, to_do: list[Examined]) -> None:
-        """Do it."""
+    def all(self, pool: Pool, scoring: Pool, to_do: list[Examined]) -> None:
+        """Do it: prepare in the one pool, score in the other, or the same."""
         unprepared = [
             PrepareTask(
                 one.task.name, one.task.path, one.task.memory, self._load, () if one.task.settings.mixed_devices else self._environment
@@ -134,7 +148,7 @@ class _Run:
                 bar.advance(note=self._results.told)
         with followed(len(to_do), self._progress) as bar:
             bar.measure(sum(math.prod(one.plan.shards.shape) for one in to_do) // max(1, len(to_do)))
-            for task, outcome in pool.outcomes(predict_shard, self._tasks(to_do), is_grouped=True):
+            for task, outcome in scoring.outcomes(predict_shard, self._tasks(to_do), is_grouped=True):
                 maps = self._making.get(task.name)
                 if maps is None:
                     continue  # a shard of a tomogram that failed meanwhile

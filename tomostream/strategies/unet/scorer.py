@@ -11,23 +11,24 @@ Limits: bits depend on the number of threads, the processor's instructions, and 
 
 import copy
 import ctypes
-import platform
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import nn
 
-from tomostream.budget import SLAB_BYTES
+from tomostream import defaults
 from tomostream.errors import InputError
-from tomostream.geometry import Box
+from tomostream.geometry import Box, Triple, triple
+from tomostream.inference.region_scoring import score_volume
 from tomostream.learn.batch_norm_folding import deployed
-from tomostream.learn.device_memory import device_budget, device_memory, limit_device_memory
+from tomostream.learn.device_memory import device_budget, device_memory, exact_turn, limit_device_memory
 from tomostream.learn.precision import resolve_device
+from tomostream.strategies.unet.cost import SLAB_BYTES, network_cost
 from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.strategies.unet.streaming import slab_planes, stream_logits
 from tomostream.strategies.unet.whole_block import WholeBlocks, largest_tile
 
@@ -36,8 +37,8 @@ _REMEDY = "lower --block-size or use --device cpu"
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
-class Scorer:
-    """A network ready to score blocks.
+class StreamedNetwork:
+    """A network in its place, that gives logits of blocks.
 
     Parameters
     ----------
@@ -76,11 +77,13 @@ class Scorer:
         self.species = folded.species
         self.stride = folded.stride
         self.influence_radius = folded.influence_radius
+        self.cost = network_cost(folded.channels, species=folded.species, precision=precision)
         self._type = _TYPES[precision]
         with device_memory(self.device, "the network", "raise --gpu-memory or use --device cpu"):
             self._head = copy.deepcopy(folded.head).to(self.device)
             self._network = folded.to(device=self.device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
-        self._whole = None if self.device.type == "cpu" else self._whole_blocks(device_budget(self.device, gpu_memory))
+        self.memory = device_budget(self.device, gpu_memory)
+        self._whole = self._whole_blocks()
         self._voxel_bytes = self._type.itemsize * folded.channels[0]
 
     def logits(self, block: Float32[np.ndarray, "z y x"], keep: Box | None = None) -> Float32[np.ndarray, "s Z Y X"]:
@@ -110,20 +113,20 @@ class Scorer:
         """Logits of `keep` as they come: pairs of the first plane, from `keep`'s start, and some planes."""
         if any(edge % self.stride for edge in block.shape) or 0 in block.shape:
             raise InputError(f"a block's edges must be multiples of the network's stride {self.stride}, found {block.shape} (z, y, x)")
-        if self._whole is None:
+        if self.device.type == "cpu":
             yield from self._planes(block, keep)
             _return_free_memory()
             return
-        with (
-            device_memory(self.device, f"a block of {block.shape} voxels (z, y, x)", _REMEDY),
-            torch.inference_mode(),
-            torch.autocast(self.device.type, enabled=False),  # a validation amid training must give the same bits
-            exact_kernels(),
-        ):
+        with device_memory(self.device, f"a block of {block.shape} voxels (z, y, x)", _REMEDY), exact_turn(self.device):
             logits = self._whole.logits(block, keep)
         yield 0, logits
 
-    def _whole_blocks(self, memory: int) -> WholeBlocks:
+    def device_logits(self, block: Float32[torch.Tensor, "z y x"], keep: Box) -> Float32[torch.Tensor, "s Z Y X"]:
+        """Logits of a part of a block that lies on the device; they stay there.  To be called in an `exact_turn`."""
+        return self._whole.device_logits(block, keep)
+
+    def _whole_blocks(self) -> WholeBlocks:
+        memory = self.memory * 3 // 4  # the rest: images and logits that come and go meanwhile
         most = largest_tile(memory, self._network.channels, species=self.species, itemsize=self._type.itemsize)
         return WholeBlocks(self._network, self._head, radius=self.influence_radius, most_voxels=most)
 
@@ -131,7 +134,7 @@ class Scorer:
         depth, height, width = block.shape
         step = slab_planes(height * width * self._voxel_bytes, self.stride, SLAB_BYTES)
         z = 0
-        with torch.inference_mode(), exact_kernels():
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             for logits in stream_logits(self._network, self._slabs(block, step), self._head):
                 part = Box((z, 0, 0), (z + logits.shape[2], height, width)).clipped(keep)
                 z += logits.shape[2]
@@ -149,12 +152,6 @@ class Scorer:
             yield slab.to(device=self.device, dtype=self._type, memory_format=torch.channels_last_3d)
 
 
-def exact_kernels() -> AbstractContextManager[None]:
-    """A context in which convolutions on a GPU give the same bits every time, and float32 is float32."""
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    return flags
-
-
 def _return_free_memory() -> None:
     """Give the heap's holes back to the system.
 
@@ -165,17 +162,79 @@ def _return_free_memory() -> None:
         _trim(0)
 
 
-def environment(device: str) -> dict[str, str]:
-    """What besides precision, block grid and threads decides the bits of scores: device, instruction set, versions of the libraries.
+class UNetScorer:
+    """Scores boxes by the network alone (`inference.protocol`), plane by plane.
 
     Parameters
     ----------
-    device
-        As of `Scorer`.
+    network
+        Ready to score.
     """
-    used = resolve_device(device)
-    if used.type == "cuda":
-        kind = f"{torch.cuda.get_device_name(used)}, cuDNN {torch.backends.cudnn.version()}"
-    else:
-        kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    return {"device": kind, "torch": torch.__version__, "numpy": np.__version__}
+
+    def __init__(self, network: StreamedNetwork) -> None:
+        self.species = network.species
+        self._network = network
+
+    def read_box(self, needed: Box, shape: Triple) -> Box:
+        """What the network depends on, in the volume extended to multiples of its stride."""
+        return network_box(self._network, needed, shape, self._network.influence_radius)
+
+    def block_bytes(self, needed: Box, shape: Triple) -> int:
+        """Projected peak: the image, the streaming network, and the logits."""
+        read = self.read_box(needed, shape)
+        return 4 * read.size + 4 * self.species * needed.size + int(self._network.cost.block_bytes(*read.shape))
+
+    def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
+        """Logits of `needed`; see `inference.protocol`."""
+        return self._network.logits(image, needed.relative_to(read.start))
+
+    def planes(
+        self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple
+    ) -> Iterator[tuple[int, Float32[np.ndarray, "s Z Y X"]]]:
+        """Logits of `needed` as they come; see `inference.protocol`."""
+        return self._network.planes(image, needed.relative_to(read.start))
+
+
+def network_box(network: StreamedNetwork, box: Box, shape: Triple, reach: int) -> Box:
+    """What a network reads that sees `reach` voxels around a box: aligned to its stride, inside the volume extended to a multiple of it."""
+    extended = Box.whole(triple([-(-n // network.stride) * network.stride for n in shape]))
+    return box.expanded(reach).aligned(network.stride).clipped(extended)
+
+
+def score_array(
+    volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, precision: str, memory: int, device: str
+) -> Float32[np.ndarray, "s z y x"]:
+    """Probabilities of a standardised volume on its own grid, as `predict` would give them.
+
+    Parameters
+    ----------
+    volume
+        Standardised, at the level that the network reads.
+    network
+        A `ResidualUNet`, in training or deployed; it is left as it is.
+    precision, device
+        See `StreamedNetwork`.
+    memory
+        Budget of the blocks, bytes.
+
+    Raises
+    ------
+    BudgetError
+        If no block fits the memory.
+    """
+    scorer = UNetScorer(StreamedNetwork(network, device=device, precision=precision, threads=None))
+    if not isinstance(network, ResidualUNet):
+        raise TypeError("a scorer accepts a ResidualUNet only")
+    plan = plan_prediction(
+        triple(volume.shape),
+        level=0,
+        network=network,
+        channels=network.channels,
+        precision=precision,
+        species=network.species,
+        memory=memory,
+        block_size=None,
+        name="the array",
+        max_edge=max(volume.shape) + defaults.CHUNK_VOX,
+    )
+    return score_volume(volume, plan, scorer, as_logits=False)

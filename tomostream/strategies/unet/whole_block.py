@@ -6,7 +6,8 @@ The stream of planes (`streaming.py`) saves memory by many small steps; a GPU ha
    around it (aligned to the stride, clipped to the block), is a tile at most.
 2. A tile goes through the network at once, channels last: one convolution after the other, sums and ReLU in place.  A coarser level's
    answer is added to the finer level's map in place, each voxel to its 2 x 2 x 2, so that no enlarged map is made.
-3. The last layer is float32, some planes at a time.
+3. In bf16 a convolution, its bias, what is added and the ReLU are one operation of cuDNN, which rounds once instead of three times.
+4. The last layer is float32, some planes at a time.
 
 A tile's voxels are bounded by the memory, and by 2^31 numbers in a feature map: beyond them the convolutions of GPUs take a slow path.
 
@@ -14,7 +15,7 @@ Limits: made for `ResidualUNet` with batch-norm folded; the same sums as the str
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ from tomostream.geometry import Box, Triple, halves, triple
 from tomostream.strategies.unet.network import ResidualBlock, ResidualUNet
 
 SMALLEST_PART_VOX = 16
+_EIGHT = 8
 _INDEXED = 2**31 - 1  # numbers of a feature map
 _LIVE_MAPS = 5  # of the finest level at the peak: input, first and second convolution of the last block, scratch of a convolution
 _HEAD_VOXELS = 2**24  # that are made float32 at a time
@@ -81,7 +83,9 @@ def largest_tile(memory: int, channels: tuple[int, ...], *, species: int, itemsi
     return 1 << max(0, fits.bit_length() - 1)
 
 
-def whole_logits(network: ResidualUNet, head: nn.Module, image: torch.Tensor) -> Float32[torch.Tensor, "s z y x"]:
+def whole_logits(
+    network: ResidualUNet, head: nn.Module, image: torch.Tensor, *, is_joined: bool = False
+) -> Float32[torch.Tensor, "s z y x"]:
     """Logits of an image (1, 1, z, y, x) in the network's type and on its device; edges are multiples of the stride.
 
     Parameters
@@ -92,8 +96,10 @@ def whole_logits(network: ResidualUNet, head: nn.Module, image: torch.Tensor) ->
         The last layer in float32: logits keep their digits even where the feature maps are bf16.
     image
         In the network's type, on its device.
+    is_joined
+        Whether cuDNN's joined operations are used: see `can_be_joined`.
     """
-    features = _through_level(image.contiguous(memory_format=torch.channels_last_3d), network, 0)
+    features = _through_level(image.contiguous(memory_format=torch.channels_last_3d), network, 0, _joined_block if is_joined else _through_block)
     depth, height, width = image.shape[2:]
     logits = torch.empty((network.species, depth, height, width), dtype=torch.float32, device=image.device)
     planes = max(1, _HEAD_VOXELS // (height * width))
@@ -102,18 +108,24 @@ def whole_logits(network: ResidualUNet, head: nn.Module, image: torch.Tensor) ->
     return logits
 
 
-def _through_level(image: torch.Tensor, network: ResidualUNet, level: int) -> torch.Tensor:
+def can_be_joined(network: ResidualUNet) -> bool:
+    """Whether the joined operations are used: on a GPU, in bf16, for channels in eights, as its matrix units take them."""
+    weights = next(network.parameters())
+    return weights.is_cuda and weights.dtype == torch.bfloat16 and not any(wide % _EIGHT for wide in network.channels)
+
+
+def _through_level(image: torch.Tensor, network: ResidualUNet, level: int, apply: Callable[[torch.Tensor, nn.Module], torch.Tensor]) -> torch.Tensor:
     """Apply the network from this level down to the coarsest and up again."""
-    encoded = _through_block(image, network.encoders[level])
+    encoded = apply(image, network.encoders[level])
     del image
     if level == len(network.channels) - 1:
         return encoded
-    coarser = _through_level(_halved(encoded), network, level + 1)
+    coarser = _through_level(_halved(encoded), network, level + 1, apply)
     narrow = network.narrows[level](coarser)
     del coarser
     _add_enlarged(encoded, narrow)
     del narrow
-    return _through_block(encoded, network.decoders[level])
+    return apply(encoded, network.decoders[level])
 
 
 def _through_block(image: torch.Tensor, block: nn.Module) -> torch.Tensor:
@@ -125,6 +137,17 @@ def _through_block(image: torch.Tensor, block: nn.Module) -> torch.Tensor:
     del inner
     result += block.skip(image)
     return F.relu_(result)
+
+
+def _joined_block(image: torch.Tensor, block: nn.Module) -> torch.Tensor:
+    """The same by cuDNN's joined operations."""
+    if not isinstance(block, ResidualBlock):
+        raise TypeError(f"a residual block is needed, found {type(block).__name__}")
+    first, second = block.first.conv, block.second.conv
+    once = [1, 1, 1]  # stride, padding and dilation
+    inner = torch.cudnn_convolution_relu(image, first.weight, first.bias, once, once, once, 1)
+    result: torch.Tensor = torch.cudnn_convolution_add_relu(inner, second.weight, block.skip(image), 1.0, second.bias, once, once, once, 1)
+    return result
 
 
 def _halved(maps: torch.Tensor) -> torch.Tensor:
@@ -158,6 +181,7 @@ class WholeBlocks:
     def __init__(self, network: ResidualUNet, head: nn.Module, *, radius: int, most_voxels: int) -> None:
         self._network, self._head = network, head
         self._radius, self._most = radius, most_voxels
+        self._is_joined = can_be_joined(network)
         weights = next(network.parameters())
         self._device, self._type = weights.device, weights.dtype
 
@@ -173,11 +197,20 @@ class WholeBlocks:
         """
         result = np.empty((self._network.species, *keep.shape), dtype=np.float32)
         for tile in self.tiles(triple(block.shape), keep):
-            image = torch.from_numpy(block[tile.read.slices]).to(self._device)[None, None].to(self._type)
-            found = whole_logits(self._network, self._head, image)
-            inside = found[(slice(None), *tile.part.relative_to(tile.read.start).slices)]
-            torch.from_numpy(result[(slice(None), *tile.part.relative_to(keep.start).slices)]).copy_(inside)
+            image = torch.from_numpy(block[tile.read.slices]).to(self._device)
+            torch.from_numpy(result[(slice(None), *tile.part.relative_to(keep.start).slices)]).copy_(self._of_tile(image, tile))
         return result
+
+    def device_logits(self, block: Float32[torch.Tensor, "z y x"], keep: Box) -> Float32[torch.Tensor, "s Z Y X"]:
+        """The same of a block that lies on the device; the logits stay there."""
+        result = torch.empty((self._network.species, *keep.shape), dtype=torch.float32, device=self._device)
+        for tile in self.tiles(triple(block.shape), keep):
+            result[(slice(None), *tile.part.relative_to(keep.start).slices)] = self._of_tile(block[tile.read.slices], tile)
+        return result
+
+    def _of_tile(self, image: torch.Tensor, tile: Tile) -> torch.Tensor:
+        found = whole_logits(self._network, self._head, image[None, None].to(self._type), is_joined=self._is_joined)
+        return found[(slice(None), *tile.part.relative_to(tile.read.start).slices)]
 
     def tiles(self, block: Triple, keep: Box) -> Iterator[Tile]:
         """The tiles of a block."""

@@ -3,8 +3,7 @@
 - *whole*: as `predict` does it on a GPU (`strategies.unet.whole_block`), convolutions that give the same bits every time;
 - *stream*: plane by plane, as on a processor, in slabs of several sizes;
 - *plain*: the network's own `forward`, batch-norm folded;
-- *any kernel*, *tried kernels*: cuDNN may take kernels that use atomics; it tries all and takes the fastest (`benchmark`);
-- *joined*: cuDNN's convolution with bias, sum and ReLU in one;
+- *not joined*: convolution, bias, sum and ReLU each by itself, in bf16 too;
 - *compiled*: torch.compile; *graph*: replayed as one CUDA graph.
 
 Voxels are those of the level that the network reads.  The time that is left decides how many ways are tried.
@@ -76,7 +75,7 @@ class Bench:
 
     def whole(self) -> torch.Tensor:
         """As predict does it."""
-        return whole_block.whole_logits(self.network, self.head, self.image)
+        return whole_block.whole_logits(self.network, self.head, self.image, is_joined=whole_block.can_be_joined(self.network))
 
     def stream(self, slab_bytes: int) -> torch.Tensor:
         """Plane by plane."""
@@ -89,33 +88,9 @@ class Bench:
         """The network's own forward pass."""
         return self.network(self.image)
 
-    def joined(self) -> torch.Tensor:
-        """The whole block by cuDNN's joined operations."""
-        return joined_logits(self.network, self.head, self.image)
-
-
-def joined_block(image: torch.Tensor, block: torch.nn.Module) -> torch.Tensor:
-    def settings(conv: torch.nn.Module, padding: int) -> tuple[torch.Tensor, list[int], list[int], list[int], int]:
-        return conv.bias, [1] * 3, [padding] * 3, [1] * 3, 1
-
-    first, second = block.first.conv, block.second.conv
-    inner = torch.cudnn_convolution_relu(image, first.weight, *settings(first, 1))
-    skip = image if isinstance(block.skip, torch.nn.Identity) else block.skip(image)
-    return torch.cudnn_convolution_add_relu(inner, second.weight, skip, 1.0, *settings(second, 1))
-
-
-def joined_logits(network: ResidualUNet, head: torch.nn.Module, image: torch.Tensor, level: int = 0) -> torch.Tensor:
-    x = joined_block(image, network.encoders[level])
-    if level < len(network.channels) - 1:
-        whole_block._add_enlarged(x, network.narrows[level](joined_logits(network, head, whole_block._halved(x), level + 1)))
-        x = joined_block(x, network.decoders[level])
-    if level:
-        return x
-    logits = torch.empty((network.species, *image.shape[2:]), dtype=torch.float32, device=image.device)
-    planes = max(1, 2**24 // (image.shape[3] * image.shape[4]))
-    for z in range(0, image.shape[2], planes):
-        logits[:, z : z + planes] = head(x[:, :, z : z + planes].float())[0]
-    return logits
+    def apart(self) -> torch.Tensor:
+        """The whole block, each operation by itself."""
+        return whole_block.whole_logits(self.network, self.head, self.image)
 
 
 def run(log: Log) -> None:
@@ -138,11 +113,7 @@ def ways(log: Log, channels: tuple[int, ...], shape: tuple[int, int, int], preci
     if log.device != "cuda":
         layers(bench)
         return
-    log.attempt("joined", lambda: bench.measure("whole, joined", bench.joined))
-    log.attempt("any", lambda: bench.measure("whole, any kernel", bench.whole, flags(deterministic=False)))
-    log.attempt("tried", lambda: bench.measure("whole, tried kernels, same bits", bench.whole, flags(benchmark=True)))
-    log.attempt("tried", lambda: bench.measure("whole, tried kernels, any", bench.whole, flags(benchmark=True, deterministic=False)))
-    log.attempt("tried", lambda: bench.measure("whole, joined, tried kernels", bench.joined, flags(benchmark=True)))
+    log.attempt("apart", lambda: bench.measure("whole, not joined", bench.apart))
     log.attempt("layers", lambda: layers(bench))
 
 
@@ -183,7 +154,6 @@ def in_float32(log: Log, channels: tuple[int, ...], shape: tuple[int, int, int])
     bench = Bench(log, channels, shape, "float32")
     log.attempt("whole", lambda: bench.measure("whole, as predict does", bench.whole))
     if log.device == "cuda":
-        log.attempt("tried", lambda: bench.measure("whole, tried kernels, same bits", bench.whole, flags(benchmark=True)))
         log.attempt("tf32", lambda: bench.measure("whole, TF32", bench.whole, flags(tf32=True)))
         log.attempt("first", lambda: channels_first(bench))
 

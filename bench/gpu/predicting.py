@@ -3,7 +3,7 @@
 A tomogram of 500 x 1000 x 1000 voxels, int8 and float32, in the file cache; scores float32 and int8.  The default model reads level 1
 (network and matched filter), the wide one level 0 (the network alone).  Rates count the voxels of level 0, whatever level is read.
 
-Where the time goes: the seconds of each step inside the calls of one process, each step by itself; what the steps don't explain is `rest`.
+Where the time goes: the seconds of each step, summed over the threads that share the work, so that they may be more than what passed.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ from tomostream.tomogram import store_normalisation
 # module, attribute: what is called where
 STEPS = (
     ("tomostream.tomogram.Tomogram.read_standardised", "read and normalise"),
-    ("tomostream.strategies.unet.whole_block.WholeBlocks.logits", "copy, network, copy back"),
-    ("tomostream.strategies.unet.fusion.ball_mean", "mean over the ball"),
-    ("tomostream.strategies.matched_filter.correlation.CorrelationScorer.correlations", "matched filter"),
-    ("tomostream.inference.region_scoring.upsample", "interpolate"),
-    ("tomostream.inference.region_scoring._sigmoid", "sigmoid"),
-    ("tomostream.inference.region_scoring.encode_scores", "encode"),
+    ("tomostream.inference.device_scores._Lane.bring", "copy to the device"),
+    ("tomostream.inference.device_scores._compute", "device, copies and turns included"),
+    ("tomostream.inference.device_scores._Lane.take", "wait for a piece, copy it back"),
+    ("tomostream.strategies.unet.fusion.ball_mean", "mean over the ball, processor"),
+    ("tomostream.strategies.matched_filter.correlation.CorrelationScorer.correlations", "matched filter, processor"),
+    ("tomostream.inference.region_scoring.upsample", "interpolate, processor"),
+    ("tomostream.inference.region_scoring._sigmoid", "sigmoid, processor"),
+    ("tomostream.inference.region_scoring.encode_scores", "encode, processor"),
     ("tomostream.stages.prediction.shard_task.write_shard", "checksums and writing"),
-    ("tomostream.strategies.batch_statistics.own_statistics", "batch statistics (before)"),
+    ("tomostream.strategies.adaptive_statistics.own_statistics", "batch statistics (before)"),
     ("tomostream.stages.prediction.prepare_task.measure", "voxel statistics (before)"),
 )
 
@@ -140,7 +142,6 @@ def end_to_end(log: Log, what: str, folder: Path, dtype: str, shape: Triple, pre
     log(what, voxels / seconds / 1e6, "Mvox/s", f"of level 0; {seconds:.2f} s, the first time {first:.2f} s")
     for name, spent in sorted(watch.seconds.items(), key=lambda item: -item[1]):
         log(f"    {name}", spent, "s", f"{100 * spent / seconds:.0f} %")
-    log("    rest", seconds - sum(watch.seconds.values()), "s")
     log("    peak memory of the process", high_water_bytes() / 1e9, "GB", "since the section began")
     if log.device == "cuda":
         log("    peak memory of the card", torch.cuda.max_memory_reserved() / 1e9, "GB")

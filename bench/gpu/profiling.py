@@ -18,9 +18,10 @@ from bench.gpu.stores import model, tomogram
 from bench.gpu.training import Learner, crops
 from tomostream import defaults
 from tomostream.geometry import Triple
+from tomostream.inference.device_scores import DeviceScorer, stored_region
 from tomostream.inference.region_scoring import score_region
 from tomostream.stages.conversion.stage import measure
-from tomostream.strategies.loading import load_model, open_scorer, plan_model
+from tomostream.strategies.loading import load_model, plan_model
 
 LARGEST_TRACE = 12_000_000  # bytes
 
@@ -68,10 +69,13 @@ def predict(log: Log, channels: tuple[int, ...], *, level: int, is_fused: bool, 
     source = source.with_normalisation(source.normalisation or measure(source, memory=8 * 10**9))
     loaded = load_model(model(log.scratch, channels, level=level, is_fused=is_fused))
     plan = plan_model(loaded, shape, precision=precision, memory=16 * 10**9, block_size=None, name="made-up")
-    scorer = open_scorer(loaded, device=log.device, precision=precision, threads=torch.get_num_threads())
+    scorer = loaded.scorer(device=log.device, precision=precision, threads=torch.get_num_threads())
     core = plan.shards.core((0, 0, 0))
 
     def shard() -> None:
+        if isinstance(scorer, DeviceScorer):
+            stored_region(source.read_standardised, plan, core, scorer, as_logits=False, dtype="float32", note=print)
+            return
         score_region(source.read_standardised, plan, core, scorer, as_logits=False, note=print)
 
     log(f"a shard of {core.shape}, {channels}", core.size / 1e6, "Mvox", "profiled")

@@ -15,7 +15,7 @@ from bench.gpu.network import flags
 from bench.predicting import OVERLAP, ROI
 from tomostream.learn.batch_norm_folding import deployed
 from tomostream.strategies.unet.network import ResidualUNet
-from tomostream.strategies.unet.scorer import Scorer
+from tomostream.strategies.unet.scorer import StreamedNetwork
 
 
 def run(log: Log) -> None:
@@ -29,7 +29,7 @@ def compare(log: Log, channels: tuple[int, ...], shape: tuple[int, int, int]) ->
 
     network = ResidualUNet(channels, 1, seed=0)
     volume = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    scorer = Scorer(network, device=log.device, precision="bf16", threads=None)
+    scorer = StreamedNetwork(network, device=log.device, precision="bf16", threads=None)
     plain = deployed(network).to(device=log.device, dtype=torch.bfloat16, memory_format=torch.channels_last_3d)
     voxels, name = float(np.prod(shape)), f"{'/'.join(map(str, channels))}, bf16, {' x '.join(map(str, shape))}"
 

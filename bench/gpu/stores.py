@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tomostream import __version__, defaults
+from tomostream import defaults
 from tomostream.geometry import Triple, triple
 from tomostream.store.omezarr import StoreSpec, StoreWriter
-from tomostream.strategies.unet.model import MatchedSettings, ModelSettings, save_model
+from tomostream.strategies.unet.model import MatchedSettings, UNetSettings, save_model
 from tomostream.tomogram import Tomogram, open_tomogram
+from tomostream.version import VERSION
 
 SPACING = 13.48
 RADIUS_VOX = 10.0  # of the blobs, level 0: a ribosome at this spacing
@@ -77,7 +78,7 @@ def model(folder: Path, channels: tuple[int, ...], *, level: int, is_fused: bool
             support_vox=(support,), floor=defaults.MATCHED_FLOOR, weight=(8.0,), intercept=(-3.0,), smooth_vox=defaults.MATCHED_SMOOTH * radius
         )  # fmt: skip
         profiles = (-np.exp(-(np.arange(math.floor(support) + 1, dtype=np.float64) ** 2) / (2 * (radius / 2) ** 2)),)
-    settings = ModelSettings(
+    settings = UNetSettings(
         channels=channels,
         species=("blob",),
         radius_ang=(RADIUS_VOX * SPACING,),
@@ -88,7 +89,7 @@ def model(folder: Path, channels: tuple[int, ...], *, level: int, is_fused: bool
         objective={"name": "none"},
         precision="float32",
         trained_on=(),
-        version=__version__,
+        version=VERSION,
         matched=matched,
         batch_statistics="tomogram",
     )

@@ -5,15 +5,17 @@ import pytest
 import torch
 from networks import network_of
 
-from tomostream.budget import network_cost
+from tomostream.errors import DeviceMemoryError
 from tomostream.geometry import Box
 from tomostream.inference.block_search import plan_scorer
+from tomostream.inference.device_scores import DeviceScorer, stored_region
+from tomostream.inference.machine import environment
 from tomostream.inference.plan import PredictionPlan
 from tomostream.inference.region_scoring import score_region
-from tomostream.learn.device_memory import DeviceMemoryError
-from tomostream.strategies.unet.fusion import FusedScorer
-from tomostream.strategies.unet.model import MatchedSettings
-from tomostream.strategies.unet.scorer import Scorer, environment
+from tomostream.learn.precision import resolve_device
+from tomostream.strategies.unet.device_scorer import DeviceFusedScorer, DeviceUNetScorer
+from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings
+from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 
 pytestmark = pytest.mark.gpu
 CHANNELS = (8, 16, 32)
@@ -32,19 +34,28 @@ def plan_of(network, core, *, level=1, shape=SHAPE):
     )  # fmt: skip
 
 
+def network_on(device, precision, network=None, gpu_memory=None):
+    return StreamedNetwork(network or network_of(CHANNELS), device=device, precision=precision, threads=1, gpu_memory=gpu_memory)
+
+
 def alone(device, precision, network=None, gpu_memory=None):
-    return Scorer(network or network_of(CHANNELS), device=device, precision=precision, threads=1, gpu_memory=gpu_memory)
+    own = network_on(device, precision, network, gpu_memory)
+    return UNetScorer(own) if device == "cpu" else DeviceUNetScorer(own)
 
 
 def fused(device, precision):
     """The default model: network and matched filter."""
     matched = MatchedSettings(support_vox=(5.6,), floor=0.4, weight=(20.0,), intercept=(-1.0,), smooth_vox=1.6)
-    cost = network_cost(CHANNELS, species=1, precision=precision)
-    return FusedScorer(alone(device, precision), cost, matched, (np.cos(np.linspace(0, np.pi, 6)),), threads=1)
+    profiles = (np.cos(np.linspace(0, np.pi, 6)),)
+    own = network_on(device, precision)
+    return FusedScorer(own, matched, profiles, threads=1) if device == "cpu" else DeviceFusedScorer(own, matched, profiles)
 
 
 def logits_of(scorer, plan, note=pytest.fail):
     volume = volume_of(plan.level_shape)
+    if isinstance(scorer, DeviceScorer):
+        whole = Box.whole(plan.volume)
+        return stored_region(lambda box: volume[box.slices], plan, whole, scorer, as_logits=True, dtype="float32", note=note)
     return score_region(lambda box: volume[box.slices], plan, Box.whole(plan.volume), scorer, as_logits=True, note=note)
 
 
@@ -94,7 +105,7 @@ def test_the_same_blocks_give_the_same_bits_every_time(device, precision, channe
 
 
 def test_tiles_within_a_block_leave_no_trace(device, expected):
-    scorer = alone(device, "float32", gpu_memory=212_000_000)  # tiles of some 10^4 voxels
+    scorer = alone(device, "float32", gpu_memory=283_000_000)  # tiles of some 10^4 voxels
     found = logits_of(scorer, plan_of(network_of(CHANNELS), SHAPE), note=print)
     assert np.abs(found - expected["alone"]).max() < 1e-4 * np.abs(expected["alone"]).max()
 
@@ -132,7 +143,7 @@ def test_memory_of_a_tile_is_what_was_projected(cuda):
 
     for channels, precision, itemsize in (((16, 32, 64), "bf16", 2), ((16, 32, 64), "float32", 4), ((32, 64, 128), "bf16", 2)):
         network = network_of(channels)
-        scorer = alone(cuda, precision, network)
+        scorer = network_on(cuda, precision, network)
         block = volume_of((160, 256, 256))
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -142,6 +153,35 @@ def test_memory_of_a_tile_is_what_was_projected(cuda):
             f"{channels} {precision}: {peak / 1e9:.2f} GB reserved at the peak, {projected / 1e9:.2f} GB projected for {block.size / 1e6:.1f} Mvox"
         )
         assert peak <= projected
+
+
+def test_joined_operations_are_as_near_to_float32_as_single_ones(cuda):
+    from tomostream.strategies.unet import whole_block
+
+    network = network_of((16, 32, 64))
+    volume = volume_of((64, 96, 96))
+    exact = network_on(cuda, "float32", network).logits(volume)
+    joined = network_on(cuda, "bf16", network).logits(volume)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whole_block, "can_be_joined", lambda network: False)
+        apart = network_on(cuda, "bf16", network).logits(volume)
+    errors = [float(np.abs(found - exact).mean() / np.abs(exact).mean()) for found in (joined, apart)]
+    print(f"bf16 against float32, mean difference of the mean logit: joined {errors[0]:.2e}, apart {errors[1]:.2e}")
+    assert errors[0] < 1.2 * errors[1]
+
+
+def test_threads_that_share_the_card_give_the_bits_of_one(device):
+    from concurrent.futures import ThreadPoolExecutor
+
+    scorer, plan = fused(device, "bf16"), fused_plan((32, 40, 48))
+    first = logits_of(scorer, plan)
+    with ThreadPoolExecutor(4) as executor:
+        for found in executor.map(lambda _: logits_of(scorer, plan), range(8)):
+            assert found.tobytes() == first.tobytes()
+
+
+def test_the_device_has_a_number(cuda):
+    assert resolve_device(cuda) == resolve_device("auto") == torch.device("cuda", torch.cuda.current_device())
 
 
 def test_the_environment_names_card_and_cudnn(cuda):

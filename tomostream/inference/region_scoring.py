@@ -16,7 +16,7 @@ from jaxtyping import Float32, Shaped
 from scipy.special import expit
 
 from tomostream.errors import DeviceMemoryError
-from tomostream.geometry import BlockGrid, Box, Triple, halves, triple
+from tomostream.geometry import BlockGrid, Box, Triple, halves
 from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan
 from tomostream.inference.protocol import BlockScorer, StreamingScorer
 from tomostream.inference.upsample import upsample
@@ -183,7 +183,7 @@ def encode_scores(scores: Float32[np.ndarray, "z y x"], dtype: str) -> Shaped[np
 
 def missing_score(dtype: str) -> float:
     """What stands for a missing score."""
-    return SCORE_ZERO - 1 if dtype == "int8" else math.nan
+    return float(SCORE_ZERO - 1) if dtype == "int8" else math.nan
 
 
 def encoding_attributes(dtype: str) -> dict[str, Any]:

@@ -153,6 +153,11 @@ class Model(ABC):
     def picker(self) -> str:
         """How its scores are picked where nobody says."""
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it can score on a GPU; else `auto` means the processor wherever it is."""
+        return True
+
     @abstractmethod
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> BlockScorer:
         """The model, ready to score blocks.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from networks import network_of
 
 from tomostream.geometry import Box
-from tomostream.strategies.unet.scorer import Scorer
+from tomostream.strategies.unet.scorer import StreamedNetwork
 from tomostream.strategies.unet.whole_block import SMALLEST_PART_VOX, WholeBlocks, largest_tile, tile_bytes, tiles, whole_logits
 
 
@@ -28,7 +28,7 @@ def whole_blocks(network, most_voxels, kind=torch.float32):
 def test_logits_in_tiles_are_those_of_the_stream(channels, most_voxels):
     network = network_of(channels, species=2)
     volume, keep = volume_of((24, 72, 32)), Box((3, 0, 5), (21, 72, 30))
-    expected = Scorer(network, device="cpu", precision="float32", threads=1).logits(volume, keep)
+    expected = StreamedNetwork(network, device="cpu", precision="float32", threads=1).logits(volume, keep)
     found = whole_blocks(network, most_voxels).logits(volume, keep)
     assert np.abs(expected).max() > 1  # lively logits, so 1e-4 means something
     np.testing.assert_allclose(found, expected, atol=1e-4 * max(1, np.abs(expected).max() / 4), rtol=0)
@@ -38,7 +38,7 @@ def test_bf16_is_near_float32():
     network = network_of((8, 16, 32))
     volume = volume_of((16, 32, 32))
     whole = Box.whole(volume.shape)
-    a = Scorer(network, device="cpu", precision="float32", threads=1).logits(volume)
+    a = StreamedNetwork(network, device="cpu", precision="float32", threads=1).logits(volume)
     b = whole_blocks(network_of((8, 16, 32)), 10**9, torch.bfloat16).logits(volume, whole)
     assert np.abs(a - b).max() < 0.05 * np.abs(a).max()
 

@@ -61,7 +61,7 @@ def predict_many(
     results: Results[list[Place]] = Results([task.name for task in tasks], progress)
     if not cluster.is_distributed:
         cluster = replace(cluster, workers=1)  # blocks keep all cores busy themselves: one after the other
-    wants_gpu = _wants_gpu(settings.device, cluster)
+    wants_gpu = _wants_gpu(settings.device, cluster) if settings.device == "cuda" or loaded.uses_gpu else False
     with contextlib.ExitStack() as stack:
         # other machines may be of another kind, and have other cores: they are asked before anything is planned
         is_elsewhere = cluster.scheduler is not None or cluster.kind == "slurm"

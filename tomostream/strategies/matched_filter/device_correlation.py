@@ -48,7 +48,7 @@ class DeviceCorrelation:
         result
             Of `needed`; one an output.
         image, read
-            Standardised densities on the device, and where they lie; they hold `CorrelationScorer.read_box`.
+            Standardised densities on the device, and where they lie; they hold `CorrelationScorer.read_box`, and no more than the volume.
         """
         edges = piece_edges(needed.shape, self._piece)
         for values, target in zip(result, self._targets, strict=True):
@@ -86,8 +86,10 @@ class DeviceCorrelation:
             best = found.clone() if best is None else torch.maximum(best, found)
         if best is None:
             raise ValueError("a target without kernels")
-        return best.mul_(scale)
+        result: torch.Tensor = best.mul_(scale)
+        return result
 
 
 def _spectrum(kernel: np.ndarray, size: Triple, device: torch.device) -> torch.Tensor:
-    return torch.fft.rfftn(torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float32)).to(device), s=size)
+    spectrum: torch.Tensor = torch.fft.rfftn(torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float32)).to(device), s=size)
+    return spectrum

@@ -91,7 +91,6 @@ class DeviceFusedScorer(DeviceUNetScorer):
             del means
         else:
             logits = logits[(slice(None), *needed.relative_to(wide.start).slices)]
-        self._filter.add_to(logits, image, read, needed)
-        for values, intercept in zip(logits, self._intercept, strict=True):
-            values += intercept
-        return logits
+        inside = read.clipped(Box.whole(shape))  # beyond the volume the filter sees the mean, the network repeated voxels
+        self._filter.add_to(logits, image[inside.relative_to(read.start).slices], inside, needed)
+        return logits.add_(torch.tensor(self._intercept, dtype=torch.float32, device=self.device).reshape(-1, 1, 1, 1))

@@ -99,7 +99,9 @@ def whole_logits(
     is_joined
         Whether cuDNN's joined operations are used: see `can_be_joined`.
     """
-    features = _through_level(image.contiguous(memory_format=torch.channels_last_3d), network, 0, _joined_block if is_joined else _through_block)
+    features = _through_level(
+        image.contiguous(memory_format=torch.channels_last_3d), network, 0, _joined_block if is_joined else _through_block
+    )
     depth, height, width = image.shape[2:]
     logits = torch.empty((network.species, depth, height, width), dtype=torch.float32, device=image.device)
     planes = max(1, _HEAD_VOXELS // (height * width))
@@ -114,7 +116,9 @@ def can_be_joined(network: ResidualUNet) -> bool:
     return weights.is_cuda and weights.dtype == torch.bfloat16 and not any(wide % _EIGHT for wide in network.channels)
 
 
-def _through_level(image: torch.Tensor, network: ResidualUNet, level: int, apply: Callable[[torch.Tensor, nn.Module], torch.Tensor]) -> torch.Tensor:
+def _through_level(
+    image: torch.Tensor, network: ResidualUNet, level: int, apply: Callable[[torch.Tensor, nn.Module], torch.Tensor]
+) -> torch.Tensor:
     """Apply the network from this level down to the coarsest and up again."""
     encoded = apply(image, network.encoders[level])
     del image

@@ -25,7 +25,7 @@ from tomostream.learn.batch import Batch
 from tomostream.learn.objectives import make_objective
 from tomostream.learn.precision import autocast
 from tomostream.learn.prefetch import prefetched
-from tomostream.stages.conversion.stage import measure
+from tomostream.stages.voxel_statistics.stage import measure
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.stream.dataset import SubtomogramDataset
 

@@ -104,6 +104,8 @@ class StreamedNetwork:
             If the GPU's memory is too small for it.
         """
         wanted = Box.whole((block.shape[0], block.shape[1], block.shape[2])) if keep is None else keep
+        if self.device.type != "cpu":
+            return self._at_once(block, wanted)
         result = np.empty((self.species, *wanted.shape), dtype=np.float32)
         for first, planes in self.planes(block, wanted):
             result[:, first : first + planes.shape[1]] = planes
@@ -111,15 +113,21 @@ class StreamedNetwork:
 
     def planes(self, block: Float32[np.ndarray, "z y x"], keep: Box) -> Iterator[tuple[int, Float32[np.ndarray, "s Z Y X"]]]:
         """Logits of `keep` as they come: pairs of the first plane, from `keep`'s start, and some planes."""
+        if self.device.type != "cpu":
+            yield 0, self._at_once(block, keep)
+            return
+        self._check(block)
+        yield from self._planes(block, keep)
+        _return_free_memory()
+
+    def _at_once(self, block: np.ndarray, keep: Box) -> Float32[np.ndarray, "s Z Y X"]:
+        self._check(block)
+        with device_memory(self.device, f"a block of {block.shape} voxels (z, y, x)", _REMEDY), exact_turn(self.device):
+            return self._whole.logits(block, keep)
+
+    def _check(self, block: np.ndarray) -> None:
         if any(edge % self.stride for edge in block.shape) or 0 in block.shape:
             raise InputError(f"a block's edges must be multiples of the network's stride {self.stride}, found {block.shape} (z, y, x)")
-        if self.device.type == "cpu":
-            yield from self._planes(block, keep)
-            _return_free_memory()
-            return
-        with device_memory(self.device, f"a block of {block.shape} voxels (z, y, x)", _REMEDY), exact_turn(self.device):
-            logits = self._whole.logits(block, keep)
-        yield 0, logits
 
     def device_logits(self, block: Float32[torch.Tensor, "z y x"], keep: Box) -> Float32[torch.Tensor, "s Z Y X"]:
         """Logits of a part of a block that lies on the device; they stay there.  To be called in an `exact_turn`."""

@@ -27,8 +27,8 @@ from bench.timing import high_water_bytes
 from tomostream.cluster import ClusterSettings
 from tomostream.geometry import Triple
 from tomostream.progress import Progress
-from tomostream.stages.voxel_statistics.stage import measure as measure_statistics
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
+from tomostream.stages.voxel_statistics.stage import measure as measure_statistics
 from tomostream.tomogram import store_normalisation
 
 # module, attribute: what is called where

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import yaml
 from mrc_files import write_mrc
 
 import tomostream as ts

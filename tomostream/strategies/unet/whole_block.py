@@ -29,6 +29,7 @@ from tomostream.strategies.unet.network import ResidualBlock, ResidualUNet
 
 SMALLEST_PART_VOX = 16
 _EIGHT = 8
+_DIGITS = 3
 _INDEXED = 2**31 - 1  # numbers of a feature map
 _LIVE_MAPS = 5  # of the finest level at the peak: input, first and second convolution of the last block, scratch of a convolution
 _HEAD_VOXELS = 2**24  # that are made float32 at a time
@@ -75,12 +76,17 @@ def tile_bytes(voxels: int, channels: tuple[int, ...], *, species: int, itemsize
 def largest_tile(memory: int, channels: tuple[int, ...], *, species: int, itemsize: int) -> int:
     """Most voxels of a tile for so many bytes of the device; at least 1.
 
-    Rounded down to a power of two: cards of nearly the same memory, or a budget that is changed a little, give the same tiles.
+    Rounded down to its first three binary digits: cards of nearly the same memory, or a budget that is changed a little, give the same tiles.
     """
     fits = int(_INDEXED / max(wide / 8**level for level, wide in enumerate(channels)))
-    each = (tile_bytes(2**40, channels, species=species, itemsize=itemsize) - _FIXED_BYTES) / 2**40
-    fits = min(fits, int(max(0, memory - _FIXED_BYTES) / each))
-    return 1 << max(0, fits.bit_length() - 1)
+    at_head = tile_bytes(_HEAD_VOXELS, channels, species=species, itemsize=itemsize)
+    one_more = tile_bytes(_HEAD_VOXELS + 1, channels, species=species, itemsize=itemsize) - at_head
+    if memory >= at_head:  # the last layer's piece has its full size
+        fits = min(fits, _HEAD_VOXELS + (memory - at_head) // one_more)
+    else:
+        fits = min(fits, max(0, memory - _FIXED_BYTES) * _HEAD_VOXELS // (at_head - _FIXED_BYTES))
+    step = 1 << max(0, fits.bit_length() - _DIGITS)
+    return max(1, fits // step * step)
 
 
 def whole_logits(

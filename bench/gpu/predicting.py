@@ -24,7 +24,7 @@ from bench.gpu.log import Log
 from bench.gpu.network import flags
 from bench.gpu.stores import model, tomogram
 from bench.timing import high_water_bytes
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.geometry import Triple
 from tomostream.progress import Progress
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
@@ -130,8 +130,8 @@ def end_to_end(log: Log, what: str, folder: Path, dtype: str, shape: Triple, pre
         shutil.rmtree(out, ignore_errors=True)
         start = time.perf_counter()
         predict_many(
-            [str(source.path)], model=folder, out=out, settings=PredictSettings(device=log.device, precision=precision, score_dtype=score_dtype),
-            cluster=ClusterSettings(memory=memory * 10**9), overwrite=True, progress=Progress(),
+            {"made-up": str(source.path)}, model=folder, out=out, settings=PredictSettings(device=log.device, precision=precision, score_dtype=score_dtype),
+            resources=Resources(memory=memory * 10**9), overwrite=True, progress=Progress(),
         )  # fmt: skip
         return time.perf_counter() - start
 

@@ -9,7 +9,7 @@ import torch
 from mrc_files import write_mrc
 
 import tomostream as ts
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.geometry import Box
 from tomostream.inference import device_scores
 from tomostream.inference.plan import PredictionPlan
@@ -66,7 +66,7 @@ def as_if_there_were_a_gpu(monkeypatch):
         "tomostream.learn.precision",
     ):
         monkeypatch.setattr(f"{module}.resolve_device", lambda name: processor)
-    monkeypatch.setattr(stage, "_wants_gpu", lambda device, cluster: True)
+    monkeypatch.setattr(stage, "_wants_gpu", lambda device, resources: True)
     usual = UNetModel.scorer
     monkeypatch.setattr(UNetModel, "scorer", lambda self, **given: (usual if given["device"] == "cpu" else scorer)(self, **given))
     names = set()
@@ -82,8 +82,8 @@ def as_if_there_were_a_gpu(monkeypatch):
 
 def predicted(store, model, out, *, memory=4 * 10**9, device="cuda", **settings):
     predict_many(
-        [str(store)], model=model, out=out, settings=PredictSettings(device=device, block_size=(40, 64, 64), **settings),
-        cluster=ClusterSettings(memory=memory, threads=1), overwrite=False, progress=Progress(),
+        {"wide": str(store)}, model=model, out=out, settings=PredictSettings(device=device, block_size=(40, 64, 64), **settings),
+        resources=Resources(memory=memory, threads=1), overwrite=False, progress=Progress(),
     )  # fmt: skip
     return ts.open(out / "wide.ome.zarr").array.compute()
 
@@ -93,7 +93,7 @@ def test_scores_are_the_processors(dtype, store, model, tmp_path, as_if_there_we
     settings = {"score_dtype": dtype, "box": Box((3, 0, 10), (40, 250, 270))}
     found = predicted(store, model, tmp_path / "device", **settings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "_wants_gpu", lambda device, cluster: False)
+        patch.setattr(stage, "_wants_gpu", lambda device, resources: False)
         expected = predicted(store, model, tmp_path / "processor", device="cpu", **settings)
     assert found.dtype == expected.dtype
     assert expected[3:40, :250, 10:270].astype(float).std() > (0.05 if dtype == "float32" else 10)

@@ -9,6 +9,8 @@ from bench.picking_speed import RADIUS, THRESHOLD, particles_in_noise, stored
 from bench.timing import Size
 from tomostream.geometry import Triple
 from tomostream.picking.blocks import pick_volume
+from tomostream.picking.how_many import Above, Best
+from tomostream.picking.protocol import Execution, PickRequest, Source
 
 
 def run(log: Log) -> None:
@@ -17,12 +19,13 @@ def run(log: Log) -> None:
     start = time.perf_counter()
     source = stored(particles_in_noise(shape, particles), Size(False, log.scratch, 1))
     log("making a score map", time.perf_counter() - start, "s")
-    for name, chosen in (("by threshold", {"threshold": THRESHOLD, "count": None}), ("by count", {"threshold": None, "count": particles})):
+    for name, how_many in (("by threshold", Above(THRESHOLD)), ("by count", Best(particles))):
         for memory in (2, 16):
 
-            def pick(name: str = name, chosen: dict[str, object] = chosen, memory: int = memory) -> None:
+            def pick(name: str = name, how_many: Above | Best = how_many, memory: int = memory) -> None:
                 begun = time.perf_counter()
-                picks = pick_volume(source.read, shape, radius=RADIUS, memory=memory * 10**9, **chosen)  # type: ignore[arg-type]
+                request = PickRequest(radius=RADIUS, how_many=how_many)
+                picks = pick_volume(Source(source.read, shape), request, Execution(memory=memory * 10**9))
                 log(
                     f"pick {name}, {memory} GB, {' x '.join(map(str, shape))}, float32",
                     time.perf_counter() - begun,

@@ -78,3 +78,32 @@ def test_rounds_folders_and_tables_that_can_not_be_are_told(tmp_path):
     assert "--rounds must be at least 1, found -1" in run("bench", "--quick", "--rounds", "-1")
     assert "--folder: /dev/null/x can't be made" in run("bench.picking_speed", "--quick", "--folder", "/dev/null/x")
     assert "--output: /dev/null/y can't be made" in run("bench.picking_speed", "--quick", "-o", "/dev/null/y/x.json")
+
+
+def test_the_command_for_a_gpu_runs_on_a_processor_and_keeps_what_it_finds(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "bench.gpu",
+        "-o",
+        tmp_path / "out",
+        "--folder",
+        tmp_path,
+        "--device",
+        "cpu",
+        "--small",
+        "--minutes",
+        "4",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--only", "facts,pick"], check=False, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert {line["section"] for line in lines} == {"facts", "pick"}
+    assert not [line for line in lines if line["value"] == "FAILED"]
+    refused = subprocess.run(
+        [*command, "--only", "picks"], check=False, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert "there is no picks; there are facts," in refused.stderr

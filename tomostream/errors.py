@@ -32,6 +32,10 @@ class BudgetError(TomostreamError):
     """The projected memory or disk does not fit; raised before any work."""
 
 
+class DeviceMemoryError(BudgetError):
+    """A block did not fit into the GPU's memory; a smaller one may."""
+
+
 class ExistsError(TomostreamError):
     """The output exists and was made with other settings; `--overwrite` replaces it."""
 

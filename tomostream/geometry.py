@@ -107,6 +107,15 @@ def _map(a: Triple, b: Triple, sign: int) -> Triple:
     return (a[0] + sign * b[0], a[1] + sign * b[1], a[2] + sign * b[2])
 
 
+def halves(box: Box) -> tuple[Box, Box]:
+    """Cut a box in two across its longest edge."""
+    axis = box.shape.index(max(box.shape))
+    middle = (box.start[axis] + box.stop[axis]) // 2
+    stop, start = list(box.stop), list(box.start)
+    stop[axis] = start[axis] = middle
+    return Box(box.start, triple(stop)), Box(triple(start), box.stop)
+
+
 @dataclass(frozen=True, slots=True)
 class BlockGrid:
     """A tiling of a volume `shape` by cores of shape `block` (both z, y, x); cores at the far faces may be shorter."""

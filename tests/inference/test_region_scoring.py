@@ -3,13 +3,12 @@ import pytest
 import torch
 from networks import network_of
 
-from tomostream.errors import InputError
-from tomostream.geometry import Box
+from tomostream.errors import DeviceMemoryError, InputError
+from tomostream.geometry import Box, halves
 from tomostream.inference import region_scoring as regions
 from tomostream.inference.machine import environment
 from tomostream.inference.plan import PredictionPlan
-from tomostream.inference.protocol import DeviceMemoryError
-from tomostream.inference.region_scoring import encode_scores, encoding_attributes, halves, read_extended, score_region
+from tomostream.inference.region_scoring import encode_scores, encoding_attributes, read_extended, score_region
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer, score_array
 

@@ -65,7 +65,7 @@ _OPTIONS = (
         {"min": 1},
     ),
     _Option("memory", str, defaults.MEMORY, "--memory", "Budget of one process (GB: 10^9 bytes).", {"metavar": "SIZE"}),
-    _Option("gpu_memory", str, None, "--gpu-memory", "Budget on the GPU (default: all).", {"metavar": "SIZE"}),
+    _Option("gpu_memory", str, None, "--gpu-memory", "Budget on the GPU (default: 4/5 of it).", {"metavar": "SIZE"}),
     _Option(
         "cluster_option",
         list[str],

@@ -11,11 +11,14 @@ import hashlib
 import os
 import pickle
 import re
+from pathlib import Path
 from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from tomostream.cluster.worker_cache import Load, forget, resident
+
+_DEVICES = Path("/dev")
 
 
 class Keep(WorkerPlugin):
@@ -54,6 +57,12 @@ class OneGpu(WorkerPlugin):
         if number is None:
             return
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = visible.split(",") if visible else None
         index = int(number[1])
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(index) if names is None else names[index % len(names)]
+        # where the cards can't be counted, there is one for each process
+        names = visible.split(",") if visible else [str(card) for card in range(_cards() or index + 1)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[index % len(names)]
+
+
+def _cards(devices: Path = _DEVICES) -> int:
+    """Number of NVIDIA's cards, as the system shows them; without a library that would start the driver."""
+    return sum(re.fullmatch(r"nvidia\d+", path.name) is not None for path in devices.glob("nvidia*"))

@@ -27,7 +27,7 @@ class Resources:
     workers: int = defaults.WORKERS  # processes; SLURM: jobs
     threads: int | None = None  # of torch, for a process
     memory: int = 2 * 10**9  # bytes, of one process
-    gpu_memory: int | None = None  # bytes, of one process; None: what is free
+    gpu_memory: int | None = None  # bytes, of one process; None: four fifths of it
     queue: str | None = None
     account: str | None = None
     walltime: str = defaults.WALLTIME

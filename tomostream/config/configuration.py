@@ -98,7 +98,7 @@ class Configuration(Part):
     memory: ByteSize = defaults.MEMORY
     """Budget of one process, libraries included."""
     gpu_memory: ByteSize | None = None
-    """Budget on the GPU. Default: what is free."""
+    """Budget on the GPU. Default: four fifths of it."""
 
     @model_validator(mode="before")
     @classmethod

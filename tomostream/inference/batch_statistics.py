@@ -34,6 +34,7 @@ from torch import nn
 from tomostream import defaults
 from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.region_scoring import Reader, read_extended
+from tomostream.learn.device_memory import device_memory
 from tomostream.learn.recalibration import recalibrated
 
 LEAST_VOX = 8000  # of a volume whose statistics are measured
@@ -128,7 +129,8 @@ def adapted(network: N, images: Iterable[Float32[torch.Tensor, "_ 1 z y x"]], *,
         return copy.deepcopy(network).to(device).eval()
     # in float32 also during training: a tomogram's statistics are the same in validation and prediction
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    with torch.autocast(device.type, enabled=False), exact:
+    short = device_memory(device, f"a batch of {tuple(first.shape)} for a tomogram's batch statistics", "use --device cpu")
+    with short, torch.autocast(device.type, enabled=False), exact:
         return recalibrated(network, itertools.chain([first], rest), device=device)
 
 

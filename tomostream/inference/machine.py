@@ -14,8 +14,11 @@ def environment(device: str) -> dict[str, str]:
     Parameters
     ----------
     device
-        As of `Scorer`.
+        As of `resolve_device`.
     """
     used = resolve_device(device)
-    kind = torch.cuda.get_device_name(used) if used.type == "cuda" else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    if used.type == "cuda":
+        kind = f"{torch.cuda.get_device_name(used)}, cuDNN {torch.backends.cudnn.version()}"
+    else:
+        kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     return {"device": kind, "torch": torch.__version__, "numpy": np.__version__}

@@ -11,7 +11,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from tomostream.errors import BudgetError
 from tomostream.geometry import Box, Triple
 
 
@@ -52,10 +51,6 @@ class BlockScorer(Protocol):
         needed, shape
             As of `read_box`.
         """
-
-
-class DeviceMemoryError(BudgetError):
-    """A block did not fit into the GPU's memory; a smaller one may."""
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@
 If a GPU's memory is too small for a block, its core is halved along the longest edge, until it fits.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,16 +15,17 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from scipy.special import expit
 
-from tomostream.geometry import BlockGrid, Box, Triple, triple
+from tomostream.errors import DeviceMemoryError
+from tomostream.geometry import BlockGrid, Box, Triple, halves
 from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan
-from tomostream.inference.protocol import BlockScorer, DeviceMemoryError, StreamingScorer
+from tomostream.inference.protocol import BlockScorer, StreamingScorer
 from tomostream.inference.upsample import upsample
 
 Reader = Callable[[Box], np.ndarray]  # standardised float32 voxels of a box of the true volume at the scorer's level
 READ_EDGE = 64  # pieces that are read begin at multiples of this: chunks of stores mostly do too
 _SIGMOID_VOXELS = 2**20
-_STEPS = 254  # of an int8 score between 0 and 1
-_ZERO = -127  # the int8 of score 0; -128 is a missing score
+SCORE_STEPS = 254  # of an int8 score between 0 and 1
+SCORE_ZERO = -127  # the int8 of score 0; -128 is a missing score
 
 
 def score_region(
@@ -98,6 +100,7 @@ def _score_block(
     box = scorer.read_box(needed, shape)
     image = read_extended(read, box, shape)
     out = result[(slice(None), *block.core.relative_to(region.start).slices)]
+    short = None
     try:
         if plan.level == 0 and isinstance(scorer, StreamingScorer):  # straight to its place
             for first, planes in scorer.planes(image, box, needed, shape):
@@ -105,24 +108,16 @@ def _score_block(
             return
         logits = scorer.logits(image, box, needed, shape)
     except DeviceMemoryError as error:
-        del image
         if max(block.core.shape) == 1:
             raise
-        note(f"{error}; going on with half the block")
+        short = str(error)  # the halves come when the error has gone, and with it what it keeps on the device
+    del image
+    if short is not None:
+        note(f"{short}; going on with half the block")
         for half in halves(block.core):
             _score_block(read, plan, plan.block(block.shard, half), scorer, result, region, note)
         return
-    del image
     upsample(logits, needed.start, block.core, plan.level, shape, out)
-
-
-def halves(box: Box) -> tuple[Box, Box]:
-    """Cut a box in two across its longest edge."""
-    axis = box.shape.index(max(box.shape))
-    middle = (box.start[axis] + box.stop[axis]) // 2
-    stop, start = list(box.stop), list(box.start)
-    stop[axis] = start[axis] = middle
-    return Box(box.start, triple(stop)), Box(triple(start), box.stop)
 
 
 def read_extended(read: Reader, box: Box, shape: Triple) -> Float32[np.ndarray, "z y x"]:
@@ -179,15 +174,20 @@ def encode_scores(scores: Float32[np.ndarray, "z y x"], dtype: str) -> Shaped[np
         return scores.astype(np.dtype(dtype), copy=False)
     result = np.empty(scores.shape, dtype=np.int8)
     for plane, out in zip(scores, result, strict=True):
-        stored = np.rint(plane * np.float32(_STEPS))
-        stored += np.float32(_ZERO)
-        stored[np.isnan(stored)] = _ZERO - 1
+        stored = np.rint(plane * np.float32(SCORE_STEPS))
+        stored += np.float32(SCORE_ZERO)
+        stored[np.isnan(stored)] = SCORE_ZERO - 1
         out[...] = stored
     return result
+
+
+def missing_score(dtype: str) -> float:
+    """What stands for a missing score."""
+    return float(SCORE_ZERO - 1) if dtype == "int8" else math.nan
 
 
 def encoding_attributes(dtype: str) -> dict[str, Any]:
     """What a reader must know to decode stored scores: score = stored * score_scale + score_offset; nothing for float types."""
     if dtype != "int8":
         return {}
-    return {"score_scale": 1 / _STEPS, "score_offset": -_ZERO / _STEPS, "score_missing": _ZERO - 1}
+    return {"score_scale": 1 / SCORE_STEPS, "score_offset": -SCORE_ZERO / SCORE_STEPS, "score_missing": SCORE_ZERO - 1}

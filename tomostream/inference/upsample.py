@@ -57,7 +57,7 @@ def upsample(
         out[...] = values[(slice(None), *target.relative_to(origin).slices)]
         return
     z, y, x = (
-        _neighbours(start, stop, level, edge, first)
+        neighbours(start, stop, level, edge, first)
         for start, stop, edge, first in zip(target.start, target.stop, level_shape, origin, strict=True)
     )
     planes = max(1, _PIECE_VOXELS // max(1, target.shape[1] * target.shape[2]))
@@ -77,7 +77,7 @@ def _between(voxel: int, level: int, edge: int) -> tuple[int, int]:
     return min(max(low, 0), edge - 1), min(max(low + 1, 0), edge - 1)
 
 
-def _neighbours(start: int, stop: int, level: int, edge: int, origin: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def neighbours(start: int, stop: int, level: int, edge: int, origin: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices below and above, from `origin`, and the weight of the upper one, for the level-0 voxels start <= i < stop of an axis."""
     numerator = 2 * np.arange(start, stop, dtype=np.int64) + 1 - 2**level
     low = numerator // 2 ** (level + 1)

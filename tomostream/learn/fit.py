@@ -27,6 +27,7 @@ from torch import nn
 from tomostream.errors import InputError, TomostreamError
 from tomostream.learn.batch import Batch
 from tomostream.learn.checkpoint import Row, TrainingState, Weights, load_checkpoint, save_checkpoint
+from tomostream.learn.device_memory import device_memory
 from tomostream.learn.objectives import Criterion
 from tomostream.learn.precision import autocast, resolve_device, resolve_precision
 from tomostream.learn.prefetch import prefetched
@@ -38,6 +39,7 @@ from tomostream.learn.training_files import METRICS_NAME
 from tomostream.remote.atomic_files import write_atomically
 
 _PREFETCH = 2  # batches ready ahead of the step
+_SHORT = "lower train.batch, train.crop or network.channels, or use predict.device: cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +194,17 @@ def _train_epoch(  # noqa: PLR0913 (likewise)
             rate = learning_rate(settings.schedule, full=settings.learning_rate, progress=clock.progress(step), criteria=criteria)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            here = Batch(*(part.to(device, non_blocking=True) for part in batch))
-            with autocast(device, precision):
-                logits = network(here.image)
-            loss = objective(logits, here)
-            terms = {name: float(value) for name, value in loss.terms.items()}  # the same in all processes, so one speaks
+            with device_memory(device, f"a step on {tuple(batch.image.shape)} voxels (crops, 1, z, y, x)", _SHORT):
+                here = Batch(*(part.to(device, non_blocking=True) for part in batch))
+                with autocast(device, precision):
+                    logits = network(here.image)
+                loss = objective(logits, here)
+                terms = {name: float(value) for name, value in loss.terms.items()}  # the same in all processes, so one speaks
             if clock.processes.is_first and not all(math.isfinite(value) for value in terms.values()):
                 raise TomostreamError(_not_finite(step + 1, terms, rate))
             optimiser.zero_grad()
-            loss.total.backward()
+            with device_memory(device, f"a step on {tuple(batch.image.shape)} voxels (crops, 1, z, y, x)", _SHORT):
+                loss.total.backward()
             clock.processes.average_gradients(network)
             optimiser.step()
             step += 1

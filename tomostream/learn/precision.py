@@ -28,20 +28,20 @@ def processor_features(facts: Path = _PROCESSOR_FACTS) -> set[str]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of `auto` (a GPU if there is one), `cpu` or `cuda`.
+    """Return the device of `auto` (a GPU if there is one), `cpu` or `cuda`: the GPU of this process, with its number.
 
     Raises
     ------
     InputError
         If the device is unknown or not there.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
+    if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"device must be auto, cpu or cuda, found '{name}'")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda is not available (no GPU, or a torch without CUDA); use --device cpu or auto")
-    return torch.device(name)
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

@@ -64,7 +64,7 @@ def _tile_mean(scores: np.ndarray, at: Box, wanted: Box, *, shape: Triple, radiu
     return mean
 
 
-def _half_widths(radius: float) -> list[list[int]]:
+def half_widths(radius: float) -> list[list[int]]:
     """Return, for dz = 0, 1, ... and dy = 0, 1, ..., the half-width along x of the ball's row (dz, dy)."""
     squares = np.arange(int(radius) + 1, dtype=np.int64) ** 2
     inside = squares[:, None, None] + squares[:, None] + squares <= radius * radius
@@ -74,7 +74,7 @@ def _half_widths(radius: float) -> list[list[int]]:
 def _ball_sum(values: np.ndarray, at: Box, wanted: Box, radius: float) -> Float64[np.ndarray, "a b c"]:
     """Sum over the ball around each voxel of `wanted`; `values` are those of `at`, beyond which there is nothing."""
     reach = int(radius)
-    widths = _half_widths(radius)
+    widths = half_widths(radius)
     nz, ny, nx = wanted.shape
     total = np.zeros(wanted.shape, dtype=np.float64)
     # a plane with a margin of zeros where the ball leaves the volume
@@ -101,7 +101,18 @@ def _ball_sum(values: np.ndarray, at: Box, wanted: Box, radius: float) -> Float6
 
 
 def _inside_count(wanted: Box, shape: Triple, radius: float) -> Float[np.ndarray, "a b c"]:
-    """Count the voxels of the ball that lie in the volume: far from the faces always the same, so a small volume tells all."""
+    count, places = inside_counts(wanted, shape, radius)
+    return np.asarray(count[np.ix_(*places)])
+
+
+def inside_counts(wanted: Box, shape: Triple, radius: float) -> tuple[Float64[np.ndarray, "n m k"], list[np.ndarray]]:
+    """Count the voxels of the ball that lie in the volume: far from the faces always the same, so a small volume tells all.
+
+    Returns
+    -------
+    tuple
+        The counts of a small volume, and where in it to look for each voxel of `wanted`, one array an axis.
+    """
     reach = int(radius)
     small = triple([min(n, 2 * reach + 1) for n in shape])
     count = _ball_sum(np.ones(small), Box.whole(small), Box.whole(small), radius)
@@ -111,4 +122,4 @@ def _inside_count(wanted: Box, shape: Triple, radius: float) -> Float[np.ndarray
         places.append(np.minimum(at, reach) if n > m else at)
         if n > m:
             places[-1] = np.maximum(places[-1], at - (n - m))
-    return np.asarray(count[np.ix_(*places)])
+    return count, places

@@ -153,6 +153,11 @@ class Model(ABC):
     def picker(self) -> str:
         """The picker of its scores, unless the user names another."""
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it can score on a GPU; else `auto` means the processor wherever it is."""
+        return True
+
     @abstractmethod
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> BlockScorer:
         """Return the model, ready to score blocks.
@@ -166,7 +171,7 @@ class Model(ABC):
         threads
             Of numerical libraries, for all of this process; None leaves them as they are.
         gpu_memory
-            Most that this process takes of the GPU's memory, bytes; None: what is free.
+            Most that this process takes of the GPU's memory, bytes; None: plans for four fifths of it.
 
         Raises
         ------

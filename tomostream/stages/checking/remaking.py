@@ -121,9 +121,8 @@ def _from_source(tomogram: Tomogram, sources: Sources, index: Triple) -> np.ndar
 
 
 def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -> np.ndarray:
-    from tomostream.inference.region_scoring import encode_scores
     from tomostream.stages.prediction.prepare_task import PrepareTask, prepare_tomogram
-    from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, machine_environment, score_shard
+    from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, as_stored, machine_environment, score_shard
     from tomostream.strategies.loading import load_model, plan_model
 
     made: dict[str, Any] = store.attributes["fingerprint"]
@@ -157,7 +156,7 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
         environment,
     )  # fmt: skip
     scores, _ = score_shard(task)
-    return encode_scores(scores[species], settings.score_dtype)
+    return as_stored(scores[species], settings.score_dtype)
 
 
 def _device_of(made: dict[str, Any]) -> str:

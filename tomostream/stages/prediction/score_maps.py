@@ -315,5 +315,7 @@ def _fingerprint(
     }
     if settings.voxel_size is not None:
         values["voxel_size"] = settings.voxel_size
+    if load.device == "cuda" and load.gpu_memory is not None:
+        values["gpu_memory"] = load.gpu_memory  # tiles follow from it
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain

@@ -8,6 +8,7 @@ library versions) would write other bytes: it gives the task back, as it does wh
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,14 +69,16 @@ class Ready:
         self.model = model
         self._open_for = open_for
         self._last: tuple[Statistics, BlockScorer] = {}, open_for(model)
+        self._lock = threading.Lock()
 
     def scorer(self, statistics: Statistics) -> BlockScorer:
         """The scorer of a tomogram with these batch-norm statistics; none: the model's own."""
-        known, scorer = self._last
-        if known.keys() != statistics.keys() or any(not np.array_equal(known[name], statistics[name]) for name in known):
-            scorer = self._open_for(self.model.with_statistics(statistics))
-            self._last = statistics, scorer
-        return scorer
+        with self._lock:
+            known, scorer = self._last
+            if known.keys() != statistics.keys() or any(not np.array_equal(known[name], statistics[name]) for name in known):
+                scorer = self._open_for(self.model.with_statistics(statistics))
+                self._last = statistics, scorer
+            return scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,35 +141,47 @@ def predict_shard(task: ShardTask) -> ShardDone:
     MachineError
         If this machine is of another kind, or its GPU is missing.
     """
-    from tomostream.inference.region_scoring import encode_scores
-
     scores, done = score_shard(task)
-    for number, store in task.stores:
-        write_shard(place(store), task.index, encode_scores(scores[number], task.settings.score_dtype))
+    for number, store in task.stores:  # one species after the other, so that only one is there twice
+        write_shard(place(store), task.index, as_stored(scores[number], task.settings.score_dtype))
     return done
 
 
+def as_stored(scores: np.ndarray, dtype: str) -> np.ndarray:
+    """Bring what `score_shard` gave of a species to the type that is stored, unless a GPU has done so."""
+    from tomostream.inference.region_scoring import encode_scores
+
+    return scores if scores.dtype == np.dtype(dtype) else encode_scores(scores, dtype)
+
+
 def score_shard(task: ShardTask) -> tuple[np.ndarray, ShardDone]:
-    """Score one shard: float32 (species, z, y, x), and what there is to say.
+    """Score one shard: (species, z, y, x) in float32, or in the type that is stored where a GPU has encoded them; and what there is to say.
 
     Raises
     ------
     MachineError
         As of `predict_shard`.
     """
-    from tomostream.inference.region_scoring import score_region
+    from tomostream.inference.device_scores import DeviceScorer, stored_region
+    from tomostream.inference.region_scoring import missing_score, score_region
 
     ready = resident(task.load)
     found = check_machine(task.name, task.load.device, task.environment)
     tomogram = open_tomogram(task.path).at_level(ready.model.settings.level).with_normalisation(task.normalisation)
     core = task.plan.shards.core(task.index)
     notes: list[str] = []
+    dtype = task.settings.score_dtype
     restriction = Restriction(task.settings.box, task.settings.mask)
     if restriction.is_empty_in(core):
         scores = np.full((task.species, *core.shape), np.nan, dtype=np.float32)
     else:
         scorer = ready.scorer(task.statistics)
-        scores = score_region(tomogram.read_standardised, task.plan, core, scorer, as_logits=task.settings.logits, note=notes.append)
+        read, as_logits = tomogram.read_standardised, task.settings.logits
+        if isinstance(scorer, DeviceScorer):
+            stored = stored_region(read, task.plan, core, scorer, as_logits=as_logits, dtype=dtype, note=notes.append)
+            restriction.apply(stored, core, missing=missing_score(dtype))
+            return stored, ShardDone(found, tuple(notes))
+        scores = score_region(read, task.plan, core, scorer, as_logits=as_logits, note=notes.append)
         restriction.apply(scores, core)
     return scores, ShardDone(found, tuple(notes))
 

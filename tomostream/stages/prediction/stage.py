@@ -59,7 +59,7 @@ def predict_many(
     results: Results[list[Place]] = Results([task.name for task in tasks], progress)
     if not resources.is_distributed:
         resources = replace(resources, workers=1)  # blocks keep all cores busy themselves: one after the other
-    wants_gpu = _wants_gpu(settings.device, resources)
+    wants_gpu = _wants_gpu(settings.device, resources) if settings.device == "cuda" or loaded.uses_gpu else False
     with contextlib.ExitStack() as stack:
         # other machines may be of another kind, and have other cores: they are asked before anything is planned
         is_elsewhere = resources.scheduler is not None or resources.kind == "slurm"
@@ -73,9 +73,20 @@ def predict_many(
         if to_do:
             if pool is None:
                 pool = stack.enter_context(open_pool(resources, progress, needs_gpu=bool(wants_gpu)))
+            scoring = pool
+            if device == "cuda" and not resources.is_distributed:
+                scoring = stack.enter_context(_beside_a_gpu(resources, to_do, progress))
             with contextlib.closing(run), pool.keeping(load):
-                run.all(pool, to_do)
+                run.all(pool, scoring, to_do)
     return results.all()
+
+
+def _beside_a_gpu(resources: Resources, to_do: list[Examined], progress: Progress) -> contextlib.AbstractContextManager[Pool]:
+    """Threads of this process, each with a shard of its own."""
+    from tomostream.stages.prediction.overlap import shards_at_once
+
+    count = shards_at_once((one.plan for one in to_do), memory=resources.memory, gpu_memory=resources.gpu_memory)
+    return open_pool(replace(resources, workers=count, threads=resources.task_threads), progress)
 
 
 def _wants_gpu(device: str, resources: Resources) -> bool | None:
@@ -116,8 +127,8 @@ class _Run:
         self._results.note(task.name, found)
         return None
 
-    def all(self, pool: Pool, to_do: list[Examined]) -> None:
-        """Do it."""
+    def all(self, pool: Pool, scoring: Pool, to_do: list[Examined]) -> None:
+        """Do it: prepare in the one pool, score in the other, or the same."""
         unprepared = [
             PrepareTask(
                 one.task.name, one.task.path, one.task.memory, self._load, () if one.task.settings.mixed_devices else self._environment
@@ -133,7 +144,7 @@ class _Run:
                 bar.advance(note=self._results.told)
         with followed(len(to_do), self._progress) as bar:
             bar.measure(sum(math.prod(one.plan.shards.shape) for one in to_do) // max(1, len(to_do)))
-            for task, outcome in pool.outcomes(predict_shard, self._tasks(to_do), is_grouped=True):
+            for task, outcome in scoring.outcomes(predict_shard, self._tasks(to_do), is_grouped=True):
                 maps = self._making.get(task.name)
                 if maps is None:
                     continue  # a shard of a tomogram that failed meanwhile

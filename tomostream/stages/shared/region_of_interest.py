@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,8 +62,8 @@ class Restriction:
             inside &= mask_in(self.mask, box)
         return inside
 
-    def apply(self, scores: np.ndarray, box: Box) -> None:
-        """Make the scores (species, z, y, x) of `box` missing (NaN) where none are wanted."""
+    def apply(self, scores: np.ndarray, box: Box, *, missing: float = math.nan) -> None:
+        """Make the scores (species, z, y, x) of `box` missing where none are wanted."""
         wanted = self.wanted(box)
         if wanted is not None:
-            scores[:, ~wanted] = np.nan
+            scores[:, ~wanted] = missing

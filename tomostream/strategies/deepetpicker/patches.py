@@ -31,6 +31,7 @@ from jaxtyping import Float32
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.learn.batch_norm_folding import deployed
+from tomostream.learn.device_memory import device_memory
 from tomostream.learn.precision import resolve_device
 from tomostream.strategies.deepetpicker.network import CoordinateUNet
 
@@ -181,6 +182,7 @@ class PatchScorer:
 
     def _forward(self, patch: np.ndarray) -> np.ndarray:
         with (
+            device_memory(self._device, f"a patch of {patch.shape} voxels (z, y, x)", "use --device cpu"),
             torch.inference_mode(),
             torch.autocast(self._device.type, enabled=False),  # a validation amid training must give the same bits
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),

@@ -85,7 +85,7 @@ class CorrelationScorer:
     def block_bytes(self, needed: Box, shape: Triple) -> int:
         """Projected peak of `logits`, bytes."""
         edges = self._piece_edges(needed.shape)
-        window = math.prod(_transform_shape(edges, self._half))
+        window = math.prod(transform_shape(edges, self._half))
         return 4 * (self.read_box(needed, shape).size + _LIVE_WINDOWS * window + 2 * math.prod(edges) + self.species * needed.size)
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
@@ -102,7 +102,7 @@ class CorrelationScorer:
         edges = self._piece_edges(needed.shape)
         pieces = [piece.shifted(needed.start) for piece in BlockGrid(needed.shape, edges).cores()]
         for values, target in zip(result, self._targets, strict=True):
-            size = _transform_shape(edges, target.half)
+            size = transform_shape(edges, target.half)
             ball = ball_of(target.half, target.radius)
             count = int(np.count_nonzero(ball))
             weights = np.conj(small_spectrum(ball.astype(np.float32) / np.float32(count), size, self._threads))
@@ -115,8 +115,7 @@ class CorrelationScorer:
         return result
 
     def _piece_edges(self, shape: Triple) -> Triple:
-        """Choose pieces of nearly equal edges, so that one size of transform serves all."""
-        return triple([n if self._piece is None else -(-n // max(1, -(-n // self._piece))) for n in shape])
+        return piece_edges(shape, self._piece)
 
     def _correlate(
         self,
@@ -195,5 +194,11 @@ def small_spectrum(kernel: Float32[np.ndarray, "n m k"], size: Triple, threads: 
     return np.asarray(scipy.fft.fft(planes, n=size[0], axis=0, workers=threads))
 
 
-def _transform_shape(edges: Triple, half: int) -> Triple:
+def piece_edges(shape: Triple, most: int | None) -> Triple:
+    """Edges of pieces of `most` voxels an edge at most, as alike as can be, so that one transform's size serves all."""
+    return triple([n if most is None else -(-n // max(1, -(-n // most))) for n in shape])
+
+
+def transform_shape(edges: Triple, half: int) -> Triple:
+    """Edges of the window of a piece, with the kernel's half on each side, that transform fast."""
     return triple([int(scipy.fft.next_fast_len(n + 2 * half, real=True)) for n in edges])

@@ -51,6 +51,11 @@ class CorrelationModel(Model):
     def target(self, number: int) -> Target:
         """Return the kernels of a species, before its scale is set."""
 
+    @property
+    def uses_gpu(self) -> bool:
+        """It does not."""
+        return False
+
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> CorrelationScorer:
         """Return the model, ready to score blocks; it computes on the processor, in float32.  See `Model.scorer`."""
         if device not in ("auto", "cpu"):

@@ -19,6 +19,7 @@ from jaxtyping import Float32
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.learn.batch_norm_folding import deployed
+from tomostream.learn.device_memory import device_memory
 from tomostream.learn.precision import resolve_device
 from tomostream.strategies.slices2d.detector import CENTRE_X, CENTRE_Y, SliceDetector, confidence_logits
 from tomostream.strategies.slices2d.painting import painted, window_cells
@@ -111,6 +112,7 @@ class SliceScorer:
         kept = needed.relative_to((needed.start[0], *(read.start[i] + cells[i - 1].start * self._stride for i in (1, 2)))).slices[1:]
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
         with (
+            device_memory(self._device, f"a slice of {image.shape[1:]} voxels (y, x)", "lower --block-size or use --device cpu"),
             torch.inference_mode(),
             torch.autocast(self._device.type, enabled=False),  # a validation amid training must give the same bits
             torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),

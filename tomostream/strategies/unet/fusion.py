@@ -21,7 +21,7 @@ from jaxtyping import Float32
 
 from tomostream.geometry import Box, Triple
 from tomostream.picking.smoothing import ball_mean
-from tomostream.strategies.matched_filter.correlation import CorrelationScorer
+from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target
 from tomostream.strategies.matched_filter.kernels import profile_target
 from tomostream.strategies.unet.scorer import StreamedNetwork, network_box
 
@@ -37,6 +37,14 @@ class MatchedSettings:
     weight: tuple[float, ...]  # logits a unit of correlation
     intercept: tuple[float, ...]  # logits
     smooth_vox: float  # radius of the ball over which the network's logits are averaged, voxels
+
+
+def matched_targets(matched: MatchedSettings, profiles: tuple[np.ndarray, ...]) -> list[Target]:
+    """What the filter looks for, one a species."""
+    return [
+        profile_target(profile, support, slope=weight)
+        for profile, support, weight in zip(profiles, matched.support_vox, matched.weight, strict=True)
+    ]
 
 
 class AveragedScorer:
@@ -103,10 +111,7 @@ class FusedScorer:
     def __init__(
         self, network: StreamedNetwork, matched: MatchedSettings, profiles: tuple[np.ndarray, ...], *, threads: int | None
     ) -> None:
-        targets = [
-            profile_target(profile, support, slope=weight)
-            for profile, support, weight in zip(profiles, matched.support_vox, matched.weight, strict=True)
-        ]
+        targets = matched_targets(matched, profiles)
         self.species = network.species
         self._averaged = AveragedScorer(network, smooth_vox=matched.smooth_vox)
         self._filter = CorrelationScorer(targets, floor=matched.floor, threads=threads, piece=PIECE_VOX)

@@ -24,6 +24,7 @@ from tomostream.inference.protocol import BlockScorer
 from tomostream.learn.batch_norm_folding import deployed
 from tomostream.strategies.model_folder import ModelRecord, ModelSettings, TrainingSummary, read_folder, settings_of, write_folder
 from tomostream.strategies.protocol import Model
+from tomostream.strategies.unet.device_scorer import DeviceFusedScorer, DeviceUNetScorer
 from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.planning import plan_prediction
@@ -71,9 +72,12 @@ class UNetModel(Model):
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> BlockScorer:
         """Return the model, ready to score blocks; see `Model.scorer`."""
         network = StreamedNetwork(self.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
-        if self.settings.matched is None:
+        matched = self.settings.matched
+        if network.device.type != "cpu":
+            return DeviceUNetScorer(network) if matched is None else DeviceFusedScorer(network, matched, self.profiles)
+        if matched is None:
             return UNetScorer(network)
-        return FusedScorer(network, self.settings.matched, self.profiles, threads=threads)
+        return FusedScorer(network, matched, self.profiles, threads=threads)
 
     def plan(
         self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None

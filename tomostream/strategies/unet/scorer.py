@@ -2,7 +2,8 @@
 
 1. Batch-norm is folded in float32; weights and feature maps are then float32 or bf16, channels last (2 to 10 times faster on
    processors); the last layer is always float32.
-2. The block streams through the network slab by slab (`streaming.py`): little memory, whatever its depth.
+2. On a processor the block streams through the network slab by slab (`streaming.py`): little memory, whatever its depth.  On a GPU it goes
+   through in few large tiles (`whole_block.py`).
 3. Nothing that would make bits depend on chance is used: no benchmarking of kernels, no TF32, no atomics.
 
 Limits: bits depend on the number of threads, the processor's instructions, and the versions of the libraries (`environment`).
@@ -21,18 +22,18 @@ from torch import nn
 from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
-from tomostream.inference.protocol import DeviceMemoryError
 from tomostream.inference.region_scoring import score_volume
 from tomostream.learn.batch_norm_folding import deployed
+from tomostream.learn.device_memory import device_budget, device_memory, exact_turn, limit_device_memory
 from tomostream.learn.precision import resolve_device
 from tomostream.strategies.unet.cost import SLAB_BYTES, network_cost
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.strategies.unet.streaming import slab_planes, stream_logits
-from tomostream.units import format_bytes
+from tomostream.strategies.unet.whole_block import WholeBlocks, largest_tile
 
 _TYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-_GPU_SLAB_BYTES = 64_000_000  # enough work for a kernel launch
+_REMEDY = "lower --block-size or use --device cpu"
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
@@ -50,12 +51,14 @@ class StreamedNetwork:
     threads
         Of torch, for all of this process; None leaves them as they are.
     gpu_memory
-        Most that this process takes of the GPU's memory, bytes; None: what is free.
+        Most that this process takes of the GPU's memory, bytes; None: what it has.
 
     Raises
     ------
     InputError
         If device or precision are unknown or not there, or the network is no `ResidualUNet`.
+    DeviceMemoryError
+        If not even the weights fit into the GPU's memory.
     """
 
     def __init__(self, network: nn.Module, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> None:
@@ -66,9 +69,7 @@ class StreamedNetwork:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = resolve_device(device)
-        if self.device.type == "cuda" and gpu_memory is not None:
-            total = torch.cuda.get_device_properties(self.device).total_memory
-            torch.cuda.set_per_process_memory_fraction(min(1.0, gpu_memory / total), self.device)
+        limit_device_memory(self.device, gpu_memory)
         self.precision = precision
         folded = deployed(network)
         if not isinstance(folded, ResidualUNet):
@@ -78,8 +79,11 @@ class StreamedNetwork:
         self.influence_radius = folded.influence_radius
         self.cost = network_cost(folded.channels, species=folded.species, precision=precision)
         self._type = _TYPES[precision]
-        self._head = copy.deepcopy(folded.head).to(self.device)
-        self._network = folded.to(device=self.device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
+        with device_memory(self.device, "the network", "raise --gpu-memory or use --device cpu"):
+            self._head = copy.deepcopy(folded.head).to(self.device)
+            self._network = folded.to(device=self.device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
+        self.memory = device_budget(self.device, gpu_memory)
+        self._whole = self._whole_blocks()
         self._voxel_bytes = self._type.itemsize * folded.channels[0]
 
     def logits(self, block: Float32[np.ndarray, "z y x"], keep: Box | None = None) -> Float32[np.ndarray, "s Z Y X"]:
@@ -100,6 +104,8 @@ class StreamedNetwork:
             If the GPU's memory is too small for it.
         """
         wanted = Box.whole((block.shape[0], block.shape[1], block.shape[2])) if keep is None else keep
+        if self.device.type != "cpu":
+            return self._at_once(block, wanted)
         result = np.empty((self.species, *wanted.shape), dtype=np.float32)
         for first, planes in self.planes(block, wanted):
             result[:, first : first + planes.shape[1]] = planes
@@ -107,22 +113,34 @@ class StreamedNetwork:
 
     def planes(self, block: Float32[np.ndarray, "z y x"], keep: Box) -> Iterator[tuple[int, Float32[np.ndarray, "s Z Y X"]]]:
         """Logits of `keep` as they come: pairs of the first plane, from `keep`'s start, and some planes."""
+        if self.device.type != "cpu":
+            yield 0, self._at_once(block, keep)
+            return
+        self._check(block)
+        yield from self._planes(block, keep)
+        _return_free_memory()
+
+    def _at_once(self, block: np.ndarray, keep: Box) -> Float32[np.ndarray, "s Z Y X"]:
+        self._check(block)
+        with device_memory(self.device, f"a block of {block.shape} voxels (z, y, x)", _REMEDY), exact_turn(self.device):
+            return self._whole.logits(block, keep)
+
+    def _check(self, block: np.ndarray) -> None:
         if any(edge % self.stride for edge in block.shape) or 0 in block.shape:
             raise InputError(f"a block's edges must be multiples of the network's stride {self.stride}, found {block.shape} (z, y, x)")
-        try:
-            yield from self._planes(block, keep)
-            _return_free_memory()
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            total = torch.cuda.get_device_properties(self.device).total_memory
-            raise DeviceMemoryError(
-                f"a block of {block.shape} voxels (z, y, x) does not fit into the GPU's {format_bytes(total)}; lower --block-size or use --device cpu"
-            ) from None
+
+    def device_logits(self, block: Float32[torch.Tensor, "z y x"], keep: Box) -> Float32[torch.Tensor, "s Z Y X"]:
+        """Logits of a part of a block that lies on the device; they stay there.  To be called in an `exact_turn`."""
+        return self._whole.device_logits(block, keep)
+
+    def _whole_blocks(self) -> WholeBlocks:
+        memory = self.memory * 3 // 4  # the rest: images and logits that come and go meanwhile
+        most = largest_tile(memory, self._network.channels, species=self.species, itemsize=self._type.itemsize)
+        return WholeBlocks(self._network, self._head, radius=self.influence_radius, most_voxels=most)
 
     def _planes(self, block: np.ndarray, keep: Box) -> Iterator[tuple[int, np.ndarray]]:
         depth, height, width = block.shape
-        target = SLAB_BYTES if self.device.type == "cpu" else _GPU_SLAB_BYTES
-        step = slab_planes(height * width * self._voxel_bytes, self.stride, target)
+        step = slab_planes(height * width * self._voxel_bytes, self.stride, SLAB_BYTES)
         z = 0
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             for logits in stream_logits(self._network, self._slabs(block, step), self._head):

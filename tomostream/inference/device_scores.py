@@ -1,0 +1,199 @@
+"""What are the scores of a part of a volume, where a GPU does everything between reading and writing?
+
+1. Read the block's box at the scorer's level, and bring it to the device.
+2. Logits there (`DeviceScorer`); interpolate, squash and encode them there, a piece of the block at a time; what is stored comes back.
+3. Several threads may do this at once, each for a region of its own: the device computes for one at a time (`exact_turn`), on one stream,
+   while others read, write, or copy to and from the device on streams of their own.
+
+A block that is too large for the device's memory is halved along the longest edge of its core, until it fits.
+
+Limits: interpolation has the processor's bits; the sigmoid's and the sums' last digits are the device's.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Shaped
+
+from tomostream.errors import DeviceMemoryError
+from tomostream.geometry import BlockGrid, Box, Triple, halves
+from tomostream.inference.plan import BlockPlan, PredictionPlan
+from tomostream.inference.protocol import BlockScorer
+from tomostream.inference.region_scoring import SCORE_STEPS, SCORE_ZERO, Reader, missing_score, read_extended
+from tomostream.inference.upsample import neighbours
+from tomostream.learn.device_memory import device_memory, exact_turn
+
+_REMEDY = "lower --block-size or use --device cpu"
+_LEAST_PIECE, _LARGEST_PIECE = 2**18, 2**26  # voxels of level 0
+_PIECE_BYTES = 24  # of a voxel of a piece: what it is made from, copies that are mixed, the encoded
+_PIECES_SHARE = 8  # of the device's memory
+
+
+@runtime_checkable
+class DeviceScorer(BlockScorer, Protocol):
+    """A scorer whose logits can stay on a device."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the device that it plans for."""
+
+    def device_logits(
+        self, image: Float32[torch.Tensor, "z y x"], read: Box, needed: Box, shape: Triple
+    ) -> Float32[torch.Tensor, "s Z Y X"]:
+        """As `BlockScorer.logits`, of what lies on the device; called in an `exact_turn`."""
+
+
+def stored_region(
+    read: Reader,
+    plan: PredictionPlan,
+    region: Box,
+    scorer: DeviceScorer,
+    *,
+    as_logits: bool,
+    dtype: str,
+    note: Callable[[str], object],
+) -> Shaped[np.ndarray, "s z y x"]:
+    """Scores of a region of level 0 in the type in which they are stored.
+
+    Parameters
+    ----------
+    dtype
+        See `region_scoring.encode_scores`.
+    read, plan, region, scorer, as_logits, note
+        See `region_scoring.score_region`.
+
+    Raises
+    ------
+    DeviceMemoryError
+        If not even a core of one voxel fits into the device's memory.
+    """
+    result = np.empty((scorer.species, *region.shape), dtype=np.dtype(dtype))
+    result.fill(0)  # the system gives the memory now, while others compute, and not amid a copy
+    encode = _Encoding(dtype, as_logits=as_logits)
+    for block in plan.blocks(region):
+        _store_block(read, plan, block, scorer, encode, result[(slice(None), *block.core.relative_to(region.start).slices)], note)
+    return result
+
+
+def _store_block(
+    read: Reader,
+    plan: PredictionPlan,
+    block: BlockPlan,
+    scorer: DeviceScorer,
+    encode: "_Encoding",
+    out: np.ndarray,
+    note: Callable[[str], object],
+) -> None:
+    box = scorer.read_box(block.needed, plan.level_shape)
+    image = read_extended(read, box, plan.level_shape)
+    short = None
+    try:
+        _compute(image, box, plan, block, scorer, encode, out)
+    except DeviceMemoryError as error:
+        if max(block.core.shape) == 1:
+            raise
+        short = str(error)  # the halves come when the error has gone, and with it what it keeps on the device
+    del image
+    if short is not None:
+        note(f"{short}; going on with half the block")
+        for half in halves(block.core):
+            inside = (slice(None), *half.relative_to(block.core.start).slices)
+            _store_block(read, plan, plan.block(block.shard, half), scorer, encode, out[inside], note)
+
+
+def _compute(
+    image: np.ndarray, box: Box, plan: PredictionPlan, block: BlockPlan, scorer: DeviceScorer, encode: "_Encoding", out: np.ndarray
+) -> None:
+    needed, shape = block.needed, plan.level_shape
+    most = min(max(scorer.memory // _PIECES_SHARE // (_PIECE_BYTES * scorer.species), _LEAST_PIECE), _LARGEST_PIECE)
+    with device_memory(scorer.device, f"a block of {image.shape} voxels (z, y, x)", _REMEDY), torch.inference_mode():
+        lane = _Lane(scorer.device)
+        here = lane.bring(image)
+        with exact_turn(scorer.device):
+            logits = scorer.device_logits(here, box, needed, shape)
+        del here
+        for piece in _pieces(block.core, most):
+            with exact_turn(scorer.device):
+                values = encode(interpolated(logits, needed.start, piece, plan.level, shape))
+                made = lane.mark()
+            lane.take(values, made, out[(slice(None), *piece.relative_to(block.core.start).slices)])
+
+
+def _pieces(core: Box, most: int) -> Iterator[Box]:
+    """Slabs of a core; of one plane at least."""
+    planes = max(1, most // (core.shape[1] * core.shape[2]))
+    grid = BlockGrid(core.shape, (planes, *core.shape[1:]))
+    return (part.shifted(core.start) for part in grid.cores())
+
+
+def interpolated(
+    values: Float32[torch.Tensor, "s z y x"], origin: Triple, target: Box, level: int, level_shape: Triple
+) -> Float32[torch.Tensor, "s Z Y X"]:
+    """As `upsample`, on the device: the same operations in the same order."""
+    if level == 0:
+        return values[(slice(None), *target.relative_to(origin).slices)]
+    for axis in range(3):
+        low, high, weight = (
+            torch.from_numpy(part).to(values.device)
+            for part in neighbours(target.start[axis], target.stop[axis], level, level_shape[axis], origin[axis])
+        )
+        below = values.index_select(axis + 1, low)
+        values = values.index_select(axis + 1, high)
+        values -= below
+        values *= weight.reshape([-1 if number == axis else 1 for number in range(3)])
+        values += below
+    return values
+
+
+class _Encoding:
+    """From logits to what is stored, on the device; see `region_scoring.encode_scores`."""
+
+    def __init__(self, dtype: str, *, as_logits: bool) -> None:
+        self._dtype, self._as_logits = dtype, as_logits
+
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        scores = logits if self._as_logits else torch.sigmoid(logits)
+        if self._dtype != "int8":
+            return scores.to(getattr(torch, self._dtype))
+        stored = (scores * SCORE_STEPS).round_().add_(SCORE_ZERO)
+        return stored.nan_to_num_(nan=missing_score("int8")).to(torch.int8)
+
+
+class _Lane:
+    """A thread's own way to the device and back, beside the stream on which all compute."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._compute = torch.cuda.current_stream(device) if device.type == "cuda" else None
+        self._own = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def bring(self, image: np.ndarray) -> torch.Tensor:
+        """Copy an array to the device."""
+        if self._own is None or self._compute is None:
+            return torch.from_numpy(image)
+        with torch.cuda.stream(self._own):
+            here = torch.from_numpy(image).to(self._device)
+        self._own.synchronize()
+        here.record_stream(self._compute)  # its memory is not used again before that has read it
+        return here
+
+    def mark(self) -> "torch.cuda.Event | None":
+        """What has been handed to the device so far."""
+        return None if self._compute is None else self._compute.record_event()
+
+    def take(self, values: torch.Tensor, made: "torch.cuda.Event | None", out: np.ndarray) -> None:
+        """Copy an array from the device once it is made."""
+        if self._own is None or made is None:
+            torch.from_numpy(out).copy_(values)
+            return
+        with torch.cuda.stream(self._own):
+            self._own.wait_event(made)
+            torch.from_numpy(out).copy_(values)
+        self._own.synchronize()
+        # whoever asks for this memory next does so on the stream of the computations, after the copy has ended

@@ -1,0 +1,95 @@
+"""How much does each place look like a kernel?  As `correlation`, on a GPU: larger pieces, the same formula.
+
+Limits: the transforms' rounding is the library's of the device: 1e-6 of a correlation from the processor's.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from tomostream.geometry import BlockGrid, Box, Triple, triple
+from tomostream.strategies.matched_filter.correlation import Target, ball_of, piece_edges, transform_shape
+
+_PIECES = (384, 256, 192, 128, 96, 64, 32)  # edges, voxels
+_LIVE_WINDOWS = 14  # arrays of a window's size at the peak, with the transforms' scratch
+_SHARE = 8  # of the device's memory that a window's arrays may take
+
+
+class DeviceCorrelation:
+    """Scores boxes by their likeness to kernels.
+
+    Parameters
+    ----------
+    targets
+        One an output.
+    floor
+        See `CorrelationScorer`.
+    memory
+        Bytes of the device that are planned for.
+    """
+
+    def __init__(self, targets: Sequence[Target], *, floor: float, memory: int) -> None:
+        self._targets, self._floor = list(targets), floor
+        half = max(target.half for target in targets)
+
+        def fits(edge: int) -> bool:
+            return 4 * _LIVE_WINDOWS * math.prod(transform_shape(triple(edge), half)) <= memory // _SHARE
+
+        self._piece = next((edge for edge in _PIECES if fits(edge)), _PIECES[-1])
+
+    def add_to(self, result: Float32[torch.Tensor, "s Z Y X"], image: Float32[torch.Tensor, "z y x"], read: Box, needed: Box) -> None:
+        """Add the logits of `needed` to others.
+
+        Parameters
+        ----------
+        result
+            Of `needed`; one an output.
+        image, read
+            Standardised densities on the device, and where they lie; they hold `CorrelationScorer.read_box`, and no more than the volume.
+        """
+        edges = piece_edges(needed.shape, self._piece)
+        for values, target in zip(result, self._targets, strict=True):
+            size = transform_shape(edges, target.half)
+            ball = ball_of(target.half, target.radius)
+            count = int(np.count_nonzero(ball))
+            weights = _spectrum(ball.astype(np.float32) / np.float32(count), size, image.device).conj()
+            for part in BlockGrid(needed.shape, edges).cores():
+                piece = part.shifted(needed.start)
+                found = self._correlation(image, read, piece, target, weights, count, size)
+                values[part.slices] += (found - target.offset) * target.slope
+
+    def _correlation(
+        self, image: torch.Tensor, read: Box, needed: Box, target: Target, weights: torch.Tensor, count: int, size: Triple
+    ) -> torch.Tensor:
+        around = needed.expanded(target.half)
+        inside = around.clipped(read)
+        window = torch.zeros(size, dtype=torch.float32, device=image.device)
+        window[inside.relative_to(around.start).slices] = image[inside.relative_to(read.start).slices]
+        kept = tuple(slice(0, n) for n in needed.shape)
+        spectrum = torch.fft.rfftn(window)
+        mean = torch.fft.irfftn(spectrum * weights, s=size)[kept].clone()
+        squares = torch.fft.rfftn(window.square_()).mul_(weights)
+        del window
+        variance = torch.fft.irfftn(squares, s=size)[kept].clone()
+        del squares
+        variance.sub_(mean.square_()).clamp_(min=0).add_(self._floor**2)
+        del mean
+        # an exactly constant place has no likeness to anything, whatever the floor
+        scale = variance.clamp_(min=float(np.finfo(np.float32).tiny)).mul_(count).rsqrt_()
+        best = None
+        for kernel in target.kernels:
+            product = _spectrum(kernel, size, image.device).conj() * spectrum
+            found = torch.fft.irfftn(product, s=size)[kept]
+            best = found.clone() if best is None else torch.maximum(best, found)
+        if best is None:
+            raise ValueError("a target without kernels")
+        result: torch.Tensor = best.mul_(scale)
+        return result
+
+
+def _spectrum(kernel: np.ndarray, size: Triple, device: torch.device) -> torch.Tensor:
+    spectrum: torch.Tensor = torch.fft.rfftn(torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float32)).to(device), s=size)
+    return spectrum

@@ -1,0 +1,96 @@
+"""What does the model say of a box, on a GPU?  Network, mean over the ball and matched filter, without leaving it.
+
+The formula is that of `fusion.py`; the network goes through the box whole, in tiles (`whole_block.py`).
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from tomostream.geometry import Box, Triple
+from tomostream.learn.device_memory import device_memory, exact_turn
+from tomostream.strategies.matched_filter.device_correlation import DeviceCorrelation
+from tomostream.strategies.unet.device_ball_mean import device_ball_mean
+from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings, matched_targets
+from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
+
+
+class DeviceUNetScorer:
+    """Scores boxes by the network alone (`inference.device_scores`).
+
+    Parameters
+    ----------
+    network
+        On a GPU.
+    """
+
+    def __init__(self, network: StreamedNetwork) -> None:
+        self.species, self.device, self.memory = network.species, network.device, network.memory
+        self._network, self._host = network, UNetScorer(network)
+
+    def read_box(self, needed: Box, shape: Triple) -> Box:
+        """What the network depends on; see `inference.protocol`."""
+        return self._host.read_box(needed, shape)
+
+    def block_bytes(self, needed: Box, shape: Triple) -> int:
+        """As on a processor, which takes more."""
+        return self._host.block_bytes(needed, shape)
+
+    def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
+        """Logits of `needed`; see `inference.protocol`."""
+        what = f"a block of {image.shape} voxels (z, y, x)"
+        with device_memory(self.device, what, "lower --block-size or use --device cpu"), exact_turn(self.device):
+            found: np.ndarray = self.device_logits(torch.from_numpy(image).to(self.device), read, needed, shape).cpu().numpy()
+        return found
+
+    def device_logits(
+        self, image: Float32[torch.Tensor, "z y x"], read: Box, needed: Box, shape: Triple
+    ) -> Float32[torch.Tensor, "s Z Y X"]:
+        """The same on the device; see `inference.device_scores`."""
+        del shape
+        return self._network.device_logits(image, needed.relative_to(read.start))
+
+
+class DeviceFusedScorer(DeviceUNetScorer):
+    """Scores boxes by network and matched filter.
+
+    Parameters
+    ----------
+    network
+        On a GPU.
+    matched, profiles
+        See `FusedScorer`.
+    """
+
+    def __init__(self, network: StreamedNetwork, matched: MatchedSettings, profiles: tuple[np.ndarray, ...]) -> None:
+        super().__init__(network)
+        self._fused = FusedScorer(network, matched, profiles, threads=None)
+        self._smooth = matched.smooth_vox
+        self._filter = DeviceCorrelation(matched_targets(matched, profiles), floor=matched.floor, memory=self.memory)
+        self._intercept = matched.intercept
+
+    def read_box(self, needed: Box, shape: Triple) -> Box:
+        """See `FusedScorer`."""
+        return self._fused.read_box(needed, shape)
+
+    def block_bytes(self, needed: Box, shape: Triple) -> int:
+        """As on a processor, which takes more."""
+        return self._fused.block_bytes(needed, shape)
+
+    def device_logits(
+        self, image: Float32[torch.Tensor, "z y x"], read: Box, needed: Box, shape: Triple
+    ) -> Float32[torch.Tensor, "s Z Y X"]:
+        """The same on the device; see `inference.device_scores`."""
+        wide = needed.expanded(math.floor(self._smooth)).clipped(Box.whole(shape))
+        logits = self._network.device_logits(image, wide.relative_to(read.start))
+        if self._smooth >= 1:
+            means = [device_ball_mean(values, at=wide, wanted=needed, shape=shape, radius=self._smooth) for values in logits]
+            logits = torch.stack(means)
+            del means
+        else:
+            logits = logits[(slice(None), *needed.relative_to(wide.start).slices)]
+        inside = read.clipped(Box.whole(shape))  # beyond the volume the filter sees the mean, the network repeated voxels
+        self._filter.add_to(logits, image[inside.relative_to(read.start).slices], inside, needed)
+        return logits.add_(torch.tensor(self._intercept, dtype=torch.float32, device=self.device).reshape(-1, 1, 1, 1))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tomostream import __version__
-from tomostream.cli import data, learning, status, tables, whole
+from tomostream.cli import data, learning, status, tables, view, whole
 
 app = typer.Typer(
     name="tomostream",
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (whole, status, data, learning, tables):
+for module in (whole, view, status, data, learning, tables):
     module.register(app)
 
 

@@ -29,6 +29,7 @@ from tomostream.view.volumes import AXES, READERS, Axis, Cut, Pictures, thumbnai
 from tomostream.view.workspace import Workspace, write_configuration
 
 T = TypeVar("T")
+UNNAMED = "particle"  # what is clicked before it has a name
 _MOST_THUMBNAILS = 64  # a request
 _THUMBNAIL_RADIUS_VOX = 12.0  # a particle has about so many voxels of the level that is shown
 _LEAST_SIZE, _MOST_SIZE = 24, 160
@@ -54,7 +55,7 @@ class Answers:
         self.rounds = Rounds(workspace, self.jobs, self.picks)
         only = next(iter(workspace.entries)) if len(workspace.entries) == 1 else ""
         species = workspace.species()
-        names = {"tomogram": only, "species": species[0] if species else "particle"}
+        names = {"tomogram": only, "species": species[0] if species else UNNAMED}
         self.clicks = ClickTable(workspace.clicks, spacing_of=workspace.spacing_of, **names)
         self.unsure = ClickTable(workspace.project / "view" / "unsure.csv", spacing_of=workspace.spacing_of, **names)
         self._tables = asyncio.Lock()  # one patch after the other: each is a few milliseconds
@@ -160,6 +161,7 @@ class Answers:
             raise InputError("species must be a list of 1 to 20 objects name, radius, expected")
         voxel_size = values.get("voxel_size")
         minutes = values.get("minutes")
+        before = self.workspace.species()
         await asyncio.to_thread(
             write_configuration,
             self.workspace,
@@ -167,6 +169,8 @@ class Answers:
             voxel_size=None if voxel_size is None else requests.number(voxel_size, "voxel_size", least=1e-3, most=1e4),
             minutes=None if minutes is None else requests.number(minutes, "minutes", least=0.01, most=1e5),
         )
+        async with self._tables:
+            await asyncio.to_thread(self._rename_clicks, before)
         return JSONResponse(await asyncio.to_thread(self._state))
 
     async def start(self, request: Request) -> Response:
@@ -215,6 +219,15 @@ class Answers:
 
     async def _read(self, make: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, make)
+
+    def _rename_clicks(self, before: list[str]) -> None:
+        """Let clicks follow the name of their species: those of before there was a name, and those of one that is called otherwise now."""
+        now = self.workspace.species()
+        renamed = {old: new for old, new in zip(before or [UNNAMED], now, strict=False) if old not in now}
+        for table in (self.clicks, self.unsure):
+            old = [click for click in table.look().clicks if click.species in renamed]
+            if old:
+                table.patch(remove=old, add=[click._replace(species=renamed[click.species]) for click in old])
 
     def _score_map(self, name: str, species: str) -> Tomogram:
         found = self.workspace.scores(name, requests.text({"species": species}, "species"))
@@ -292,12 +305,13 @@ def _thumbnails(
     pixel = volume.level_spacing
     size = int(np.clip(round(6 * radius / pixel), _LEAST_SIZE, _MOST_SIZE))
     planes = max(1, round(radius / pixel))
+    sigma = min(0.1 * radius / pixel, 4.0)  # noise goes, a particle's shape stays
     made = np.zeros((len(places), 2, size, size), dtype=np.uint8)
     zyx = np.array([(z, y, x) for x, y, z in places]).reshape(-1, 3) / tomogram.spacing
     for i, position in enumerate(np.clip(np.rint(volume.to_level_positions(zyx)), -(10**6), 10**8)):
         centre = (int(position[0]), int(position[1]), int(position[2]))
         for j, axis in enumerate(("z", "y")):
-            made[i, j] = thumbnail(pictures, tomogram, centre, _axis(axis), level=level, size=size, planes=planes)
+            made[i, j] = thumbnail(pictures, tomogram, centre, _axis(axis), level=level, size=size, planes=planes, sigma=sigma)
     return made, pixel
 
 

@@ -230,7 +230,9 @@ def grey_values(values: np.ndarray, mean: float, std: float) -> np.ndarray:
     return grey
 
 
-def thumbnail(pictures: Pictures, tomogram: Tomogram, centre_zyx: Triple, axis: Axis, *, level: int, size: int, planes: int) -> np.ndarray:
+def thumbnail(
+    pictures: Pictures, tomogram: Tomogram, centre_zyx: Triple, axis: Axis, *, level: int, size: int, planes: int, sigma: float
+) -> np.ndarray:
     """The picture around a voxel: uint8 (size, size), 0 beyond the volume.
 
     Parameters
@@ -245,6 +247,8 @@ def thumbnail(pictures: Pictures, tomogram: Tomogram, centre_zyx: Triple, axis: 
         Edge, voxels of the level.
     planes
         Thickness of the slab, voxels of the level.
+    sigma
+        Of the smoothing, voxels of the level.
     """
     shape = tomogram.at_level(level).shape
     result = np.zeros((size, size), dtype=np.uint8)
@@ -256,7 +260,7 @@ def thumbnail(pictures: Pictures, tomogram: Tomogram, centre_zyx: Triple, axis: 
     if any(first >= last for first, last, _ in spans):
         return result
     (p0, p1, _), (r0, r1, top), (c0, c1, left) = spans
-    grey = pictures.grey(tomogram, Cut(axis, level, (p0, p1), (r0, r1), (c0, c1)))
+    grey = pictures.grey(tomogram, Cut(axis, level, (p0, p1), (r0, r1), (c0, c1), sigma))
     result[r0 - top : r1 - top, c0 - left : c1 - left] = grey
     return result
 

@@ -94,8 +94,8 @@ function acted(event: KeyboardEvent): boolean {
     case "ArrowRight": bench.step("x", far); return true;
     case "ArrowUp": bench.step("y", -far); return true;
     case "ArrowDown": bench.step("y", far); return true;
-    case "+": case "=": bench.zoom = Math.min(40, bench.zoom * 1.25); return true;
-    case "-": bench.zoom = Math.max(0.005, bench.zoom / 1.25); return true;
+    case "+": case "=": bench.isFitted = false; bench.zoom = Math.min(40, bench.zoom * 1.25); return true;
+    case "-": bench.isFitted = false; bench.zoom = Math.max(0.005, bench.zoom / 1.25); return true;
     case "[": look.slab = Math.max(1, look.slab - 1); return true;
     case "]": look.slab = Math.min(99, look.slab + 1); return true;
     case ";": look.sigma = Math.max(0, look.sigma - 0.5); return true;

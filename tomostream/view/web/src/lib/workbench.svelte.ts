@@ -25,7 +25,7 @@ export interface Look {
   overlay: number; // opacity of the score map
 }
 
-const LOOK: Look = { slab: 5, sigma: 0, low: -3, high: 3, inverted: false, showPicks: true, showClicks: true, overlay: 0 };
+const LOOK: Look = { slab: 5, sigma: 1, low: -3, high: 3, inverted: false, showPicks: true, showClicks: true, overlay: 0 };
 const DEFAULT_RADIUS_VOX = 10;
 const SLOW_POLL_MS = 2500;
 const FAST_POLL_MS = 1000;
@@ -64,6 +64,8 @@ export class Workbench {
   private jobStates = new Map<string, string>();
   private hasAutoConverted = false;
   private positions = new Map<string, { at: Point; centre: Point; zoom: number }>();
+  isFitted = false; // the whole slice is shown, and stays so when the window changes
+  window = { width: 1, height: 1 }; // of the main view, pixels
   fit: (() => void) | null = null; // the main view tells how large it is
 
   // ---- derived -------------------------------------------------------------------------------------------------------------------
@@ -95,6 +97,12 @@ export class Workbench {
 
   toVoxels(place: { x: number; y: number; z: number }): Point {
     return { z: place.z / this.spacing, y: place.y / this.spacing, x: place.x / this.spacing };
+  }
+
+  /** To a hundredth: a pointer is no finer. */
+  toAngstrom(point: Point): Point {
+    const round = (value: number): number => Math.round(value * this.spacing * 100) / 100;
+    return { z: round(point.z), y: round(point.y), x: round(point.x) };
   }
 
   // ---- loading -------------------------------------------------------------------------------------------------------------------
@@ -161,6 +169,7 @@ export class Workbench {
       const kept = this.positions.get(name) ?? readPosition(name);
       const isWithin = kept !== null && kept.at.z < z && kept.at.y < y && kept.at.x < x;
       if (isWithin) {
+        this.isFitted = false;
         this.at = { ...kept.at };
         this.centre = { ...kept.centre };
         this.zoom = kept.zoom;
@@ -224,8 +233,7 @@ export class Workbench {
   // ---- clicks --------------------------------------------------------------------------------------------------------------------
 
   clickAt(point: Point, label: 0 | 1): Click {
-    const s = this.spacing;
-    return { tomogram: this.name, species: this.kind, x: point.x * s, y: point.y * s, z: point.z * s, label };
+    return { tomogram: this.name, species: this.kind, ...this.toAngstrom(point), label };
   }
 
   /** The click whose ball holds a point, the nearest; null if there is none. */
@@ -263,7 +271,7 @@ export class Workbench {
   }
 
   move(click: Click, point: Point): void {
-    const moved = { ...click, x: point.x * this.spacing, y: point.y * this.spacing, z: point.z * this.spacing };
+    const moved = { ...click, ...this.toAngstrom(point) };
     this.act([{ table: "clicks", remove: [click], add: [moved] }]);
     this.selected = moved;
   }
@@ -361,7 +369,13 @@ export class Workbench {
 
   goTo(point: Point): void {
     this.at = this.clamped(point);
-    this.centre = { z: this.at.z, y: this.at.y, x: this.at.x };
+    const { width, height } = this.window;
+    const isFar = Math.abs(point.x - this.centre.x) * this.zoom > 0.4 * width || Math.abs(point.y - this.centre.y) * this.zoom > 0.4 * height;
+    if (!isFar) return; // the picture stands still as long as the place is well in sight
+    const within = (value: number, size: number, room: number): number =>
+      size <= room ? (size - 1) / 2 : Math.min(Math.max(value, room / 2 - 0.5), size - room / 2 - 0.5);
+    const [, y, x] = this.shape;
+    this.centre = { z: this.at.z, y: within(this.at.y, y, height / this.zoom), x: within(this.at.x, x, width / this.zoom) };
   }
 
   goToClick(click: Click | Place): void {

@@ -1,56 +1,24 @@
 """What the tests of the workbench share: small tomograms of dark balls, a server in a process of its own, a headless Chromium."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mrcfile
-import numpy as np
 import pytest
+from ball_tomograms import ball_positions, ball_volume, write_mrc
+from running_view import Running, environment
 
-SPACING = 10.0
-RADIUS_VOX = 6.0
-SHAPE = (48, 160, 160)
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 DRIVER = shutil.which("chromedriver")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
-
-
-def ball_positions(seed: int, number: int = 14) -> np.ndarray:
-    """Centres (z y x, voxels) that lie two radii apart."""
-    rng = np.random.default_rng(seed)
-    found: list[np.ndarray] = []
-    while len(found) < number:
-        point = rng.uniform([8, 10, 10], [40, 150, 150])
-        if all(np.linalg.norm(point - other) > 2.2 * RADIUS_VOX for other in found):
-            found.append(point)
-    return np.array(found)
-
-
-def ball_volume(positions: np.ndarray, seed: int) -> np.ndarray:
-    """Noise with dark balls."""
-    rng = np.random.default_rng(seed)
-    volume = rng.normal(scale=1.0, size=SHAPE).astype(np.float32)
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij"), axis=-1)
-    for point in positions:
-        volume[((grid - point) ** 2).sum(axis=-1) < RADIUS_VOX**2] -= 1.5
-    return volume
-
-
-def write_mrc(path: Path, volume: np.ndarray, spacing: float = SPACING) -> None:
-    with mrcfile.new(path) as file:
-        file.set_data(volume)
-        file.voxel_size = spacing
 
 
 @pytest.fixture(scope="session")
@@ -70,35 +38,6 @@ def stores(mrc_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stores")
     ts.convert([str(path) for path in sorted(mrc_folder.glob("*.mrc"))], folder)
     return folder
-
-
-@dataclass
-class Running:
-    """A server in a process of its own."""
-
-    process: subprocess.Popen[str]
-    address: str
-    stderr: Path
-    folder: Path
-    ended: list[int] = field(default_factory=list)
-
-    @property
-    def port(self) -> int:
-        return int(re.match(r"http://127\.0\.0\.1:(\d+)/\?token=", self.address)[1])  # type: ignore[index]
-
-    @property
-    def token(self) -> str:
-        return self.address.partition("token=")[2]
-
-    def end(self, number: int = 15) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=30)
-
-
-def environment() -> dict[str, str]:
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TOMOSTREAM_DEBUG": ""}
 
 
 @pytest.fixture

@@ -3,6 +3,9 @@
 import os
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,3 +37,22 @@ class Running:
 def environment() -> dict[str, str]:
     path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TOMOSTREAM_DEBUG": ""}
+
+
+@contextmanager
+def started(*arguments: str | Path, cwd: Path, **variables: str) -> Iterator[Running]:
+    """Start `tomostream view ARGUMENTS` in a folder, and end it."""
+    stderr = cwd / f"view-{os.urandom(4).hex()}.err"
+    with stderr.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tomostream", "view", "--no-browser", *map(str, arguments)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=cwd, env=environment() | variables,
+        )  # fmt: skip
+    with process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            assert address, stderr.read_text()
+            yield Running(process, address, stderr, cwd)
+        finally:
+            process.terminate()

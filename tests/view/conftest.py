@@ -1,9 +1,8 @@
 """What the tests of the workbench share: small tomograms of dark balls, a server in a process of its own, a headless Chromium."""
 
+import contextlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 from ball_tomograms import ball_positions, ball_volume, write_mrc
-from running_view import Running, environment
+from running_view import Running, started
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 DRIVER = shutil.which("chromedriver")
@@ -36,35 +35,20 @@ def stores(mrc_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tomostream as ts
 
     folder = tmp_path_factory.mktemp("stores")
-    ts.convert([str(path) for path in sorted(mrc_folder.glob("*.mrc"))], folder)
+    for path in sorted(mrc_folder.glob("*.mrc")):
+        ts.convert(path, folder)
     return folder
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Start `tomostream view ARGUMENTS` in a folder (default: a temporary one)."""
-    running: list[Running] = []
+    with contextlib.ExitStack() as running:
 
-    def start(*arguments: str | Path, cwd: Path | None = None, **variables: str) -> Running:
-        stderr = tmp_path / f"view-{len(running)}.err"
-        with stderr.open("wb") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tomostream", "view", "--no-browser", *map(str, arguments)],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=cwd or tmp_path, env=environment() | variables,
-            )  # fmt: skip
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
-        assert address, stderr.read_text()
-        running.append(Running(process, address, stderr, cwd or tmp_path))
-        return running[-1]
+        def start(*arguments: str | Path, cwd: Path | None = None, **variables: str) -> Running:
+            return running.enter_context(started(*arguments, cwd=cwd or tmp_path, **variables))
 
-    yield start
-    for one in running:
-        if one.process.poll() is None:
-            one.process.terminate()
-            one.process.wait(timeout=30)
-        assert one.process.stdout is not None
-        one.process.stdout.close()
+        yield start
 
 
 @pytest.fixture

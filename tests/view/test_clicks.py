@@ -41,7 +41,7 @@ def test_first_click_makes_the_table_in_contract_form(tmp_path: Path) -> None:
     table(path).patch(remove=[], add=[click(1.5), click(2, label=0)])
     assert path.read_text() == (
         "tomogram,species,x_angstrom,y_angstrom,z_angstrom,label\none,ribosome,1.5,3.0,3.25,1\none,ribosome,2.0,4.0,3.25,0\n"
-    ) or [row["label"] for row in on_disk(path)] == ["1", "0"]
+    )
 
 
 def test_a_table_in_voxels_stays_in_voxels_and_keeps_what_it_does_not_know(tmp_path: Path) -> None:
@@ -102,7 +102,9 @@ def test_a_broken_table_is_refused_and_left_as_it_is(tmp_path: Path, text: str, 
     assert path.read_text() == text
 
 
-@pytest.mark.parametrize("bad", [Click("", "a", 1, 1, 1, 1), Click("a\nb", "a", 1, 1, 1, 1), Click("a", "b", float("nan"), 1, 1, 1), Click("a", "b", 1, 1, 1, 2)])
+@pytest.mark.parametrize(
+    "bad", [Click("", "a", 1, 1, 1, 1), Click("a\nb", "a", 1, 1, 1, 1), Click("a", "b", float("nan"), 1, 1, 1), Click("a", "b", 1, 1, 1, 2)]
+)
 def test_what_is_no_click_is_refused(tmp_path: Path, bad: Click) -> None:
     with pytest.raises(InputError):
         table(tmp_path / "clicks.csv").patch(remove=[], add=[bad])
@@ -187,7 +189,9 @@ def test_killed_at_any_moment_the_table_is_whole_and_has_every_click_that_was_co
     fork = multiprocessing.get_context("spawn")
     confirmed: set[int] = set()
     for attempt in range(4):
-        writers = [fork.Process(target=keep_clicking, args=(path, 10**6 * (2 * attempt + page), tmp_path / f"{attempt}-{page}")) for page in (0, 1)]
+        writers = [
+            fork.Process(target=keep_clicking, args=(path, 10**6 * (2 * attempt + page), tmp_path / f"{attempt}-{page}")) for page in (0, 1)
+        ]
         for writer in writers:
             writer.start()
         files = [tmp_path / f"{attempt}-{page}" for page in (0, 1)]

@@ -149,7 +149,12 @@ def test_the_form_writes_a_configuration_that_the_command_line_runs(serve: Serve
     assert state["config"] == str(tmp_path / "project" / "tomostream.yaml")
     assert ask(server, "/api/clicks")["clicks"] == [row | {"species": "ball"}]  # clicks follow the name
     done = subprocess.run(
-        [sys.executable, "-m", "tomostream", "run", state["config"], "--dry-run"], capture_output=True, text=True, cwd="/", env=environment(), check=False
+        [sys.executable, "-m", "tomostream", "run", state["config"], "--dry-run"],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env=environment(),
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "ball_2" in done.stdout

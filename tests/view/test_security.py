@@ -5,26 +5,33 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from running_view import Running
+from running_view import Running, started
 
 Serve = Callable[..., Running]
 
 
-@pytest.fixture
-def server(serve: Serve, stores: Path, tmp_path: Path) -> Running:
-    return serve(stores, "-o", tmp_path / "project")
+@pytest.fixture(scope="module")
+def server(stores: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One for all attacks: none may change what the next finds."""
+    folder = tmp_path_factory.mktemp("attacked")
+    with started(stores, "-o", folder / "project", cwd=folder) as running:
+        yield running
 
 
 def ask(
     server: Running, path: str, *, method: str = "GET", token: bool = True, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], bytes]:
     """Send a request as anybody could; the token comes in the cookie."""
-    given = {"Host": f"127.0.0.1:{server.port}", **({"Cookie": f"tomostream_{server.port}={server.token}"} if token else {}), **(headers or {})}
+    given = {
+        "Host": f"127.0.0.1:{server.port}",
+        **({"Cookie": f"tomostream_{server.port}={server.token}"} if token else {}),
+        **(headers or {}),
+    }
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     connection.putrequest(method, path, skip_host=True)
     for name, value in given.items():
@@ -45,14 +52,16 @@ def post(server: Running, path: str, value: object, **headers: str) -> tuple[int
 def test_the_address_with_its_token_opens_the_page_and_leaves_a_cookie(server: Running) -> None:
     status, headers, body = ask(server, f"/?token={server.token}", token=False)
     assert status == 200
-    assert b"<div id=\"app\">" in body
+    assert b'<div id="app">' in body
     assert f"tomostream_{server.port}={server.token}" in headers["set-cookie"]
     assert {"HttpOnly", "SameSite=Strict"} <= {part.strip() for part in headers["set-cookie"].split(";")}
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert ask(server, "/")[0] == 200  # a reload, with the cookie
 
 
-@pytest.mark.parametrize("path", ["/", "/app.js", "/api/state", "/api/clicks", "/nothing", "/?token=", "/?token=wrong", "/?token=%00", "/?token={t}&token={t}"])
+@pytest.mark.parametrize(
+    "path", ["/", "/app.js", "/api/state", "/api/clicks", "/nothing", "/?token=", "/?token=wrong", "/?token=%00", "/?token={t}&token={t}"]
+)
 def test_without_the_token_everything_is_403(server: Running, path: str) -> None:
     status, headers, _ = ask(server, path.replace("{t}", server.token), token=False)
     assert status == 403
@@ -60,13 +69,27 @@ def test_without_the_token_everything_is_403(server: Running, path: str) -> None
     assert ask(server, path, token=False, headers={"Cookie": f"tomostream_{server.port}=wrong"})[0] == 403
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example:{port}", "127.0.0.1:{port}.evil.example", "0.0.0.0:{port}", "[::1]:{port}", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "localhost.evil.example:{port}",
+        "127.0.0.1:{port}.evil.example",
+        "0.0.0.0:{port}",
+        "[::1]:{port}",
+        "",
+    ],
+)
 def test_a_foreign_host_is_403_even_with_the_token(server: Running, host: str) -> None:
     assert ask(server, f"/?token={server.token}", headers={"Host": host.format(port=server.port)})[0] == 403
 
 
 def test_two_hosts_are_403(server: Running) -> None:
-    text = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nHost: evil.example\r\nCookie: tomostream_{server.port}={server.token}\r\n\r\n"
+    text = (
+        f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nHost: evil.example\r\nCookie: tomostream_{server.port}={server.token}\r\n\r\n"
+    )
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(text.encode())
         assert b" 400 " in (answer := connection.recv(4096)) or b" 403 " in answer
@@ -76,7 +99,10 @@ def test_localhost_is_the_same_server(server: Running) -> None:
     assert ask(server, "/api/state", headers={"Host": f"localhost:{server.port}"})[0] == 200
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://127.0.0.1", "http://localhost:{port}", ""])
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://127.0.0.1", "http://localhost:{port}", ""],
+)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_foreign_origin_is_403(server: Running, origin: str, method: str) -> None:
     headers = {"Origin": origin.format(port=server.port), "Content-Type": "application/json"}
@@ -94,7 +120,20 @@ def test_pictures_in_other_pages_are_403_and_a_link_with_the_token_opens(server:
     assert ask(server, f"/?token={server.token}", token=False, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"})[0] == 200
 
 
-TRAVERSALS = ["../../etc/passwd", "/etc/passwd", "..", ".", "ball_1/../ball_1", "ball_1\0", "%2e%2e/x", "~root", "file:///etc/passwd", "http://evil.example/a.zarr", "ball_1/", "x" * 300]
+TRAVERSALS = [
+    "../../etc/passwd",
+    "/etc/passwd",
+    "..",
+    ".",
+    "ball_1/../ball_1",
+    "ball_1\0",
+    "%2e%2e/x",
+    "~root",
+    "file:///etc/passwd",
+    "http://evil.example/a.zarr",
+    "ball_1/",
+    "x" * 300,
+]
 
 
 @pytest.mark.parametrize("evil", TRAVERSALS)
@@ -127,7 +166,8 @@ def test_no_parameter_is_a_path(server: Running, evil: str) -> None:
     assert sorted(path.name for path in (server.folder).iterdir() if not path.name.startswith("view-")) in ([], ["project"])
 
 
-def test_links_out_of_the_project_are_not_followed(server: Running, tmp_path: Path) -> None:
+def test_links_out_of_the_project_are_not_followed(serve: Serve, stores: Path, tmp_path: Path) -> None:
+    server = serve(stores, "-o", tmp_path / "project")
     project = tmp_path / "project"
     secret = tmp_path / "secret"
     secret.mkdir()
@@ -146,7 +186,20 @@ def test_links_out_of_the_project_are_not_followed(server: Running, tmp_path: Pa
 
 @pytest.mark.parametrize(
     "query",
-    ["level=99", "level=-1", "z0=5&z1=2", "z0=0&z1=999999999", "z0=0&z1=99999999999999999999", "r1=100000", "sigma=1e9", "sigma=nan", "axis=w", "z0=1e3", "z0=٣", "c1="],
+    [
+        "level=99",
+        "level=-1",
+        "z0=5&z1=2",
+        "z0=0&z1=999999999",
+        "z0=0&z1=99999999999999999999",
+        "r1=100000",
+        "sigma=1e9",
+        "sigma=nan",
+        "axis=w",
+        "z0=1e3",
+        "z0=٣",
+        "c1=",
+    ],
 )
 def test_tiles_that_can_not_be_are_refused_before_anything_is_read(server: Running, query: str) -> None:
     values = {"axis": "z", "level": "0", "z0": "0", "z1": "1", "r0": "0", "r1": "8", "c0": "0", "c1": "8", "sigma": "0"}

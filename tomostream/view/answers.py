@@ -159,6 +159,8 @@ class Answers:
         species = values.get("species")
         if not isinstance(species, list) or not 1 <= len(species) <= 20 or not all(isinstance(one, dict) for one in species):
             raise InputError("species must be a list of 1 to 20 objects name, radius, expected")
+        for one in species:
+            requests.text(one, "name", most=80)  # of folders and files
         voxel_size = values.get("voxel_size")
         minutes = values.get("minutes")
         before = self.workspace.species()

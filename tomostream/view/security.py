@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BODY_BYTES = 4_000_000
+MOST_ADDRESS_BYTES = 8_000
 BODY_SECONDS = 20.0
 
 _HEADERS = {
@@ -77,6 +78,9 @@ class Guard:
         refusal = self._refusal(scope, headers, len(hosts), in_query)
         if refusal is not None:
             await _answer(send, 403, refusal)
+            return
+        if len(scope["path"]) + len(scope["query_string"]) > MOST_ADDRESS_BYTES:
+            await _answer(send, 414, f"an address has at most {MOST_ADDRESS_BYTES} bytes")
             return
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BODY_BYTES:

@@ -19,7 +19,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -121,6 +121,8 @@ def _answering(method: Callable[[Request], Awaitable[Response]]) -> Callable[[Re
     async def answer(request: Request) -> Response:
         try:
             response = await method(request)
+        except ClientDisconnect:  # it went, or `Guard` has cut its body off: too long, or too slow
+            response = Response("the request's body is too long, or did not arrive", status_code=413, headers={"connection": "close"})
         except Exception as error:  # the last resort: a fault must not end the server, and shows no traceback
             if os.environ.get("TOMOSTREAM_DEBUG"):
                 raise

@@ -223,6 +223,15 @@ def test_other_content_types_are_refused_so_that_a_form_can_not_post(server: Run
     assert ask(server, "/api/clicks", method="POST", body=b"{}", headers={"Content-Type": "text/plain"})[0] == 400
 
 
+def sent_until_cut_off(connection: socket.socket, chunk: bytes, most: int) -> int:
+    for n in range(most):
+        try:
+            connection.sendall(chunk)
+        except OSError:  # how it hangs up, the system says
+            return n
+    return most
+
+
 def test_huge_bodies_are_refused(server: Running) -> None:
     assert ask(server, "/api/clicks", method="POST", headers={"Content-Length": str(10**12), "Content-Type": "application/json"})[0] == 413
     text = (
@@ -232,11 +241,9 @@ def test_huge_bodies_are_refused(server: Running) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(text.encode())
         chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-        with pytest.raises(OSError):  # noqa: PT011 (the server hangs up; how, the system says)
-            for _ in range(2000):  # 130 MB
-                connection.sendall(chunk)
+        assert sent_until_cut_off(connection, chunk, 2000) < 2000  # of 130 MB
     assert ask(server, "/api/state")[0] == 200
-    assert ask(server, "/" + "a" * 100_000)[0] in (400, 414, 431)
+    assert ask(server, "/" + "a" * 100_000)[0] == 414
 
 
 def test_slow_clients_hold_up_nobody(server: Running) -> None:

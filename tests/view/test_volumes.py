@@ -127,8 +127,8 @@ def test_thumbnail_at_a_corner_has_zeros_beyond_the_volume(volume: tuple[Tomogra
 def test_cache_returns_what_was_made_and_stays_within_its_limit(asked: list[tuple[int, int]], limit: int) -> None:
     cache = ArrayCache(limit)
     sizes: dict[int, int] = {}
-    for key, size in asked:
-        size = sizes.setdefault(key, size)
+    for key, proposed in asked:
+        size = sizes.setdefault(key, proposed)
         found = cache.get(key, lambda key=key, size=size: np.full(size, key, dtype=np.uint8))
         assert found.shape == (size,)
         assert (found == key).all()

@@ -108,6 +108,8 @@ class Page:
 
     def shot(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.js("tomostream.bench.notices = []; document.activeElement?.blur()")
+        time.sleep(0.1)
         self.driver.save_screenshot(str(path))
 
     def faults(self) -> list[str]:

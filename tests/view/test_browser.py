@@ -145,14 +145,18 @@ def judge_with_axe(page: Page) -> None:
     page.js(AXE.read_text())
     found = page.driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
     serious = [
-        f"{one['id']}: {one['help']} {[node['html'][:120] for node in one['nodes']]}" for one in found["violations"] if one["impact"] in ("serious", "critical")
+        f"{one['id']}: {one['help']} {[node['html'][:120] for node in one['nodes']]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
     ]
     assert serious == []
 
 
 @pytest.mark.parametrize("size", [(1400, 900), (900, 700)])
 def test_axe_has_no_serious_finding(page: Page, size: tuple[int, int]) -> None:
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False})
+    page.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+    )
     page.js("window.dispatchEvent(new Event('resize'))")
     page.go_to(20, 60, 70)
     page.click_voxel(60, 70)
@@ -165,7 +169,9 @@ def test_axe_has_no_serious_finding(page: Page, size: tuple[int, int]) -> None:
     judge_with_axe(page)
 
 
-def walk(server: Running, browser: Browser, folder: Path, particles: list[tuple[float, float, float]], form: dict[str, str], shots: Path) -> None:
+def walk(
+    server: Running, browser: Browser, folder: Path, particles: list[tuple[float, float, float]], form: dict[str, str], shots: Path
+) -> None:
     """From a folder of MRC files to exported picks, and all of it again after a reload."""
     project = folder / "project"
     page = Page(browser())
@@ -217,7 +223,10 @@ def walk(server: Running, browser: Browser, folder: Path, particles: list[tuple[
     page.chord("k")
     page.chord("r")
     page.chord("u")
-    page.wait(lambda: [len(page.driver.find_elements(By.CSS_SELECTOR, f".card.{what}")) for what in ("kept", "rejected", "unsure")] == [1, 1, 1], "three verdicts")
+    page.wait(
+        lambda: [len(page.driver.find_elements(By.CSS_SELECTOR, f".card.{what}")) for what in ("kept", "rejected", "unsure")] == [1, 1, 1],
+        "three verdicts",
+    )
     page.wait_saved()
     assert len(page.clicks()) == before + 2
     assert sum(row["label"] == "0" for row in rows_of(project / "clicks.csv")) == 1
@@ -240,14 +249,21 @@ def walk(server: Running, browser: Browser, folder: Path, particles: list[tuple[
     assert len(page.clicks()) == before + 2
     assert len(page.js("return tomostream.bench.unsure")) == 1
     page.tab("gallery")
-    page.wait(lambda: [len(page.driver.find_elements(By.CSS_SELECTOR, f".card.{what}")) for what in ("kept", "rejected", "unsure")] == [1, 1, 1], "the verdicts, again")
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 900, "height": 700, "deviceScaleFactor": 1, "mobile": False})
+    page.wait(
+        lambda: [len(page.driver.find_elements(By.CSS_SELECTOR, f".card.{what}")) for what in ("kept", "rejected", "unsure")] == [1, 1, 1],
+        "the verdicts, again",
+    )
+    page.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 900, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+    )
     time.sleep(1)
     page.shot(shots / "small.png")
     assert page.faults() == []
 
 
-def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(serve: Serve, browser: Browser, mrc_folder: Path, tmp_path: Path) -> None:
+def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(
+    serve: Serve, browser: Browser, mrc_folder: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(mrc_folder, folder)
     server = serve(folder, "-o", folder / "project")
@@ -256,7 +272,9 @@ def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(serve: Serve,
     walk(server, browser, folder, particles, form, tmp_path / "shots")
 
 
-@pytest.mark.skipif(not os.environ.get("TOMOSTREAM_WRITE_DOCS"), reason="TOMOSTREAM_WRITE_DOCS=1 makes the pictures of docs/view.md anew (minutes)")
+@pytest.mark.skipif(
+    not os.environ.get("TOMOSTREAM_WRITE_DOCS"), reason="TOMOSTREAM_WRITE_DOCS=1 makes the pictures of docs/view.md anew (minutes)"
+)
 @pytest.mark.data
 def test_the_walk_of_the_docs(serve: Serve, browser: Browser, data_folder: Path, tmp_path: Path) -> None:
     from PIL import Image

@@ -76,18 +76,23 @@ def export(workspace: Workspace, tables: PickTables, clicks: Sequence[Click], wi
         raise InputError(f"there is no {wish.species} to export; pick first, or lower the threshold")
     conversion = _conversion(workspace, particles.tomograms(), wish)
     form = FORMATS[wish.format_name]
-    is_folder = form.one_tomogram and len(particles.tomograms()) > 1
-    name = f"{wish.species}_{wish.source}.{wish.format_name}" + ("" if is_folder else form.ending)
+    is_folder = wish.format_name == "copick" or (form.one_tomogram and len(particles.tomograms()) > 1)  # copick: an overlay folder
+    stem = f"{wish.species}_{wish.source}"
     folder = workspace.inside("export")
     folder.mkdir(parents=True, exist_ok=True)
-    target = workspace.inside("export", name)
     # made in a folder of its own, then put in place: the last export stays whole if this one fails
     with tempfile.TemporaryDirectory(prefix=".making-", dir=folder) as making:
-        made = Path(making) / name
-        write_table(f"{made}/" if is_folder else made, particles, format_name=wish.format_name, conversion=conversion)
+        inner = Path(making) / f"{stem}.{wish.format_name}"
+        inner.mkdir()
+        made = f"{inner}/" if is_folder else inner / f"{stem}{form.ending}"
+        write_table(made, particles, format_name=wish.format_name, conversion=conversion)
+        files = list(inner.iterdir())
+        # some formats write a second file, as Dynamo's map of the tomograms' names: then the folder is what leaves
+        whole = inner if is_folder or len(files) > 1 or files[0].is_dir() else files[0]
+        target = workspace.inside("export", whole.name if whole is inner else f"{stem}.{wish.format_name}{form.ending}")
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
-        made.replace(target)
+        whole.replace(target)
     return target, len(particles)
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent / "tests" / "support")]
 
-import psutil
-from running_view import started
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from workbench_page import Page
+import psutil  # noqa: E402 (after the path)
+from running_view import started  # noqa: E402
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from workbench_page import Page  # noqa: E402
 
 FLAGS = (
     "--headless",

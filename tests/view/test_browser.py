@@ -169,96 +169,129 @@ def test_axe_has_no_serious_finding(page: Page, size: tuple[int, int]) -> None:
     judge_with_axe(page)
 
 
-def walk(
-    server: Running, browser: Browser, folder: Path, particles: list[tuple[float, float, float]], form: dict[str, str], shots: Path
-) -> None:
-    """From a folder of MRC files to exported picks, and all of it again after a reload."""
-    project = folder / "project"
-    page = Page(browser())
-    page.open(server.address)
-    page.wait_for_slice(300)  # the files are converted first
-    page.wait(lambda: all(one["state"] == "ready" for one in page.js("return tomostream.bench.state.tomograms")), "all are converted", 300)
+class Walk:
+    """From a folder of MRC files to exported picks, and all of it again after a reload.
 
-    page.tab("run")
-    for name, value in form.items():
-        if name == "minutes":
-            page.element("summary").click()
-        page.fill(f"#{name}", value)
-    page.element("#save-setup").click()
-    page.wait(lambda: page.js("return tomostream.bench.state.config"), "the configuration is written")
+    Parameters
+    ----------
+    page
+        Opened on the folder.
+    project
+        The project folder.
+    shots
+        Where the pictures go.
+    """
 
-    page.tab("clicks")
-    for z, y, x in particles:
-        page.go_to(z, y, x)
+    def __init__(self, page: Page, project: Path, shots: Path) -> None:
+        self.page, self.project, self.shots = page, project, shots
+
+    def wait_for_conversion(self) -> None:
+        self.page.wait_for_slice(300)
+        states = "return tomostream.bench.state.tomograms.map((one) => one.state)"
+        self.page.wait(lambda: set(self.page.js(states)) == {"ready"}, "all are converted", 300)
+
+    def name_it(self, form: dict[str, str]) -> None:
+        self.page.tab("run")
+        self.page.element("summary").click()
+        for name, value in form.items():
+            self.page.fill(f"#{name}", value)
+        self.page.element("#save-setup").click()
+        self.page.wait(lambda: self.page.js("return tomostream.bench.state.config"), "the configuration is written")
+
+    def click(self, particles: list[tuple[float, float, float]]) -> None:
+        self.page.tab("clicks")
+        for z, y, x in particles:
+            self.page.go_to(z, y, x)
+            self.page.wait_for_slice()
+            self.page.click_voxel(y, x)
+        self.page.wait(lambda: len(self.page.clicks()) == len(particles), "all clicks")
+        self.page.wait_saved()
+        self.page.shot(self.shots / "clicks.png")
+
+    def train(self) -> None:
+        page = self.page
+        page.tab("run")
+        page.element("#train").click()
+        page.wait(lambda: page.js("return tomostream.bench.job('run').progress.stage") == "train", "it trains", 300)
+        page.wait(lambda: page.text("li.now").startswith("train"), "the page says so")
+        time.sleep(1.2)
+        page.shot(self.shots / "training.png")
+        page.wait(lambda: page.js("return tomostream.bench.job('run').state") != "running", "it ends", 900)
+        assert page.js("return tomostream.bench.job('run').state") == "done", page.js("return tomostream.bench.job('run').lines")
+
+    def choose_fewer(self) -> int:
+        """Two fewer picks than were chosen; returns their number."""
+        page = self.page
+        page.tab("picks")
+        page.wait(lambda: page.js("return tomostream.bench.picks !== null"), "the picks")
+        every = page.js("return tomostream.bench.picks.x.length")
+        assert every > 2
+        page.js("tomostream.bench.look.overlay = 0.5")
+        page.element("#pick-slider").send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+        page.wait(lambda: page.text("#pick-count") == str(every - 2), "two fewer")
+        time.sleep(1)
+        page.shot(self.shots / "picks.png")
+        return int(every) - 2
+
+    def verdicts(self) -> list[int]:
+        return [len(self.page.driver.find_elements(By.CSS_SELECTOR, f".card.{what}")) for what in ("kept", "rejected", "unsure")]
+
+    def judge(self) -> None:
+        page = self.page
+        page.tab("gallery")
+        page.wait(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, ".card canvas")) >= 3, "thumbnails")
+        page.js("document.activeElement.blur()")
+        before = len(page.clicks())
+        for key in "kru":
+            page.chord(key)
+        page.wait(lambda: self.verdicts() == [1, 1, 1], "three verdicts")
+        page.wait_saved()
+        assert len(page.clicks()) == before + 2
+        assert sum(row["label"] == "0" for row in rows_of(self.project / "clicks.csv")) == 1
+        time.sleep(0.5)
+        page.shot(self.shots / "gallery.png")
+
+    def export(self) -> None:
+        page = self.page
+        page.tab("run")
+        page.element("#export").click()
+        page.wait(lambda: page.driver.find_elements(By.ID, "exported"), "the export")
+        [exported] = (self.project / "export").iterdir()
+        assert exported.name.endswith(".star")
+        assert "rlnCenteredCoordinateXAngst" in exported.read_text()
+        page.shot(self.shots / "export.png")
+
+    def reload(self, count: int) -> None:
+        page = self.page
+        clicks = page.clicks()
+        page.driver.refresh()
+        page.wait(lambda: page.js("return tomostream.bench.picks !== null"), "the picks, again")
         page.wait_for_slice()
-        page.click_voxel(y, x)
-    page.wait(lambda: len(page.clicks()) == len(particles), "all clicks")
-    page.wait_saved()
-    page.shot(shots / "clicks.png")
+        assert page.text("#tab-run[aria-selected=true]") == "Run"
+        assert page.js("return tomostream.bench.count") == count
+        assert page.clicks() == clicks
+        assert len(page.js("return tomostream.bench.unsure")) == 1
+        page.tab("gallery")
+        page.wait(lambda: self.verdicts() == [1, 1, 1], "the verdicts, again")
+        page.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride", {"width": 900, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+        )
+        time.sleep(1)
+        page.shot(self.shots / "small.png")
+        assert page.faults() == []
 
-    page.tab("run")
-    page.element("#train").click()
-    page.wait(lambda: page.driver.find_elements(By.CSS_SELECTOR, "li.now"), "a stage is shown", 120)
-    page.wait(lambda: page.js("return tomostream.bench.job('run').progress.stage") == "train", "it trains", 300)
-    time.sleep(1.2)
-    page.shot(shots / "training.png")
-    page.wait(lambda: page.js("return tomostream.bench.job('run').state") != "running", "it ends", 900)
-    assert page.js("return tomostream.bench.job('run').state") == "done", page.js("return tomostream.bench.job('run').lines")
 
-    page.tab("picks")
-    page.wait(lambda: page.js("return tomostream.bench.picks !== null"), "the picks")
-    every = page.js("return tomostream.bench.picks.x.length")
-    assert every > 0
-    page.js("tomostream.bench.look.overlay = 0.5")
-    slider = page.element("#pick-slider")
-    slider.send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
-    page.wait(lambda: page.text("#pick-count") == str(every - 2), "two fewer")
-    time.sleep(1)
-    page.shot(shots / "picks.png")
-
-    page.tab("gallery")
-    page.wait(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, ".card canvas")) >= min(8, every - 2), "thumbnails")
-    page.js("document.activeElement.blur()")
-    before = len(page.clicks())
-    page.chord("k")
-    page.chord("r")
-    page.chord("u")
-    page.wait(
-        lambda: [len(page.driver.find_elements(By.CSS_SELECTOR, f".card.{what}")) for what in ("kept", "rejected", "unsure")] == [1, 1, 1],
-        "three verdicts",
-    )
-    page.wait_saved()
-    assert len(page.clicks()) == before + 2
-    assert sum(row["label"] == "0" for row in rows_of(project / "clicks.csv")) == 1
-    time.sleep(0.5)
-    page.shot(shots / "gallery.png")
-
-    page.tab("run")
-    page.element("#export").click()
-    page.wait(lambda: page.driver.find_elements(By.ID, "exported"), "the export")
-    [exported] = (project / "export").iterdir()
-    assert exported.name.endswith(".star")
-    assert "rlnCenteredCoordinateXAngst" in exported.read_text()
-    page.shot(shots / "export.png")
-
-    page.driver.refresh()  # everything is found again
-    page.wait(lambda: page.js("return tomostream.bench.picks !== null"), "the picks, again")
-    page.wait_for_slice()
-    assert page.text("#tab-run[aria-selected=true]") == "Run"
-    assert page.js("return tomostream.bench.count") == every - 2
-    assert len(page.clicks()) == before + 2
-    assert len(page.js("return tomostream.bench.unsure")) == 1
-    page.tab("gallery")
-    page.wait(
-        lambda: [len(page.driver.find_elements(By.CSS_SELECTOR, f".card.{what}")) for what in ("kept", "rejected", "unsure")] == [1, 1, 1],
-        "the verdicts, again",
-    )
-    page.driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 900, "height": 700, "deviceScaleFactor": 1, "mobile": False}
-    )
-    time.sleep(1)
-    page.shot(shots / "small.png")
-    assert page.faults() == []
+def walk(page: Page, folder: Path, particles: list[tuple[float, float, float]], form: dict[str, str], shots: Path) -> None:
+    """All of the walk."""
+    walking = Walk(page, folder / "project", shots)
+    walking.wait_for_conversion()
+    walking.name_it(form)
+    walking.click(particles)
+    walking.train()
+    count = walking.choose_fewer()
+    walking.judge()
+    walking.export()
+    walking.reload(count)
 
 
 def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(
@@ -269,7 +302,9 @@ def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(
     server = serve(folder, "-o", folder / "project")
     particles = [(float(round(z)), y, x) for z, y, x in ball_positions(1)[:10]]
     form = {"species-name-0": "ball", "species-radius-0": "60", "species-expected-0": "14", "minutes": "0.1"}
-    walk(server, browser, folder, particles, form, tmp_path / "shots")
+    page = Page(browser())
+    page.open(server.address)
+    walk(page, folder, particles, form, tmp_path / "shots")
 
 
 @pytest.mark.skipif(
@@ -287,7 +322,9 @@ def test_the_walk_of_the_docs(serve: Serve, browser: Browser, data_folder: Path,
     clicked = rows_of(data_folder / "pombe_sim" / "clicks_VPP_01_train_10.csv")
     particles = [(float(row["z_voxel"]), float(row["y_voxel"]), float(row["x_voxel"])) for row in clicked]
     form = {"species-name-0": "ribosome", "species-radius-0": "135", "species-expected-0": "180", "minutes": "1"}
-    walk(server, browser, folder, particles, form, tmp_path / "shots")
+    page = Page(browser())
+    page.open(server.address)
+    walk(page, folder, particles, form, tmp_path / "shots")
     out = REPOSITORY / "docs" / "view"
     out.mkdir(exist_ok=True)
     for shot in sorted((tmp_path / "shots").glob("*.png")):

@@ -6,6 +6,7 @@ replaces it (`--overwrite`), and starts from it where the configuration can say 
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tomostream.config import Configuration, Train, configuration_from
+from tomostream.config import Configuration, configuration_from
 from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.view.jobs import Jobs
@@ -108,7 +109,7 @@ class Rounds:
         if self._workspace.config_path is None or not self._has_model():
             raise InputError("there is no model yet; train and pick first")
         output = self._workspace.own("suggested.csv")
-        arguments = ["suggest", str(self._workspace.config_path), "--points", str(points), "-o", str(output)]
+        arguments = ["suggest", str(self._workspace.project), "--points", str(points), "-o", str(output)]
         self._jobs.start("suggest", arguments, about=f"{points} places")
 
     def suggested(self) -> list[dict[str, Any]]:
@@ -152,9 +153,17 @@ class Rounds:
     def _has_model(self) -> bool:
         return (self._workspace.project / "model" / "model.json").is_file()
 
+    def _is_network(self) -> bool:
+        """Whether the model that is there can be trained further."""
+        try:
+            record = json.loads((self._workspace.project / "model" / "model.json").read_text())
+        except (OSError, ValueError):
+            return False
+        return isinstance(record, dict) and record.get("strategy", "unet") == "unet"
+
     def _continued(self, configuration: Configuration, path: Path) -> Path:
         """A configuration that starts from the model that is there, where configurations know how to."""
-        if "start" not in Train.model_fields or configuration.strategy != "unet":
+        if "start" not in type(configuration.train).model_fields or not self._is_network():
             return path
         kept = self._workspace.inside("view", "last-model")
         shutil.rmtree(kept, ignore_errors=True)

@@ -168,3 +168,18 @@ def test_a_run_whose_files_have_moved_shows_the_stores_that_it_made(project: Pat
     shutil.copytree(stores, project / "tomograms")
     workspace, _ = opened(project)
     assert list(workspace.entries) == ["ball_1", "ball_2"]
+
+
+def test_a_run_that_was_started_elsewhere_finds_its_relative_paths(
+    project: Path, stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(stores, tmp_path / "data")
+    values = yaml.safe_load((project / "resolved.yaml").read_text())
+    relative = {"project": "project", "tomograms": ["data/*.ome.zarr"], "labels": {"train": ["clicks.csv"]}, "truth": "truth.csv"}
+    (project / "resolved.yaml").write_text(yaml.safe_dump(values | relative))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    workspace, tables = opened(project)
+    assert list(workspace.entries) == ["ball_1", "ball_2"]
+    assert workspace.clicks == tmp_path / "clicks.csv"
+    assert tables.picks("ball_1", "ball").curve is not None  # type: ignore[union-attr]

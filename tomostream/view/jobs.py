@@ -163,6 +163,7 @@ class Jobs:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
+                cwd=self._workspace.base,
             )
         job = Job(kind, about, process, errors.parent, time.time(), log, log.stat().st_size if log.is_file() else 0)
         self._jobs[kind] = job

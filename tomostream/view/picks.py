@@ -128,7 +128,7 @@ class PickTables:
         configuration = self._workspace.configuration
         if configuration is None or configuration.truth is None or spacing is None or "://" in configuration.truth:
             return None
-        truth = self._table(Path(configuration.truth), name, spacing).of(tomogram=name, species=species)
+        truth = self._table(self._workspace.located(configuration.truth), name, spacing).of(tomogram=name, species=species)
         if len(truth) == 0 or len(picks) == 0 or np.isnan(picks.score).any():
             return None
         curve = precision_recall_curve(
@@ -157,4 +157,4 @@ class PickTables:
 
     def _truth_path(self) -> Path | None:
         configuration = self._workspace.configuration
-        return None if configuration is None or configuration.truth is None else Path(configuration.truth)
+        return None if configuration is None or configuration.truth is None else self._workspace.located(configuration.truth)

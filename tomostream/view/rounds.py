@@ -68,7 +68,9 @@ class Rounds:
         again = self._has_model()
         config = self._continued(configuration, path) if again else path
         self._jobs.start(
-            "run", ["run", str(config), *(["--overwrite"] if again else [])], about="again, from the model" if again else "first round"
+            "run",
+            ["run", str(config.absolute()), *(["--overwrite"] if again else [])],
+            about="again, from the model" if again else "first round",
         )
 
     def widen(self, name: str, species: str) -> None:

@@ -56,6 +56,7 @@ class Workspace:
     clicks: Path
     config_path: Path | None = None
     configuration: Configuration | None = None
+    base: Path = field(default_factory=Path.cwd)  # from which the configuration's paths count
     _opened: dict[str, tuple[int, Tomogram]] = field(default_factory=dict)
 
     def entry(self, name: str) -> Entry:
@@ -115,6 +116,10 @@ class Workspace:
         if not path.resolve().is_relative_to(self.project.resolve()):
             raise InputError(f"{path} is a link that leads out of the project folder; put the files there themselves")
         return path
+
+    def located(self, path: str) -> Path:
+        """A path of the configuration."""
+        return self.base / path
 
     def own(self, name: str) -> Path:
         """A file that only the workbench makes, in a folder of the project."""
@@ -198,33 +203,46 @@ def _assembled(sources: list[str], config: Path | None, run: Path | None, projec
     if project is not None and project.resolve() != folder.resolve():
         raise InputError(f"--output {project} is not the project of {config}, which is {folder}; leave --output out")
     folder = folder.absolute()
-    configured = [] if configuration is None else _configured(configuration, config, folder if run is not None else None)
+    base = Path.cwd() if configuration is None else _base(configuration, run)
+    configured = [] if configuration is None else _configured(configuration, config, run, base)
     entries = _entries([*sources, *configured], folder)
-    table = clicks or _first_table(configuration) or folder / "clicks.csv"
-    return Workspace(folder, entries, table.absolute(), config, configuration)
+    table = clicks or _first_table(configuration, base) or folder / "clicks.csv"
+    return Workspace(folder, entries, table.absolute(), config, configuration, base)
 
 
-def _configured(configuration: Configuration, config: Path | None, run: Path | None) -> list[str]:
+def _base(configuration: Configuration, run: Path | None) -> Path:
+    """From which folder a configuration's paths count: the current one, as always; of a run that was started elsewhere the one beside it."""
+    if run is None or any(_matching(pattern, Path.cwd()) for pattern in configuration.tomograms):
+        return Path.cwd()
+    beside = run.absolute().parent
+    return beside if any(_matching(pattern, beside) for pattern in configuration.tomograms) else Path.cwd()
+
+
+def _matching(pattern: str, base: Path) -> list[str]:
+    return [] if "://" in pattern else sorted(glob.glob(str(base / Path(pattern).expanduser()), recursive=True))
+
+
+def _configured(configuration: Configuration, config: Path | None, run: Path | None, base: Path) -> list[str]:
     """The tomograms that a configuration names; of a run whose files have moved since, the stores that it made."""
     found: list[str] = []
     for pattern in configuration.tomograms:
         if "://" in pattern:
             found.append(pattern)
             continue
-        paths = sorted(Path().glob(pattern)) if not os.path.isabs(pattern) else sorted(Path("/").glob(pattern.lstrip("/")))
+        paths = _matching(pattern, base)
         if not paths and run is not None:
             found += [str(path) for path in sorted((run / "tomograms").glob("*.ome.zarr"))]
         elif not paths:
-            raise InputError(f"{config}: tomograms: nothing matches '{pattern}' (paths count from the current folder, {Path.cwd()})")
-        found += [str(path) for path in paths if path.suffix != ".partial"]
+            raise InputError(f"{config}: tomograms: nothing matches '{pattern}' (paths count from the current folder, {base})")
+        found += [path for path in paths if not path.endswith(".partial")]
     return found
 
 
-def _first_table(configuration: Configuration | None) -> Path | None:
+def _first_table(configuration: Configuration | None, base: Path) -> Path | None:
     if configuration is None:
         return None
     table = configuration.labels.train[0]
-    return None if "://" in table else Path(table)
+    return None if "://" in table else base / table
 
 
 def _entries(sources: Sequence[str], project: Path) -> dict[str, Entry]:

@@ -119,7 +119,10 @@ def test_every_format_is_exported_and_reads_back(project: Path, name: str) -> No
 def test_threshold_count_and_rejections_decide_what_is_exported(project: Path) -> None:
     workspace, tables = opened(project)
     first = read_table(project / "picks" / "ball_1.csv")
-    z, y, x = first.position_zyx[2]
+    apart = np.linalg.norm(first.position_zyx[:5, None] - first.position_zyx[None], axis=2) + 1e9 * np.eye(5, 20)
+    alone = int(np.argmax(apart.min(axis=1)))
+    assert apart[alone].min() > 45
+    z, y, x = first.position_zyx[alone] + 10  # a click by hand, within half a radius (30 A) of the pick
     rejected = [Click("ball_1", "ball", x, y, z, 0)]
 
     def number(**wish: object) -> int:

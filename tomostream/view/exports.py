@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from tomostream.errors import InputError
 from tomostream.formats.registry import FORMATS, Conversion, write_table
@@ -128,16 +129,26 @@ def _of_tomogram(workspace: Workspace, tables: PickTables, clicks: Sequence[Clic
         picks = picks.select(np.arange(min(wish.count, len(picks))))
     if wish.threshold is None and wish.count is None:
         picks = picks.select(np.arange(found.chosen))
-    return _without_rejected(picks, [click for click in clicks if (click.tomogram, click.species, click.label) == (name, wish.species, 0)])
+    near = max(0.5, _radius(workspace, wish.species, name) / 2)
+    return _without_rejected(
+        picks, near, [click for click in clicks if (click.tomogram, click.species, click.label) == (name, wish.species, 0)]
+    )
 
 
-def _without_rejected(picks: Particles, rejected: Sequence[Click]) -> Particles:
-    """Leave out picks at places that a person has called none (within half an angstrom: the gallery's clicks are the picks' own places)."""
-    if not rejected:
+def _radius(workspace: Workspace, species: str, name: str) -> float:
+    """Radius of a species, angstrom; 0 if it is not known."""
+    found = [] if workspace.configuration is None else [one for one in workspace.configuration.species if one.name == species]
+    spacing = workspace.spacing_of(name)
+    return found[0].radius.in_angstrom(spacing) if found and spacing is not None else 0.0
+
+
+def _without_rejected(picks: Particles, near: float, rejected: Sequence[Click]) -> Particles:
+    """Leave out picks within `near` (angstrom) of places that a person has called none."""
+    if not rejected or len(picks) == 0:
         return picks
-    places = np.array([(click.z, click.y, click.x) for click in rejected])
-    nearest = np.min(np.linalg.norm(picks.position_zyx[:, None] - places[None], axis=2), axis=1)
-    return picks.select(nearest > 0.5)
+    places = cKDTree(np.array([(click.z, click.y, click.x) for click in rejected]))
+    nearest, _ = places.query(picks.position_zyx)
+    return picks.select(np.flatnonzero(nearest > near))
 
 
 def _conversion(workspace: Workspace, names: Sequence[str], wish: ExportWish) -> Conversion:

@@ -22,6 +22,7 @@ from tomostream.errors import BusyError
 from tomostream.view.workspace import Workspace
 
 Kind = Literal["convert", "run", "candidates", "suggest", "export"]
+_PACKAGE = str(Path(__file__).parents[2])  # the same tomostream as this one
 _LINES = 12  # of the output that are shown
 _TAIL_BYTES = 8192
 _GRACE_SECONDS = 10.0  # between the request to end and the end by force
@@ -158,12 +159,13 @@ class Jobs:
         log = self._workspace.project / "log.jsonl"
         with output.open("wb") as out, errors.open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tomostream", *arguments],
+                [sys.executable, "-P", "-m", "tomostream", *arguments],  # -P: no module is taken from the folder of the data
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
                 cwd=self._workspace.base,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGE, os.environ.get("PYTHONPATH")]))},
             )
         job = Job(kind, about, process, errors.parent, time.time(), log, log.stat().st_size if log.is_file() else 0)
         self._jobs[kind] = job

@@ -49,7 +49,9 @@ class Rounds:
         waiting = [entry.source for entry in self._workspace.entries.values() if not entry.is_converted]
         if not waiting:
             raise InputError("all tomograms are converted")
-        size = ["--voxel-size", f"{voxel_size:g}"] if voxel_size is not None else []
+        known = None if self._workspace.configuration is None else self._workspace.configuration.voxel_size
+        voxel_size = self._workspace.voxel_size = voxel_size if voxel_size is not None else self._workspace.voxel_size or known
+        size = ["--voxel-size", repr(voxel_size)] if voxel_size is not None else []
         self._jobs.start(
             "convert", ["convert", *waiting, "-o", str(self._workspace.inside("tomograms")), *size], about=f"{len(waiting)} tomograms"
         )

@@ -56,6 +56,7 @@ class Workspace:
     clicks: Path
     config_path: Path | None = None
     configuration: Configuration | None = None
+    voxel_size: float | None = None  # angstrom; what the user said of files that have none
     base: Path = field(default_factory=Path.cwd)  # from which the configuration's paths count
     _opened: dict[str, tuple[int, Tomogram]] = field(default_factory=dict)
 
@@ -207,7 +208,7 @@ def _assembled(sources: list[str], config: Path | None, run: Path | None, projec
     configured = [] if configuration is None else _configured(configuration, config, run, base)
     entries = _entries([*sources, *configured], folder)
     table = clicks or _first_table(configuration, base) or folder / "clicks.csv"
-    return Workspace(folder, entries, table.absolute(), config, configuration, base)
+    return Workspace(folder, entries, table.absolute(), config, configuration, base=base)
 
 
 def _base(configuration: Configuration, run: Path | None) -> Path:
@@ -292,8 +293,9 @@ def write_configuration(
         "species": [{key: value for key, value in one.items() if value is not None} for one in species],
         "labels": {"train": [str(workspace.clicks)]},
     }
-    if voxel_size is not None:
-        values["voxel_size"] = voxel_size
+    workspace.voxel_size = voxel_size if voxel_size is not None else workspace.voxel_size
+    if workspace.voxel_size is not None:
+        values["voxel_size"] = workspace.voxel_size  # as it was said for the conversion: else the run would want another store
     if minutes is not None:
         values["train"] = {"minutes": minutes}
     path = workspace.inside(CONFIG_NAME)

@@ -282,27 +282,34 @@ export class Workbench {
     this.selected = changed;
   }
 
+  /** Whether a click speaks of a place: it lies within half a radius, as a click by hand is never quite where the pick is. */
+  private speaksOf(click: Click, place: Omit<Click, "label">): boolean {
+    const near = (this.radiusOf(place.species) * this.spacing) / 2;
+    return (
+      click.tomogram === place.tomogram && click.species === place.species &&
+      Math.hypot(click.x - place.x, click.y - place.y, click.z - place.z) <= near
+    );
+  }
+
   /** What a person says of a place in the gallery: keep (1), reject (0), unsure (null). */
   judge(place: Omit<Click, "label">, verdict: 0 | 1 | null): void {
-    const same = (click: Click): boolean =>
-      click.tomogram === place.tomogram && click.species === place.species && Math.hypot(click.x - place.x, click.y - place.y, click.z - place.z) < 0.5;
-    const old = this.clicks.filter(same);
-    const oldUnsure = this.unsure.filter(same);
+    const old = this.clicks.filter((click) => this.speaksOf(click, place));
+    const oldUnsure = this.unsure.filter((click) => this.speaksOf(click, place));
     const row = { tomogram: place.tomogram, species: place.species, x: place.x, y: place.y, z: place.z };
+    const isSaid = verdict !== null && old.length > 0 && old.every((click) => click.label === verdict);
     const patches: Patch[] = [];
-    const fresh: Click[] = verdict === null ? [] : [{ ...row, label: verdict }];
-    if (old.length + fresh.length > 0) patches.push({ table: "clicks", remove: old, add: fresh });
+    if (!isSaid && (old.length > 0 || verdict !== null)) {
+      patches.push({ table: "clicks", remove: old, add: verdict === null ? [] : [{ ...row, label: verdict }] });
+    }
     if (verdict === null) patches.push({ table: "unsure", remove: oldUnsure, add: [{ ...row, label: 1 }] });
     else if (oldUnsure.length > 0) patches.push({ table: "unsure", remove: oldUnsure, add: [] });
     this.act(patches);
   }
 
-  verdictOf(place: { tomogram: string; species: string; x: number; y: number; z: number }): "kept" | "rejected" | "unsure" | null {
-    const same = (click: Click): boolean =>
-      click.tomogram === place.tomogram && click.species === place.species && Math.hypot(click.x - place.x, click.y - place.y, click.z - place.z) < 0.5;
-    const found = this.clicks.find(same);
+  verdictOf(place: Omit<Click, "label">): "kept" | "rejected" | "unsure" | null {
+    const found = this.clicks.find((click) => this.speaksOf(click, place));
     if (found !== undefined) return found.label === 1 ? "kept" : "rejected";
-    return this.unsure.some(same) ? "unsure" : null;
+    return this.unsure.some((click) => this.speaksOf(click, place)) ? "unsure" : null;
   }
 
   undo(): void {

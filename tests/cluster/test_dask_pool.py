@@ -82,7 +82,7 @@ def test_without_a_word_workers_without_gpu_are_used_as_they_are(address):
 
 
 def test_a_worker_of_another_version_is_refused(address, monkeypatch):
-    monkeypatch.setattr(dask_pool, "__version__", "0.0.0-other")
+    monkeypatch.setattr(dask_pool, "VERSION", "0.0.0-other")
     with open_pool(ClusterSettings(scheduler=address), Heard()) as pool, pytest.raises(MachineError, match=r"the client 0\.0\.0-other"):
         list(pool.run(cluster_tasks.square, [1]))
 

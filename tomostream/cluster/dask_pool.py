@@ -21,12 +21,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from tomostream import __version__
 from tomostream.cluster.pools import Pool
 from tomostream.cluster.worker_batch import Answer, work
 from tomostream.cluster.worker_cache import Load
 from tomostream.errors import InputError, MachineError, TomostreamError
 from tomostream.progress import Progress
+from tomostream.version import VERSION
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -168,7 +168,7 @@ class DaskPool(Pool):
         return self._client.submit(
             work,
             os.getcwd(),
-            __version__,
+            VERSION,
             function,
             batch.tasks,
             pure=False,

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
-from tomostream.catalogue import STRATEGIES, find, installed
+from tomostream.catalogue import STRATEGIES, installed
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Triple
 from tomostream.inference.plan import PredictionPlan
 from tomostream.strategies.adaptive_statistics import adaptation_bytes
+from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.model_folder import read_folder
 from tomostream.strategies.protocol import Model, Strategy
 from tomostream.units import format_bytes
-
-
-def strategy_named(name: str) -> Strategy:
-    """An installed strategy, by what `objective.name` says.
-
-    Raises
-    ------
-    InputError
-        If it is not installed, or its package is broken.
-    """
-    return cast(Strategy, find(STRATEGIES, name, "strategy"))
 
 
 def load_model(folder: str | Path) -> Model:

@@ -15,10 +15,10 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from tomostream import __version__
 from tomostream.errors import BusyError, InputError, TomostreamError
 from tomostream.formats.registry import FORMATS
 from tomostream.tomogram import Tomogram
+from tomostream.version import VERSION
 from tomostream.view import requests
 from tomostream.view.clicks import ClickTable, Outcome
 from tomostream.view.exports import ExportWish, export, exported, packed
@@ -242,7 +242,7 @@ class Answers:
         configuration = workspace.configuration
         species = [] if configuration is None else configuration.species
         return {
-            "version": __version__,
+            "version": VERSION,
             "project": str(workspace.project),
             "config": None if workspace.config_path is None or configuration is None else str(workspace.config_path),
             "table": str(workspace.clicks),

@@ -6,7 +6,6 @@ replaces it (`--overwrite`), and starts from it where the configuration can say 
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.view.jobs import Jobs
 from tomostream.view.picks import CANDIDATES, PickTables
-from tomostream.view.workspace import Workspace
+from tomostream.view.workspace import CONFIG_NAME, Workspace
 
 _BEYOND = 3  # times the picks are candidates
 _LEAST_CANDIDATES = 100
@@ -157,17 +156,9 @@ class Rounds:
     def _has_model(self) -> bool:
         return (self._workspace.project / "model" / "model.json").is_file()
 
-    def _is_network(self) -> bool:
-        """Whether the model that is there can be trained further."""
-        try:
-            record = json.loads((self._workspace.project / "model" / "model.json").read_text())
-        except (OSError, ValueError):
-            return False
-        return isinstance(record, dict) and record.get("strategy", "unet") == "unet"
-
     def _continued(self, configuration: Configuration, path: Path) -> Path:
-        """A configuration that starts from the model that is there, where configurations know how to."""
-        if "start" not in type(configuration.train).model_fields or not self._is_network():
+        """A configuration that starts from the model that is there, where configurations know how to; somebody's own is run as it is."""
+        if "start" not in type(configuration.train).model_fields or path.name != CONFIG_NAME:
             return path
         kept = self._workspace.inside("view", "last-model")
         shutil.rmtree(kept, ignore_errors=True)

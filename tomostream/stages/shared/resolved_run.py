@@ -33,7 +33,7 @@ from tomostream.stages.shared.click_tables import ClickTables, read_click_tables
 from tomostream.store.conversion import band_voxels_within
 from tomostream.store.decompress import peek_header
 from tomostream.store.specification import StoreLayout, StoreSpec
-from tomostream.strategies.loading import strategy_named
+from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.protocol import Strategy
 from tomostream.tomogram import open_tomogram
 from tomostream.units import Length, parse_bytes

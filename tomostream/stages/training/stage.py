@@ -24,7 +24,7 @@ from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.training.inputs import check_positions, clicks_of, labelled_inputs, open_inputs, training_fingerprint
 from tomostream.stages.training.remote_folder import train_remotely
 from tomostream.store.locks import exclusive
-from tomostream.strategies.loading import strategy_named
+from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME
 from tomostream.strategies.training_memory import training_buffer
 from tomostream.strategies.training_set import Training

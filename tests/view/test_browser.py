@@ -16,6 +16,7 @@ from repository import REPOSITORY
 from running_view import Running
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 from workbench_page import Page
 
 pytestmark = pytest.mark.browser
@@ -265,6 +266,21 @@ class Walk:
         assert "rlnCenteredCoordinateXAngst" in exported.read_text()
         page.shot(self.shots / "export.png")
 
+    def ask_for_more(self) -> None:
+        """More candidates begin with the picks; places to look at next come from the model."""
+        page = self.page
+        page.tab("picks")
+        chosen = page.js("return tomostream.bench.picks.chosen")
+        page.element("#more").click()
+        page.wait(lambda: page.js("return tomostream.bench.picks.x.length") > chosen, "more candidates than picks", 120)
+        assert page.js("return tomostream.bench.picks.chosen") == chosen
+        assert page.js("return tomostream.bench.picks.warnings") == []
+        page.tab("gallery")
+        Select(page.element("#source")).select_by_value("suggested")
+        page.element("#suggest").click()
+        page.wait(lambda: page.js("return tomostream.bench.suggested.length") > 0, "places to look at", 120)
+        page.wait(lambda: page.driver.find_elements(By.CSS_SELECTOR, ".card canvas"), "their pictures")
+
     def reload(self, count: int) -> None:
         page = self.page
         clicks = page.clicks()
@@ -295,6 +311,8 @@ def walk(page: Page, folder: Path, particles: list[tuple[float, float, float]], 
     count = walking.choose_fewer()
     walking.judge()
     walking.export()
+    walking.ask_for_more()
+    page.tab("run")
     walking.reload(count)
 
 

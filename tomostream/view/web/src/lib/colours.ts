@@ -19,9 +19,9 @@ export function viridis(share: number): [number, number, number] {
   return [a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t, a[2] + (b[2] - a[2]) * t];
 }
 
-/** The colour of a pick: the lower, dark third of the map would vanish on a grey slice. */
+/** The colour of a pick: the dark third of the map would vanish on a grey slice. */
 export function scoreColour(share: number): string {
-  const [r, g, b] = viridis(0.25 + 0.75 * share);
+  const [r, g, b] = viridis(0.35 + 0.65 * share);
   return `rgb(${r | 0},${g | 0},${b | 0})`;
 }
 

@@ -48,7 +48,7 @@ export const HELP: { title: string; keys: Key[] }[] = [
       { keys: "O", what: "score map: off, half, full" },
       { keys: "Shift+< Shift+>", what: "fewer, more picks" },
       { keys: "K R U", what: "gallery: keep, reject, unsure" },
-      { keys: "J H, Arrows", what: "gallery: next, previous" },
+      { keys: "J H", what: "gallery: next, previous" },
       { keys: "Alt+1 to 4", what: "the tabs on the right" },
       { keys: "?", what: "this page" },
       { keys: "Esc", what: "close, or back to the slice" },
@@ -94,8 +94,8 @@ function acted(event: KeyboardEvent): boolean {
     case "ArrowRight": bench.step("x", far); return true;
     case "ArrowUp": bench.step("y", -far); return true;
     case "ArrowDown": bench.step("y", far); return true;
-    case "+": case "=": bench.isFitted = false; bench.zoom = Math.min(40, bench.zoom * 1.25); return true;
-    case "-": bench.isFitted = false; bench.zoom = Math.max(0.005, bench.zoom / 1.25); return true;
+    case "+": case "=": zoomBy(1.25); return true;
+    case "-": zoomBy(1 / 1.25); return true;
     case "[": look.slab = Math.max(1, look.slab - 1); return true;
     case "]": look.slab = Math.min(99, look.slab + 1); return true;
     case ";": look.sigma = Math.max(0, look.sigma - 0.5); return true;
@@ -162,6 +162,16 @@ function inGallery(event: KeyboardEvent): boolean {
     case "h": gallery.step(-1); return true;
   }
   return false;
+}
+
+/** Nearer or farther; the cross stays where it is on the screen. */
+function zoomBy(factor: number): void {
+  const zoom = Math.min(40, Math.max(0.005, bench.zoom * factor));
+  const share = bench.zoom / zoom;
+  const { at, centre } = bench;
+  bench.isFitted = false;
+  bench.zoom = zoom;
+  bench.centre = { z: centre.z, y: at.y + (centre.y - at.y) * share, x: at.x + (centre.x - at.x) * share };
 }
 
 function contrast(by: number): void {

@@ -93,6 +93,7 @@ def test_everything_goes_by_keyboard(page: Page, tmp_path: Path) -> None:
     page.wait_saved()
     page.keys("t")
     page.wait(lambda: page.js("return tomostream.bench.name") == "ball_2", "the next tomogram")
+    page.wait_for_slice()
     page.keys("?")
     page.wait(lambda: page.element("dialog").is_displayed(), "help")
     page.chord(Keys.ESCAPE)

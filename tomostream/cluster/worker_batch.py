@@ -1,9 +1,9 @@
-"""What does a worker do with a batch of tasks?  One task at a time, in the client's folder; what is the machine's fault is told as such.
+"""Run a batch of tasks in a worker: one at a time, in the client's folder; report faults of the machine as such.
 
 1. A worker process runs one task at a time, however many threads it was started with (the memory budget is that of one process), and
    in the client's working folder, so that relative paths mean the same everywhere.
 2. A full or missing disk, a folder that is not mounted, a GPU that is not there are faults of this machine (`MachineError`): the client
-   gives the task to another.
+   gives the task to another one.
 3. A worker of another version of tomostream is refused: its bytes might differ.
 """
 

@@ -7,7 +7,7 @@ from tomostream.strategies.protocol import Strategy
 
 
 def strategy_named(name: str) -> Strategy:
-    """An installed strategy, by what `objective.name` says.
+    """Return an installed strategy, by what `objective.name` says.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From a model folder to a model, whatever its strategy; and from a model to the blocks in which it scores a volume."""
+"""Load a model folder of any strategy, and plan the blocks in which a model scores a volume."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_model(folder: str | Path) -> Model:
 
 
 def _loader(kind: str, folder: Path) -> Strategy:
-    """The first installed strategy whose models are of this kind."""
+    """Return the first installed strategy whose models are of this kind."""
     known: set[str] = set()
     for name in installed(STRATEGIES):
         try:

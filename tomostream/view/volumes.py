@@ -21,6 +21,7 @@ from scipy.ndimage import gaussian_filter
 
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Box, Triple, triple
+from tomostream.score_map import as_score_map
 from tomostream.tomogram import Tomogram
 from tomostream.units import format_bytes
 from tomostream.view.cache import ArrayCache
@@ -154,8 +155,8 @@ class Pictures:
 
     def scale(self, tomogram: Tomogram, cut: Cut) -> tuple[float, float]:
         """Mean and standard deviation of pictures of this kind, from the volume's middle; robust against gold and empty borders."""
-        if tomogram.attributes.get("kind") == "scores" and not tomogram.attributes.get("logits"):
-            return 0.5, 0.5 / SPREAD  # probabilities
+        if as_score_map(tomogram).attributes.values == "probability":
+            return 0.5, 0.5 / SPREAD
         middle = self._middle(tomogram, cut)
         key = (self._identity(tomogram), "scale", middle)
         mean, std = self.cache.get(key, lambda: _robust_scale(self.mean(tomogram, middle)))
@@ -186,13 +187,14 @@ class Pictures:
 
     def _mean(self, tomogram: Tomogram, cut: Cut) -> np.ndarray:
         volume = tomogram.at_level(cut.level)
+        decode = as_score_map(tomogram).attributes.decode  # of what is no score map: the voxels as floats
         axis = AXES[cut.axis]
         box = _box(cut)
         thick = max(1, PIECE_BYTES // max(1, box.size // box.shape[axis] * volume.dtype.itemsize))
         total: np.ndarray | None = None
         for first in range(cut.planes[0], cut.planes[1], thick):
             part = replace(cut, planes=(first, min(first + thick, cut.planes[1])))
-            voxels = volume.decode(self._read(volume, part))
+            voxels = decode(self._read(volume, part))
             summed = voxels.sum(axis=axis, dtype=np.float32)
             total = summed if total is None else total + summed
         assert total is not None  # a cut has planes

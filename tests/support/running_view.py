@@ -56,3 +56,8 @@ def started(*arguments: str | Path, cwd: Path, **variables: str) -> Iterator[Run
             yield Running(process, address, stderr, cwd)
         finally:
             process.terminate()
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:  # told, not waited for
+                process.kill()
+                raise

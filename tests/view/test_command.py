@@ -49,6 +49,11 @@ def test_first_line_is_the_address_and_a_signal_ends_it(serve: Serve, stores: Pa
     assert "Traceback" not in server.stderr.read_text()
 
 
+def test_a_signal_right_after_the_first_line_is_not_lost(serve: Serve, stores: Path) -> None:
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        assert serve(stores).end(number) == code
+
+
 def test_a_port_in_use_is_exit_2_and_says_what_to_do(stores: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

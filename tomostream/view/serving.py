@@ -11,6 +11,7 @@ import errno
 import functools
 import importlib.resources
 import os
+import signal
 import socket
 import sys
 import webbrowser
@@ -107,14 +108,29 @@ def serve(workspace: Workspace, *, port: int, memory: int, with_browser: bool) -
         ws="none",
         lifespan="off",
     )
-    print(address, flush=True)
-    _say_how_to_open(port, address, with_browser)
+    server = uvicorn.Server(config)
+    signals: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        # no exception: raised in the midst of anything, as a destructor, it could be lost, and the server would stay
+        del frame
+        signals.append(number)
+        server.should_exit = True
+
+    # from before the address is known: whoever reads it may end the server at once.  uvicorn hands on to these what it has received
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        print(address, flush=True)
+        _say_how_to_open(port, address, with_browser)
+        server.run(sockets=[listening])
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         ended = answers.close()
         if ended:
             print(f"stopped: {', '.join(ended)}; what is done is kept, start it again to go on", file=sys.stderr)
+    if signals:
+        sys.exit(128 + signals[0])
 
 
 def _answering(method: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tomostream.errors import InputError
+from tomostream.formats.registry import read_table
 from tomostream.view.clicks import Click, ClickTable
 
 SPACING = 13.48
@@ -42,6 +43,14 @@ def test_first_click_makes_the_table_in_contract_form(tmp_path: Path) -> None:
     assert path.read_text() == (
         "tomogram,species,x_angstrom,y_angstrom,z_angstrom,label\none,ribosome,1.5,3.0,3.25,1\none,ribosome,2.0,4.0,3.25,0\n"
     )
+
+
+def test_training_reads_the_labels_that_the_workbench_writes(tmp_path: Path) -> None:
+    path = tmp_path / "clicks.csv"
+    table(path).patch(remove=[], add=[click(1.5), click(2, label=0)])
+    found = read_table(path)
+    assert found.label.tolist() == [1, 0]
+    assert found.position_zyx.tolist() == [[3.25, 3.0, 1.5], [3.25, 4.0, 2.0]]
 
 
 def test_a_table_in_voxels_stays_in_voxels_and_keeps_what_it_does_not_know(tmp_path: Path) -> None:
@@ -184,6 +193,7 @@ def keep_clicking(path: Path, first: int, done: Path) -> None:
             file.write(f"{n}\n")
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_table_is_whole_and_has_every_click_that_was_confirmed(tmp_path: Path) -> None:
     path = tmp_path / "clicks.csv"
     fork = multiprocessing.get_context("spawn")

@@ -17,6 +17,8 @@ import psutil
 import pytest
 from running_view import Running, environment
 
+pytestmark = pytest.mark.slow
+
 Serve = Callable[..., Running]
 
 

@@ -18,6 +18,8 @@ from tomostream.tomogram import Tomogram
 from tomostream.view.cache import ArrayCache
 from tomostream.view.volumes import SPREAD, Cut, Pictures, cache_bytes, grey_values, thumbnail
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (70, 130, 600)
 
 

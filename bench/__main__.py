@@ -24,6 +24,7 @@ SCRIPTS = {
     "convert": "converting",
     "stats": "moments",
     "labels": "labelling",
+    "checksums": "checksums",
     "crops": "crops",
     "predict": "predicting",
     "pick": "picking_speed",

@@ -112,7 +112,7 @@ class Outcome:
 def prepare(folder: Path) -> None:
     """Make the volume, the model and the import hook."""
     volume = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
-    spec = StoreSpec("v", volume.shape, volume.dtype, 10.0, (16, 64, 64), SHARD, "none", 1, {"kind": "tomogram"})
+    spec = StoreSpec("v", volume.shape, volume.dtype, 10.0, (16, 64, 64), SHARD, "none", 1, {})
     with StoreWriter.create_or_resume(folder / "v.ome.zarr", spec, fingerprint={"made": "for chaos"}, overwrite=False) as writer:
         for index in writer.pending():
             writer.write(index, volume[writer.shards.core(index).slices])

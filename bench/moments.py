@@ -34,7 +34,7 @@ def made_up(size: Size, dtype: type, shape: tuple[int, int, int]) -> Tomogram:
     if path.exists():
         return open_tomogram(path)
     edges = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
-    spec = StoreSpec(path.name.split(".")[0], shape, np.dtype(dtype), 10.0, *edges, "none", 1, {"kind": "tomogram"})
+    spec = StoreSpec(path.name.split(".")[0], shape, np.dtype(dtype), 10.0, *edges, "none", 1, {})
     rng = np.random.default_rng(0)
     with StoreWriter.create_or_resume(path, spec, fingerprint={"made": "for a benchmark"}, overwrite=False) as writer:
         for index in writer.pending():

@@ -28,6 +28,7 @@ from tomostream.store.attributes import change_attributes
 from tomostream.store.naming import is_text, tomogram_name
 from tomostream.store.ngff import ImageMetadata, read_image_metadata
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
+from tomostream.store.records import checked_attributes
 from tomostream.store.shard_file import Codec
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
@@ -176,12 +177,7 @@ class Tomogram(VolumeView):
             return self._attached
         stored = self.attributes.get("normalisation")
         values = stored.get(str(self.level)) if isinstance(stored, dict) else None
-        try:
-            return None if values is None else Normalisation.from_json(values)
-        except TypeError as error:
-            raise InputError(
-                f"{self.path} has statistics of level {self.level} that can't be used ({error}); convert the tomogram again"
-            ) from None
+        return None if values is None else Normalisation.from_json(values)
 
     def _facts(self) -> dict[str, str]:
         z, y, x = self.shape
@@ -349,14 +345,13 @@ def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: in
     metadata = read_image_metadata(attributes, path)
     zarr_format = group.metadata.zarr_format
     levels, skipped = stored_levels(path, metadata, zarr_format)
-    ours = attributes.get("tomostream")
     tomogram = Tomogram(
         name=tomogram_name(path),
         path=path,
         known_spacing=_spacing(metadata, voxel_size, path),
         level=0,
         levels=levels,
-        attributes=ours if isinstance(ours, dict) else {},
+        attributes=checked_attributes(attributes, path),
         warnings=_doubts(metadata, voxel_size) + skipped,
         zarr_format=zarr_format,
         _leading=metadata.leading,

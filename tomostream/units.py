@@ -88,9 +88,9 @@ def parse_shape(text: str | int | list[int] | tuple[int, ...], what: str = "shap
     """
     try:
         parts = [int(p) for p in text.split(",")] if isinstance(text, str) else [text] if isinstance(text, int) else list(text)
-    except ValueError:
+    except (ValueError, TypeError):
         parts = []
-    if len(parts) not in (1, 3) or min(parts) < 1:
+    if len(parts) not in (1, 3) or not all(isinstance(edge, int) and not isinstance(edge, bool) and edge >= 1 for edge in parts):
         raise InputError(f"{what}: '{text}' must be one positive integer or three, as 64 or 32,64,64 (z,y,x; voxels)")
     return triple(parts[0] if len(parts) == 1 else parts)
 

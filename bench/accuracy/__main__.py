@@ -36,7 +36,7 @@ from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.particles import Particles
 from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
-from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.store.conversion import ConvertSettings
 from tomostream.store.naming import distinct_names
@@ -160,7 +160,7 @@ def main() -> None:
         took: list[float] = []
         for number, one in enumerate(missing):
             start = time.perf_counter()
-            write_text_atomically(into / f"{one.name}.json", json.dumps(what(one, given.data, given.work, given.threads), indent=1) + "\n")
+            write_atomically(into / f"{one.name}.json", json.dumps(what(one, given.data, given.work, given.threads), indent=1) + "\n")
             took.append(time.perf_counter() - start)
             left = float(np.mean(took)) * (len(missing) - number - 1) / 60
             print(f"{one.name}: {took[-1]:.0f} s; {number + 1}/{len(missing)}, about {left:.0f} min left", flush=True)

@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from cli_runner import tomostream
 from cluster_support import Heard, started_scheduler, stop
+from distributed.utils import LoopRunner
 from mrc_files import random_volume, write_mrc
 from store_files import tree
 
@@ -215,6 +217,26 @@ def test_where_no_scheduler_is_one_message_says_so(where, words, sources, tmp_pa
     assert f"--scheduler {where}" in done.message
     assert words in done.message
     assert not list(tmp_path.iterdir())
+
+
+def test_a_client_that_failed_leaves_nothing_for_the_collector_to_close(sources, tmp_path, monkeypatch):
+    """What `Client.__del__` -> `LoopRunner.stop` waits for is held while the next client starts: both would wait for ever."""
+    monkeypatch.setattr(opening, "CONNECT_SECONDS", 1)
+    (tmp_path / "broken.json").write_text("{}")
+
+    def loops():
+        return sum(thread.name == "IO loop" for thread in threading.enumerate())
+
+    before = loops()
+    for where in ("tcp://127.0.0.1:1", "foo://bar", "tls://127.0.0.1:1", str(tmp_path / "broken.json")):
+        with pytest.raises(InputError, match="can be reached"):
+            opening._join(where)
+        assert loops() == before, where
+    with LoopRunner._lock:
+        collector = threading.Thread(target=gc.collect, daemon=True)
+        collector.start()
+        collector.join(20)
+        assert not collector.is_alive()
 
 
 def test_slurm_without_its_package_names_the_extra(sources, tmp_path, monkeypatch):

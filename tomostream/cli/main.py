@@ -23,6 +23,7 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SYSTEM = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -34,11 +35,10 @@ _SYSTEM = {
 def main() -> None:
     """Run a command; the only place that turns errors into exit codes."""
     let_waiting_threads_sleep()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, _on_signal)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is spelled out, and no fault
-            stream.reconfigure(errors="backslashreplace")
+    _spell_out()
+    before, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         from tomostream.cli import options
         from tomostream.cli.program import app
@@ -63,6 +63,11 @@ def main() -> None:
         _fail(f"{what}{where}; nothing finished is lost, run the same command again when that is mended", 2)
     except Exception as error:  # the last resort: anything else is a bug of ours, and says so
         _internal(error)
+    finally:
+        # the result stands: a signal from here on, while libraries take themselves down, ends the process without a word
+        for number in _SIGNALS:
+            signal.signal(number, _leave_at_once)
+        sys.unraisablehook = before
 
 
 def let_waiting_threads_sleep() -> None:
@@ -73,6 +78,13 @@ def let_waiting_threads_sleep() -> None:
     """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def _spell_out() -> None:
+    """Let a name that the terminal's encoding lacks be spelled out: it is no fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _is_follower() -> bool:
@@ -90,12 +102,29 @@ def _internal(error: BaseException) -> NoReturn:
 
 
 def _on_signal(number: int, frame: object) -> NoReturn:
-    """Leave through the open contexts, so that they close what they hold; unfinished work resumes from what is on disk."""
+    """Leave through the open contexts, so that they close what they hold; unfinished work resumes from what is on disk.
+
+    A second signal does not wait for that.
+    """
     del frame
+    for each in _SIGNALS:
+        signal.signal(each, _leave_at_once)
     if not _is_follower():
         # written past Python's buffer: the signal may have come in the midst of a line to it
         os.write(2, b"tomostream: error: interrupted; run the same command again to go on\n")
     sys.exit(128 + number)
+
+
+def _leave_at_once(number: int, frame: object) -> NoReturn:
+    del frame
+    os._exit(128 + number)
+
+
+def _unraisable(problem: sys.UnraisableHookArgs) -> None:
+    """A signal that came while an object was taken down is swallowed there, with a traceback: leave all the same."""
+    if isinstance(problem.exc_value, SystemExit) and isinstance(problem.exc_value.code, int):
+        os._exit(problem.exc_value.code)
+    sys.__unraisablehook__(problem)
 
 
 if __name__ == "__main__":

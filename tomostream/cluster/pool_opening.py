@@ -95,9 +95,9 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _client(cluster: Any, progress: Progress) -> Iterator[Any]:
-    from distributed import Client  # noqa: PLC0415  (distributed takes 0.5 s to import; most commands don't need it)
+    from tomostream.cluster.client import ClosingClient  # noqa: PLC0415  (distributed takes 0.5 s to import; most commands don't need it)
 
-    with Client(cluster, set_as_default=False) as client:
+    with ClosingClient(cluster, set_as_default=False) as client:
         if importlib.util.find_spec("bokeh") is not None:  # else there is no dashboard
             progress.say(f"dashboard: {client.dashboard_link}")
         yield client
@@ -114,11 +114,11 @@ def _join(scheduler: str) -> Any:
     is_address = "://" in scheduler or (_ADDRESS.match(scheduler) is not None and not Path(scheduler).exists())
     if not is_address and not Path(scheduler).is_file():
         raise InputError(f"--scheduler {scheduler}: there is no such file, and it is no address; give tcp://HOST:PORT or a scheduler file")
-    from distributed import Client  # noqa: PLC0415  (as above)
+    from tomostream.cluster.client import ClosingClient  # noqa: PLC0415  (as above)
 
     where = {"address": scheduler} if is_address else {"scheduler_file": scheduler}
     try:
-        return Client(timeout=f"{CONNECT_SECONDS}s", set_as_default=False, **where)
+        return ClosingClient(timeout=f"{CONNECT_SECONDS}s", set_as_default=False, **where)
     except Exception as error:  # whatever address, file, name server or TLS settings can do wrong
         raise InputError(
             f"--scheduler {scheduler}: no Dask scheduler can be reached there ({type(error).__name__}: {first_line(error)}); "

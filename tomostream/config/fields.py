@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
 from tomostream.errors import InputError
-from tomostream.remote.places import Place, place
+from tomostream.remote.places import Place, RemotePath, place
 from tomostream.units import Length, parse_bytes, parse_shape
 
 
@@ -35,11 +36,30 @@ def _spacing(value: Any) -> Any:
 
 
 def _shape_text(value: Any) -> Any:
-    return None if value is None else ",".join(str(v) for v in parse_shape(value))
+    if value is None:
+        return None
+    edges = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(edge, int | str) and not isinstance(edge, bool) for edge in edges) or (
+        len(edges) > 1 and str in map(type, edges)
+    ):
+        raise ValueError(f"must be one positive integer or three, as 64 or 32,64,64 (z,y,x; voxels), found {value!r:.60}")
+    return ",".join(str(v) for v in parse_shape(value))
 
 
 def _size(value: Any) -> Any:
-    parse_bytes(value)
+    parse_bytes(_text(value, "a size, as 2GB"))
+    return value
+
+
+def _place(value: Any) -> Place:
+    if not isinstance(value, str | os.PathLike | RemotePath):
+        raise ValueError(f"must be a path or URL, found {value!r:.60}")
+    return place(value)
+
+
+def _text(value: Any, what: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"must be {what}, found {value!r:.60}")
     return value
 
 
@@ -50,7 +70,7 @@ def _time(value: Any) -> Any:
 
 
 LengthField = Annotated[Length, _checked(_length), PlainSerializer(str)]
-PlaceField = Annotated[Place, _checked(place), PlainSerializer(str)]
+PlaceField = Annotated[Place, _checked(_place), PlainSerializer(str)]
 Spacing = Annotated[float, _checked(_spacing), Field(gt=0)]
 ByteSize = Annotated[str, _checked(_size)]
 TimeText = Annotated[str, BeforeValidator(_time)]

@@ -67,6 +67,8 @@ def load_configuration(path: str | Place) -> Configuration:
         raise ConfigurationError(f"configuration {path} is no YAML: it is nested too deeply") from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"configuration {path} is no YAML:\n{textwrap.indent(str(error), '  ')}") from None
+    except (ValueError, OverflowError):
+        raise ConfigurationError(f"configuration {path} has a date or number that can't be") from None
     if not isinstance(values, dict):
         raise ConfigurationError(
             f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}"

@@ -19,6 +19,7 @@ from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.particle_columns import number
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 
 _COLOURS = ((1.0, 0.8, 0.1), (0.1, 0.7, 1.0), (1.0, 0.3, 0.5), (0.3, 0.9, 0.3), (0.7, 0.5, 1.0))  # red, green, blue of one species each
 
@@ -89,9 +90,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         lines.append("</marker_set>")
     if lines.count("</marker_set>") > 1:
         lines = ["<marker_sets>", *lines, "</marker_sets>"]
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, "\n".join(lines) + "\n")
 
 
 def _radius_ang(tomogram: str, conversion: Conversion) -> float:

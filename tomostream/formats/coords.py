@@ -16,6 +16,7 @@ from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.text_files import read_lines
 from tomostream.particle_columns import number
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
@@ -61,6 +62,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     for (z, y, x), kind in zip(found.position_zyx.tolist(), found.species, strict=True):
         numbers = [f"{classes[kind]}"] if len(classes) > 1 else []
         lines.append("\t".join([*numbers, repr(x), repr(y), repr(z)]) + "\n")
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, "".join(lines))

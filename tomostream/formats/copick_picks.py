@@ -24,6 +24,7 @@ from tomostream.formats.conversion import Conversion
 from tomostream.formats.registry import file_name
 from tomostream.formats.text_files import json_number, parse_json, read_text
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 
 USER, SESSION = "tomostream", "0"
 _IDENTITY = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
@@ -164,6 +165,4 @@ def _write_file(path: Path, particles: Particles, name: str, object_name: str) -
         ],
         "trust_orientation": False,
     }
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, json.dumps(values, indent=1))

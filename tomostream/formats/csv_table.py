@@ -22,6 +22,7 @@ from tomostream.formats.conversion import Conversion
 from tomostream.formats.text_files import read_lines
 from tomostream.particle_columns import POSITIONS, Columns, columns_of, labels, number
 from tomostream.particles import Particles, Unit
+from tomostream.remote.atomic_files import write_atomically
 
 HEADER = ("tomogram", "species", "x_angstrom", "y_angstrom", "z_angstrom", "score")
 LABEL = "label"  # the column that follows where places that are no particles are among the rows
@@ -217,6 +218,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         If the voxel spacing is needed and not given.
     """
     text = csv_text(conversion.written_in(particles, "angstrom", "a picks table in angstrom"))
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, text)

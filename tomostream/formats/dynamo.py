@@ -24,6 +24,7 @@ from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.text_files import read_lines
 from tomostream.particle_columns import number
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 
 _COLUMNS = 40
 _TAG, _ALIGNED, _SHIFT, _SCORE, _TOMOGRAM, _REGION, _CLASS, _X, _PIXEL = 0, 1, 3, 9, 19, 20, 21, 23, 35  # counted from 0
@@ -120,6 +121,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         (path.with_suffix(".doc"), "".join(f"{i} {name or path.stem}\n" for name, i in names.items())),
         (path, "".join(lines)),
     ):
-        temporary = target.with_name(f".{target.name}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
+        write_atomically(target, text)

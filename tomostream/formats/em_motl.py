@@ -17,6 +17,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 
 _HEAD = 512
 _ROWS = 20
@@ -78,6 +79,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     table[:, _TOMOGRAM] = table[:, _CLASS] = 1
     table[:, _X : _X + 3] = found.position_zyx[:, ::-1] + 1
     head = struct.pack("<4B3i", _PC, 0, 0, _FLOAT32, _ROWS, len(found), 1)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(head.ljust(_HEAD, b"\0") + table.tobytes())
-    temporary.replace(path)
+    write_atomically(path, head.ljust(_HEAD, b"\0") + table.tobytes())

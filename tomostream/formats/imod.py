@@ -24,6 +24,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 
 _MAGIC = b"IMODV1.2"
 _MODEL = struct.Struct(">128s4iI4i6f3i2if2i3f")  # name; size x y z, objects; flags; display; offset, scale; current; res, thresh; pixel ...
@@ -118,6 +119,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         drawn = (0, 1, *colour, _POINT_RADIUS, 1, 3, 1, 1, 0, 0, 0, 0, 0, 0)
         parts += [b"OBJT", _OBJECT.pack(_short(kind), 1, _OPEN | _SCATTERED, *drawn)]
         parts += [b"CONT", _CONTOUR.pack(len(points), 0, 0, 0), points.tobytes()]
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(b"".join([*parts, b"IEOF"]))
-    temporary.replace(path)
+    write_atomically(path, b"".join([*parts, b"IEOF"]))

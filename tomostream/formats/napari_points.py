@@ -20,6 +20,7 @@ from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.text_files import read_text
 from tomostream.particle_columns import labels, number, refuse_twice
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import replacing
 
 HEADER = ("index", "axis-0", "axis-1", "axis-2")
 
@@ -70,11 +71,9 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         If the voxel spacing is needed and not given.
     """
     found = conversion.written_in(particles, "voxel", "napari (voxels)")
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         is_labelled = found.has_negatives
         writer.writerow([*HEADER, "score", *["label"] * is_labelled])
         for i, (zyx, score, label) in enumerate(zip(found.position_zyx.tolist(), found.score.tolist(), found.label.tolist(), strict=True)):
             writer.writerow([i, *map(repr, zyx), "" if math.isnan(score) else repr(score), *[label] * is_labelled])
-    temporary.replace(path)

@@ -9,6 +9,7 @@ import pandas as pd
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import replacing
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
@@ -30,6 +31,5 @@ def read(path: Path, conversion: Conversion) -> Particles:
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     """Write the table in angstrom."""
     found = conversion.written_in(particles, "angstrom", "a picks table in angstrom")
-    temporary = path.with_name(f".{path.name}.tmp")
-    found.to_dataframe().to_parquet(temporary, index=False)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        found.to_dataframe().to_parquet(temporary, index=False)

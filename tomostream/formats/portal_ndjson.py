@@ -16,6 +16,7 @@ from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.text_files import json_number, parse_json, read_lines
 from tomostream.particles import Particles
+from tomostream.remote.atomic_files import write_atomically
 
 _TYPES = ("point", "orientedPoint", "instancePoint")
 
@@ -53,6 +54,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     """
     found = conversion.written_in(particles, "voxel", "portal-ndjson (voxels)")
     lines = [json.dumps({"type": "point", "location": {"x": x, "y": y, "z": z}}) + "\n" for z, y, x in found.position_zyx.tolist()]
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, "".join(lines))

@@ -11,7 +11,6 @@ Whatever a reader finds passes `checks.checked` before anybody sees it, and what
 
 from __future__ import annotations
 
-import glob
 import importlib
 import os
 from collections.abc import Callable
@@ -278,8 +277,6 @@ def _write_whole(path: Path, particles: Particles, write: Callable[[Path, Partic
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, particles, conversion)
     except OSError as error:
-        for unfinished in path.parent.glob(f".{glob.escape(path.name)}.tmp*"):  # as the formats name what they write before the renaming
-            unfinished.unlink()
         raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder or free some space") from None
 
 

@@ -5,6 +5,7 @@ which the plateau schedule follows), the time used, and the best epoch's weights
 trains, and the batches of an epoch are a function of the epoch's number.  So a resumed run is the run that was not killed, bit for bit.
 """
 
+import hashlib
 import io
 import json
 import pickle
@@ -19,6 +20,7 @@ from tomostream.learn.training_files import CHECKPOINT_NAME
 from tomostream.remote.atomic_files import write_atomically
 
 _FORMAT = 1
+_MARK = b"sha256:"  # before the hash of all that is before it, which ends the file: torch's own format does not tell flipped bits
 
 Row = dict[str, float]
 Weights = dict[str, torch.Tensor]
@@ -49,7 +51,8 @@ def save_checkpoint(folder: Path, state: TrainingState, fingerprint: dict[str, A
     content = {"format": _FORMAT, "fingerprint": _canonical(fingerprint)} | {name: getattr(state, name) for name in TrainingState.__slots__}
     buffer = io.BytesIO()  # torch reports a full disk as an internal error; writing bytes reports it as what it is
     torch.save(content, buffer)
-    write_atomically(folder / CHECKPOINT_NAME, buffer.getvalue())
+    data = buffer.getvalue()
+    write_atomically(folder / CHECKPOINT_NAME, data + _MARK + hashlib.sha256(data).digest())
 
 
 def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> TrainingState | None:
@@ -66,7 +69,7 @@ def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> TrainingState 
     if not path.exists():
         return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(_whole(path.read_bytes())), map_location="cpu", weights_only=True)
         found, version = content.pop("fingerprint"), content.pop("format")
         state = TrainingState(**content)
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, ValueError, pickle.UnpicklingError) as error:
@@ -78,6 +81,22 @@ def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> TrainingState 
             "use --overwrite to train anew, or another folder"
         )
     return state
+
+
+def _whole(data: bytes) -> bytes:
+    """What torch wrote, after its hash was compared; checkpoints of 0.1 have none.
+
+    Raises
+    ------
+    ValueError
+        If it is another one's.
+    """
+    end = len(data) - len(_MARK) - hashlib.sha256().digest_size
+    if end < 0 or data[end : end + len(_MARK)] != _MARK:
+        return data
+    if hashlib.sha256(data[:end]).digest() != data[end + len(_MARK) :]:
+        raise ValueError("its hash is wrong: it is damaged")
+    return data[:end]
 
 
 def _canonical(fingerprint: dict[str, Any]) -> str:

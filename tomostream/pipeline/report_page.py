@@ -24,7 +24,7 @@ from tomostream.geometry import Box
 from tomostream.learn.training_files import METRICS_NAME
 from tomostream.particles import Particles
 from tomostream.project import Project
-from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
 from tomostream.score_map import open_score_map
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
@@ -90,7 +90,7 @@ def write_report(run: Place, output: Place) -> None:
     sections.append(Section("Configuration", code=project.resolved.read_text(encoding="utf-8")))
     total = sum(len(f.picks) for f in found)
     summary = f"{total} picks in {len(found)} tomograms; species {', '.join(s.name for s in given.species)}."
-    write_text_atomically(output, render_page(f"tomostream: {run.resolve().name}", summary, sections))
+    write_atomically(output, render_page(f"tomostream: {run.resolve().name}", summary, sections))
 
 
 def find_results(run: ResolvedRun) -> list[Found]:

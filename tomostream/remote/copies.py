@@ -98,7 +98,7 @@ def local_file(path: Place) -> Iterator[Path]:
     if isinstance(path, Path):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="tomostream-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tomostream-", ignore_cleanup_errors=True) as folder:
         copy = Path(folder) / path.name
         download(path, copy)
         try:
@@ -123,7 +123,7 @@ def local_table(path: Place) -> Iterator[Path]:
         except FileNotFoundError:
             raise InputError(f"table {path} does not exist") from None
         return
-    with tempfile.TemporaryDirectory(prefix="tomostream-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tomostream-", ignore_cleanup_errors=True) as folder:
         for name in path.below():
             copy = Path(folder) / path.name / name
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def local_result(path: Place) -> Iterator[Path]:
     if isinstance(path, Path):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="tomostream-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tomostream-", ignore_cleanup_errors=True) as folder:
         copy = Path(folder) / path.name
         yield copy
         for file in sorted(p for p in Path(folder).rglob("*") if p.is_file()):

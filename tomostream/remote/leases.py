@@ -160,7 +160,7 @@ class Lease:
             found = json.loads(self._path.read_bytes())
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}  # not ours, or of another version: watched like any other
         return found if isinstance(found, dict) else {}
 

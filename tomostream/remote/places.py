@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from tomostream.errors import InputError
 from tomostream.remote.remote_path import ByteSink, RemotePath
 
 __all__ = ["ByteSink", "Place", "RemotePath", "place"]
@@ -20,6 +21,7 @@ __all__ = ["ByteSink", "Place", "RemotePath", "place"]
 _COLLAPSED = re.compile(r"^([a-z][a-z0-9+.\-]+):/(?!/)")
 
 Place = Path | RemotePath
+_LONGEST_NAME = 255  # bytes
 
 
 def place(path_or_url: str | os.PathLike[str] | RemotePath) -> Place:
@@ -27,10 +29,19 @@ def place(path_or_url: str | os.PathLike[str] | RemotePath) -> Place:
 
     >>> place("s3://bucket/run/"), place("file:///data/t.mrc"), place(Path("s3://bucket/run"))
     (RemotePath('s3://bucket/run'), PosixPath('/data/t.mrc'), RemotePath('s3://bucket/run'))
+
+    Raises
+    ------
+    InputError
+        If it holds a zero byte, or a name that is too long for any disk.
     """
     if isinstance(path_or_url, RemotePath):
         return path_or_url
     text = os.fspath(path_or_url)
+    if "\0" in text:
+        raise InputError(f"{text!r} can't be a path: it holds a zero byte")
+    if "://" not in text and any(len(os.fsencode(part)) > _LONGEST_NAME for part in text.split("/")):
+        raise InputError(f"'{text[:60]}...' can't be a path: a name in it has more than {_LONGEST_NAME} bytes")
     if "://" not in text and (match := _COLLAPSED.match(text)) is not None and _is_scheme(match[1]):
         text = f"{match[1]}://{text[match.end() :].lstrip('/')}"
     if text.startswith("file://"):

@@ -10,16 +10,17 @@ Limits: stores made by us only.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tomostream.errors import BusyError, InputError
+from tomostream.remote.atomic_files import replacing
 from tomostream.remote.leases import LEASE_SECONDS, Lease
 from tomostream.remote.places import Place, RemotePath
+from tomostream.store.seals import SEAL, metadata_text, sealed_group
+from tomostream.store.typed_json import json_object
 
 _LOOK_SECONDS = 0.2  # between two tries to get a lease that others hold for an instant
 
@@ -42,9 +43,11 @@ def change_attributes(path: Place, change: Callable[[dict[str, Any]], None]) -> 
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 if not os.path.samestat(os.fstat(handle.fileno()), metadata.stat()):
                     continue
-                _replace(metadata, _changed(json.load(handle), path, change))
+                changed = _changed(handle.read(), path, change)
+                with replacing(metadata) as temporary:
+                    temporary.write_text(changed)
                 return
-    except (FileNotFoundError, NotADirectoryError, ValueError, AttributeError):
+    except (FileNotFoundError, NotADirectoryError):
         raise _foreign(path) from None
     except OSError as error:
         raise InputError(
@@ -58,34 +61,26 @@ def _change_remote(path: RemotePath, change: Callable[[dict[str, Any]], None]) -
         try:
             with Lease(path.with_name(f"{path.name}.attributes-lease.json"), str(path)):
                 text = (path / "zarr.json").read_bytes()
-                (path / "zarr.json").write_text(_changed(json.loads(text), path, change))
+                (path / "zarr.json").write_text(_changed(text, path, change))
             return
         except BusyError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(_LOOK_SECONDS)
-        except (FileNotFoundError, ValueError, AttributeError):
+        except FileNotFoundError:
             raise _foreign(path) from None
 
 
-def _changed(group: dict[str, Any], path: Place, change: Callable[[dict[str, Any]], None]) -> str:
+def _changed(text: bytes, path: Place, change: Callable[[dict[str, Any]], None]) -> str:
     """The group's metadata with the change, as text."""
-    ours = group.get("attributes", {}).get("tomostream", {})
-    if ours.get("complete") is not True:
+    group = json_object(text) or {}
+    attributes = group.get("attributes")
+    ours = attributes.get("tomostream") if isinstance(attributes, dict) else None
+    if not isinstance(ours, dict) or ours.get("complete") is not True:
         raise _foreign(path)
+    is_sealed = SEAL in ours
     change(ours)
-    return json.dumps(group, indent=2) + "\n"
-
-
-def _replace(path: Path, text: str) -> None:
-    """To be called with the lock held: only its holder uses the temporary name, and what a kill leaves there is overwritten."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    return metadata_text(sealed_group(group) if is_sealed else group)
 
 
 def _foreign(path: Place) -> InputError:

@@ -35,6 +35,7 @@ from tomostream.remote.places import Place, RemotePath
 from tomostream.store.casting import PIECE_VOXELS, Casting, check_stored_type, plan_casting
 from tomostream.store.decompress import compression_of, peek_header, plain_file
 from tomostream.store.existing_output import refuse_other_settings
+from tomostream.store.identity import FIRST_BYTES, file_identity
 from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import tomogram_name
@@ -45,7 +46,6 @@ from tomostream.store.z_bands import Band, plan_bands
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.units import format_bytes
 
-_GUARD_BYTES = 2**20  # how much of the source is hashed to tell files of equal name, size and date apart
 _BAND_BYTES = 2**30  # longer bands read no faster, and the first shard waits for them
 _SPACING_TOLERANCE = 0.01  # relative difference of header and option that is not worth a word
 
@@ -132,6 +132,7 @@ def convert_file(
         If the disk runs full; what is done is kept, and the next run goes on.
     """
     plan = _Plan.of(source, out_folder, settings, name, report)
+    changed = _last_change(source)
     target = plan.target
     state = store_state(target, plan.fingerprint)
     if state == "done" and not overwrite:
@@ -151,7 +152,7 @@ def convert_file(
         spec = plan.spec_with_facts(casting, _sha256(local) if settings.checksum else None)
         with StoreWriter.create_or_resume(target, spec, fingerprint=plan.fingerprint, overwrite=overwrite) as writer:
             _write_bands(bands, reader, casting.apply, writer, progress)
-            if _identity(source) != plan.identity:
+            if _last_change(source) != changed or _identity(source) != plan.identity:
                 raise InputError(f"{source}: has changed while it was converted; run the command again with --overwrite")
             return writer.finish()
 
@@ -331,15 +332,17 @@ def _folder_bytes(folder: Path) -> int:
 
 def _identity(source: Place) -> dict[str, Any]:
     if isinstance(source, RemotePath):
-        guard = hashlib.sha256(head_of(source, _GUARD_BYTES)).hexdigest()
+        guard = hashlib.sha256(head_of(source, FIRST_BYTES)).hexdigest()
         return {"name": source.name, **identity_of(source), "sha256_of_first_mb": guard}
     try:
-        status = source.stat()
-        with source.open("rb") as file:
-            guard = hashlib.sha256(file.read(_GUARD_BYTES)).hexdigest()
+        return file_identity(source)
     except OSError as error:
         raise InputError(f"{source}: can't be read: {error.strerror or error}") from error
-    return {"name": source.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256_of_first_mb": guard}
+
+
+def _last_change(source: Place) -> int | None:
+    """When a local source was changed last; a remote one's tag is part of its identity."""
+    return None if isinstance(source, RemotePath) else source.stat().st_mtime_ns
 
 
 def _sha256(source: Path) -> str:

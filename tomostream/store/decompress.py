@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tomostream.errors import BudgetError, BusyError, InputError, TomostreamError
+from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.copies import head_of
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.mrc import HEADER_BYTES, MrcHeader, parse_header, read_header, require_regular_file
@@ -137,7 +138,7 @@ def plain_file(header: MrcHeader, folder: Path, report: Callable[[str], None]) -
             _copy(header, kind, file, report)
             yield temporary
         finally:
-            temporary.unlink(missing_ok=True)
+            remove_quietly(temporary)
 
 
 def _local(header: MrcHeader) -> Path:

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tomostream.errors import ExistsError
+from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.places import Place, RemotePath
+from tomostream.store.identity import is_same_identity
 from tomostream.store.ledger import LEDGER_NAME, read_head
+from tomostream.store.typed_json import json_object
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 
 REPLACED_SUFFIX = ".replaced"  # of an old store, between the new one's completion and its own removal
@@ -37,9 +40,9 @@ def store_state(path: Place, fingerprint: dict[str, Any]) -> StoreState:
     What a kill in the last moment of `finish` may have left behind is tidied up.
     """
     found = finished_fingerprint(path)
-    if found is not None and found == plain(fingerprint):
+    if found is not None and is_same_identity(found, plain(fingerprint)):
         if isinstance(path, Path):
-            (path / LEDGER_NAME).unlink(missing_ok=True)
+            remove_quietly(path / LEDGER_NAME)
             shutil.rmtree(beside(path, REPLACED_SUFFIX), ignore_errors=True)
         return "done"
     if _is_there(path):
@@ -47,7 +50,7 @@ def store_state(path: Place, fingerprint: dict[str, Any]) -> StoreState:
     head = half_written_head(path)
     if head is None:
         return "absent"
-    return "partial" if head["fingerprint"] == plain(fingerprint) else "other"
+    return "partial" if is_same_identity(head["fingerprint"], plain(fingerprint)) else "other"
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
@@ -74,10 +77,19 @@ def half_written_head(path: Place) -> dict[str, Any] | None:
     if isinstance(path, Path):
         return read_head(beside(path, PARTIAL_SUFFIX) / LEDGER_NAME)
     try:
-        found = json.loads((beside(path, PARTIAL_SUFFIX) / HEAD_NAME).read_bytes())
-    except (FileNotFoundError, ValueError):
+        found = json_object((beside(path, PARTIAL_SUFFIX) / HEAD_NAME).read_bytes())
+    except FileNotFoundError:
         return None
-    return found if isinstance(found, dict) and "fingerprint" in found else None
+    return found if found is not None and isinstance(found.get("fingerprint"), dict) else None
+
+
+def adopted(path: Place, fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """The fingerprint as JSON gives it back; or that of what is there, finished or half-written, if it means the same."""
+    wanted, head = plain(fingerprint), half_written_head(path)
+    for found in (finished_fingerprint(path), None if head is None else head["fingerprint"]):
+        if found is not None and is_same_identity(found, wanted):
+            return found
+    return wanted
 
 
 def _is_there(path: Place) -> bool:
@@ -95,12 +107,20 @@ def plain(values: dict[str, Any]) -> dict[str, Any]:
 
 def finished_fingerprint(path: Place) -> dict[str, Any] | None:
     """The fingerprint of a finished store of ours; None for anything else."""
-    try:
-        ours = json.loads((path / "zarr.json").read_bytes())["attributes"]["tomostream"]
-        found = ours["fingerprint"] if ours["complete"] is True else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    ours = own_attributes(path)
+    found = ours.get("fingerprint") if ours.get("complete") is True else None
     return found if isinstance(found, dict) else None
+
+
+def own_attributes(path: Place) -> dict[str, Any]:
+    """The attribute `tomostream` of the store at `path`, unchecked; empty for anything else."""
+    try:
+        group = json_object((path / "zarr.json").read_bytes())
+    except OSError:
+        return {}
+    attributes = (group or {}).get("attributes")
+    ours = attributes.get("tomostream") if isinstance(attributes, dict) else None
+    return ours if isinstance(ours, dict) else {}
 
 
 def refuse_existing(path: Place, fingerprint: dict[str, Any], *, overwrite: bool) -> None:
@@ -135,11 +155,11 @@ def refuse_other_settings(path: Place, fingerprint: dict[str, Any]) -> None:
     """
     wanted = plain(fingerprint)
     if _is_there(path):
-        if finished_fingerprint(path) != wanted:
+        if not is_same_identity(finished_fingerprint(path), wanted):
             refuse_existing(path, wanted, overwrite=False)
         return
     head = half_written_head(path)
-    if head is not None and head["fingerprint"] != wanted:
+    if head is not None and not is_same_identity(head["fingerprint"], wanted):
         raise ExistsError(
             f"{path}{PARTIAL_SUFFIX} is half-written with other settings or data ({differences(head['fingerprint'], wanted)}); "
             "finish it with those, or start again with --overwrite"

@@ -3,22 +3,26 @@
 A ledger is a text file in the folder of the half-written store, one JSON object a line:
 
     {"fingerprint": ..., ...}     the head: what makes the store
-    {"holder": {...}}             who opened it to write (one line each time), for the message to others
+    {"holder": {...}}             who opened it to write (one line each time), for the message to others; and since when its machine runs
     {"note": {...}}               what is to be kept until the store is whole
     {"shard": [z, y, x]}          one line a finished shard
+    {"lost": [z, y, x]}           one that was named as finished and is not there: a power loss took it
 
 1. Who writes holds an exclusive lock (flock) on the file; a second writer is refused.  The lock dies with the process.
 2. A line is appended by one write, after the shard's files have their final names.
 3. A process killed while it appends leaves a torn last line: reading stops there, and the next writer cuts it off.
 
-Limits: the machine's own crash (not the process's) can lose shards that the ledger names, because nothing is forced to the disk.  On
-file systems that know no locks a second writer is not noticed.
+4. Nothing is forced to the disk before the store is published, so a machine's own crash (not the process's) can lose shards that the ledger
+   names.  Who takes it up on a machine that was started since, or on another one, must look (`is_doubtful`).
+
+Limits: on file systems that know no locks a second writer is not noticed.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import json
 import os
 import socket
@@ -28,6 +32,7 @@ from typing import Any
 
 from tomostream.errors import BusyError
 from tomostream.geometry import Triple, triple
+from tomostream.store.typed_json import json_object
 
 LEDGER_NAME = "ledger.jsonl"
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP)
@@ -55,9 +60,18 @@ class Ledger:
         lines, end = _whole_lines(_read_all(self._descriptor))
         os.ftruncate(self._descriptor, end)
         self.head = _head(lines)
-        self.done: set[Triple] = {triple(line["shard"]) for line in lines[1:] if "shard" in line} if self.head else set()
-        self.notes: list[dict[str, Any]] = [line["note"] for line in lines[1:] if "note" in line] if self.head else []
-        if self.head is not None:
+        rest = lines[1:] if self.head is not None else []
+        self.done: set[Triple] = set()
+        for line in rest:
+            if "shard" in line:
+                self.done.add(line["shard"])
+            elif "lost" in line:
+                self.done.discard(line["lost"])
+        self.notes: list[dict[str, Any]] = [line["note"] for line in rest if "note" in line]
+        holders = [line["holder"] for line in rest if "holder" in line]
+        #: whether the shards that are named as done may have been lost
+        self.is_doubtful = bool(self.done) and any(holder.get("running_since") != _boot() for holder in holders[-1:])
+        if self.head is not None and not self.is_doubtful:
             self._append_holder()
 
     def clear(self) -> None:
@@ -66,6 +80,7 @@ class Ledger:
         self.head = None
         self.done = set()
         self.notes = []
+        self.is_doubtful = False
 
     def begin(self, head: dict[str, Any]) -> None:
         """Write the head of an empty ledger."""
@@ -79,6 +94,14 @@ class Ledger:
             if index not in self.done:
                 self._append({"shard": list(index)})
                 self.done.add(index)
+
+    def settle(self, lost: list[Triple]) -> None:
+        """Say which of the shards that were named as done are lost; the doubt ends."""
+        for index in lost:
+            self._append({"lost": list(index)})
+            self.done.discard(index)
+        self._append_holder()
+        self.is_doubtful = False
 
     def add_note(self, values: dict[str, Any]) -> None:
         """Record JSON values; again is no harm."""
@@ -94,7 +117,7 @@ class Ledger:
             self._descriptor = -1
 
     def _append_holder(self) -> None:
-        self._append({"holder": {"pid": os.getpid(), "host": socket.gethostname()}})
+        self._append({"holder": {"pid": os.getpid(), "host": socket.gethostname(), "running_since": _boot()}})
 
     def _append(self, line: dict[str, Any]) -> None:
         data = json.dumps(line).encode() + b"\n"
@@ -123,9 +146,9 @@ def _open_locked(path: Path) -> int:
             lines, _ = _whole_lines(_read_all(descriptor))
             os.close(descriptor)
             holder: dict[str, object] = next((line["holder"] for line in reversed(lines) if "holder" in line), {})
+            who = f" (pid {holder['pid']} on {holder['host']})" if {"pid", "host"} <= holder.keys() else ", which has just begun"
             raise BusyError(
-                f"{path.parent} is being written by another process (pid {holder.get('pid', 'unknown')} on {holder.get('host', 'an unknown host')}); "
-                "wait for it to end, or stop it: what it has finished is kept"
+                f"{path.parent} is being written by another process{who}; wait for it to end, or stop it: what it has finished is kept"
             ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
@@ -147,20 +170,39 @@ def _read_all(descriptor: int) -> bytes:
 
 
 def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The leading lines that are whole JSON objects, and where they end."""
+    """The leading lines that are whole, of the kinds above, and where they end; shards' indices as triples."""
     lines: list[dict[str, Any]] = []
     end = 0
     while (stop := data.find(b"\n", end)) >= 0:
-        try:
-            line = json.loads(data[end:stop])
-        except ValueError:
-            break
-        if not isinstance(line, dict):
+        line = _parsed(data[end:stop])
+        if line is None:
             break
         lines.append(line)
         end = stop + 1
     return lines, end
 
 
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    line = json_object(text)
+    if line is None:
+        return None
+    for key in ("shard", "lost"):
+        if key in line:
+            value = line[key]
+            if not (isinstance(value, list) and len(value) == 3 and all(type(n) is int and n >= 0 for n in value)):
+                return None
+            line[key] = triple(value)
+    return None if any(not isinstance(line.get(key, {}), dict) for key in ("holder", "note", "fingerprint", "layout")) else line
+
+
 def _head(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
     return lines[0] if lines and "fingerprint" in lines[0] else None
+
+
+@functools.cache
+def _boot() -> str:
+    """Which start of which machine this is."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()  # not Linux: crashes of the machine are not told from those of the process

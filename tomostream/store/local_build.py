@@ -2,8 +2,11 @@
 
 1. The folder holds the metadata of the level arrays, and a ledger: the fingerprint, and a line for each finished shard; locked by its holder.
 2. Every file is written under another name in `.writing`, and renamed into place.
-3. `publish` writes the group's metadata, which alone makes the folder a Zarr group, moves an old store aside, and gives the folder its
-   name.  Until then an old store is untouched.  The ledger, and with it the lock, goes along with the folder and is removed last.
+3. `publish` writes the group's metadata, which alone makes the folder a Zarr group, waits until all files and folders are on the disk, moves
+   an old store aside, gives the folder its name, and waits for that.  Until then an old store is untouched.  The ledger, and with it the
+   lock, goes along with the folder and is removed last.
+4. Before that nothing is forced to the disk.  A half-written store that is taken up after its machine's own crash, or on another machine, is
+   read first: shards that are not whole are made again.
 
 Limits: local file systems only; see `object_build` for the others.
 """
@@ -12,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import time
@@ -25,9 +27,12 @@ import numpy as np
 
 from tomostream.errors import ExistsError, InputError, TomostreamError
 from tomostream.geometry import Triple
+from tomostream.remote.atomic_files import remove_quietly, synchronise, synchronise_tree
 from tomostream.store.existing_output import REPLACED_SUFFIX, beside, differences, refuse_existing
 from tomostream.store.ledger import LEDGER_NAME, Ledger, read_head
+from tomostream.store.seals import metadata_text
 from tomostream.store.shard_file import write_shard_file
+from tomostream.store.shard_reading import damage_of_shard
 from tomostream.store.specification import StoreLayout
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 
@@ -57,6 +62,8 @@ class LocalBuild:
                     ledger.clear()
                     _empty(self.partial)
                     ledger.begin(head)
+                if ledger.is_doubtful:
+                    ledger.settle([index for index in sorted(ledger.done) if _is_lost(self.partial, layout, index)])
                 _prepare(self.partial, layout)
             except BaseException:
                 if ledger.head is None:
@@ -97,13 +104,15 @@ class LocalBuild:
         with _disk_errors(self.partial):
             _write_json(self.partial / "zarr.json", group, self.partial / _SCRATCH_NAME)
             _clear(self.partial / _SCRATCH_NAME)
+            synchronise_tree(self.partial)
             if os.path.lexists(self.path):
                 refuse_existing(self.path, {}, overwrite=self._overwrite)
                 shutil.rmtree(aside, ignore_errors=True)
                 self.path.rename(aside)
             self.partial.rename(self.path)
+            synchronise(self.path.parent)
             # nobody can step in between: the lock is held until here
-            (self.path / LEDGER_NAME).unlink(missing_ok=True)
+        remove_quietly(self.path / LEDGER_NAME)
         self.close()
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -129,6 +138,13 @@ def put_file(partial: Path, level: int, index: Triple, layout: StoreLayout, bloc
             codec=layout.codec,
             scratch=partial / _SCRATCH_NAME,
         )
+
+
+def _is_lost(partial: Path, layout: StoreLayout, index: Triple) -> bool:
+    """Whether a shard that was finished is not whole, at any level."""
+    return any(
+        damage_of_shard(partial / str(number), level, layout.dtype, layout.codec, index) for number, level in enumerate(layout.levels)
+    )
 
 
 def _empty(partial: Path) -> None:
@@ -169,7 +185,7 @@ def _clear(scratch: Path) -> None:
 
 def _write_json(path: Path, values: dict[str, Any], scratch: Path) -> None:
     temporary = scratch / uuid.uuid4().hex
-    temporary.write_text(json.dumps(values, indent=2) + "\n")
+    temporary.write_text(metadata_text(values))
     temporary.replace(path)
 
 

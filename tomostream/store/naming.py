@@ -16,6 +16,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from tomostream.errors import InputError
+from tomostream.remote.places import place
 
 SUFFIXES = (".gz", ".bz2", ".mrc", ".rec", ".map", ".zarr", ".ome")
 # how the name of a file ends that must be converted first (lower case)
@@ -129,6 +130,7 @@ def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[s
         raise InputError("no input is given; name at least one file")
     names: dict[str, str] = {}
     for path in paths:
+        place(path)  # refuses what can be none
         name = _folder_name(path) if from_folder else tomogram_name(path)
         if name in names:
             hint = (

@@ -78,7 +78,7 @@ def read_image_metadata(attributes: Mapping[str, Any], where: str) -> ImageMetad
         paths = tuple(str(dataset["path"]) for dataset in image["datasets"])
         whole = _scale(image.get("coordinateTransformations"), len(axes))
         scales = [[a * b for a, b in zip(_scale(_with_scale(d), len(axes)), whole, strict=True)] for d in image["datasets"]]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{where} has no usable OME-Zarr metadata ({type(error).__name__}: {error}): an image needs 'multiscales' with axes and, for "
             "each dataset, a path and a scale (OME-Zarr 0.4 or 0.5); give the image's own folder, or convert the MRC file with `tomostream convert`"

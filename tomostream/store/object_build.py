@@ -33,8 +33,10 @@ from tomostream.geometry import Triple, triple
 from tomostream.remote.leases import Lease
 from tomostream.remote.places import RemotePath
 from tomostream.store.existing_output import HEAD_NAME, beside, differences, half_written_head, refuse_existing
+from tomostream.store.seals import metadata_text
 from tomostream.store.shard_file import write_shard_bytes
 from tomostream.store.specification import StoreLayout
+from tomostream.store.typed_json import parse_json
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 
 LEASE_NAME = "lease.json"
@@ -128,7 +130,7 @@ class ObjectBuild:
 
 def _read_notes(path: RemotePath) -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = json.loads(path.read_text())
+        found: list[dict[str, Any]] = parse_json(path.read_bytes(), list[dict[str, Any]], path)
     except FileNotFoundError:
         return []
     return found
@@ -172,4 +174,4 @@ def _digest(fingerprint: dict[str, Any]) -> str:
 
 
 def _put_json(path: RemotePath, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n")
+    path.write_text(metadata_text(values))

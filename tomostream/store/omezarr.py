@@ -24,7 +24,7 @@ from jaxtyping import Shaped
 from tomostream.errors import TomostreamError
 from tomostream.geometry import BlockGrid, Triple
 from tomostream.remote.places import Place
-from tomostream.store.existing_output import StoreState, plain, refuse_existing, store_state
+from tomostream.store.existing_output import StoreState, adopted, plain, refuse_existing, store_state
 from tomostream.store.pyramid import mean_pooled, rounded_to
 from tomostream.store.specification import StoreLayout, StoreSpec, group_metadata
 from tomostream.store.store_build import Build, put_shard, read_layout, start_build
@@ -110,7 +110,7 @@ class StoreWriter:
             If another process writes it.
         """
         layout = StoreLayout.plan(spec)
-        fingerprint = plain(fingerprint)
+        fingerprint = plain(fingerprint) if overwrite else adopted(path, fingerprint)
         refuse_existing(path, fingerprint, overwrite=overwrite)
         return cls(path, spec, start_build(path, fingerprint, layout, overwrite=overwrite), layout)
 
@@ -164,7 +164,7 @@ class StoreWriter:
                 f"{self.partial} can't be finished: {len(missing)} of {len(self.shards)} shards are not written, the first is {missing[0]}"
             )
         ours = {**self._spec.attributes, **(attributes or {}), "fingerprint": self._build.fingerprint, "complete": True}
-        self._build.publish(group_metadata(self._spec, len(self.layout.levels), ours))
+        self._build.publish(group_metadata(self._spec, self.layout, ours))
         return self.path
 
     def close(self) -> None:

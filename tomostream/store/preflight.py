@@ -43,6 +43,8 @@ from tomostream.store.voxel_doubts import (
 )
 from tomostream.units import format_bytes
 
+_MOST_LOOKED_AT = 10**5  # files that are not there; beyond, their number is worked out
+
 if TYPE_CHECKING:
     from tomostream.store.stored_levels import StoredLevel
 
@@ -206,7 +208,8 @@ def _length_doubt(path: Path, header: MrcHeader) -> list[str]:
 
 
 def _store(found: Inspection) -> Inspection:
-    from tomostream.store.stored_levels import stored_levels  # noqa: PLC0415  (as above)
+    from tomostream.store.records import checked_attributes  # noqa: PLC0415  (as below)
+    from tomostream.store.stored_levels import stored_levels  # noqa: PLC0415  (as below)
     from tomostream.store.zarr_opening import is_url, open_group  # noqa: PLC0415  (zarr takes a third of a second, an MRC file needs none)
 
     group = open_group(found.path)
@@ -215,13 +218,13 @@ def _store(found: Inspection) -> Inspection:
     metadata = read_image_metadata(attributes, found.path)
     levels, doubts = stored_levels(found.path, metadata, zarr_format)
     size = None if is_url(found.path) else sum(file.stat().st_size for file in Path(found.path).rglob("*") if file.is_file())
-    ours = attributes.get("tomostream")
+    ours = checked_attributes(attributes, found.path)
     problems: list[str] = []
     warnings = [*metadata.warnings, *doubts]
     if size is not None:
         missing = [text for level in levels if (text := _missing(found.path, level, zarr_format)) is not None]
         # a shard that was never written reads as zeros: usual in masks of other software, a loss in a store that we finished
-        (problems if isinstance(ours, Mapping) and ours.get("complete") is True else warnings).extend(missing)
+        (problems if ours.get("complete") is True else warnings).extend(missing)
     first = levels[0]
     warnings += shape_doubts(first.shape)
     if size is not None and not problems:
@@ -243,7 +246,7 @@ def _store(found: Inspection) -> Inspection:
             "zarr_format": zarr_format,
             "chunk": first.layout.chunk,
             "shard": first.layout.shard,
-            "made_by_tomostream": isinstance(ours, Mapping),
+            "made_by_tomostream": bool(ours),
         },
         problems=tuple(problems),
         warnings=tuple(warnings),
@@ -258,20 +261,29 @@ def _missing(path: str, level: StoredLevel, zarr_format: int) -> str | None:
     folder = Path(path) / level.path
     leading = (0,) * (array.ndim - 3)
     grid = level.layout.shards
-    lost = [file for index in grid.indices() if not _holds_bytes(file := folder / array.metadata.encode_chunk_key(leading + index))]
+    total = math.prod(grid.counts)  # what metadata claims may be far more than any disk holds
+    there = {os.path.join(here, name) for here, _, names in os.walk(folder) for name in names}
+    empty = {file for file in there if not os.path.getsize(file)}
+    lost, first, held = 0, "", 0
+    for index in grid.indices():
+        file = str(folder / array.metadata.encode_chunk_key(leading + index))
+        if file in there and file not in empty:
+            held += 1
+        else:
+            lost, first = lost + 1, first or file
+        if held + lost > len(there) + _MOST_LOOKED_AT:
+            lost = total - len(there - empty)
+            break
     if not lost:
         return None
-    return f"{len(lost)} of {len(grid)} files of level {level.path} are missing or empty and read as zeros, the first is {lost[0]}"
+    return f"{lost} of {total} files of level {level.path} are missing or empty and read as zeros, the first is {first}"
 
 
-def _holds_bytes(file: Path) -> bool:
-    try:
-        return file.stat().st_size > 0
-    except OSError:
-        return False
+def _source_statistics(ours: Mapping[str, Any]) -> dict[str, float | None] | None:
+    from tomostream.store.typed_json import check_json  # noqa: PLC0415  (as above)
 
-
-def _source_statistics(ours: object) -> dict[str, float | None] | None:
-    source = ours.get("source") if isinstance(ours, Mapping) else None
-    found = source.get("statistics") if isinstance(source, Mapping) else None
-    return dict(found) if isinstance(found, Mapping) else None
+    found = (ours.get("source") or {}).get("statistics")
+    if not isinstance(found, dict):
+        return None
+    statistics: dict[str, float | None] = check_json(found, dict[str, float | None], "the source's statistics")
+    return statistics

@@ -2,9 +2,10 @@
 
 A shard of Zarr's `sharding_indexed` codec is a file of encoded chunks followed by their index:
 
-    chunk 0 | chunk 1 | ... | (offset, length) of each chunk, uint64 little-endian | crc32c of the index
+    chunk 0 | crc32c | chunk 1 | crc32c | ... | (offset, length) of each chunk, uint64 little-endian | crc32c of the index
 
-1. Chunks are encoded one after the other, in C order; the part of a chunk beyond the volume is filled with zeros.
+1. Chunks are encoded one after the other, in C order; the part of a chunk beyond the volume is filled with zeros.  After each stands the
+   checksum of its encoded bytes (Zarr's codec `crc32c`, the last of the chain), so that a flipped bit never becomes a voxel.
 2. Chunks wholly beyond the volume have no bytes; the index marks them with 2^64 - 1.
 3. A file is written under a temporary name and renamed, an object is uploaded: a shard is whole or absent.
 
@@ -13,26 +14,28 @@ Written directly because zarr-python's own path copies a shard several times; wh
 References
 ----------
 Zarr v3 sharding codec: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html
+Zarr v3 crc32c codec: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/crc32c/index.html
 CRC-32C (Castagnoli): RFC 3720, section 12.1.
 """
 
-import functools
 import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 from jaxtyping import Shaped
 from numcodecs.blosc import Blosc
 from numcodecs.zstd import Zstd
 from zarr import Array
 from zarr.abc.codec import BytesBytesCodec
-from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Triple, triple
+from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.places import ByteSink
 
 _ABSENT = 2**64 - 1
@@ -40,19 +43,30 @@ _ZSTD = re.compile(r"^zstd(?::(\d+))?$")
 _ZSTD_LEVEL = 1  # float noise packs no better at higher levels
 _ZSTD_LARGEST_LEVEL = 22
 _LZ4_EFFORT = 5
-_CRC32C_POLYNOMIAL = 0x82F63B78  # reversed
+CHECKSUM_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A lossless compression: `none`, `zstd` (with its level) or `lz4-bitshuffle`."""
+    """How a chunk becomes bytes, without loss.
+
+    Parameters
+    ----------
+    name
+        The compression: `none`, `zstd` or `lz4-bitshuffle`.
+    level
+        Of zstd.
+    has_checksum
+        Whether a crc32c ends each chunk; stores of tomostream 0.1 and other software's may have none.
+    """
 
     name: str
     level: int = 0
+    has_checksum: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "Codec":
-        """Read `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`.
+        """Read `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`; what we write has checksums.
 
         Raises
         ------
@@ -61,35 +75,38 @@ class Codec:
         """
         match = _ZSTD.match(text)
         if match is not None and 1 <= int(match[1] or _ZSTD_LEVEL) <= _ZSTD_LARGEST_LEVEL:
-            return cls("zstd", int(match[1] or _ZSTD_LEVEL))
+            return cls("zstd", int(match[1] or _ZSTD_LEVEL), has_checksum=True)
         if text in ("none", "lz4-bitshuffle"):
-            return cls(text)
+            return cls(text, has_checksum=True)
         raise InputError(f"codec '{text}' is not known; allowed are none, zstd, zstd:LEVEL (1 to {_ZSTD_LARGEST_LEVEL}) and lz4-bitshuffle")
 
-    def zarr_codec(self, dtype: np.dtype[Any]) -> BytesBytesCodec | None:
-        """The same as Zarr metadata names it."""
-        if self.name == "zstd":
-            return ZstdCodec(level=self.level, checksum=False)
-        if self.name == "lz4-bitshuffle":
-            return BloscCodec(cname="lz4", clevel=_LZ4_EFFORT, shuffle="bitshuffle", typesize=dtype.itemsize)
-        return None
+    def zarr_codecs(self, dtype: np.dtype[Any]) -> tuple[BytesBytesCodec, ...]:
+        """The same as Zarr metadata names it: the codecs after `bytes`."""
+        compressors: dict[str, tuple[BytesBytesCodec, ...]] = {
+            "none": (),
+            "zstd": (ZstdCodec(level=self.level, checksum=False),),
+            "lz4-bitshuffle": (BloscCodec(cname="lz4", clevel=_LZ4_EFFORT, shuffle="bitshuffle", typesize=dtype.itemsize),),
+        }
+        return (*compressors[self.name], *((Crc32cCodec(),) if self.has_checksum else ()))
 
     def encode(self, chunk: Shaped[np.ndarray, "z y x"]) -> bytes | memoryview:
-        """Encode a C-contiguous chunk."""
+        """Encode a C-contiguous chunk; its checksum is the caller's to add."""
         if self.name == "zstd":
             return bytes(Zstd(level=self.level, checksum=False).encode(chunk))
         if self.name == "lz4-bitshuffle":
             return bytes(Blosc("lz4", _LZ4_EFFORT, Blosc.BITSHUFFLE).encode(chunk.reshape(-1)))
         return chunk.reshape(-1).view(np.uint8).data
 
-    def decode_into(self, encoded: bytearray, buffer: Shaped[np.ndarray, " n"]) -> None:
-        """Decode a chunk into a buffer of its size.
+    def decode_into(self, encoded: memoryview, buffer: Shaped[np.ndarray, " n"]) -> None:
+        """Decode a compressed chunk, less its checksum, into a buffer of its size.
 
         Raises
         ------
         ValueError, RuntimeError
             If the bytes are damaged.
         """
+        if self.name == "lz4-bitshuffle" and int.from_bytes(encoded[12:16], "little") != len(encoded):
+            raise ValueError(f"it has {len(encoded)} bytes, its header says another number")  # Blosc would read beyond its end
         try:
             decoded = (Zstd if self.name == "zstd" else Blosc)().decode(encoded)
         except SystemError as error:  # numcodecs trusts the size that a Blosc header claims, even a negative one
@@ -99,10 +116,14 @@ class Codec:
     @classmethod
     def of_array(cls, array: Array[Any]) -> "Codec | None":
         """The codec of an array's chunks; None if it is none of these."""
-        kinds = [type(compressor) for compressor in array.compressors]
+        kinds: list[type] = [type(compressor) for compressor in array.compressors]
+        has_checksum = kinds[-1:] == [Crc32cCodec]
         names: dict[tuple[type, ...], str] = {(): "none", (ZstdCodec,): "zstd", (BloscCodec,): "lz4-bitshuffle"}
-        name = names.get(tuple(kinds))
-        return None if name is None or array.filters or array.shards is None else cls(name)
+        name = names.get(tuple(kinds[:-1] if has_checksum else kinds))
+        if name is None or array.filters or array.shards is None:
+            return None
+        level = next((compressor.level for compressor in array.compressors if isinstance(compressor, ZstdCodec)), 0)
+        return cls(name, level, has_checksum=has_checksum)
 
 
 def write_shard_bytes(handle: ByteSink, block: Shaped[np.ndarray, "z y x"], *, chunk: Triple, shard: Triple, codec: Codec) -> None:
@@ -119,10 +140,13 @@ def write_shard_bytes(handle: ByteSink, block: Shaped[np.ndarray, "z y x"], *, c
             piece.fill(0)
         piece[tuple(slice(0, n) for n in core.shape)] = block[core.slices]
         data = codec.encode(piece)
-        index[position] = offset, len(data)
-        offset += handle.write(data)
+        length = handle.write(data)
+        if codec.has_checksum:
+            length += handle.write(checksum(data))
+        index[position] = offset, length
+        offset += length
     table = index.tobytes()
-    handle.write(table + crc32c(table).to_bytes(4, "little"))
+    handle.write(table + checksum(table))
 
 
 def write_shard_file(path: Path, block: Shaped[np.ndarray, "z y x"], *, chunk: Triple, shard: Triple, codec: Codec, scratch: Path) -> None:
@@ -156,7 +180,7 @@ def write_shard_file(path: Path, block: Shaped[np.ndarray, "z y x"], *, chunk: T
             _make_folders(path)
             temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        remove_quietly(temporary)
         raise
 
 
@@ -166,25 +190,11 @@ def _make_folders(path: Path) -> None:
         folder.mkdir(exist_ok=True)
 
 
-@functools.cache
-def _crc32c_table() -> list[int]:
-    table: list[int] = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (_CRC32C_POLYNOMIAL if value & 1 else 0)  # noqa: PLW2901 (the usual form of the algorithm)
-        table.append(value)
-    return table
+def checksum(data: bytes | memoryview | np.ndarray) -> bytes:
+    """The CRC-32C (Castagnoli) of some bytes, as it stands in a file.
 
-
-@functools.lru_cache(maxsize=16)  # uncompressed shards share one index
-def crc32c(data: bytes) -> int:
-    """The CRC-32C (Castagnoli) checksum of a short byte string.
-
-    >>> hex(crc32c(b"123456789"))
-    '0xe3069283'
+    >>> checksum(b"123456789").hex()
+    '839206e3'
     """
-    table = _crc32c_table()
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
+    value: int = google_crc32c.value(np.frombuffer(data, dtype=np.uint8))
+    return value.to_bytes(CHECKSUM_BYTES, "little")

@@ -1,8 +1,8 @@
 """How is a box read from shards that `shard_file` wrote, with no more memory than the box and a chunk?
 
 1. For each shard that the box touches, its index is read from the file's end and its checksum compared.
-2. For each chunk that the box touches, its bytes are read into one buffer; of an uncompressed chunk only the planes that are wanted.
-   Of a shard on a server the bytes of several chunks are fetched together.
+2. For each chunk that the box touches, its bytes are read into one buffer, and their checksum compared; of an uncompressed chunk without
+   one only the planes that are wanted.  Of a shard on a server the bytes of several chunks are fetched together.
 3. The common part is copied to its place in the result, or what the caller makes of it (normalised voxels: a chunk is in the processor's cache then).
 
 Through zarr-python the same read holds two to four times the box, because all chunks are fetched before any is placed.
@@ -13,6 +13,7 @@ Limits: stores that tomostream finished.  There every shard has a file, so one t
 import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,8 @@ from tomostream.geometry import BlockGrid, Box, Triple
 from tomostream.remote.places import Place
 from tomostream.remote.ranges import RangeReader
 from tomostream.store.pyramid import LevelLayout
-from tomostream.store.shard_file import Codec, crc32c
+from tomostream.store.shard_file import CHECKSUM_BYTES, Codec, checksum
 
-_CHECKSUM_BYTES = 4
 PREFETCH_BYTES = 2**24  # of a remote shard that are fetched at a time
 
 
@@ -64,7 +64,8 @@ def read_sharded(
     InputError
         If a shard is missing or damaged.
     """
-    buffer = np.empty(math.prod(layout.chunk), dtype=dtype.newbyteorder("<"))
+    buffer = np.empty(math.prod(layout.chunk) * dtype.itemsize + CHECKSUM_BYTES, dtype=np.uint8)
+    stored = dtype.newbyteorder("<")
     chunks = BlockGrid(layout.shard, layout.chunk)
     for index in layout.shards.touching(box):
         file = folder.joinpath("c", *map(str, index))
@@ -74,16 +75,53 @@ def read_sharded(
             with _opened(file) as handle:
                 table = _read_index(handle, chunks.counts)
                 part = wanted.relative_to(core.start)
-                cells: Iterator[_Cell] = ((table[p], chunks.core(p), chunks.core(p).clipped(part)) for p in chunks.touching(part))
+                cells: Iterator[_Cell] = (
+                    _Cell(p, int(table[p][0]), int(table[p][1]), chunks.core(p), chunks.core(p).clipped(part))
+                    for p in chunks.touching(part)
+                )
                 if isinstance(handle, RangeReader):
                     cells = _fetched(handle, cells, layout.chunk, codec, dtype.itemsize)
-                for entry, cell, common in cells:
-                    piece = _read_chunk(handle, entry, buffer, layout.chunk, codec, common.relative_to(cell.start))
-                    write(out[common.shifted(core.start).relative_to(box.start).slices], piece)
+                for cell in cells:
+                    piece = _read_chunk(handle, cell, buffer, layout.chunk, stored, codec)
+                    write(out[cell.wanted.shifted(core.start).relative_to(box.start).slices], piece)
         except FileNotFoundError:
             raise InputError(f"{file} is missing, and the store was complete when it was made; copy or make it again") from None
         except (OSError, ValueError, RuntimeError, MemoryError) as error:  # damaged bytes make the codecs raise the latter three
             raise InputError(f"{file} can't be read ({error}); it is damaged: copy or make the store again") from None
+
+
+def damage_of_shard(folder: Place, layout: LevelLayout, dtype: np.dtype[Any], codec: Codec, index: Triple) -> list[str]:
+    """Read a shard wholly; every problem that is found, in words; none if it is whole.
+
+    Parameters
+    ----------
+    folder
+        The level's array.
+    layout, dtype, codec
+        As of `read_sharded`.
+    index
+        The shard's (z, y, x) index.
+    """
+    file = folder.joinpath("c", *map(str, index))
+    chunks = BlockGrid(layout.shard, layout.chunk)
+    core = layout.shards.core(index)
+    inside = Box((0, 0, 0), core.shape)
+    buffer = np.empty(math.prod(layout.chunk) * dtype.itemsize + CHECKSUM_BYTES, dtype=np.uint8)
+    found: list[str] = []
+    try:
+        with _opened(file) as handle:
+            table = _read_index(handle, chunks.counts)
+            for p in chunks.touching(inside):
+                cell = _Cell(p, int(table[p][0]), int(table[p][1]), chunks.core(p), chunks.core(p).clipped(inside))
+                try:
+                    _read_chunk(handle, cell, buffer, layout.chunk, dtype.newbyteorder("<"), codec)
+                except (ValueError, RuntimeError, MemoryError) as error:
+                    found.append(str(error))
+    except FileNotFoundError:
+        found.append("it is missing")
+    except (OSError, ValueError) as error:
+        found.append(f"it can't be read ({error})")
+    return found
 
 
 def _opened(file: Place) -> RawIOBase:
@@ -95,7 +133,27 @@ def _opened(file: Place) -> RawIOBase:
     return RangeReader(file, int(size))
 
 
-_Cell = tuple[np.ndarray, Box, Box]  # a chunk's entry in the index, its box, and the part of it that is wanted
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A chunk: its place in the shard, its entry in the index, its box and the part of it that is wanted (both counted from the shard's corner)."""
+
+    position: Triple
+    offset: int
+    length: int
+    box: Box
+    wanted: Box
+
+    @property
+    def part(self) -> Box:
+        """What is wanted, counted from the chunk's corner."""
+        return self.wanted.relative_to(self.box.start)
+
+    def extent(self, chunk: Triple, codec: Codec, itemsize: int) -> tuple[int, int]:
+        """Where the bytes that are needed begin, and how many they are."""
+        if codec.name != "none" or codec.has_checksum:
+            return self.offset, self.length
+        plane = chunk[1] * chunk[2] * itemsize
+        return self.offset + self.part.start[0] * plane, (self.part.stop[0] - self.part.start[0]) * plane
 
 
 def _fetched(handle: RangeReader, cells: Iterator[_Cell], chunk: Triple, codec: Codec, itemsize: int) -> Iterator[_Cell]:
@@ -103,7 +161,7 @@ def _fetched(handle: RangeReader, cells: Iterator[_Cell], chunk: Triple, codec: 
     waiting: list[_Cell] = []
     parts: list[tuple[int, int]] = []
     for cell in cells:
-        offset, length = _extent(cell[0], chunk, codec, cell[2].relative_to(cell[1].start), itemsize)
+        offset, length = cell.extent(chunk, codec, itemsize)
         if parts and sum(stop - start for start, stop in parts) + length > PREFETCH_BYTES:
             handle.prefetch(parts)
             yield from waiting
@@ -114,45 +172,46 @@ def _fetched(handle: RangeReader, cells: Iterator[_Cell], chunk: Triple, codec: 
     yield from waiting
 
 
-def _extent(entry: np.ndarray, chunk: Triple, codec: Codec, part: Box, itemsize: int) -> tuple[int, int]:
-    """Where the bytes that a part of a chunk needs begin, and how many they are."""
-    offset, length = (int(value) for value in entry)
-    if codec.name != "none":
-        return offset, length
-    plane = chunk[1] * chunk[2] * itemsize
-    return offset + part.start[0] * plane, (part.stop[0] - part.start[0]) * plane
-
-
 def _read_index(handle: RawIOBase, counts: Triple) -> np.ndarray:
     """The (offset, length) of each chunk."""
     length = 16 * math.prod(counts)
     size = handle.seek(0, os.SEEK_END)
-    tail = bytearray(length + _CHECKSUM_BYTES)
+    tail = bytearray(length + CHECKSUM_BYTES)
     if size < len(tail):
         raise ValueError(f"it has {size} bytes, too few for the index of {math.prod(counts)} chunks")
     _read_exactly(handle, size - len(tail), memoryview(tail))
     index = bytes(tail[:length])
-    if crc32c(index) != int.from_bytes(tail[length:], "little"):
+    if checksum(index) != tail[length:]:
         raise ValueError("the checksum of its index is wrong")
     return np.frombuffer(index, dtype="<u8").reshape(*counts, 2)
 
 
-def _read_chunk(handle: RawIOBase, entry: np.ndarray, buffer: np.ndarray, chunk: Triple, codec: Codec, part: Box) -> np.ndarray:
-    """The voxels of `part` (counted from the chunk's corner); valid until the buffer is used again."""
-    offset, length = (int(value) for value in entry)
+def _read_chunk(handle: RawIOBase, cell: _Cell, buffer: np.ndarray, chunk: Triple, stored: np.dtype[Any], codec: Codec) -> np.ndarray:
+    """The voxels that are wanted of a chunk; valid until the buffer is used again."""
+    if cell.offset + cell.length > handle.seek(0, os.SEEK_END):
+        raise ValueError(f"its chunk {cell.position}, of {cell.length} bytes at {cell.offset}, lies beyond its end")
+    voxels = buffer[:-CHECKSUM_BYTES].view(stored)
     if codec.name == "none":
-        if length != buffer.nbytes:
-            raise ValueError(f"a chunk has {length} bytes instead of {buffer.nbytes}")
-        plane = chunk[1] * chunk[2]
-        planes = buffer[: (part.stop[0] - part.start[0]) * plane]
-        _read_exactly(handle, _extent(entry, chunk, codec, part, buffer.itemsize)[0], planes.view(np.uint8).data)
-        return planes.reshape(-1, *chunk[1:])[:, part.slices[1], part.slices[2]]
-    if offset + length > handle.seek(0, os.SEEK_END):
-        raise ValueError(f"a chunk of {length} bytes at {offset} lies beyond its end")
-    encoded = bytearray(length)
-    _read_exactly(handle, offset, memoryview(encoded))
-    codec.decode_into(encoded, buffer)
-    return buffer.reshape(chunk)[part.slices]
+        expected = voxels.nbytes + (CHECKSUM_BYTES if codec.has_checksum else 0)
+        if cell.length != expected:
+            raise ValueError(f"its chunk {cell.position} has {cell.length} bytes instead of {expected}")
+        offset, length = cell.extent(chunk, codec, stored.itemsize)
+        _read_exactly(handle, offset, buffer[:length].data)
+        if not codec.has_checksum:  # then these are the wanted planes only
+            return voxels[: length // stored.itemsize].reshape(-1, *chunk[1:])[:, cell.part.slices[1], cell.part.slices[2]]
+        _compare(buffer, cell.position)
+        return voxels.reshape(chunk)[cell.part.slices]
+    encoded = np.empty(cell.length, dtype=np.uint8)
+    _read_exactly(handle, cell.offset, encoded.data)
+    codec.decode_into(_compare(encoded, cell.position).data if codec.has_checksum else encoded.data, voxels)
+    return voxels.reshape(chunk)[cell.part.slices]
+
+
+def _compare(encoded: np.ndarray, position: Triple) -> np.ndarray:
+    """The bytes before the checksum, which is that of these bytes."""
+    if checksum(encoded[:-CHECKSUM_BYTES]) != encoded[-CHECKSUM_BYTES:].tobytes():
+        raise ValueError(f"the checksum of its chunk {position} is wrong")
+    return encoded[:-CHECKSUM_BYTES]
 
 
 def _read_exactly(handle: RawIOBase, offset: int, target: memoryview) -> None:

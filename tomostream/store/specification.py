@@ -11,6 +11,7 @@ OME-NGFF 0.5: https://ngff.openmicroscopy.org/0.5/
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from zarr.storage import MemoryStore
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.store.pyramid import LevelLayout, plan_levels
+from tomostream.store.seals import metadata_text, sealed_group
 from tomostream.store.shard_file import Codec
 
 _DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "float64")
@@ -89,13 +91,22 @@ class StoreLayout:
     def to_json(self) -> dict[str, Any]:
         """As plain values for JSON."""
         levels = [[list(level.shape), list(level.chunk), list(level.shard)] for level in self.levels]
-        return {"levels": levels, "dtype": self.dtype.name, "codec": [self.codec.name, self.codec.level]}
+        return {"levels": levels, "dtype": self.dtype.name, "codec": [self.codec.name, self.codec.level, self.codec.has_checksum]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> StoreLayout:
-        """Read what `to_json` wrote."""
-        levels = tuple(LevelLayout(*(triple(edges) for edges in level)) for level in values["levels"])
-        return cls(levels, np.dtype(values["dtype"]), Codec(*values["codec"]))
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        InputError
+            If it is something else.
+        """
+        try:
+            levels = tuple(LevelLayout(*(triple(edges) for edges in level)) for level in values["levels"])
+            return cls(levels, np.dtype(values["dtype"]), Codec(*values["codec"]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"the record of a half-written store is damaged ({error}); start again with --overwrite") from None
 
     def array_metadata(self, level: int) -> dict[str, Any]:
         """The `zarr.json` of a level's array."""
@@ -105,7 +116,7 @@ class StoreLayout:
             chunks=self.levels[level].chunk,
             shards=self.levels[level].shard,
             dtype=self.dtype,
-            compressors=self.codec.zarr_codec(self.dtype),
+            compressors=self.codec.zarr_codecs(self.dtype) or None,
             filters=None,
             fill_value=0,
             dimension_names=("z", "y", "x"),
@@ -113,8 +124,10 @@ class StoreLayout:
         return dict(array.metadata.to_dict())
 
 
-def group_metadata(spec: StoreSpec, levels: int, ours: dict[str, Any]) -> dict[str, Any]:
-    """The `zarr.json` of the group; `ours` becomes its attribute `tomostream`."""
+def group_metadata(spec: StoreSpec, layout: StoreLayout, ours: dict[str, Any]) -> dict[str, Any]:
+    """The `zarr.json` of the group; `ours` becomes its attribute `tomostream`, with the hashes of the levels' own metadata, sealed."""
+    levels = len(layout.levels)
+    hashes = [hashlib.sha256(metadata_text(layout.array_metadata(level)).encode()).hexdigest() for level in range(levels)]
     datasets = [
         v05.Dataset(
             path=str(level),
@@ -130,4 +143,6 @@ def group_metadata(spec: StoreSpec, levels: int, ours: dict[str, Any]) -> dict[s
     )
     image = v05.Image(version="0.5", multiscales=[multiscale])
     ome = image.model_dump(mode="json", exclude_none=True)
-    return {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, "tomostream": ours}}
+    return sealed_group(
+        {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, "tomostream": ours | {"levels_sha256": hashes}}}
+    )

@@ -8,6 +8,7 @@ Limits: whether a level is a mean, and not every second voxel, can't be told fro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from tomostream.store.pyramid import LevelLayout, level_shape
 from tomostream.store.shard_file import Codec
 from tomostream.store.zarr_opening import open_array
 
+_MOST_VOXELS, _LONGEST_EDGE, _LARGEST_CHUNK_BYTES = 2**48, 2**24, 2**33
 _SAME_SPACING = 0.01  # relative difference within which a stored level counts as 2^k times coarser
 
 
@@ -69,7 +71,31 @@ def _stored_level(path: str, metadata: ImageMetadata, level: int, zarr_format: i
         raise InputError(
             f"{path}/{name} has voxels of type {array.dtype}; a tomogram has integers or floating-point numbers of at most 64 bits"
         )
+    if math.prod(array.shape) > _MOST_VOXELS or max(array.shape) > _LONGEST_EDGE:
+        raise InputError(
+            f"{path}/{name} claims {_times(array.shape)} voxels; edges of up to {_LONGEST_EDGE} and {_MOST_VOXELS} voxels in all are read: "
+            "the metadata are damaged, or this is no tomogram"
+        )
+    for edges in (array.chunks, array.shards or array.chunks):
+        if min(edges) < 1 or max(edges) > _LONGEST_EDGE:
+            raise InputError(
+                f"{path}/{name} claims chunks of {_times(edges)} voxels; their edges must be 1 to {_LONGEST_EDGE}: the metadata are damaged"
+            )
+    if any(shard % chunk for shard, chunk in zip(array.shards or array.chunks, array.chunks, strict=True)):
+        raise InputError(
+            f"{path}/{name} claims shards of {_times(array.shards)} voxels that are not whole chunks of {_times(array.chunks)}; it is damaged"
+        )
+    if math.prod(array.chunks) * array.dtype.itemsize > _LARGEST_CHUNK_BYTES:
+        raise InputError(
+            f"{path}/{name} has chunks of {_times(array.chunks)} voxels, which are decoded as a whole; at most "
+            f"{_LARGEST_CHUNK_BYTES} bytes are allowed: store it anew with smaller chunks"
+        )
     chunk = triple(array.chunks[leading:])
     shard = chunk if array.shards is None else triple(array.shards[leading:])
     layout = LevelLayout(triple(array.shape[leading:]), chunk, shard)
     return StoredLevel(name, layout, array.dtype.newbyteorder("="), Codec.of_array(array))
+
+
+def _times(edges: tuple[int, ...] | None) -> str:
+    """Edges for a message; what has thousands of digits is no edge."""
+    return " x ".join(str(edge) if abs(edge) < 10**20 else "an absurd number of" for edge in edges or ())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,11 +26,14 @@ from safetensors.numpy import save as save_arrays
 from tomostream.errors import InputError
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place
+from tomostream.store.seals import is_broken, sealed
+from tomostream.store.typed_json import parse_json
 
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = "model.json"
 RECORD_NAME = "training.json"
 FORMAT = 2
+MOST_LEVELS = 16
 FIRST_KIND = "unet"  # of the models that were written before they said their kind
 
 
@@ -49,8 +53,10 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species) or not self.species:
             raise InputError(f"a model needs one radius for each species, found {len(self.radius_ang)} for '{', '.join(self.species)}'")
-        if self.level < 0 or not self.spacing > 0:
-            raise InputError(f"a model's level must not be negative and its spacing above zero, found {self.level} and {self.spacing} A")
+        if not 0 <= self.level <= MOST_LEVELS or not 0 < self.spacing < math.inf:
+            raise InputError(
+                f"a model's level must be 0 to {MOST_LEVELS} and its spacing above zero, found {self.level} and {self.spacing} A"
+            )
         if self.batch_statistics not in ("tomogram", "training"):
             raise InputError(f"a model's batch statistics are those of each tomogram or of training, found {self.batch_statistics!r}")
 
@@ -78,6 +84,7 @@ class ModelRecord(BaseModel):
     weights_sha256: str
     settings: dict[str, Any]
     summary: TrainingSummary
+    seal: str | None = None  # of the record itself; those of 0.1 have none
 
 
 S = TypeVar("S", bound=ModelSettings)
@@ -108,7 +115,7 @@ def write_folder(folder: Path, kind: str, weights: bytes, settings: ModelSetting
         "summary": summary.model_dump(exclude_none=True),
     }
     write_atomically(folder / WEIGHTS_NAME, weights)
-    write_atomically(folder / SETTINGS_NAME, (json.dumps(record, indent=1) + "\n").encode())
+    write_atomically(folder / SETTINGS_NAME, json.dumps(sealed(record), indent=1) + "\n")
 
 
 def read_record(folder: Place) -> ModelRecord:
@@ -121,14 +128,17 @@ def read_record(folder: Place) -> ModelRecord:
     """
     path = folder / SETTINGS_NAME
     try:
-        content = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{folder} is no model folder: it lacks {SETTINGS_NAME}; did training finish?") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise InputError(f"model folder {folder} can't be read: {error}") from None
-    found = content.get("format") if isinstance(content, dict) else type(content).__name__
-    if not isinstance(content, dict) or found not in (1, FORMAT):
-        raise InputError(f"{path} is not a model of this version of tomostream (format {FORMAT}), found {found!r}")
+    content: dict[str, Any] = parse_json(text, dict[str, Any], path)
+    found = content.get("format")
+    if found not in (1, FORMAT):
+        raise InputError(f"{path} is not a model of this version of tomostream (format {FORMAT}), found {str(found)[:60]}")
+    if is_broken(content):
+        raise InputError(f"{path} is damaged, or was changed since it was written (its seal is another); train again")
     try:
         return ModelRecord.model_validate(_of_format_1(content) if found == 1 else content)
     except (ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -7,7 +7,7 @@ from store_files import noise, write_foreign, write_store
 
 from tomostream.errors import BudgetError, BusyError, ExistsError, InputError, SomeFailedError
 from tomostream.progress import Progress
-from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.shared.sidecar import is_made_by, record_made_by
@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 def test_a_result_is_made_by_its_fingerprint_until_either_changes(tmp_path):
     result = tmp_path / "r.csv"
     assert not is_made_by(result, {"a": 1})
-    write_text_atomically(result, "one")
+    write_atomically(result, "one")
     record_made_by(result, {"a": 1})
     assert is_made_by(result, {"a": 1})
     assert not is_made_by(result, {"a": 2})
@@ -110,14 +110,14 @@ def test_a_result_is_made_by_its_fingerprint_until_either_changes(tmp_path):
 
 def test_a_failed_write_leaves_the_old_text_and_nothing_else(tmp_path, monkeypatch):
     target = tmp_path / "t.json"
-    write_text_atomically(target, "old")
+    write_atomically(target, "old")
 
-    def full(self, text, **_):
+    def full(self, content):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(InputError, match="No space left"):
-        write_text_atomically(target, "new")
+        write_atomically(target, "new")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

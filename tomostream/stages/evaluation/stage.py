@@ -12,7 +12,7 @@ from tomostream import defaults
 from tomostream.evaluation import Evaluation, ScoringRules, evaluate_tables
 from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles, Unit
-from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
 from tomostream.stages.tables.stage import read_scored, read_truth
 from tomostream.units import Length
@@ -89,7 +89,7 @@ def evaluate_files(
 
 def write_evaluation(path: Place, evaluation: Evaluation) -> None:
     """Write `evaluation.json`."""
-    write_text_atomically(place(path), json.dumps(evaluation.to_json(), indent=1) + "\n")
+    write_atomically(place(path), json.dumps(evaluation.to_json(), indent=1) + "\n")
 
 
 def write_curve(path: Place, evaluation: Evaluation) -> None:
@@ -100,4 +100,4 @@ def write_curve(path: Place, evaluation: Evaluation) -> None:
             f"{species},{t!r},{p!r},{r!r}"
             for t, p, r in zip(curve.threshold.tolist(), curve.precision.tolist(), curve.recall.tolist(), strict=True)
         ]
-    write_text_atomically(place(path), "\n".join(rows) + "\n")
+    write_atomically(place(path), "\n".join(rows) + "\n")

@@ -19,7 +19,7 @@ from tomostream.picking.how_many import Best, HowMany, options_of
 from tomostream.picking.pickers import picker
 from tomostream.picking.protocol import Execution, PickRequest, Source
 from tomostream.progress import Progress
-from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
 from tomostream.score_map import ScoreMap, as_score_map
 from tomostream.stages.shared.batch import for_each, writable_folder
@@ -145,7 +145,7 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
     parts = [pick_map(scores, settings, resources=task.resources, progress=progress) for scores, settings in opened]
     picks = Particles.concatenate(parts)
     picks = replace(picks.select(np.argsort(-picks.score, kind="stable")), tomogram=np.full(len(picks), task.name, dtype=object))
-    write_text_atomically(table, csv_text(picks))
+    write_atomically(table, csv_text(picks))
     record_made_by(table, fingerprint)
     for (_, settings), part in zip(opened, parts, strict=True):
         if isinstance(settings.how_many, Best) and len(part) < settings.how_many.count:

@@ -30,7 +30,7 @@ from tomostream.formats.csv_table import csv_text
 from tomostream.particles import Particles
 from tomostream.picking.how_many import Best, how_many
 from tomostream.progress import Progress
-from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.score_map import open_score_map
 from tomostream.stages.picks.expected_count import expected_number
 from tomostream.stages.picks.stage import PickSettings, pick_map
@@ -194,7 +194,7 @@ def _settings(run: ResolvedRun, species: Species, tomogram: str, points: int) ->
 
 
 def _write(places: Particles, output: Path, wanted: int, progress: Progress) -> Particles:
-    write_text_atomically(output, csv_text(places, unit=places.unit))
+    write_atomically(output, csv_text(places, unit=places.unit))
     if len(places) < wanted:
         progress.warn(f"{len(places)} places, fewer than the {wanted} wanted: the score maps have no further peak")
     progress.say(f"{output}: {len(places)} places to look at; keep the rows that are particles and give the table beside the first clicks")

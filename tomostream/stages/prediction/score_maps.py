@@ -31,6 +31,7 @@ from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fi
 from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.region_of_interest import Restriction
 from tomostream.store.existing_output import differences, finished_fingerprint, half_written_head, plain, refuse_other_settings
+from tomostream.store.identity import is_same_identity
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
 from tomostream.store.zarr_opening import is_url
 from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
@@ -145,7 +146,7 @@ def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: 
 def _is_same_work(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two fingerprints differ in the machine at most."""
     keys = (one.keys() | other.keys()) - set(MACHINE_KEYS)
-    return all(one.get(key) == other.get(key) for key in keys)
+    return all(is_same_identity(one.get(key), other.get(key)) for key in keys)
 
 
 class ScoreMaps:

@@ -138,7 +138,23 @@ def predict_shard(task: ShardTask) -> ShardDone:
     MachineError
         If this machine is of another kind, or its GPU is missing.
     """
-    from tomostream.inference.region_scoring import encode_scores, score_region
+    from tomostream.inference.region_scoring import encode_scores
+
+    scores, done = score_shard(task)
+    for number, store in task.stores:
+        write_shard(place(store), task.index, encode_scores(scores[number], task.settings.score_dtype))
+    return done
+
+
+def score_shard(task: ShardTask) -> tuple[np.ndarray, ShardDone]:
+    """Score one shard: float32 (species, z, y, x), and what there is to say.
+
+    Raises
+    ------
+    MachineError
+        As of `predict_shard`.
+    """
+    from tomostream.inference.region_scoring import score_region
 
     ready = resident(task.load)
     found = check_machine(task.name, task.load.device, task.environment)
@@ -152,9 +168,7 @@ def predict_shard(task: ShardTask) -> ShardDone:
         scorer = ready.scorer(task.statistics)
         scores = score_region(tomogram.read_standardised, task.plan, core, scorer, as_logits=task.settings.logits, note=notes.append)
         restriction.apply(scores, core)
-    for number, store in task.stores:
-        write_shard(place(store), task.index, encode_scores(scores[number], task.settings.score_dtype))
-    return ShardDone(found, tuple(notes))
+    return scores, ShardDone(found, tuple(notes))
 
 
 def check_machine(name: str, device: str, wanted: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

@@ -2,48 +2,48 @@
 
 A store's fingerprint holds what made it.  A table that is cheap to make again (picks) has a hidden JSON file beside it instead.
 
-Limits: other software's stores are told apart by the number, sizes and dates of their files, by URL only by their metadata.  Secrets of a
-URL are no part of a fingerprint: the next run's signature is another.
+Fingerprints hold content and settings, no times and no local paths: a project that was copied elsewhere, or is used from another folder, is
+the same (`store.identity`).
+
+Limits: other software's stores are told apart by URL only by their metadata.  Secrets of a URL are no part of a fingerprint: the next
+run's signature is another.
 """
 
 from __future__ import annotations
 
-import json
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomostream.errors import ExistsError
 from tomostream.redaction import redacted
 from tomostream.remote.places import Place
+from tomostream.store.existing_output import own_attributes
+from tomostream.store.identity import folder_identity, is_same_identity
+from tomostream.store.typed_json import json_object
+from tomostream.store.zarr_opening import is_url
 
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
 
 
 def tomogram_fingerprint(tomogram: Tomogram) -> dict[str, Any]:
-    """What identifies a tomogram's data: its own record of what made it, else its path and what its files are."""
+    """What identifies a tomogram's data: its own record of what made it, else the content of its files (of a URL: the URL)."""
     made_by = tomogram.attributes.get("fingerprint")
     if made_by is not None:
         return {"name": tomogram.name, "made_by": made_by}
-    return {
-        "name": tomogram.name,
-        "path": os.path.abspath(tomogram.path) if "://" not in tomogram.path else redacted(tomogram.path),
-        "shape": list(tomogram.shape),
-        "dtype": str(tomogram.dtype),
-        "files": _files(tomogram.path),
-    }
+    facts = {"name": tomogram.name, "shape": list(tomogram.shape), "dtype": str(tomogram.dtype)}
+    if is_url(tomogram.path):
+        return facts | {"path": redacted(tomogram.path), "files": {}}
+    return facts | {"content": folder_identity(Path(tomogram.path))}
 
 
-def _files(path: str) -> dict[str, int]:
-    """Number, bytes and newest time stamp (ns) of a local store's files; nothing for a URL."""
-    found = {"number": 0, "bytes": 0, "newest": 0}
-    for folder, _, names in os.walk(path):
-        for name in names:
-            status = os.stat(os.path.join(folder, name))
-            found["number"] += 1
-            found["bytes"] += status.st_size
-            found["newest"] = max(found["newest"], status.st_mtime_ns)
-    return found if found["number"] else {}
+def adopted_record(path: Place, fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """What a JSON file records, if that means the same as a fingerprint; else the fingerprint."""
+    try:
+        recorded = json_object(path.read_bytes())
+    except OSError:
+        return fingerprint
+    return recorded if recorded is not None and is_same_identity(recorded, fingerprint) else fingerprint
 
 
 def refuse_other_kind(store: Place, kind: str | None) -> None:
@@ -61,12 +61,12 @@ def refuse_other_kind(store: Place, kind: str | None) -> None:
     ExistsError
         If there is a store of tomostream of another kind.
     """
-    try:
-        found = json.loads((store / "zarr.json").read_bytes())["attributes"]["tomostream"].get("kind")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    ours = own_attributes(store)
+    if not ours:
         return  # nothing of ours: `StoreWriter` never replaces that
+    found = ours.get("kind")
     if found != kind:
         names = {"labels": "a label mask", "scores": "a score map", None: "a tomogram"}
         raise ExistsError(
-            f"{store} is {names.get(found, found)}, which {names.get(kind, kind)} never replaces, not even with --overwrite; choose another output"
+            f"{store} is {names.get(found, 'of another kind') if isinstance(found, str | None) else 'damaged'}, which {names.get(kind, kind)} never replaces, not even with --overwrite; choose another output"
         )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import Place
-
-if TYPE_CHECKING:
-    pass
+from tomostream.store.existing_output import plain
+from tomostream.store.identity import is_same_identity
+from tomostream.store.seals import sealed
+from tomostream.store.typed_json import json_object
 
 
 def _sidecar(result: Place) -> Place:
@@ -20,12 +21,14 @@ def _sidecar(result: Place) -> Place:
 def is_made_by(result: Place, fingerprint: dict[str, Any]) -> bool:
     """Whether `result` was made from exactly this, and is as it was then."""
     try:
-        recorded: object = json.loads(_sidecar(result).read_text())
-    except (OSError, ValueError):
+        recorded = json_object(_sidecar(result).read_bytes())
+    except OSError:
         return False
-    return result.is_file() and recorded == {"fingerprint": fingerprint, "sha256": file_sha256(result)}
+    if recorded is None or not is_same_identity(recorded.get("fingerprint"), plain(fingerprint)):
+        return False
+    return result.is_file() and recorded.get("sha256") == file_sha256(result)
 
 
 def record_made_by(result: Place, fingerprint: dict[str, Any]) -> None:
     """Remember what made `result`."""
-    write_text_atomically(_sidecar(result), json.dumps({"fingerprint": fingerprint, "sha256": file_sha256(result)}, indent=1))
+    write_atomically(_sidecar(result), json.dumps(sealed({"fingerprint": fingerprint, "sha256": file_sha256(result)}), indent=1))

@@ -19,7 +19,6 @@ from tomostream import defaults
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
 from tomostream.progress import Progress
-from tomostream.redaction import redacted
 from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import place
 from tomostream.stages.shared.click_tables import ClickTables
@@ -139,7 +138,7 @@ def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int)
         "objective": run.values["objective"],
         **run.strategy.fingerprint(run.learning),
         "level": opened.level,
-        "labels": {redacted(table): file_sha256(place(table)) for table in tables},
+        "labels": [file_sha256(place(table)) for table in tables],
         "train_tables": len(clicks.train_tables),
         "tomograms": [tomogram_fingerprint(t) for t in opened.tomograms.values()],
         "version": VERSION,

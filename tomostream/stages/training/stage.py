@@ -18,14 +18,17 @@ from tomostream.cluster import Resources
 from tomostream.errors import ExistsError, InputError
 from tomostream.learn.training_files import CHECKPOINT_NAME, METRICS_NAME
 from tomostream.progress import Progress
-from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.conversion.stage import convert_many
+from tomostream.stages.shared.fingerprints import adopted_record
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.training.inputs import check_positions, clicks_of, labelled_inputs, open_inputs, training_fingerprint
 from tomostream.stages.training.remote_folder import train_remotely
 from tomostream.store.conversion import ConvertSettings
+from tomostream.store.identity import is_same_identity
 from tomostream.store.locks import exclusive
+from tomostream.store.typed_json import json_object
 from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME
 from tomostream.strategies.training_memory import training_buffer
@@ -82,10 +85,10 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
         return False
     opened = open_inputs(run)
     try:
-        recorded: object = json.loads((folder / RECORD_NAME).read_text())
-    except (FileNotFoundError, ValueError):
+        recorded = json_object((folder / RECORD_NAME).read_bytes())
+    except FileNotFoundError:
         return False
-    return recorded == training_fingerprint(run, opened, processes)
+    return is_same_identity(recorded, training_fingerprint(run, opened, processes))
 
 
 def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
@@ -94,7 +97,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
     check_positions(run)
     _convert_needed(run, progress)
     opened = open_inputs(run)
-    fingerprint = training_fingerprint(run, opened, processes.world)
+    fingerprint = adopted_record(folder / RECORD_NAME, training_fingerprint(run, opened, processes.world))
     state = _state(folder, fingerprint)
     if state == "done":
         progress.say(f"model {folder} is already trained with these settings")
@@ -140,12 +143,9 @@ def _state(folder: Path, fingerprint: dict[str, Any]) -> str:
     """Tell whether the folder is absent, done, partial (both with this fingerprint) or other."""
     record = folder / RECORD_NAME
     if not record.exists():
-        return "other" if folder.exists() and any(path.name != LOCK_NAME for path in folder.iterdir()) else "absent"
-    try:
-        recorded: object = json.loads(record.read_text())
-    except ValueError:
-        recorded = None
-    if recorded != fingerprint:
+        # the lock, and what a kill left of the record itself, are nobody's results
+        return "other" if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()) else "absent"
+    if json_object(record.read_bytes()) != fingerprint:
         return "other"
     return "done" if (folder / SETTINGS_NAME).exists() else "partial"
 
@@ -155,5 +155,5 @@ def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: dict[str, Any],
         # what another training left would be mixed with this one's
         for name in (WEIGHTS_NAME, SETTINGS_NAME, METRICS_NAME, CHECKPOINT_NAME, RECORD_NAME):
             (folder / name).unlink(missing_ok=True)
-    write_text_atomically(folder / RECORD_NAME, json.dumps(fingerprint, indent=1))
+    write_atomically(folder / RECORD_NAME, json.dumps(fingerprint, indent=1))
     run.write_configuration(folder / "resolved.yaml")

@@ -14,7 +14,7 @@ from tomostream.cluster import Resources
 from tomostream.errors import BudgetError, InputError
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
-from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
@@ -121,7 +121,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
     values = found.to_json()
     record = {"name": task.name, **{key: values[key] for key in ("mean", "std", "clipped_mean", "clipped_std", "finite", "total")}}
     if folder is not None:
-        write_text_atomically(beside, json.dumps(record, indent=1) + "\n")
+        write_atomically(beside, json.dumps(record, indent=1) + "\n")
         record_made_by(beside, fingerprint)
     elif not is_kept_inside:
         progress.warn(f"{task.name}: the statistics of a URL are kept nowhere; give -o DIR to keep them")

@@ -30,6 +30,7 @@ from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 
 KIND = "unet"
+_KERNEL_BYTES = 4 * 27  # of a convolution, float32, times the channels in and out
 _PROFILE = "matched."  # and the species' number: arrays beside the network's
 
 
@@ -152,6 +153,10 @@ def unpack(record: ModelRecord, weights: bytes, folder: Path) -> UNetModel:
         If record and weights don't fit each other.
     """
     settings = settings_of(record, UNetSettings, folder)
+    if not settings.channels or min(settings.channels) < 1 or _KERNEL_BYTES * max(settings.channels) ** 2 > len(weights):
+        raise InputError(
+            f"model folder {folder} is broken: its weights, of {len(weights)} bytes, can't be those of channels {settings.channels}"
+        )
     try:
         network = ResidualUNet(settings.channels, len(settings.species), seed=0)
         tensors = load_tensors(weights)

@@ -1,0 +1,46 @@
+"""The command that looks whether what was made is still whole: check."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tomostream import defaults
+from tomostream.cli import options
+from tomostream.cli.console import ConsoleProgress, print_json
+from tomostream.cli.resource_options import MEMORY
+from tomostream.units import parse_bytes
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command(rich_help_panel="The whole path")(check)
+
+
+def check(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="Stores, score maps, model folders, tables of picks, project folders, or folders of them.",
+            show_default=False,
+        ),
+    ],
+    repair: Annotated[bool, typer.Option("--repair", help="Make again what can be made, with the same bytes.")] = False,
+    json: options.Json = False,
+    memory: MEMORY = defaults.MEMORY,
+) -> None:
+    """Read everything and compare checksums, hashes, levels and statistics; list what is damaged. Exit 0: whole, 2: damaged."""
+    from tomostream.stages.checking.stage import check_paths
+
+    found = check_paths(paths, repair=repair, memory=parse_bytes(memory, "--memory"), progress=ConsoleProgress())
+    if json:
+        print_json([damage.to_json() for damage in found])
+    else:
+        for damage in found:
+            typer.echo(str(damage))
+    if found:
+        raise typer.Exit(2)
+    if not json:
+        typer.echo("whole")

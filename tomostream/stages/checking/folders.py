@@ -1,0 +1,135 @@
+"""What else lies in a project: model folders, tables, records.  Each is read as its users read it, and its hash compared where there is one."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomostream.errors import InputError, TomostreamError
+from tomostream.remote.hashing import file_sha256
+from tomostream.stages.checking.damage import Damage
+from tomostream.store.seals import is_broken
+from tomostream.store.typed_json import parse_json
+
+PICKS_RECORD = ".{}.made-by.json"
+
+
+def check_model(folder: Path) -> Iterator[Damage]:
+    """A model folder: its hash, its settings, its arrays' names, shapes and values, and what training left beside them."""
+    from tomostream.strategies.loading import load_model
+    from tomostream.strategies.model_folder import read_folder
+
+    path = str(folder)
+    try:
+        _, weights = read_folder(folder)
+        load_model(folder)
+    except TomostreamError as error:
+        yield Damage(path, "model.json, model.safetensors", _words(error))
+    else:
+        from safetensors.numpy import load
+
+        for name, array in load(weights).items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                yield Damage(path, f"model.safetensors: {name}", "it has values that are not finite")
+    yield from _json_file(folder / "training.json", dict[str, Any])
+    yield from _metrics(folder / "metrics.csv")
+    yield from _yaml_file(folder / "resolved.yaml")
+
+
+def check_table(table: Path, mend: Callable[[dict[str, Any]], Callable[[], None]]) -> Iterator[Damage]:
+    """A table of picks or clicks: it can be read; and it is as it was when its record was written.
+
+    Parameters
+    ----------
+    mend
+        How picks are made again, from their record.
+    """
+    record = table.with_name(PICKS_RECORD.format(table.name))
+    made: dict[str, Any] | None = None
+    if record.is_file():
+        try:
+            made = parse_json(record.read_bytes(), dict[str, Any], record)
+        except (InputError, OSError) as error:
+            yield Damage(str(record), "all of it", _words(error))
+        else:
+            if is_broken(made):
+                yield Damage(str(record), "all of it", "its seal is broken: it was changed since it was written")
+                made = None
+    again = None if made is None or "maps" not in (made.get("fingerprint") or {}) else mend(made)
+    if not table.is_file():
+        yield Damage(str(table), "all of it", "it is missing, and its record is there", again, "picks")
+        return
+    try:
+        from tomostream.formats.registry import Conversion, read_table
+
+        scores = read_table(table, conversion=Conversion(tomogram=table.stem, species="particle")).score
+    except TomostreamError as error:
+        yield Damage(str(table), "all of it", _words(error), again, "picks")
+        return
+    if made is not None and made.get("sha256") != file_sha256(table):
+        yield Damage(str(table), "all of it", "its hash is not the recorded one: it was changed since it was made", again, "picks")
+    elif made is not None and np.any(np.diff(scores[np.isfinite(scores)]) > 0):
+        yield Damage(str(table), "column score", "picks are not in the order of their scores", again, "picks")
+
+
+def check_records(project: Path) -> Iterator[Damage]:
+    """What a run writes beside its stores: configuration, evaluation, log, report."""
+    yield from _yaml_file(project / "resolved.yaml")
+    yield from _json_file(project / "evaluation.json", dict[str, Any])
+    yield from _log(project / "log.jsonl")
+    report = project / "report.html"
+    if report.is_file() and not report.read_bytes()[-64:].rstrip().endswith(b"</html>"):
+        yield Damage(str(report), "its end", "it is cut off; `tomostream report` makes it again")
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _json_file(path: Path, kind: Any) -> Iterator[Damage]:
+    if path.is_file():
+        try:
+            parse_json(path.read_bytes(), kind, path)
+        except (InputError, OSError) as error:
+            yield Damage(str(path), "all of it", _words(error))
+
+
+def _yaml_file(path: Path) -> Iterator[Damage]:
+    if path.is_file():
+        from tomostream.config import load_configuration
+
+        try:
+            load_configuration(path)
+        except TomostreamError as error:
+            yield Damage(str(path), "all of it", _words(error))
+
+
+def _metrics(path: Path) -> Iterator[Damage]:
+    if not path.is_file():
+        return
+    try:
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        for number, row in enumerate(rows[1:], 2):
+            if len(row) != len(rows[0]) or any(math.isinf(float(value)) for value in row if value):
+                yield Damage(str(path), f"line {number}", "it has other columns than the header, or infinite values")
+    except (UnicodeDecodeError, ValueError) as error:
+        yield Damage(str(path), "all of it", _words(error))
+
+
+def _log(path: Path) -> Iterator[Damage]:
+    """A kill may tear the last line; any other is damage."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                is_object = isinstance(json.loads(line), dict)
+            except (ValueError, RecursionError):
+                is_object = False
+            if not is_object and line.endswith(b"\n"):
+                yield Damage(str(path), f"line {number}", "it is no JSON object")

@@ -1,0 +1,129 @@
+"""From what can a damaged part be made again?  The tomograms, files and models around it.
+
+Looked at are the paths that were given, the project folders that hold them (up to three folders above), and what those projects'
+configurations name.  A source is taken by its identity, never by its name alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tomostream.errors import InputError, TomostreamError
+from tomostream.remote.hashing import file_sha256
+from tomostream.stages.shared.fingerprints import tomogram_fingerprint
+from tomostream.store.identity import file_identity, is_same_identity
+from tomostream.store.naming import MRC_ENDINGS
+from tomostream.tomogram import Tomogram, open_tomogram
+
+_FOLDERS_ABOVE = 3
+
+
+class Sources:
+    """What may serve.
+
+    Parameters
+    ----------
+    given
+        The paths of the command line.
+    """
+
+    def __init__(self, given: Iterable[Path]) -> None:
+        self._given = [path.absolute() for path in given]
+
+    def source_file(self, recorded: object) -> Path:
+        """The file that a tomogram was converted from.
+
+        Raises
+        ------
+        InputError
+            If none around here is it.
+        """
+        name = recorded.get("name") if isinstance(recorded, dict) else None
+        for path in self._files():
+            if path.name == name and is_same_identity(recorded, file_identity(path)):
+                return path
+        raise InputError(f"the file that it was converted from, {name}, is not found here; give its path too")
+
+    def tomogram(self, recorded: object) -> Tomogram:
+        """The tomogram that scores or a mask were made from.
+
+        Raises
+        ------
+        InputError
+            If none around here is it.
+        """
+        name = recorded.get("name") if isinstance(recorded, dict) else None
+        for path in self._stores():
+            try:
+                found = open_tomogram(path)
+            except TomostreamError:
+                continue
+            if found.name == name and is_same_identity(recorded, tomogram_fingerprint(found)):
+                return found
+        raise InputError(f"the tomogram '{name}' that it was made from is not found here; give its store too")
+
+    def model(self, fingerprint: dict[str, Any]) -> Path:
+        """The model folder that scores come from.
+
+        Raises
+        ------
+        InputError
+            If none around here is it.
+        """
+        for folder in self._models():
+            weights, settings = folder / "model.safetensors", folder / "model.json"
+            if not (weights.is_file() and settings.is_file()):
+                continue
+            if (file_sha256(weights), file_sha256(settings)) == (fingerprint.get("model"), fingerprint.get("settings")):
+                return folder
+        raise InputError("the model that it was made with is not found here; give its folder too")
+
+    def score_map(self, recorded: object) -> Tomogram:
+        """The score map that picks come from; errors as of `tomogram`."""
+        return self.tomogram(recorded)
+
+    def _projects(self) -> Iterator[Path]:
+        seen: set[Path] = set()
+        for path in self._given:
+            for folder in (path, *list(path.parents)[:_FOLDERS_ABOVE]):
+                if folder not in seen and (folder / "resolved.yaml").is_file():
+                    seen.add(folder)
+                    yield folder
+
+    def _configured(self) -> Iterator[Path]:
+        """The tomograms that projects' configurations name; relative ones from here and from the folder above the project."""
+        from tomostream.config import load_configuration
+        from tomostream.project import input_paths
+
+        for project in self._projects():
+            try:
+                patterns = load_configuration(project / "resolved.yaml").tomograms
+            except TomostreamError:
+                continue
+            for pattern in patterns:
+                for base in (Path(), project.parent):
+                    try:
+                        yield from (Path(path) for path in input_paths([str(base / pattern)]).values() if "://" not in path)
+                    except TomostreamError:
+                        continue
+
+    def _files(self) -> Iterator[Path]:
+        for path in (*self._given, *self._configured(), *(file for project in self._projects() for file in project.parent.iterdir())):
+            if path.is_file() and path.name.lower().endswith(MRC_ENDINGS):
+                yield path
+
+    def _stores(self) -> Iterator[Path]:
+        folders = [path for project in self._projects() for path in (project / "tomograms", project / "scores", project / "labels")]
+        for path in (*self._given, *folders):
+            if path.name.endswith(".zarr"):
+                yield path
+            elif path.is_dir():
+                yield from path.glob("*.zarr")
+                yield from path.glob("*/*.zarr")
+        yield from (path for path in self._configured() if path.is_dir())
+
+    def _models(self) -> Iterator[Path]:
+        yield from (path for path in self._given if path.is_dir())
+        yield from (project / "model" for project in self._projects())

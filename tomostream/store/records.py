@@ -1,0 +1,89 @@
+"""What does a store say of itself?  The attribute `tomostream` of its group, typed.
+
+Unknown keys are kept: a later version may write more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tomostream.errors import InputError
+from tomostream.remote.places import place
+from tomostream.store.seals import SEAL, sealed_group
+from tomostream.store.typed_json import check_json, parse_json
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_AGAIN = "copy the store again, or make it again with --overwrite"
+_Count = Annotated[int, Field(ge=0)]
+
+
+class StatisticsRecord(BaseModel):
+    """The statistics of one level (`Normalisation`)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    mean: _Finite
+    std: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    clipped_mean: _Finite
+    clipped_std: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    finite: _Count
+    total: _Count
+    clip_sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
+
+
+class StoreRecord(BaseModel):
+    """All that a reader of any stage looks at; what a store of another kind lacks is None."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    complete: bool | None = None
+    fingerprint: dict[str, Any] | None = None
+    kind: Literal["labels", "scores", "tomogram"] | None = None
+    normalisation: dict[Annotated[str, Field(pattern=r"^\d+$")], StatisticsRecord] | None = None
+    source: dict[str, Any] | None = None
+    stored_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    stored_offset: _Finite | None = None
+    species: str | None = None
+    tomogram: str | None = None
+    strategy: str | None = None
+    pick_method: str | None = None
+    logits: bool | None = None
+    score_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    score_offset: _Finite | None = None
+    score_missing: int | None = None
+    values: dict[str, str] | None = None
+    levels_sha256: list[str] | None = None
+    seal: str | None = None
+
+
+def checked_attributes(attributes: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The attribute `tomostream` of a group's attributes, if it is what it must be; none for other software's stores.
+
+    Raises
+    ------
+    InputError
+        If a value has another type, or can't be; or if its seal, or that of a level's metadata, is broken: with its place.
+    """
+    ours = attributes.get("tomostream")
+    if not isinstance(ours, dict):
+        return {}
+    record: StoreRecord = check_json(ours, StoreRecord, f"attribute 'tomostream' of {path}")
+    if record.seal is not None:
+        # read once more, as a whole: it may have been changed, by us, since the attributes were read
+        group: dict[str, Any] = parse_json((place(path) / "zarr.json").read_bytes(), dict[str, Any], f"{path}/zarr.json")
+        ours = (group.get("attributes") or {}).get("tomostream")
+        if not isinstance(ours, dict) or SEAL not in ours or sealed_group(group) != group:
+            raise InputError(f"{path}: its metadata (zarr.json) are damaged or were changed since it was made; {_AGAIN}")
+        for level, known in enumerate(record.levels_sha256 or ()):
+            file = place(path) / str(level) / "zarr.json"
+            try:
+                found = hashlib.sha256(file.read_bytes()).hexdigest()
+            except FileNotFoundError:
+                found = "missing"
+            if found != known:
+                raise InputError(f"{file} is missing, damaged, or was changed since it was made; {_AGAIN}")
+    return ours

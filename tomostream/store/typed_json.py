@@ -1,0 +1,86 @@
+"""How is JSON from a disk or server read, so that a wrong type is one clear message, and nothing else can happen?
+
+Pydantic's own parser reads it: it refuses what is nested too deeply instead of recursing, and says where a value is not what it must be.
+
+Limits: text of more than `MOST_BYTES` is refused; nothing that tomostream writes comes near.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from tomostream.errors import InputError
+
+MOST_BYTES = 2**28
+
+
+def parse_json(data: bytes, model: Any, where: object) -> Any:
+    """Read JSON as a type that pydantic knows.
+
+    Parameters
+    ----------
+    data
+        UTF-8.
+    model
+        A pydantic model, or a type such as `dict[str, float]`.
+    where
+        The file, for messages.
+
+    Raises
+    ------
+    InputError
+        If it is no JSON, or not of that type; with the place and the value.
+    """
+    if len(data) > MOST_BYTES:
+        raise InputError(
+            f"{where} has {len(data)} bytes; JSON of more than {MOST_BYTES} bytes is not read: it is damaged, or no file of ours"
+        )
+    try:
+        return TypeAdapter(model).validate_json(data)
+    except ValidationError as error:
+        raise InputError(f"{where} is damaged or was changed: {first_problem(error)}") from None
+
+
+def check_json(value: object, model: Any, where: object) -> Any:
+    """Check values that were parsed already; as `parse_json`.
+
+    Raises
+    ------
+    InputError
+        If they are not of that type.
+    """
+    try:
+        return TypeAdapter(model).validate_python(value)
+    except ValidationError as error:
+        raise InputError(f"{where} is damaged or was changed: {first_problem(error)}") from None
+    except RecursionError:
+        raise InputError(f"{where} is damaged or was changed: it is nested too deeply") from None
+
+
+def json_object(data: bytes | str) -> dict[str, Any] | None:
+    """The object that a JSON text is; None for anything else, however broken."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of pydantic's complaints, in one line."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    found = "" if first["type"] in ("json_invalid", "missing") else f", found {_short(first['input'])}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{place + ': ' if place else ''}{first['msg']}{found}{more}"
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # Python refuses to print integers of thousands of digits
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."

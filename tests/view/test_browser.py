@@ -1,0 +1,356 @@
+"""A person at the page: Chromium opens, scrolls, clicks, trains, corrects, exports, and finds everything again after a reload."""
+
+import csv
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ball_tomograms import ball_positions
+from repository import REPOSITORY
+from running_view import Running
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+from workbench_page import Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+Serve = Callable[..., Running]
+Browser = Callable[..., Any]
+AXE = REPOSITORY / "tomostream" / "view" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def page(serve: Serve, browser: Browser, stores: Path, tmp_path: Path) -> Page:
+    """The page on two converted tomograms, the first of which is open."""
+    server = serve(stores, "-o", tmp_path / "project")
+    opened = Page(browser())
+    opened.open(server.address)
+    opened.wait_for_slice()
+    return opened
+
+
+def test_scrolling_shows_other_slices_and_keeps_up(page: Page) -> None:
+    start = page.js("return tomostream.bench.at.z")
+    page.wheel(3)
+    page.wait(lambda: page.js("return tomostream.bench.at.z") == start + 3, "three slices on")
+    page.keys(Keys.PAGE_UP, Keys.PAGE_UP, Keys.PAGE_DOWN)
+    page.wait(lambda: page.js("return tomostream.bench.at.z") == start + 4, "one more")
+    page.wait_for_slice()
+    assert page.canvas().get_attribute("data-index") == str(start + 4)
+    before = page.js("return tomostream.bench.zoom")
+    page.keys("+", "+")
+    page.wait(lambda: page.js("return tomostream.bench.zoom") > before, "nearer")
+    page.wait_for_slice()
+    assert page.faults() == []
+
+
+def test_click_again_removes_drag_moves_and_everything_is_saved_at_once(page: Page, tmp_path: Path) -> None:
+    table = tmp_path / "project" / "clicks.csv"
+    page.go_to(20, 60, 70)
+    page.click_voxel(60, 70)
+    page.wait_saved()
+    [row] = rows_of(table)
+    assert (row["tomogram"], row["label"]) == ("ball_1", "1")
+    assert np.allclose([float(row["x_angstrom"]), float(row["y_angstrom"]), float(row["z_angstrom"])], [700, 600, 200], atol=10)
+    page.drag_voxel((60, 70), (90, 100))
+    page.wait(lambda: len(page.clicks()) == 1 and abs(page.clicks()[0]["x"] - 1000) < 12, "it is moved")
+    page.click_voxel(30, 30)
+    page.wait(lambda: len(page.clicks()) == 2, "a second")
+    page.click_voxel(90, 100)
+    page.wait(lambda: len(page.clicks()) == 1, "the first is gone")
+    page.undo()
+    page.wait(lambda: len(page.clicks()) == 2, "it is back")
+    page.undo()
+    page.undo()
+    page.wait(lambda: [round(one["x"], -1) for one in page.clicks()] == [700], "all as after the first click")
+    page.chord(Keys.CONTROL, "y")
+    page.wait(lambda: abs(page.clicks()[0]["x"] - 1000) < 12, "moved again")
+    page.wait_saved()
+    assert len(rows_of(table)) == 1
+
+
+def test_everything_goes_by_keyboard(page: Page, tmp_path: Path) -> None:
+    page.go_to(20, 60, 70)
+    page.js("tomostream.bench.pointer = null")
+    page.keys(Keys.SPACE)  # a particle at the cross
+    page.keys(*[Keys.ARROW_RIGHT] * 30, "x")  # none, thirty voxels on
+    page.wait(lambda: [one["label"] for one in page.clicks()] == [1, 0], "a particle and a place that is none")
+    page.keys("n")
+    page.chord(Keys.ALT, Keys.PAGE_UP)
+    page.wait(lambda: page.js("return tomostream.bench.selected")["z"] == pytest.approx(210), "moved up by a voxel")
+    page.wait_saved()
+    page.keys("t")
+    page.wait(lambda: page.js("return tomostream.bench.name") == "ball_2", "the next tomogram")
+    page.wait_for_slice()
+    page.keys("?")
+    page.wait(lambda: page.element("dialog").is_displayed(), "help")
+    page.chord(Keys.ESCAPE)
+    page.wait(lambda: not page.driver.find_elements(By.CSS_SELECTOR, "dialog"), "closed")
+    page.chord(Keys.ALT, "4")
+    assert page.element("#tab-run").get_attribute("aria-selected") == "true"
+    assert [row["label"] for row in sorted(rows_of(tmp_path / "project" / "clicks.csv"), key=lambda row: row["label"])] == ["0", "1"]
+
+
+def test_two_pages_see_each_others_clicks_and_a_program_s(serve: Serve, browser: Browser, stores: Path, tmp_path: Path) -> None:
+    table = tmp_path / "shared.csv"
+    pages = []
+    for number in (1, 2):  # two servers: two people
+        server = serve(stores, "-o", tmp_path / f"project{number}", "--clicks", table)
+        pages.append(Page(browser(1000, 700)))
+        pages[-1].open(server.address)
+        pages[-1].wait_for_slice()
+    for number, one in enumerate(pages):
+        one.go_to(20, 60 + 40 * number, 60)
+        one.click_voxel(60 + 40 * number, 60)
+    for one in pages:
+        one.wait(lambda one=one: len(one.clicks()) == 2, "both clicks")
+    with table.open("a") as file:
+        file.write("ball_1,particle,100,100,100,1\n")
+    for one in pages:
+        one.wait(lambda one=one: len(one.clicks()) == 3, "the third")
+        assert any("changed by another program" in text for text in one.messages())
+    assert len(rows_of(table)) == 3
+
+
+def test_a_tab_left_open_over_a_restart_says_so_and_keeps_the_click(serve: Serve, browser: Browser, stores: Path, tmp_path: Path) -> None:
+    server = serve(stores, "-o", tmp_path / "project")
+    page = Page(browser(1000, 700))
+    page.open(server.address)
+    page.wait_for_slice()
+    port = server.port
+    server.end()
+    page.go_to(20, 60, 60)
+    page.click_voxel(60, 60)
+    page.wait(lambda: any("does not answer" in text for text in page.messages()), "that nobody answers")
+    assert "not saved" in page.text("#saved")
+    serve(stores, "-o", tmp_path / "project", "--port", str(port))
+    page.wait(lambda: any("started again" in text for text in page.messages()), "that it is another server")
+
+
+def judge_with_axe(page: Page) -> None:
+    if not AXE.is_file():
+        message = f"axe-core is needed: (cd {AXE.parents[2]} && npm ci)"
+        if os.environ.get("TOMOSTREAM_NEEDS_BROWSER"):
+            pytest.fail(message)
+        pytest.skip(message)
+    page.js(AXE.read_text())
+    found = page.driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    serious = [
+        f"{one['id']}: {one['help']} {[node['html'][:120] for node in one['nodes']]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+@pytest.mark.parametrize("size", [(1400, 900), (900, 700)])
+def test_axe_has_no_serious_finding(page: Page, size: tuple[int, int]) -> None:
+    page.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+    )
+    page.js("window.dispatchEvent(new Event('resize'))")
+    page.go_to(20, 60, 70)
+    page.click_voxel(60, 70)
+    for tab in ("clicks", "picks", "gallery", "run"):
+        page.tab(tab)
+        time.sleep(0.2)
+        judge_with_axe(page)
+    page.element("[aria-label^=Help]").click()
+    time.sleep(0.2)
+    judge_with_axe(page)
+
+
+class Walk:
+    """From a folder of MRC files to exported picks, and all of it again after a reload.
+
+    Parameters
+    ----------
+    page
+        Opened on the folder.
+    project
+        The project folder.
+    shots
+        Where the pictures go.
+    """
+
+    def __init__(self, page: Page, project: Path, shots: Path) -> None:
+        self.page, self.project, self.shots = page, project, shots
+
+    def wait_for_conversion(self) -> None:
+        self.page.wait_for_slice(300)
+        states = "return tomostream.bench.state.tomograms.map((one) => one.state)"
+        self.page.wait(lambda: set(self.page.js(states)) == {"ready"}, "all are converted", 300)
+
+    def name_it(self, form: dict[str, str]) -> None:
+        self.page.tab("run")
+        self.page.element("summary").click()
+        for name, value in form.items():
+            self.page.fill(f"#{name}", value)
+        self.page.element("#save-setup").click()
+        self.page.wait(lambda: self.page.js("return tomostream.bench.state.config"), "the configuration is written")
+
+    def click(self, particles: list[tuple[float, float, float]]) -> None:
+        self.page.tab("clicks")
+        for z, y, x in particles:
+            self.page.go_to(z, y, x)
+            self.page.wait_for_slice()
+            self.page.click_voxel(y, x)
+        self.page.wait(lambda: len(self.page.clicks()) == len(particles), "all clicks")
+        self.page.wait_saved()
+        self.page.shot(self.shots / "clicks.png")
+
+    def train(self) -> None:
+        page = self.page
+        page.tab("run")
+        page.element("#train").click()
+        page.wait(lambda: page.js("return tomostream.bench.job('run').progress.stage") == "train", "it trains", 300)
+        page.wait(lambda: page.text("li.now").startswith("train"), "the page says so")
+        time.sleep(1.2)
+        page.shot(self.shots / "training.png")
+        page.wait(lambda: page.js("return tomostream.bench.job('run').state") != "running", "it ends", 900)
+        assert page.js("return tomostream.bench.job('run').state") == "done", page.js("return tomostream.bench.job('run').lines")
+
+    def choose_fewer(self) -> int:
+        """Two fewer picks than were chosen; returns their number."""
+        page = self.page
+        page.tab("picks")
+        page.wait(lambda: page.js("return tomostream.bench.picks !== null"), "the picks")
+        every = page.js("return tomostream.bench.picks.x.length")
+        assert every > 2
+        page.js("tomostream.bench.look.overlay = 0.5")
+        page.element("#pick-slider").send_keys(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+        page.wait(lambda: page.text("#pick-count") == str(every - 2), "two fewer")
+        time.sleep(1)
+        page.shot(self.shots / "picks.png")
+        return int(every) - 2
+
+    def verdicts(self) -> list[int]:
+        return [len(self.page.driver.find_elements(By.CSS_SELECTOR, f".card.{what}")) for what in ("kept", "rejected", "unsure")]
+
+    def judge(self) -> None:
+        page = self.page
+        page.tab("gallery")
+        page.wait(lambda: len(page.driver.find_elements(By.CSS_SELECTOR, ".card canvas")) >= 3, "thumbnails")
+        assert self.verdicts()[0] > 0  # what was clicked before is there already
+        page.element("#undecided").click()
+        page.wait(lambda: self.verdicts() == [0, 0, 0], "undecided only")
+        page.js("document.activeElement.blur()")
+        before = len(page.clicks())
+        for key in "kru":
+            page.chord(key)
+        page.wait(lambda: self.verdicts() == [1, 1, 1], "three verdicts")
+        page.wait_saved()
+        assert len(page.clicks()) == before + 2
+        assert sum(row["label"] == "0" for row in rows_of(self.project / "clicks.csv")) == 1
+        time.sleep(0.5)
+        page.shot(self.shots / "gallery.png")
+
+    def export(self) -> None:
+        page = self.page
+        page.tab("run")
+        page.element("#export").click()
+        page.wait(lambda: page.driver.find_elements(By.ID, "exported"), "the export")
+        [exported] = (self.project / "export").iterdir()
+        assert exported.name.endswith(".star")
+        assert "rlnCenteredCoordinateXAngst" in exported.read_text()
+        page.shot(self.shots / "export.png")
+
+    def ask_for_more(self) -> None:
+        """More candidates begin with the picks; places to look at next come from the model."""
+        page = self.page
+        page.tab("picks")
+        chosen = page.js("return tomostream.bench.picks.chosen")
+        page.element("#more").click()
+        page.wait(lambda: page.js("return tomostream.bench.picks.x.length") > chosen, "more candidates than picks", 120)
+        assert page.js("return tomostream.bench.picks.chosen") == chosen
+        assert page.js("return tomostream.bench.picks.warnings") == []
+        page.tab("gallery")
+        Select(page.element("#source")).select_by_value("suggested")
+        page.element("#suggest").click()
+        page.wait(lambda: page.js("return tomostream.bench.suggested.length") > 0, "places to look at", 120)
+        page.wait(lambda: page.driver.find_elements(By.CSS_SELECTOR, ".card canvas"), "their pictures")
+
+    def reload(self, count: int) -> None:
+        page = self.page
+        clicks = page.clicks()
+        page.driver.refresh()
+        page.wait(lambda: page.js("return tomostream.bench.picks !== null"), "the picks, again")
+        page.wait_for_slice()
+        assert page.text("#tab-run[aria-selected=true]") == "Run"
+        assert page.js("return tomostream.bench.count") == count
+        assert page.clicks() == clicks
+        assert len(page.js("return tomostream.bench.unsure")) == 1
+        page.tab("gallery")
+        page.wait(lambda: self.verdicts()[1:] == [1, 1], "the verdicts, again")
+        page.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride", {"width": 900, "height": 700, "deviceScaleFactor": 1, "mobile": False}
+        )
+        time.sleep(1)
+        page.shot(self.shots / "small.png")
+        assert page.faults() == []
+
+
+def walk(page: Page, folder: Path, particles: list[tuple[float, float, float]], form: dict[str, str], shots: Path) -> None:
+    """All of the walk."""
+    walking = Walk(page, folder / "project", shots)
+    walking.wait_for_conversion()
+    walking.name_it(form)
+    walking.click(particles)
+    walking.train()
+    count = walking.choose_fewer()
+    walking.judge()
+    walking.export()
+    walking.ask_for_more()
+    page.tab("run")
+    walking.reload(count)
+
+
+def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(
+    serve: Serve, browser: Browser, mrc_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(mrc_folder, folder)
+    server = serve(folder, "-o", folder / "project")
+    particles = [(float(round(z)), y, x) for z, y, x in ball_positions(1)[:10]]
+    form = {"species-name-0": "ball", "species-radius-0": "60", "species-expected-0": "14", "minutes": "0.1"}
+    page = Page(browser())
+    page.open(server.address)
+    walk(page, folder, particles, form, tmp_path / "shots")
+
+
+@pytest.mark.skipif(
+    not os.environ.get("TOMOSTREAM_WRITE_DOCS"), reason="TOMOSTREAM_WRITE_DOCS=1 makes the pictures of docs/view.md anew (minutes)"
+)
+@pytest.mark.data
+def test_the_walk_of_the_docs(serve: Serve, browser: Browser, data_folder: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = Path(tempfile.mkdtemp(prefix="pombe-"))  # its name is in the pictures
+    for name in ("VPP_01", "VPP_02"):
+        shutil.copy(data_folder / "pombe_sim" / f"{name}.mrc", folder)
+    server = serve(folder, "-o", folder / "project")
+    clicked = rows_of(data_folder / "pombe_sim" / "clicks_VPP_01_train_10.csv")
+    particles = [(float(row["z_voxel"]), float(row["y_voxel"]), float(row["x_voxel"])) for row in clicked]
+    form = {"species-name-0": "ribosome", "species-radius-0": "135", "species-expected-0": "180", "minutes": "1"}
+    page = Page(browser())
+    page.open(server.address)
+    walk(page, folder, particles, form, tmp_path / "shots")
+    out = REPOSITORY / "docs" / "view"
+    out.mkdir(exist_ok=True)
+    for shot in sorted((tmp_path / "shots").glob("*.png")):
+        with Image.open(shot) as picture:
+            small = picture.convert("RGB").resize((round(picture.width * 0.72), round(picture.height * 0.72)), Image.Resampling.LANCZOS)
+            small.quantize(160, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out / shot.name, optimize=True)
+    shutil.rmtree(folder)

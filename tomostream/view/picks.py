@@ -1,0 +1,160 @@
+"""Which picks are there of a tomogram, how sure are they, and how good where the truth is known?
+
+1. The tables that `pick` wrote into the project: `picks/NAME.csv`, best first.
+2. If there are *candidates* (`view/candidates/`, more picks of the same score map with the same radius), they are shown instead, so that
+   a count or threshold can be raised as well as lowered; the picks are then the first of them.
+3. Where the configuration names a table of truth: found and false picks at each threshold, by the evaluation's own rule.
+
+What does not fit together is told: picks older than their score map, candidates that don't begin with the picks.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomostream.errors import InputError, TomostreamError
+from tomostream.evaluation.curves import precision_recall_curve
+from tomostream.formats.registry import Conversion, read_table
+from tomostream.particles import Particles
+from tomostream.view.workspace import Workspace
+
+CANDIDATES = "candidates"
+_SAME = 1e-6  # angstrom, angstrom and score of a candidate that is a pick
+
+
+@dataclass(slots=True)
+class PickList:
+    """The picks of one species in one tomogram, best first.
+
+    Parameters
+    ----------
+    particles
+        Angstrom.
+    chosen
+        How many of them `pick` chose.
+    warnings
+        What does not fit together.
+    curve
+        Thresholds (falling) with found and false picks, and the number of true particles; None without truth.
+    """
+
+    particles: Particles
+    chosen: int
+    warnings: list[str] = field(default_factory=list)
+    curve: dict[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, columns x y z in angstrom."""
+        zyx = self.particles.position_zyx
+        scores = [None if np.isnan(score) else float(score) for score in self.particles.score]
+        return {
+            "x": zyx[:, 2].tolist(), "y": zyx[:, 1].tolist(), "z": zyx[:, 0].tolist(), "score": scores,
+            "chosen": self.chosen, "warnings": self.warnings, "curve": self.curve,
+        }  # fmt: skip
+
+
+class PickTables:
+    """Reads tables of picks and of truth, each once as long as it does not change."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._read: dict[Path, tuple[tuple[int, int], Particles]] = {}
+
+    def picks(self, name: str, species: str) -> PickList | None:
+        """The picks of a tomogram; None if there is no table.
+
+        Raises
+        ------
+        InputError
+            If a table is broken.
+        """
+        path = self._workspace.inside("picks", f"{name}.csv")
+        if not path.is_file():
+            return None
+        spacing = self._workspace.spacing_of(name)
+        picks = self._table(path, name, spacing).of(tomogram=name)
+        if species in picks.species_names() or len(picks.species_names()) != 1:
+            picks = picks.of(species=species)
+        result = PickList(picks, len(picks))
+        self._warn_of_age(result, name, species, path)
+        self._widen(result, name, species, spacing)
+        result.curve = self._curve(result.particles, name, species, spacing)
+        return result
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Number of picks by species; empty without a table, or where it can't be read."""
+        path = self._workspace.inside("picks", f"{name}.csv")
+        if not path.is_file():
+            return {}
+        try:
+            picks = self._table(path, name, self._workspace.spacing_of(name))
+        except TomostreamError:
+            return {}
+        return {species: len(picks.of(species=species)) for species in picks.species_names()}
+
+    def candidates_file(self, name: str, species: str) -> Path:
+        """Where candidates are kept."""
+        return self._workspace.inside("view", CANDIDATES, species, f"{name}.csv")
+
+    def _warn_of_age(self, result: PickList, name: str, species: str, path: Path) -> None:
+        scores = self._workspace.scores(name, species)
+        if scores is None:
+            return
+        made = os.stat(Path(scores.path) / "zarr.json").st_mtime if (Path(scores.path) / "zarr.json").exists() else 0.0
+        if made > path.stat().st_mtime + 1:
+            result.warnings.append("the score map is newer than these picks: run the configuration again, so that they fit together")
+
+    def _widen(self, result: PickList, name: str, species: str, spacing: float | None) -> None:
+        path = self.candidates_file(name, species)
+        if not path.is_file():
+            return
+        wide = self._table(path, name, spacing).of(tomogram=name)
+        n = result.chosen
+        is_prefix = len(wide) >= n and bool(
+            np.allclose(wide.position_zyx[:n], result.particles.position_zyx, atol=_SAME, rtol=0)
+            and np.allclose(wide.score[:n], result.particles.score, atol=_SAME, rtol=0)
+        )
+        if is_prefix:
+            result.particles = wide
+        elif path.stat().st_mtime > self._workspace.inside("picks", f"{name}.csv").stat().st_mtime:
+            result.warnings.append("the picks were made with other settings than the score map's candidates; shown are the picks alone")
+
+    def _curve(self, picks: Particles, name: str, species: str, spacing: float | None) -> dict[str, Any] | None:
+        configuration = self._workspace.configuration
+        if configuration is None or configuration.truth is None or spacing is None or "://" in configuration.truth:
+            return None
+        truth = self._table(self._workspace.located(configuration.truth), name, spacing).of(tomogram=name, species=species)
+        if len(truth) == 0 or len(picks) == 0 or np.isnan(picks.score).any():
+            return None
+        curve = precision_recall_curve(
+            picks.in_unit("voxel", spacing).position_zyx,
+            picks.score,
+            truth.in_unit("voxel", spacing).position_zyx,
+            tolerance=configuration.tolerance.in_voxels(spacing),
+            matching=configuration.matching,
+        )
+        return {"threshold": curve.threshold.tolist(), "tp": curve.tp.tolist(), "fp": curve.fp.tolist(), "truths": curve.truths}
+
+    def _table(self, path: Path, name: str, spacing: float | None) -> Particles:
+        try:
+            status = path.stat()
+        except OSError:
+            raise InputError(f"table {path} is not there any more") from None
+        stamp = (status.st_mtime_ns, status.st_size)
+        known = self._read.get(path)
+        if known is None or known[0] != stamp:
+            spacings = {} if spacing is None else {name: spacing}
+            known = self._read[path] = (stamp, read_table(path, conversion=Conversion(spacings=spacings, tomogram=None)))
+        particles = known[1]
+        if particles.unit == "voxel" and spacing is not None and path != self._truth_path():
+            particles = particles.in_unit("angstrom", spacing)
+        return particles.named(tomogram=name)
+
+    def _truth_path(self) -> Path | None:
+        configuration = self._workspace.configuration
+        return None if configuration is None or configuration.truth is None else self._workspace.located(configuration.truth)

@@ -1,0 +1,205 @@
+"""What comes next: convert, train and pick, more candidates, places to look at?  Each is a command with the project's own arguments.
+
+A *round* is one training with the clicks as they are.  The first run makes the model; when the clicks have changed since, the next run
+replaces it (`--overwrite`), and starts from it where the configuration can say so (`train.start`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from tomostream.config import Configuration, configuration_from
+from tomostream.errors import InputError, TomostreamError
+from tomostream.formats.registry import Conversion, read_table
+from tomostream.view.jobs import Jobs
+from tomostream.view.picks import CANDIDATES, PickTables
+from tomostream.view.workspace import CONFIG_NAME, Workspace
+
+_BEYOND = 3  # times the picks are candidates
+_LEAST_CANDIDATES = 100
+_NEXT_CONFIG = "next-round.yaml"
+
+
+class Rounds:
+    """Starts the commands of a project.
+
+    Parameters
+    ----------
+    workspace, jobs, picks
+        What is open, what runs, what was picked.
+    """
+
+    def __init__(self, workspace: Workspace, jobs: Jobs, picks: PickTables) -> None:
+        self._workspace, self._jobs, self._picks = workspace, jobs, picks
+
+    def convert(self, voxel_size: float | None) -> None:
+        """Convert the MRC files that are not converted.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        waiting = [entry.source for entry in self._workspace.entries.values() if not entry.is_converted]
+        if not waiting:
+            raise InputError("all tomograms are converted")
+        known = None if self._workspace.configuration is None else self._workspace.configuration.voxel_size
+        voxel_size = self._workspace.voxel_size = voxel_size if voxel_size is not None else self._workspace.voxel_size or known
+        size = ["--voxel-size", repr(voxel_size)] if voxel_size is not None else []
+        self._jobs.start(
+            "convert", ["convert", *waiting, "-o", str(self._workspace.inside("tomograms")), *size], about=f"{len(waiting)} tomograms"
+        )
+
+    def train_and_pick(self) -> None:
+        """Run the configuration with the clicks as they are.
+
+        Raises
+        ------
+        InputError
+            If there is no configuration.
+        """
+        path, configuration = self._workspace.config_path, self._workspace.configuration
+        if path is None or configuration is None:
+            raise InputError("say first what to look for: the particle's name and radius")
+        again = self._has_model()
+        config = self._continued(configuration, path) if again else path
+        self._jobs.start(
+            "run",
+            ["run", str(config.absolute()), *(["--overwrite"] if again else [])],
+            about="again, from the model" if again else "first round",
+        )
+
+    def widen(self, name: str, species: str) -> None:
+        """Pick more than was chosen, for the slider.
+
+        Raises
+        ------
+        InputError
+            If there are no picks or scores.
+        """
+        configuration, scores = self._workspace.configuration, self._workspace.scores(name, species)
+        if configuration is None or scores is None:
+            raise InputError(f"there is no score map of '{name}' yet; train and pick first")
+        radius = next((one.radius for one in configuration.species if one.name == species), None)
+        if radius is None:
+            raise InputError(f"the configuration has no species '{species[:40]}'")
+        chosen = self._picks.counts(name).get(species, 0)
+        folder = self._workspace.inside("view", CANDIDATES, species)
+        pick = configuration.pick
+        options = [
+            text
+            for option, value in (("--smooth", pick.smooth), ("--border", pick.border), ("--method", pick.method))
+            if value is not None
+            for text in (option, str(value))
+        ]
+        count = max(_LEAST_CANDIDATES, _BEYOND * chosen)
+        arguments = ["pick", scores.path, "--radius", str(radius), "--count", str(count), "--species", species, "-o", str(folder), *options]
+        self._jobs.start("candidates", arguments, about=name)
+
+    def suggest(self, points: int) -> None:
+        """Ask for places where a look would help most.
+
+        Raises
+        ------
+        InputError
+            If nothing was picked yet.
+        """
+        if self._workspace.config_path is None or not self._has_model():
+            raise InputError("there is no model yet; train and pick first")
+        output = self._workspace.own("suggested.csv")
+        arguments = ["suggest", str(self._workspace.project), "--points", str(points), "-o", str(output)]
+        self._jobs.start("suggest", arguments, about=f"{points} places")
+
+    def suggested(self) -> list[dict[str, Any]]:
+        """The places that were suggested last, most doubtful first (angstrom)."""
+        path = self._workspace.inside("view", "suggested.csv")
+        if not path.is_file():
+            return []
+        spacings = {name: spacing for name in self._workspace.entries if (spacing := self._workspace.spacing_of(name)) is not None}
+        conversion = Conversion(spacings=spacings)
+        places = conversion.to_unit(read_table(path, conversion=conversion), "angstrom", "places to look at")
+        rows = zip(places.tomogram.tolist(), places.species.tolist(), places.position_zyx.tolist(), places.score.tolist(), strict=True)
+        return [
+            {"tomogram": tomogram, "species": species, "x": x, "y": y, "z": z, "score": None if np.isnan(score) else score}
+            for tomogram, species, (z, y, x), score in rows
+            if tomogram in self._workspace.entries
+        ]
+
+    def tomogram_state(self, name: str) -> dict[str, Any]:
+        """Whether a tomogram can be seen, how far its conversion is, and how many picks it has."""
+        entry = self._workspace.entry(name)
+        state, problem, share = "ready", None, None
+        if not entry.is_converted:
+            job = self._jobs.get("convert")
+            share = _share_converted(entry.source, entry.store)
+            state = "converting" if job is not None and job.is_running else "unconverted"
+            if not Path(entry.source).exists():
+                state, problem = "missing", f"{entry.source} is not there any more"
+        elif "://" not in entry.store and not Path(entry.store).is_dir():
+            state, problem = "missing", f"{entry.store} is not there any more"
+        try:
+            has_scores = bool(self._workspace.species()) and any(self._workspace.scores(name, one) for one in self._workspace.species())
+            picks = self._picks.counts(name)
+        except TomostreamError as error:
+            has_scores, picks, problem = False, {}, str(error)
+        return {"name": name, "state": state, "share": share, "problem": problem, "picks": picks, "has_scores": has_scores}
+
+    def to_json(self) -> dict[str, Any]:
+        """Whether there is a model, and what training measured last."""
+        return {"has_model": self._has_model(), "metrics": _metrics(self._workspace.project / "model" / "metrics.csv")}
+
+    def _has_model(self) -> bool:
+        return (self._workspace.project / "model" / "model.json").is_file()
+
+    def _continued(self, configuration: Configuration, path: Path) -> Path:
+        """A configuration that starts from the model that is there, where configurations know how to; somebody's own is run as it is."""
+        if "start" not in type(configuration.train).model_fields or path.name != CONFIG_NAME:
+            return path
+        kept = self._workspace.inside("view", "last-model")
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(self._workspace.project / "model", kept, ignore=shutil.ignore_patterns("*.pt"))
+        values = yaml.safe_load(path.read_text())
+        values["train"] = (values.get("train") or {}) | {"start": str(kept)}
+        configuration_from(values, "the next round")  # refused here, not in the background
+        following = self._workspace.own(_NEXT_CONFIG)
+        following.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        return following
+
+
+def _share_converted(source: str, store: str) -> float | None:
+    """How much of a conversion is written, by bytes; None where that can't be known (compressed files)."""
+    partial = Path(f"{store}.partial")
+    try:
+        whole = Path(source).stat().st_size
+        written = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
+    except OSError:
+        return None
+    if source.endswith((".gz", ".bz2")) or whole == 0:
+        return None
+    return min(0.99, written / (whole * 8 / 7))
+
+
+def _metrics(path: Path) -> dict[str, list[float]]:
+    """The columns of the training's metrics that are numbers."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return {}
+    if len(lines) < 2:
+        return {}
+    names = lines[0].split(",")
+    columns: dict[str, list[float]] = {name: [] for name in names}
+    for line in lines[1:]:
+        for name, cell in zip(names, line.split(","), strict=False):
+            try:
+                columns[name].append(float(cell))
+            except ValueError:
+                columns[name].append(float("nan"))
+    return {
+        name: [value if np.isfinite(value) else 0.0 for value in column] for name, column in columns.items() if np.isfinite(column).any()
+    }

@@ -1,0 +1,309 @@
+"""What is open in the workbench?  Tomograms by name, the project folder, its configuration, and the table of clicks.
+
+A path is one of:
+
+- an OME-Zarr store, or an MRC file (converted into the project's `tomograms/` before it is seen);
+- a configuration (`.yaml`): its tomograms, species, project and first table of clicks;
+- a project folder of `run`: what its `resolved.yaml` says;
+- any other folder: the tomograms in it, and the configuration that an earlier workbench wrote there.
+
+Everything that is written lies in the project folder, besides the table of clicks.  A folder inside the project that is a link to
+somewhere else is refused.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from tomostream.config import Configuration, configuration_from, load_configuration
+from tomostream.errors import InputError, TomostreamError
+from tomostream.remote.places import RemotePath
+from tomostream.store.naming import MRC_ENDINGS, tomogram_name
+from tomostream.tomogram import Tomogram, open_tomogram
+
+DEFAULT_PROJECT = "tomostream-view"
+CONFIG_NAME = "tomostream.yaml"  # the configuration that the page writes
+_OWN_FOLDER = "view"  # of what only the workbench makes
+_YAML = (".yaml", ".yml")
+
+
+@dataclass(slots=True)
+class Entry:
+    """One tomogram: where it comes from, and where its store is, or will be once it is converted."""
+
+    name: str
+    source: str
+    store: str
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether it can be looked at."""
+        return self.store == self.source or Path(self.store).is_dir()
+
+
+@dataclass(slots=True)
+class Workspace:
+    """What is open."""
+
+    project: Path
+    entries: dict[str, Entry]
+    clicks: Path
+    config_path: Path | None = None
+    configuration: Configuration | None = None
+    voxel_size: float | None = None  # angstrom; what the user said of files that have none
+    base: Path = field(default_factory=Path.cwd)  # from which the configuration's paths count
+    _opened: dict[str, tuple[int, Tomogram]] = field(default_factory=dict)
+
+    def entry(self, name: str) -> Entry:
+        """The tomogram of this name.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        if name not in self.entries:
+            raise InputError(f"there is no tomogram '{name[:80]}' here")
+        return self.entries[name]
+
+    def tomogram(self, name: str) -> Tomogram:
+        """Open a tomogram, once; anew if its store has been replaced.
+
+        Raises
+        ------
+        InputError
+            If it is not converted yet, or has vanished.
+        """
+        entry = self.entry(name)
+        if not entry.is_converted:
+            raise InputError(f"'{name}' is not converted yet")
+        return self._open(entry.store, f"tomogram '{name}'")
+
+    def scores(self, name: str, species: str) -> Tomogram | None:
+        """Open a score map of the project; None if there is none."""
+        self.entry(name)
+        several = self.configuration is not None and len(self.configuration.species) > 1
+        path = self.inside("scores", *([species] if several else []), f"{name}.ome.zarr")
+        return self._open(str(path), f"the score map of '{name}'") if path.is_dir() else None
+
+    def spacing_of(self, name: str) -> float | None:
+        """Voxel spacing of a tomogram (angstrom); None if it can't be opened."""
+        try:
+            return self.tomogram(name).spacing
+        except TomostreamError:
+            return None
+
+    def species(self) -> list[str]:
+        """Names of the particles that are looked for."""
+        return [one.name for one in self.configuration.species] if self.configuration is not None else []
+
+    def inside(self, *parts: str) -> Path:
+        """A path in the project folder.
+
+        Raises
+        ------
+        InputError
+            If a part is no plain name, or a link leads out of the folder.
+        """
+        if any(part in ("", ".", "..") or "/" in part or "\0" in part or os.sep in part for part in parts):
+            raise InputError(f"'{'/'.join(parts)[:80]}' is no name of something in the project folder")
+        path = self.project.joinpath(*parts)
+        if not path.resolve().is_relative_to(self.project.resolve()):
+            raise InputError(f"{path} is a link that leads out of the project folder; put the files there themselves")
+        return path
+
+    def located(self, path: str) -> Path:
+        """A path of the configuration."""
+        return self.base / path
+
+    def own(self, name: str) -> Path:
+        """A file that only the workbench makes, in a folder of the project."""
+        path = self.inside(_OWN_FOLDER, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def adopt(self, path: Path, configuration: Configuration) -> None:
+        """Work with this configuration from now on."""
+        self.config_path, self.configuration = path, configuration
+
+    def _open(self, path: str, what: str) -> Tomogram:
+        head = Path(path) / "zarr.json"
+        try:
+            stamp = (head if head.exists() else Path(path)).stat().st_mtime_ns if "://" not in path else 0
+        except OSError:
+            self._opened.pop(path, None)
+            raise InputError(
+                f"{what} has vanished: {path} is not there any more; bring it back, or start `tomostream view` again"
+            ) from None
+        known = self._opened.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        opened = open_tomogram(path)
+        self._opened[path] = (stamp, opened)
+        return opened
+
+
+def open_workspace(paths: Sequence[str], *, project: Path | None, clicks: Path | None) -> Workspace:
+    """Find out what the paths mean.
+
+    Raises
+    ------
+    InputError
+        If one does not exist, two tomograms have one name, or several configurations are given.
+    """
+    sources: list[str] = []
+    configs: list[Path] = []
+    run: Path | None = None
+    for path in paths:
+        if "://" in path:
+            sources.append(path)
+            continue
+        where = Path(path).expanduser()
+        if not where.exists():
+            raise InputError(
+                f"{path} does not exist; give tomograms (MRC or OME-Zarr), folders of them, a project folder or a configuration"
+            )
+        if where.is_file() and where.suffix.lower() in _YAML:
+            configs.append(where)
+        elif _is_tomogram(where):
+            sources.append(str(where))
+        elif (where / "resolved.yaml").is_file():
+            run = where
+            configs.append(where / CONFIG_NAME if (where / CONFIG_NAME).is_file() else where / "resolved.yaml")
+        elif where.is_dir():
+            sources += _tomograms_in(where)
+            configs += [where / CONFIG_NAME] if (where / CONFIG_NAME).is_file() else []
+        else:
+            raise InputError(
+                f"{path} is neither a tomogram (.mrc .rec .map, also .gz .bz2, or OME-Zarr), nor a folder, nor a configuration (.yaml)"
+            )
+    if len(configs) > 1:
+        raise InputError(f"several configurations are given ({', '.join(map(str, configs))}); open one at a time")
+    return _assembled(sources, configs[0] if configs else None, run, project, clicks)
+
+
+def _assembled(sources: list[str], config: Path | None, run: Path | None, project: Path | None, clicks: Path | None) -> Workspace:
+    configuration = None if config is None else load_configuration(config)
+    if configuration is not None and isinstance(configuration.project, RemotePath):
+        raise InputError(f"{config}: its project {configuration.project} is no folder of this machine; the workbench needs one")
+    if run is not None:
+        folder = run
+    elif configuration is not None:
+        folder = Path(str(configuration.project))
+    else:
+        folder = project or Path(DEFAULT_PROJECT)
+        kept = folder / CONFIG_NAME
+        if kept.is_file():  # the page wrote it when this was open last
+            config, configuration = kept, load_configuration(kept)
+    if project is not None and project.resolve() != folder.resolve():
+        raise InputError(f"--output {project} is not the project of {config}, which is {folder}; leave --output out")
+    folder = folder.absolute()
+    base = Path.cwd() if configuration is None else _base(configuration, run)
+    configured = [] if configuration is None else _configured(configuration, config, run, base)
+    entries = _entries([*sources, *configured], folder)
+    table = clicks or _first_table(configuration, base) or folder / "clicks.csv"
+    return Workspace(folder, entries, table.absolute(), config, configuration, base=base)
+
+
+def _base(configuration: Configuration, run: Path | None) -> Path:
+    """From which folder a configuration's paths count: the current one, as always; of a run that was started elsewhere the one beside it."""
+    if run is None or any(_matching(pattern, Path.cwd()) for pattern in configuration.tomograms):
+        return Path.cwd()
+    beside = run.absolute().parent
+    return beside if any(_matching(pattern, beside) for pattern in configuration.tomograms) else Path.cwd()
+
+
+def _matching(pattern: str, base: Path) -> list[str]:
+    return [] if "://" in pattern else sorted(glob.glob(str(base / Path(pattern).expanduser()), recursive=True))
+
+
+def _configured(configuration: Configuration, config: Path | None, run: Path | None, base: Path) -> list[str]:
+    """The tomograms that a configuration names; of a run whose files have moved since, the stores that it made."""
+    found: list[str] = []
+    for pattern in configuration.tomograms:
+        if "://" in pattern:
+            found.append(pattern)
+            continue
+        paths = _matching(pattern, base)
+        if not paths and run is not None:
+            found += [str(path) for path in sorted((run / "tomograms").glob("*.ome.zarr"))]
+        elif not paths:
+            raise InputError(f"{config}: tomograms: nothing matches '{pattern}' (paths count from the current folder, {base})")
+        found += [path for path in paths if not path.endswith(".partial")]
+    return found
+
+
+def _first_table(configuration: Configuration | None, base: Path) -> Path | None:
+    if configuration is None:
+        return None
+    table = configuration.labels.train[0]
+    return None if "://" in table else base / table
+
+
+def _entries(sources: Sequence[str], project: Path) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for source in sources:
+        path = source if "://" in source else os.path.abspath(source)
+        name = tomogram_name(path)
+        store = str(project / "tomograms" / f"{name}.ome.zarr") if _is_mrc(path) else path
+        known = entries.get(name)
+        if known is not None and known.store != store:
+            raise InputError(f"two tomograms have the name '{name}': {known.source} and {path}; open one of them, or rename it")
+        if known is None or _is_mrc(path):
+            entries[name] = Entry(name, path, store)
+    return dict(sorted(entries.items()))
+
+
+def _is_mrc(path: str) -> bool:
+    return path.partition("?")[0].lower().endswith(MRC_ENDINGS)
+
+
+def _is_tomogram(path: Path) -> bool:
+    if path.is_file():
+        return _is_mrc(path.name)
+    return path.name.endswith(".zarr") or (path / "zarr.json").is_file() or (path / ".zattrs").is_file()
+
+
+def _tomograms_in(folder: Path) -> list[str]:
+    found = [
+        path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.suffix != ".partial" and _is_tomogram(path)
+    ]
+    return [str(path) for path in found]
+
+
+def write_configuration(
+    workspace: Workspace, species: Sequence[Mapping[str, object]], *, voxel_size: float | None, minutes: float | None = None
+) -> Configuration:
+    """Write the configuration that the page asks for; the command line runs it as it is, from any folder.
+
+    Raises
+    ------
+    ConfigurationError
+        If a name, radius or number can't be, with what is allowed.
+    """
+    values: dict[str, object] = {
+        "project": str(workspace.project),
+        "tomograms": [entry.source if "://" in entry.source else glob.escape(entry.source) for entry in workspace.entries.values()],
+        "species": [{key: value for key, value in one.items() if value is not None} for one in species],
+        "labels": {"train": [str(workspace.clicks)]},
+    }
+    workspace.voxel_size = voxel_size if voxel_size is not None else workspace.voxel_size
+    if workspace.voxel_size is not None:
+        values["voxel_size"] = workspace.voxel_size  # as it was said for the conversion: else the run would want another store
+    if minutes is not None:
+        values["train"] = {"minutes": minutes}
+    path = workspace.inside(CONFIG_NAME)
+    configuration = configuration_from(values, "the page")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.tmp")
+    head = f"# written by `tomostream view`; run it with: tomostream run {path}\n"
+    beside.write_text(head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    beside.replace(path)
+    workspace.adopt(path, configuration)
+    return configuration

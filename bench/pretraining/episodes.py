@@ -155,13 +155,16 @@ def group_loss(backbone: Backbone, features: list[torch.Tensor], group: Group, g
         anything = heat.amax(2, keepdim=True)
     weights, biases, is_known = few_shot_head(backbone, features[0], group, generator)
     losses: dict[str, list[torch.Tensor]] = {"density": [], "sizes": [], "same": [], "other": []}
+    # one pass over the features for all heads, in float32
+    classes = len(SIZE_EDGES) + 1
+    weight = torch.cat([backbone.density.weight, backbone.sizes.weight, weights[:, :, None, None, None]])
+    bias = torch.cat([backbone.density.bias, backbone.sizes.bias, biases])  # type: ignore[list-item]  # the heads have biases
     for number, some in enumerate(features):
-        seen = backbone.density(some)[:, 0].float()
-        losses["density"].append(F.mse_loss(seen, group.clean[number]))
+        seen, size_logits, logits = F.conv3d(some.float(), weight, bias).split([1, classes, len(biases)], dim=1)
+        losses["density"].append(F.mse_loss(seen[:, 0], group.clean[number]))
         size_weight = 1 + _CENTRE_WEIGHT * sizes[number]
-        size_loss = F.binary_cross_entropy_with_logits(backbone.sizes(some).float(), sizes[number], reduction="none")
+        size_loss = F.binary_cross_entropy_with_logits(size_logits, sizes[number], reduction="none")
         losses["sizes"].append((size_loss * size_weight).sum() / size_weight.sum())
-        logits = F.conv3d(some, weights.to(some.dtype)[:, :, None, None, None]).float() + biases.reshape(1, -1, 1, 1, 1)
         one = F.binary_cross_entropy_with_logits(logits, heat[number], reduction="none")
         one_weight = (1 + _CENTRE_WEIGHT * heat[number] + _OTHER_WEIGHT * anything[number]) * is_known.reshape(1, -1, 1, 1, 1)
         losses["same" if number == 0 else "other"].append((one * one_weight).sum() / one_weight.sum().clamp_min(1.0))

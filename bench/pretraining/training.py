@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from bench.pretraining.backbone import Backbone
 from bench.pretraining.episodes import Group, group_loss
 from bench.pretraining.simulating import Batch, Sizes, simulate
+from tomostream.learn.precision import resolve_precision
 
 SCHEMA = 1
 _WEIGHTS = {"density": 0.5, "sizes": 1.0, "same": 0.7, "other": 1.3}
@@ -82,6 +83,7 @@ def train(
         progress = _load(checkpoint, settings, backbone, average, optimiser, device)
         print(f"goes on from step {progress.step}, {progress.seconds:.0f} s", flush=True)
     formats = torch.contiguous_format
+    in_bf16 = resolve_precision("auto", device) == "bf16"
     if on_gpu:
         formats = _faster_layout(backbone, settings, device)
     backbone.to(memory_format=formats)  # type: ignore[call-overload]
@@ -104,7 +106,7 @@ def train(
         for part in optimiser.param_groups:
             part["lr"] = rate
         batch = simulate(settings.sizes, generator)
-        losses, finite = _step(backbone, optimiser, batch, generator, formats)
+        losses, finite = _step(backbone, optimiser, batch, generator, formats, in_bf16)
         skipped += ~finite
         decay = min(_DECAY, (1 + progress.step) / (10 + progress.step))
         with torch.no_grad():
@@ -160,7 +162,7 @@ def _groups(batch: Batch) -> list[Group]:
 
 
 def _step(
-    backbone: Backbone, optimiser: torch.optim.Optimizer, batch: Batch, generator: torch.Generator, formats: torch.memory_format
+    backbone: Backbone, optimiser: torch.optim.Optimizer, batch: Batch, generator: torch.Generator, formats: torch.memory_format, in_bf16: bool
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """One step on all groups; the parts of the loss, and whether the gradient was finite."""
     optimiser.zero_grad(set_to_none=True)
@@ -168,8 +170,7 @@ def _step(
     groups = _groups(batch)
     told: dict[str, torch.Tensor] = {}
     for group in groups:
-        # CPUs without bf16 instructions are slower with it
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bf16):
             features = [backbone(image[:, None].contiguous(memory_format=formats)) for image in group.image]
         losses = group_loss(backbone, features, group, generator)
         total = sum(_WEIGHTS[name] * value for name, value in losses.items()) / len(groups)

@@ -11,7 +11,9 @@ from bench.pretraining.training import Settings, train
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.pretraining", description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder: checkpoint, metrics.csv, backbone.safetensors, backbone.json")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder: checkpoint, metrics.jsonl, backbone.safetensors, backbone.json"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=4.0, help="of training, all runs in this folder together (default 4)")
     parser.add_argument("--steps", type=int, help="end after so many steps, whatever the time")

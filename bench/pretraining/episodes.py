@@ -45,7 +45,7 @@ class Group:
 
 def heat_maps(group: Group) -> torch.Tensor:
     """Peaks of 1 at the centres, (t, v, s, n, n, n): Gaussians of 0.2 radii + 0.6 voxels."""
-    t, v, i = group.species.shape
+    t, v, _ = group.species.shape
     n, s = group.image.shape[-1], len(group.radius)
     device = group.image.device
     steps = torch.arange(-_REACH, _REACH + 1, device=device)
@@ -56,7 +56,7 @@ def heat_maps(group: Group) -> torch.Tensor:
     sigma = 0.2 * group.radius[group.species] + 0.6
     value = torch.exp(-squared / (2 * sigma[..., None] ** 2))
     inside = ((voxel >= 0) & (voxel < n)).all(-1) & group.is_there[..., None]
-    value = torch.where(inside, value, torch.zeros((), device=device))
+    value = inside * value
     voxel = voxel.clamp(0, n - 1)
     which = torch.arange(t * v, device=device).reshape(t, v, 1, 1) * s + group.species[..., None]
     index = ((which * n + voxel[..., 0]) * n + voxel[..., 1]) * n + voxel[..., 2]
@@ -67,7 +67,7 @@ def heat_maps(group: Group) -> torch.Tensor:
 
 def size_maps(heat: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
     """(t, v, classes, n, n, n): the peaks of all species of each class of size."""
-    which = torch.bucketize(radius, torch.tensor(SIZE_EDGES, device=radius.device))
+    which = sum((radius > edge).long() for edge in SIZE_EDGES)
     parts = [(heat * (which == c).reshape(1, 1, -1, 1, 1, 1)).amax(2) for c in range(len(SIZE_EDGES) + 1)]
     return torch.stack(parts, dim=2)
 

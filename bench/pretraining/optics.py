@@ -71,7 +71,6 @@ def draw_optics(spacing: torch.Tensor, per_group: int, generator: torch.Generato
     Tomograms of a group are of one kind: one microscope and one reconstruction, another defocus, thickness and noise.
     """
     g = len(spacing)
-    zero = torch.zeros((), device=spacing.device)
 
     def shared(values: torch.Tensor) -> torch.Tensor:
         return values.repeat_interleave(per_group)
@@ -87,15 +86,15 @@ def draw_optics(spacing: torch.Tensor, per_group: int, generator: torch.Generato
         tilt_step=shared(torch.deg2rad(uniform((g,), 1.0, 4.0, generator))),
         is_axis_x=shared(happens((g,), 0.5, generator)),
         defocus=varied(torch.where(has_plate, log_uniform((g,), 3e3, 1.5e4, generator), log_uniform((g,), 1.5e4, 7e4, generator)), 1.3),
-        phase=shared(torch.where(has_plate, uniform((g,), 0.3, 0.65, generator) * math.pi, zero)),
-        voltage_kv=shared(torch.where(happens((g,), 0.8, generator), zero + 300.0, zero + 200.0)),
+        phase=shared(has_plate * uniform((g,), 0.3, 0.65, generator) * math.pi),
+        voltage_kv=shared(200.0 + 100.0 * happens((g,), 0.8, generator)),
         amplitude=shared(uniform((g,), 0.05, 0.12, generator)),
         is_flipped=shared(happens((g,), 0.4, generator)),
         blur=varied(uniform((g,), 0.35, 0.9, generator), 1.2),
         fading=varied(uniform((g,), 0.05, 1.2, generator), 1.3),
-        softer=shared(torch.where(happens((g,), 0.4, generator), uniform((g,), 0.0, 1.0, generator), zero)),
+        softer=shared(happens((g,), 0.4, generator) * uniform((g,), 0.0, 1.0, generator)),
         low_pass=shared(log_uniform((g,), 0.2, 2.0, generator)),
-        high_pass=shared(torch.where(happens((g,), 0.4, generator), log_uniform((g,), 0.002, 0.03, generator), zero)),
+        high_pass=shared(happens((g,), 0.4, generator) * log_uniform((g,), 0.002, 0.03, generator)),
         is_averaged=shared(happens((g,), 0.6, generator)),
         detectability=varied(log_uniform((g,), 6.0, 70.0, generator), 1.4),
     )
@@ -145,9 +144,8 @@ def transfer_of(optics: Optics, radius: torch.Tensor, edge: int) -> Transfer:
     k = 2 * math.pi * squared.sqrt() * per(radius)
     ball = 3 * (torch.sin(k) - k * torch.cos(k)) / k.clamp_min(0.05) ** 3
     ball = torch.where(k < 0.05, 1.0, ball) * per(4 / 3 * math.pi * radius**3)
-    twice = torch.full((edge // 2 + 1,), 2.0, device=device)
-    twice[0] = 1.0
-    twice[-1] = 1.0
+    # the half grid stands for the whole
+    twice = 2.0 - (torch.arange(edge // 2 + 1, device=device) % (edge // 2) == 0).float()
     floor = 1e-3
     power = (twice * (ball * signal) ** 2 / (noise**2 + floor**2)).sum((1, 2, 3)) / edge**3
     scale = power.sqrt() / optics.detectability

@@ -35,5 +35,5 @@ def show(sizes: object, seed: int, path: Path, device: torch.device) -> None:
     """Simulate one batch, and write its slices."""
     from bench.pretraining.simulating import Sizes, simulate
 
-    assert isinstance(sizes, Sizes)  # noqa: S101
+    assert isinstance(sizes, Sizes)
     write_slices(path, simulate(sizes, torch.Generator(device).manual_seed(seed)))

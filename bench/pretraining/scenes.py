@@ -59,9 +59,11 @@ class Ice:
 
 def draw_ice(volumes: int, edge: int, generator: torch.Generator) -> Ice:
     """In a third of the volumes ice ends, mostly along z."""
-    normal = torch.randn((volumes, 3), generator=generator, device=generator.device) * torch.tensor([1.0, 0.15, 0.15], device=generator.device)
+    normal = torch.randn((volumes, 3), generator=generator, device=generator.device)
+    normal = torch.cat([normal[:, :1], 0.15 * normal[:, 1:]], dim=1)
     normal = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-6)
-    offset = torch.where(happens((volumes,), 0.35, generator), uniform((volumes,), -0.3, 0.5, generator) * edge, torch.tensor(9.0 * edge, device=generator.device))
+    ends = uniform((volumes,), -0.3, 0.5, generator) * edge
+    offset = torch.where(happens((volumes,), 0.35, generator), ends, 9.0 * edge)
     return Ice(normal, offset)
 
 
@@ -158,7 +160,8 @@ def gold(volumes: int, radius: torch.Tensor, edge: int, generator: torch.Generat
     beads, k = 3, 96
     there = happens((volumes, 1), 0.2, generator) & happens((volumes, beads), 0.6, generator)
     middle = uniform((volumes, beads, 1, 3), 0.0, float(edge), generator)
-    cloud = directions((volumes, beads, k), generator) * torch.rand((volumes, beads, k, 1), generator=generator, device=generator.device) ** (1 / 3)
+    out = torch.rand((volumes, beads, k, 1), generator=generator, device=generator.device) ** (1 / 3)
+    cloud = directions((volumes, beads, k), generator) * out
     points = middle + cloud * radius[:, None, None, None]
     mass = 4 / 3 * math.pi * radius**3 * log_uniform((volumes,), 4.0, 15.0, generator) / k
     return points.reshape(volumes, -1, 3), (mass[:, None, None] * there[..., None]).expand(-1, -1, k).reshape(volumes, -1)
@@ -168,11 +171,13 @@ def membranes(thickness: torch.Tensor, chance: torch.Tensor, edge: int, generato
     """Two membranes a volume with this chance each: bent sheets or vesicles, of two leaflets; `thickness`, `chance` (b,)."""
     b, n = len(thickness), _SHEET
     device = thickness.device
-    grid = (torch.stack(torch.meshgrid(torch.arange(n, device=device), torch.arange(n, device=device), indexing="ij"), -1).float().reshape(1, 1, -1, 2) + torch.rand((b, 2, n * n, 2), generator=generator, device=device)) / n
+    along = torch.arange(n, device=device, dtype=torch.float32)
+    grid = torch.stack(torch.meshgrid(along, along, indexing="ij"), -1).reshape(1, 1, -1, 2)
+    grid = (grid + torch.rand((b, 2, n * n, 2), generator=generator, device=device)) / n
     # a sheet, bent along two directions
     extent = 1.8 * edge
     u, v = ((grid - 0.5) * extent).unbind(-1)
-    bend = torch.where(happens((b, 2, 1, 2), 0.7, generator), 1 / log_uniform((b, 2, 1, 2), 0.3 * edge, 3.0 * edge, generator), torch.zeros((), device=device))
+    bend = happens((b, 2, 1, 2), 0.7, generator) / log_uniform((b, 2, 1, 2), 0.3 * edge, 3.0 * edge, generator)
     height = (0.5 * (bend[..., 0] * u**2 + bend[..., 1] * v**2)).clamp(-edge, edge)
     slope_u, slope_v = -bend[..., 0] * u, -bend[..., 1] * v
     normal = torch.stack([torch.ones_like(u), slope_u, slope_v], dim=-1)
@@ -188,7 +193,7 @@ def membranes(thickness: torch.Tensor, chance: torch.Tensor, edge: int, generato
     surface = torch.where(is_ball[..., None], outward * ball[..., None], sheet)
     normal = torch.where(is_ball[..., None], outward, normal)
     area = torch.where(is_ball, 4 * math.pi * ball**2 / n**2, sheet_area)
-    half = 0.5 * thickness[:, None, None, None, None] * torch.tensor([-1.0, 1.0], device=device)[:, None]
+    half = 0.5 * thickness[:, None, None, None, None] * torch.linspace(-1.0, 1.0, 2, device=device)[:, None]
     points = surface[..., None, :] + half * normal[..., None, :]
     turned = torch.einsum("bmpqc,bmdc->bmpqd", points, rotations((b, 2), generator))
     points = turned + uniform((b, 2, 1, 1, 3), 0.0, float(edge), generator)

@@ -84,7 +84,9 @@ def simulate(sizes: Sizes, generator: torch.Generator) -> Batch:
     density = log_uniform((g, s), 0.75, 1.45, generator)
     listed = draw_species(radius, density, beads=sizes.beads, look_alikes=True, generator=generator)
     small_radius = (log_uniform((g, 8), 14.0, 40.0, generator) / spacing[:, None]).clamp(0.4, 4.0)
-    small = draw_species(small_radius, log_uniform((g, 8), 0.8, 1.2, generator), beads=sizes.crowd_beads, look_alikes=False, generator=generator)
+    small = draw_species(
+        small_radius, log_uniform((g, 8), 0.8, 1.2, generator), beads=sizes.crowd_beads, look_alikes=False, generator=generator
+    )
 
     def of_volumes(values: torch.Tensor, repeats: int) -> torch.Tensor:
         return values.repeat_interleave(repeats, dim=0)

@@ -68,9 +68,7 @@ def rotations(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tenso
     return torch.stack(rows, dim=-1).reshape(*shape, 3, 3)
 
 
-def draw_species(
-    radius: torch.Tensor, density: torch.Tensor, *, beads: int, look_alikes: bool, generator: torch.Generator
-) -> Species:
+def draw_species(radius: torch.Tensor, density: torch.Tensor, *, beads: int, look_alikes: bool, generator: torch.Generator) -> Species:
     """Draw species.
 
     Parameters
@@ -90,7 +88,7 @@ def draw_species(
     total = weight.sum(-1, keepdim=True).clamp_min(1e-6)
     cloud = cloud - ((weight / total)[..., None] * cloud).sum(-2, keepdim=True)
     # beads without mass don't count for the size
-    reach = torch.where(weight > 0, cloud.norm(dim=-1), torch.zeros((), device=cloud.device)).quantile(0.95, dim=-1)
+    reach = ((weight > 0) * cloud.norm(dim=-1)).quantile(0.95, dim=-1)
     cloud = cloud * (radius / reach.clamp_min(1e-3))[..., None, None]
     mass = weight / total
     # the density that this mass makes, seen with a soft ball of a quarter of the radius
@@ -104,7 +102,7 @@ def draw_species(
 def _shapes(n: int, k: int, generator: torch.Generator) -> torch.Tensor:
     """Clouds (n, k, 3) of about unit radius."""
     u = directions((n, k), generator)
-    hollow = torch.where(happens((n, 1), 0.45, generator), uniform((n, 1), 0.35, 0.85, generator), torch.zeros((), device=u.device))
+    hollow = happens((n, 1), 0.45, generator) * uniform((n, 1), 0.35, 0.85, generator)
     filled = torch.rand((n, k), generator=generator, device=u.device)
     distance = (hollow**3 + (1 - hollow**3) * filled) ** (1 / 3)
     bumps = directions((n, 6), generator)

@@ -148,7 +148,7 @@ def test_species_with_few_clicks_has_no_head() -> None:
 
 
 def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
-    settings = Settings((4, 8), 5, 1e-3, SMALL)
+    settings = Settings((4, 8), 5, 1e-3, 1, SMALL)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(whole, settings, minutes=1, steps=3, device=torch.device("cpu"))
     for _ in range(3):
@@ -162,6 +162,6 @@ def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Path) ->
 
 
 def test_other_settings_do_not_go_on_with_a_checkpoint(tmp_path: Path) -> None:
-    train(tmp_path, Settings((4, 8), 5, 1e-3, SMALL), minutes=1, steps=1, device=torch.device("cpu"))
+    train(tmp_path, Settings((4, 8), 5, 1e-3, 1, SMALL), minutes=1, steps=1, device=torch.device("cpu"))
     with pytest.raises(SystemExit, match="choose another folder"):
-        train(tmp_path, Settings((4, 8), 6, 1e-3, SMALL), minutes=1, steps=1, device=torch.device("cpu"))
+        train(tmp_path, Settings((4, 8), 6, 1e-3, 1, SMALL), minutes=1, steps=1, device=torch.device("cpu"))

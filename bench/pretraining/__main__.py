@@ -21,7 +21,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--channels", default="24,48,96", help="of the levels, finest first (default 24,48,96)")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--groups", type=int, default=2, help="groups of a batch (default 2)")
+    parser.add_argument("--groups", type=int, default=8, help="groups that are simulated at a time (default 8)")
+    parser.add_argument("--groups-a-step", type=int, default=2, help="of them that a step learns from (default 2)")
     parser.add_argument("--volumes", type=int, default=4, help="volumes of a tomogram (default 4)")
     parser.add_argument("--edge", type=int, default=64, help="of a volume, voxels; a multiple of 4 (default 64)")
     parser.add_argument("--places", type=int, default=128, help="particles of a volume, at most (default 128)")
@@ -37,7 +38,7 @@ def main() -> None:
         show(sizes, given.seed, given.output / "slices.png", device)
         return
     channels = tuple(int(c) for c in given.channels.split(","))
-    settings = Settings(channels, given.seed, given.learning_rate, sizes)
+    settings = Settings(channels, given.seed, given.learning_rate, given.groups_a_step, sizes)
     train(given.output, settings, minutes=given.minutes, steps=given.steps, device=device, stop_after=given.stop_after)
 
 

@@ -39,6 +39,7 @@ class Settings:
     channels: tuple[int, ...]
     seed: int
     learning_rate: float
+    groups_a_step: int  # of the simulated groups: many are simulated at a time, since each kernel's launch costs
     sizes: Sizes
 
 
@@ -64,7 +65,7 @@ def train(  # noqa: PLR0915  (one loop, read from top to bottom)
     minutes
         Of training, in all runs together; what a run has spent is in its checkpoint.
     steps
-        None: as many as there is time for.  Else the end, whatever the time.
+        None: as many as there is time for.  Else the end, whatever the time; what is simulated at a time is used up.
     stop_after
         Seconds after which this run leaves, with a checkpoint, as if it were killed.
     """
@@ -91,7 +92,7 @@ def train(  # noqa: PLR0915  (one loop, read from top to bottom)
     totals: dict[str, torch.Tensor] = {}
     counted = 0
     start = last_log = last_save = time.monotonic()
-    start_step, before = progress.step, progress.seconds
+    start_step, start_voxels, before = progress.step, progress.voxels, progress.seconds
 
     def share_used() -> float:
         if steps is not None:
@@ -100,30 +101,29 @@ def train(  # noqa: PLR0915  (one loop, read from top to bottom)
 
     while share_used() < 1:
         generator = torch.Generator(device).manual_seed((settings.seed * 1_000_003 + progress.step) % (2**62))
-        rate = _rate(share_used()) * settings.learning_rate
-        for part in optimiser.param_groups:
-            part["lr"] = rate
-        batch = simulate(settings.sizes, generator)
-        losses, finite = _step(backbone, optimiser, batch, generator, formats, in_bf16)
-        skipped += ~finite
-        decay = min(_DECAY, (1 + progress.step) / (10 + progress.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.values()), [p.detach() for p in backbone.parameters()], 1 - decay)
-        for name, value in losses.items():
-            totals[name] = totals.get(name, 0) + torch.nan_to_num(value)  # type: ignore[assignment]
-        counted += 1
-        progress.step += 1
-        progress.voxels += batch.image.numel()
+        groups = _groups(simulate(settings.sizes, generator))
+        for first in range(0, len(groups), settings.groups_a_step):
+            rate = _rate(share_used()) * settings.learning_rate
+            for part in optimiser.param_groups:
+                part["lr"] = rate
+            some = groups[first : first + settings.groups_a_step]
+            losses, finite = _step(backbone, optimiser, some, generator, formats, in_bf16)
+            skipped += ~finite
+            decay = min(_DECAY, (1 + progress.step) / (10 + progress.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(average.values()), [p.detach() for p in backbone.parameters()], 1 - decay)
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0) + torch.nan_to_num(value)  # type: ignore[assignment]
+            counted += 1
+            progress.step += 1
+            progress.voxels += sum(group.image.numel() for group in some)
+        # the device's queue holds a thousand launches: the clock is ahead of it by less than a second
         now = time.monotonic()
-        # reading a number waits for the device; without it, the launches would run ahead of the clock
-        if on_gpu and progress.step % 8 == 0:
-            torch.cuda.synchronize()
-        if now - last_log > _LOG_SECONDS or progress.step == start_step + 3:
+        if now - last_log > _LOG_SECONDS or counted == progress.step - start_step < 4 * settings.groups_a_step:
             means = {name: float(value) / counted for name, value in totals.items()}
             progress.skipped += int(skipped)
             skipped.zero_()
-            now = time.monotonic()
-            speed = batch.image.numel() * (progress.step - start_step) / (now - start) / 1e6
+            speed = (progress.voxels - start_voxels) / (now - start) / 1e6
             told = " ".join(f"{name} {value:.4f}" for name, value in means.items())
             memory = f" {torch.cuda.max_memory_allocated() / 1e9:.1f} GB" if on_gpu else ""
             print(
@@ -162,15 +162,14 @@ def _groups(batch: Batch) -> list[Group]:
 def _step(
     backbone: Backbone,
     optimiser: torch.optim.Optimizer,
-    batch: Batch,
+    groups: list[Group],
     generator: torch.Generator,
     formats: torch.memory_format,
     in_bf16: bool,
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """One step on all groups; the parts of the loss, and whether the gradient was finite."""
+    """One step on some groups; the parts of the loss, and whether the gradient was finite."""
     optimiser.zero_grad(set_to_none=True)
-    device = batch.image.device
-    groups = _groups(batch)
+    device = groups[0].image.device
     told: dict[str, torch.Tensor] = {}
     for group in groups:
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bf16):
@@ -272,7 +271,7 @@ def export(
     with torch.no_grad():
         for number in range(4):
             generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + 500_000 + number)
-            for group in _groups(simulate(settings.sizes, generator)):
+            for group in _groups(simulate(settings.sizes, generator))[:8]:
                 for image in group.image:
                     backbone(image[:, None])
     state = {

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--volumes", type=int, default=4, help="volumes of a tomogram (default 4)")
     parser.add_argument("--edge", type=int, default=64, help="of a volume, voxels; a multiple of 4 (default 64)")
     parser.add_argument("--places", type=int, default=128, help="particles of a volume, at most (default 128)")
-    parser.add_argument("--crowd", type=int, default=1500, help="small proteins of a volume, at most (default 1500)")
+    parser.add_argument("--crowd", type=int, default=2500, help="small proteins of a volume, at most (default 2500)")
     parser.add_argument("--pictures", action="store_true", help="write slices of one batch, OUTPUT/slices.png, and end")
     given = parser.parse_args()
     device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if given.device == "auto" else given.device)

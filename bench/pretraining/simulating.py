@@ -37,14 +37,14 @@ class Sizes:
         Likewise of the small proteins.
     """
 
-    groups: int = 2
+    groups: int = 8
     tomograms: int = 2
     volumes: int = 4
     edge: int = 64
     species: int = 6
     places: int = 128
     beads: int = 256
-    crowd: int = 1500
+    crowd: int = 2500
     crowd_beads: int = 10
 
 
@@ -83,7 +83,7 @@ def simulate(sizes: Sizes, generator: torch.Generator) -> Batch:
     radius = torch.cat([wanted[:, None], radius[:, 1:]], dim=1)
     density = log_uniform((g, s), 0.75, 1.45, generator)
     listed = draw_species(radius, density, beads=sizes.beads, look_alikes=True, generator=generator)
-    small_radius = (log_uniform((g, 8), 14.0, 40.0, generator) / spacing[:, None]).clamp(0.4, 4.0)
+    small_radius = (log_uniform((g, 8), 14.0, 60.0, generator) / spacing[:, None]).clamp(0.4, 3.5)
     small = draw_species(
         small_radius, log_uniform((g, 8), 0.8, 1.2, generator), beads=sizes.crowd_beads, look_alikes=False, generator=generator
     )

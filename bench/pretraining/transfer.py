@@ -306,7 +306,7 @@ def evaluate_tuned(
     names = [task.clicked, *task.test, *(task.look if look else ())]
     clicks = (clicks_of(task, root) + 0.5) / step - 0.5
     features = [cached_features(load_backbone(weights), weights, root / task.folder / f"{n}.mrc", task.level, cache) for n in names]
-    head = fit_head(load_backbone(weights), features[0], clicks, radius=radius, shrinkage=None)
+    head = fit_head(load_backbone(weights), features[0], clicks, radius=radius, shrinkage=-1.0)
     truths = [read_points(root / task.folder / "truth.csv", tomogram=n, species=task.species) for n in names]
     expected = 180 if task.name == "DEF-ribosome" else 160 if task.name == "VPP-ribosome" else len(truths[0])
     volumes = [read_level(root / task.folder / f"{n}.mrc", task.level) for n in names]

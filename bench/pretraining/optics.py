@@ -3,7 +3,7 @@
 1. Geometry: tilts about x or y between two angles leave a wedge; between discrete tilts there is little; high tilts transfer less.
 2. Contrast transfer: any defocus, with a phase plate or without, flipped or not; particles are dark.
 3. White noise of the images, back-projected with a ramp, has a power that rises as the distance from the tilt axis.
-4. Filters of the reconstruction act on both: low-pass, high-pass, a softer ramp, the averaging of a coarser pyramid level.
+4. Filters of the reconstruction act on both: low-pass, high-pass, raised low frequencies, the averaging of a coarser pyramid level.
 5. Noise is scaled so that a matched filter would find a ball of the group's radius with a given signal-to-noise ratio.
 
 Limits: one defocus for a whole volume; astigmatism and misalignment are part of the random blur.
@@ -39,7 +39,7 @@ class Optics:
     fading
         Loss of signal at high tilts, natural logarithm at 60 degrees.
     softer, low_pass, high_pass
-        Exponent by which the ramp is less than linear; frequencies in cycles per voxel.
+        Exponent by which low frequencies are raised; frequencies in cycles per voxel.
     is_averaged
         The volume is the mean of 2 x 2 x 2 finer voxels.
     detectability
@@ -134,7 +134,7 @@ def transfer_of(optics: Optics, radius: torch.Tensor, edge: int) -> Transfer:
     fading = torch.exp(-per(optics.fading) * (tilt / (math.pi / 3)) ** 2)
     contrast = _contrast(squared / per(optics.spacing) ** 2, optics, per)
     blur = torch.exp(-2 * math.pi**2 * per(optics.blur) ** 2 * squared)
-    filters = torch.exp(-squared / per(optics.low_pass) ** 2) * (distance.clamp_min(0.5 / edge) * 4) ** -per(optics.softer)
+    filters = torch.exp(-squared / per(optics.low_pass) ** 2) * ((squared.sqrt() + 0.03) * 4) ** -per(optics.softer)
     filters = filters * torch.where(per(optics.high_pass) > 0, 1 - torch.exp(-squared / per(optics.high_pass).clamp_min(1e-4) ** 2), 1.0)
     averaged = torch.cos(math.pi / 2 * fz) * torch.cos(math.pi / 2 * fy) * torch.cos(math.pi / 2 * fx)
     filters = filters * torch.where(per(optics.is_averaged), averaged, 1.0)

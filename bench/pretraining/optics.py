@@ -85,7 +85,7 @@ def draw_optics(spacing: torch.Tensor, per_group: int, generator: torch.Generato
         last_tilt=shared(torch.deg2rad(uniform((g,), 42.0, 70.0, generator))),
         tilt_step=shared(torch.deg2rad(uniform((g,), 1.0, 4.0, generator))),
         is_axis_x=shared(happens((g,), 0.5, generator)),
-        defocus=varied(torch.where(has_plate, log_uniform((g,), 3e3, 1.5e4, generator), log_uniform((g,), 1.5e4, 7e4, generator)), 1.3),
+        defocus=varied(torch.where(has_plate, log_uniform((g,), 3e3, 1.5e4, generator), log_uniform((g,), 1.5e4, 7e4, generator)), 1.5),
         phase=shared(has_plate * uniform((g,), 0.3, 0.65, generator) * math.pi),
         voltage_kv=shared(200.0 + 100.0 * happens((g,), 0.8, generator)),
         amplitude=shared(uniform((g,), 0.05, 0.12, generator)),
@@ -96,7 +96,7 @@ def draw_optics(spacing: torch.Tensor, per_group: int, generator: torch.Generato
         low_pass=shared(log_uniform((g,), 0.2, 2.0, generator)),
         high_pass=shared(happens((g,), 0.4, generator) * log_uniform((g,), 0.002, 0.03, generator)),
         is_averaged=shared(happens((g,), 0.6, generator)),
-        detectability=varied(log_uniform((g,), 6.0, 70.0, generator), 1.4),
+        detectability=varied(log_uniform((g,), 7.0, 70.0, generator), 1.8),
     )
 
 

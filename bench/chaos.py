@@ -40,10 +40,10 @@ from pathlib import Path
 import distributed  # noqa: F401  (for the clients: they are forked)
 import numpy as np
 
-from tomostream.learn.model_folder import ModelSettings, save_model
-from tomostream.learn.resunet import ResidualUNet
-from tomostream.stages import predicting  # noqa: F401  (as above)
+from tomostream.stages.prediction import stage as predicting  # noqa: F401  (as above)
 from tomostream.store.omezarr import StoreSpec, StoreWriter
+from tomostream.strategies.unet.model import ModelSettings, save_model
+from tomostream.strategies.unet.network import ResidualUNet
 
 SHAPE, SHARD = (16, 768, 768), (16, 256, 256)  # many shards of little work
 SHARDS = 9
@@ -57,7 +57,7 @@ import importlib.util
 import os
 import sys
 
-NAME = "tomostream.stages.shard_scoring"
+NAME = "tomostream.stages.prediction.shard_task"
 
 
 class Finder:

@@ -30,10 +30,10 @@ from bench.timing import Finding, Size, compared, interleaved, run_script, secon
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES
 from tomostream.geometry import Box, triple
-from tomostream.store.bands import plan_bands
 from tomostream.store.conversion import band_voxels_within, convert_file
 from tomostream.store.decompress import peek_header
 from tomostream.store.specification import StoreLayout, StoreSpec
+from tomostream.store.z_bands import plan_bands
 from tomostream.units import parse_bytes
 
 MEMORY = parse_bytes(defaults.MEMORY, "--memory")

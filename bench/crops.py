@@ -31,7 +31,7 @@ from tomostream.graph.moments import statistics_of
 from tomostream.learn.objectives import make_objective
 from tomostream.learn.precision import autocast, resolve_precision
 from tomostream.learn.prefetch import prefetched
-from tomostream.learn.resunet import ResidualUNet
+from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.stream.dataset import SubtomogramDataset
 from tomostream.tomogram import Tomogram
 

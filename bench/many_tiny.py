@@ -33,10 +33,10 @@ import yaml
 
 import tomostream as ts
 from tomostream.config import load_configuration
-from tomostream.learn.model_folder import ModelSettings, save_model
-from tomostream.learn.resunet import ResidualUNet
+from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
-from tomostream.stages.running import run_project
+from tomostream.strategies.unet.model import ModelSettings, save_model
+from tomostream.strategies.unet.network import ResidualUNet
 
 STAGES = ("convert", "stats", "predict", "pick")
 SPACING = 10.0

@@ -116,9 +116,9 @@ def write_model(folder: Path, level: int) -> None:
     import torch
 
     from tomostream import __version__
-    from tomostream.learn.model_folder import ModelSettings, save_model
     from tomostream.learn.recalibration import recalibrated
-    from tomostream.learn.resunet import ResidualUNet
+    from tomostream.strategies.unet.model import ModelSettings, save_model
+    from tomostream.strategies.unet.network import ResidualUNet
 
     generator = torch.Generator().manual_seed(0)
     network = recalibrated(
@@ -255,7 +255,7 @@ def _project_stats(store: str) -> int:
     from tomostream.budget import LIBRARIES_BYTES
     from tomostream.graph.lazy_arrays import as_dask
     from tomostream.graph.moments import projected_bytes
-    from tomostream.stages.converting import STATS_BLOCK_BYTES
+    from tomostream.stages.conversion.stage import STATS_BLOCK_BYTES
     from tomostream.tomogram import open_tomogram
 
     return LIBRARIES_BYTES + projected_bytes(as_dask(open_tomogram(store), block_bytes=STATS_BLOCK_BYTES), threads=1)
@@ -263,7 +263,7 @@ def _project_stats(store: str) -> int:
 
 def _project_predict(case: Case, memory: int) -> int:
     from tomostream.inference.plan import plan_prediction
-    from tomostream.learn.resunet import ResidualUNet
+    from tomostream.strategies.unet.network import ResidualUNet
 
     return plan_prediction(
         case.shape,

@@ -12,12 +12,12 @@ from tomostream import defaults
 from tomostream.budget import network_cost
 from tomostream.errors import BudgetError
 from tomostream.geometry import Triple
+from tomostream.inference.block_search import plan_scorer
 from tomostream.inference.plan import PredictionPlan, plan_prediction
-from tomostream.inference.scorer import Scorer
-from tomostream.inference.simple_plan import plan_scorer
-from tomostream.learn.model_folder import MatchedSettings
-from tomostream.learn.resunet import ResidualUNet
-from tomostream.strategies.fusion import FusedScorer
+from tomostream.strategies.unet.fusion import FusedScorer
+from tomostream.strategies.unet.model import MatchedSettings
+from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.scorer import Scorer
 from tomostream.units import format_bytes
 
 BUDGETS_GB = (1, 2, 4, 8, 16)

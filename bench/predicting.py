@@ -30,11 +30,11 @@ from tomostream import defaults
 from tomostream.errors import BudgetError
 from tomostream.geometry import Box, Triple
 from tomostream.graph.moments import statistics_of
-from tomostream.inference.regions import score_region
-from tomostream.inference.scorer import Scorer
-from tomostream.learn.folding import deployed
-from tomostream.learn.resunet import ResidualUNet
+from tomostream.inference.region_scoring import score_region
+from tomostream.learn.batch_norm_folding import deployed
 from tomostream.store.shard_file import Codec, write_shard_file
+from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.scorer import Scorer
 from tomostream.tomogram import Tomogram
 
 ROI, OVERLAP, TILE, TILES = 96, 0.25, 24, 8

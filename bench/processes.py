@@ -23,8 +23,8 @@ from bench.timing import Finding, Size, compared, interleaved, run_script
 from tomostream import __version__
 from tomostream.cluster import ClusterSettings
 from tomostream.progress import Bar, Progress
-from tomostream.stages.converting import ConvertSettings, convert_many
-from tomostream.stages.predicting import PredictSettings, predict_many
+from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+from tomostream.stages.prediction.stage import PredictSettings, predict_many
 
 SPACING = 10.0
 
@@ -50,8 +50,8 @@ class FirstAndLast(Progress):
 
 
 def make(folder: Path, edge: int, channels: tuple[int, ...]) -> None:
-    from tomostream.learn.model_folder import ModelSettings, save_model
-    from tomostream.learn.resunet import ResidualUNet
+    from tomostream.strategies.unet.model import ModelSettings, save_model
+    from tomostream.strategies.unet.network import ResidualUNet
 
     with mrcfile.new(folder / "noise.mrc") as file:
         file.set_data(np.random.default_rng(0).normal(size=(32, edge, edge)).astype(np.float32))

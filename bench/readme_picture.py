@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from tomostream.config import load_configuration
+from tomostream.pipeline.report_page import find_results, view_slice
+from tomostream.project import Project
 from tomostream.report.pictures import slice_picture
-from tomostream.stages.project import Project
-from tomostream.stages.reporting import find_results, view_slice
 
 
 def main(folder: str, output: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from repository import REPOSITORY
 
 # how long an example takes says something of the machine only
 settings.register_profile("tests", deadline=None)
@@ -14,8 +15,6 @@ settings.load_profile("tests")
 
 # the tests run side by side, one a core: threads of numerical libraries would only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,9 @@ import ast
 from pathlib import Path
 
 import pytest
+from repository import REPOSITORY
 
-ROOT = Path(__file__).parent.parent / "tomostream"
+ROOT = REPOSITORY / "tomostream"
 
 # layer of each module or package, lowest first; a module imports only from lower layers, or from its own package
 LAYERS: dict[str, int] = {

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from conftest import REPOSITORY
+from repository import REPOSITORY
 
 QUESTIONS = ("convert", "stats", "labels", "pick")  # those that need no rival's package, and no torch
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository import REPOSITORY
 
 from tomostream import defaults
 from tomostream.config import Configuration, configuration_from, load_configuration
@@ -115,7 +116,7 @@ def test_shapes_and_boxes() -> None:
 @pytest.mark.parametrize("name", ["pombe_sim.yaml", "empiar10988_vpp.yaml", "empiar10988_def.yaml"])
 def test_configurations_of_the_repository_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOMOSTREAM_DATA", "/data")
-    load_configuration(Path(__file__).parent.parent / "configs" / name)
+    load_configuration(REPOSITORY / "configs" / name)
 
 
 @pytest.mark.parametrize("predict", [{"device": "cuda"}, {"precision": "bf16"}])

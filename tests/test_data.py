@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import REPOSITORY
 
 import tomostream as ts
 from tomostream.config import load_configuration
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.geometry import Box
-from tomostream.stages.plans import plan_run
-from tomostream.stages.running import STAGES
+from tomostream.pipeline.dry_run import plan_run
+from tomostream.pipeline.execution import STAGES
 
 pytestmark = pytest.mark.data
 
@@ -49,7 +50,7 @@ def test_truth_is_darker_than_its_surroundings(data_folder: Path, converted: Pat
 
 def test_configuration_of_the_data_can_be_planned(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOMOSTREAM_DATA", str(data_folder))
-    configuration = load_configuration(Path(__file__).parent.parent / "configs" / "pombe_sim.yaml")
+    configuration = load_configuration(REPOSITORY / "configs" / "pombe_sim.yaml")
     steps = plan_run(configuration, list(STAGES))
     assert [step.tomogram for step in steps if step.stage == "predict"] == ["DEF_01", "DEF_02", "DEF_03", "DEF_04"]
 

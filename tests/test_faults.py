@@ -1,6 +1,6 @@
 """What a machine does to a run: a disk that is full, a GPU that is not there, a broken file among many, kills at random moments.
 
-More of the kind: workers, jobs and clients that die in test_cluster*.py, kills of single stages in their own tests.
+More of the kind: workers, jobs and clients that die in tests/cluster, kills of single stages in their own tests.
 """
 
 import json
@@ -8,21 +8,19 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from cli_runner import tomostream
+from cluster_support import start, started_scheduler, stop
 from mrc_files import random_volume, write_mrc
+from repository import REPOSITORY
 from small_project import SPACING, make_project, tree_bytes
-from test_cluster import start, started_scheduler, stop
 
-from tomostream.learn.model_folder import ModelSettings, save_model
-from tomostream.learn.resunet import ResidualUNet
-from tomostream.stages.status import read_status
-
-REPOSITORY = Path(__file__).parent.parent
+from tomostream.pipeline.status import read_status
+from tomostream.strategies.unet.model import ModelSettings, save_model
+from tomostream.strategies.unet.network import ResidualUNet
 
 
 class SmallDisk:

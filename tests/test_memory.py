@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from cli_runner import in_process_of_its_own
-from conftest import REPOSITORY
+from repository import REPOSITORY
 
 from bench.memory import RADIUS, write_model, write_volume
 from tomostream.tomogram import open_tomogram

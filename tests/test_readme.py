@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from repository import REPOSITORY
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+README = (REPOSITORY / "README.md").read_text()
 
 
 def block_after(marker: str) -> str:
@@ -31,4 +32,4 @@ def test_the_test_command_is_one_line_that_runs_pytest() -> None:
 
 def test_links_point_to_files() -> None:
     for target in re.findall(r"\]\((docs/[^)]+)\)", README):
-        assert (Path(__file__).parent.parent / target).exists(), target
+        assert (REPOSITORY / target).exists(), target

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import dask.array as da
 
     from tomostream.evaluation import Evaluation
-    from tomostream.strategies.folder import AnyModel
+    from tomostream.strategies.model_folder import AnyModel
 
 Source = str | Path | RemotePath | Tomogram
 
@@ -91,7 +91,7 @@ def convert(
     ------
     InputError, ExistsError, BudgetError
     """
-    from tomostream.stages.converting import ConvertSettings, convert_many
+    from tomostream.stages.conversion.stage import ConvertSettings, convert_many
 
     settings = ConvertSettings(
         voxel_size=voxel_size, dtype=dtype, chunk=parse_shape(chunk), shard=parse_shape(shard), codec=codec, levels=levels
@@ -114,7 +114,7 @@ def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
     InputError
         If there is no finite voxel.
     """
-    from tomostream.stages.converting import measure, measure_array
+    from tomostream.stages.conversion.stage import measure, measure_array
 
     if isinstance(source, str | Path | RemotePath | Tomogram):
         return measure(_opened(source), memory=parse_bytes(memory), keep=False)
@@ -170,7 +170,7 @@ def train(
         If configuration, clicks and tomograms don't fit together; before any training.
     """
     from tomostream.config import configuration_from, load_configuration
-    from tomostream.stages.training import train_model
+    from tomostream.stages.training.stage import train_model
 
     configuration = configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(config)
     return train_model(configuration, out=None if out is None else place(out), overwrite=overwrite, progress=progress or Progress())
@@ -248,12 +248,12 @@ def predict(
     TomostreamError
         If the model does not fit the tomogram, or no block the budget.
     """
-    from tomostream.stages.predicting import local_model
+    from tomostream.stages.prediction.stage import local_model
     from tomostream.strategies.loading import load_model
 
     loaded = load_model(local_model(place(model))) if isinstance(model, str | Path | RemotePath) else model
     if isinstance(source, str | Path | RemotePath | Tomogram):
-        from tomostream.stages.predicting import PredictSettings, predict_many
+        from tomostream.stages.prediction.stage import PredictSettings, predict_many
 
         if out is None:
             raise InputError("predict on a store needs out=FOLDER for the score map")
@@ -268,7 +268,7 @@ def predict(
             progress=Progress(),
         )
         return paths[0] if len(paths) == 1 else paths
-    from tomostream.stages.arrays import predict_array
+    from tomostream.stages.picks.in_memory import predict_array
 
     scores = predict_array(np.asarray(source), loaded, precision=precision, threads=threads, memory=parse_bytes(memory), logits=logits)
     return scores[0] if len(scores) == 1 else scores
@@ -347,7 +347,7 @@ def pick(
     """
     block = None if block_size is None else parse_shape(block_size, "block_size")
     if isinstance(source, str | Path | RemotePath | Tomogram):
-        from tomostream.stages.picks import PickSettings, pick_map
+        from tomostream.stages.picks.stage import PickSettings, pick_map
 
         settings = PickSettings(
             radius=Length.parse(str(radius), "radius"),
@@ -358,7 +358,7 @@ def pick(
             block_size=block,
         )
         return pick_map(_opened(source), settings, memory=parse_bytes(memory), workers=workers, progress=Progress())
-    from tomostream.stages.arrays import pick_plain
+    from tomostream.stages.picks.in_memory import pick_plain
 
     if isinstance(radius, str) or isinstance(smooth, str) or isinstance(border, str):
         raise InputError(
@@ -411,8 +411,8 @@ def evaluate(
     InputError
         If the units can't be converted, or the species can't be known.
     """
-    from tomostream.stages.evaluating import evaluate_particles
-    from tomostream.stages.tables import conversion_from, read_scored, read_truth
+    from tomostream.stages.evaluation.stage import evaluate_particles
+    from tomostream.stages.tables.stage import conversion_from, read_scored, read_truth
 
     conversion = conversion_from([str(path) for path in tomograms], voxel_size)
     found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks, conversion)

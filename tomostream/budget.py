@@ -68,7 +68,7 @@ _NETWORK_ITEMSIZE = {"float32": 4, "bf16": 2}
 
 @dataclass(frozen=True, slots=True)
 class NetworkCost:
-    """What a residual U-Net's feature maps take while planes stream through it (`inference.streaming`).
+    """What a residual U-Net's feature maps take while planes stream through it (`strategies.unet.streaming`).
 
     Parameters
     ----------

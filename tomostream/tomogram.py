@@ -27,12 +27,12 @@ from tomostream.remote.places import RemotePath, place
 from tomostream.store.attributes import change_attributes
 from tomostream.store.naming import tomogram_name
 from tomostream.store.ngff import read_image_metadata
-from tomostream.store.opening import normal_path, open_array, open_group, read_array
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
 from tomostream.store.shard_file import Codec
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
 from tomostream.store.stored_levels import StoredLevel, stored_levels
+from tomostream.store.zarr_opening import normal_path, open_array, open_group, read_array
 
 if TYPE_CHECKING:
     import dask.array

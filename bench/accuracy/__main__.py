@@ -33,10 +33,10 @@ from tomostream import __version__
 from tomostream.config import configuration_from
 from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.particles import Particles
+from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
-from tomostream.stages.converting import ConvertSettings, convert_many
-from tomostream.stages.digest import write_text_atomically
-from tomostream.stages.running import run_project
+from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+from tomostream.stages.shared.fingerprints import write_text_atomically
 
 
 def prepare(data: Path, work: Path, domains: list[str]) -> None:

@@ -16,9 +16,9 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 
 from tomostream.errors import SomeFailedError
+from tomostream.pipeline.journal import Journal
 from tomostream.progress import Bar, Progress
 from tomostream.redaction import redacted
-from tomostream.stages.journal import Journal
 
 T = TypeVar("T")
 

@@ -66,7 +66,7 @@ def convert(
     cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
-    from tomostream.stages.converting import ConvertSettings, convert_many
+    from tomostream.stages.conversion.stage import ConvertSettings, convert_many
 
     settings = ConvertSettings(
         voxel_size=options.check_voxel_size(voxel_size),
@@ -110,7 +110,7 @@ def stats(
     cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels."""
-    from tomostream.stages.converting import stats_many
+    from tomostream.stages.conversion.stage import stats_many
 
     resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 
@@ -159,7 +159,7 @@ def labels(
 ) -> None:
     """Write a label mask on the tomogram's grid: 0 is background, 1 the first species, 2 the second, ..."""
     from tomostream.cli.tables import headerless
-    from tomostream.stages.labelling import LabelSettings, write_labels
+    from tomostream.stages.labels.stage import LabelSettings, write_labels
 
     if shape not in ("sphere", "gaussian", "cube"):
         raise InputError(f"--shape must be sphere, gaussian or cube, found '{shape}'")

@@ -49,7 +49,7 @@ def train(
 ) -> None:
     """Train a network on streamed subtomograms; writes model.safetensors, model.json and metrics.csv."""
     from tomostream.config import load_configuration
-    from tomostream.stages.training_job import train_where_asked
+    from tomostream.stages.training.placement import train_where_asked
 
     if gpu_memory is not None:
         parse_bytes(gpu_memory, "--gpu-memory")  # training takes what its batch needs
@@ -107,7 +107,7 @@ def predict(
     cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Score every voxel: a map of probabilities on the tomogram's grid, DIR/NAME.ome.zarr (DIR/SPECIES/... for several species)."""
-    from tomostream.stages.predicting import PredictSettings, predict_many
+    from tomostream.stages.prediction.stage import PredictSettings, predict_many
 
     for name, value, allowed in (
         ("--score-dtype", score_dtype, ("float32", "float16", "int8")),
@@ -182,7 +182,7 @@ def pick(
     cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Pick the peaks of score maps, best first, exactly as over the whole volume: DIR/NAME.csv."""
-    from tomostream.stages.picks import PickSettings, pick_many
+    from tomostream.stages.picks.stage import PickSettings, pick_many
 
     settings = PickSettings(
         radius=Length.parse(radius, "--radius"),
@@ -232,7 +232,7 @@ def suggest(
     memory: options.Memory = defaults.MEMORY,
 ) -> None:
     """Suggest where to click next: the picks of which the model is least sure, spread over the tomograms."""
-    from tomostream.stages.suggesting import SuggestSettings, suggest_from_maps, suggest_from_project
+    from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps, suggest_from_project
 
     is_project = len(inputs) == 1 and (Path(inputs[0]) / "resolved.yaml").is_file()
     if is_project:

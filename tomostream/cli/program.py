@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from tomostream import __version__
-from tomostream.cli import data, learning, status, tables, whole
+from tomostream.cli import data, learning, status, tables
+from tomostream.cli import pipeline as whole
 
 app = typer.Typer(
     name="tomostream",

@@ -12,7 +12,7 @@ from tomostream.cli import options
 from tomostream.cli.console import print_json, print_table
 
 if TYPE_CHECKING:
-    from tomostream.stages.status import RunStatus
+    from tomostream.pipeline.status import RunStatus
 
 _WATCH_SECONDS = 5.0
 _MOST_ROWS = 40  # tomograms that are listed one by one, unless all are asked for
@@ -30,7 +30,7 @@ def status(
     json: options.Json = False,
 ) -> None:
     """Tell how far a run is: stages, tomograms, shards, failures, time left. Looks only; from any shell, while it runs or later."""
-    from tomostream.stages.status import read_status
+    from tomostream.pipeline.status import read_status
 
     while True:
         found = read_status(run)

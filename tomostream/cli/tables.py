@@ -77,7 +77,7 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Score picks against truth: TP FP FN precision recall F1 per tomogram and pooled."""
-    from tomostream.stages.evaluating import evaluate_files, write_curve, write_evaluation
+    from tomostream.stages.evaluation.stage import evaluate_files, write_curve, write_evaluation
 
     if matching not in ("any", "one-to-one"):
         raise InputError(f"--matching must be any or one-to-one, found '{matching}'")
@@ -137,7 +137,7 @@ def _conversion(
     binning: float | None,
     **others: Any,
 ) -> Conversion:
-    from tomostream.stages.tables import conversion_from
+    from tomostream.stages.tables.stage import conversion_from
 
     for option, value in (("--unbinned-pixel-size", unbinned_pixel), ("--binning", binning)):
         if value is not None and not 0 < value < math.inf:
@@ -170,7 +170,7 @@ def export_table(
     json: options.Json = False,
 ) -> None:
     """Write picks in another software's format. Units and origins are converted with the spacing and shape given, never guessed."""
-    from tomostream.stages.tables import read_scored, require_inside
+    from tomostream.stages.tables.stage import read_scored, require_inside
 
     box = None if box_size is None else Length.parse(box_size, "--box-size")
     conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, box=box)
@@ -200,7 +200,7 @@ def import_table(
     json: options.Json = False,
 ) -> None:
     """Read another software's table and write it as ours, in angstrom."""
-    from tomostream.stages.tables import require_inside
+    from tomostream.stages.tables.stage import require_inside
 
     given = headerless(columns, unit)
     facts = {"tomogram": tomogram, "species": species, "columns": given.columns, "unit": given.unit}
@@ -224,7 +224,7 @@ def report(
     json: options.Json = False,
 ) -> None:
     """Write one self-contained page: training curves, slices with picks, scores, counts."""
-    from tomostream.stages.reporting import write_report
+    from tomostream.pipeline.report_page import write_report
 
     write_report(place(run), place(output))
     if json:

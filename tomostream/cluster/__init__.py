@@ -12,9 +12,9 @@ stores itself and returns a small result.  So nothing large travels, and a task 
 Limits: workers must see the client's files under the same paths.  A scheduler that dies ends the stage; running it again goes on.
 """
 
-from tomostream.cluster.opening import open_pool
+from tomostream.cluster.pool_opening import open_pool
 from tomostream.cluster.pools import Pool, guarded
-from tomostream.cluster.resident import resident
 from tomostream.cluster.settings import ClusterSettings
+from tomostream.cluster.worker_cache import resident
 
 __all__ = ["ClusterSettings", "Pool", "guarded", "open_pool", "resident"]

@@ -23,8 +23,8 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from tomostream import __version__
 from tomostream.cluster.pools import Pool
-from tomostream.cluster.resident import Load
-from tomostream.cluster.work import Answer, work
+from tomostream.cluster.worker_batch import Answer, work
+from tomostream.cluster.worker_cache import Load
 from tomostream.errors import InputError, MachineError, TomostreamError
 from tomostream.progress import Progress
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from tomostream.cluster.resident import Load, forget, resident
+from tomostream.cluster.worker_cache import Load, forget, resident
 
 
 class Keep(WorkerPlugin):

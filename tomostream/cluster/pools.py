@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
-from tomostream.cluster.resident import Load, forget
+from tomostream.cluster.worker_cache import Load, forget
 from tomostream.errors import TomostreamError
 
 T = TypeVar("T")

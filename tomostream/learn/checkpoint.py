@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from tomostream.errors import ExistsError, InputError
-from tomostream.learn.files import write_atomically
+from tomostream.remote.atomic_files import write_atomically
 
 NAME = "checkpoint.pt"
 _FORMAT = 1

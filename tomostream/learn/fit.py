@@ -27,7 +27,6 @@ from torch import nn
 from tomostream.errors import InputError, TomostreamError
 from tomostream.learn.batch import Batch
 from tomostream.learn.checkpoint import Row, TrainingState, Weights, load_checkpoint, save_checkpoint
-from tomostream.learn.files import write_atomically
 from tomostream.learn.objectives import Criterion
 from tomostream.learn.precision import autocast, resolve_device, resolve_precision
 from tomostream.learn.prefetch import prefetched
@@ -35,6 +34,7 @@ from tomostream.learn.processes import Processes
 from tomostream.learn.recalibration import recalibrated
 from tomostream.learn.schedule import Schedule, learning_rate
 from tomostream.learn.shared_norm import with_shared_norms
+from tomostream.remote.atomic_files import write_atomically
 
 METRICS_NAME = "metrics.csv"
 _PREFETCH = 2  # batches ready ahead of the step

@@ -35,8 +35,8 @@ from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.picking.greedy import Labels, Points, label_window
 from tomostream.picking.mean_pool import MeanPool
+from tomostream.picking.merging import Settlement
 from tomostream.picking.planning import check_count, plan_blocks
-from tomostream.picking.settling import Settlement
 from tomostream.picking.thresholds import NOTHING, Survey, survey, thresholds_to_try
 from tomostream.picking.windows import Read, Source, domain_of
 from tomostream.progress import Progress

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tomostream.errors import BudgetError
 from tomostream.geometry import Triple, triple
-from tomostream.picking.settling import POINT_BYTES
+from tomostream.picking.merging import POINT_BYTES
 from tomostream.units import format_bytes
 
 # of a window's voxel at the worst moment, every voxel a candidate: scores, index, sort, state (80), and the next window, being read and converted

@@ -31,16 +31,16 @@ from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Triple
 from tomostream.remote.copies import head_of, identity_of, local_file
 from tomostream.remote.places import Place, RemotePath
-from tomostream.store.bands import Band, plan_bands
 from tomostream.store.casting import PIECE_VOXELS, check_stored_type, plan_casting
 from tomostream.store.decompress import compression_of, peek_header, plain_file
+from tomostream.store.existing_output import refuse_other_settings
 from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import tomogram_name
 from tomostream.store.omezarr import StoreWriter, store_state
-from tomostream.store.opening import PARTIAL_SUFFIX
 from tomostream.store.specification import StoreLayout, StoreSpec
-from tomostream.store.states import refuse_other_settings
+from tomostream.store.z_bands import Band, plan_bands
+from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.units import format_bytes
 
 _GUARD_BYTES = 2**20  # how much of the source is hashed to tell files of equal name, size and date apart

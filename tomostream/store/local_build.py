@@ -25,11 +25,11 @@ import numpy as np
 
 from tomostream.errors import ExistsError, InputError, TomostreamError
 from tomostream.geometry import Triple
+from tomostream.store.existing_output import REPLACED_SUFFIX, beside, differences, refuse_existing
 from tomostream.store.ledger import LEDGER_NAME, Ledger, read_head
-from tomostream.store.opening import PARTIAL_SUFFIX
 from tomostream.store.shard_file import write_shard_file
 from tomostream.store.specification import StoreLayout
-from tomostream.store.states import REPLACED_SUFFIX, beside, differences, refuse_existing
+from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 
 _SCRATCH_NAME = ".writing"
 _TRIES, _PAUSE_SECONDS = 20, 0.05

@@ -32,10 +32,10 @@ from tomostream.errors import ExistsError, TomostreamError
 from tomostream.geometry import Triple, triple
 from tomostream.remote.leases import Lease
 from tomostream.remote.places import RemotePath
-from tomostream.store.opening import PARTIAL_SUFFIX
+from tomostream.store.existing_output import HEAD_NAME, beside, differences, half_written_head, refuse_existing
 from tomostream.store.shard_file import write_shard_bytes
 from tomostream.store.specification import StoreLayout
-from tomostream.store.states import HEAD_NAME, beside, differences, half_written_head, refuse_existing
+from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 
 LEASE_NAME = "lease.json"
 NOTES_NAME = "notes.json"

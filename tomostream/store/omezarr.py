@@ -24,10 +24,10 @@ from jaxtyping import Shaped
 from tomostream.errors import TomostreamError
 from tomostream.geometry import BlockGrid, Triple
 from tomostream.remote.places import Place
-from tomostream.store.builds import Build, put_shard, read_layout, start_build
+from tomostream.store.existing_output import StoreState, plain, refuse_existing, store_state
 from tomostream.store.pyramid import mean_pooled, rounded_to
 from tomostream.store.specification import StoreLayout, StoreSpec, group_metadata
-from tomostream.store.states import StoreState, plain, refuse_existing, store_state
+from tomostream.store.store_build import Build, put_shard, read_layout, start_build
 
 __all__ = ["StoreSpec", "StoreState", "StoreWriter", "store_state", "write_shard"]
 

@@ -165,8 +165,8 @@ def _length_doubt(path: Path, header: MrcHeader) -> list[str]:
 
 
 def _store(found: Inspection) -> Inspection:
-    from tomostream.store.opening import is_url, open_group  # noqa: PLC0415  (zarr takes a third of a second, an MRC file needs none)
     from tomostream.store.stored_levels import stored_levels  # noqa: PLC0415  (as above)
+    from tomostream.store.zarr_opening import is_url, open_group  # noqa: PLC0415  (zarr takes a third of a second, an MRC file needs none)
 
     group = open_group(found.path)
     attributes = dict(group.attrs)
@@ -203,7 +203,7 @@ def _store(found: Inspection) -> Inspection:
 
 def _missing(path: str, level: StoredLevel, zarr_format: int) -> str | None:
     """Say how many of a level's files are missing or empty, if any are."""
-    from tomostream.store.opening import open_array  # noqa: PLC0415  (as above)
+    from tomostream.store.zarr_opening import open_array  # noqa: PLC0415  (as above)
 
     array = open_array(path, level.path, zarr_format)
     folder = Path(path) / level.path

@@ -16,9 +16,9 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.store.ngff import ImageMetadata
-from tomostream.store.opening import open_array
 from tomostream.store.pyramid import LevelLayout, level_shape
 from tomostream.store.shard_file import Codec
+from tomostream.store.zarr_opening import open_array
 
 _SAME_SPACING = 0.01  # relative difference within which a stored level counts as 2^k times coarser
 

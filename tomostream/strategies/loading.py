@@ -1,6 +1,6 @@
 """What can this model folder do?  Load it, whatever its strategy; open its scorer; plan its blocks.
 
-`unet` streams planes (`inference.scorer`) and has a planner of its own; joined by a matched filter, and for every other strategy, it is a
+`unet` streams planes (`strategies.unet.scorer`) and has a planner of its own; joined by a matched filter, and for every other strategy, it is a
 `BlockScorer`.
 """
 
@@ -11,19 +11,19 @@ from pathlib import Path
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, network_cost
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Triple
+from tomostream.inference.block_search import plan_scorer
 from tomostream.inference.plan import MAX_SHARD_VOX, PredictionPlan, plan_prediction
 from tomostream.inference.protocol import BlockScorer
-from tomostream.inference.regions import AnyScorer
-from tomostream.inference.scorer import Scorer
-from tomostream.inference.simple_plan import plan_scorer
-from tomostream.learn.model_folder import Model, read_folder
-from tomostream.learn.model_folder import load_model as load_unet
-from tomostream.strategies.adaptation import adaptation_bytes
-from tomostream.strategies.deepetpicker import patch_scorer
-from tomostream.strategies.folder import AnyModel, StrategyModel, load_strategy_model
-from tomostream.strategies.fusion import FusedScorer
-from tomostream.strategies.matched import matched_scorer
+from tomostream.inference.region_scoring import AnyScorer
+from tomostream.strategies.batch_statistics import adaptation_bytes
+from tomostream.strategies.deepetpicker.model import patch_scorer
+from tomostream.strategies.matched_filter.model import matched_scorer
+from tomostream.strategies.model_folder import AnyModel, StrategyModel, load_strategy_model
 from tomostream.strategies.slices2d.model import slice_scorer
+from tomostream.strategies.unet.fusion import FusedScorer
+from tomostream.strategies.unet.model import Model, read_folder
+from tomostream.strategies.unet.model import load_model as load_unet
+from tomostream.strategies.unet.scorer import Scorer
 from tomostream.units import format_bytes
 
 # model, device, precision, threads
@@ -66,7 +66,7 @@ def open_scorer(model: AnyModel, *, device: str, precision: str, threads: int | 
     model
         Any.
     device, precision, threads, gpu_memory
-        See `inference.scorer.Scorer`; strategies without a network use the threads only.
+        See `strategies.unet.scorer.Scorer`; strategies without a network use the threads only.
 
     Raises
     ------

@@ -31,7 +31,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
-from tomostream.stream.corners import ball_range, coverage, uniform_range
+from tomostream.stream.crop_positions import ball_range, coverage, uniform_range
 
 _SLAB_VOX = 2**15  # voxels that are weighted at a time
 UNIFORM = -1  # the `point` of a crop that is not drawn around one

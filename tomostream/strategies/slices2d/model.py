@@ -16,8 +16,8 @@ import torch
 
 from tomostream import defaults
 from tomostream.errors import InputError
-from tomostream.inference.adaptation import Sampling
-from tomostream.strategies.folder import StrategyModel
+from tomostream.inference.batch_statistics import Sampling
+from tomostream.strategies.model_folder import StrategyModel
 from tomostream.strategies.slices2d.detector import SliceDetector
 from tomostream.strategies.slices2d.scoring import SliceScorer
 

@@ -18,7 +18,7 @@ from jaxtyping import Float32
 
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
-from tomostream.learn.folding import deployed
+from tomostream.learn.batch_norm_folding import deployed
 from tomostream.learn.precision import resolve_device
 from tomostream.strategies.slices2d.detector import CENTRE_X, CENTRE_Y, SliceDetector, confidence_logits
 from tomostream.strategies.slices2d.painting import painted, window_cells

@@ -1,0 +1,332 @@
+"""The whole path on a small data set: what it leaves, what it skips, and that a kill changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+import yaml
+from cli_runner import tomostream
+from small_project import SHAPE, make_project, make_volume, tree_bytes
+
+import tomostream as ts
+from tomostream.cluster import ClusterSettings
+from tomostream.config import load_configuration
+from tomostream.errors import BusyError, ConfigurationError, ExistsError, InputError
+from tomostream.geometry import Box
+from tomostream.learn.batch import Batch
+from tomostream.learn.objectives import make_objective
+from tomostream.pipeline.dry_run import plan_run
+from tomostream.pipeline.execution import STAGES, check_stages, run_project
+from tomostream.progress import Progress
+from tomostream.stages.prediction.stage import PredictSettings, predict_many
+from tomostream.stages.training.stage import LOCK_NAME
+from tomostream.store.locks import exclusive
+from tomostream.strategies.validation import Region, Validation
+
+
+class Told(Progress):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.texts.append(text)
+
+    def warn(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def run(path: Path, *, overwrite: bool = False, stages: list[str] | None = None) -> Told:
+    told = Told()
+    run_project(load_configuration(path), stages=stages or [], overwrite=overwrite, progress=told)
+    return told
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("path")
+    run(make_project(folder))
+    return folder
+
+
+def test_project_folder_has_what_the_contract_names(finished: Path) -> None:
+    project = finished / "project"
+    for name in ("tomograms/t1.ome.zarr", "labels/train.csv", "model/model.safetensors", "model/model.json", "model/metrics.csv",
+                 "scores/t2.ome.zarr", "picks/t1.csv", "evaluation.json", "report.html", "resolved.yaml"):  # fmt: skip
+        assert (project / name).exists(), name
+    assert (project / "picks" / "t1.csv").read_text().splitlines()[0] == "tomogram,species,x_angstrom,y_angstrom,z_angstrom,score"
+    scores = json.loads((project / "evaluation.json").read_text())
+    assert set(scores["pooled"]) == {"f1", "precision", "recall", "tp", "fp", "fn"}
+    assert set(scores["tomograms"]) == {"t1", "t2"}
+
+
+def test_five_clicks_find_the_other_particles(finished: Path) -> None:
+    assert json.loads((finished / "project" / "evaluation.json").read_text())["pooled"]["f1"] >= 0.9
+
+
+def test_a_second_run_computes_nothing_again(finished: Path) -> None:
+    watched = [p for p in (finished / "project").rglob("*") if (p.is_file() and p.suffix in (".csv", ".safetensors")) or p.name == "0"]
+    before = {p: p.stat().st_mtime_ns for p in watched if "labels" not in p.parts}
+    told = run(finished / "run.yaml")
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    for done in ("model", "t1: scores", "t2: scores", "t1: picks", "t2: picks"):
+        assert any(done in text and "already" in text for text in told.texts), told.texts
+
+
+def test_other_training_settings_are_refused_without_overwrite(finished: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load((finished / "run.yaml").read_text())
+    values["train"]["seed"] = 7
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(ExistsError, match="--overwrite"):
+        run(path)
+
+
+def test_other_pick_settings_are_picked_anew_without_inference(finished: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load((finished / "run.yaml").read_text())
+    values["pick"] = {"count": 7}
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump(values))
+    told = run(path, stages=["pick"])
+    assert len((finished / "project" / "picks" / "t1.csv").read_text().splitlines()) == 8
+    assert not any("score" in text for text in told.texts)
+    run(finished / "run.yaml", stages=["pick", "evaluate"])  # as it was, for the other tests
+
+
+def test_scores_of_a_store_and_of_an_array_agree(finished: Path) -> None:
+    stored = np.asarray(ts.open(finished / "project" / "scores" / "t1.ome.zarr").array)
+    volume, _ = make_volume(0)
+    scored = ts.predict(volume, finished / "project" / "model", threads=1)
+    assert scored.shape == SHAPE
+    assert np.abs(scored - stored).max() < 1e-5
+
+
+@pytest.mark.parametrize("block", [17, (64, 24, 40)])
+def test_scores_do_not_depend_on_the_block_size(finished: Path, tmp_path: Path, block: int | tuple[int, int, int]) -> None:
+    tomogram = finished / "project" / "tomograms" / "t1.ome.zarr"
+    whole = ts.predict(tomogram, finished / "project" / "model", out=tmp_path / "whole", logits=True)
+    blocks = ts.predict(tomogram, finished / "project" / "model", out=tmp_path / "blocks", logits=True, block_size=block)
+    assert np.abs(np.asarray(ts.open(whole).array) - np.asarray(ts.open(blocks).array)).max() < 1e-4
+
+
+def test_predict_never_replaces_a_tomogram(finished: Path) -> None:
+    tomogram = finished / "project" / "tomograms" / "t1.ome.zarr"
+    before = tree_bytes(tomogram)
+    with pytest.raises(ExistsError, match="is a tomogram"):
+        ts.predict(tomogram, finished / "project" / "model", out=tomogram.parent, overwrite=True)
+    assert tree_bytes(tomogram) == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_scores_outside_the_box_are_missing_and_never_picked(finished: Path, tmp_path: Path, dtype: str) -> None:
+    tomogram, model = (finished / "project" / part for part in ("tomograms/t1.ome.zarr", "model"))
+    settings = PredictSettings(score_dtype=dtype, box=Box((5, 10, 10), (35, 50, 40)))
+    resources = ClusterSettings(threads=1)
+    [[path]] = predict_many(
+        [str(tomogram)], model=model, out=tmp_path, settings=settings, cluster=resources, overwrite=False, progress=Progress()
+    )
+    found = ts.open(path)
+    scores = found.decode(found.read(Box.whole(found.shape)))
+    inside = np.zeros(found.shape, dtype=bool)
+    inside[settings.box.slices] = True
+    assert np.isnan(scores[~inside]).all()
+    assert np.isfinite(scores[inside]).all()
+    whole = ts.open(finished / "project" / "scores" / "t1.ome.zarr")
+    assert np.allclose(scores[inside], np.asarray(whole.array)[inside], atol=0.003)
+    picks = ts.pick(path, radius="4vox", count=10**6).in_unit("voxel", found.spacing).position_zyx.astype(int)
+    assert inside[tuple(picks.T)].all()
+
+
+def test_a_box_that_leaves_the_volume_is_refused(finished: Path, tmp_path: Path) -> None:
+    settings = PredictSettings(box=Box((0, 0, 0), (41, 64, 56)))
+    with pytest.raises(InputError, match="0:41, 0:64, 0:56 leaves tomogram 't1'"):
+        predict_many(
+            [str(finished / "project" / "tomograms" / "t1.ome.zarr")],
+            model=finished / "project" / "model",
+            out=tmp_path,
+            settings=settings,
+            cluster=ClusterSettings(threads=1),
+            overwrite=False,
+            progress=Progress(),
+        )
+
+
+def test_picks_do_not_depend_on_the_block_size(finished: Path) -> None:
+    scores = finished / "project" / "scores" / "t1.ome.zarr"
+    whole = ts.pick(scores, radius="4vox", threshold=0.1)
+    blocks = ts.pick(scores, radius="4vox", threshold=0.1, block_size=13)
+    assert np.array_equal(whole.position_zyx, blocks.position_zyx)
+    assert np.array_equal(whole.score, blocks.score)
+
+
+@pytest.mark.parametrize("fraction", [0.3, 0.6, 0.85])
+def test_a_kill_changes_no_byte(finished: Path, tmp_path: Path, fraction: float) -> None:
+    values = yaml.safe_load((finished / "run.yaml").read_text())
+    values["project"] = str(tmp_path / "project")
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(values))
+    command = [sys.executable, "-m", "tomostream", "run", str(path)]
+    # undisturbed, to know how long it takes here
+    started = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    seconds = time.monotonic() - started
+    undisturbed = tree_bytes(tmp_path / "project")
+    (tmp_path / "project").rename(tmp_path / "undisturbed")
+    victim = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    time.sleep(fraction * seconds)
+    os.killpg(victim.pid, signal.SIGKILL)
+    victim.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    assert tree_bytes(tmp_path / "project") == undisturbed
+
+
+def test_a_second_training_of_the_same_model_is_refused(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    folder = tmp_path / "project" / "model"
+    folder.mkdir(parents=True)
+    with exclusive(folder / LOCK_NAME, "the test's"), pytest.raises(BusyError, match=rf"in work by process {os.getpid()} on"):
+        run(path, stages=["train"])
+    assert [p.name for p in folder.iterdir()] == [LOCK_NAME]
+
+
+def test_two_species_have_maps_and_scores_of_their_own(tmp_path: Path) -> None:
+    path = make_project(tmp_path, species=2)
+    run(path)
+    assert (tmp_path / "project" / "scores" / "fas" / "t1.ome.zarr").is_dir()
+    assert (tmp_path / "project" / "scores" / "ribosome" / "t1.ome.zarr").is_dir()
+    picks = ts.read_particles(tmp_path / "project" / "picks" / "t1.csv")
+    assert set(picks.species_names()) == {"ribosome", "fas"}
+    assert set(json.loads((tmp_path / "project" / "evaluation.json").read_text())["species"]) == {"ribosome", "fas"}
+
+
+def test_dry_run_tells_the_stages_and_writes_nothing(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    steps = plan_run(load_configuration(path), list(STAGES))
+    assert not (tmp_path / "project").exists()
+    assert {step.stage for step in steps} == set(STAGES)
+    assert all(step.memory_bytes for step in steps)
+    assert {step.state for step in steps if step.stage == "predict"} == {"to do"}
+
+
+def test_expected_number_below_the_clicks_is_refused(tmp_path: Path) -> None:
+    path = make_project(tmp_path, species=1)
+    values = yaml.safe_load(path.read_text())
+    values["species"][0]["expected"] = 3
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError, match=r"expected is 3 .* but 5 are clicked"):
+        run(path, stages=["train"])
+    assert not (tmp_path / "project" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("expected", {"t_1": 24}, "no number for tomogram 't1', which has clicks; it names t_1"),
+        ("radius", "0.5A", "at least 1 and at most 32 voxels are allowed"),
+        ("radius", "4000A", "at least 1 and at most 32 voxels are allowed"),
+    ],
+)
+def test_slips_in_a_species_are_named_before_training(tmp_path: Path, key: str, value: object, said: str) -> None:
+    path = make_project(tmp_path)
+    values = yaml.safe_load(path.read_text())
+    values["species"][0][key] = value
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError, match=said):
+        run(path, stages=["train"])
+    assert not (tmp_path / "project" / "model").exists()
+
+
+def test_a_constant_tomogram_is_named_before_training(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    with mrcfile.new(tmp_path / "t1.mrc", overwrite=True) as file:
+        file.set_data(np.ones(SHAPE, dtype=np.float32))
+        file.voxel_size = 10.0
+    with pytest.raises(InputError, match=r"tomogram 't1' is constant \(mean 1\)"):
+        run(path, stages=["train"])
+
+
+@pytest.mark.parametrize("clicked", [[[5, 5, 5]], []])
+def test_a_species_without_validation_clicks_has_no_say(clicked: list[list[float]]) -> None:
+    volume = np.zeros((16, 16, 16), dtype=np.float32)
+    volume[5, 5, 5] = 1.0
+
+    def score(network: object, image: np.ndarray) -> np.ndarray:
+        return np.stack([image, image])
+
+    batch = Batch(
+        torch.zeros(1, 1, 4, 4, 4), torch.zeros(1, 2, 4, 4, 4, dtype=torch.bool), torch.ones(1, 1, 4, 4, 4), torch.tensor([False])
+    )
+    objective = make_objective("pn", weight=1.0, order="prior_to_pu", labelled_fraction=[0.1, 0.1], expected_fraction=None)
+    region = Region(0, volume, [np.array(clicked, dtype=float).reshape(-1, 3), np.empty((0, 3))], [1.0, 1.0])
+    validation = Validation([region], [3.0, 3.0], [batch], objective, "float32", 10**9, [[]], score)
+    found = validation.measure(torch.nn.Conv3d(1, 2, 1))
+    if clicked:
+        assert found["val_recall"] == found["val_f1"] == 1.0
+        assert found["criterion"] == 0.5  # the first pick of twice one hits
+    else:
+        assert found["criterion"] == -found["val_loss"]
+
+
+def test_clicks_outside_the_volume_are_refused(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    (tmp_path / "train.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\n" + "t1,ribosome,10,20,300\n" * 5)
+    with pytest.raises(InputError, match=r"only 0 of 5 points lie inside.*swapped"):
+        run(path, stages=["train"])
+
+
+@pytest.mark.parametrize("command", ["run", "train"])
+def test_clicks_outside_are_refused_before_anything_is_converted(tmp_path: Path, command: str) -> None:
+    path = make_project(tmp_path)
+    (tmp_path / "train.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\n" + "t1,ribosome,10,20,300\n" * 5)
+    done = tomostream(command, path)
+    assert done.code == 2
+    assert "only 0 of 5 points lie inside tomogram 't1'" in done.message
+    assert not list(tmp_path.glob("project/tomograms/*"))
+
+
+def test_empty_click_table_is_refused(tmp_path: Path) -> None:
+    path = make_project(tmp_path)
+    (tmp_path / "train.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\n")
+    with pytest.raises(InputError, match=r"train.csv has no point"):
+        run(path, stages=["train"])
+
+
+def test_unknown_stage_is_refused() -> None:
+    with pytest.raises(InputError, match="convert, stats, train"):
+        check_stages(["predct"])
+
+
+def test_nothing_that_matches_is_refused(tmp_path: Path) -> None:
+    path = make_project(tmp_path, tomograms=[str(tmp_path / "no*.mrc")])
+    with pytest.raises((InputError, ConfigurationError), match="nothing matches"):
+        run(path)
+
+
+def test_a_model_for_another_spacing_is_refused(finished: Path, tmp_path: Path) -> None:
+    import mrcfile
+
+    for spacing, name in ((10.5, "near"), (12.5, "far")):
+        with mrcfile.new(tmp_path / f"{name}.mrc") as file:
+            file.set_data(make_volume(3)[0])
+            file.voxel_size = spacing
+    near, far = (ts.convert(tmp_path / f"{name}.mrc", tmp_path) for name in ("near", "far"))
+    ts.predict(near, finished / "project" / "model", out=tmp_path / "scores")
+    with pytest.raises(InputError, match=r"12.5 A per voxel.*10 A .25.0 % apart.*at most 15 %"):
+        ts.predict(far, finished / "project" / "model", out=tmp_path / "scores")
+    assert not (tmp_path / "scores" / "far.ome.zarr").exists()
+
+
+def test_a_density_that_is_not_there_is_told_before_anything_is_converted(tmp_path):
+    path = make_project(tmp_path, objective={"name": "template"}, template={"density": str(tmp_path / "no.mrc")})
+    with pytest.raises(InputError, match=r"template.density .*no.mrc can't be read: No such file"):
+        run_project(load_configuration(path), stages=[], overwrite=False, progress=Progress())
+    assert not (tmp_path / "project").exists()

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from store_files import noise, write_store
+
+from tomostream.errors import InputError
+from tomostream.formats.registry import Conversion
+from tomostream.particles import Particles
+from tomostream.progress import Progress
+from tomostream.stages.shared.clicks import by_tomogram, inside_volume, read_points
+from tomostream.stages.tables.stage import read_scored, read_truth, table_paths
+from tomostream.tomogram import open_tomogram
+
+HEADER = "tomogram,species,x_voxel,y_voxel,z_voxel"
+
+
+@pytest.fixture
+def tomogram(tmp_path):
+    return open_tomogram(write_store(tmp_path / "t.ome.zarr", noise(10, 20, 30), spacing=10.0, levels=2))
+
+
+class Heard(Progress):
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+def table(folder, *rows, name="p.csv", header=HEADER):
+    (folder / name).write_text("\n".join([header, *rows]) + "\n")
+    return str(folder / name)
+
+
+def test_a_point_is_inside_up_to_half_a_voxel_beyond_the_outer_centres(tomogram):
+    edge = np.array([[-0.5, -0.5, -0.5], [9.5, 19.5, 29.5]])
+    assert len(inside_volume(Particles.build(edge, unit="voxel"), tomogram, "p", Progress())) == 2
+    assert len(inside_volume(Particles.build(edge * 10, unit="angstrom"), tomogram.at_level(1), "p", Progress())) == 2
+    beyond = Particles.build(np.array([[5.0, 5.0, 5.0]] * 19 + [[9.51, 5.0, 5.0]]), unit="voxel")
+    heard = Heard()
+    assert len(inside_volume(beyond, tomogram, "p.csv", heard)) == 19  # 95 % are enough
+    assert heard.warnings == ["p.csv: 1 of 20 points lie outside tomogram 't' and are left out"]
+
+
+def test_under_95_percent_inside_is_refused_with_shape_and_largest_coordinates(tomogram):
+    swapped = Particles.build(np.array([[5.0, 5.0, 5.0]] * 18 + [[25.0, 5.0, 5.0]]), unit="voxel")
+    with pytest.raises(InputError, match=r"18 of 19 points.*95 %.*z,y,x = 10,20,30.*25,5,5.*spacing 10 A"):
+        inside_volume(swapped, tomogram, "p.csv", Progress())
+
+
+def test_points_without_names_get_the_only_ones_there_are(tmp_path, tomogram):
+    path = table(tmp_path, "1,2,3", header="x_voxel,y_voxel,z_voxel")
+    points = read_points([path], ["fas"], ["t"], "labels.train")
+    assert (points.tomograms(), points.species_names()) == (["t"], ["fas"])
+    assert by_tomogram(points, {"t": tomogram}, ["fas"], path, Progress())["t"][0].tolist() == [[3.0, 2.0, 1.0]]
+    with pytest.raises(InputError, match=r"without species.*fas, ribosome"):
+        read_points([path], ["fas", "ribosome"], ["t"], "labels.train")
+    with pytest.raises(InputError, match=r"without tomogram.*t, u"):
+        read_points([path], ["fas"], ["t", "u"], "labels.train")
+
+
+def test_unknown_names_empty_tables_and_mixed_units_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"names species ribosom;.*has ribosome"):
+        read_points([table(tmp_path, "t,ribosom,1,2,3")], ["ribosome"], ["t"], "labels.train")
+    with pytest.raises(InputError, match="no point"):
+        read_points([table(tmp_path)], ["a"], ["t"], "labels.train")
+    voxels, angstrom = table(tmp_path, "t,a,1,2,3"), table(tmp_path, "1,2,3", name="q.csv", header="x_angstrom,y_angstrom,z_angstrom")
+    with pytest.raises(InputError, match="one unit"):
+        read_points([voxels, angstrom], ["a"], ["t"], "labels.train")
+
+
+def test_a_folder_stands_for_its_tables_and_an_empty_one_counts(tmp_path):
+    table(tmp_path, "1,2,3", name="a.csv", header="x_voxel,y_voxel,z_voxel")
+    table(tmp_path, name="b.csv")
+    (tmp_path / ".a.csv.made-by.json").write_text("{}")
+    assert [path.name for path in table_paths(tmp_path)] == ["a.csv", "b.csv"]
+    picks, names = read_scored(tmp_path, Conversion())
+    assert (picks.tomograms(), names) == (["a"], ["a", "b"])
+    table(tmp_path, "a,,5,5,5", name="c.csv")
+    with pytest.raises(InputError, match=r"a.csv and .*c.csv both hold picks"):
+        read_scored(tmp_path, Conversion())
+    with pytest.raises(InputError, match="no file or folder"):
+        table_paths(tmp_path / "nothing")
+
+
+def test_truth_without_names_is_the_only_scored_tomograms(tmp_path):
+    path = table(tmp_path, "1,2,3", header="x_voxel,y_voxel,z_voxel")
+    assert read_truth(path, ["t"], Conversion()).tomograms() == ["t"]
+    with pytest.raises(InputError, match="t, u"):
+        read_truth(path, ["t", "u"], Conversion())
+
+
+def test_points_that_are_there_twice_count_once_in_their_order(tmp_path, tomogram):
+    rows = ["t,ribosome,5,6,7", "t,ribosome,1,2,3", "t,fas,5,6,7", "t,ribosome,5,6,7"]
+    points = read_points([table(tmp_path, *rows)], ["ribosome", "fas"], ["t"], "clicks")
+    heard = Heard()
+    ribosomes, fas = by_tomogram(points, {"t": tomogram}, ["ribosome", "fas"], "clicks", heard)["t"]
+    assert ribosomes.tolist() == [[7, 6, 5], [3, 2, 1]]
+    assert fas.tolist() == [[7, 6, 5]]
+    assert heard.warnings == ["clicks: t, ribosome: 1 of 3 points are there more than once; each counts once"]

@@ -1,0 +1,103 @@
+"""Commands that do everything: run, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tomostream.cli import options
+from tomostream.cli.console import ConsoleProgress, print_json, print_table
+from tomostream.cli.tables import show_evaluation
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command(rich_help_panel="The whole path")(demo)
+    app.command(rich_help_panel="The whole path")(run)
+
+
+def run(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration; see docs/configuration.md.", show_default=False)
+    ],
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STAGE", help="Only this stage (repeat): convert, stats, train, predict, pick, evaluate or report.", show_default=False
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with projected memory and disk; do nothing.")] = False,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="none|local|slurm",
+            help="Where tasks run (default: the configuration's).",
+            rich_help_panel=options.RESOURCES,
+        ),
+    ] = None,
+    scheduler: options.Scheduler = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes (default: the configuration's).", rich_help_panel=options.RESOURCES)
+    ] = None,
+    threads: options.Threads = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory", metavar="SIZE", help="Budget of one process (default: the configuration's).", rich_help_panel=options.RESOURCES
+        ),
+    ] = None,
+    gpu_memory: options.GpuMemory = None,
+    cluster_option: options.ClusterOptions = None,
+) -> None:
+    """Take a data set through the whole path: convert, stats, train, predict, pick, evaluate, report. Run again to resume."""
+    from tomostream.config import load_configuration
+    from tomostream.learn.torchrun import refuse_torchrun
+    from tomostream.pipeline.dry_run import plan_run
+    from tomostream.pipeline.execution import check_stages, run_project
+    from tomostream.project import Project, kept_log
+
+    refuse_torchrun("run")
+    stages = check_stages(stage or [])
+    configuration = load_configuration(config).with_resources(
+        kind=cluster,
+        scheduler=scheduler,
+        workers=workers,
+        threads=threads,
+        memory=memory,
+        gpu_memory=gpu_memory,
+        options=options.key_values(cluster_option),
+    )
+    if dry_run:
+        plan = plan_run(configuration, stages)
+        if json:
+            print_json([step.to_json() for step in plan])
+        else:
+            print_table(("stage", "tomogram", "state", "memory", "disk", "work"), [step.row() for step in plan])
+        return
+    with kept_log(Project(configuration.project)) as log:
+        evaluation = run_project(configuration, stages=stages, overwrite=overwrite, progress=ConsoleProgress(log))
+    if json:
+        print_json({"project": str(configuration.project), "evaluation": evaluation.to_json() if evaluation else None})
+    elif evaluation is not None:
+        show_evaluation(evaluation.to_json())
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Project folder.")] = Path("tomostream-demo"),
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+) -> None:
+    """Simulate a small data set and take it through the whole path: at most 5 minutes on 2 cores. Ends with picks and a report."""
+    from tomostream.pipeline.demonstration import run_demo
+
+    evaluation = run_demo(folder, overwrite=overwrite, make_progress=ConsoleProgress)
+    if json:
+        print_json({"project": str(folder), "evaluation": evaluation.to_json()})
+    else:
+        show_evaluation(evaluation.to_json())
+        ConsoleProgress().say(f"look at {folder / 'report.html'}; the configuration to start your own from is {folder / 'demo.yaml'}")

@@ -1,0 +1,157 @@
+"""Which batch-norm statistics fit a tomogram?  Its own.
+
+Training normalises every feature by the batch at hand; a network as deployed has one mean and variance a feature, fixed.  Taken from the
+training tomograms they don't fit one of other defocus, thickness or noise, however well its voxels are standardised: a network that had
+learnt from 100 clicks in defocus data had an F1 of 0.05 in phase-plate data, and of 0.83 with that data's own statistics
+(docs/accuracy.md).  So each tomogram gets the statistics of its own features ("adaptive batch normalisation"); the weights stay.
+
+1. Crops: the cells of a grid of crops that spans the volume, or `Sampling.count` of them, drawn evenly and always the same.
+2. Batches of them pass the network in training's way, each normalised by itself; a feature's statistics are the means over the batches
+   (`learn.recalibration`).
+
+The statistics depend on the volume's voxels alone, not on blocks, shards or workers; so scores are those of one network on the whole
+volume, as ever.
+
+Limits: a volume of fewer than `LEAST_VOX` voxels tells too little and keeps the training's statistics.  One that is mostly empty has an
+empty volume's statistics.
+
+References
+----------
+Li, Wang, Shi, Hou, Liu 2018, "Adaptive batch normalization for practical domain adaptation", Pattern Recognition 80, 109-117.
+"""
+
+import copy
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import nn
+
+from tomostream import defaults
+from tomostream.geometry import Box, Triple, triple
+from tomostream.inference.region_scoring import Reader, read_extended
+from tomostream.learn.recalibration import recalibrated
+
+LEAST_VOX = 8000  # of a volume that has statistics of its own
+_LEAST_CELLS = 8  # and of its coarsest feature map
+_FIXED_BYTES = 20_000_000
+_LIVE_MAPS = 9  # of the finest level at the peak, with the kernels' copies: measured 7 to 8
+N = TypeVar("N", bound=nn.Module)
+Statistics = dict[str, np.ndarray]  # batch-norm's buffers by name, float32 (channels,)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which crops a tomogram's statistics come from.
+
+    Parameters
+    ----------
+    crop
+        Edges, voxels of the network's level; multiples of the stride.
+    stride
+        The network's total stride along each axis.
+    count
+        Crops, at most.
+    batch
+        Crops that are normalised together.
+    """
+
+    crop: Triple
+    stride: Triple
+    count: int = defaults.STATISTICS_CROPS
+    batch: int = defaults.BATCH
+
+    def boxes(self, shape: Triple) -> list[Box]:
+        """The crops of a volume; where it is shorter than one they end at a multiple of the stride, up to a stride beyond it.
+
+        Parameters
+        ----------
+        shape
+            Voxels of the network's level.
+
+        Returns
+        -------
+        list
+            Empty for a volume that is too small.
+        """
+        if math.prod(shape) < max(LEAST_VOX, _LEAST_CELLS * math.prod(self.stride)):
+            return []
+        edges = triple([min(edge, -(-n // step) * step) for edge, n, step in zip(self.crop, shape, self.stride, strict=True)])
+        starts = [
+            np.linspace(0, max(0, n - edge), -(-n // edge)).round().astype(int).tolist() for n, edge in zip(shape, edges, strict=True)
+        ]
+        cells = list(itertools.product(*starts))
+        # in an order that mixes the volume's parts in each batch
+        drawn = np.random.default_rng(0).permutation(len(cells))[: self.count]
+        return [Box(triple(cells[i]), triple([a + e for a, e in zip(cells[i], edges, strict=True)])) for i in drawn]
+
+    def projected_bytes(self, channels: tuple[int, ...]) -> int:
+        """Memory that it takes a network with these channels, finest first, besides the libraries."""
+        return _FIXED_BYTES + _LIVE_MAPS * 4 * self.batch * math.prod(self.crop) * max(channels[0], channels[-1] // 8)
+
+    def images(self, read: Reader, shape: Triple) -> Iterator[Float32[torch.Tensor, "n 1 z y x"]]:
+        """Read the crops, batch by batch.
+
+        Parameters
+        ----------
+        read
+            Reads boxes of the volume, standardised.
+        shape
+            Of the volume, voxels of the network's level.
+        """
+        boxes = self.boxes(shape)
+        batches = -(-len(boxes) // self.batch)
+        for number in range(batches):  # of equal sizes, as far as possible: each batch counts the same
+            crops = [read_extended(read, box, shape) for box in boxes[number::batches]]
+            yield torch.from_numpy(np.stack(crops)[:, None])
+
+
+def unet_sampling(stride: int) -> Sampling:
+    """The crops that a residual U-Net's statistics come from."""
+    edge = -(-defaults.CROP_VOX // stride) * stride
+    return Sampling((edge, edge, edge), (stride, stride, stride))
+
+
+def adapted(network: N, images: Iterable[Float32[torch.Tensor, "_ 1 z y x"]], *, device: torch.device) -> N:
+    """Copy a network in evaluation mode, with the batch-norm statistics of images.
+
+    Parameters
+    ----------
+    network
+        Trained, batch-norm not folded; it is left as it is.
+    images
+        Batches of crops of one tomogram.  None: the copy keeps the network's statistics.
+    device
+        Where they are computed, and where the copy lies.
+    """
+    rest = iter(images)
+    first = next(rest, None)
+    if first is None:
+        return copy.deepcopy(network).to(device).eval()
+    # amid training, too, in float32: a tomogram's statistics are the same whoever asks
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with torch.autocast(device.type, enabled=False), exact:
+        return recalibrated(network, itertools.chain([first], rest), device=device)
+
+
+def statistics_of(network: nn.Module) -> Statistics:
+    """A network's batch-norm statistics."""
+    return {name: value.detach().cpu().numpy() for name, value in network.named_buffers() if value.ndim > 0}
+
+
+def with_statistics(network: N, statistics: Statistics) -> N:
+    """Copy a network, with these batch-norm statistics.
+
+    Parameters
+    ----------
+    statistics
+        What `statistics_of` gave of a network of the same shape.
+    """
+    result = copy.deepcopy(network)
+    result.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in statistics.items()}, strict=False)
+    return result

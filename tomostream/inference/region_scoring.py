@@ -1,0 +1,235 @@
+"""What are the scores of a part of a volume?  Its blocks, one after the other, each with its own halo.
+
+1. Read the block's box at the scorer's level, piece by piece; where the box leaves the volume at its far ends, repeat the last voxels.
+2. Logits of the voxels between which the core's level-0 voxels lie: the U-Net's stream plane by plane (`scorer.py`), any other scorer
+   says itself what it reads (`protocol.py`).
+3. Interpolate them to level 0 (`upsample.py`), then the sigmoid in float32.
+
+If a GPU's memory is too small for a block, its core is halved along the longest edge, until it fits.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+from scipy.special import expit
+from torch import nn
+
+from tomostream import defaults
+from tomostream.geometry import BlockGrid, Box, Triple, triple
+from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan, plan_prediction
+from tomostream.inference.protocol import BlockScorer
+from tomostream.inference.upsample import upsample
+from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.scorer import DeviceMemoryError, Scorer
+
+AnyScorer = Scorer | BlockScorer
+Reader = Callable[[Box], np.ndarray]  # standardised float32 voxels of a box of the true volume at the scorer's level
+READ_EDGE = 64  # pieces that are read begin at multiples of this: chunks of stores mostly do too
+_SIGMOID_VOXELS = 2**20
+_STEPS = 254  # of an int8 score between 0 and 1
+_ZERO = -127  # the int8 of score 0; -128 is a missing score
+
+
+def score_region(
+    read: Reader, plan: PredictionPlan, region: Box, scorer: AnyScorer, *, as_logits: bool, note: Callable[[str], object]
+) -> Float32[np.ndarray, "s z y x"]:
+    """Scores of a region of level 0.
+
+    Parameters
+    ----------
+    read
+        Reads a box of the volume at the scorer's level, standardised.
+    plan
+        The blocks.
+    region
+        Level-0 voxels; usually a shard's core.
+    scorer
+        The network, or any other scorer that the plan was made for.
+    as_logits
+        Logits instead of probabilities.
+    note
+        Is told when the GPU's memory was short.
+
+    Returns
+    -------
+    np.ndarray
+        Probabilities in [0, 1] (or logits), the region's shape for each species.
+
+    Raises
+    ------
+    DeviceMemoryError
+        If not even a core of one voxel fits into the GPU's memory.
+    """
+    result = np.empty((scorer.species, *region.shape), dtype=np.float32)
+    for block in plan.blocks(region):
+        _score_block(read, plan, block, scorer, result, region, note)
+    if not as_logits:
+        _sigmoid(result)
+    return result
+
+
+def score_volume(
+    volume: Float32[np.ndarray, "z y x"], plan: PredictionPlan, scorer: AnyScorer, *, as_logits: bool
+) -> Float32[np.ndarray, "s Z Y X"]:
+    """Score a standardised volume in memory.
+
+    Parameters
+    ----------
+    volume
+        At the scorer's level, standardised.
+    plan
+        The blocks; the volume and the result, on level 0's grid, are the caller's memory.
+    scorer
+        That the plan was made for.
+    as_logits
+        Logits instead of probabilities.
+    """
+    whole = Box.whole(plan.volume)
+    return score_region(lambda box: volume[box.slices], plan, whole, scorer, as_logits=as_logits, note=lambda _: None)
+
+
+def score_array(
+    volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, precision: str, memory: int, device: str
+) -> Float32[np.ndarray, "s z y x"]:
+    """Probabilities of a standardised volume on its own grid, as `predict` would give them.
+
+    Parameters
+    ----------
+    volume
+        Standardised, at the level that the network reads.
+    network
+        A `ResidualUNet`, in training or deployed; it is left as it is.
+    precision, device
+        See `Scorer`.
+    memory
+        Budget of the blocks, bytes.
+
+    Raises
+    ------
+    BudgetError
+        If no block fits the memory.
+    """
+    scorer = Scorer(network, device=device, precision=precision, threads=None)
+    if not isinstance(network, ResidualUNet):
+        raise TypeError("a scorer accepts a ResidualUNet only")
+    plan = plan_prediction(
+        triple(volume.shape),
+        level=0,
+        network=network,
+        channels=network.channels,
+        precision=precision,
+        species=network.species,
+        memory=memory,
+        block_size=None,
+        name="the array",
+        max_edge=max(volume.shape) + defaults.CHUNK_VOX,
+    )
+    return score_volume(volume, plan, scorer, as_logits=False)
+
+
+def _score_block(
+    read: Reader, plan: PredictionPlan, block: BlockPlan, scorer: AnyScorer, result: np.ndarray, region: Box, note: Callable[[str], object]
+) -> None:
+    """Write the block's logits on level 0 into `result`, which begins at the region's start."""
+    box = block.read if isinstance(scorer, Scorer) else scorer.read_box(block.needed, plan.level_shape)
+    image = read_extended(read, box, plan.level_shape)
+    out = result[(slice(None), *block.core.relative_to(region.start).slices)]
+    try:
+        if isinstance(scorer, Scorer):
+            keep = block.needed.relative_to(box.start)
+            if plan.level == 0:  # straight to its place
+                for first, planes in scorer.planes(image, keep):
+                    out[:, first : first + planes.shape[1]] = planes
+                return
+            logits = scorer.logits(image, keep)
+        else:
+            logits = scorer.logits(image, box, block.needed, plan.level_shape)
+    except DeviceMemoryError as error:
+        del image
+        if max(block.core.shape) == 1:
+            raise
+        note(f"{error}; going on with half the block")
+        for half in halves(block.core):
+            _score_block(read, plan, plan.block(block.shard, half), scorer, result, region, note)
+        return
+    del image
+    upsample(logits, block.needed.start, block.core, plan.level, plan.level_shape, out)
+
+
+def halves(box: Box) -> tuple[Box, Box]:
+    """Cut a box in two across its longest edge."""
+    axis = box.shape.index(max(box.shape))
+    middle = (box.start[axis] + box.stop[axis]) // 2
+    stop, start = list(box.stop), list(box.start)
+    stop[axis] = start[axis] = middle
+    return Box(box.start, triple(stop)), Box(triple(start), box.stop)
+
+
+def read_extended(read: Reader, box: Box, shape: Triple) -> Float32[np.ndarray, "z y x"]:
+    """Read a box of a volume of this shape that is extended at its far ends by its last voxels.
+
+    Parameters
+    ----------
+    read
+        Reads boxes that lie in the volume.
+    box
+        Begins in the volume.
+    shape
+        Of the volume.
+    """
+    inside = box.clipped(Box.whole(shape))
+    result = np.empty(box.shape, dtype=np.float32)
+    for piece in _pieces(inside):
+        result[piece.relative_to(box.start).slices] = read(piece)
+    for axis in range(3):
+        n = inside.shape[axis]
+        if n < box.shape[axis]:
+            moved = np.moveaxis(result, axis, 0)
+            moved[n:] = moved[n - 1]
+    return result
+
+
+def _pieces(box: Box) -> Iterator[Box]:
+    """The box in pieces of at most about `READ_VOXELS`, split along z and y at multiples of `READ_EDGE`."""
+    rows = max(1, READ_VOXELS // (READ_EDGE * READ_EDGE * max(1, box.shape[2]))) * READ_EDGE
+    grid = BlockGrid(box.stop, (READ_EDGE, rows, max(1, box.stop[2])))
+    return (grid.core(index).clipped(box) for index in grid.touching(box))
+
+
+def _sigmoid(logits: np.ndarray) -> None:
+    """Turn logits into probabilities in place, piece by piece."""
+    for species in logits:
+        planes = max(1, _SIGMOID_VOXELS // max(1, species[0].size))
+        for first in range(0, len(species), planes):
+            part = species[first : first + planes]
+            expit(part, out=part)
+
+
+def encode_scores(scores: Float32[np.ndarray, "z y x"], dtype: str) -> Shaped[np.ndarray, "z y x"]:
+    """Bring scores to the type in which they are stored.
+
+    Parameters
+    ----------
+    scores
+        Probabilities in [0, 1], or logits (not for int8); NaN is a missing score.
+    dtype
+        float32 and float16: rounded.  int8: round(254 p) - 127, so p = (stored + 127) / 254 to 0.002; -128 is a missing score.
+    """
+    if dtype != "int8":
+        return scores.astype(np.dtype(dtype), copy=False)
+    result = np.empty(scores.shape, dtype=np.int8)
+    for plane, out in zip(scores, result, strict=True):
+        stored = np.rint(plane * np.float32(_STEPS))
+        stored += np.float32(_ZERO)
+        stored[np.isnan(stored)] = _ZERO - 1
+        out[...] = stored
+    return result
+
+
+def encoding_attributes(dtype: str) -> dict[str, Any]:
+    """What a reader must know to decode stored scores: score = stored * score_scale + score_offset; nothing for float types."""
+    if dtype != "int8":
+        return {}
+    return {"score_scale": 1 / _STEPS, "score_offset": -_ZERO / _STEPS, "score_missing": _ZERO - 1}

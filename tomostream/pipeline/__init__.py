@@ -1,0 +1,1 @@
+"""Run a project: execution, dry run, status, journal, report."""

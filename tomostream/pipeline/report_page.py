@@ -1,0 +1,184 @@
+"""`report`: gather what a project folder holds, and draw it on one page.
+
+1. Tables: the evaluation, and the number of picks and labels of every tomogram.
+2. Training curves.
+3. For the first few tomograms that have picks: the slice that holds most of them, its scores, hits, misses and false picks.
+4. The resolved configuration.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from tomostream.config import Configuration, load_configuration
+from tomostream.errors import InputError
+from tomostream.evaluation import match
+from tomostream.formats.registry import read_table
+from tomostream.geometry import Box
+from tomostream.particles import Particles
+from tomostream.project import Project, input_paths, store_path
+from tomostream.remote.places import Place, place
+from tomostream.stages.shared.fingerprints import write_text_atomically
+from tomostream.stages.tables.stage import table_paths
+from tomostream.tomogram import Tomogram, open_tomogram
+
+if TYPE_CHECKING:
+    from tomostream.report.pictures import SliceView
+
+PICTURES = 8  # tomograms with a picture: the page stays below some 10 MB
+SLAB_VOX = 5  # slices averaged for a picture: one alone shows little but noise
+EYE_SIGMA = 0.15  # of the radius: standard deviation of the smoothing of a picture
+WIDEST_VOX = 1400  # of a picture; wider slices are drawn from a coarser level
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a run found in one tomogram: picks and truth in voxels, or None where there is none."""
+
+    tomogram: Tomogram
+    picks: Particles
+    truth: Particles | None
+
+
+def write_report(run: Place, output: Place) -> None:
+    """Write the page of a project folder.
+
+    Raises
+    ------
+    InputError
+        If the folder is no project, or the page can't be written.
+    """
+    from tomostream.report.page import Section, render_page
+    from tomostream.report.pictures import score_histogram, slice_picture, training_curves
+
+    run, output = place(run), place(output)
+    project = Project(run)
+    if not project.resolved.exists():
+        raise InputError(f"{run} is no project folder: it has no {project.resolved.name}; give the folder of `tomostream run` or `demo`")
+    configuration = load_configuration(project.resolved)
+    found = find_results(configuration, project)
+    sections: list[Section] = []
+    evaluation = _json(project.evaluation)
+    if evaluation is not None:
+        rule = "a truth counts as found if a pick lies within the tolerance" if configuration.matching == "any" else "one pick, one truth"
+        for kind, part in evaluation.get("species", {None: evaluation}).items():
+            title = "Evaluation" if kind is None else f"Evaluation: {kind}"
+            sections.append(Section(title, f"Tolerance {configuration.tolerance}; {rule}.", *_scores(part)))
+    sections.append(Section("Picks", columns=("tomogram", "picks", "best score", "worst score"), rows=[_pick_row(f) for f in found]))
+    metrics = _metrics(project.model / "metrics.csv")
+    if metrics:
+        model = _json(project.model / "model.json") or {}
+        best = model.get("extra", {}).get("best_epoch")
+        text = "Recall, F1 and criterion are those of the validation clicks: the other particles are not known to training."
+        sections.append(Section("Training", text, pictures=[training_curves(metrics, best)]))
+    shown = [f for f in found if len(f.picks)][:PICTURES]
+    for item in shown:
+        pictures = [
+            slice_picture(view_slice(item, species.name, species.radius.in_voxels(item.tomogram.spacing), configuration, project))
+            for species in configuration.species
+        ]
+        sections.append(Section(item.tomogram.name, pictures=pictures))
+    scores = np.concatenate([f.picks.score for f in found]) if found else np.empty(0)
+    if np.isfinite(scores).any():
+        sections.append(Section("Scores", pictures=[score_histogram(scores[np.isfinite(scores)], "all tomograms")]))
+    sections.append(Section("Configuration", code=project.resolved.read_text()))
+    total = sum(len(f.picks) for f in found)
+    summary = f"{total} picks in {len(found)} tomograms; species {', '.join(s.name for s in configuration.species)}."
+    write_text_atomically(output, render_page(f"tomostream: {run.resolve().name}", summary, sections))
+
+
+def find_results(configuration: Configuration, project: Project) -> list[Found]:
+    """Read the picks, and the truth, of every tomogram that was picked."""
+    truth = None if configuration.truth is None else Particles.concatenate([read_table(t) for t in table_paths(configuration.truth)])
+    result: list[Found] = []
+    for name, path in input_paths(configuration.tomograms).items():
+        table = project.picks / f"{name}.csv"
+        store = store_path(configuration, name, path)
+        if not table.exists():
+            continue
+        tomogram = open_tomogram(store)
+        picks = read_table(table).in_unit("voxel", tomogram.spacing)
+        known = None if truth is None or name not in truth.tomograms() else truth.of(tomogram=name).in_unit("voxel", tomogram.spacing)
+        result.append(Found(tomogram, picks, known))
+    return result
+
+
+def view_slice(found: Found, species: str, radius: float, configuration: Configuration, project: Project) -> SliceView:
+    """Cut the slice with most picks, at a level whose picture is not too wide."""
+    from tomostream.report.pictures import SliceView
+
+    whole = found.tomogram
+    level = 0
+    while max(whole.at_level(level).shape[1:]) > WIDEST_VOX:
+        level += 1
+    tomogram = whole.at_level(level)
+    picks = tomogram.to_level_positions(found.picks.of(species=species).position_zyx)
+    depth = tomogram.shape[0]
+    z = int(np.bincount(np.clip(np.rint(picks[:, 0]).astype(int), 0, depth - 1), minlength=depth).argmax()) if len(picks) else depth // 2
+    slab = Box((z - SLAB_VOX // 2, 0, 0), (z + SLAB_VOX // 2 + 1, *tomogram.shape[1:])).clipped(Box.whole(tomogram.shape))
+    # smoothed for the eye only: at full resolution the noise hides what the network sees
+    image: np.ndarray = ndimage.gaussian_filter(tomogram.read(slab).astype(np.float32).mean(axis=0), EYE_SIGMA * radius / 2**level)
+    truth = None if found.truth is None else tomogram.to_level_positions(found.truth.of(species=species).position_zyx)
+    if truth is None:
+        hits, misses, false_picks = picks, picks[:0], picks[:0]
+    else:
+        tolerance = configuration.tolerance.in_voxels(whole.spacing) / 2**level
+        matching = match(picks, truth, tolerance=tolerance, matching=configuration.matching)
+        hits, false_picks = picks[matching.truth_of_pick >= 0], picks[matching.truth_of_pick < 0]
+        misses = truth[matching.pick_of_truth < 0]
+    folder = project.scores if len(configuration.species) == 1 else project.scores / species
+    return SliceView(
+        name=whole.name,
+        z=z,
+        image=image,
+        scores=_scores_at(folder / f"{whole.name}.ome.zarr", z, level),
+        hits=hits,
+        misses=misses,
+        false_picks=false_picks,
+        radius=radius / 2**level,
+        has_truth=truth is not None,
+    )
+
+
+def _scores_at(path: Place, z: int, level: int) -> np.ndarray | None:
+    """Read one slice of a score map; None if the map was not kept."""
+    if not path.exists():
+        return None
+    scores = open_tomogram(path).at_level(level)
+    if scores.attributes.get("logits"):
+        return None
+    return np.asarray(scores.decode(scores.read(Box((z, 0, 0), (z + 1, *scores.shape[1:]))))[0], dtype=np.float32)
+
+
+def _pick_row(found: Found) -> list[str]:
+    scores = found.picks.score
+    ends = [f"{scores.max():.3f}", f"{scores.min():.3f}"] if len(scores) and np.isfinite(scores).all() else ["", ""]
+    return [found.tomogram.name, str(len(found.picks)), *ends]
+
+
+def _scores(part: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    columns = ["tp", "fp", "fn", "precision", "recall", "f1"]
+    named = [*part["tomograms"].items(), ("pooled", part["pooled"])]
+    rows = [[name, *(f"{v[c]:.3f}" if isinstance(v[c], float) else str(v[c]) for c in columns)] for name, v in named]
+    return ["tomogram", *columns], rows
+
+
+def _metrics(path: Place) -> list[dict[str, float]]:
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines()
+    return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+
+
+def _json(path: Place) -> dict[str, Any] | None:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return values

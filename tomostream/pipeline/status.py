@@ -1,0 +1,259 @@
+"""`status`: how far is a run, seen from another shell?  Read from what lies in the project folder; nothing is written, nothing is waited for.
+
+1. The tomograms, from the resolved configuration; or, where the inputs can't be seen from here, from what the stages have made.
+2. Of each tomogram and stage: `done` (the finished result is there), `running` or `stopped` with shards done of all (a half-written store's
+   ledger), `failed` (the log's last word on it since the run began), or `pending`.
+3. Whether a run is at work: it holds the lock of the project folder, which dies with its process.
+4. Throughput and time left of the stage in work, from the tomograms and shards done since it began.
+
+Limits: results that were there before count as done in the pace of a resumed stage; projects on this machine's file systems; a run on another machine is seen through a shared file system if that knows locks.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tomostream.config import load_configuration
+from tomostream.errors import InputError, TomostreamError
+from tomostream.pipeline.journal import read_journal
+from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc
+from tomostream.remote.places import RemotePath
+from tomostream.store.ledger import LEDGER_NAME
+from tomostream.store.local_build import local_layout
+from tomostream.store.zarr_opening import PARTIAL_SUFFIX
+
+STAGES = ("convert", "predict", "pick")
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """How far one stage of one tomogram is: `done`, `running`, `stopped`, `failed`, `pending` or `-` (nothing to do)."""
+
+    state: str
+    shards_done: int = 0
+    shards: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.state} {self.shards_done}/{self.shards}" if self.shards else self.state
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """How far a run is."""
+
+    project: str
+    is_running: bool
+    owner: str | None  # who holds the project, while it runs
+    stage: str | None  # the last that began
+    model: str  # done, training, pending
+    steps: int  # of the training, done
+    tomograms: dict[str, dict[str, Progressed]]
+    failures: dict[str, str]
+    is_evaluated: bool
+    per_minute: float | None  # tomograms a minute in the stage in work
+    seconds_left: float | None
+    last_event: str | None  # its time
+    has_started: bool = True  # ever
+    retries: int = 0  # tasks that went to another machine, since the run began
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def read_status(folder: Path) -> RunStatus:
+    """Look at a project folder; or at that of a configuration, if that is what is given.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, or its configuration can't be read.
+    """
+    if folder.is_file():
+        configured = Project(load_configuration(folder).project).folder
+        if isinstance(configured, RemotePath):
+            raise InputError(f"{configured}: only projects on this machine's file systems can be looked at")
+        folder = configured
+    elif not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; give the `project` of a configuration, or the configuration itself")
+    project = Project(folder)
+    resolved = Path(folder) / "resolved.yaml"
+    if not resolved.is_file():  # the first thing that a run writes
+        return _never_started(folder)
+    try:
+        configuration = yaml.safe_load(resolved.read_text())
+        species = [str(one["name"]) for one in configuration["species"]]
+        patterns = [str(pattern) for pattern in configuration["tomograms"]]
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"{resolved} can't be read: {' '.join(str(error).split())}") from None
+    owner = _owner(Path(folder))
+    events = _last_run(Path(folder))
+    failures = _failures(events)
+    try:
+        names = {name: is_mrc(path) for name, path in input_paths(patterns).items()}
+    except TomostreamError:
+        names = dict.fromkeys(_names_made(Path(folder), species), True)
+    tomograms: dict[str, dict[str, Progressed]] = {}
+    for name, is_converted in names.items():
+        states = {
+            "convert": _store(Path(str(project.tomograms)) / f"{name}.ome.zarr", owner is not None) if is_converted else Progressed("-"),
+            "predict": _all_of([_store(_scores(Path(folder), species, kind) / f"{name}.ome.zarr", owner is not None) for kind in species]),
+            "pick": Progressed("done" if (Path(folder) / "picks" / f"{name}.csv").is_file() else "pending"),
+        }
+        if name in failures:
+            states = {
+                stage: Progressed("failed") if found.state in ("pending", "running", "stopped") else found
+                for stage, found in states.items()
+            }
+        tomograms[name] = states
+    stage = next((str(event["stage"]) for event in reversed(events) if event["event"] == "stage"), None)
+    rate, left = _pace(events, stage, tomograms) if owner is not None else (None, None)
+    model, steps = _model(Path(folder), owner is not None)
+    return RunStatus(
+        project=str(folder),
+        is_running=owner is not None,
+        owner=owner,
+        stage=stage,
+        model=model,
+        steps=steps,
+        tomograms=tomograms,
+        failures=failures,
+        is_evaluated=(Path(folder) / "evaluation.json").is_file(),
+        per_minute=rate,
+        seconds_left=left,
+        last_event=events[-1]["time"] if events else None,
+        retries=sum(event["event"] == "retried" for event in events),
+        counts={name: _counted([states[name] for states in tomograms.values()]) for name in STAGES},
+    )
+
+
+def _never_started(folder: Path) -> RunStatus:
+    return RunStatus(
+        project=str(folder), is_running=False, owner=None, stage=None, model="pending", steps=0, tomograms={}, failures={},
+        is_evaluated=False, per_minute=None, seconds_left=None, last_event=None, has_started=False,
+    )  # fmt: skip
+
+
+def _owner(folder: Path) -> str | None:
+    """Who holds the project; None if nobody does."""
+    try:
+        descriptor = os.open(folder / RUN_LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(descriptor, 4096).decode(errors="replace").strip() or "another process"
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _last_run(folder: Path) -> list[dict[str, Any]]:
+    """The events since the last run began."""
+    events: list[dict[str, Any]] = []
+    for event in read_journal(folder / "log.jsonl", without=("shard", "message", "start", "finish")):
+        if event["event"] == "run":
+            events = []
+        if event["event"] in ("run", "stage", "done", "failed", "retried", "end"):
+            events.append(event)
+    return events
+
+
+def _failures(events: Sequence[dict[str, Any]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for event in events:
+        name = event.get("tomogram")
+        if name is None:
+            continue
+        if event["event"] == "failed":
+            found[str(name)] = f"{event.get('stage', '')}: {event.get('why', '')}"
+        elif event["event"] == "done":
+            found.pop(str(name), None)
+    return found
+
+
+def _scores(folder: Path, species: list[str], kind: str) -> Path:
+    return folder / "scores" if len(species) == 1 else folder / "scores" / kind
+
+
+def _store(path: Path, is_running: bool) -> Progressed:
+    if path.is_dir():
+        return Progressed("done")
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    try:
+        layout = local_layout(partial)
+        lines = (partial / LEDGER_NAME).read_bytes().splitlines()
+    except (OSError, ValueError, KeyError, TypeError):
+        return Progressed("pending")
+    if layout is None:
+        return Progressed("pending")
+    total = 1
+    for n, edge in zip(layout.levels[0].shape, layout.levels[0].shard, strict=True):
+        total *= -(-n // edge)
+    return Progressed("running" if is_running else "stopped", len({line for line in lines if line.startswith(b'{"shard"')}), total)
+
+
+def _all_of(parts: list[Progressed]) -> Progressed:
+    """One state for the score maps of several species."""
+    order = ("running", "stopped", "pending", "done")
+    worst = min(parts, key=lambda part: order.index(part.state))
+    return Progressed(worst.state, min(part.shards_done for part in parts if part.shards) if worst.shards else 0, worst.shards)
+
+
+def _names_made(folder: Path, species: list[str]) -> list[str]:
+    places = [folder / "tomograms", *(_scores(folder, species, kind) for kind in species)]
+    names = {path.name.removesuffix(PARTIAL_SUFFIX).removesuffix(".ome.zarr") for where in places for path in where.glob("*.ome.zarr*")}
+    return sorted(names | {path.stem for path in (folder / "picks").glob("*.csv")})
+
+
+def _model(folder: Path, is_running: bool) -> tuple[str, int]:
+    """Whether there is a model, and the steps of its training at the last epoch's end."""
+    try:
+        rows = (folder / "model" / "metrics.csv").read_text().splitlines()
+        header = rows[0].split(",")
+        steps = int(float(rows[-1].split(",")[header.index("step")])) if "step" in header and len(rows) > 1 else 0
+    except (OSError, ValueError, IndexError):
+        steps = 0
+    if (folder / "model" / "model.json").is_file():
+        return "done", steps
+    if (folder / "model" / "training.json").is_file():
+        return "training" if is_running else "stopped", steps
+    return "pending", steps
+
+
+def _counted(states: list[Progressed]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for one in states:
+        found[one.state] = found.get(one.state, 0) + 1
+    return found
+
+
+def _pace(
+    events: list[dict[str, Any]], stage: str | None, tomograms: dict[str, dict[str, Progressed]]
+) -> tuple[float | None, float | None]:
+    """Tomograms a minute of the stage in work, and the seconds until its end."""
+    if stage not in STAGES:
+        return None, None
+    last = max(number for number, event in enumerate(events) if event["event"] == "stage")
+    began, since = events[last], events[last:]  # picks that were made beside the scoring are no pace of the stage `pick`
+    seconds = (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(began["time"])).total_seconds()
+    finished = sum(1 for event in since if event["event"] == "done" and event.get("stage") == stage)
+    parts = [found[stage] for found in tomograms.values()]
+    under_way = sum(part.shards_done / part.shards for part in parts if part.state == "running")
+    if seconds <= 0 or finished + under_way == 0:
+        return None, None
+    rate = (finished + under_way) / seconds
+    waiting = sum(part.state in ("pending", "running") for part in parts) - under_way
+    return 60 * rate, waiting / rate

@@ -1,0 +1,1 @@
+"""`convert`: MRC files become OME-Zarr stores."""

@@ -1,0 +1,1 @@
+"""`evaluate`: picks against truth."""

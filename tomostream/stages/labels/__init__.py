@@ -1,0 +1,1 @@
+"""`labels`: label masks of a tomogram."""

@@ -1,0 +1,155 @@
+"""`labels`: a mask on the tomogram's grid, shard by shard; each shard looks only at the points that touch it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.budget import LIBRARIES_BYTES, remote_bytes
+from tomostream.cluster import ClusterSettings, open_pool
+from tomostream.errors import BudgetError, InputError
+from tomostream.formats.registry import Conversion, read_table
+from tomostream.geometry import Box, Triple, triple
+from tomostream.masks import check_labels, mask_of_box, points_touching
+from tomostream.progress import Progress
+from tomostream.remote.places import Place, RemotePath, place
+from tomostream.stages.shared.batch import writable_folder
+from tomostream.stages.shared.clicks import inside_volume
+from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
+from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state, write_shard
+from tomostream.tomogram import open_tomogram
+from tomostream.units import Length, format_bytes
+
+POINT_BYTES = 1000  # of a row while the table is read: Python's own objects
+SCRATCH_BYTES = 8 * 10**6  # of painting one label, slab by slab
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSettings:
+    """What a label looks like."""
+
+    radius: Length
+    shape: str = defaults.LABEL_SHAPE
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTask:
+    """One shard of a mask, with the points (voxels) that touch it."""
+
+    store: str
+    index: Triple
+    box: Box
+    volume: Triple
+    points: np.ndarray  # (n, 3)
+    values: np.ndarray  # uint8 (n,), what to paint for each
+    radius: float
+    shape: str
+
+
+def label_shard(task: LabelTask) -> None:
+    """Paint one shard and write it; where species overlap, the first one's value stays."""
+    block = mask_of_box(task.box, task.points, radius=task.radius, shape=task.shape, volume=task.volume, values=task.values)
+    write_shard(place(task.store), task.index, block)
+
+
+def write_labels(
+    store: str,
+    table: str,
+    out: Place,
+    settings: LabelSettings,
+    *,
+    conversion: Conversion,
+    cluster: ClusterSettings,
+    overwrite: bool,
+    progress: Progress,
+) -> tuple[Place, int]:
+    """Write the label mask of a tomogram; returns the store and the number of points in it.
+
+    Raises
+    ------
+    InputError
+        If the table has no point for this tomogram, or under 95 % of them lie inside.
+    ExistsError
+        If `out` was made otherwise, and `overwrite` is not set.
+    """
+    out = place(out)
+    tomogram = open_tomogram(store)
+    points = read_table(table, conversion=conversion).named(tomogram=tomogram.name, species="particle")
+    here = points.of(tomogram=tomogram.name)
+    if len(here) == 0:
+        others = ", ".join(points.tomograms())
+        raise InputError(
+            f"table {table} has no point for tomogram '{tomogram.name}'" + (f"; it has points for {others}" if others else ": it is empty")
+        )
+    here = inside_volume(here, tomogram, table, progress)
+    species = here.species_names()
+    if len(species) > 255:
+        raise InputError(f"table {table} has {len(species)} species; a mask holds at most 255")
+    radius = settings.radius.in_voxels(tomogram.spacing)
+    values = np.array([species.index(name) + 1 for name in here.species.tolist()], dtype=np.uint8)
+    check_labels(here.position_zyx, radius, settings.shape, values)
+    spec = StoreSpec(
+        name=tomogram.name,
+        shape=tomogram.shape,
+        dtype=np.dtype(np.uint8),
+        spacing=tomogram.spacing,
+        chunk=triple(defaults.CHUNK_VOX),
+        shard=triple(defaults.SHARD_VOX),
+        codec=defaults.CODEC,
+        levels=1,
+        attributes={"kind": "labels", "values": {str(i): name for i, name in enumerate(species, start=1)}},
+    )
+    _check_memory(spec, len(here), cluster, is_remote=isinstance(out, RemotePath))
+    refuse_other_kind(out, "labels")
+    writable_folder(out.absolute().parent)
+    fingerprint: dict[str, Any] = {
+        "tomogram": tomogram_fingerprint(tomogram),
+        "radius": radius,
+        "shape": settings.shape,
+        "points": _digest(here.position_zyx, values),
+        "species": species,
+    }
+    if store_state(out, fingerprint) == "done" and not overwrite:
+        progress.say(f"{out} is already made with these settings")
+        return out, len(here)
+    with StoreWriter.create_or_resume(out, spec, fingerprint=fingerprint, overwrite=overwrite) as writer:
+        pending = writer.pending()
+
+        def tasks() -> Iterator[LabelTask]:
+            for index in pending:
+                box = writer.shards.core(index)
+                near = points_touching(box, here.position_zyx, radius=radius)
+                yield LabelTask(
+                    str(writer.partial), index, box, tomogram.shape, here.position_zyx[near], values[near], radius, settings.shape
+                )
+
+        with progress.track(f"labels {tomogram.name}", len(writer.shards)) as bar, open_pool(cluster, progress) as pool:
+            bar.advance(len(writer.shards) - len(pending))
+            for task, _ in pool.run(label_shard, tasks(), is_grouped=True):
+                writer.mark_done(task.index)
+                bar.advance()
+        path = writer.finish()
+    progress.say(f"{path}: {len(here)} points of {', '.join(species)}")
+    return path, len(here)
+
+
+def _check_memory(spec: StoreSpec, points: int, cluster: ClusterSettings, *, is_remote: bool) -> None:
+    """Refuse before work what does not fit: a shard, the chunk that is encoded, and a window's scratch for each thread, and the points."""
+    shard = math.prod(min(s, -(-n // c) * c) for s, n, c in zip(spec.shard, spec.shape, spec.chunk, strict=True))
+    needed = LIBRARIES_BYTES + remote_bytes(is_remote) + POINT_BYTES * points + cluster.local_threads * (2 * shard + SCRATCH_BYTES)
+    if needed > cluster.memory:
+        raise BudgetError(
+            f"labelling {spec.name} needs {format_bytes(needed)} ({points} points, {cluster.local_threads} shards at a time) but --memory is "
+            f"{format_bytes(cluster.memory)}; raise --memory or use fewer --workers"
+        )
+
+
+def _digest(points_zyx: np.ndarray, values: np.ndarray) -> str:
+    """Hash what is painted: a list of 10^5 clicks would swell every ledger and store."""
+    return hashlib.sha256(points_zyx.astype("<f8").tobytes() + values.tobytes()).hexdigest()

@@ -1,0 +1,96 @@
+"""The stages on plain arrays in memory, zarr or dask: what the Python functions do where no store is involved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.errors import InputError
+from tomostream.geometry import Box, Triple, triple
+
+if TYPE_CHECKING:
+    from tomostream.strategies.model_folder import AnyModel
+
+
+def pick_plain(
+    array: Any,
+    *,
+    radius: float,
+    threshold: float | None,
+    count: int | None,
+    smooth: float,
+    border: float,
+    block: Triple | None,
+    memory: int,
+    workers: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pick from a numpy, zarr or dask array (z, y, x), block by block; returns voxel indices int64 (n, 3) and scores float64 (n,).
+
+    Raises
+    ------
+    InputError
+        If the array has not three dimensions, or neither count nor threshold is given.
+    """
+    from tomostream.picking.blocks import pick_volume
+
+    if not hasattr(array, "shape"):
+        array = np.asarray(array)
+    if len(array.shape) != 3:
+        raise InputError(f"picking needs a volume of three dimensions (z, y, x), found shape {tuple(array.shape)}")
+    if count is None and threshold is None:
+        raise InputError("how many picks? give count=N (the best N) or threshold=T (all above T)")
+
+    def read(box: Box) -> np.ndarray:
+        return np.asarray(array[box.slices])  # computes the part, if the array is lazy
+
+    picks = pick_volume(
+        read,
+        triple(array.shape),
+        radius=radius,
+        threshold=threshold,
+        count=count,
+        block=block,
+        smooth=smooth,
+        border=border,
+        mask=None,
+        memory=memory,
+        workers=workers,
+    )
+    return picks.index_zyx, picks.score
+
+
+def predict_array(array: np.ndarray, model: AnyModel, *, precision: str, threads: int | None, memory: int, logits: bool) -> np.ndarray:
+    """Score a raw volume in memory as a stored one would be: float32 (species, z, y, x) on its grid.
+
+    The volume is brought to the model's pyramid level by the mean pyramid's arithmetic, and normalised by its own statistics there, batch-norm's too where the model adapts.
+
+    Raises
+    ------
+    InputError
+        If it has not three dimensions, or is constant.
+    BudgetError
+        If no block fits the memory.
+    """
+    from tomostream.graph.moments import statistics_of
+    from tomostream.inference.region_scoring import score_volume
+    from tomostream.store.pyramid import mean_pooled, rounded_to
+    from tomostream.strategies.batch_statistics import adapts, own_statistics, with_own
+    from tomostream.strategies.loading import open_scorer, plan_model
+
+    if array.ndim != 3:
+        raise InputError(f"predicting needs a volume of three dimensions (z, y, x), found shape {array.shape}")
+    coarse = array
+    for _ in range(model.settings.level):
+        coarse = rounded_to(mean_pooled(coarse), array.dtype)
+    normalised = statistics_of(coarse, clip_sigma=defaults.CLIP_SIGMA).apply(coarse)
+    shape = triple(array.shape)
+    plan = plan_model(
+        model, shape, precision=precision, memory=memory, block_size=None, name="the array", max_edge=max(shape) + defaults.CHUNK_VOX
+    )
+    scorer = open_scorer(model, device=defaults.DEVICE, precision=precision, threads=threads)
+    if adapts(model):
+        statistics = own_statistics(model, lambda box: normalised[box.slices], triple(normalised.shape), device=defaults.DEVICE)
+        scorer = open_scorer(with_own(model, statistics), device=defaults.DEVICE, precision=precision, threads=threads)
+    return score_volume(normalised, plan, scorer, as_logits=logits)

@@ -1,0 +1,196 @@
+"""`suggest`: which places should a person look at next?  The picks of which the model is least sure, spread over the tomograms.
+
+1. Pick twice the expected number N from each score map.  The best of them are surely particles, the last surely not; in between, around
+   rank N, the model does not know.
+2. Doubt of a pick: how near its score is to that of rank N, in units of the spread of the scores from rank N/2 to 2N, so that maps with
+   other contrasts compare (uncertainty sampling: Lewis and Gale 1994).
+3. Places that were clicked already are left out.  Tomograms take turns, each giving the pick of its most doubt: one odd tomogram must
+   not take all the places.
+
+The table is one of points, in the unit of the points that are known: whoever has looked keeps the rows that are particles, and gives it
+beside the first clicks.
+
+References
+----------
+Lewis and Gale 1994, "A sequential algorithm for training text classifiers", SIGIR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tomostream.config import Configuration, Species, load_configuration
+from tomostream.errors import InputError
+from tomostream.formats.csv_table import csv_text
+from tomostream.particles import Particles
+from tomostream.progress import Progress
+from tomostream.project import Project, input_paths
+from tomostream.stages.picks.expected_count import expected_number
+from tomostream.stages.picks.stage import PickSettings, pick_map
+from tomostream.stages.shared.batch import distinct_names
+from tomostream.stages.shared.clicks import read_points
+from tomostream.stages.shared.fingerprints import write_text_atomically
+from tomostream.tomogram import open_tomogram
+from tomostream.units import Length
+
+BEYOND = 2  # times the expected number are candidates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuggestSettings:
+    """What is suggested."""
+
+    radius: Length  # of the particle
+    expected: int  # particles in a tomogram
+    points: int  # places wanted, of all tomograms together
+    smooth: Length | None
+    species: str | None
+
+    def check(self) -> None:
+        """Refuse numbers that can't be meant.
+
+        Raises
+        ------
+        InputError
+            If a number is below one.
+        """
+        for name, value in (("--count", self.expected), ("--points", self.points)):
+            if value < 1:
+                raise InputError(f"{name} must be at least 1, found {value}")
+
+
+def doubt(scores: np.ndarray, expected: int) -> np.ndarray:
+    """How near the scores of picks are to the border between particles and others, 0 or more; less is more doubtful.
+
+    Parameters
+    ----------
+    scores
+        Float64 (n,), falling.
+    expected
+        Rank of the border.
+    """
+    border = scores[min(expected, len(scores)) - 1]
+    around = scores[max(0, expected // 2 - 1) :]
+    spread = float(around.max() - around.min())
+    distance: np.ndarray = np.abs(scores - border)
+    return distance / spread if spread > 0 else distance
+
+
+def suggest_places(
+    maps: Mapping[str, tuple[str, SuggestSettings]], known: Particles | None, *, points: int, memory: int, progress: Progress
+) -> Particles:
+    """Choose the places.
+
+    Parameters
+    ----------
+    maps
+        Per tomogram its score map, and what is wanted of it.
+    known
+        Points that were looked at.
+    points
+        Places wanted in all.
+
+    Returns
+    -------
+    Particles
+        In the unit of `known`, else in angstrom, most doubtful first; fewer than `points` if there are no more.
+
+    Raises
+    ------
+    TomostreamError
+        If a map can't be picked.
+    """
+    ranked: list[Particles] = []
+    for name, (path, settings) in maps.items():
+        settings.check()
+        scores = open_tomogram(path)
+        wanted = PickSettings(radius=settings.radius, count=BEYOND * settings.expected, smooth=settings.smooth, species=settings.species)
+        picks = pick_map(scores, wanted, memory=memory, workers=1, progress=progress)
+        if len(picks) == 0:
+            continue
+        far = _far_from(picks, known, name, settings.radius.in_angstrom(scores.spacing), scores.spacing)
+        order = np.argsort(doubt(picks.score, settings.expected), kind="stable")
+        chosen = picks.select(order[far[order]])
+        if known is not None:
+            chosen = chosen.in_unit(known.unit, scores.spacing)  # both tables are given to the next training, in one unit
+        if chosen.unit == "voxel":
+            chosen = replace(chosen, position_zyx=np.rint(chosen.position_zyx))  # picks are voxels: no rounding of the spacing is left
+        ranked.append(replace(chosen, tomogram=np.full(len(chosen), name, dtype=object)))
+    # one of each tomogram, then the second of each, ...
+    turns = np.concatenate([np.arange(len(part)) for part in ranked]) if ranked else np.empty(0, dtype=np.int64)
+    places = Particles.concatenate(ranked, unit="angstrom" if known is None else known.unit)
+    return places.select(np.argsort(turns, kind="stable")[:points])
+
+
+def _far_from(picks: Particles, known: Particles | None, name: str, radius: float, spacing: float) -> np.ndarray:
+    is_far = np.ones(len(picks), dtype=bool)
+    if known is not None:
+        for point in known.of(tomogram=name).in_unit("angstrom", spacing).position_zyx:
+            is_far &= ((picks.position_zyx - point) ** 2).sum(axis=1) > radius**2
+    return is_far
+
+
+def suggest_from_maps(
+    paths: Sequence[str], settings: SuggestSettings, *, known: Sequence[str], output: Path, memory: int, progress: Progress
+) -> Particles:
+    """Suggest places in score maps; writes the table.
+
+    Raises
+    ------
+    TomostreamError
+        If a map or table can't be read.
+    """
+    names = distinct_names(paths)
+    maps = {name: (path, settings) for name, path in names.items()}
+    species = settings.species or str(open_tomogram(next(iter(names.values()))).attributes.get("species", "particle"))
+    points = read_points(known, [species], list(names), "--known") if known else None
+    return _write(suggest_places(maps, points, points=settings.points, memory=memory, progress=progress), output, settings.points, progress)
+
+
+def suggest_from_project(folder: Path, *, points: int, output: Path, progress: Progress) -> Particles:
+    """Suggest places in the score maps of a run, with the settings of its configuration; all species share the places.
+
+    Raises
+    ------
+    InputError
+        If the folder is no project, or it has no score maps yet.
+    """
+    project = Project(folder)
+    configuration = load_configuration(project.resolved)
+    every: list[Particles] = []
+    share = -(-points // len(configuration.species))
+    for species in configuration.species:
+        scores = project.scores if len(configuration.species) == 1 else project.scores / species.name
+        found = distinct_names(sorted(str(path) for path in scores.glob("*.ome.zarr")))
+        if not found:
+            raise InputError(f"{scores} has no score map; run `tomostream run` at least to the stage predict first")
+        settings = {name: _settings(configuration, project, species, name, points) for name in found}
+        maps = {name: (path, one) for name, path in found.items() if (one := settings[name]) is not None}
+        tables = [*configuration.labels.train, *configuration.labels.validate_]
+        names = [s.name for s in configuration.species]
+        known = read_points(tables, names, list(input_paths(configuration.tomograms) | found), "labels").of(species=species.name)
+        every.append(suggest_places(maps, known, points=share, memory=configuration.memory_bytes, progress=progress))
+    return _write(Particles.concatenate(every).select(np.arange(min(points, sum(map(len, every))))), output, points, progress)
+
+
+def _settings(configuration: Configuration, project: Project, species: Species, tomogram: str, points: int) -> SuggestSettings | None:
+    """What is wanted of a score map; None where no particle is expected."""
+    given = configuration.pick.count
+    expected = given if isinstance(given, int) else expected_number(configuration, project, species, tomogram)
+    if expected is None:
+        raise InputError(f"how many {species.name} in '{tomogram}'? give species.expected, or suggest from the score maps with --count N")
+    if expected == 0:
+        return None
+    return SuggestSettings(radius=species.radius, expected=expected, points=points, smooth=configuration.pick.smooth, species=species.name)
+
+
+def _write(places: Particles, output: Path, wanted: int, progress: Progress) -> Particles:
+    write_text_atomically(output, csv_text(places, unit=places.unit))
+    if len(places) < wanted:
+        progress.warn(f"{len(places)} places, fewer than the {wanted} wanted: the score maps have no further peak")
+    progress.say(f"{output}: {len(places)} places to look at; keep the rows that are particles and give the table beside the first clicks")
+    return places

@@ -1,0 +1,1 @@
+"""`predict`: score maps of tomograms."""

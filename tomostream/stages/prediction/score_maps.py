@@ -1,0 +1,313 @@
+"""What is to be done for one tomogram's score maps, and how far is it?  Planned before any work; finished when its last shard is.
+
+1. `examine`: open, compare voxel spacings, plan the blocks of least redundant compute within the memory budget, and see what is there:
+   finished with the same settings, half-written, or made with others (refused, unless it may be overwritten).
+2. `ScoreMaps`: the half-written stores of all species, their pending shards as tasks; each finished shard is marked, and after the
+   last one the stores get their names: until then they can't be mistaken for whole ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.budget import remote_bytes
+from tomostream.config import pick_method
+from tomostream.errors import ExistsError, InputError
+from tomostream.geometry import Triple
+from tomostream.progress import Progress
+from tomostream.remote.places import Place, RemotePath
+from tomostream.stages.prediction.prepare_task import Prepared
+from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
+from tomostream.stages.shared.fingerprints import file_sha256, refuse_other_kind, tomogram_fingerprint
+from tomostream.stages.shared.region_of_interest import Restriction
+from tomostream.store.existing_output import differences, finished_fingerprint, half_written_head, plain, refuse_other_settings
+from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
+from tomostream.store.zarr_opening import is_url
+from tomostream.tomogram import Tomogram, open_tomogram
+from tomostream.units import format_bytes
+
+if TYPE_CHECKING:
+    from tomostream.inference.plan import PredictionPlan
+    from tomostream.strategies.model_folder import AnyModel
+
+
+MUCH_REDUNDANCY = 5.0  # voxels computed, over the volume's: above it a larger budget is worth a word
+MACHINE_KEYS = ("threads", "device", "torch", "numpy")  # of a fingerprint: what the machine adds (`strategies.unet.scorer.environment`)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictTask:
+    """The prediction of one tomogram."""
+
+    name: str
+    path: str
+    out: Place
+    settings: PredictSettings
+    memory: int  # bytes, of one process
+    overwrite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A tomogram whose scores are to be made."""
+
+    task: PredictTask
+    plan: PredictionPlan
+    fingerprint: dict[str, Any]
+    paths: list[Place]  # one a species
+    is_done: list[bool]
+
+
+def examine(
+    task: PredictTask, model: AnyModel, load: ScorerLoad, environment: tuple[tuple[str, str], ...], progress: Progress
+) -> Examined | list[Place]:
+    """See what is to be done for a tomogram; its stores, where nothing is.
+
+    Raises
+    ------
+    TomostreamError
+        If the tomogram does not fit the model, no block the memory, or what is there was made with other settings.
+    """
+    from tomostream.strategies.loading import plan_model
+
+    settings = task.settings
+    source = open_tomogram(task.path)
+    _check_spacing(model, source, progress)
+    Restriction(settings.box, settings.mask).check(source.shape, task.name)
+    plan = plan_model(
+        model,
+        source.shape,
+        precision=settings.precision,
+        memory=task.memory - remote_bytes(is_url(task.path) or isinstance(task.out, RemotePath)),
+        block_size=settings.block_size,
+        name=task.name,
+    )
+    fingerprint = _fingerprint(settings, model, source, plan, load, environment)
+    paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
+    for path in paths:
+        refuse_other_kind(path, "scores")
+    if not task.overwrite:
+        fingerprint = _begun_elsewhere(paths, fingerprint, settings.mixed_devices)
+    states = [store_state(path, fingerprint) for path in paths]
+    if all(state == "done" for state in states):
+        progress.say(f"{task.name}: scores are already made with these settings")
+        return paths
+    if not task.overwrite:
+        for path in paths:
+            refuse_other_settings(path, fingerprint)
+    if settings.block_size is None and plan.redundancy > MUCH_REDUNDANCY:
+        progress.warn(
+            f"{task.name}: {format_bytes(task.memory)} leaves room for blocks of {' x '.join(map(str, plan.core))} voxels only, so that each voxel is computed "
+            f"{plan.redundancy:.0f} times; a larger --memory is much faster"
+        )
+    return Examined(task, plan, fingerprint, paths, [state == "done" for state in states])
+
+
+def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: bool) -> dict[str, Any]:
+    """The fingerprint to go on with: another kind of machine's, where that has begun or done the same work.
+
+    Finished scores of the same input and settings stay, whatever machine made them; half-written ones are not mixed unasked.
+
+    Raises
+    ------
+    ExistsError
+        If scores are half-written by another kind of machine, and mixing is not allowed.
+    """
+    wanted = plain(fingerprint)
+    for path in paths:
+        finished = finished_fingerprint(path)
+        if finished is not None and _is_same_work(finished, wanted):
+            return finished
+        head = half_written_head(path)
+        if head is None or not _is_same_work(head["fingerprint"], wanted) or head["fingerprint"] == wanted:
+            continue
+        if not is_mixed:
+            raise ExistsError(
+                f"{path} is half-written on another kind of machine ({differences(head['fingerprint'], wanted)}); go on there, start again with "
+                "--overwrite, or accept scores that agree to 1e-4 of the logits only (float32), with --mixed-devices"
+            )
+        begun: dict[str, Any] = head["fingerprint"]
+        return begun
+    return fingerprint
+
+
+def _is_same_work(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two fingerprints differ in the machine at most."""
+    keys = (one.keys() | other.keys()) - set(MACHINE_KEYS)
+    return all(one.get(key) == other.get(key) for key in keys)
+
+
+class ScoreMaps:
+    """The score maps of one tomogram in the making; close it in the end.
+
+    Parameters
+    ----------
+    examined
+        What is to be done.
+    model, load
+        The model, and how workers load it.
+    prepared
+        What is known of the tomogram at the model's level.
+    environment
+        Of the machines that may do it.
+    progress
+        Follows the shards.
+
+    Raises
+    ------
+    TomostreamError
+        If the tomogram is constant, or the stores can't be written.
+    """
+
+    def __init__(
+        self,
+        examined: Examined,
+        model: AnyModel,
+        load: ScorerLoad,
+        prepared: Prepared,
+        environment: tuple[tuple[str, str], ...],
+        progress: Progress,
+    ) -> None:
+        task, plan, normalisation = examined.task, examined.plan, prepared.normalisation
+        self.name, self.paths = task.name, examined.paths
+        if normalisation.is_constant:
+            raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}): there is nothing to find in it")
+        self._progress, self._threads = progress, load.threads
+        self._stack = contextlib.ExitStack()
+        with self._stack:
+            self._writers = {
+                number: self._stack.enter_context(_writer(examined, model, path, species))
+                for number, (path, species, is_done) in enumerate(zip(self.paths, model.settings.species, examined.is_done, strict=True))
+                if not is_done
+            }
+            self._pending = {index for writer in self._writers.values() for index in writer.pending()}
+            self._bar = self._stack.enter_context(progress.track(f"predict {task.name}", len(plan.shards)))
+            self._bar.measure(math.prod(plan.shards.shape) // len(plan.shards))
+            self._bar.skip(len(plan.shards) - len(self._pending))
+            self._stack = self._stack.pop_all()
+        stores = tuple((number, str(writer.partial)) for number, writer in self._writers.items())
+        # any kind of machine may take a shard where kinds may be mixed
+        allowed = () if task.settings.mixed_devices else environment
+        self._task = (task.name, task.path, normalisation, prepared.statistics, load, plan), (stores, plan.species, task.settings, allowed)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no shard is missing."""
+        return not self._pending
+
+    def tasks(self) -> Iterator[ShardTask]:
+        """The missing shards, neighbours one after the other, those above each other first: what one reads of the disk the next needs too."""
+        before, after = self._task
+        for z, y, x in sorted(self._pending, key=lambda index: (index[1], index[2], index[0])):
+            yield ShardTask(*before, (z, y, x), *after)
+
+    def note(self, index: Triple, done: ShardDone) -> None:
+        """Mark a shard as done, and on which kind of machine."""
+        machine = {"machine": {"threads": self._threads, **dict(done.machine)}}
+        for writer in self._writers.values():
+            writer.add_note(machine)
+            writer.mark_done(index)
+        for note in done.notes:
+            self._progress.warn(f"{self.name}: {note}")
+        self._progress.record("shard", tomogram=self.name, shard=list(index))
+        self._pending.discard(index)
+        self._bar.advance()
+
+    def finish(self) -> list[Place]:
+        """Give the stores their names; returns them, one a species.  Where several kinds of machines shared the work, the store names them."""
+        with self._stack:
+            for writer in self._writers.values():
+                machines = sorted((note["machine"] for note in writer.notes), key=lambda machine: json.dumps(machine, sort_keys=True))
+                writer.finish({"mixed_devices": machines} if len(machines) > 1 else None)
+        return self.paths
+
+    def close(self) -> None:
+        """Let go of the stores; unfinished ones stay for a later run."""
+        self._stack.close()
+
+
+def _writer(examined: Examined, model: AnyModel, path: Place, species: str) -> StoreWriter:
+    from tomostream.inference.region_scoring import encoding_attributes
+    from tomostream.strategies.loading import strategy_of
+
+    task, plan, settings = examined.task, examined.plan, examined.task.settings
+    source = open_tomogram(task.path)
+    return StoreWriter.create_or_resume(
+        path,
+        StoreSpec(
+            name=task.name,
+            shape=source.shape,
+            dtype=np.dtype(settings.score_dtype),
+            spacing=source.spacing,
+            chunk=plan.chunk,
+            shard=plan.shard,
+            codec=defaults.CODEC,
+            levels=1,
+            attributes={
+                "kind": "scores",
+                "species": species,
+                "logits": settings.logits,
+                "tomogram": task.name,
+                "strategy": strategy_of(model),
+                "pick_method": pick_method(strategy_of(model)),
+                **encoding_attributes(settings.score_dtype),
+            },
+        ),
+        fingerprint=examined.fingerprint,
+        overwrite=task.overwrite,
+    )
+
+
+def _store(out: Place, model: AnyModel, species: str, name: str) -> Place:
+    folder = out if len(model.settings.species) == 1 else out / species
+    return folder / f"{name}.ome.zarr"
+
+
+def _check_spacing(model: AnyModel, tomogram: Tomogram, progress: Progress) -> None:
+    difference = abs(tomogram.spacing / model.settings.spacing - 1)
+    text = f"tomogram '{tomogram.name}' has {tomogram.spacing:g} A per voxel, the model was trained at {model.settings.spacing:g} A ({100 * difference:.1f} % apart)"
+    if difference > defaults.SPACING_STOP:
+        raise InputError(
+            f"{text}; at most {100 * defaults.SPACING_STOP:.0f} % are allowed: bin or rescale the tomogram, or train at its spacing"
+        )
+    if difference > defaults.SPACING_WARN:
+        progress.warn(f"{text}: particles look that much larger or smaller to it, expect worse scores")
+
+
+def _fingerprint(
+    settings: PredictSettings,
+    model: AnyModel,
+    source: Tomogram,
+    plan: PredictionPlan,
+    load: ScorerLoad,
+    environment: tuple[tuple[str, str], ...],
+) -> dict[str, Any]:
+    """What decides the bytes of the scores (guarantee 3)."""
+    from tomostream.remote.places import place
+
+    folder = local_model(place(load.model))
+    values = {
+        "tomogram": tomogram_fingerprint(source),
+        "model": file_sha256(folder / "model.safetensors"),
+        "settings": file_sha256(folder / "model.json"),  # the arrays alone don't decide the scores
+        "level": model.settings.level,
+        "precision": settings.precision,
+        "score_dtype": settings.score_dtype,
+        "logits": settings.logits,
+        "box": str(settings.box),
+        "mask": None if settings.mask is None else tomogram_fingerprint(open_tomogram(settings.mask)),
+        "core": list(plan.core),
+        "shard": list(plan.shard),
+        "threads": load.threads,
+        **dict(environment),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain

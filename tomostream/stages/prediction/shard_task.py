@@ -1,0 +1,193 @@
+"""What does a worker do for `predict`?  It scores one shard: reads its own halo, writes its own shard to every species' store.
+
+The task is small and says all that is needed, so it can be done by anyone, and again; the bytes are the same.  The model is loaded
+once a process (`ScorerLoad`, kept by the pool), its scorer once a tomogram.  A worker of another kind than the one that the scores began with (processor, GPU,
+library versions) would write other bytes: it gives the task back, as it does when its GPU is missing.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.cluster import resident
+from tomostream.errors import InputError, MachineError
+from tomostream.geometry import Box, Triple
+from tomostream.normalisation import Normalisation
+from tomostream.remote.copies import local_folder
+from tomostream.remote.places import Place, place
+from tomostream.stages.shared.region_of_interest import Restriction
+from tomostream.store.omezarr import write_shard
+from tomostream.tomogram import open_tomogram
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tomostream.inference.batch_statistics import Statistics
+    from tomostream.inference.plan import PredictionPlan
+    from tomostream.inference.region_scoring import AnyScorer
+    from tomostream.strategies.model_folder import AnyModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSettings:
+    """How scores are computed and stored."""
+
+    precision: str = defaults.PREDICT_PRECISION
+    score_dtype: str = defaults.SCORE_DTYPE
+    logits: bool = False
+    block_size: Triple | None = None  # core, voxels of the full resolution
+    device: str = defaults.DEVICE
+    gpu_memory: int | None = None  # bytes
+    box: Box | None = None  # voxels of the full resolution; scores elsewhere are missing
+    mask: str | None = None  # store on the tomogram's grid; scores where it is zero are missing
+    mixed_devices: bool = False  # machines of several kinds may share a score map; it says so then
+
+    def check(self) -> None:
+        """Refuse combinations that would lose information silently.
+
+        Raises
+        ------
+        InputError
+            For logits in int8.
+        """
+        if self.logits and self.score_dtype == "int8":
+            raise InputError("--logits with --score-dtype int8: int8 holds probabilities only; use float16 or float32")
+
+
+class Ready:
+    """A model in memory, and the scorer of the tomogram that was scored last."""
+
+    def __init__(self, model: AnyModel, open_for: Callable[[AnyModel], AnyScorer]) -> None:
+        self.model = model
+        self._open_for = open_for
+        self._last: tuple[Statistics, AnyScorer] = {}, open_for(model)
+
+    def scorer(self, statistics: Statistics) -> AnyScorer:
+        """The scorer of a tomogram with these batch-norm statistics; none: the model's own."""
+        from tomostream.strategies.batch_statistics import with_own
+
+        known, scorer = self._last
+        if known.keys() != statistics.keys() or any(not np.array_equal(known[name], statistics[name]) for name in known):
+            scorer = self._open_for(with_own(self.model, statistics))
+            self._last = statistics, scorer
+        return scorer
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerLoad:
+    """Loads the model and makes it ready to score, once a process."""
+
+    model: str
+    device: str
+    precision: str
+    threads: int
+    gpu_memory: int | None
+
+    def __call__(self) -> Ready:
+        """Load."""
+        from tomostream.strategies.loading import load_model, open_scorer
+
+        loaded = load_model(local_model(place(self.model)))
+        open_for = functools.partial(
+            open_scorer, device=self.device, precision=self.precision, threads=self.threads, gpu_memory=self.gpu_memory
+        )
+        try:
+            return Ready(loaded, open_for)
+        except InputError as error:
+            if self.device == "cpu":
+                raise
+            raise MachineError(f"{error} (on {socket.gethostname()})") from None  # the GPU; another machine may have one
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """All that a worker needs to score one shard."""
+
+    name: str  # of the tomogram
+    path: str
+    normalisation: Normalisation
+    statistics: Statistics  # of batch-norm; none: the model's own
+    load: ScorerLoad
+    plan: PredictionPlan
+    index: Triple
+    stores: tuple[tuple[int, str], ...]  # the unfinished stores: number of the species among the network's outputs, partial store
+    species: int  # of the network
+    settings: PredictSettings
+    environment: tuple[tuple[str, str], ...]  # of the machine that the scores are to come from
+
+
+@dataclass(frozen=True, slots=True)
+class ShardDone:
+    """What comes back from a shard."""
+
+    machine: tuple[tuple[str, str], ...]  # that scored it
+    notes: tuple[str, ...]  # what there is to say: GPU memory that was short
+
+
+def predict_shard(task: ShardTask) -> ShardDone:
+    """Score one shard and write it to every species' store.
+
+    Raises
+    ------
+    MachineError
+        If this machine is of another kind, or its GPU is missing.
+    """
+    from tomostream.inference.region_scoring import encode_scores, score_region
+
+    ready = resident(task.load)
+    found = check_machine(task.name, task.load.device, task.environment)
+    tomogram = open_tomogram(task.path).at_level(ready.model.settings.level).with_normalisation(task.normalisation)
+    core = task.plan.shards.core(task.index)
+    notes: list[str] = []
+    restriction = Restriction(task.settings.box, task.settings.mask)
+    if restriction.is_empty_in(core):
+        scores = np.full((task.species, *core.shape), np.nan, dtype=np.float32)
+    else:
+        scorer = ready.scorer(task.statistics)
+        scores = score_region(tomogram.read_standardised, task.plan, core, scorer, as_logits=task.settings.logits, note=notes.append)
+        restriction.apply(scores, core)
+    for number, store in task.stores:
+        write_shard(place(store), task.index, encode_scores(scores[number], task.settings.score_dtype))
+    return ShardDone(found, tuple(notes))
+
+
+def check_machine(name: str, device: str, wanted: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """What decides the bits of scores here, if that is what is wanted of it; empty: any will do.
+
+    Raises
+    ------
+    MachineError
+        If this machine is of another kind, or its GPU is missing.
+    """
+    found = machine_environment(device)
+    if wanted and found != wanted:
+        raise MachineError(f"{socket.gethostname()} has {dict(found)}, the scores of '{name}' come from {dict(wanted)}")
+    return found
+
+
+def machine_environment(device: str) -> tuple[tuple[str, str], ...]:
+    """What of this machine decides the bits of scores (guarantee 3).
+
+    Raises
+    ------
+    MachineError
+        If the device is not there.
+    """
+    from tomostream.strategies.unet.scorer import environment
+
+    try:
+        return tuple(environment(device).items())
+    except InputError as error:
+        raise MachineError(f"{error} (on {socket.gethostname()})") from None
+
+
+def local_model(folder: Place) -> Path:
+    """Give a model folder as a local one; a remote one is fetched once a process."""
+    return local_folder(folder, ("model.safetensors", "model.json"))

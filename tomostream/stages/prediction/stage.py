@@ -1,0 +1,180 @@
+"""`predict`: score maps of many tomograms, shard by shard, resumable; one pool of workers for all of them.
+
+1. Examine every tomogram (`score_maps.py`): what can't be done is refused before any work.
+2. Prepare them (`preparing.py`), on the workers if there are any: measure those that lack statistics; find the batch-norm statistics.
+3. Shards of one tomogram after the other go to the workers (`shard_scoring.py`), a bounded number at a time; while the last shards of one
+   are computed the next one's begin, so that workers don't wait at its end.
+4. A tomogram whose last shard is done is finished at once; one that fails is reported, and the others go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tomostream.cluster import ClusterSettings, Pool, open_pool
+from tomostream.errors import TomostreamError
+from tomostream.progress import Progress
+from tomostream.remote.places import Place, place
+from tomostream.stages.prediction.prepare_task import Prepared, PrepareTask, prepare_tomogram
+from tomostream.stages.prediction.score_maps import Examined, PredictTask, ScoreMaps, examine
+from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
+from tomostream.stages.shared.batch import Results, distinct_names, followed, guarded_disk
+
+if TYPE_CHECKING:
+    from tomostream.strategies.model_folder import AnyModel
+
+__all__ = ["PredictSettings", "local_model", "predict_many"]
+
+
+def predict_many(
+    paths: Sequence[str],
+    *,
+    model: Place,
+    out: Place,
+    settings: PredictSettings,
+    cluster: ClusterSettings,
+    overwrite: bool,
+    progress: Progress,
+    name_from_folder: bool = False,
+    when_done: Callable[[str], None] = lambda _: None,
+) -> list[list[Place]]:
+    """Score tomograms; returns the stores of each, one a species.
+
+    `when_done` is told the name of each tomogram whose scores are whole, while others are still in work.
+
+    Raises
+    ------
+    TomostreamError
+        See `Results.all`; `BudgetError` when the smallest block does not fit the memory budget.
+    """
+    from tomostream.strategies.loading import load_model
+
+    settings.check()
+    names = distinct_names(paths, from_folder=name_from_folder)
+    loaded = load_model(local_model(place(model)))
+    tasks = [PredictTask(name, path, place(out), settings, cluster.memory, overwrite) for name, path in names.items()]
+    results: Results[list[Place]] = Results([task.name for task in tasks], progress)
+    if not cluster.is_distributed:
+        cluster = replace(cluster, workers=1)  # blocks keep all cores busy themselves: one after the other
+    wants_gpu = _wants_gpu(settings.device, cluster)
+    with contextlib.ExitStack() as stack:
+        # other machines may be of another kind, and have other cores: they are asked before anything is planned
+        is_elsewhere = cluster.scheduler is not None or cluster.kind == "slurm"
+        pool = stack.enter_context(open_pool(cluster, progress, needs_gpu=wants_gpu)) if is_elsewhere else None
+        threads = cluster.task_threads if pool is None else pool.threads
+        device = "cuda" if wants_gpu or (pool is not None and pool.needs_gpu) else "cpu"
+        load = ScorerLoad(str(model), device, settings.precision, threads, settings.gpu_memory)
+        environment = machine_environment(device) if pool is None else next(pool.run(machine_environment, [device]))[1]
+        run = _Run(loaded, load, environment, results, progress, when_done)
+        to_do = [found for task in tasks if (found := run.examine(task)) is not None]
+        if to_do:
+            if pool is None:
+                pool = stack.enter_context(open_pool(cluster, progress, needs_gpu=bool(wants_gpu)))
+            with contextlib.closing(run), pool.keeping(load):
+                run.all(pool, to_do)
+    return results.all()
+
+
+def _wants_gpu(device: str, cluster: ClusterSettings) -> bool | None:
+    """Whether workers need a GPU; None: what a running scheduler's workers offer decides."""
+    if device != "auto":
+        return device == "cuda"
+    if cluster.scheduler is not None:
+        return None
+    if cluster.kind == "slurm":
+        return cluster.gpus > 0
+    from tomostream.learn.precision import resolve_device
+
+    return resolve_device(device).type == "cuda"
+
+
+class _Run:
+    """The tomograms in the making, by name."""
+
+    def __init__(
+        self,
+        model: AnyModel,
+        load: ScorerLoad,
+        environment: tuple[tuple[str, str], ...],
+        results: Results[list[Place]],
+        progress: Progress,
+        when_done: Callable[[str], None],
+    ) -> None:
+        self._model, self._load, self._environment = model, load, environment
+        self._results, self._progress, self._when_done = results, progress, when_done
+        self._making: dict[str, ScoreMaps] = {}
+        self._prepared: dict[str, Prepared] = {}
+
+    def examine(self, task: PredictTask) -> Examined | None:
+        """See what is to be done; what is done, or can't be, is noted as a result."""
+        found = guarded_disk(lambda t: examine(t, self._model, self._load, self._environment, self._progress), task)
+        if isinstance(found, Examined):
+            return found
+        self._results.note(task.name, found)
+        return None
+
+    def all(self, pool: Pool, to_do: list[Examined]) -> None:
+        """Do it."""
+        unprepared = [
+            PrepareTask(
+                one.task.name, one.task.path, one.task.memory, self._load, () if one.task.settings.mixed_devices else self._environment
+            )
+            for one in to_do
+        ]
+        with followed(len(to_do), self._progress, "prepare") as bar:
+            for wanted, prepared in pool.outcomes(prepare_tomogram, unprepared, is_grouped=True):
+                if isinstance(prepared, TomostreamError):
+                    self._results.note(wanted.name, prepared)
+                else:
+                    self._prepared[wanted.name] = prepared
+                bar.advance(note=self._results.told)
+        with followed(len(to_do), self._progress) as bar:
+            bar.measure(sum(math.prod(one.plan.shards.shape) for one in to_do) // max(1, len(to_do)))
+            for task, outcome in pool.outcomes(predict_shard, self._tasks(to_do), is_grouped=True):
+                maps = self._making.get(task.name)
+                if maps is None:
+                    continue  # a shard of a tomogram that failed meanwhile
+                if isinstance(outcome, TomostreamError):
+                    self._end(maps, outcome)
+                else:
+                    maps.note(task.index, outcome)
+                    if maps.is_whole:
+                        self._end(maps, guarded_disk(ScoreMaps.finish, maps))
+                if task.name not in self._making:
+                    bar.advance(note=self._results.told)
+
+    def _tasks(self, to_do: list[Examined]) -> Iterator[ShardTask]:
+        for one in to_do:
+            name = one.task.name
+            if name not in self._prepared:
+                continue
+            maps = guarded_disk(self._begin, one)
+            if isinstance(maps, TomostreamError):
+                self._results.note(name, maps)
+                continue
+            self._making[name] = maps
+            if maps.is_whole:  # killed before it got its name
+                self._end(maps, guarded_disk(ScoreMaps.finish, maps))
+            for task in maps.tasks():
+                if name not in self._making:
+                    break  # one of its shards failed
+                yield task
+
+    def _begin(self, one: Examined) -> ScoreMaps:
+        return ScoreMaps(one, self._model, self._load, self._prepared[one.task.name], self._environment, self._progress)
+
+    def _end(self, maps: ScoreMaps, outcome: list[Place] | TomostreamError) -> None:
+        del self._making[maps.name]
+        maps.close()
+        self._results.note(maps.name, outcome)
+        if not isinstance(outcome, TomostreamError):
+            self._when_done(maps.name)
+
+    def close(self) -> None:
+        """Let go of what is unfinished."""
+        for maps in self._making.values():
+            maps.close()

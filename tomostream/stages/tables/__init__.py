@@ -1,0 +1,1 @@
+"""`import` and `export`: tables of other software."""

@@ -1,0 +1,1 @@
+"""`train`: from a configuration and clicks to a model folder."""

@@ -1,0 +1,87 @@
+"""Where is a model trained: in this process, or as a SLURM job of its own?  As the configuration's `cluster` says.
+
+With `cluster.kind: slurm` a training is one job (its steps follow each other, so there is nothing to hand out), with the queue, walltime and
+memory of the other jobs, one GPU if they have some, and `train_processes` processes under torchrun.
+
+1. Here: read the clicks and tables, so that what is wrong is said before anything waits in a queue; a finished model is left as it is.
+2. The configuration is written for the job, which runs `tomostream train` on it.
+3. A job that ends at its walltime is submitted again, and goes on from its checkpoint (`cluster.job`).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from tomostream.cluster import ClusterSettings
+from tomostream.errors import InputError
+from tomostream.learn.torchrun import launched
+from tomostream.redaction import redacted
+from tomostream.remote.copies import work_folder
+from tomostream.remote.places import Place, RemotePath
+from tomostream.stages.training.stage import is_trained, model_folder, train_model
+
+if TYPE_CHECKING:
+    from tomostream.config import Configuration
+    from tomostream.progress import Progress
+
+JOB_NAME = "tomostream-train"
+
+
+def train_where_asked(configuration: Configuration, *, out: Place | None, overwrite: bool, progress: Progress) -> Place:
+    """Train here, or in SLURM jobs if `cluster.kind` is slurm and no scheduler is given; returns the model folder.
+
+    Under torchrun it is always here: who started the processes has chosen where.
+
+    Raises
+    ------
+    TomostreamError
+        As `train_model`; if SLURM refuses the job, or its jobs end again and again.
+    """
+    cluster = ClusterSettings.configured(configuration.cluster, configuration.memory_bytes)
+    if cluster.kind != "slurm" or cluster.scheduler is not None or launched().world > 1:
+        return train_model(configuration, out=out, overwrite=overwrite, progress=progress)
+    folder = model_folder(configuration, out)
+    if is_trained(configuration, folder, processes=cluster.train_processes):
+        progress.say(f"model {folder} is already trained with these settings")
+        return folder
+    _train_in_jobs(configuration, cluster, folder, overwrite, progress)
+    return folder
+
+
+def _train_in_jobs(configuration: Configuration, cluster: ClusterSettings, folder: Place, overwrite: bool, progress: Progress) -> None:
+    from tomostream.cluster.job import run_job
+
+    processes, threads = cluster.train_processes, cluster.task_threads
+    values = configuration.resolved()
+    if cluster.gpus and configuration.predict.device == "auto":
+        values["predict"]["device"] = "cuda"  # a node without its GPU is an error, never a silent change to the processor
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    if redacted(text) != text:
+        raise InputError(
+            "a URL of the configuration holds a password or signature, which is not written into a job's files; "
+            "give credentials in their standard places, or train with --cluster none"
+        )
+
+    def command(logs: Path, number: int) -> list[str]:
+        given = logs / "train.yaml"
+        given.write_text(text)
+        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+        what = ["-m", "tomostream", "train", str(given), "-o", str(folder), "--cluster", "none", "--threads", str(threads)]
+        # only once: a second job goes on with what the first began
+        return [sys.executable, *start, *what, *(["--overwrite"] if overwrite and number == 0 else [])]
+
+    checkpoint = (work_folder(folder, "training") if isinstance(folder, RemotePath) else folder) / "checkpoint.pt"
+    run_job(
+        command,
+        replace(cluster, threads=threads),
+        name=JOB_NAME,
+        processes=processes,
+        gpus=processes if cluster.gpus else 0,
+        progress=progress,
+        mark=lambda: checkpoint.stat().st_mtime_ns if checkpoint.exists() else None,
+    )

@@ -1,0 +1,146 @@
+"""What is at the path where a store is to be made, and may it be replaced?
+
+A finished store of ours says so in its group's metadata, with the fingerprint of what made it; these metadata are written last.  Of a
+half-written one the fingerprint is beside it (suffix `.partial`): in its ledger, or on an object store in its head.  Nothing else is ever
+replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from tomostream.errors import ExistsError
+from tomostream.remote.places import Place, RemotePath
+from tomostream.store.ledger import LEDGER_NAME, read_head
+from tomostream.store.zarr_opening import PARTIAL_SUFFIX
+
+REPLACED_SUFFIX = ".replaced"  # of an old store, between the new one's completion and its own removal
+
+HEAD_NAME = "head.json"  # of a half-written store on an object store: its fingerprint and layout
+
+P = TypeVar("P", Path, RemotePath)
+StoreState = Literal["absent", "done", "partial", "other"]
+
+
+def store_state(path: Place, fingerprint: dict[str, Any]) -> StoreState:
+    """Say what is at `path`, compared with what `fingerprint` would make.
+
+    Returns
+    -------
+    `done`: finished with the same fingerprint.  `other`: something else is there, or half-written by another fingerprint.
+    `partial`: half-written with the same.  `absent`: nothing worth keeping.
+
+    What a kill in the last moment of `finish` may have left behind is tidied up.
+    """
+    found = finished_fingerprint(path)
+    if found is not None and found == plain(fingerprint):
+        if isinstance(path, Path):
+            (path / LEDGER_NAME).unlink(missing_ok=True)
+            shutil.rmtree(beside(path, REPLACED_SUFFIX), ignore_errors=True)
+        return "done"
+    if _is_there(path):
+        return "other"
+    head = half_written_head(path)
+    if head is None:
+        return "absent"
+    return "partial" if head["fingerprint"] == plain(fingerprint) else "other"
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
+    """Say in words which entries of two fingerprints differ: `dtype int8, now float32`."""
+    texts: list[str] = []
+    for key in dict.fromkeys([*old, *new]):
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            texts.append(differences(before, after, f"{prefix}{key}."))
+        else:
+            texts.append(f"{prefix}{key} {before}, now {after}")
+    return "; ".join(texts)
+
+
+def beside(path: P, suffix: str) -> P:
+    """The path with a suffix appended to its name."""
+    return path.with_name(path.name + suffix)
+
+
+def half_written_head(path: Place) -> dict[str, Any] | None:
+    """The head of the half-written store that will be `path`: its fingerprint and layout; None if there is none."""
+    if isinstance(path, Path):
+        return read_head(beside(path, PARTIAL_SUFFIX) / LEDGER_NAME)
+    try:
+        found = json.loads((beside(path, PARTIAL_SUFFIX) / HEAD_NAME).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "fingerprint" in found else None
+
+
+def _is_there(path: Place) -> bool:
+    """Whether something stands under the name itself; shards of a half-written store on an object store don't count."""
+    if isinstance(path, Path):
+        return os.path.lexists(path)
+    return path.exists() if half_written_head(path) is None else (path / "zarr.json").is_file()
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives them back: tuples as lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def finished_fingerprint(path: Place) -> dict[str, Any] | None:
+    """The fingerprint of a finished store of ours; None for anything else."""
+    try:
+        ours = json.loads((path / "zarr.json").read_bytes())["attributes"]["tomostream"]
+        found = ours["fingerprint"] if ours["complete"] is True else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def refuse_existing(path: Place, fingerprint: dict[str, Any], *, overwrite: bool) -> None:
+    """Refuse to write to `path` where something is that must stay.
+
+    Raises
+    ------
+    ExistsError
+        If there is something that is not ours, or a finished store and `overwrite` is false.
+    """
+    if not _is_there(path):
+        return
+    found = finished_fingerprint(path)
+    if found is None:
+        raise ExistsError(
+            f"{path} exists and is not a store that tomostream finished, so it is never replaced; move it away or choose another folder"
+        )
+    if not overwrite:
+        what = (
+            "is finished already" if found == fingerprint else f"was made with other settings or data ({differences(found, fingerprint)})"
+        )
+        raise ExistsError(f"{path} {what}; choose another folder, or replace it with --overwrite")
+
+
+def refuse_other_settings(path: Place, fingerprint: dict[str, Any]) -> None:
+    """Refuse, before any work, what `store_state` calls `other`; the message says which settings differ.
+
+    Raises
+    ------
+    ExistsError
+        If at `path`, or half-written beside it, is something that `fingerprint` would not make.
+    """
+    wanted = plain(fingerprint)
+    if _is_there(path):
+        if finished_fingerprint(path) != wanted:
+            refuse_existing(path, wanted, overwrite=False)
+        return
+    head = half_written_head(path)
+    if head is not None and head["fingerprint"] != wanted:
+        raise ExistsError(
+            f"{path}{PARTIAL_SUFFIX} is half-written with other settings or data ({differences(head['fingerprint'], wanted)}); "
+            "finish it with those, or start again with --overwrite"
+        )

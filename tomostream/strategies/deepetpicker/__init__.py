@@ -1,0 +1,1 @@
+"""The strategy `deepetpicker`: a U-Net with coordinate channels, Dice loss and mean-pooling."""

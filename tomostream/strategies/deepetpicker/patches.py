@@ -1,0 +1,190 @@
+"""What does a network say that must see fixed patches?  Each voxel is scored in one patch of a grid that depends on the volume's shape alone.
+
+A network with coordinate channels answers differently for another place of a voxel in the patch.  So the patches are anchored at the
+volume's first voxel, not at the block that asks; a block reads every patch that owns one of its voxels.  Along an axis, with patches of
+`edge` voxels of which `padding` on each side are only looked at:
+
+      patch 0  [ owned by 0          |pad)
+      patch 1            [pad|  owned by 1  |pad)
+      last                          [pad| owned by the last )     <- moved back so that it ends with the volume
+
+1. Patches begin at multiples of edge - 2 padding; the last is moved back to end with the volume.  A volume that is shorter than a patch
+   has one, of its own size, extended at its far end to a multiple of the stride by its last voxels.
+2. At the volume's faces there is no padding: patches never leave the volume, as the crops of training never do.
+3. Every patch is put through the network alone, so its bits are the same whoever asks.
+
+References
+----------
+The overlap-tile strategy: Ronneberger, Fischer, Brox 2015 (U-Net); patches of 72 voxels with a padding of 12: Liu et al. 2024, "DeepETPicker".
+"""
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from tomostream.errors import InputError
+from tomostream.geometry import Box, Triple, triple
+from tomostream.learn.batch_norm_folding import deployed
+from tomostream.learn.precision import resolve_device
+from tomostream.strategies.deepetpicker.network import CoordinateUNet
+
+_TYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+_LIVE_MAPS = 6  # feature maps of the finest level that live at the peak, the scratch of the convolutions included
+_KERNEL_BYTES = 60_000_000  # scratch and code of the convolution kernels
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One patch: what the network sees, and the part of it that it answers for; voxels of the level."""
+
+    seen: Box  # may leave the volume at its far ends, where the last voxels are repeated
+    owned: Box
+
+
+@dataclass(frozen=True, slots=True)
+class PatchGrid:
+    """The patches of a volume.
+
+    Parameters
+    ----------
+    shape
+        Of the volume, voxels.
+    edge
+        Of a patch, z y x; multiples of the stride.
+    padding
+        Voxels on each side that a patch only looks at; less than half an edge.
+    stride
+        Of the network.
+    """
+
+    shape: Triple
+    edge: Triple
+    padding: int
+    stride: int
+
+    def patches(self, box: Box) -> Iterator[Patch]:
+        """The patches that own a voxel of `box`, z slowest."""
+        for z, y, x in itertools.product(*(self._along(axis, box) for axis in range(3))):
+            yield Patch(Box((z[0], y[0], x[0]), (z[1], y[1], x[1])), Box((z[2], y[2], x[2]), (z[3], y[3], x[3])))
+
+    def seen(self, box: Box) -> Box:
+        """The box of all voxels that the patches of `box` see."""
+        axes = [list(self._along(axis, box)) for axis in range(3)]
+        return Box(triple([axis[0][0] for axis in axes]), triple([axis[-1][1] for axis in axes]))
+
+    @property
+    def patch_shape(self) -> Triple:
+        """Edges of every patch: shorter than `edge` where the volume is."""
+        return triple([min(e, -(-n // self.stride) * self.stride) for e, n in zip(self.edge, self.shape, strict=True)])
+
+    def _along(self, axis: int, box: Box) -> Iterator[tuple[int, int, int, int]]:
+        """First and last (exclusive) voxel that is seen, and that is owned, of the patches that own voxels of the box along an axis."""
+        n, edge, step = self.shape[axis], self.patch_shape[axis], self.edge[axis] - 2 * self.padding
+        last = max(0, -(-(n - edge) // step))  # number of the last patch
+        for i in range(last + 1):
+            seen = min(i * step, max(0, n - edge))
+            owned = 0 if i == 0 else i * step + self.padding, n if i == last else (i + 1) * step + self.padding
+            if owned[0] < box.stop[axis] and owned[1] > box.start[axis]:
+                yield seen, seen + edge, *owned
+
+
+class PatchScorer:
+    """A `CoordinateUNet` that scores boxes by fixed patches.
+
+    Parameters
+    ----------
+    network
+        Trained; it is left as it is.
+    edge, padding
+        Of the patches, voxels: see `PatchGrid`.
+    device
+        `cpu`, `cuda`, or `auto` (a GPU if there is one).
+    precision
+        `float32` or `bf16`.
+    threads
+        Of torch, for all of this process; None leaves them as they are.
+
+    Raises
+    ------
+    InputError
+        If the precision is unknown, or the patches don't fit the network.
+    """
+
+    def __init__(self, network: CoordinateUNet, *, edge: Triple, padding: int, device: str, precision: str, threads: int | None) -> None:
+        if precision not in _TYPES:
+            raise InputError(f"precision of prediction must be float32 or bf16, found '{precision}'")
+        if any(e % network.stride for e in edge) or min(edge) <= 2 * padding or padding < 0:
+            raise InputError(
+                f"a patch's edges must be multiples of the network's stride {network.stride} and longer than twice the padding, "
+                f"found {edge} (z, y, x) and {padding}"
+            )
+        if threads is not None:
+            torch.set_num_threads(threads)
+        folded = deployed(network)
+        if not isinstance(folded, CoordinateUNet):
+            raise TypeError("folding changed the network's type")
+        self._device, self._type = resolve_device(device), _TYPES[precision]
+        self.species = folded.species
+        self._edge, self._padding, self._stride = edge, padding, network.stride
+        self._voxel_bytes = self._type.itemsize * max(network.channels[0], 4)
+        self._weights_bytes = 2 * sum(4 * p.numel() for p in network.parameters())
+        self._head = copy.deepcopy(folded.head).to(self._device)  # float32: logits keep their digits
+        self._network = folded.to(device=self._device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
+
+    def read_box(self, needed: Box, shape: Triple) -> Box:
+        """The voxels that the logits of `needed` depend on: all that their patches see.
+
+        Parameters
+        ----------
+        needed
+            Voxels of the level, inside the volume.
+        shape
+            Of the volume at that level.
+        """
+        return self._grid(shape).seen(needed)
+
+    def block_bytes(self, needed: Box, shape: Triple) -> int:
+        """Projected peak of scoring `needed`, bytes: the image, the logits, and one patch in the network; without libraries."""
+        patch = math.prod(self._grid(shape).patch_shape)
+        image = 4 * self.read_box(needed, shape).size
+        return (
+            image + 4 * self.species * (needed.size + patch) + _LIVE_MAPS * self._voxel_bytes * patch + self._weights_bytes + _KERNEL_BYTES
+        )
+
+    def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
+        """Logits of `needed`.
+
+        Parameters
+        ----------
+        image
+            Standardised densities of `read`, the box that `read_box` gave.
+        needed, shape
+            As of `read_box`.
+        """
+        result = np.empty((self.species, *needed.shape), dtype=np.float32)
+        for patch in self._grid(shape).patches(needed):
+            part = patch.owned.clipped(needed)
+            answer = self._forward(image[patch.seen.relative_to(read.start).slices])
+            result[(slice(None), *part.relative_to(needed.start).slices)] = answer[
+                (slice(None), *part.relative_to(patch.seen.start).slices)
+            ]
+        return result
+
+    def _grid(self, shape: Triple) -> PatchGrid:
+        return PatchGrid(shape, self._edge, self._padding, self._stride)
+
+    def _forward(self, patch: np.ndarray) -> np.ndarray:
+        with (
+            torch.inference_mode(),
+            torch.autocast(self._device.type, enabled=False),  # a validation amid training must give the same bits
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        ):
+            block = torch.from_numpy(np.ascontiguousarray(patch))[None, None].to(device=self._device, dtype=self._type)
+            logits: np.ndarray = self._head(self._network.features(block).float())[0].cpu().numpy()
+        return logits

@@ -1,0 +1,1 @@
+"""The strategies `average` and `template`: normalised cross-correlation, without a network."""

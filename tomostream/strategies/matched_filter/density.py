@@ -1,0 +1,161 @@
+"""What does a known density look like in this tomogram, turned so?  Resampled, low-passed, inverted, and with the missing wedge cut out.
+
+1. Read the density (MRC, its own voxel size, bright as usual), take its centre of mass as the particle's centre, and cut frequencies that
+   the tomogram's voxels can't hold, or that are beyond `low_pass`, softly.
+2. Resample it to half the tomogram's voxels: rotated copies are interpolated from this.
+3. A kernel: interpolate at the rotated places of a cube of the tomogram's voxels; delete the frequencies that no tilt has measured; negate, because particles are dark;
+   zero mean and unit norm in the ball (`correlation.normalised_kernel`).
+
+Convention of the wedge: the beam is along z, the tilt axis along y (or x).  The projection at tilt t measures the frequencies with
+atan2(kz, kx) = t (kz, ky where the axis is x), so those between the first and the last tilt are kept, and the others are zero.
+
+Limits: no contrast transfer function.
+
+References
+----------
+Frangakis et al. 2002, "Identification of macromolecular complexes in cryoelectron tomograms of phantom cells", PNAS 99.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+from jaxtyping import Bool, Float32
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from tomostream.errors import InputError
+from tomostream.geometry import Box
+from tomostream.store.mrc import read_header
+from tomostream.store.mrc_voxels import MrcReader
+from tomostream.strategies.matched_filter.correlation import normalised_kernel
+
+FINER = 2  # voxels of the resampled density, a voxel of the tomogram, along an edge
+_SOFT = 0.1  # half the width of the low-pass filter's edge, of its cut-off
+_CENTRED_ABOVE = 0.1  # of the maximum: what counts for the centre of mass
+LARGEST_VOXELS = 512**3
+
+
+@dataclass(frozen=True, slots=True)
+class Wedge:
+    """Which frequencies were measured: degrees, and the axis about which the specimen was tilted."""
+
+    first_deg: float
+    last_deg: float
+    axis: str = "y"
+
+    def __post_init__(self) -> None:
+        if not -90 <= self.first_deg < self.last_deg <= 90:
+            raise InputError(
+                f"template.tilt_range must be two angles from -90 to 90 degrees, the smaller first, found [{self.first_deg:g}, {self.last_deg:g}]"
+            )
+        if self.axis not in ("x", "y"):
+            raise InputError(f"template.tilt_axis must be x or y, found '{self.axis}'")
+
+    def measured(self, edge: int) -> Bool[np.ndarray, "n n h"]:
+        """The frequencies of a real FFT of a cube of this (odd) edge that some tilt measured; always the zero frequency."""
+        z = scipy.fft.fftfreq(edge)[:, None, None]
+        y = scipy.fft.fftfreq(edge)[None, :, None]
+        x = scipy.fft.rfftfreq(edge)[None, None, :]
+        across = x if self.axis == "y" else y
+        z, across = np.broadcast_arrays(z + 0 * y + 0 * x, across)
+        # a real volume's frequencies come in pairs k, -k: turn each to the half with a positive component across
+        angle = np.degrees(np.arctan2(np.where(across < 0, -z, z), np.abs(across)))
+        is_in: np.ndarray = (angle >= self.first_deg) & (angle <= self.last_deg)
+        if self.last_deg == 90 or self.first_deg == -90:
+            is_in |= (across == 0) & (z != 0)
+        is_in |= (z == 0) & (across == 0)
+        return is_in
+
+
+class RotatedKernels:
+    """The kernels of a density in many orientations, each made when it is asked for.
+
+    Parameters
+    ----------
+    density
+        Cube of odd edge, centred on its middle voxel, `FINER` voxels a voxel of the tomogram.
+    rotations
+        To search.
+    half, radius
+        Of the kernels, and of the ball, voxels.
+    wedge
+        What was measured.
+    """
+
+    def __init__(self, density: Float32[np.ndarray, "n n n"], rotations: Rotation, *, half: int, radius: float, wedge: Wedge) -> None:
+        self._density = density
+        self._matrices = rotations.as_matrix()
+        self._half = half
+        self._radius = radius
+        # odd, so that no frequency is its own mirror; twice the edge, so that nothing wraps round
+        edge = next(n for n in range(2 * (2 * half + 1) + 1, 10**6, 2) if scipy.fft.next_fast_len(n, real=True) == n)
+        self._measured = wedge.measured(edge)
+        along = np.arange(-half, half + 1, dtype=np.float64) * FINER
+        self._grid = np.stack(np.meshgrid(along, along, along, indexing="ij")).reshape(3, -1)
+
+    def __len__(self) -> int:
+        return len(self._matrices)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.kernel(number) for number in range(len(self)))
+
+    def kernel(self, number: int) -> Float32[np.ndarray, "n n n"]:
+        """The kernel of one orientation."""
+        places = self._matrices[number] @ self._grid + self._density.shape[0] // 2
+        edge = 2 * self._half + 1
+        turned = ndimage.map_coordinates(self._density, places, order=1, mode="constant").reshape(edge, edge, edge)
+        whole = self._measured.shape[0]
+        spectrum = scipy.fft.rfftn(turned.astype(np.float32), s=(whole,) * 3)
+        seen = scipy.fft.irfftn(spectrum * self._measured, s=(whole,) * 3)[:edge, :edge, :edge]
+        return normalised_kernel(-np.asarray(seen, dtype=np.float32), self._radius)
+
+
+def prepare_density(path: Path, *, spacing: float, half: int, low_pass: float | None) -> Float32[np.ndarray, "n n n"]:
+    """Read a density and bring it to `FINER` voxels a voxel of the tomogram, centred on its middle voxel.
+
+    Parameters
+    ----------
+    path
+        MRC, with its voxel size in the header; particle bright.
+    spacing
+        Of the tomogram's voxels, angstrom.
+    half
+        Of the kernels that will be cut from it, voxels of the tomogram.
+    low_pass
+        Finest detail that is kept, angstrom; what two voxels of the tomogram can't hold never is.
+
+    Raises
+    ------
+    InputError
+        If the file is no MRC volume, has no voxel size, or no contrast.
+    """
+    header = read_header(path)
+    if header.spacing is None:
+        raise InputError(f"template.density {path} has no voxel size in its header; write one (mrcfile: voxel_size)")
+    if math.prod(header.shape) > LARGEST_VOXELS:
+        raise InputError(f"template.density {path} has {header.shape} voxels (z, y, x); crop it to the particle ({LARGEST_VOXELS} at most)")
+    with MrcReader(header) as reader:
+        density = reader.read(Box.whole(header.shape)).astype(np.float32)
+    if not np.isfinite(density).all() or np.ptp(density) == 0:
+        raise InputError(f"template.density {path} has no contrast, or values that are not finite")
+    density = _low_passed(density, header.spacing, max(low_pass or 0.0, 2 * spacing))
+    bright = np.where(density > _CENTRED_ABOVE * density.max(), density, 0)
+    centre = ndimage.center_of_mass(bright)
+    along = np.arange(-(FINER * half + 1), FINER * half + 2, dtype=np.float64) * (spacing / FINER / header.spacing)
+    places = np.stack(np.meshgrid(*(along + middle for middle in centre), indexing="ij"))
+    return np.asarray(ndimage.map_coordinates(density, places, order=1, mode="constant"), dtype=np.float32)
+
+
+def _low_passed(density: np.ndarray, spacing: float, finest: float) -> np.ndarray:
+    """Cut frequencies above 1 / finest (angstrom) with a raised cosine."""
+    shape = tuple(int(scipy.fft.next_fast_len(n + 16, real=True)) for n in density.shape)
+    axes = [scipy.fft.fftfreq(n, spacing) for n in shape[:2]] + [scipy.fft.rfftfreq(shape[2], spacing)]
+    frequency = np.sqrt(axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2)
+    ramp = np.clip((1 + _SOFT - frequency * finest) / (2 * _SOFT), 0, 1)
+    spectrum = scipy.fft.rfftn(density, s=shape) * (0.5 * (1 - np.cos(np.pi * ramp))).astype(np.float32)
+    kept = tuple(slice(0, n) for n in density.shape)
+    return np.asarray(scipy.fft.irfftn(spectrum, s=shape)[kept], dtype=np.float32)

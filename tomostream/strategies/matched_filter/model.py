@@ -1,0 +1,174 @@
+"""How do `average` and `template` become a scorer?  Kernels from the model's arrays, and a scale that makes correlations logits.
+
+Correlations of different kernels have different ranges.  So that 0.5 means something, the scale is set where training is: logit -2 at
+the 95th percentile of the voxels of boxes at random, +2 at the median of the clicks (the best voxel near each).  It is monotone, and
+changes no order of picks.
+
+Limits: the scale is that of the clicks' tomograms; it is no calibrated probability.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from tomostream.errors import InputError
+from tomostream.geometry import Box, triple
+from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target
+from tomostream.strategies.matched_filter.density import RotatedKernels, Wedge
+from tomostream.strategies.matched_filter.profile import SHIFT, Reader, kernel_of
+from tomostream.strategies.matched_filter.rotations import rotation_set
+from tomostream.strategies.model_folder import StrategyModel
+from tomostream.tomogram import Tomogram
+
+_BACKGROUND_BOXES = 2  # a tomogram
+_BACKGROUND_EDGE = 32  # voxels
+_BACKGROUND_QUANTILE = 0.95
+_LOGIT = 2.0  # at the clicks; minus that at the background's quantile
+_LEAST_GAP = 0.02  # between them, where clicks are no better than the background
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How clicks and background correlate, for one species."""
+
+    clicks: float
+    background: float
+
+    @property
+    def offset(self) -> float:
+        """The correlation at which the logit is 0."""
+        return (self.clicks + self.background) / 2
+
+    @property
+    def slope(self) -> float:
+        """Logits a unit of correlation."""
+        return 2 * _LOGIT / max(self.clicks - self.background, _LEAST_GAP)
+
+
+def padded_reader(tomogram: Tomogram) -> Reader:
+    """Read standardised boxes that may leave the volume: there 0, the mean."""
+
+    def read(box: Box) -> np.ndarray:
+        result = np.zeros(box.shape, dtype=np.float32)
+        inside = box.clipped(Box.whole(tomogram.shape))
+        if not inside.is_empty:
+            result[inside.relative_to(box.start).slices] = tomogram.read_standardised(inside)
+        return result
+
+    return read
+
+
+def profile_target(profile: Float64[np.ndarray, " r"], support: float, *, slope: float = 1.0) -> Target:
+    """Look for a radial profile in a ball of `support` voxels; logits are `slope` times the correlation."""
+    return Target([kernel_of(profile, support)], half=int(np.floor(support)), radius=support, offset=0.0, slope=slope)
+
+
+def density_target(density: np.ndarray, support: float, *, angle_step: float, wedge: Wedge) -> Target:
+    """Look for a density in all orientations, in a ball of `support` voxels."""
+    half = int(np.floor(support))
+    kernels = RotatedKernels(density, rotation_set(angle_step), half=half, radius=support, wedge=wedge)
+    return Target(kernels, half=half, radius=support, offset=0.0, slope=1.0)
+
+
+def targets_of(model: StrategyModel) -> list[Target]:
+    """The targets that a model's arrays and options describe.
+
+    Raises
+    ------
+    InputError
+        If they don't fit each other.
+    """
+    options: dict[str, Any] = model.settings.options
+    targets: list[Target] = []
+    try:
+        for number, values in enumerate(options["scales"]):
+            support, scale = float(options["support_vox"][number]), Scale(**values)
+            array = model.arrays[str(number)]
+            if model.strategy == "average":
+                target = profile_target(array.astype(np.float64), support)
+            else:
+                first, last = options["tilt_range"]
+                wedge = Wedge(float(first), float(last), str(options["tilt_axis"]))
+                target = density_target(array, support, angle_step=float(options["angle_step"]), wedge=wedge)
+            targets.append(replace(target, offset=scale.offset, slope=scale.slope))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"model folder {model.folder} is broken: {error!r}") from None
+    if len(targets) != len(model.settings.species):
+        raise InputError(f"model folder {model.folder} is broken: {len(targets)} targets for {len(model.settings.species)} species")
+    return targets
+
+
+def matched_scorer(model: StrategyModel, device: str, precision: str, threads: int | None) -> CorrelationScorer:
+    """Make an `average` or `template` model ready to score blocks; it computes on the processor, in float32.
+
+    Raises
+    ------
+    InputError
+        If a GPU or another precision is asked for, or the model is broken.
+    """
+    if device not in ("auto", "cpu"):
+        raise InputError(f"the strategy {model.strategy} computes on the processor only; leave --device auto or cpu, found '{device}'")
+    if precision != "float32":
+        raise InputError(f"the strategy {model.strategy} computes in float32 only; leave --precision float32, found '{precision}'")
+    return CorrelationScorer(targets_of(model), floor=float(model.settings.options["floor"]), threads=threads)
+
+
+def measure_scales(
+    targets: Sequence[Target],
+    tomograms: Sequence[Tomogram],
+    points: Sequence[Sequence[np.ndarray]],
+    radii: Sequence[float],
+    *,
+    floor: float,
+    seed: int,
+) -> list[Scale]:
+    """Correlate the clicks, and boxes at random.
+
+    Parameters
+    ----------
+    targets
+        One a species.
+    tomograms
+        Standardised, at the level that is read.
+    points
+        The clicks of each tomogram and species, voxels z y x.
+    radii
+        Of the species, voxels.
+    floor
+        See `correlation`.
+    seed
+        Of the boxes.
+    """
+    rng = np.random.default_rng(seed)
+    boxes = [[_random_box(tomogram, rng) for _ in range(_BACKGROUND_BOXES)] for tomogram in tomograms]
+    scales: list[Scale] = []
+    for number, (target, radius) in enumerate(zip(targets, radii, strict=True)):
+        # many small boxes: orientations are made once
+        scorer = CorrelationScorer([replace(target, kernels=list(target.kernels))], floor=floor, threads=None)
+        reach = max(1, round(SHIFT * radius))
+        clicked: list[float] = []
+        background: list[np.ndarray] = []
+        for tomogram, own, random_boxes in zip(tomograms, points, boxes, strict=True):
+            for point in own[number]:
+                centre = triple([round(float(p)) for p in point])
+                near = Box(centre, triple([c + 1 for c in centre])).expanded(reach).clipped(Box.whole(tomogram.shape))
+                clicked.append(float(_correlations(scorer, tomogram, near).max()))
+            background += [_correlations(scorer, tomogram, box).ravel() for box in random_boxes]
+        quantile = float(np.quantile(np.concatenate(background), _BACKGROUND_QUANTILE))
+        scales.append(Scale(clicks=float(np.median(clicked)) if clicked else quantile, background=quantile))
+    return scales
+
+
+def _random_box(tomogram: Tomogram, rng: np.random.Generator) -> Box:
+    edges = [min(_BACKGROUND_EDGE, n) for n in tomogram.shape]
+    start = triple([int(rng.integers(0, n - e + 1)) for n, e in zip(tomogram.shape, edges, strict=True)])
+    return Box(start, triple([a + e for a, e in zip(start, edges, strict=True)]))
+
+
+def _correlations(scorer: CorrelationScorer, tomogram: Tomogram, needed: Box) -> np.ndarray:
+    read = scorer.read_box(needed, tomogram.shape)
+    found: np.ndarray = scorer.correlations(tomogram.read_standardised(read), read, needed, tomogram.shape)[0]
+    return found

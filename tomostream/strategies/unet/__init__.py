@@ -1,0 +1,1 @@
+"""The default strategy: a residual U-Net under a positive-unlabelled objective, joined by a matched filter."""

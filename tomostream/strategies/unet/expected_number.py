@@ -1,0 +1,100 @@
+"""How many particles are there, when the user does not say?  As many as what the clicks teach finds, in the training tomograms.
+
+1. The radial profile that the clicks teach (`strategies.matched_filter.discriminant`), and its correlation in boxes of the labelled tomograms.
+2. The highest peaks, about as many as balls of the particle's radius could lie side by side in half of the boxes.
+3. Their scores are split into noise and particles (`picking.counting`), with hardly a guess beforehand; the particles' number, per voxel.
+
+How well: see docs/accuracy.md.  Look-alikes of the particle's size count as particles; a number that a person gives is better.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.geometry import Box
+from tomostream.picking.blocks import pick_array
+from tomostream.picking.counting import CANDIDATES, choose_count
+from tomostream.strategies.unet.fusion_fit import MEASURED_VOX, box_within
+
+if TYPE_CHECKING:
+    from tomostream.config import Configuration, Species
+    from tomostream.progress import Progress
+    from tomostream.stages.training.stage import Labelled
+
+_NO_GUESS = 5.0  # spread of the logarithm of the number: a factor of 150
+_PEAK_EDGES = 10.0  # cubed radii of volume for each candidate peak
+
+
+def with_estimates(configuration: Configuration, labelled: Labelled, radii: list[float], progress: Progress) -> Configuration:
+    """Fill in the expected numbers of particles that the configuration leaves open, where its objective needs them.
+
+    Parameters
+    ----------
+    labelled
+        The tomograms with clicks, at the network's level.
+    radii
+        Of the species, voxels of that level.
+
+    Returns
+    -------
+    Configuration
+        The same, if nothing is open.
+
+    Raises
+    ------
+    TomostreamError
+        If a tomogram can't be read.
+    """
+    if not configuration.objective.needs_prior or configuration.objective.prior is not None:
+        return configuration
+    species: list[Species] = []
+    for number, (one, radius) in enumerate(zip(configuration.species, radii, strict=True)):
+        if one.expected is not None:
+            species.append(one)
+            continue
+        density = _density(labelled, number, radius, configuration.train.seed, configuration.memory_bytes)
+        least = {t.name: len(points[number]) for t, points in zip(labelled.tomograms, labelled.points, strict=True)}
+        expected = {t.name: max(least[t.name] + 1, round(density * math.prod(t.shape))) for t in labelled.tomograms}
+        species.append(one.model_copy(update={"expected": expected}))
+        text = ", ".join(f"{count} in {name}" for name, count in expected.items())
+        progress.say(
+            f"{one.name}: the expected number is estimated from the clicks: {text}; it is often 10 % too high, and for a rare species among look-alikes several "
+            "times: give `expected: NUMBER` if you know better"
+        )
+    return configuration.model_copy(update={"species": species})
+
+
+def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: int) -> float:
+    """Particles per voxel."""
+    from tomostream.strategies.matched_filter.correlation import CorrelationScorer
+    from tomostream.strategies.matched_filter.discriminant import learnt_profile
+    from tomostream.strategies.matched_filter.model import padded_reader, profile_target
+
+    support = defaults.SUPPORT * radius
+    readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
+    profile = learnt_profile(
+        [tomogram.shape for tomogram in labelled.tomograms],
+        readers,
+        [points[number] for points in labelled.points],
+        radius=radius,
+        support=support,
+        floor=defaults.NORMALISATION_FLOOR,
+        seed=seed,
+    ).values
+    scorer = CorrelationScorer([profile_target(profile, support)], floor=defaults.NORMALISATION_FLOOR, threads=None)
+    rng = np.random.default_rng([seed, 2])
+    scores: list[np.ndarray] = []
+    voxels = 0
+    for tomogram in labelled.tomograms:
+        box: Box = box_within(tomogram, MEASURED_VOX // len(labelled.tomograms), rng)
+        window = scorer.read_box(box, tomogram.shape)
+        found = scorer.correlations(tomogram.read_standardised(window), window, box, tomogram.shape)[0]
+        candidates = max(1, int(box.size / (_PEAK_EDGES * radius**3)))
+        scores.append(pick_array(found, radius=radius, threshold=None, count=candidates, memory=memory).score)
+        voxels += box.size
+    peaks = np.sort(np.concatenate(scores))[::-1]
+    return choose_count(peaks, expected=max(1, len(peaks) // CANDIDATES), spread=_NO_GUESS).particles / voxels

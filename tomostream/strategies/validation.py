@@ -1,0 +1,201 @@
+"""Is this epoch's network better than the last one's?  The loss on labelled subtomograms, and how early picking finds the clicks.
+
+With a handful of validation clicks among hundreds of particles, a pick that hits no click need not be wrong.  So beside F1 at the expected
+count the *criterion* is the mean recall of the clicks over the first n picks, n = 1 .. 2N (N the number expected in the region): it
+rewards ranking true particles early, and moves smoothly where recall at one count jumps.
+
+1. Plan: regions around the clicks, as wide as `REGION_VOX` (a small tomogram is one region), up to `TOTAL_VOX` voxels altogether; and a
+   fixed set of labelled crops for the loss.  The crops that give the tomograms' batch-norm statistics are read once, too.
+2. Each epoch: score the regions with the network as deployed, pick, match with the clicks; evaluate the objective on the crops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.config import Configuration
+from tomostream.geometry import Box, Triple, triple
+from tomostream.picking.blocks import Picks, pick_array
+from tomostream.tomogram import Tomogram
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from tomostream.inference.batch_statistics import Sampling
+    from tomostream.learn.batch import Batch
+    from tomostream.learn.objectives import Criterion
+    from tomostream.stages.training.stage import Labelled
+
+REGION_VOX = 160  # largest edge of a region
+TOTAL_VOX = 3_000_000  # of all regions: a few seconds an epoch on two cores
+Score = Callable[["nn.Module", np.ndarray], np.ndarray]
+Pick = Callable[[np.ndarray, float, int, int], Picks]
+COUNTS = 2.0  # the criterion looks at this many times the expected number of picks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """A part of a validation tomogram: normalised float32 (z, y, x), with the clicks inside and the number of particles expected there.
+
+    `clicks` and `expected` are per species; clicks are float64 (n, 3) voxels z y x from the region's corner.  `tomogram` is the number of its
+    tomogram.
+    """
+
+    tomogram: int
+    volume: np.ndarray
+    clicks: list[np.ndarray]
+    expected: list[float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """What is measured after each epoch."""
+
+    regions: list[Region]
+    radii: list[float]  # of picks, per species, voxels
+    batches: list[Batch]
+    objective: Criterion
+    precision: str
+    memory: int
+    crops: list[list[torch.Tensor]]  # per tomogram: what its batch-norm statistics come from; empty: the network keeps its own
+    score: Score | None = None  # of a strategy with another network: network and volume to scores; None: the U-Net's
+    pick: Pick | None = None  # of a strategy that picks in another way: scores, radius, count, memory; None: greedily
+
+    def measure(self, network: nn.Module) -> dict[str, float]:
+        """Return `val_loss`, `val_recall`, `val_f1` at the expected count, and the `criterion` (larger is better).
+
+        Species without validation clicks are left out.  Without any the criterion is minus the loss on the training tomograms' own labelled crops.
+        """
+        loss = self._loss(network)
+        if not any(len(clicks) for region in self.regions for clicks in region.clicks):
+            return {"val_loss": loss, "criterion": -loss}
+        curves: list[tuple[float, float, float]] = []
+        scored = self._scores(network)
+        pick = _greedy_picks if self.pick is None else self.pick
+        for species, radius in enumerate(self.radii):
+            if not any(len(region.clicks[species]) for region in self.regions):
+                continue  # nobody clicked this species for validation: it has no say in which epoch is best
+            ranks: list[np.ndarray] = []
+            expected = 0.0
+            for region, scores in zip(self.regions, scored, strict=True):
+                count = max(1, round(region.expected[species]))
+                picks = pick(scores[species], radius, int(np.ceil(COUNTS * count)), self.memory)
+                # in units of the region's expected number, so that regions of different density pool
+                ranks.append(_first_hits(picks.index_zyx, region.clicks[species], radius) / count)
+                expected += region.expected[species]
+            curves.append(_recalls(np.concatenate(ranks), expected))
+        recall, f1, criterion = (float(np.mean(values)) for values in zip(*curves, strict=True))
+        return {"val_loss": loss, "val_recall": recall, "val_f1": f1, "criterion": criterion}
+
+    def _scores(self, network: nn.Module) -> list[np.ndarray]:
+        """The regions' scores, each by the network as it is deployed for its tomogram."""
+        from tomostream.inference.batch_statistics import adapted
+
+        device = next(network.parameters()).device
+        known: dict[int, nn.Module] = {}
+        result: list[np.ndarray] = []
+        for region in self.regions:
+            if region.tomogram not in known:
+                known = {region.tomogram: adapted(network, self.crops[region.tomogram], device=device)}
+            own = known[region.tomogram]
+            result.append(_score(own, region.volume, self.precision, self.memory) if self.score is None else self.score(own, region.volume))
+        return result
+
+    def _loss(self, network: nn.Module) -> float:
+        import torch
+
+        from tomostream.learn.batch import Batch
+
+        device = next(network.parameters()).device
+        with torch.inference_mode():
+            here = (Batch(*(part.to(device) for part in batch)) for batch in self.batches)
+            values = [float(self.objective(network(batch.image).float(), batch).total) for batch in here]
+        return float(np.mean(values))
+
+
+def _score(network: nn.Module, volume: np.ndarray, precision: str, memory: int) -> np.ndarray:
+    """Score a region as `predict` would score a volume: float32 (species, z, y, x)."""
+    from tomostream.inference.region_scoring import score_array
+
+    device = next(network.parameters()).device
+    return score_array(volume, network, precision=precision, memory=memory, device=device.type)
+
+
+def _greedy_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
+    return pick_array(scores, radius=radius, threshold=None, count=count, memory=memory)
+
+
+def _first_hits(picks: np.ndarray, clicks: np.ndarray, tolerance: float) -> np.ndarray:
+    """Rank (from 1) of the first pick within `tolerance` of each click; infinite where there is none."""
+    if len(picks) == 0 or len(clicks) == 0:
+        return np.full(len(clicks), np.inf)
+    squared = ((clicks[:, None, :] - picks[None, :, :]) ** 2).sum(axis=2)
+    is_hit = squared <= tolerance**2
+    return np.where(is_hit.any(axis=1), is_hit.argmax(axis=1) + 1.0, np.inf)
+
+
+def _recalls(ranks: np.ndarray, expected: float) -> tuple[float, float, float]:
+    """Recall and F1 of the clicks at the expected count, and the mean recall up to `COUNTS` times it; ranks in units of the count."""
+    hits = np.count_nonzero(ranks <= 1.0)
+    area = float(np.clip(1.0 - ranks / COUNTS, 0.0, 1.0).mean())
+    return hits / len(ranks), 2 * hits / (expected + len(ranks)), area
+
+
+def plan_validation(
+    configuration: Configuration,
+    checked: Labelled | None,
+    batches: list[Batch],
+    *,
+    spacing: float,
+    level: int,
+    objective: Criterion,
+    precision: str,
+    sampling: Sampling,
+) -> Validation:
+    """Choose the regions, and read them once; and the crops, by this sampling, that the tomograms' batch-norm statistics come from."""
+    regions: list[Region] = []
+    total = 0
+    crops: list[list[torch.Tensor]] = []
+    adapts = configuration.network.batch_statistics == "tomogram"
+    for tomogram, points in zip(checked.tomograms, checked.points, strict=True) if checked is not None else ():
+        crops.append(list(sampling.images(tomogram.read_standardised, tomogram.shape)) if adapts else [])
+        for box in _boxes(tomogram.shape, np.concatenate(points)):
+            if regions and total + box.size > TOTAL_VOX:
+                break
+            total += box.size
+            regions.append(_region(configuration, len(crops) - 1, tomogram, box, points))
+    radii = [s.radius.in_voxels(spacing) / 2**level for s in configuration.species]
+    return Validation(regions, radii, batches, objective, precision, configuration.memory_bytes, crops)
+
+
+def _boxes(shape: Triple, points: np.ndarray) -> list[Box]:
+    """Disjoint boxes that hold the points: a grid's cells, those with most points first."""
+    edges = triple([-(-n // -(-n // REGION_VOX)) for n in shape])
+    cells: dict[Triple, int] = {}
+    for point in points:
+        cell = triple([min(max(math.floor(p + 0.5), 0), n - 1) // e for p, e, n in zip(point, edges, shape, strict=True)])
+        cells[cell] = cells.get(cell, 0) + 1
+    boxes: list[Box] = []
+    for cell in sorted(cells, key=lambda c: (-cells[c], c)):
+        start = triple([c * e for c, e in zip(cell, edges, strict=True)])
+        stop = triple([min(n, (c + 1) * e) for c, e, n in zip(cell, edges, shape, strict=True)])
+        boxes.append(Box(start, stop))
+    return boxes
+
+
+def _region(configuration: Configuration, number: int, tomogram: Tomogram, box: Box, points: list[np.ndarray]) -> Region:
+    start, stop = np.asarray(box.start), np.asarray(box.stop)
+    clicks = [p[((p >= start - 0.5) & (p < stop - 0.5)).all(axis=1)] - start for p in points]
+    share = box.size / (tomogram.shape[0] * tomogram.shape[1] * tomogram.shape[2])
+    expected = [
+        share * (s.expected_in(tomogram.name) or defaults.EXPECTED_PER_CLICK * len(p))
+        for s, p in zip(configuration.species, points, strict=True)
+    ]
+    return Region(number, tomogram.read_standardised(box), clicks, expected)

@@ -7,7 +7,7 @@ fine-tuned model is the package's `ResidualUNet` and nothing else.
 import torch
 from torch import nn
 
-from tomostream.learn.resunet import ResidualUNet
+from tomostream.strategies.unet.network import ResidualUNet
 
 SIZE_EDGES = (3.0, 4.3, 6.0)  # radii in voxels that part the size classes
 

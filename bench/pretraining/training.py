@@ -283,7 +283,8 @@ def export(
     if broken:
         raise SystemExit(f"weights that are not finite: {broken}; the training diverged, lower --learning-rate")
     path = folder / "backbone.safetensors"
-    save_file(state, str(path), metadata={"schema": str(SCHEMA), "channels": json.dumps(list(settings.channels))})
+    # one entry: the order of several is random, and so would be the bytes
+    save_file(state, str(path), metadata={"backbone": json.dumps({"schema": SCHEMA, "channels": settings.channels})})
     told = {
         "schema": SCHEMA,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -310,7 +311,7 @@ def load_backbone(path: Path) -> Backbone:
     from safetensors import safe_open
 
     with safe_open(str(path), "pt") as file:
-        channels = tuple(json.loads(file.metadata()["channels"]))
+        channels = tuple(json.loads(file.metadata()["backbone"])["channels"])
     backbone = Backbone(channels, seed=0)
     backbone.load_state_dict({name: value.float() for name, value in load_file(str(path)).items()}, strict=False)
     return backbone.eval()

@@ -269,9 +269,9 @@ def export(
         norm.reset_running_stats()
         norm.momentum = None
     with torch.no_grad():
-        for number in range(4):
+        for number in range(max(1, 8 // settings.sizes.groups)):
             generator = torch.Generator(device).manual_seed(settings.seed * 1_000_003 + 500_000 + number)
-            for group in _groups(simulate(settings.sizes, generator))[:8]:
+            for group in _groups(simulate(settings.sizes, generator)):
                 for image in group.image:
                     backbone(image[:, None])
     state = {

@@ -42,7 +42,7 @@ import numpy as np
 
 from tomostream.stages.prediction import stage as predicting  # noqa: F401  (as above)
 from tomostream.store.omezarr import StoreSpec, StoreWriter
-from tomostream.strategies.unet.model import ModelSettings, save_model
+from tomostream.strategies.unet.model import UNetSettings, save_model
 from tomostream.strategies.unet.network import ResidualUNet
 
 SHAPE, SHARD = (16, 768, 768), (16, 256, 256)  # many shards of little work
@@ -118,11 +118,11 @@ def prepare(folder: Path) -> None:
             writer.write(index, volume[writer.shards.core(index).slices])
             writer.mark_done(index)
         writer.finish()
-    settings = ModelSettings(
+    settings = UNetSettings(
         channels=(4, 8), species=("ribosome",), radius_ang=(50.0,), level=0, spacing=10.0, clip_sigma=3.0, label_shape="sphere",
         objective={"name": "nnpu"}, precision="float32", trained_on=(), version="0", batch_statistics="tomogram",
     )  # fmt: skip
-    save_model(folder / "model", ResidualUNet((4, 8), 1, seed=0), settings, {})
+    save_model(folder / "model", ResidualUNet((4, 8), 1, seed=0), settings)
     (folder / "_counting").mkdir()
     (folder / "_counting" / "sitecustomize.py").write_text(COUNTING)
 

@@ -35,7 +35,7 @@ import tomostream as ts
 from tomostream.config import load_configuration
 from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
-from tomostream.strategies.unet.model import ModelSettings, save_model
+from tomostream.strategies.unet.model import UNetSettings, save_model
 from tomostream.strategies.unet.network import ResidualUNet
 
 STAGES = ("convert", "stats", "predict", "pick")
@@ -51,11 +51,11 @@ def prepare(folder: Path, tomograms: int, edge: int) -> None:
             file.set_data(rng.normal(size=(edge,) * 3).astype(np.float32))
             file.set_volume()
             file.voxel_size = SPACING
-    settings = ModelSettings(
+    settings = UNetSettings(
         channels=(4, 8), species=("ribosome",), radius_ang=(40.0,), level=0, spacing=SPACING, clip_sigma=3.0, label_shape="sphere",
         objective={"name": "nnpu"}, precision="float32", trained_on=(), version="0", batch_statistics="tomogram",
     )  # fmt: skip
-    save_model(folder / "model", ResidualUNet((4, 8), 1, seed=0), settings, {})
+    save_model(folder / "model", ResidualUNet((4, 8), 1, seed=0), settings)
 
 
 def configure(folder: Path, name: str, tomograms: int, way: str) -> Path:

@@ -117,14 +117,14 @@ def write_model(folder: Path, level: int) -> None:
 
     from tomostream import __version__
     from tomostream.learn.recalibration import recalibrated
-    from tomostream.strategies.unet.model import ModelSettings, save_model
+    from tomostream.strategies.unet.model import UNetSettings, save_model
     from tomostream.strategies.unet.network import ResidualUNet
 
     generator = torch.Generator().manual_seed(0)
     network = recalibrated(
         ResidualUNet(CHANNELS, 1, seed=0), [torch.randn(2, 1, 32, 32, 32, generator=generator)], device=torch.device("cpu")
     )
-    settings = ModelSettings(
+    settings = UNetSettings(
         channels=CHANNELS,
         species=("blob",),
         radius_ang=(RADIUS * SPACING,),
@@ -138,7 +138,7 @@ def write_model(folder: Path, level: int) -> None:
         version=__version__,
         batch_statistics="tomogram",
     )
-    save_model(folder, network, settings, {})
+    save_model(folder, network, settings)
 
 
 def peak_of(command: list[str]) -> tuple[int, float]:
@@ -255,15 +255,15 @@ def _project_stats(store: str) -> int:
     from tomostream.budget import LIBRARIES_BYTES
     from tomostream.graph.lazy_arrays import as_dask
     from tomostream.graph.moments import projected_bytes
-    from tomostream.stages.conversion.stage import STATS_BLOCK_BYTES
+    from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
     from tomostream.tomogram import open_tomogram
 
     return LIBRARIES_BYTES + projected_bytes(as_dask(open_tomogram(store), block_bytes=STATS_BLOCK_BYTES), threads=1)
 
 
 def _project_predict(case: Case, memory: int) -> int:
-    from tomostream.inference.plan import plan_prediction
     from tomostream.strategies.unet.network import ResidualUNet
+    from tomostream.strategies.unet.planning import plan_prediction
 
     return plan_prediction(
         case.shape,

@@ -23,7 +23,7 @@ from tomostream.geometry import BlockGrid, triple
 from tomostream.graph.lazy_arrays import as_dask
 from tomostream.graph.moments import statistics_of
 from tomostream.moments import Histogram, Moments
-from tomostream.stages.conversion.stage import STATS_BLOCK_BYTES
+from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
 from tomostream.store.omezarr import StoreSpec, StoreWriter
 from tomostream.tomogram import Tomogram, open_tomogram
 

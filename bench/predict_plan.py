@@ -9,15 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from tomostream import defaults
-from tomostream.budget import network_cost
 from tomostream.errors import BudgetError
 from tomostream.geometry import Triple
 from tomostream.inference.block_search import plan_scorer
-from tomostream.inference.plan import PredictionPlan, plan_prediction
-from tomostream.strategies.unet.fusion import FusedScorer
-from tomostream.strategies.unet.model import MatchedSettings
+from tomostream.inference.plan import PredictionPlan
+from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings
 from tomostream.strategies.unet.network import ResidualUNet
-from tomostream.strategies.unet.scorer import Scorer
+from tomostream.strategies.unet.planning import plan_prediction
+from tomostream.strategies.unet.scorer import StreamedNetwork
 from tomostream.units import format_bytes
 
 BUDGETS_GB = (1, 2, 4, 8, 16)
@@ -36,13 +35,12 @@ def plan_network(volume: Triple, channels: tuple[int, ...], precision: str, memo
 
 def default_scorer(threads: int | None = None) -> FusedScorer:
     """The default model, untrained: network and matched filter of level 1."""
-    network = Scorer(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="cpu", precision="float32", threads=threads)
+    network = StreamedNetwork(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="cpu", precision="float32", threads=threads)
     matched = MatchedSettings(
         support_vox=(defaults.SUPPORT * RADIUS,), floor=defaults.MATCHED_FLOOR, weight=(20.0,), intercept=(0.0,), smooth_vox=defaults.MATCHED_SMOOTH * RADIUS
     )  # fmt: skip
     profile = np.cos(np.linspace(0, np.pi, 1 + int(defaults.SUPPORT * RADIUS)))
-    cost = network_cost(defaults.CHANNELS, species=1, precision="float32")
-    return FusedScorer(network, cost, matched, (profile,), threads=threads)
+    return FusedScorer(network, matched, (profile,), threads=threads)
 
 
 def plan_default(volume: Triple, memory: int) -> PredictionPlan:

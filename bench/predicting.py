@@ -34,7 +34,7 @@ from tomostream.inference.region_scoring import score_region
 from tomostream.learn.batch_norm_folding import deployed
 from tomostream.store.shard_file import Codec, write_shard_file
 from tomostream.strategies.unet.network import ResidualUNet
-from tomostream.strategies.unet.scorer import Scorer
+from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 from tomostream.tomogram import Tomogram
 
 ROI, OVERLAP, TILE, TILES = 96, 0.25, 24, 8
@@ -60,12 +60,12 @@ class Ways:
     def contestants(self) -> dict[str, Callable[[], object]]:
         """By name."""
         network = ResidualUNet(self.channels, 1, seed=0)
-        scorer = Scorer(network, device="auto", precision=self.precision, threads=None)
+        scorer = StreamedNetwork(network, device="auto", precision=self.precision, threads=None)
         box = Box.whole(self.tomogram.shape)
         plan = plan_network(self.tomogram.shape, self.channels, self.precision, 16 * 10**9)
 
         def predict() -> None:
-            scores = score_region(self.tomogram.read_standardised, plan, box, scorer, as_logits=False, note=lambda _: None)
+            scores = score_region(self.tomogram.read_standardised, plan, box, UNetScorer(scorer), as_logits=False, note=lambda _: None)
             write_shard_file(
                 self.size.folder / "scores" / "c" / "0" / "0" / "0", scores[0], chunk=plan.chunk, shard=plan.shard,
                 codec=Codec.parse("none"), scratch=self.size.folder,
@@ -155,7 +155,7 @@ def default_model(size: Size, shape: Triple, rounds: int) -> list[Finding]:
     tomogram = made_up(size, np.float32, shape).at_level(1)
     read = tomogram.with_normalisation(statistics_of(tomogram, clip_sigma=defaults.CLIP_SIGMA)).read_standardised
     fused, box = default_scorer(torch.get_num_threads()), Box.whole(shape)
-    alone = Scorer(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="auto", precision="float32", threads=None)
+    alone = StreamedNetwork(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="auto", precision="float32", threads=None)
     plans = {True: plan_default(shape, 16 * 10**9), False: plan_network(shape, defaults.CHANNELS, "float32", 16 * 10**9, level=1)}
 
     def default() -> None:

@@ -50,14 +50,14 @@ class FirstAndLast(Progress):
 
 
 def make(folder: Path, edge: int, channels: tuple[int, ...]) -> None:
-    from tomostream.strategies.unet.model import ModelSettings, save_model
+    from tomostream.strategies.unet.model import UNetSettings, save_model
     from tomostream.strategies.unet.network import ResidualUNet
 
     with mrcfile.new(folder / "noise.mrc") as file:
         file.set_data(np.random.default_rng(0).normal(size=(32, edge, edge)).astype(np.float32))
         file.voxel_size = SPACING
     convert_many([str(folder / "noise.mrc")], folder, ConvertSettings(), memory=2 * 10**9, overwrite=False, progress=Progress())
-    settings = ModelSettings(
+    settings = UNetSettings(
         channels=channels,
         species=("particle",),
         radius_ang=(40.0,),
@@ -71,7 +71,7 @@ def make(folder: Path, edge: int, channels: tuple[int, ...]) -> None:
         version=__version__,
         batch_statistics="tomogram",
     )
-    save_model(folder / "model", ResidualUNet(channels, 1, seed=0), settings, {})
+    save_model(folder / "model", ResidualUNet(channels, 1, seed=0), settings)
 
 
 def seconds(folder: Path, workers: int) -> float:

@@ -19,7 +19,7 @@ from repository import REPOSITORY
 from small_project import SPACING, make_project, tree_bytes
 
 from tomostream.pipeline.status import read_status
-from tomostream.strategies.unet.model import ModelSettings, save_model
+from tomostream.strategies.unet.model import UNetSettings, save_model
 from tomostream.strategies.unet.network import ResidualUNet
 
 
@@ -56,11 +56,11 @@ def disk(tmp_path):
 def model(tmp_path_factory):
     """A network that was never trained: what it says does not matter here."""
     folder = tmp_path_factory.mktemp("model") / "model"
-    settings = ModelSettings(
+    settings = UNetSettings(
         channels=(4, 8), species=("ribosome",), radius_ang=(40.0,), level=0, spacing=SPACING, clip_sigma=3.0, label_shape="sphere",
         objective={"name": "nnpu"}, precision="float32", trained_on=(), version="0", batch_statistics="tomogram",
     )  # fmt: skip
-    save_model(folder, ResidualUNet((4, 8), 1, seed=0), settings, {})
+    save_model(folder, ResidualUNet((4, 8), 1, seed=0), settings)
     return folder
 
 

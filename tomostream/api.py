@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import dask.array as da
 
     from tomostream.evaluation import Evaluation
-    from tomostream.strategies.model_folder import AnyModel
+    from tomostream.strategies.protocol import Model
 
 Source = str | Path | RemotePath | Tomogram
 
@@ -114,7 +114,7 @@ def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
     InputError
         If there is no finite voxel.
     """
-    from tomostream.stages.conversion.stage import measure, measure_array
+    from tomostream.stages.voxel_statistics.stage import measure, measure_array
 
     if isinstance(source, str | Path | RemotePath | Tomogram):
         return measure(_opened(source), memory=parse_bytes(memory), keep=False)
@@ -170,7 +170,7 @@ def train(
         If configuration, clicks and tomograms don't fit together; before any training.
     """
     from tomostream.config import configuration_from, load_configuration
-    from tomostream.stages.training.stage import train_model
+    from tomostream.pipeline.training import train_model
 
     configuration = configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(config)
     return train_model(configuration, out=None if out is None else place(out), overwrite=overwrite, progress=progress or Progress())
@@ -179,7 +179,7 @@ def train(
 @overload
 def predict(
     source: np.ndarray,
-    model: str | Path | RemotePath | AnyModel,
+    model: str | Path | RemotePath | Model,
     *,
     precision: str = ...,
     threads: int | None = ...,
@@ -191,7 +191,7 @@ def predict(
 @overload
 def predict(
     source: Source,
-    model: str | Path | RemotePath | AnyModel,
+    model: str | Path | RemotePath | Model,
     *,
     out: str | Path | RemotePath,
     precision: str = ...,
@@ -205,7 +205,7 @@ def predict(
 
 def predict(
     source: Any,
-    model: str | Path | RemotePath | AnyModel,
+    model: str | Path | RemotePath | Model,
     *,
     out: str | Path | RemotePath | None = None,
     precision: str = defaults.PREDICT_PRECISION,

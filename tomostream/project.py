@@ -11,12 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tomostream.config import Configuration
 from tomostream.errors import InputError
 from tomostream.remote.copies import upload, work_folder
 from tomostream.remote.places import Place, RemotePath, place
-from tomostream.stages.shared.batch import distinct_names
-from tomostream.store.naming import MRC_ENDINGS
+from tomostream.store.naming import MRC_ENDINGS, distinct_names
 
 RUN_LOCK = ".run.lock"  # in the project folder: held by the run that is at work on it
 
@@ -46,6 +44,14 @@ class Project:
     def scores(self) -> Place:
         """Score maps; one folder a species if there are several."""
         return self.folder / "scores"
+
+    def store(self, name: str, path: str) -> str:
+        """Where a tomogram's store is: in the project if it is converted, else the input itself."""
+        return str(self.tomograms / f"{name}.ome.zarr") if is_mrc(path) else path
+
+    def score_folder(self, species: str, count: int) -> Place:
+        """Where the score maps of a species are, of so many species in all."""
+        return self.scores if count == 1 else self.scores / species
 
     @property
     def picks(self) -> Place:
@@ -131,8 +137,3 @@ def input_paths(patterns: list[str]) -> dict[str, str]:
 def is_mrc(path: str) -> bool:
     """Whether a path must be converted first, by its ending."""
     return path.partition("?")[0].lower().endswith(MRC_ENDINGS)
-
-
-def store_path(configuration: Configuration, name: str, path: str) -> str:
-    """Where a tomogram's store is: in the project if it is converted, else the input itself."""
-    return str(Project(configuration.project).tomograms / f"{name}.ome.zarr") if is_mrc(path) else path

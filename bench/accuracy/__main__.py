@@ -35,8 +35,8 @@ from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.particles import Particles
 from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
+from tomostream.remote.atomic_files import write_text_atomically
 from tomostream.stages.conversion.stage import ConvertSettings, convert_many
-from tomostream.stages.shared.fingerprints import write_text_atomically
 
 
 def prepare(data: Path, work: Path, domains: list[str]) -> None:

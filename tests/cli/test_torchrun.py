@@ -13,8 +13,8 @@ from tomostream.cli import program
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, PeerEndedError
 from tomostream.learn.torchrun import ONE, launched
+from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
-from tomostream.stages.training.stage import train_model
 
 STEPS = {"steps": 20, "steps_per_epoch": 5, "crop": 16, "batch": 2, "precision": "float32"}
 

@@ -16,10 +16,9 @@ from tomostream.cluster import ClusterSettings, job, slurm
 from tomostream.cluster.job import job_script, run_job
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
+from tomostream.pipeline.training import train_configured, train_model
 from tomostream.progress import Progress
 from tomostream.stages.training import placement as training_job
-from tomostream.stages.training.placement import train_where_asked
-from tomostream.stages.training.stage import train_model
 
 pytestmark = pytest.mark.slurm
 
@@ -156,7 +155,7 @@ def test_two_processes_in_a_job_that_is_cancelled_go_on_in_the_next(project, mon
 
     other = threading.Thread(target=cancel)
     other.start()
-    train_where_asked(load_configuration(path), out=folder, overwrite=False, progress=heard)
+    train_configured(load_configuration(path), out=folder, overwrite=False, progress=heard)
     other.join()
     assert json.loads((folder / "model.json").read_text())["extra"]["processes"] == 2
     assert any("submitting another" in text for text in heard.texts), heard.texts
@@ -181,7 +180,7 @@ def test_a_signature_in_a_url_is_not_written_into_a_jobs_files(project, tmp_path
     path = tmp_path / "secret.yaml"
     path.write_text(yaml.safe_dump(values))
     with pytest.raises(InputError, match="password or signature"):
-        train_where_asked(load_configuration(path), out=tmp_path / "model", overwrite=False, progress=Progress())
+        train_configured(load_configuration(path), out=tmp_path / "model", overwrite=False, progress=Progress())
 
 
 def test_train_has_no_tasks_to_hand_out(project):

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomostream.inference.batch_statistics import LEAST_VOX, Sampling, adapted, statistics_of, unet_sampling, with_statistics
+from tomostream.inference.batch_statistics import LEAST_VOX, Sampling, adapted, statistics_of, with_statistics
+from tomostream.strategies.unet.model import unet_sampling
 from tomostream.strategies.unet.network import ResidualUNet
 
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ _SCORE_TWO_BLOCKS = """
 import numpy as np
 import zarr
 from tomostream.geometry import Box
-from tomostream.inference.plan import plan_prediction
+from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.inference.region_scoring import encode_scores, score_region
-from tomostream.strategies.unet.scorer import Scorer
+from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 from tomostream.strategies.unet.network import ResidualUNet
 
 channels, precision, level, memory = {channels}, "{precision}", {level}, {memory}
@@ -18,7 +18,7 @@ network = ResidualUNet(channels, 1, seed=0)
 volume = {volume}
 plan = plan_prediction(volume, level=level, network=network, channels=channels, precision=precision, species=1, memory=memory,
                        block_size=None, name="a volume")
-scorer = Scorer(network, device="cpu", precision=precision, threads=1)
+scorer = UNetScorer(StreamedNetwork(network, device="cpu", precision=precision, threads=1))
 cores = [plan.shards.core((0, 0, 0)), plan.shards.core((0, 0, plan.shards.counts[2] - 1))]
 for core in cores:
     scores = score_region(lambda box: np.ones(box.shape, dtype=np.float32), plan, core, scorer, as_logits=False, note=print)

@@ -6,10 +6,12 @@ from networks import network_of
 from tomostream.errors import InputError
 from tomostream.geometry import Box
 from tomostream.inference import region_scoring as regions
+from tomostream.inference.machine import environment
 from tomostream.inference.plan import PredictionPlan
-from tomostream.inference.region_scoring import encode_scores, encoding_attributes, halves, read_extended, score_array, score_region
+from tomostream.inference.protocol import DeviceMemoryError
+from tomostream.inference.region_scoring import encode_scores, encoding_attributes, halves, read_extended, score_region
 from tomostream.strategies.unet.network import ResidualUNet
-from tomostream.strategies.unet.scorer import DeviceMemoryError, Scorer, environment
+from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer, score_array
 
 
 def volume_of(shape, seed=0):
@@ -41,8 +43,11 @@ def whole_logits(network, volume, shape, level):
     return logits[0, :, : shape[0], : shape[1], : shape[2]].numpy()
 
 
-def scored(network, volume, plan, *, region=None, as_logits=True, threads=1):
-    scorer = Scorer(network, device="cpu", precision="float32", threads=threads)
+def scored(network, volume, plan, *, region=None, as_logits=True, threads=1, radius=None):
+    streamed = StreamedNetwork(network, device="cpu", precision="float32", threads=threads)
+    if radius is not None:
+        streamed.influence_radius = radius
+    scorer = UNetScorer(streamed)
     where = region or Box.whole(plan.volume)
     return score_region(lambda box: volume[box.slices], plan, where, scorer, as_logits=as_logits, note=pytest.fail)
 
@@ -102,10 +107,9 @@ def test_a_halo_one_stride_too_small_would_be_seen():
     shape = (16, 16, 96)
     volume = volume_of(shape)
     good = plan_of(network, shape, (16, 16, 32))
-    poor = PredictionPlan(**{**{f: getattr(good, f) for f in good.__dataclass_fields__}, "radius": 4})
     expected = whole_logits(network, volume, shape, 0)
     assert np.abs(scored(network, volume, good) - expected).max() < 1e-4
-    assert np.abs(scored(network, volume, poor) - expected).max() > 1e-3
+    assert np.abs(scored(network, volume, good, radius=4) - expected).max() > 1e-3
 
 
 def test_far_ends_are_extended_by_replication_only_there():
@@ -160,7 +164,7 @@ def test_a_volume_in_memory_is_scored_from_a_network_in_training_which_is_left_a
 def test_bf16_is_near_float32():
     network = network_of((8, 16, 32))
     volume = volume_of((16, 32, 32))
-    a, b = (Scorer(network, device="cpu", precision=p, threads=1).logits(volume) for p in ("float32", "bf16"))
+    a, b = (StreamedNetwork(network, device="cpu", precision=p, threads=1).logits(volume) for p in ("float32", "bf16"))
     assert np.abs(a - b).max() < 0.05 * np.abs(a).max()
     assert a.dtype == b.dtype == np.float32
 
@@ -172,13 +176,13 @@ def test_short_gpu_memory_halves_the_block_goes_on_and_says_so():
     plan = plan_of(network, shape, shape)
     notes = []
 
-    class Small(Scorer):
+    class Small(StreamedNetwork):
         def planes(self, block, keep):
             if block.size > 12_000:
                 raise DeviceMemoryError(f"a block of {block.shape} voxels does not fit")
             yield from super().planes(block, keep)
 
-    scorer = Small(network, device="cpu", precision="float32", threads=1)
+    scorer = UNetScorer(Small(network, device="cpu", precision="float32", threads=1))
     result = score_region(lambda box: volume[box.slices], plan, Box.whole(shape), scorer, as_logits=True, note=notes.append)
     np.testing.assert_allclose(result, whole_logits(network, volume, shape, 0), atol=1e-4)
     assert len(notes) == 3  # the block of 44, and both of its halves
@@ -193,11 +197,11 @@ def test_halves_cut_the_longest_edge_and_share_nothing():
 def test_bad_settings_are_refused_with_what_is_allowed():
     network = network_of((3, 4))
     with pytest.raises(InputError, match="float32 or bf16, found 'float16'"):
-        Scorer(network, device="cpu", precision="float16", threads=1)
+        StreamedNetwork(network, device="cpu", precision="float16", threads=1)
     with pytest.raises(InputError, match="ResidualUNet, found Identity"):
-        Scorer(torch.nn.Identity(), device="cpu", precision="float32", threads=1)
+        StreamedNetwork(torch.nn.Identity(), device="cpu", precision="float32", threads=1)
     with pytest.raises(InputError, match=r"multiples of the network's stride 2, found \(4, 4, 3\)"):
-        Scorer(network, device="cpu", precision="float32", threads=1).logits(np.zeros((4, 4, 3), dtype=np.float32))
+        StreamedNetwork(network, device="cpu", precision="float32", threads=1).logits(np.zeros((4, 4, 3), dtype=np.float32))
 
 
 def test_int8_scores_decode_to_half_a_step_and_missing_ones_stay_below_all():

@@ -304,8 +304,8 @@ def test_bf16_logits_are_computed_on_in_float32():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"name": "dice"}, "pn, nnpu, kl, ge_binomial.*dice"),
-        ({"name": "ge_binomial"}, "volume of a particle"),
+        ({"kind": "dice"}, "pn, nnpu, kl, ge_binomial.*dice"),
+        ({"kind": "ge_binomial"}, "volume of a particle"),
         ({"order": "both"}, "prior_to_pu or pu_to_prior.*both"),
         ({"weight": 0.0}, "weight.*0"),
         ({"weight": math.nan}, "weight.*nan"),
@@ -317,7 +317,7 @@ def test_bf16_logits_are_computed_on_in_float32():
     ],
 )
 def test_impossible_objectives_are_refused(change, said):
-    usual = {"name": "kl", "weight": 10.0, "order": "prior_to_pu", "labelled_fraction": [0.1], "expected_fraction": [0.3]}
+    usual = {"kind": "kl", "weight": 10.0, "order": "prior_to_pu", "labelled_fraction": [0.1], "expected_fraction": [0.3]}
     with pytest.raises(InputError, match=said):
         make_objective(**(usual | change))
 

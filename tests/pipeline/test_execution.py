@@ -29,7 +29,7 @@ from tomostream.progress import Progress
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.training.stage import LOCK_NAME
 from tomostream.store.locks import exclusive
-from tomostream.strategies.validation import Region, Validation
+from tomostream.strategies.validation import Region, Validation, greedy_picks
 
 
 class Told(Progress):
@@ -259,7 +259,7 @@ def test_a_species_without_validation_clicks_has_no_say(clicked: list[list[float
     volume = np.zeros((16, 16, 16), dtype=np.float32)
     volume[5, 5, 5] = 1.0
 
-    def score(network: object, image: np.ndarray) -> np.ndarray:
+    def score(network: object, image: np.ndarray, precision: str) -> np.ndarray:
         return np.stack([image, image])
 
     batch = Batch(
@@ -267,7 +267,7 @@ def test_a_species_without_validation_clicks_has_no_say(clicked: list[list[float
     )
     objective = make_objective("pn", weight=1.0, order="prior_to_pu", labelled_fraction=[0.1, 0.1], expected_fraction=None)
     region = Region(0, volume, [np.array(clicked, dtype=float).reshape(-1, 3), np.empty((0, 3))], [1.0, 1.0])
-    validation = Validation([region], [3.0, 3.0], [batch], objective, "float32", 10**9, [[]], score)
+    validation = Validation([region], [3.0, 3.0], [batch], objective, "float32", 10**9, [[]], score, greedy_picks)
     found = validation.measure(torch.nn.Conv3d(1, 2, 1))
     if clicked:
         assert found["val_recall"] == found["val_f1"] == 1.0

@@ -24,7 +24,7 @@ from tomostream.geometry import Box
 from tomostream.remote import faults, leases
 from tomostream.remote.places import place
 from tomostream.store.zarr_opening import open_group
-from tomostream.strategies.unet.model import ModelSettings, save_model
+from tomostream.strategies.unet.model import UNetSettings, save_model
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.tomogram import open_tomogram
 
@@ -59,7 +59,7 @@ def local(tmp_path_factory):
     config = make_project(folder, train=TRAINING)
     done = tomostream("run", config, "--stage", "convert", "--stage", "stats")
     assert done.code == 0, done.err
-    settings = ModelSettings(
+    settings = UNetSettings(
         channels=(4, 8),
         species=("ribosome",),
         radius_ang=(40.0,),
@@ -73,7 +73,7 @@ def local(tmp_path_factory):
         version="0",
         batch_statistics="tomogram",
     )
-    save_model(folder / "project/model", ResidualUNet((4, 8), 1, seed=3), settings, {})
+    save_model(folder / "project/model", ResidualUNet((4, 8), 1, seed=3), settings)
     return folder
 
 

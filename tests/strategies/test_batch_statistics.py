@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,18 +16,19 @@ from tomostream.errors import InputError
 from tomostream.inference.batch_statistics import Sampling
 from tomostream.learn.batch_norm_folding import deployed
 from tomostream.learn.recalibration import recalibrated
-from tomostream.strategies.batch_statistics import adapts
-from tomostream.strategies.deepetpicker import model as deepetpicker
+from tomostream.strategies.adaptive_statistics import adapts
+from tomostream.strategies.deepetpicker.model import PatchSettings
 from tomostream.strategies.deepetpicker.network import CoordinateUNet
 from tomostream.strategies.loading import load_model
-from tomostream.strategies.model_folder import StrategySettings, save_strategy_model
-from tomostream.strategies.slices2d import model as slices2d
+from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, write_folder
+from tomostream.strategies.network_arrays import network_arrays
 from tomostream.strategies.slices2d.detector import SliceDetector
-from tomostream.strategies.unet.model import ModelSettings, save_model
+from tomostream.strategies.slices2d.model import SliceSettings
+from tomostream.strategies.unet.model import UNetSettings, save_model
 from tomostream.strategies.unet.network import ResidualUNet
 
 SPACING = 10.0
-SETTINGS = ModelSettings(
+SETTINGS = UNetSettings(
     channels=(3, 4), species=("ribosome",), radius_ang=(60.0,), level=0, spacing=SPACING, clip_sigma=3.0, label_shape="sphere",
     objective={"name": "nnpu"}, precision="float32", trained_on=(), version="0", batch_statistics="tomogram",
 )  # fmt: skip
@@ -43,7 +45,7 @@ def network():
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapting")
     for name, settings in (("own", SETTINGS), ("kept", replace(SETTINGS, batch_statistics="training"))):
-        save_model(folder / name, network(), settings, {})
+        save_model(folder / name, network(), settings)
     rng = np.random.default_rng(0)
     write_mrc(folder / "a.mrc", rng.normal(5, 2, SHAPE).astype(np.float32), spacing=SPACING)
     write_mrc(folder / "b.mrc", rng.gamma(1.0, 1.0, SHAPE).astype(np.float32), spacing=SPACING)  # skewed: other features
@@ -114,22 +116,24 @@ def test_a_model_that_keeps_its_statistics_and_one_of_before_the_choice_score_al
 
 def test_a_setting_that_is_not_known_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="'someone'"):
-        save_model(tmp_path, network(), replace(SETTINGS, batch_statistics="someone"), {})
+        save_model(tmp_path, network(), replace(SETTINGS, batch_statistics="someone"))
 
 
 def strategy_models(folder, strategy):
     """Models of a strategy with random weights: one that adapts, and one with the statistics that it should find in tomogram b."""
     if strategy == "deepetpicker":
         network, sampling = CoordinateUNet((3, 4), 1, seed=0), Sampling((40, 40, 40), (2, 2, 2), 12, 2)
-        options = deepetpicker.model_options(network, (40, 40, 40))
+        own_settings = partial(PatchSettings, channels=(3, 4), patch=(40, 40, 40), padding=12)
     else:
         network, sampling = SliceDetector((3, 4), 1, seed=0), Sampling((8, 64, 64), (1, 2, 2))
-        options = slices2d.model_options(network)
+        own_settings = partial(SliceSettings, channels=(3, 4))
     tomogram = ts.open(folder / "tomograms" / "b.ome.zarr")
     found = recalibrated(network.eval(), sampling.images(tomogram.read_standardised, tomogram.shape), device=torch.device("cpu"))
     for name, own, statistics in ((f"{strategy}-own", network, "tomogram"), (f"{strategy}-found", found, "training")):
-        settings = StrategySettings(("ribosome",), (60.0,), 0, SPACING, 3.0, (), "0", options | {"batch_statistics": statistics})
-        save_strategy_model(folder / name, strategy, deepetpicker.network_arrays(own), settings, {})
+        settings = own_settings(
+            species=("ribosome",), radius_ang=(60.0,), level=0, spacing=SPACING, clip_sigma=3.0, trained_on=(), version="0", batch_statistics=statistics
+        )  # fmt: skip
+        write_folder(folder / name, strategy, pack_arrays(network_arrays(own)), settings, TrainingSummary())
 
 
 @pytest.mark.parametrize("strategy", ["deepetpicker", "slices2d"])
@@ -142,7 +146,7 @@ def test_the_other_networks_take_a_tomograms_statistics_too(folder, tmp_path, st
 
 def test_memory_that_is_too_small_for_the_statistics_is_refused_before_work(folder, tmp_path):
     wide = ResidualUNet((64, 4), 1, seed=0)
-    save_model(folder / "wide", wide, replace(SETTINGS, channels=(64, 4)), {})
+    save_model(folder / "wide", wide, replace(SETTINGS, channels=(64, 4)))
     arguments = ["predict", folder / "tomograms" / "a.ome.zarr", "--model", folder / "wide", "-o", tmp_path / "out", "--memory", "1GB"]
     done = tomostream(*arguments)
     assert done.code == 2

@@ -13,23 +13,23 @@ from small_project import make_project
 
 from tomostream.config import load_configuration
 from tomostream.errors import BudgetError
+from tomostream.strategies.loading import strategy_named
 from tomostream.strategies.training_memory import training_buffer, training_bytes
 from tomostream.strategies.validation import REGION_VOX, _boxes
 
 
 def test_the_buffer_is_what_the_step_leaves(tmp_path):
     def given(memory, **train):
-        return load_configuration(
-            make_project(tmp_path, memory=memory, network={"channels": [8, 16, 32]}, train={"precision": "float32"} | train)
-        )
+        path = make_project(tmp_path, memory=memory, network={"channels": [8, 16, 32]}, train={"precision": "float32"} | train)
+        return strategy_named("nnpu"), load_configuration(path).learning
 
-    assert training_buffer(given("2GB")) == 500_000_000
+    assert training_buffer(*given("2GB")) == 500_000_000
     tight = given("900MB", crop=48)
-    assert training_buffer(tight) == 900_000_000 - training_bytes(tight) < 225_000_000
+    assert training_buffer(*tight) == 900_000_000 - training_bytes(*tight) < 225_000_000
     with pytest.raises(
         BudgetError, match=r"training needs at least 2.7 GB \(4 crops of 96 voxels, 8 channels .*budget is 2 GB; raise --memory"
     ):
-        training_buffer(given("2GB", crop=96))
+        training_buffer(*given("2GB", crop=96))
 
 
 @pytest.mark.parametrize("values", [{"memory": "600MB", "train": {"steps": 1, "crop": 64}}, {"pick": {"count": 5, "smooth": "900vox"}}])
@@ -54,7 +54,7 @@ def test_a_step_stays_within_its_projection(tmp_path, precision):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment, timeout=300)
     assert (tmp_path / "project" / "model" / "model.json").exists(), done.stderr
-    assert int(done.stdout.split()[-1]) <= training_bytes(load_configuration(path)) + 50_000_000
+    assert int(done.stdout.split()[-1]) <= training_bytes(strategy_named("nnpu"), load_configuration(path).learning) + 50_000_000
 
 
 @pytest.mark.parametrize("shape", [(40, 160, 160), (319, 161, 170), (160, 480, 470), (3, 1, 500)])

@@ -110,7 +110,7 @@ def stats(
     cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels."""
-    from tomostream.stages.conversion.stage import stats_many
+    from tomostream.stages.voxel_statistics.stage import stats_many
 
     resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 

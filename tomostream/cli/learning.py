@@ -48,8 +48,8 @@ def train(
     cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Train a network on streamed subtomograms; writes model.safetensors, model.json and metrics.csv."""
-    from tomostream.config import load_configuration
-    from tomostream.stages.training.placement import train_where_asked
+    from tomostream.config import load_configuration, with_resources
+    from tomostream.pipeline.training import train_configured
 
     if gpu_memory is not None:
         parse_bytes(gpu_memory, "--gpu-memory")  # training takes what its batch needs
@@ -58,7 +58,8 @@ def train(
             "train has no tasks to hand out: leave out --scheduler and --workers, and give --cluster none or slurm; "
             "several processes train together under torchrun, or by cluster.train_processes in a SLURM job"
         )
-    configuration = load_configuration(config).with_resources(
+    configuration = with_resources(
+        load_configuration(config),
         kind=cluster,
         scheduler=None,
         workers=None,
@@ -71,9 +72,7 @@ def train(
         import torch
 
         torch.set_num_threads(threads)
-    folder = train_where_asked(
-        configuration, out=None if output is None else place(output), overwrite=overwrite, progress=ConsoleProgress()
-    )
+    folder = train_configured(configuration, out=None if output is None else place(output), overwrite=overwrite, progress=ConsoleProgress())
     if json:
         print_json({"model": str(folder)})
 
@@ -232,10 +231,12 @@ def suggest(
     memory: options.Memory = defaults.MEMORY,
 ) -> None:
     """Suggest where to click next: the picks of which the model is least sure, spread over the tomograms."""
-    from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps, suggest_from_project
+    from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps
 
     is_project = len(inputs) == 1 and (Path(inputs[0]) / "resolved.yaml").is_file()
     if is_project:
+        from tomostream.pipeline.suggesting import suggest_from_project
+
         places = suggest_from_project(Path(inputs[0]), points=points, output=output, progress=ConsoleProgress())
     elif radius is None or count is None:
         raise InputError(

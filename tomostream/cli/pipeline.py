@@ -55,7 +55,7 @@ def run(
     cluster_option: options.ClusterOptions = None,
 ) -> None:
     """Take a data set through the whole path: convert, stats, train, predict, pick, evaluate, report. Run again to resume."""
-    from tomostream.config import load_configuration
+    from tomostream.config import load_configuration, with_resources
     from tomostream.learn.torchrun import refuse_torchrun
     from tomostream.pipeline.dry_run import plan_run
     from tomostream.pipeline.execution import check_stages, run_project
@@ -63,7 +63,8 @@ def run(
 
     refuse_torchrun("run")
     stages = check_stages(stage or [])
-    configuration = load_configuration(config).with_resources(
+    configuration = with_resources(
+        load_configuration(config),
         kind=cluster,
         scheduler=scheduler,
         workers=workers,

@@ -111,12 +111,6 @@ class Sampling:
             yield torch.from_numpy(np.stack(crops)[:, None])
 
 
-def unet_sampling(stride: int) -> Sampling:
-    """The crops that a residual U-Net's statistics come from."""
-    edge = -(-defaults.CROP_VOX // stride) * stride
-    return Sampling((edge, edge, edge), (stride, stride, stride))
-
-
 def adapted(network: N, images: Iterable[Float32[torch.Tensor, "_ 1 z y x"]], *, device: torch.device) -> N:
     """Copy a network in evaluation mode, with the batch-norm statistics of images.
 

@@ -1,7 +1,7 @@
-"""In which blocks is a volume scored?  Those with the least redundant compute that fit the memory.  Pure arithmetic, no I/O.
+"""What is a plan of prediction?  Which blocks a volume is scored in, what each owns, and what must be read for it.
 
-Scores lie on level 0; the network reads level L, which is 2^L times smaller (shape ceil(n / 2^L)), and is extended at its far ends to a
-multiple of the network's stride.  A block owns a core on level 0.  What it reads is (along one axis, a core away from the faces)
+Scores lie on level 0; a scorer reads level L, which is 2^L times smaller (shape ceil(n / 2^L)), and is extended at its far ends to a
+multiple of the scorer's stride.  A block owns a core on level 0.  What it reads is (along one axis, a core away from the faces)
 
       level 0          [        core        )
       level L       [ supporting voxels of interpolation )
@@ -9,47 +9,21 @@ multiple of the network's stride.  A block owns a core on level 0.  What it read
              [        aligned outwards to multiples of the stride      )
 
 clipped to the extended volume: at a face there is no halo, and the network's own zero padding applies, in blocks as in the whole.
-
-1. Candidates are cores whose edges are multiples of the chunk, up to a limit.  Core and shard are the same then: one block, one
-   task, one writer.
-2. The voxels that are computed are a product over the axes of a sum over the blocks of an axis, so all combinations can be tried
-   at once.  The least total that fits the memory wins; then the fewer blocks; then the smaller block.
-3. Where not even one chunk fits, cores smaller than the chunk are tried inside a shard of one chunk.
-4. A given block size is the core; shards are the default ones (larger, if the core is), and the blocks divide each shard's box.
+Who chooses the blocks: `block_search` for any scorer; a strategy that knows its cost as a formula may have a planner of its own.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
 
-import numpy as np
-
-from tomostream import defaults
-from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, NetworkCost, network_cost
-from tomostream.errors import BudgetError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
+from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.upsample import supporting_box
-from tomostream.units import format_bytes
 
 MAX_SHARD_VOX = 512  # edge of a planned shard: keeps a task's length, what a kill can lose, and a shard's bytes (2^31) bounded
 READ_VOXELS = 2**22  # voxels of a block that are read at a time
 READ_BYTES_PER_VOXEL = 18  # raw, centred, normalised, and whether it is finite
-SMALLEST_CORE_VOX = 16  # of the level, along y and x: less saves next to no memory, and computes each voxel dozens of times
 MARGIN_BYTES = 30_000_000  # interpolation, sigmoid and encoding go piece by piece
-
-
-@runtime_checkable  # the tests check every annotation
-class Reach(Protocol):
-    """What a plan must know of a network."""
-
-    @property
-    def stride(self) -> int:
-        """Total stride, voxels."""
-
-    @property
-    def influence_radius(self) -> int:
-        """Distance at which an input voxel can change an output voxel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,170 +117,9 @@ class PredictionPlan:
         """Voxels that the network computes, over those of the extended volume; at least 1."""
         return self.computed_voxels / math.prod(self.extended_shape)
 
-
-def plan_prediction(
-    volume: Triple,
-    *,
-    level: int,
-    network: Reach,
-    channels: tuple[int, ...],
-    precision: str,
-    species: int,
-    memory: int,
-    block_size: Triple | None,
-    name: str,
-    chunk: int = defaults.CHUNK_VOX,
-    max_edge: int = MAX_SHARD_VOX,
-) -> PredictionPlan:
-    """Choose shards and blocks.
-
-    Parameters
-    ----------
-    volume
-        Shape of level 0, voxels.
-    level
-        Pyramid level that the network reads.
-    network
-        Its stride and influence radius.
-    channels, precision, species
-        Of the network: what a voxel costs.
-    memory
-        Budget of one process, libraries included, bytes.
-    block_size
-        Level-0 edges of a block's core; None: chosen.
-    name
-        Of the tomogram, for the message.
-    chunk
-        Edge of the score map's chunks, voxels.
-    max_edge
-        Largest edge of a chosen shard, voxels.
-
-    Raises
-    ------
-    BudgetError
-        If no block fits the memory, or the given one does not.
-    """
-    frame = PredictionPlan(
-        volume=volume,
-        level=level,
-        stride=network.stride,
-        radius=network.influence_radius,
-        chunk=triple(chunk),
-        shard=triple(chunk),
-        core=triple(chunk),
-        species=species,
-        block_bytes=0,
-    )
-    cost = network_cost(channels, species=species, precision=precision)
-    if block_size is not None:
-        shard = triple([max(-(-defaults.SHARD_VOX // chunk), -(-edge // chunk)) * chunk for edge in block_size])
-        found = _sized(frame, shard, block_size, cost)
-        if found.block_bytes > memory:
-            raise BudgetError(
-                f"predicting {name} needs {format_bytes(found.block_bytes)} per block (core {_text(block_size)}, halo {found.radius}, {precision}) "
-                f"but the memory budget is {format_bytes(memory)}; lower --block-size, leave it out, or raise --memory"
-            )
-        return found
-    least_edge = min(chunk, -(-SMALLEST_CORE_VOX // network.stride) * network.stride * 2**level)
-    for edges in ((), tuple(range(least_edge, chunk + 1, network.stride * 2**level))):  # parts of a chunk where not even one fits
-        best = least_redundant(frame, cost, memory=memory, max_edge=max_edge, within_chunk=edges)
-        if best is not None:
-            return best
-    least = _sized(frame, frame.chunk, (chunk, least_edge, least_edge), cost).block_bytes
-    raise BudgetError(
-        f"predicting {name} needs at least {format_bytes(least)} (core {_text((chunk, least_edge, least_edge))}, halo {frame.radius}, {precision}, channels "
-        f"{', '.join(map(str, channels))}, {species} species) but the memory budget is {format_bytes(memory)}; raise --memory to that, "
-        f"or use a smaller network"
-    )
-
-
-def least_redundant(
-    frame: PredictionPlan, cost: NetworkCost, *, memory: int, max_edge: int, within_chunk: tuple[int, ...] = ()
-) -> PredictionPlan | None:
-    """The plan of least compute among those whose shards are one block of whole chunks; None if none fits the memory.
-
-    Parameters
-    ----------
-    frame
-        A plan whose shard and core are still to be chosen.
-    cost
-        What a block costs.
-    memory
-        Budget of one process, bytes.
-    max_edge
-        Largest edge of a shard, voxels.
-    within_chunk
-        Edges along y and x, a chunk's at most: shards are one chunk wide, and blocks so wide.  Depth costs no memory, so along z blocks are as
-        deep as shards, always.
-    """
-    edges, longest, owned, totals, counts = [], [], [], [], []
-    for axis in range(3):
-        n, chunk = frame.volume[axis], frame.chunk[axis]
-        wide = [chunk * (i + 1) for i in range(max(1, min(-(-n // chunk), max_edge // chunk)))]
-        candidates = [(chunk, edge) for edge in within_chunk] if within_chunk and axis > 0 else [(edge, edge) for edge in wide]
-        lengths = [_read_lengths(frame, axis, shard, core) for shard, core in candidates]
-        edges.append(candidates)
-        longest.append(np.array([max(each) for each in lengths], dtype=np.float64))
-        owned.append(np.array([min(shard, n) for shard, _ in candidates], dtype=np.float64))
-        totals.append(np.array([sum(each) for each in lengths], dtype=np.float64))
-        counts.append(np.array([len(each) for each in lengths], dtype=np.float64))
-    needed: np.ndarray = _process_bytes(frame, cost, _spread(longest), _product(owned))
-    total, count = _product(totals), _product(counts)
-    fits = needed <= memory
-    if not fits.any():
-        return None
-    first = np.lexsort((needed[fits], count[fits], total[fits]))[0]
-    chosen = np.argwhere(fits)[first]
-    shard, core = (triple([edges[axis][chosen[axis]][part] for axis in range(3)]) for part in (0, 1))
-    return _sized(frame, shard, core, cost)
-
-
-def _spread(values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One array an axis, shaped so that they combine to all triples."""
-    return values[0][:, None, None], values[1][None, :, None], values[2][None, None, :]
-
-
-def _product(values: list[np.ndarray]) -> np.ndarray:
-    """The product of one array an axis, for all triples."""
-    z, y, x = _spread(values)
-    product: np.ndarray = z * y * x
-    return product
-
-
-def _read_lengths(frame: PredictionPlan, axis: int, shard: int, core: int) -> list[int]:
-    """Edge along `axis` of what each block of that axis reads."""
-    n = frame.volume[axis]
-    starts = [start for first in range(0, n, shard) for start in range(first, min(first + shard, n), core)]
-    lengths = []
-    for start in starts:
-        edge_start, edge_stop = [0, 0, 0], [1, 1, 1]
-        edge_start[axis], edge_stop[axis] = start, min(start + core, start // shard * shard + shard, n)
-        core_box = Box(triple(edge_start), triple(edge_stop))
-        lengths.append(frame.block(core_box, core_box).read.shape[axis])
-    return lengths
-
-
-def _process_bytes(frame: PredictionPlan, cost: NetworkCost, read: tuple[Any, Any, Any], shard_voxels: Any) -> Any:
-    """Projected peak for blocks that read `read` voxels (z, y, x) and shards of `shard_voxels`; numbers, or arrays of candidates.
-
-    While a block is read: its voxels, and copies of a piece of them.  While it is computed: its voxels, the network, the shard's scores so far (and the block's logits where they are interpolated).
-    While the shard is stored: the scores, and one species of them as it is stored.
-    """
-    image = 4 * read[0] * read[1] * read[2]
-    logits = image * frame.species if frame.level > 0 else 0
-    scores = 4 * frame.species * shard_voxels
-    reading = scores + image + READ_BYTES_PER_VOXEL * np.minimum(image / 4, READ_VOXELS)
-    computing = scores + image + logits + cost.block_bytes(*read)
-    storing = scores + 4 * shard_voxels
-    return LIBRARIES_BYTES + TORCH_BYTES + MARGIN_BYTES + np.maximum(np.maximum(reading, computing), storing)
-
-
-def _sized(frame: PredictionPlan, shard: Triple, core: Triple, cost: NetworkCost) -> PredictionPlan:
-    """The frame with this shard and core, and its projected bytes."""
-    a, b, c = (max(_read_lengths(frame, axis, shard[axis], core[axis])) for axis in range(3))
-    voxels = math.prod(min(s, n) for s, n in zip(shard, frame.volume, strict=True))
-    return replace(frame, shard=shard, core=core, block_bytes=math.ceil(_process_bytes(frame, cost, (a, b, c), voxels)))
-
-
-def _text(edges: Triple) -> str:
-    return ",".join(map(str, edges))
+    def redundancy_of(self, scorer: BlockScorer) -> float:
+        """Voxels that a scorer reads in all blocks, over those of the extended volume; at least 1."""
+        shape = self.level_shape
+        read = sum(scorer.read_box(block.needed, shape).size for block in self.blocks(Box.whole(self.volume)))
+        whole = scorer.read_box(Box.whole(shape), shape).size
+        return read / whole

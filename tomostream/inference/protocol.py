@@ -5,11 +5,13 @@ same `needed` box must give the same bits whatever else is scored, or chunk boun
 (patches on a grid) anchors its grid at the volume's first voxel.
 """
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
 
+from tomostream.errors import BudgetError
 from tomostream.geometry import Box, Triple
 
 
@@ -50,3 +52,17 @@ class BlockScorer(Protocol):
         needed, shape
             As of `read_box`.
         """
+
+
+class DeviceMemoryError(BudgetError):
+    """A block did not fit into the GPU's memory; a smaller one may."""
+
+
+@runtime_checkable
+class StreamingScorer(BlockScorer, Protocol):
+    """A scorer that can give its logits plane by plane, so that they never exist twice."""
+
+    def planes(
+        self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple
+    ) -> Iterator[tuple[int, Float32[np.ndarray, "s Z Y X"]]]:
+        """Logits of `needed` as they come: pairs of the first plane, from `needed`'s start, and some planes; see `BlockScorer.logits`."""

@@ -1,8 +1,7 @@
 """What are the scores of a part of a volume?  Its blocks, one after the other, each with its own halo.
 
 1. Read the block's box at the scorer's level, piece by piece; where the box leaves the volume at its far ends, repeat the last voxels.
-2. Logits of the voxels between which the core's level-0 voxels lie: the U-Net's stream plane by plane (`scorer.py`), any other scorer
-   says itself what it reads (`protocol.py`).
+2. Logits of the voxels between which the core's level-0 voxels lie (`protocol.py`); at level 0 those that stream go straight to their place.
 3. Interpolate them to level 0 (`upsample.py`), then the sigmoid in float32.
 
 If a GPU's memory is too small for a block, its core is halved along the longest edge, until it fits.
@@ -14,17 +13,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Shaped
 from scipy.special import expit
-from torch import nn
 
-from tomostream import defaults
 from tomostream.geometry import BlockGrid, Box, Triple, triple
-from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan, plan_prediction
-from tomostream.inference.protocol import BlockScorer
+from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan
+from tomostream.inference.protocol import BlockScorer, DeviceMemoryError, StreamingScorer
 from tomostream.inference.upsample import upsample
-from tomostream.strategies.unet.network import ResidualUNet
-from tomostream.strategies.unet.scorer import DeviceMemoryError, Scorer
 
-AnyScorer = Scorer | BlockScorer
 Reader = Callable[[Box], np.ndarray]  # standardised float32 voxels of a box of the true volume at the scorer's level
 READ_EDGE = 64  # pieces that are read begin at multiples of this: chunks of stores mostly do too
 _SIGMOID_VOXELS = 2**20
@@ -33,7 +27,7 @@ _ZERO = -127  # the int8 of score 0; -128 is a missing score
 
 
 def score_region(
-    read: Reader, plan: PredictionPlan, region: Box, scorer: AnyScorer, *, as_logits: bool, note: Callable[[str], object]
+    read: Reader, plan: PredictionPlan, region: Box, scorer: BlockScorer, *, as_logits: bool, note: Callable[[str], object]
 ) -> Float32[np.ndarray, "s z y x"]:
     """Scores of a region of level 0.
 
@@ -71,7 +65,7 @@ def score_region(
 
 
 def score_volume(
-    volume: Float32[np.ndarray, "z y x"], plan: PredictionPlan, scorer: AnyScorer, *, as_logits: bool
+    volume: Float32[np.ndarray, "z y x"], plan: PredictionPlan, scorer: BlockScorer, *, as_logits: bool
 ) -> Float32[np.ndarray, "s Z Y X"]:
     """Score a standardised volume in memory.
 
@@ -90,62 +84,26 @@ def score_volume(
     return score_region(lambda box: volume[box.slices], plan, whole, scorer, as_logits=as_logits, note=lambda _: None)
 
 
-def score_array(
-    volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, precision: str, memory: int, device: str
-) -> Float32[np.ndarray, "s z y x"]:
-    """Probabilities of a standardised volume on its own grid, as `predict` would give them.
-
-    Parameters
-    ----------
-    volume
-        Standardised, at the level that the network reads.
-    network
-        A `ResidualUNet`, in training or deployed; it is left as it is.
-    precision, device
-        See `Scorer`.
-    memory
-        Budget of the blocks, bytes.
-
-    Raises
-    ------
-    BudgetError
-        If no block fits the memory.
-    """
-    scorer = Scorer(network, device=device, precision=precision, threads=None)
-    if not isinstance(network, ResidualUNet):
-        raise TypeError("a scorer accepts a ResidualUNet only")
-    plan = plan_prediction(
-        triple(volume.shape),
-        level=0,
-        network=network,
-        channels=network.channels,
-        precision=precision,
-        species=network.species,
-        memory=memory,
-        block_size=None,
-        name="the array",
-        max_edge=max(volume.shape) + defaults.CHUNK_VOX,
-    )
-    return score_volume(volume, plan, scorer, as_logits=False)
-
-
 def _score_block(
-    read: Reader, plan: PredictionPlan, block: BlockPlan, scorer: AnyScorer, result: np.ndarray, region: Box, note: Callable[[str], object]
+    read: Reader,
+    plan: PredictionPlan,
+    block: BlockPlan,
+    scorer: BlockScorer,
+    result: np.ndarray,
+    region: Box,
+    note: Callable[[str], object],
 ) -> None:
     """Write the block's logits on level 0 into `result`, which begins at the region's start."""
-    box = block.read if isinstance(scorer, Scorer) else scorer.read_box(block.needed, plan.level_shape)
-    image = read_extended(read, box, plan.level_shape)
+    shape, needed = plan.level_shape, block.needed
+    box = scorer.read_box(needed, shape)
+    image = read_extended(read, box, shape)
     out = result[(slice(None), *block.core.relative_to(region.start).slices)]
     try:
-        if isinstance(scorer, Scorer):
-            keep = block.needed.relative_to(box.start)
-            if plan.level == 0:  # straight to its place
-                for first, planes in scorer.planes(image, keep):
-                    out[:, first : first + planes.shape[1]] = planes
-                return
-            logits = scorer.logits(image, keep)
-        else:
-            logits = scorer.logits(image, box, block.needed, plan.level_shape)
+        if plan.level == 0 and isinstance(scorer, StreamingScorer):  # straight to its place
+            for first, planes in scorer.planes(image, box, needed, shape):
+                out[:, first : first + planes.shape[1]] = planes
+            return
+        logits = scorer.logits(image, box, needed, shape)
     except DeviceMemoryError as error:
         del image
         if max(block.core.shape) == 1:
@@ -155,7 +113,7 @@ def _score_block(
             _score_block(read, plan, plan.block(block.shard, half), scorer, result, region, note)
         return
     del image
-    upsample(logits, block.needed.start, block.core, plan.level, plan.level_shape, out)
+    upsample(logits, needed.start, block.core, plan.level, shape, out)
 
 
 def halves(box: Box) -> tuple[Box, Box]:

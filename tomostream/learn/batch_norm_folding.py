@@ -10,7 +10,7 @@ import copy
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tomostream.strategies.unet.network import ConvNorm
+from tomostream.learn.layers import ConvNorm
 
 
 def deployed(network: nn.Module) -> nn.Module:

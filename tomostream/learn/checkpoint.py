@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from tomostream.errors import ExistsError, InputError
+from tomostream.learn.training_files import CHECKPOINT_NAME
 from tomostream.remote.atomic_files import write_atomically
 
-NAME = "checkpoint.pt"
 _FORMAT = 1
 
 Row = dict[str, float]
@@ -49,7 +49,7 @@ def save_checkpoint(folder: Path, state: TrainingState, fingerprint: dict[str, A
     content = {"format": _FORMAT, "fingerprint": _canonical(fingerprint)} | {name: getattr(state, name) for name in TrainingState.__slots__}
     buffer = io.BytesIO()  # torch reports a full disk as an internal error; writing bytes reports it as what it is
     torch.save(content, buffer)
-    write_atomically(folder / NAME, buffer.getvalue())
+    write_atomically(folder / CHECKPOINT_NAME, buffer.getvalue())
 
 
 def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> TrainingState | None:
@@ -62,7 +62,7 @@ def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> TrainingState 
     InputError
         If it can't be read.
     """
-    path = folder / NAME
+    path = folder / CHECKPOINT_NAME
     if not path.exists():
         return None
     try:

@@ -34,9 +34,9 @@ from tomostream.learn.processes import Processes
 from tomostream.learn.recalibration import recalibrated
 from tomostream.learn.schedule import Schedule, learning_rate
 from tomostream.learn.shared_norm import with_shared_norms
+from tomostream.learn.training_files import METRICS_NAME
 from tomostream.remote.atomic_files import write_atomically
 
-METRICS_NAME = "metrics.csv"
 _PREFETCH = 2  # batches ready ahead of the step
 
 

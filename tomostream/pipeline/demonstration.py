@@ -26,7 +26,7 @@ from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
 from tomostream.simulation.clicks import simulate_clicks
 from tomostream.simulation.tomograms import SimulationSettings, simulate_tomogram, write_mrc
-from tomostream.stages.shared.fingerprints import is_made_by, record_made_by
+from tomostream.stages.shared.sidecar import is_made_by, record_made_by
 
 TRAIN, VALIDATE, *TEST = ("demo_1", "demo_2", "demo_3", "demo_4")
 CLICKS = 20  # of the main species, in each of the two clicked tomograms

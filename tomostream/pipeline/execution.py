@@ -16,59 +16,41 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tomostream.cluster import ClusterSettings
 from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.pipeline.dry_run import check_memory
 from tomostream.progress import Progress
-from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc, store_path
-from tomostream.remote.places import Place, RemotePath
-from tomostream.stages.conversion.stage import ConvertSettings, convert_many, stats_many
+from tomostream.project import RUN_LOCK, Project
+from tomostream.remote.places import RemotePath
+from tomostream.stages.conversion.stage import ConvertSettings, convert_many
 from tomostream.stages.evaluation.stage import evaluate_files, write_evaluation
 from tomostream.stages.picks.expected_count import check_count_is_knowable, expected_number
 from tomostream.stages.picks.stage import PickSettings, PickTask, pick_one
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
-from tomostream.stages.shared.clicks import read_points
+from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.stages.tables.stage import conversion_from
-from tomostream.stages.training.inputs import check_positions, read_inputs
+from tomostream.stages.training.inputs import check_positions, clicks_of
 from tomostream.stages.training.placement import train_where_asked
+from tomostream.stages.voxel_statistics.stage import stats_many
 from tomostream.store.locks import exclusive
-from tomostream.strategies.matched_filter.training import strategy_fingerprint
-from tomostream.units import parse_bytes, parse_shape
+from tomostream.units import parse_shape
 
 STAGES = ("convert", "stats", "train", "predict", "pick", "evaluate", "report")
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the stages of one run share."""
+    """What the stages of one run share; those that come after a failure go on with a run that lacks the failed tomograms."""
 
-    configuration: Configuration
-    project: Project
-    paths: dict[str, str]  # the inputs by tomogram's name
+    run: ResolvedRun
     progress: Progress
     overwrite: bool
     stages: tuple[str, ...]
-
-    @property
-    def stores(self) -> dict[str, str]:
-        """The tomograms' stores by name."""
-        return {name: store_path(self.configuration, name, path) for name, path in self.paths.items()}
-
-    @property
-    def cluster(self) -> ClusterSettings:
-        """Where tasks run."""
-        return ClusterSettings.configured(self.configuration.cluster, self.configuration.memory_bytes)
-
-    def score_map(self, species: Species, name: str) -> Place:
-        """Where the score map of a species and tomogram is."""
-        folder = self.project.scores if len(self.configuration.species) == 1 else self.project.scores / species.name
-        return folder / f"{name}.ome.zarr"
 
 
 def run_project(configuration: Configuration, *, stages: Sequence[str], overwrite: bool, progress: Progress) -> Evaluation | None:
@@ -79,17 +61,18 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     TomostreamError
         Of the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
     """
-    context = _context(configuration, overwrite, progress, tuple(stages or STAGES))
-    if {"train", "pick"} <= set(context.stages):
-        check_count_is_knowable(configuration)
-    if "train" in context.stages:
-        # whether densities are there, and clicks fit the tomograms, is told before these are converted
-        strategy_fingerprint(configuration)
-        check_positions(configuration, read_inputs(configuration))
-    check_memory(configuration, context.stages)
-    context.project.create()
-    with _held(context.project):
-        return _run_stages(context)
+    wanted = tuple(stages or STAGES)
+    run = resolve(configuration, with_clicks="train" in wanted)
+    if {"train", "pick"} <= set(wanted):
+        check_count_is_knowable(run)
+    if run.clicks is not None:
+        # whether files are there, and clicks fit the tomograms, is told before these are converted
+        run.strategy.fingerprint(run.learning)
+        check_positions(run)
+    check_memory(run, wanted)
+    run.project.create()
+    with _held(run.project):
+        return _run_stages(RunContext(run, progress, overwrite, wanted))
 
 
 def _held(project: Project) -> AbstractContextManager[None]:
@@ -100,8 +83,9 @@ def _held(project: Project) -> AbstractContextManager[None]:
 
 
 def _run_stages(context: RunContext) -> Evaluation | None:
-    context.configuration.write(context.project.resolved)
-    context.progress.record("run", pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(context.paths))
+    run, progress = context.run, context.progress
+    run.write_configuration(run.project.resolved)
+    progress.record("run", pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(run.tomograms))
     steps: dict[str, Callable[[RunContext], Evaluation | None]] = {
         "convert": _convert,
         "stats": _stats,
@@ -114,22 +98,17 @@ def _run_stages(context: RunContext) -> Evaluation | None:
     failures: list[tuple[str, str]] = []
     evaluation: Evaluation | None = None
     for stage in context.stages:
-        context.progress.record("stage", stage=stage)
+        progress.record("stage", stage=stage)
         try:
             evaluation = steps[stage](context) or evaluation
         except SomeFailedError as error:
             # the tomograms that failed are left out of what follows, and reported again at the end
             failures += [(name, f"{stage}: {message}") for name, message in error.failures]
-            for name, _ in error.failures:
-                context.paths.pop(name, None)
-    context.progress.record("end", failures=len(failures))
+            context = replace(context, run=context.run.without({name for name, _ in error.failures}))
+    progress.record("end", failures=len(failures))
     if failures:
-        raise SomeFailedError(failures, len(failures) + len(context.paths))
+        raise SomeFailedError(failures, len(failures) + len(context.run.tomograms))
     return evaluation
-
-
-def _context(configuration: Configuration, overwrite: bool, progress: Progress, stages: tuple[str, ...]) -> RunContext:
-    return RunContext(configuration, Project(configuration.project), input_paths(configuration.tomograms), progress, overwrite, stages)
 
 
 def check_stages(stages: Sequence[str]) -> list[str]:
@@ -147,40 +126,35 @@ def check_stages(stages: Sequence[str]) -> list[str]:
 
 
 def _convert(context: RunContext) -> None:
-    files = [path for path in context.paths.values() if is_mrc(path)]
+    run = context.run
+    files = [one.path for one in run.tomograms.values() if one.is_source]
     if files:
-        settings = ConvertSettings(voxel_size=context.configuration.voxel_size)
-        memory = context.configuration.memory_bytes
         convert_many(
             files,
-            context.project.tomograms,
-            settings,
-            memory=memory,
+            run.project.tomograms,
+            ConvertSettings(voxel_size=run.voxel_size),
+            memory=run.resources.memory,
             overwrite=context.overwrite,
             progress=context.progress,
-            cluster=context.cluster,
+            cluster=run.resources,
         )
 
 
 def _stats(context: RunContext) -> None:
-    cluster = context.cluster
-    ours = [store for name, store in context.stores.items() if is_mrc(context.paths[name])]
+    resources = context.run.resources
+    ours = [one.store for one in context.run.tomograms.values() if one.is_source]
     if ours:
-        stats_many(ours, out=None, memory=cluster.memory, workers=cluster.workers, progress=context.progress, cluster=cluster)
+        stats_many(ours, out=None, memory=resources.memory, workers=resources.workers, progress=context.progress, cluster=resources)
 
 
 def _train(context: RunContext) -> None:
-    configuration, project = context.configuration, context.project
-    train_where_asked(configuration, out=None, overwrite=context.overwrite, progress=context.progress)
+    run = context.run
+    train_where_asked(run, run.project.model, overwrite=context.overwrite, progress=context.progress)
     # what served as labels, in our own form; the stores that tell the voxel spacing are there now
-    species, places = [s.name for s in configuration.species], context.stores
-    for purpose, tables in (("train", configuration.labels.train), ("validate", configuration.labels.validate_)):
-        if tables:
-            points = read_points(tables, species, list(context.paths), f"labels.{purpose}")
-            stores = [places[name] for name in points.tomograms()]
-            write_table(
-                project.labels / f"{purpose}.csv", points, format_name="csv", conversion=conversion_from(stores, configuration.voxel_size)
-            )
+    for purpose, points in clicks_of(run).purposes.items():
+        stores = [run.tomograms[name].store for name in points.tomograms()]
+        conversion = conversion_from(stores, run.voxel_size)
+        write_table(run.project.labels / f"{purpose}.csv", points, format_name="csv", conversion=conversion)
 
 
 def _predict(context: RunContext) -> None:
@@ -197,7 +171,7 @@ def _predict(context: RunContext) -> None:
 
         def when_done(name: str) -> None:
             if name in tasks:
-                if context.cluster.is_distributed:
+                if context.run.resources.is_distributed:
                     beside.submit(pick_beside, tasks[name], Progress())
                 else:
                     pick_beside(tasks[name], context.progress)
@@ -206,11 +180,11 @@ def _predict(context: RunContext) -> None:
 
 
 def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
-    given = context.configuration.predict
+    run, given = context.run, context.run.predict
     predict_many(
-        list(context.stores.values()),
-        model=context.project.model,
-        out=context.project.scores,
+        list(run.stores.values()),
+        model=run.project.model,
+        out=run.project.scores,
         settings=PredictSettings(
             precision=given.precision,
             score_dtype=given.score_dtype,
@@ -218,9 +192,9 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
             block_size=parse_shape(given.block_size) if given.block_size else None,
             device=given.device,
             mixed_devices=given.mixed_devices,
-            gpu_memory=parse_bytes(context.configuration.gpu_memory) if context.configuration.gpu_memory else None,
+            gpu_memory=run.gpu_memory,
         ),
-        cluster=context.cluster,
+        cluster=run.resources,
         overwrite=context.overwrite,
         progress=context.progress,
         when_done=when_done,
@@ -228,26 +202,26 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
 
 
 def _pick(context: RunContext) -> None:
-    for_each(_pick_tasks(context), pick_one, cluster=context.cluster, progress=context.progress)
+    for_each(_pick_tasks(context), pick_one, cluster=context.run.resources, progress=context.progress)
 
 
 def _pick_tasks(context: RunContext) -> list[PickTask]:
-    truth = _truth(context)  # once: with many tomograms it is a large table
-    return [_pick_task(context, name, truth) for name in context.paths]
+    truth = _truth(context.run)  # once: with many tomograms it is a large table
+    return [_pick_task(context, name, truth) for name in context.run.tomograms]
 
 
 def _pick_task(context: RunContext, name: str, truth: dict[str, Counter[str]] | None) -> PickTask:
-    cluster = context.cluster
-    maps = [(str(context.score_map(s, name)), _pick_settings(context, s, name, truth)) for s in context.configuration.species]
+    run, resources = context.run, context.run.resources
+    maps = [(str(run.score_map(s, name)), _pick_settings(context, s, name, truth)) for s in run.species]
     wanted = tuple((path, settings) for path, settings in maps if settings is not None)
-    return PickTask(name, wanted, context.project.picks, cluster.memory, 1 if cluster.is_distributed else cluster.workers)
+    return PickTask(name, wanted, run.project.picks, resources.memory, 1 if resources.is_distributed else resources.workers)
 
 
 def _pick_settings(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> PickSettings | None:
     """Return how to pick one species in one tomogram; None where its count is zero."""
-    given = context.configuration.pick
+    given = context.run.pick
     count = _count(context, species, name, truth)
-    expected = None if count is not None else _expected(context, species, name)
+    expected = None if count is not None else _expected(context.run, species, name)
     if 0 in (count, expected):
         return None
     return PickSettings(
@@ -262,13 +236,11 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: dict
     )
 
 
-def _truth(context: RunContext) -> dict[str, Counter[str]] | None:
+def _truth(run: ResolvedRun) -> dict[str, Counter[str]] | None:
     """The number of true particles by tomogram and species, where that is to be the number of picks."""
-    configuration = context.configuration
-    if configuration.pick.count != "truth" or configuration.truth is None:
+    if run.pick.count != "truth" or run.truth is None:
         return None
-    names = _only(list(context.paths)), _only([s.name for s in configuration.species])
-    truth = read_table(configuration.truth, conversion=Conversion(tomogram=names[0], species=names[1]))
+    truth = read_table(run.truth, conversion=Conversion(tomogram=_only(list(run.tomograms)), species=_only(run.species_names)))
     counts: dict[str, Counter[str]] = {}
     for tomogram, species in zip(truth.tomogram.tolist(), truth.species.tolist(), strict=True):
         counts.setdefault(tomogram, Counter())[species] += 1
@@ -277,7 +249,7 @@ def _truth(context: RunContext) -> dict[str, Counter[str]] | None:
 
 def _count(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> int | None:
     """The number of picks: as configured; `truth`: of the tomogram's true particles; `auto`: None, the scores choose."""
-    given = context.configuration.pick.count
+    given = context.run.pick.count
     if isinstance(given, int):
         return given
     if truth is not None:
@@ -287,12 +259,12 @@ def _count(context: RunContext, species: Species, name: str, truth: dict[str, Co
     return None
 
 
-def _expected(context: RunContext, species: Species, name: str) -> int | None:
+def _expected(run: ResolvedRun, species: Species, name: str) -> int | None:
     """The number of particles that the user expects, where the scores are to choose the count; other tomograms' mean where it is not given."""
-    given = context.configuration.pick
+    given = run.pick
     if isinstance(given.count, int) or (given.count is None and given.threshold is not None):
         return None
-    expected = expected_number(context.configuration, context.project, species, name)
+    expected = expected_number(run, species, name)
     if expected is None and given.count != "truth":
         raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
     return expected
@@ -304,24 +276,25 @@ def _only(names: Sequence[str]) -> str | None:
 
 
 def _evaluate(context: RunContext) -> Evaluation | None:
-    configuration = context.configuration
-    if configuration.truth is None:
+    run = context.run
+    if run.truth is None:
         return None
     evaluation = evaluate_files(
-        context.project.picks,
-        configuration.truth,
-        tolerance=configuration.tolerance,
-        species=[s.name for s in configuration.species],
-        matching=configuration.matching,
+        run.project.picks,
+        run.truth,
+        tolerance=run.tolerance,
+        species=run.species_names,
+        matching=run.matching,
         beta=1.0,
-        conversion=conversion_from(list(context.stores.values()), configuration.voxel_size),
+        conversion=conversion_from(list(run.stores.values()), run.voxel_size),
     )
-    write_evaluation(context.project.evaluation, evaluation)
+    write_evaluation(run.project.evaluation, evaluation)
     return evaluation
 
 
 def _report(context: RunContext) -> None:
     from tomostream.pipeline.report_page import write_report
 
-    write_report(context.project.folder, context.project.report)
-    context.progress.say(f"report: {context.project.report}")
+    project = context.run.project
+    write_report(project.folder, project.report)
+    context.progress.say(f"report: {project.report}")

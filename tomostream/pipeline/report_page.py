@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from tomostream.config import Configuration, load_configuration
+from tomostream.config import Species, load_configuration
 from tomostream.errors import InputError
 from tomostream.evaluation import match
 from tomostream.formats.registry import read_table
 from tomostream.geometry import Box
+from tomostream.learn.training_files import METRICS_NAME
 from tomostream.particles import Particles
-from tomostream.project import Project, input_paths, store_path
+from tomostream.project import Project
+from tomostream.remote.atomic_files import write_text_atomically
 from tomostream.remote.places import Place, place
-from tomostream.stages.shared.fingerprints import write_text_atomically
+from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.stages.tables.stage import table_paths
+from tomostream.strategies.model_folder import read_record
 from tomostream.tomogram import Tomogram, open_tomogram
 
 if TYPE_CHECKING:
@@ -61,45 +64,40 @@ def write_report(run: Place, output: Place) -> None:
     project = Project(run)
     if not project.resolved.exists():
         raise InputError(f"{run} is no project folder: it has no {project.resolved.name}; give the folder of `tomostream run` or `demo`")
-    configuration = load_configuration(project.resolved)
-    found = find_results(configuration, project)
+    given = resolve(load_configuration(project.resolved), with_clicks=False, with_heads=False)
+    found = find_results(given)
     sections: list[Section] = []
     evaluation = _json(project.evaluation)
     if evaluation is not None:
-        rule = "a truth counts as found if a pick lies within the tolerance" if configuration.matching == "any" else "one pick, one truth"
+        rule = "a truth counts as found if a pick lies within the tolerance" if given.matching == "any" else "one pick, one truth"
         for kind, part in evaluation.get("species", {None: evaluation}).items():
             title = "Evaluation" if kind is None else f"Evaluation: {kind}"
-            sections.append(Section(title, f"Tolerance {configuration.tolerance}; {rule}.", *_scores(part)))
+            sections.append(Section(title, f"Tolerance {given.tolerance}; {rule}.", *_scores(part)))
     sections.append(Section("Picks", columns=("tomogram", "picks", "best score", "worst score"), rows=[_pick_row(f) for f in found]))
-    metrics = _metrics(project.model / "metrics.csv")
+    metrics = _metrics(project.model / METRICS_NAME)
     if metrics:
-        model = _json(project.model / "model.json") or {}
-        best = model.get("extra", {}).get("best_epoch")
+        best = _best_epoch(project.model)
         text = "Recall, F1 and criterion are those of the validation clicks: the other particles are not known to training."
         sections.append(Section("Training", text, pictures=[training_curves(metrics, best)]))
     shown = [f for f in found if len(f.picks)][:PICTURES]
     for item in shown:
-        pictures = [
-            slice_picture(view_slice(item, species.name, species.radius.in_voxels(item.tomogram.spacing), configuration, project))
-            for species in configuration.species
-        ]
+        pictures = [slice_picture(view_slice(item, species, given)) for species in given.species]
         sections.append(Section(item.tomogram.name, pictures=pictures))
     scores = np.concatenate([f.picks.score for f in found]) if found else np.empty(0)
     if np.isfinite(scores).any():
         sections.append(Section("Scores", pictures=[score_histogram(scores[np.isfinite(scores)], "all tomograms")]))
     sections.append(Section("Configuration", code=project.resolved.read_text()))
     total = sum(len(f.picks) for f in found)
-    summary = f"{total} picks in {len(found)} tomograms; species {', '.join(s.name for s in configuration.species)}."
+    summary = f"{total} picks in {len(found)} tomograms; species {', '.join(s.name for s in given.species)}."
     write_text_atomically(output, render_page(f"tomostream: {run.resolve().name}", summary, sections))
 
 
-def find_results(configuration: Configuration, project: Project) -> list[Found]:
+def find_results(run: ResolvedRun) -> list[Found]:
     """Read the picks, and the truth, of every tomogram that was picked."""
-    truth = None if configuration.truth is None else Particles.concatenate([read_table(t) for t in table_paths(configuration.truth)])
+    truth = None if run.truth is None else Particles.concatenate([read_table(t) for t in table_paths(run.truth)])
     result: list[Found] = []
-    for name, path in input_paths(configuration.tomograms).items():
-        table = project.picks / f"{name}.csv"
-        store = store_path(configuration, name, path)
+    for name, store in run.stores.items():
+        table = run.project.picks / f"{name}.csv"
         if not table.exists():
             continue
         tomogram = open_tomogram(store)
@@ -109,35 +107,35 @@ def find_results(configuration: Configuration, project: Project) -> list[Found]:
     return result
 
 
-def view_slice(found: Found, species: str, radius: float, configuration: Configuration, project: Project) -> SliceView:
+def view_slice(found: Found, species: Species, run: ResolvedRun) -> SliceView:
     """Cut the slice with most picks, at a level whose picture is not too wide."""
     from tomostream.report.pictures import SliceView
 
     whole = found.tomogram
+    radius = species.radius.in_voxels(whole.spacing)
     level = 0
     while max(whole.at_level(level).shape[1:]) > WIDEST_VOX:
         level += 1
     tomogram = whole.at_level(level)
-    picks = tomogram.to_level_positions(found.picks.of(species=species).position_zyx)
+    picks = tomogram.to_level_positions(found.picks.of(species=species.name).position_zyx)
     depth = tomogram.shape[0]
     z = int(np.bincount(np.clip(np.rint(picks[:, 0]).astype(int), 0, depth - 1), minlength=depth).argmax()) if len(picks) else depth // 2
     slab = Box((z - SLAB_VOX // 2, 0, 0), (z + SLAB_VOX // 2 + 1, *tomogram.shape[1:])).clipped(Box.whole(tomogram.shape))
     # smoothed for the eye only: at full resolution the noise hides what the network sees
     image: np.ndarray = ndimage.gaussian_filter(tomogram.read(slab).astype(np.float32).mean(axis=0), EYE_SIGMA * radius / 2**level)
-    truth = None if found.truth is None else tomogram.to_level_positions(found.truth.of(species=species).position_zyx)
+    truth = None if found.truth is None else tomogram.to_level_positions(found.truth.of(species=species.name).position_zyx)
     if truth is None:
         hits, misses, false_picks = picks, picks[:0], picks[:0]
     else:
-        tolerance = configuration.tolerance.in_voxels(whole.spacing) / 2**level
-        matching = match(picks, truth, tolerance=tolerance, matching=configuration.matching)
+        tolerance = run.tolerance.in_voxels(whole.spacing) / 2**level
+        matching = match(picks, truth, tolerance=tolerance, matching=run.matching)
         hits, false_picks = picks[matching.truth_of_pick >= 0], picks[matching.truth_of_pick < 0]
         misses = truth[matching.pick_of_truth < 0]
-    folder = project.scores if len(configuration.species) == 1 else project.scores / species
     return SliceView(
         name=whole.name,
         z=z,
         image=image,
-        scores=_scores_at(folder / f"{whole.name}.ome.zarr", z, level),
+        scores=_scores_at(run.score_map(species, whole.name), z, level),
         hits=hits,
         misses=misses,
         false_picks=false_picks,
@@ -174,6 +172,13 @@ def _metrics(path: Place) -> list[dict[str, float]]:
         return []
     lines = path.read_text().splitlines()
     return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+
+
+def _best_epoch(model: Place) -> int | None:
+    try:
+        return read_record(model).summary.best_epoch
+    except InputError:
+        return None
 
 
 def _json(path: Place) -> dict[str, Any] | None:

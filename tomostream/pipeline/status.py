@@ -23,12 +23,14 @@ import yaml
 
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
+from tomostream.learn.training_files import METRICS_NAME
 from tomostream.pipeline.journal import read_journal
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc
 from tomostream.remote.places import RemotePath
 from tomostream.store.ledger import LEDGER_NAME
 from tomostream.store.local_build import local_layout
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
+from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME
 
 STAGES = ("convert", "predict", "pick")
 
@@ -185,7 +187,7 @@ def _failures(events: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 
 def _scores(folder: Path, species: list[str], kind: str) -> Path:
-    return folder / "scores" if len(species) == 1 else folder / "scores" / kind
+    return Path(str(Project(folder).score_folder(kind, len(species))))
 
 
 def _store(path: Path, is_running: bool) -> Progressed:
@@ -221,14 +223,14 @@ def _names_made(folder: Path, species: list[str]) -> list[str]:
 def _model(folder: Path, is_running: bool) -> tuple[str, int]:
     """Whether there is a model, and the steps of its training at the last epoch's end."""
     try:
-        rows = (folder / "model" / "metrics.csv").read_text().splitlines()
+        rows = (folder / "model" / METRICS_NAME).read_text().splitlines()
         header = rows[0].split(",")
         steps = int(float(rows[-1].split(",")[header.index("step")])) if "step" in header and len(rows) > 1 else 0
     except (OSError, ValueError, IndexError):
         steps = 0
-    if (folder / "model" / "model.json").is_file():
+    if (folder / "model" / SETTINGS_NAME).is_file():
         return "done", steps
-    if (folder / "model" / "training.json").is_file():
+    if (folder / "model" / RECORD_NAME).is_file():
         return "training" if is_running else "stopped", steps
     return "pending", steps
 

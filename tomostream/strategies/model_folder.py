@@ -1,25 +1,41 @@
-"""What does a strategy that is not the U-Net keep on disk?  The same model folder: arrays in `model.safetensors`, facts in `model.json`.
+"""What is a trained model on disk?  A folder of two files: `model.safetensors` (what was learnt) and `model.json` (all that its use needs).
 
-`settings` are what every stage must know of any model; `options` are the strategy's own, plain JSON values.  The same model gives the same bytes.
+The JSON file is written last and holds the hash of the weights, so that a folder which was killed half-way, or mixed by hand, is
+recognised.  The same model gives the same bytes.
+
+`model.json` is a `ModelRecord`.  Its `settings` are a strategy's own class, derived from `ModelSettings`; its `summary` is what training has to say.
+Format 1 (version 0.1) is read for ever: it kept the settings of strategies other than the U-Net in two parts, and called the summary `extra`.
 """
 
+from __future__ import annotations
+
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from tomostream.errors import InputError
-from tomostream.strategies.unet.model import Model, read_folder, write_folder
+from tomostream.remote.atomic_files import write_atomically
+from tomostream.remote.places import Place
+
+WEIGHTS_NAME = "model.safetensors"
+SETTINGS_NAME = "model.json"
+RECORD_NAME = "training.json"
+FORMAT = 2
+FIRST_KIND = "unet"  # of the models that were written before they said their kind
 
 
-@dataclass(frozen=True, slots=True)
-class StrategySettings:
-    """What any model must say of itself."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """What every stage must know of any model; a strategy's own class adds to it."""
 
     species: tuple[str, ...]  # name of each output
     radius_ang: tuple[float, ...]  # of each species, angstrom
@@ -28,78 +44,170 @@ class StrategySettings:
     clip_sigma: float  # where the standardised input is clipped, standard deviations
     trained_on: tuple[str, ...]  # names of the tomograms
     version: str  # of tomostream
-    options: dict[str, Any]  # the strategy's own
+    batch_statistics: Literal["tomogram", "training"] = "training"  # of batch-norm, in prediction: each tomogram's own, or the training's
 
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species) or not self.species:
             raise InputError(f"a model needs one radius for each species, found {len(self.radius_ang)} for '{', '.join(self.species)}'")
         if self.level < 0 or not self.spacing > 0:
             raise InputError(f"a model's level must not be negative and its spacing above zero, found {self.level} and {self.spacing} A")
+        if self.batch_statistics not in ("tomogram", "training"):
+            raise InputError(f"a model's batch statistics are those of each tomogram or of training, found {self.batch_statistics!r}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StrategyModel:
-    """A trained model of a strategy."""
+class TrainingSummary(BaseModel):
+    """What training has to say of a model; what a strategy does not know stays None."""
 
-    strategy: str
-    settings: StrategySettings
-    arrays: dict[str, np.ndarray]
-    folder: Path
-    extra: dict[str, Any]  # what training wanted to say besides
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    best_epoch: int | None = None  # counted from 1
+    expected_numbers: list[list[int | None]] | None = None  # per species, of each clicked tomogram: given or estimated
+    labelled_fraction: list[float] | None = None  # of the training voxels, per species
+    expected_fraction: list[float] | None = None  # of particle voxels, per species
+    label_radius_vox: list[float] | None = None  # per species, voxels of the level
+    processes: int | None = None  # that trained together; None: one
 
 
-AnyModel = Model | StrategyModel
+class ModelRecord(BaseModel):
+    """The content of `model.json`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int
+    strategy: str  # the kind of model: which strategy understands weights and settings
+    weights_sha256: str
+    settings: dict[str, Any]
+    summary: TrainingSummary
 
 
-def save_strategy_model(
-    folder: Path, strategy: str, arrays: Mapping[str, np.ndarray], settings: StrategySettings, extra: dict[str, Any]
-) -> None:
-    """Write a model folder, replacing a model that is there.
+S = TypeVar("S", bound=ModelSettings)
+
+
+def write_folder(folder: Path, kind: str, weights: bytes, settings: ModelSettings, summary: TrainingSummary) -> None:
+    """Write the two files of a model, the JSON file last.
 
     Parameters
     ----------
-    strategy
-        Its name, as in the configuration's `objective.name`.
-    arrays
-        What was learnt.
-    extra
-        Further JSON values to keep; equal models have equal bytes only if it holds no times.
+    kind
+        Which strategy understands the weights and the settings (`Strategy.model_kind`).
+    weights
+        The content of `model.safetensors`.
+    summary
+        Equal models have equal bytes because it holds no times.
 
     Raises
     ------
     InputError
         If the folder can't be written.
     """
-    weights = save_arrays({name: np.ascontiguousarray(value) for name, value in sorted(arrays.items())})
-    write_folder(folder, strategy, weights, asdict(settings), extra)
+    record = {
+        "format": FORMAT,
+        "strategy": kind,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "settings": asdict(settings),
+        "summary": summary.model_dump(exclude_none=True),
+    }
+    write_atomically(folder / WEIGHTS_NAME, weights)
+    write_atomically(folder / SETTINGS_NAME, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def load_strategy_model(folder: Path) -> StrategyModel:
-    """Read the model folder of a strategy that is not the U-Net.
+def read_record(folder: Place) -> ModelRecord:
+    """Read what a model folder says of itself; the weights are not looked at.
 
     Raises
     ------
     InputError
-        If it is missing, half-written, changed, or broken.
+        If there is no model, or its record is broken or of a later version.
     """
-    content, weights = read_folder(folder)
+    path = folder / SETTINGS_NAME
     try:
-        settings = _settings_from(content["settings"])
-        arrays = {str(name): value for name, value in load_arrays(weights).items()}
-        extra = dict(content["extra"])
-    except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
-        raise InputError(f"model folder {folder} is broken: {' '.join(str(error).split())[:300]}") from None
-    return StrategyModel(str(content["strategy"]), settings, arrays, folder, extra)
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{folder} is no model folder: it lacks {SETTINGS_NAME}; did training finish?") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"model folder {folder} can't be read: {error}") from None
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if not isinstance(content, dict) or found not in (1, FORMAT):
+        raise InputError(f"{path} is not a model of this version of tomostream (format {FORMAT}), found {found!r}")
+    try:
+        return ModelRecord.model_validate(_of_format_1(content) if found == 1 else content)
+    except (ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"model folder {folder} is broken: {_one_line(error)}") from None
 
 
-def _settings_from(values: dict[str, Any]) -> StrategySettings:
-    return StrategySettings(
-        species=tuple(str(name) for name in values["species"]),
-        radius_ang=tuple(float(radius) for radius in values["radius_ang"]),
-        level=int(values["level"]),
-        spacing=float(values["spacing"]),
-        clip_sigma=float(values["clip_sigma"]),
-        trained_on=tuple(str(name) for name in values["trained_on"]),
-        version=str(values["version"]),
-        options=dict(values["options"]),
-    )
+def read_folder(folder: Path) -> tuple[ModelRecord, bytes]:
+    """Read the two files of a model: its record, and the weights as bytes.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing, half-written, changed, or no model of tomostream.
+    """
+    if not folder.is_dir():
+        raise InputError(f"model folder {folder} does not exist; give the folder that `tomostream train` wrote")
+    record = read_record(folder)
+    try:
+        weights = (folder / WEIGHTS_NAME).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{folder} is no model folder: it lacks {WEIGHTS_NAME}; did training finish?") from None
+    except OSError as error:
+        raise InputError(f"model folder {folder} can't be read: {error}") from None
+    if record.weights_sha256 != hashlib.sha256(weights).hexdigest():
+        raise InputError(
+            f"{folder / WEIGHTS_NAME} does not belong to {SETTINGS_NAME} (its hash differs): half-written or changed; train again"
+        )
+    return record, weights
+
+
+def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
+    """A record's settings as a strategy's own class.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or of another type.
+    """
+    try:
+        return TypeAdapter(settings).validate_python(record.settings)
+    except ValidationError as error:
+        raise InputError(f"model folder {folder} is broken: {_one_line(error)}") from None
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of `model.safetensors`: the same for the same arrays."""
+    return save_arrays({name: np.ascontiguousarray(value) for name, value in sorted(arrays.items())})
+
+
+def unpack_arrays(weights: bytes, folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of `model.safetensors`.
+
+    Raises
+    ------
+    InputError
+        If they can't be read.
+    """
+    try:
+        return {str(name): value for name, value in load_arrays(weights).items()}
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise InputError(f"model folder {folder} is broken: {_one_line(error)}") from None
+
+
+def _of_format_1(content: dict[str, Any]) -> dict[str, Any]:
+    """A record of version 0.1 in today's form."""
+    settings, summary = dict(content["settings"]), dict(content["extra"])
+    settings |= settings.pop("options", {})
+    if "half_height_vox" in summary:
+        summary["label_radius_vox"] = summary.pop("half_height_vox")
+    return {
+        "format": FORMAT,
+        "strategy": content.get("strategy", FIRST_KIND),
+        "weights_sha256": content["weights_sha256"],
+        "settings": settings,
+        "summary": summary,
+    }
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()[:5])
+    return " ".join(str(error).split())[:300]

@@ -12,14 +12,14 @@ rewards ranking true particles early, and moves smoothly where recall at one cou
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tomostream import defaults
-from tomostream.config import Configuration
+from tomostream.config.sections import Species
 from tomostream.geometry import Box, Triple, triple
 from tomostream.picking.blocks import Picks, pick_array
 from tomostream.tomogram import Tomogram
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from tomostream.inference.batch_statistics import Sampling
     from tomostream.learn.batch import Batch
     from tomostream.learn.objectives import Criterion
-    from tomostream.stages.training.stage import Labelled
+    from tomostream.strategies.training_set import Labelled, Training
 
 REGION_VOX = 160  # largest edge of a region
 TOTAL_VOX = 3_000_000  # of all regions: a few seconds an epoch on two cores
-Score = Callable[["nn.Module", np.ndarray], np.ndarray]
-Pick = Callable[[np.ndarray, float, int, int], Picks]
+Score = Callable[["nn.Module", np.ndarray, str], np.ndarray]  # network, region, precision: scores of the region, (species, z, y, x)
+Pick = Callable[[np.ndarray, float, int, int], Picks]  # scores, radius, count, memory
 COUNTS = 2.0  # the criterion looks at this many times the expected number of picks
 
 
@@ -65,8 +65,8 @@ class Validation:
     precision: str
     memory: int
     crops: list[list[torch.Tensor]]  # per tomogram: what its batch-norm statistics come from; empty: the network keeps its own
-    score: Score | None = None  # of a strategy with another network: network and volume to scores; None: the U-Net's
-    pick: Pick | None = None  # of a strategy that picks in another way: scores, radius, count, memory; None: greedily
+    score: Score
+    pick: Pick
 
     def measure(self, network: nn.Module) -> dict[str, float]:
         """Return `val_loss`, `val_recall`, `val_f1` at the expected count, and the `criterion` (larger is better).
@@ -78,7 +78,6 @@ class Validation:
             return {"val_loss": loss, "criterion": -loss}
         curves: list[tuple[float, float, float]] = []
         scored = self._scores(network)
-        pick = _greedy_picks if self.pick is None else self.pick
         for species, radius in enumerate(self.radii):
             if not any(len(region.clicks[species]) for region in self.regions):
                 continue  # nobody clicked this species for validation: it has no say in which epoch is best
@@ -86,7 +85,7 @@ class Validation:
             expected = 0.0
             for region, scores in zip(self.regions, scored, strict=True):
                 count = max(1, round(region.expected[species]))
-                picks = pick(scores[species], radius, int(np.ceil(COUNTS * count)), self.memory)
+                picks = self.pick(scores[species], radius, int(np.ceil(COUNTS * count)), self.memory)
                 # in units of the region's expected number, so that regions of different density pool
                 ranks.append(_first_hits(picks.index_zyx, region.clicks[species], radius) / count)
                 expected += region.expected[species]
@@ -105,7 +104,7 @@ class Validation:
             if region.tomogram not in known:
                 known = {region.tomogram: adapted(network, self.crops[region.tomogram], device=device)}
             own = known[region.tomogram]
-            result.append(_score(own, region.volume, self.precision, self.memory) if self.score is None else self.score(own, region.volume))
+            result.append(self.score(own, region.volume, self.precision))
         return result
 
     def _loss(self, network: nn.Module) -> float:
@@ -120,15 +119,8 @@ class Validation:
         return float(np.mean(values))
 
 
-def _score(network: nn.Module, volume: np.ndarray, precision: str, memory: int) -> np.ndarray:
-    """Score a region as `predict` would score a volume: float32 (species, z, y, x)."""
-    from tomostream.inference.region_scoring import score_array
-
-    device = next(network.parameters()).device
-    return score_array(volume, network, precision=precision, memory=memory, device=device.type)
-
-
-def _greedy_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
+def greedy_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
+    """The best picks of scores, as most strategies' are picked."""
     return pick_array(scores, radius=radius, threshold=None, count=count, memory=memory)
 
 
@@ -149,30 +141,30 @@ def _recalls(ranks: np.ndarray, expected: float) -> tuple[float, float, float]:
 
 
 def plan_validation(
-    configuration: Configuration,
+    training: Training,
     checked: Labelled | None,
     batches: list[Batch],
     *,
-    spacing: float,
-    level: int,
     objective: Criterion,
     precision: str,
     sampling: Sampling,
+    score: Score,
+    pick: Pick,
 ) -> Validation:
     """Choose the regions, and read them once; and the crops, by this sampling, that the tomograms' batch-norm statistics come from."""
     regions: list[Region] = []
     total = 0
     crops: list[list[torch.Tensor]] = []
-    adapts = configuration.network.batch_statistics == "tomogram"
+    settings = training.settings
+    adapts = settings.network.batch_statistics == "tomogram"
     for tomogram, points in zip(checked.tomograms, checked.points, strict=True) if checked is not None else ():
         crops.append(list(sampling.images(tomogram.read_standardised, tomogram.shape)) if adapts else [])
         for box in _boxes(tomogram.shape, np.concatenate(points)):
             if regions and total + box.size > TOTAL_VOX:
                 break
             total += box.size
-            regions.append(_region(configuration, len(crops) - 1, tomogram, box, points))
-    radii = [s.radius.in_voxels(spacing) / 2**level for s in configuration.species]
-    return Validation(regions, radii, batches, objective, precision, configuration.memory_bytes, crops)
+            regions.append(_region(settings.species, len(crops) - 1, tomogram, box, points))
+    return Validation(regions, training.radii_vox, batches, objective, precision, settings.memory, crops, score, pick)
 
 
 def _boxes(shape: Triple, points: np.ndarray) -> list[Box]:
@@ -190,12 +182,11 @@ def _boxes(shape: Triple, points: np.ndarray) -> list[Box]:
     return boxes
 
 
-def _region(configuration: Configuration, number: int, tomogram: Tomogram, box: Box, points: list[np.ndarray]) -> Region:
+def _region(species: Sequence[Species], number: int, tomogram: Tomogram, box: Box, points: list[np.ndarray]) -> Region:
     start, stop = np.asarray(box.start), np.asarray(box.stop)
     clicks = [p[((p >= start - 0.5) & (p < stop - 0.5)).all(axis=1)] - start for p in points]
     share = box.size / (tomogram.shape[0] * tomogram.shape[1] * tomogram.shape[2])
     expected = [
-        share * (s.expected_in(tomogram.name) or defaults.EXPECTED_PER_CLICK * len(p))
-        for s, p in zip(configuration.species, points, strict=True)
+        share * (s.expected_in(tomogram.name) or defaults.EXPECTED_PER_CLICK * len(p)) for s, p in zip(species, points, strict=True)
     ]
     return Region(number, tomogram.read_standardised(box), clicks, expected)

@@ -7,8 +7,11 @@ from store_files import noise, write_foreign, write_store
 
 from tomostream.errors import BudgetError, BusyError, ExistsError, InputError, SomeFailedError
 from tomostream.progress import Progress
-from tomostream.stages.shared.batch import distinct_names, for_each, writable_folder
-from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, refuse_other_kind, tomogram_fingerprint, write_text_atomically
+from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.stages.shared.batch import for_each, writable_folder
+from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
+from tomostream.stages.shared.sidecar import is_made_by, record_made_by
+from tomostream.store.naming import distinct_names
 from tomostream.tomogram import open_tomogram
 
 

@@ -11,9 +11,9 @@ from tomostream.cluster import ClusterSettings
 from tomostream.config import load_configuration
 from tomostream.errors import InputError
 from tomostream.pipeline.execution import STAGES, run_project
+from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
-from tomostream.stages.training.stage import train_model
 from tomostream.strategies.deepetpicker.model import label_radius
 
 TRAIN = {"steps": 30, "steps_per_epoch": 10, "crop": 32, "precision": "float32"}
@@ -76,7 +76,7 @@ def test_a_model_of_other_channels_is_called_broken(finished, tmp_path):
     for name in ("model.safetensors", "model.json"):
         (model / name).write_bytes((finished / "project" / "model" / name).read_bytes())
     content = json.loads((model / "model.json").read_text())
-    content["settings"]["options"]["channels"] = [4, 9]
+    content["settings"]["channels"] = [4, 9]
     (model / "model.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="broken"):
         ts.predict(str(finished / "project" / "tomograms" / "t2.ome.zarr"), model=model, out=tmp_path / "out")

@@ -14,7 +14,6 @@ from tomostream.errors import BudgetError, ConfigurationError, ExistsError, Inpu
 from tomostream.pipeline.dry_run import plan_run
 from tomostream.pipeline.execution import STAGES, run_project
 from tomostream.progress import Progress
-from tomostream.strategies.loading import strategy_of
 
 STRATEGIES = ("average", "template")
 
@@ -67,7 +66,7 @@ def test_model_folder_is_like_any_other(finished):
     for name in ("model.safetensors", "model.json", "metrics.csv", "training.json", "resolved.yaml"):
         assert (model / name).exists(), name
     loaded = ts.load_model(model)
-    assert strategy_of(loaded) == json.loads((model / "model.json").read_text())["strategy"]
+    assert loaded.kind == json.loads((model / "model.json").read_text())["strategy"]
     assert loaded.settings.species == ("ribosome",)
     assert (finished / "project" / "report.html").exists()
 
@@ -138,7 +137,7 @@ def test_changed_scale_is_recognised(finished, tmp_path):
     tomogram = finished / "project" / "tomograms" / "t1.ome.zarr"
     ts.predict(tomogram, model, out=tmp_path)
     content = json.loads((model / "model.json").read_text())
-    content["settings"]["options"]["scales"][0]["clicks"] += 0.1
+    content["settings"]["scales"][0]["clicks"] += 0.1
     (model / "model.json").write_text(json.dumps(content))
     with pytest.raises(ExistsError, match="--overwrite"):
         ts.predict(tomogram, model, out=tmp_path)
@@ -149,7 +148,7 @@ def test_broken_options_are_one_clear_error(finished, tmp_path, change):
     model = tmp_path / "model"
     ts.train(finished / "run.yaml", out=model)
     content = json.loads((model / "model.json").read_text())
-    content["settings"]["options"] |= change
+    content["settings"] |= change
     (model / "model.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="broken"):
         ts.predict(np.zeros((8, 8, 8), dtype=np.float32) + np.arange(8, dtype=np.float32), model)
@@ -179,7 +178,8 @@ def test_density_that_is_not_there_is_refused_before_work(tmp_path):
 
 def test_dry_run_plans_strategies_too(tmp_path):
     steps = plan_run(load_configuration(project_of(tmp_path, "average")), list(STAGES))
-    assert next(step.work for step in steps if step.stage == "predict").startswith("strategy average, level 0")
+    assert next(step.work for step in steps if step.stage == "predict").startswith("1 shards of 64 x 64 x 64, level 0")
+    assert next(step.work for step in steps if step.stage == "train") == "strategy average, level 0"
     assert not (tmp_path / "project").exists()
 
 
@@ -187,5 +187,5 @@ def test_unknown_strategy_of_a_model_is_refused(finished, tmp_path):
     ts.train(finished / "run.yaml", out=tmp_path / "model")
     content = json.loads((tmp_path / "model" / "model.json").read_text())
     (tmp_path / "model" / "model.json").write_text(json.dumps(content | {"strategy": "magic"}))
-    with pytest.raises(InputError, match="strategy 'magic'; this version knows unet, average"):
+    with pytest.raises(InputError, match="strategy 'magic'; installed are average, deepetpicker, slices2d, template, unet"):
         ts.load_model(tmp_path / "model")

@@ -17,8 +17,9 @@ from tomostream.config import load_configuration
 from tomostream.errors import InputError
 from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
-from tomostream.strategies.loading import load_model, open_scorer
-from tomostream.strategies.model_folder import StrategyModel
+from tomostream.strategies.loading import load_model
+from tomostream.strategies.model_folder import read_folder
+from tomostream.strategies.slices2d.model import SliceModel, unpack
 
 SETTINGS: dict[str, Any] = {
     "objective": {"name": "slices2d"},
@@ -90,15 +91,17 @@ def test_training_that_is_killed_goes_on_and_ends_with_the_same_weights(
 
 def test_a_model_whose_parts_do_not_fit_is_refused(finished: Path) -> None:
     model = load_model(finished / "model")
-    assert isinstance(model, StrategyModel)
-    scorer = open_scorer(model, device="cpu", precision="float32", threads=None)
+    assert isinstance(model, SliceModel)
+    scorer = model.scorer(device="cpu", precision="float32", threads=None)
     assert scorer.species == 1
-    wide = replace(model, settings=replace(model.settings, options={"channels": [4, 9]}))
+    wide = replace(model, settings=replace(model.settings, channels=(4, 9)))
     with pytest.raises(InputError, match=r"model folder .* is broken"):
-        open_scorer(wide, device="cpu", precision="float32", threads=None)
+        wide.scorer(device="cpu", precision="float32", threads=None)
     short = replace(model, arrays={name: value for name, value in model.arrays.items() if name != "head.bias"})
     with pytest.raises(InputError, match="its arrays are not those of the network"):
-        open_scorer(short, device="cpu", precision="float32", threads=None)
-    with pytest.raises(InputError, match="broken"):
-        open_scorer(replace(model, settings=replace(model.settings, options={})), device="cpu", precision="float32", threads=None)
+        short.scorer(device="cpu", precision="float32", threads=None)
+    record, weights = read_folder(finished / "model")
+    lacking = record.model_copy(update={"settings": {key: value for key, value in record.settings.items() if key != "channels"}})
+    with pytest.raises(InputError, match=r"broken: channels"):
+        unpack(lacking, weights, finished / "model")
     assert all(np.isfinite(value).all() for value in model.arrays.values())

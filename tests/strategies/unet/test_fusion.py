@@ -9,15 +9,15 @@ import torch
 from networks import network_of
 from scipy import ndimage
 
-from tomostream.budget import network_cost
 from tomostream.geometry import BlockGrid, Box
 from tomostream.inference.region_scoring import read_extended
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer
-from tomostream.strategies.matched_filter.model import profile_target
-from tomostream.strategies.unet.fusion import FusedScorer
-from tomostream.strategies.unet.model import MatchedSettings, ModelSettings, load_model, save_model
+from tomostream.strategies.matched_filter.kernels import profile_target
+from tomostream.strategies.model_folder import TrainingSummary
+from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings
+from tomostream.strategies.unet.model import UNetSettings, load_model, save_model
 from tomostream.strategies.unet.network import ResidualUNet
-from tomostream.strategies.unet.scorer import Scorer
+from tomostream.strategies.unet.scorer import StreamedNetwork
 
 SHAPE = (37, 42, 51)
 CHANNELS = (4, 8)
@@ -26,8 +26,8 @@ PROFILES = (np.array([-2.0, -1.5, -1.0, -0.3, 0.2, 0.1, 0.0]), np.array([1.0, 0.
 
 
 def fused(matched=MATCHED):
-    network = Scorer(network_of(CHANNELS, species=2), device="cpu", precision="float32", threads=None)
-    return FusedScorer(network, network_cost(CHANNELS, species=2, precision="float32"), matched, PROFILES, threads=None)
+    network = StreamedNetwork(network_of(CHANNELS, species=2), device="cpu", precision="float32", threads=None)
+    return FusedScorer(network, matched, PROFILES, threads=None)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def score(scorer, volume, needed):
 
 def test_the_logit_is_the_network_averaged_plus_the_weighted_correlation(volume):
     found = score(fused(), volume, Box.whole(SHAPE))
-    network = Scorer(network_of(CHANNELS, species=2), device="cpu", precision="float32", threads=None)
+    network = StreamedNetwork(network_of(CHANNELS, species=2), device="cpu", precision="float32", threads=None)
     padded = np.pad(volume, [(0, -n % 2) for n in SHAPE], mode="edge")
     plain = network.logits(padded)[:, : SHAPE[0], : SHAPE[1], : SHAPE[2]].astype(np.float64)
     z, y, x = np.mgrid[-2:3, -2:3, -2:3]
@@ -77,7 +77,7 @@ def test_pieces_bound_what_is_transformed_at_a_time(volume):
 def test_without_smoothing_and_weight_it_is_the_network(volume):
     plain = replace(MATCHED, weight=(0.0, 0.0), intercept=(0.0, 0.0), smooth_vox=0.0)
     needed = Box((3, 5, 7), (20, 22, 30))
-    network = Scorer(network_of(CHANNELS, species=2), device="cpu", precision="float32", threads=None)
+    network = StreamedNetwork(network_of(CHANNELS, species=2), device="cpu", precision="float32", threads=None)
     scorer = fused(plain)
     read = scorer.read_box(needed, SHAPE)
     image = read_extended(lambda box: volume[box.slices], read, SHAPE)
@@ -85,12 +85,12 @@ def test_without_smoothing_and_weight_it_is_the_network(volume):
 
 
 def test_a_model_folder_keeps_the_filter(tmp_path):
-    settings = ModelSettings(
+    settings = UNetSettings(
         channels=CHANNELS, species=("a", "b"), radius_ang=(40.0, 55.0), level=1, spacing=10.0, clip_sigma=3.0, label_shape="sphere",
         objective={"name": "nnpu"}, precision="float32", trained_on=("t1",), version="0", matched=MATCHED,
     )  # fmt: skip
     network = ResidualUNet(CHANNELS, 2, seed=0)
-    save_model(tmp_path, network, settings, {}, PROFILES)
+    save_model(tmp_path, network, settings, TrainingSummary(), PROFILES)
     loaded = load_model(tmp_path)
     assert loaded.settings == settings
     for kept, profile in zip(loaded.profiles, PROFILES, strict=True):

@@ -12,10 +12,12 @@ import tomostream as ts
 from tomostream.config import configuration_from, load_configuration
 from tomostream.errors import InputError
 from tomostream.pipeline.execution import run_project
+from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
 from tomostream.stages.picks.expected_count import check_count_is_knowable
-from tomostream.stages.training.inputs import read_inputs, unlabelled_names
-from tomostream.stages.training.stage import train_model
+from tomostream.stages.shared.click_tables import unlabelled_names
+from tomostream.stages.shared.resolved_run import resolve
+from tomostream.strategies.loading import strategy_named
 
 
 def settings_of(folder):
@@ -35,7 +37,7 @@ def estimated(tmp_path_factory):
 
 
 def test_the_number_of_particles_is_estimated_where_nobody_says(estimated):
-    (numbers,) = settings_of(estimated / "model")["extra"]["expected_numbers"]
+    (numbers,) = settings_of(estimated / "model")["summary"]["expected_numbers"]
     assert 12 <= numbers[0] <= 48  # 24 are there
 
 
@@ -50,7 +52,7 @@ def test_places_are_suggested_in_such_a_run_and_its_next_training_takes_them(est
     assert done.code == 0, done.err
     values = yaml.safe_load((estimated.parent / "run.yaml").read_text())
     values["labels"]["train"].append(str(estimated.parent / "next.csv"))
-    assert len(read_inputs(configuration_from(values, "test")).clicks) == 7
+    assert len(resolve(configuration_from(values, "test"), with_clicks=True).clicks.train) == 7
 
 
 @pytest.mark.parametrize("name", ["pn", "average", "slices2d"])
@@ -67,7 +69,7 @@ def test_a_count_that_nothing_will_tell_is_refused_before_training(tmp_path, nam
 def test_a_count_that_something_tells_is_not_refused(tmp_path, pick, expected):
     values = yaml.safe_load(make_project(tmp_path).read_text())
     values["species"][0]["expected"] = expected
-    check_count_is_knowable(configuration_from(values | {"pick": pick, "objective": {"name": "pn"}}, "test"))
+    check_count_is_knowable(resolve(configuration_from(values | {"pick": pick, "objective": {"name": "pn"}}, "test"), with_clicks=False))
 
 
 def test_no_particle_expected_is_no_pick(estimated):
@@ -86,7 +88,7 @@ def test_tomograms_without_clicks_are_trained_on_and_the_filter_joins(estimated)
 
 
 def test_at_one_half_the_training_tomograms_give_about_the_expected_number(estimated):
-    (numbers,) = settings_of(estimated / "model")["extra"]["expected_numbers"]
+    (numbers,) = settings_of(estimated / "model")["summary"]["expected_numbers"]
     picks = ts.pick(ts.open(estimated / "scores" / "t1.ome.zarr").array, radius=4.0, threshold=0.5)
     assert 0.6 * numbers[0] <= len(picks) <= 1.6 * numbers[0]
 
@@ -105,10 +107,10 @@ def test_without_weight_and_unlabelled_tomograms_it_is_the_plain_network(tmp_pat
 def test_unlabelled_tomograms_are_spread_evenly(tmp_path, wanted, chosen):
     configuration = load_configuration(make_project(tmp_path))
     some = configuration.model_copy(update={"train": configuration.train.model_copy(update={"unlabelled": wanted})})
-    assert unlabelled_names(some, [f"t{i}" for i in range(10)], ["t0"]) == chosen
+    assert unlabelled_names(some.learning, strategy_named(some.objective.name), [f"t{i}" for i in range(10)], ["t0"]) == chosen
 
 
 def test_objectives_that_expect_nothing_unlabelled_learn_from_clicked_tomograms_only(tmp_path):
     configuration = load_configuration(make_project(tmp_path, objective={"name": "pn"}))
-    assert unlabelled_names(configuration, ["t0", "t1"], ["t0"]) == []
+    assert unlabelled_names(configuration.learning, strategy_named("pn"), ["t0", "t1"], ["t0"]) == []
     assert np.all([one.expected is not None for one in configuration.species])

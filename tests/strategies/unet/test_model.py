@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from tomostream.errors import InputError
-from tomostream.strategies.unet.model import SETTINGS_NAME, WEIGHTS_NAME, ModelSettings, load_model, save_model
+from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME, TrainingSummary
+from tomostream.strategies.unet.model import UNetSettings, load_model, save_model
 from tomostream.strategies.unet.network import ResidualUNet
 
-SETTINGS = ModelSettings(
+SETTINGS = UNetSettings(
     channels=(2, 4),
     species=("ribosome", "fas"),
     radius_ang=(135.0, 130.0),
@@ -32,22 +33,22 @@ def network() -> ResidualUNet:
 
 
 def test_model_comes_back_as_it_was(tmp_path, network):
-    save_model(tmp_path / "model", network, SETTINGS, {"best_epoch": 3})
+    save_model(tmp_path / "model", network, SETTINGS, TrainingSummary(best_epoch=3))
     model = load_model(tmp_path / "model")
     image = torch.randn(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.equal(model.network(image), network(image))
         assert torch.allclose(model.deployed(image), network(image), atol=1e-5)
     assert model.settings == SETTINGS
-    assert model.extra == {"best_epoch": 3}
+    assert model.summary == TrainingSummary(best_epoch=3)
     assert model.folder == tmp_path / "model"
     assert not model.network.training
     assert model.deployed is model.deployed
 
 
 def test_same_model_gives_the_same_bytes(tmp_path, network):
-    save_model(tmp_path / "a", network, SETTINGS, {})
-    save_model(tmp_path / "b", network.to(memory_format=torch.channels_last_3d), SETTINGS, {})
+    save_model(tmp_path / "a", network, SETTINGS)
+    save_model(tmp_path / "b", network.to(memory_format=torch.channels_last_3d), SETTINGS)
     for name in (WEIGHTS_NAME, SETTINGS_NAME):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [SETTINGS_NAME, WEIGHTS_NAME]
@@ -58,7 +59,7 @@ def test_missing_folder_and_missing_files_are_refused(tmp_path, network):
         load_model(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"lacks model\.json"):
         load_model(tmp_path)
-    save_model(tmp_path, network, SETTINGS, {})
+    save_model(tmp_path, network, SETTINGS)
     (tmp_path / WEIGHTS_NAME).unlink()
     with pytest.raises(InputError, match=r"lacks model\.safetensors"):
         load_model(tmp_path)
@@ -66,7 +67,7 @@ def test_missing_folder_and_missing_files_are_refused(tmp_path, network):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b'{"format": 99}', b'{"format": 1}'])
 def test_foreign_settings_are_refused(tmp_path, network, content):
-    save_model(tmp_path, network, SETTINGS, {})
+    save_model(tmp_path, network, SETTINGS)
     (tmp_path / SETTINGS_NAME).write_bytes(content)
     with pytest.raises(InputError, match="model"):
         load_model(tmp_path)
@@ -86,7 +87,7 @@ def test_foreign_settings_are_refused(tmp_path, network, content):
     ],
 )
 def test_settings_that_do_not_fit_the_weights_are_refused(tmp_path, network, change):
-    save_model(tmp_path, network, SETTINGS, {})
+    save_model(tmp_path, network, SETTINGS)
     content = json.loads((tmp_path / SETTINGS_NAME).read_text())
     content["settings"] |= change
     (tmp_path / SETTINGS_NAME).write_text(json.dumps(content))
@@ -95,7 +96,7 @@ def test_settings_that_do_not_fit_the_weights_are_refused(tmp_path, network, cha
 
 
 def test_setting_that_is_missing_is_refused(tmp_path, network):
-    save_model(tmp_path, network, SETTINGS, {})
+    save_model(tmp_path, network, SETTINGS)
     content = json.loads((tmp_path / SETTINGS_NAME).read_text())
     del content["settings"]["clip_sigma"]
     (tmp_path / SETTINGS_NAME).write_text(json.dumps(content))
@@ -104,15 +105,15 @@ def test_setting_that_is_missing_is_refused(tmp_path, network):
 
 
 def test_weights_of_another_model_are_recognised(tmp_path, network):
-    save_model(tmp_path / "a", network, SETTINGS, {})
-    save_model(tmp_path / "b", ResidualUNet((2, 4), 2, seed=8), SETTINGS, {})
+    save_model(tmp_path / "a", network, SETTINGS)
+    save_model(tmp_path / "b", ResidualUNet((2, 4), 2, seed=8), SETTINGS)
     (tmp_path / "a" / WEIGHTS_NAME).write_bytes((tmp_path / "b" / WEIGHTS_NAME).read_bytes())
     with pytest.raises(InputError, match="hash"):
         load_model(tmp_path / "a")
 
 
 def test_truncated_weights_are_recognised(tmp_path, network):
-    save_model(tmp_path, network, SETTINGS, {})
+    save_model(tmp_path, network, SETTINGS)
     whole = (tmp_path / WEIGHTS_NAME).read_bytes()
     (tmp_path / WEIGHTS_NAME).write_bytes(whole[:-10])
     with pytest.raises(InputError, match="half-written"):
@@ -122,4 +123,4 @@ def test_truncated_weights_are_recognised(tmp_path, network):
 def test_folder_that_can_not_be_written_is_one_clear_error(tmp_path, network):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="can't be written"):
-        save_model(tmp_path / "file", network, SETTINGS, {})
+        save_model(tmp_path / "file", network, SETTINGS)

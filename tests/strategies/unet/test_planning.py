@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, NetworkCost, network_cost
+from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
 from tomostream.geometry import Box
-from tomostream.inference.plan import PredictionPlan, _sized, least_redundant, plan_prediction
+from tomostream.inference.plan import PredictionPlan
+from tomostream.strategies.unet.cost import NetworkCost, network_cost
+from tomostream.strategies.unet.planning import _sized, least_redundant, plan_prediction
 
 
 @dataclass

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from tomostream import defaults
-from tomostream.budget import libraries_bytes, remote_bytes
 from tomostream.cluster import ClusterSettings
-from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import triple
-from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
-from tomostream.stages.shared.batch import distinct_names, for_each, writable_folder
-from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, refuse_other_kind, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.shared.batch import for_each
+from tomostream.stages.shared.fingerprints import refuse_other_kind
 from tomostream.store.casting import check_stored_type
 from tomostream.store.conversion import convert_file
+from tomostream.store.naming import distinct_names
 from tomostream.store.shard_file import Codec
-from tomostream.store.zarr_opening import is_url
-from tomostream.tomogram import Tomogram, open_tomogram, store_normalisation
-from tomostream.units import format_bytes
-
-STATS_BLOCK_BYTES = 32 * 10**6  # of a block that a thread holds while measuring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,131 +99,3 @@ def convert_many(
     Codec.parse(settings.codec)
     tasks = [ConvertTask(name, path, place(out), settings, memory, overwrite) for name, path in names.items()]
     return for_each(tasks, convert_one, cluster=cluster, progress=progress)
-
-
-def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = True) -> Normalisation:
-    """Return the tomogram's statistics: those stored with it, else computed, and stored if `convert` made the store.
-
-    Parameters
-    ----------
-    tomogram
-        At the level that is meant: each has statistics of its own.
-    memory
-        Budget in bytes.
-    workers
-        Threads.
-    keep
-        Whether to store what was computed.
-
-    Raises
-    ------
-    TomostreamError
-        If the store can't be read, or has no finite voxel.
-    """
-    if tomogram.normalisation is not None:
-        return tomogram.normalisation
-    memory -= remote_bytes(is_url(tomogram.path))
-    normalisation = measure_array(tomogram, memory=memory, workers=workers, name=tomogram.name)
-    if keep and tomogram.is_ours:
-        try:
-            store_normalisation(tomogram.path, tomogram.level, normalisation)
-        except InputError:
-            if not is_url(tomogram.path):
-                raise  # on a server we may be allowed to read only: then it is measured again each time
-    return normalisation
-
-
-def measure_array(array: Any, *, memory: int, workers: int, name: str) -> Normalisation:
-    """Measure a tomogram, or a numpy, zarr or dask array, in blocks of a fixed size: the last bits of the result don't depend on the budget.
-
-    At most `workers` threads, as many as the memory holds blocks for.
-
-    Raises
-    ------
-    BudgetError
-        If not even the blocks of one thread fit the memory.
-    InputError
-        If no voxel is finite.
-    """
-    import dask.threaded
-
-    from tomostream.graph.lazy_arrays import as_dask
-    from tomostream.graph.moments import projected_bytes, statistics_of
-
-    lazy = as_dask(array, block_bytes=STATS_BLOCK_BYTES)
-    libraries = libraries_bytes()
-    threads = max((n for n in range(1, workers + 1) if libraries + projected_bytes(lazy, threads=n) <= memory), default=0)
-    if not threads:
-        raise BudgetError(
-            f"measuring {name} needs {format_bytes(libraries + projected_bytes(lazy, threads=1))} but the memory budget is "
-            f"{format_bytes(memory)}; raise --memory"
-        )
-    try:
-        # the function, not its name "threads": for a name Dask imports distributed, which takes 0.5 s
-        with dask.config.set(scheduler=dask.threaded.get, num_workers=threads):
-            return statistics_of(lazy, clip_sigma=defaults.CLIP_SIGMA)
-    except InputError as error:
-        raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class StatsTask:
-    """The statistics of one store."""
-
-    name: str
-    path: str
-    out: Place | None
-    memory: int
-    workers: int
-
-
-def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
-    """Measure one store and keep the result with it, or beside it."""
-    tomogram = open_tomogram(task.path)
-    is_kept_inside = task.out is None and tomogram.is_ours
-    folder = None if is_kept_inside else task.out or (None if is_url(tomogram.path) else Path(tomogram.path).absolute().parent)
-    if folder is not None:
-        beside = writable_folder(folder) / f"{task.name}.stats.json"
-        fingerprint = {"statistics of": tomogram_fingerprint(tomogram), "clip_sigma": defaults.CLIP_SIGMA}
-        if is_made_by(beside, fingerprint):
-            done: dict[str, object] = json.loads(beside.read_text())
-            return done
-    with progress.track(f"stats {task.name}", 1) as bar:
-        found = measure(tomogram, memory=task.memory, workers=task.workers, keep=False)
-        if is_kept_inside and tomogram.normalisation is None:
-            store_normalisation(tomogram.path, tomogram.level, found)
-        bar.advance()
-    values = found.to_json()
-    record = {"name": task.name, **{key: values[key] for key in ("mean", "std", "clipped_mean", "clipped_std", "finite", "total")}}
-    if folder is not None:
-        write_text_atomically(beside, json.dumps(record, indent=1) + "\n")
-        record_made_by(beside, fingerprint)
-    elif not is_kept_inside:
-        progress.warn(f"{task.name}: the statistics of a URL are kept nowhere; give -o DIR to keep them")
-    return record
-
-
-def stats_many(
-    paths: Sequence[str],
-    *,
-    out: Place | None,
-    memory: int,
-    workers: int,
-    progress: Progress,
-    cluster: ClusterSettings | None = None,
-    name_from_folder: bool = False,
-) -> list[dict[str, object]]:
-    """Measure stores; returns the records of the contract (name, mean, std, clipped_mean, clipped_std, finite, total).
-
-    Statistics go into the store if `convert` made it, else into `out/NAME.stats.json` (default: beside the store, if it is local).
-    `workers` are threads, for tasks that stay in this process.
-
-    Raises
-    ------
-    TomostreamError
-        See `for_each`.
-    """
-    threads = 1 if cluster is not None and cluster.is_distributed else workers
-    names = distinct_names(paths, from_folder=name_from_folder)
-    tasks = [StatsTask(name, path, None if out is None else place(out), memory, threads) for name, path in names.items()]
-    return for_each(tasks, stats_one, cluster=cluster, progress=progress)

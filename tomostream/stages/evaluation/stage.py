@@ -10,8 +10,8 @@ import numpy as np
 from tomostream.evaluation import Evaluation, evaluate_tables
 from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles, Unit
+from tomostream.remote.atomic_files import write_text_atomically
 from tomostream.remote.places import Place, place
-from tomostream.stages.shared.fingerprints import write_text_atomically
 from tomostream.stages.tables.stage import read_scored, read_truth
 from tomostream.units import Length
 

@@ -2,66 +2,64 @@
 
 1. The configuration's number for that tomogram.
 2. Else the mean of the numbers that it gives for others.
-3. Else the mean of what training estimated from the clicks (objectives that need a prior, where none is given; the model folder says).
+3. Else the mean of what training estimated from the clicks (strategies that need a prior, where none is given; the model folder says).
 
 Limits: a tomogram's size is not looked at; tomograms of one data set have about the same.
 """
 
 from __future__ import annotations
 
-import json
-
-from tomostream.config import Configuration, Species
+from tomostream.config import Species
 from tomostream.errors import InputError
-from tomostream.project import Project
+from tomostream.stages.shared.resolved_run import ResolvedRun
+from tomostream.strategies.model_folder import read_record
 
 
-def expected_number(configuration: Configuration, project: Project, species: Species, tomogram: str) -> int | None:
+def expected_number(run: ResolvedRun, species: Species, tomogram: str) -> int | None:
     """The expected number of particles in a tomogram; None where nobody knows.
 
     Parameters
     ----------
-    configuration
-        Of the run.
-    project
-        Whose model folder tells what was estimated.
+    run
+        Whose configuration, or else whose model, tells.
     species
-        One of the configuration's.
+        One of the run's.
     tomogram
         Its name.
     """
     given = species.expected_in(tomogram)
     if given is not None:
         return given
-    known = list(species.expected.values()) if isinstance(species.expected, dict) else _estimated(configuration, project, species)
+    known = list(species.expected.values()) if isinstance(species.expected, dict) else _estimated(run, species)
     return round(sum(known) / len(known)) if known else None
 
 
-def check_count_is_knowable(configuration: Configuration) -> None:
+def check_count_is_knowable(run: ResolvedRun) -> None:
     """Refuse, before anything is trained, a run whose picks could not be counted at its end.
 
     Raises
     ------
     InputError
-        If the scores are to choose the count, but neither the user gives an expected number nor the objective estimates one.
+        If the scores are to choose the count, but neither the user gives an expected number nor the strategy estimates one.
     """
-    pick, objective = configuration.pick, configuration.objective
+    pick = run.pick
     if isinstance(pick.count, int) or pick.count == "truth" or (pick.count is None and pick.threshold is not None):
         return
-    if objective.needs_prior and objective.prior is None:
+    if run.strategy.needs_prior and run.learning.objective.prior is None:
         return  # training estimates what is not given
-    unknown = [species.name for species in configuration.species if species.expected in (None, {})]
+    unknown = [species.name for species in run.species if species.expected in (None, {})]
     if unknown:
         raise InputError(
-            f"how many {', '.join(unknown)} are to be picked? objective {objective.name} estimates no number: give species.expected, "
+            f"how many {', '.join(unknown)} are to be picked? objective {run.strategy.name} estimates no number: give species.expected, "
             "pick.count or pick.threshold"
         )
 
 
-def _estimated(configuration: Configuration, project: Project, species: Species) -> list[int]:
+def _estimated(run: ResolvedRun, species: Species) -> list[int]:
     """What training estimated of the clicked tomograms, where the configuration has no number."""
     try:
-        extra = json.loads((project.model / "model.json").read_text())["extra"]
-        return [int(number) for number in extra["expected_numbers"][configuration.species.index(species)] if number is not None]
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
-        return []  # a strategy that estimates nothing, or no model yet
+        numbers = read_record(run.project.model).summary.expected_numbers
+    except InputError:
+        return []  # no model yet
+    place = run.species.index(species)
+    return [number for number in numbers[place] if number is not None] if numbers is not None and place < len(numbers) else []

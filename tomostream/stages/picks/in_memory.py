@@ -11,7 +11,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
 
 if TYPE_CHECKING:
-    from tomostream.strategies.model_folder import AnyModel
+    from tomostream.strategies.protocol import Model
 
 
 def pick_plain(
@@ -61,7 +61,7 @@ def pick_plain(
     return picks.index_zyx, picks.score
 
 
-def predict_array(array: np.ndarray, model: AnyModel, *, precision: str, threads: int | None, memory: int, logits: bool) -> np.ndarray:
+def predict_array(array: np.ndarray, model: Model, *, precision: str, threads: int | None, memory: int, logits: bool) -> np.ndarray:
     """Score a raw volume in memory as a stored one would be: float32 (species, z, y, x) on its grid.
 
     The volume is brought to the model's pyramid level by the mean pyramid's arithmetic, and normalised by its own statistics there, batch-norm's too where the model adapts.
@@ -76,8 +76,8 @@ def predict_array(array: np.ndarray, model: AnyModel, *, precision: str, threads
     from tomostream.graph.moments import statistics_of
     from tomostream.inference.region_scoring import score_volume
     from tomostream.store.pyramid import mean_pooled, rounded_to
-    from tomostream.strategies.batch_statistics import adapts, own_statistics, with_own
-    from tomostream.strategies.loading import open_scorer, plan_model
+    from tomostream.strategies.adaptive_statistics import adapts, own_statistics
+    from tomostream.strategies.loading import plan_model
 
     if array.ndim != 3:
         raise InputError(f"predicting needs a volume of three dimensions (z, y, x), found shape {array.shape}")
@@ -89,8 +89,8 @@ def predict_array(array: np.ndarray, model: AnyModel, *, precision: str, threads
     plan = plan_model(
         model, shape, precision=precision, memory=memory, block_size=None, name="the array", max_edge=max(shape) + defaults.CHUNK_VOX
     )
-    scorer = open_scorer(model, device=defaults.DEVICE, precision=precision, threads=threads)
+    scorer = model.scorer(device=defaults.DEVICE, precision=precision, threads=threads)
     if adapts(model):
         statistics = own_statistics(model, lambda box: normalised[box.slices], triple(normalised.shape), device=defaults.DEVICE)
-        scorer = open_scorer(with_own(model, statistics), device=defaults.DEVICE, precision=precision, threads=threads)
+        scorer = model.with_statistics(statistics).scorer(device=defaults.DEVICE, precision=precision, threads=threads)
     return score_volume(normalised, plan, scorer, as_logits=logits)

@@ -18,10 +18,13 @@ from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Box, Triple
 from tomostream.particles import Particles
 from tomostream.progress import Progress
+from tomostream.remote.atomic_files import write_text_atomically
 from tomostream.remote.places import Place, place
-from tomostream.stages.shared.batch import distinct_names, for_each, writable_folder
-from tomostream.stages.shared.fingerprints import is_made_by, record_made_by, tomogram_fingerprint, write_text_atomically
+from tomostream.stages.shared.batch import for_each, writable_folder
+from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.stages.shared.region_of_interest import Restriction, mask_in
+from tomostream.stages.shared.sidecar import is_made_by, record_made_by
+from tomostream.store.naming import distinct_names
 from tomostream.store.zarr_opening import is_url
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import Length

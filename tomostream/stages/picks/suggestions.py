@@ -23,17 +23,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tomostream.config import Configuration, Species, load_configuration
+from tomostream.config import Species
 from tomostream.errors import InputError
 from tomostream.formats.csv_table import csv_text
 from tomostream.particles import Particles
 from tomostream.progress import Progress
-from tomostream.project import Project, input_paths
+from tomostream.remote.atomic_files import write_text_atomically
 from tomostream.stages.picks.expected_count import expected_number
 from tomostream.stages.picks.stage import PickSettings, pick_map
-from tomostream.stages.shared.batch import distinct_names
 from tomostream.stages.shared.clicks import read_points
-from tomostream.stages.shared.fingerprints import write_text_atomically
+from tomostream.stages.shared.resolved_run import ResolvedRun
+from tomostream.store.naming import distinct_names
 from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
@@ -151,41 +151,42 @@ def suggest_from_maps(
     return _write(suggest_places(maps, points, points=settings.points, memory=memory, progress=progress), output, settings.points, progress)
 
 
-def suggest_from_project(folder: Path, *, points: int, output: Path, progress: Progress) -> Particles:
-    """Suggest places in the score maps of a run, with the settings of its configuration; all species share the places.
+def suggest_from_run(run: ResolvedRun, tables: Sequence[str], *, points: int, output: Path, progress: Progress) -> Particles:
+    """Suggest places in the score maps of a run; all species share the places.
+
+    Parameters
+    ----------
+    tables
+        Clicks that are known.
 
     Raises
     ------
     InputError
-        If the folder is no project, or it has no score maps yet.
+        If the run has no score maps yet.
     """
-    project = Project(folder)
-    configuration = load_configuration(project.resolved)
     every: list[Particles] = []
-    share = -(-points // len(configuration.species))
-    for species in configuration.species:
-        scores = project.scores if len(configuration.species) == 1 else project.scores / species.name
+    share = -(-points // len(run.species))
+    for species in run.species:
+        scores = run.project.score_folder(species.name, len(run.species))
         found = distinct_names(sorted(str(path) for path in scores.glob("*.ome.zarr")))
         if not found:
             raise InputError(f"{scores} has no score map; run `tomostream run` at least to the stage predict first")
-        settings = {name: _settings(configuration, project, species, name, points) for name in found}
+        settings = {name: _settings(run, species, name, points) for name in found}
         maps = {name: (path, one) for name, path in found.items() if (one := settings[name]) is not None}
-        tables = [*configuration.labels.train, *configuration.labels.validate_]
-        names = [s.name for s in configuration.species]
-        known = read_points(tables, names, list(input_paths(configuration.tomograms) | found), "labels").of(species=species.name)
-        every.append(suggest_places(maps, known, points=share, memory=configuration.memory_bytes, progress=progress))
+        known = read_points(tables, run.species_names, list(run.paths | found), "labels").of(species=species.name)
+        every.append(suggest_places(maps, known, points=share, memory=run.learning.memory, progress=progress))
     return _write(Particles.concatenate(every).select(np.arange(min(points, sum(map(len, every))))), output, points, progress)
 
 
-def _settings(configuration: Configuration, project: Project, species: Species, tomogram: str, points: int) -> SuggestSettings | None:
+def _settings(run: ResolvedRun, species: Species, tomogram: str, points: int) -> SuggestSettings | None:
     """What is wanted of a score map; None where no particle is expected."""
-    given = configuration.pick.count
-    expected = given if isinstance(given, int) else expected_number(configuration, project, species, tomogram)
+    given = run.pick.count
+    expected = given if isinstance(given, int) else expected_number(run, species, tomogram)
     if expected is None:
         raise InputError(f"how many {species.name} in '{tomogram}'? give species.expected, or suggest from the score maps with --count N")
     if expected == 0:
         return None
-    return SuggestSettings(radius=species.radius, expected=expected, points=points, smooth=configuration.pick.smooth, species=species.name)
+    return SuggestSettings(radius=species.radius, expected=expected, points=points, smooth=run.pick.smooth, species=species.name)
 
 
 def _write(places: Particles, output: Path, wanted: int, progress: Progress) -> Particles:

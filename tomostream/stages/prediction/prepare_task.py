@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tomostream.cluster import resident
-from tomostream.stages.conversion.stage import measure
 from tomostream.stages.prediction.shard_task import ScorerLoad, check_machine
+from tomostream.stages.voxel_statistics.stage import measure
 from tomostream.tomogram import open_tomogram
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def prepare_tomogram(task: PrepareTask) -> Prepared:
     MachineError
         If this machine is of another kind, or its GPU is missing.
     """
-    from tomostream.strategies.batch_statistics import adapts, own_statistics
+    from tomostream.strategies.adaptive_statistics import adapts, own_statistics
 
     model = resident(task.load).model
     tomogram = open_tomogram(task.path).at_level(model.settings.level)

@@ -19,28 +19,29 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.budget import remote_bytes
-from tomostream.config import pick_method
 from tomostream.errors import ExistsError, InputError
 from tomostream.geometry import Triple
 from tomostream.progress import Progress
+from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import Place, RemotePath
 from tomostream.stages.prediction.prepare_task import Prepared
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
-from tomostream.stages.shared.fingerprints import file_sha256, refuse_other_kind, tomogram_fingerprint
+from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.shared.region_of_interest import Restriction
 from tomostream.store.existing_output import differences, finished_fingerprint, half_written_head, plain, refuse_other_settings
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
 from tomostream.store.zarr_opening import is_url
+from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import format_bytes
 
 if TYPE_CHECKING:
     from tomostream.inference.plan import PredictionPlan
-    from tomostream.strategies.model_folder import AnyModel
+    from tomostream.strategies.protocol import Model
 
 
 MUCH_REDUNDANCY = 5.0  # voxels computed, over the volume's: above it a larger budget is worth a word
-MACHINE_KEYS = ("threads", "device", "torch", "numpy")  # of a fingerprint: what the machine adds (`strategies.unet.scorer.environment`)
+MACHINE_KEYS = ("threads", "device", "torch", "numpy")  # of a fingerprint: what the machine adds (`inference.machine`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Examined:
 
 
 def examine(
-    task: PredictTask, model: AnyModel, load: ScorerLoad, environment: tuple[tuple[str, str], ...], progress: Progress
+    task: PredictTask, model: Model, load: ScorerLoad, environment: tuple[tuple[str, str], ...], progress: Progress
 ) -> Examined | list[Place]:
     """See what is to be done for a tomogram; its stores, where nothing is.
 
@@ -170,7 +171,7 @@ class ScoreMaps:
     def __init__(
         self,
         examined: Examined,
-        model: AnyModel,
+        model: Model,
         load: ScorerLoad,
         prepared: Prepared,
         environment: tuple[tuple[str, str], ...],
@@ -234,9 +235,8 @@ class ScoreMaps:
         self._stack.close()
 
 
-def _writer(examined: Examined, model: AnyModel, path: Place, species: str) -> StoreWriter:
+def _writer(examined: Examined, model: Model, path: Place, species: str) -> StoreWriter:
     from tomostream.inference.region_scoring import encoding_attributes
-    from tomostream.strategies.loading import strategy_of
 
     task, plan, settings = examined.task, examined.plan, examined.task.settings
     source = open_tomogram(task.path)
@@ -256,8 +256,8 @@ def _writer(examined: Examined, model: AnyModel, path: Place, species: str) -> S
                 "species": species,
                 "logits": settings.logits,
                 "tomogram": task.name,
-                "strategy": strategy_of(model),
-                "pick_method": pick_method(strategy_of(model)),
+                "strategy": model.kind,
+                "pick_method": model.picker,
                 **encoding_attributes(settings.score_dtype),
             },
         ),
@@ -266,12 +266,12 @@ def _writer(examined: Examined, model: AnyModel, path: Place, species: str) -> S
     )
 
 
-def _store(out: Place, model: AnyModel, species: str, name: str) -> Place:
+def _store(out: Place, model: Model, species: str, name: str) -> Place:
     folder = out if len(model.settings.species) == 1 else out / species
     return folder / f"{name}.ome.zarr"
 
 
-def _check_spacing(model: AnyModel, tomogram: Tomogram, progress: Progress) -> None:
+def _check_spacing(model: Model, tomogram: Tomogram, progress: Progress) -> None:
     difference = abs(tomogram.spacing / model.settings.spacing - 1)
     text = f"tomogram '{tomogram.name}' has {tomogram.spacing:g} A per voxel, the model was trained at {model.settings.spacing:g} A ({100 * difference:.1f} % apart)"
     if difference > defaults.SPACING_STOP:
@@ -284,7 +284,7 @@ def _check_spacing(model: AnyModel, tomogram: Tomogram, progress: Progress) -> N
 
 def _fingerprint(
     settings: PredictSettings,
-    model: AnyModel,
+    model: Model,
     source: Tomogram,
     plan: PredictionPlan,
     load: ScorerLoad,
@@ -296,8 +296,8 @@ def _fingerprint(
     folder = local_model(place(load.model))
     values = {
         "tomogram": tomogram_fingerprint(source),
-        "model": file_sha256(folder / "model.safetensors"),
-        "settings": file_sha256(folder / "model.json"),  # the arrays alone don't decide the scores
+        "model": file_sha256(folder / WEIGHTS_NAME),
+        "settings": file_sha256(folder / SETTINGS_NAME),  # the arrays alone don't decide the scores
         "level": model.settings.level,
         "precision": settings.precision,
         "score_dtype": settings.score_dtype,

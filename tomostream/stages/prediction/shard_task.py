@@ -7,7 +7,6 @@ library versions) would write other bytes: it gives the task back, as it does wh
 
 from __future__ import annotations
 
-import functools
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from tomostream.remote.copies import local_folder
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.region_of_interest import Restriction
 from tomostream.store.omezarr import write_shard
+from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
 from tomostream.tomogram import open_tomogram
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from tomostream.inference.batch_statistics import Statistics
     from tomostream.inference.plan import PredictionPlan
-    from tomostream.inference.region_scoring import AnyScorer
-    from tomostream.strategies.model_folder import AnyModel
+    from tomostream.inference.protocol import BlockScorer
+    from tomostream.strategies.protocol import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +64,16 @@ class PredictSettings:
 class Ready:
     """A model in memory, and the scorer of the tomogram that was scored last."""
 
-    def __init__(self, model: AnyModel, open_for: Callable[[AnyModel], AnyScorer]) -> None:
+    def __init__(self, model: Model, open_for: Callable[[Model], BlockScorer]) -> None:
         self.model = model
         self._open_for = open_for
-        self._last: tuple[Statistics, AnyScorer] = {}, open_for(model)
+        self._last: tuple[Statistics, BlockScorer] = {}, open_for(model)
 
-    def scorer(self, statistics: Statistics) -> AnyScorer:
+    def scorer(self, statistics: Statistics) -> BlockScorer:
         """The scorer of a tomogram with these batch-norm statistics; none: the model's own."""
-        from tomostream.strategies.batch_statistics import with_own
-
         known, scorer = self._last
         if known.keys() != statistics.keys() or any(not np.array_equal(known[name], statistics[name]) for name in known):
-            scorer = self._open_for(with_own(self.model, statistics))
+            scorer = self._open_for(self.model.with_statistics(statistics))
             self._last = statistics, scorer
         return scorer
 
@@ -92,12 +90,13 @@ class ScorerLoad:
 
     def __call__(self) -> Ready:
         """Load."""
-        from tomostream.strategies.loading import load_model, open_scorer
+        from tomostream.strategies.loading import load_model
 
         loaded = load_model(local_model(place(self.model)))
-        open_for = functools.partial(
-            open_scorer, device=self.device, precision=self.precision, threads=self.threads, gpu_memory=self.gpu_memory
-        )
+
+        def open_for(model: Model) -> BlockScorer:
+            return model.scorer(device=self.device, precision=self.precision, threads=self.threads, gpu_memory=self.gpu_memory)
+
         try:
             return Ready(loaded, open_for)
         except InputError as error:
@@ -180,7 +179,7 @@ def machine_environment(device: str) -> tuple[tuple[str, str], ...]:
     MachineError
         If the device is not there.
     """
-    from tomostream.strategies.unet.scorer import environment
+    from tomostream.inference.machine import environment
 
     try:
         return tuple(environment(device).items())
@@ -190,4 +189,4 @@ def machine_environment(device: str) -> tuple[tuple[str, str], ...]:
 
 def local_model(folder: Place) -> Path:
     """Give a model folder as a local one; a remote one is fetched once a process."""
-    return local_folder(folder, ("model.safetensors", "model.json"))
+    return local_folder(folder, (WEIGHTS_NAME, SETTINGS_NAME))

@@ -22,10 +22,11 @@ from tomostream.remote.places import Place, place
 from tomostream.stages.prediction.prepare_task import Prepared, PrepareTask, prepare_tomogram
 from tomostream.stages.prediction.score_maps import Examined, PredictTask, ScoreMaps, examine
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
-from tomostream.stages.shared.batch import Results, distinct_names, followed, guarded_disk
+from tomostream.stages.shared.batch import Results, followed, guarded_disk
+from tomostream.store.naming import distinct_names
 
 if TYPE_CHECKING:
-    from tomostream.strategies.model_folder import AnyModel
+    from tomostream.strategies.protocol import Model
 
 __all__ = ["PredictSettings", "local_model", "predict_many"]
 
@@ -97,7 +98,7 @@ class _Run:
 
     def __init__(
         self,
-        model: AnyModel,
+        model: Model,
         load: ScorerLoad,
         environment: tuple[tuple[str, str], ...],
         results: Results[list[Place]],

@@ -11,14 +11,12 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from tomostream.cluster import ClusterSettings, guarded, open_pool
 from tomostream.errors import BusyError, InputError, MachineError, SomeFailedError, TomostreamError
 from tomostream.progress import Bar, Progress
 from tomostream.remote.places import Place, RemotePath
-from tomostream.store.naming import tomogram_name
 
 
 @runtime_checkable  # the tests check annotations as they run
@@ -165,37 +163,6 @@ def _recorded(work: Work[T, R], task: T) -> tuple[R | TomostreamError, list[Note
     if isinstance(outcome, MachineError):
         raise outcome
     return outcome, recorder.notes
-
-
-def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[str, str]:
-    """Name the inputs: their files' names less the known suffixes, or their folders' names.
-
-    Returns
-    -------
-    dict
-        Name to path, in the order given.
-
-    Raises
-    ------
-    InputError
-        If two inputs have one name, or there is no input.
-    """
-    if not paths:
-        raise InputError("no input is given; name at least one file")
-    names: dict[str, str] = {}
-    for path in paths:
-        name = _folder_name(path) if from_folder else tomogram_name(path)
-        if name in names:
-            hint = (
-                "rename one" if from_folder else "rename one, or name them by their folders (--name-from-folder of convert, stats and pick)"
-            )
-            raise InputError(f"two inputs have the name '{name}': {names[name]} and {path}; {hint}")
-        names[name] = path
-    return names
-
-
-def _folder_name(path: str) -> str:
-    return path.rstrip("/").split("/")[-2] if "://" in path else Path(os.path.abspath(path)).parent.name
 
 
 def writable_folder(folder: Place) -> Place:

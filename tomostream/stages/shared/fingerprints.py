@@ -8,24 +8,16 @@ URL are no part of a fingerprint: the next run's signature is another.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from tomostream.errors import ExistsError, InputError
+from tomostream.errors import ExistsError
 from tomostream.redaction import redacted
-from tomostream.remote.copies import local_file
-from tomostream.remote.places import Place, RemotePath, place
+from tomostream.remote.places import Place
 
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
-
-
-def file_sha256(path: Place) -> str:
-    """Hash a file's content."""
-    with local_file(path) as local, local.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def tomogram_fingerprint(tomogram: Tomogram) -> dict[str, Any]:
@@ -78,43 +70,3 @@ def refuse_other_kind(store: Place, kind: str | None) -> None:
         raise ExistsError(
             f"{store} is {names.get(found, found)}, which {names.get(kind, kind)} never replaces, not even with --overwrite; choose another output"
         )
-
-
-def _sidecar(result: Place) -> Place:
-    return result.with_name(f".{result.name}.made-by.json")
-
-
-def is_made_by(result: Place, fingerprint: dict[str, Any]) -> bool:
-    """Whether `result` was made from exactly this, and is as it was then."""
-    try:
-        recorded: object = json.loads(_sidecar(result).read_text())
-    except (OSError, ValueError):
-        return False
-    return result.is_file() and recorded == {"fingerprint": fingerprint, "sha256": file_sha256(result)}
-
-
-def record_made_by(result: Place, fingerprint: dict[str, Any]) -> None:
-    """Remember what made `result`."""
-    write_text_atomically(_sidecar(result), json.dumps({"fingerprint": fingerprint, "sha256": file_sha256(result)}, indent=1))
-
-
-def write_text_atomically(path: Place, text: str) -> None:
-    """Write a small text file so that it is either the old one or the whole new one.
-
-    Raises
-    ------
-    InputError
-        If the folder can't be written, or the disk is full.
-    """
-    path = place(path)  # a URL may come as a `Path`
-    if isinstance(path, RemotePath):
-        path.write_text(text)
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder or free some space") from None

@@ -10,6 +10,7 @@ memory of the other jobs, one GPU if they have some, and `train_processes` proce
 
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,48 +18,44 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from tomostream.cluster import ClusterSettings
 from tomostream.errors import InputError
-from tomostream.learn.torchrun import launched
+from tomostream.learn.training_files import CHECKPOINT_NAME
 from tomostream.redaction import redacted
 from tomostream.remote.copies import work_folder
 from tomostream.remote.places import Place, RemotePath
-from tomostream.stages.training.stage import is_trained, model_folder, train_model
+from tomostream.stages.shared.resolved_run import ResolvedRun
+from tomostream.stages.training.stage import is_trained, train_together
 
 if TYPE_CHECKING:
-    from tomostream.config import Configuration
     from tomostream.progress import Progress
 
 JOB_NAME = "tomostream-train"
 
 
-def train_where_asked(configuration: Configuration, *, out: Place | None, overwrite: bool, progress: Progress) -> Place:
-    """Train here, or in SLURM jobs if `cluster.kind` is slurm and no scheduler is given; returns the model folder.
-
-    Under torchrun it is always here: who started the processes has chosen where.
+def train_where_asked(run: ResolvedRun, folder: Place, *, overwrite: bool, progress: Progress) -> None:
+    """Train a run, resolved with its clicks, into a folder: here, or in SLURM jobs if `cluster.kind` is slurm and no scheduler is given.
 
     Raises
     ------
     TomostreamError
-        As `train_model`; if SLURM refuses the job, or its jobs end again and again.
+        As `train_together`; if SLURM refuses the job, or its jobs end again and again.
     """
-    cluster = ClusterSettings.configured(configuration.cluster, configuration.memory_bytes)
-    if cluster.kind != "slurm" or cluster.scheduler is not None or launched().world > 1:
-        return train_model(configuration, out=out, overwrite=overwrite, progress=progress)
-    folder = model_folder(configuration, out)
-    if is_trained(configuration, folder, processes=cluster.train_processes):
+    cluster = run.resources
+    if cluster.kind != "slurm" or cluster.scheduler is not None:
+        train_together(lambda: run, folder, device=run.learning.device, overwrite=overwrite, progress=progress)
+    elif is_trained(run, folder, processes=cluster.train_processes):
         progress.say(f"model {folder} is already trained with these settings")
-        return folder
-    _train_in_jobs(configuration, cluster, folder, overwrite, progress)
-    return folder
+    else:
+        _train_in_jobs(run, folder, overwrite, progress)
 
 
-def _train_in_jobs(configuration: Configuration, cluster: ClusterSettings, folder: Place, overwrite: bool, progress: Progress) -> None:
+def _train_in_jobs(run: ResolvedRun, folder: Place, overwrite: bool, progress: Progress) -> None:
     from tomostream.cluster.job import run_job
 
+    cluster = run.resources
     processes, threads = cluster.train_processes, cluster.task_threads
-    values = configuration.resolved()
-    if cluster.gpus and configuration.predict.device == "auto":
+    values = copy.deepcopy(dict(run.values))
+    if cluster.gpus and run.predict.device == "auto":
         values["predict"]["device"] = "cuda"  # a node without its GPU is an error, never a silent change to the processor
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     if redacted(text) != text:
@@ -75,7 +72,7 @@ def _train_in_jobs(configuration: Configuration, cluster: ClusterSettings, folde
         # only once: a second job goes on with what the first began
         return [sys.executable, *start, *what, *(["--overwrite"] if overwrite and number == 0 else [])]
 
-    checkpoint = (work_folder(folder, "training") if isinstance(folder, RemotePath) else folder) / "checkpoint.pt"
+    checkpoint = (work_folder(folder, "training") if isinstance(folder, RemotePath) else folder) / CHECKPOINT_NAME
     run_job(
         command,
         replace(cluster, threads=threads),

@@ -19,9 +19,9 @@ from tomostream.errors import InputError, TomostreamError
 from tomostream.remote.copies import download, upload, work_folder
 from tomostream.remote.leases import Lease
 from tomostream.remote.places import RemotePath
+from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME
 
-LAST_NAME = "model.json"
-RECORD_NAME = "training.json"
+LAST_NAME = SETTINGS_NAME
 LEASE_NAME = ".lease.json"
 
 

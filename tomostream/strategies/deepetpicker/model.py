@@ -1,29 +1,93 @@
-"""What is a model of the strategy `deepetpicker`, and how does it score?  A `CoordinateUNet`'s weights, and the patches that it was made for.
+"""A trained model of the strategy `deepetpicker`: a `CoordinateUNet`'s weights, and the patches that it was made for.
 
 The strategy is the strongest rival of the paper, built from its description: residual U-Net with coordinate channels and image pyramid
-(`strategies.deepetpicker.network`), labels of a ball's core (`label_radius`), Dice loss (`strategies.deepetpicker.loss`), patches with a padding (`strategies.deepetpicker.patches`),
-mean-pooling of the binarised scores (`picking.mean_pool`).
+(`network`), labels of a ball's core (`label_radius`), Dice loss (`loss`), patches with a padding (`patches`), mean-pooling of the binarised
+scores (`picking.mean_pool`).
 
 References
 ----------
 Liu et al. 2024, "DeepETPicker", Nature Communications 15, 2090.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
-import torch
 
 from tomostream import defaults
-from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.inference.batch_statistics import Sampling
+from tomostream.inference.block_search import plan_scorer
+from tomostream.inference.plan import MAX_SHARD_VOX, PredictionPlan
 from tomostream.strategies.deepetpicker.network import CoordinateUNet
 from tomostream.strategies.deepetpicker.patches import PatchScorer
-from tomostream.strategies.model_folder import StrategyModel
+from tomostream.strategies.model_folder import ModelRecord, ModelSettings, settings_of, unpack_arrays
+from tomostream.strategies.network_arrays import with_arrays
+from tomostream.strategies.protocol import Model
 
-NAME = "deepetpicker"
+KIND = "deepetpicker"
 _LARGEST_LABEL_VOX = 5.0  # 11 voxels of diameter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchSettings(ModelSettings):
+    """The network's shape and its patches."""
+
+    channels: tuple[int, ...]  # of the levels, finest first
+    patch: tuple[int, int, int]  # edges z y x, voxels of the level
+    padding: int  # voxels on each side of a patch that are only looked at
+
+
+@dataclass(frozen=True)  # no slots: the network is made once
+class PatchModel(Model):
+    """A trained model; `arrays` are the network's weights and batch statistics."""
+
+    settings: PatchSettings
+    arrays: Mapping[str, np.ndarray]
+    kind = KIND
+    picker = "mean-pool"
+
+    @cached_property
+    def network(self) -> CoordinateUNet:
+        """The network, in evaluation mode."""
+        return with_arrays(CoordinateUNet(self.settings.channels, len(self.settings.species), seed=0), self.arrays, self.folder)
+
+    def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> PatchScorer:
+        """The model, ready to score blocks; see `Model.scorer`."""
+        patch = triple(self.settings.patch)
+        return PatchScorer(self.network, edge=patch, padding=self.settings.padding, device=device, precision=precision, threads=threads)
+
+    def plan(
+        self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
+    ) -> PredictionPlan:
+        """The blocks in which a volume is scored; see `Model.plan`."""
+        scorer, longest = self.scorer(device="cpu", precision=precision, threads=None), max_edge or MAX_SHARD_VOX
+        level = self.settings.level
+        return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=longest)
+
+    @property
+    def sampled(self) -> tuple[CoordinateUNet, Sampling]:
+        """The network, and the crops that its batch-norm statistics come from."""
+        return self.network, patch_sampling(self.network, triple(self.settings.patch))
+
+    def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> PatchModel:
+        """The model with other batch-norm statistics."""
+        return replace(self, arrays={**self.arrays, **statistics})
+
+
+def unpack(record: ModelRecord, weights: bytes, folder: Path) -> PatchModel:
+    """A model from what its folder holds.
+
+    Raises
+    ------
+    InputError
+        If the settings are broken, or the arrays can't be read.
+    """
+    return PatchModel(settings_of(record, PatchSettings, folder), record.summary, folder, unpack_arrays(weights, folder))
 
 
 def label_radius(radius: float) -> float:
@@ -31,49 +95,6 @@ def label_radius(radius: float) -> float:
     return min(defaults.CORE_LABEL * radius, _LARGEST_LABEL_VOX)
 
 
-def network_arrays(network: torch.nn.Module) -> dict[str, np.ndarray]:
-    """What a model folder keeps of a network: weights and batch statistics."""
-    return {name: value.detach().cpu().numpy() for name, value in network.state_dict().items() if value.ndim > 0}
-
-
-def model_options(network: CoordinateUNet, patch: Triple) -> dict[str, Any]:
-    """What a model folder must say besides: the network's shape and its patches (edges, voxels of the level)."""
-    return {"channels": list(network.channels), "patch": list(patch), "padding": defaults.PATCH_PADDING_VOX}
-
-
 def patch_sampling(network: CoordinateUNet, patch: Triple) -> Sampling:
     """The crops that a tomogram's batch-norm statistics come from: patches, whose coordinates the network knows."""
     return Sampling(patch, triple([network.stride] * 3), defaults.DEEPETPICKER_RECALIBRATION_CROPS, batch=2)
-
-
-def load_network(model: StrategyModel) -> tuple[CoordinateUNet, Triple, int]:
-    """The network of a model folder, in evaluation mode; edges and padding of its patches, voxels.
-
-    Raises
-    ------
-    InputError
-        If the model is broken.
-    """
-    options = model.settings.options
-    try:
-        network = CoordinateUNet([int(c) for c in options["channels"]], len(model.settings.species), seed=0)
-        patch, padding = triple([int(edge) for edge in options["patch"]]), int(options["padding"])
-        own = network.state_dict()
-        if set(model.arrays) != {name for name, value in own.items() if value.ndim > 0}:
-            raise ValueError("its arrays are not those of the network")
-        network.load_state_dict(own | {name: torch.from_numpy(np.array(value)) for name, value in model.arrays.items()})
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"model folder {model.folder} is broken: {' '.join(str(error).split())[:300]}") from None
-    return network.eval(), patch, padding
-
-
-def patch_scorer(model: StrategyModel, device: str, precision: str, threads: int | None) -> PatchScorer:
-    """Make a model ready to score blocks.
-
-    Raises
-    ------
-    InputError
-        If device or precision are unknown or not there, or the model is broken.
-    """
-    network, patch, padding = load_network(model)
-    return PatchScorer(network, edge=patch, padding=padding, device=device, precision=precision, threads=threads)

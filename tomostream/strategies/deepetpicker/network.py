@@ -31,7 +31,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tomostream.errors import InputError
-from tomostream.strategies.unet.network import ConvNorm
+from tomostream.learn.layers import ConvNorm
 
 _INPUTS = 4  # density and three coordinates
 

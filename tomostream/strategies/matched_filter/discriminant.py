@@ -26,7 +26,7 @@ from jaxtyping import Float64, Int64
 from tomostream.geometry import Box, Triple, triple
 from tomostream.picking.blocks import pick_array
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target, ball_of
-from tomostream.strategies.matched_filter.model import profile_target
+from tomostream.strategies.matched_filter.kernels import profile_target
 from tomostream.strategies.matched_filter.profile import Reader, click_profiles, radial_profile
 
 SHRINKAGE = 0.01

@@ -1,174 +1,124 @@
-"""How do `average` and `template` become a scorer?  Kernels from the model's arrays, and a scale that makes correlations logits.
+"""A trained model of the strategies `average` and `template`: what is looked for, one array a species, and the scale of its correlations."""
 
-Correlations of different kernels have different ranges.  So that 0.5 means something, the scale is set where training is: logit -2 at
-the 95th percentile of the voxels of boxes at random, +2 at the median of the clicks (the best voxel near each).  It is monotone, and
-changes no order of picks.
+from __future__ import annotations
 
-Limits: the scale is that of the clicks' tomograms; it is no calibrated probability.
-"""
-
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
 
 from tomostream.errors import InputError
-from tomostream.geometry import Box, triple
+from tomostream.geometry import Triple
+from tomostream.inference.block_search import plan_scorer
+from tomostream.inference.plan import MAX_SHARD_VOX, PredictionPlan
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target
-from tomostream.strategies.matched_filter.density import RotatedKernels, Wedge
-from tomostream.strategies.matched_filter.profile import SHIFT, Reader, kernel_of
-from tomostream.strategies.matched_filter.rotations import rotation_set
-from tomostream.strategies.model_folder import StrategyModel
-from tomostream.tomogram import Tomogram
-
-_BACKGROUND_BOXES = 2  # a tomogram
-_BACKGROUND_EDGE = 32  # voxels
-_BACKGROUND_QUANTILE = 0.95
-_LOGIT = 2.0  # at the clicks; minus that at the background's quantile
-_LEAST_GAP = 0.02  # between them, where clicks are no better than the background
+from tomostream.strategies.matched_filter.density import Wedge
+from tomostream.strategies.matched_filter.kernels import density_target, profile_target
+from tomostream.strategies.matched_filter.scale import Scale
+from tomostream.strategies.model_folder import ModelRecord, ModelSettings, settings_of, unpack_arrays
+from tomostream.strategies.protocol import Model
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How clicks and background correlate, for one species."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrelationSettings(ModelSettings):
+    """How correlations are taken, and what logits they are."""
 
-    clicks: float
-    background: float
-
-    @property
-    def offset(self) -> float:
-        """The correlation at which the logit is 0."""
-        return (self.clicks + self.background) / 2
-
-    @property
-    def slope(self) -> float:
-        """Logits a unit of correlation."""
-        return 2 * _LOGIT / max(self.clicks - self.background, _LEAST_GAP)
+    support_vox: tuple[float, ...]  # radius of the ball that is compared, per species, voxels of the level
+    floor: float  # of the local standard deviation, standard deviations of the volume
+    scales: tuple[Scale, ...]  # one a species
 
 
-def padded_reader(tomogram: Tomogram) -> Reader:
-    """Read standardised boxes that may leave the volume: there 0, the mean."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateSettings(CorrelationSettings):
+    """And how a density is turned."""
 
-    def read(box: Box) -> np.ndarray:
-        result = np.zeros(box.shape, dtype=np.float32)
-        inside = box.clipped(Box.whole(tomogram.shape))
-        if not inside.is_empty:
-            result[inside.relative_to(box.start).slices] = tomogram.read_standardised(inside)
-        return result
-
-    return read
+    angle_step: float  # degrees between orientations
+    tilt_range: tuple[float, float]  # degrees
+    tilt_axis: str  # x or y
 
 
-def profile_target(profile: Float64[np.ndarray, " r"], support: float, *, slope: float = 1.0) -> Target:
-    """Look for a radial profile in a ball of `support` voxels; logits are `slope` times the correlation."""
-    return Target([kernel_of(profile, support)], half=int(np.floor(support)), radius=support, offset=0.0, slope=slope)
+@dataclass(frozen=True)
+class CorrelationModel(Model):
+    """A trained model; `arrays` are what is looked for, by the species' number."""
+
+    settings: CorrelationSettings
+    arrays: Mapping[str, np.ndarray]
+    picker = "greedy"
+
+    @abstractmethod
+    def target(self, number: int) -> Target:
+        """What is looked for of a species, its scale apart."""
+
+    def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> CorrelationScorer:
+        """The model, ready to score blocks; it computes on the processor, in float32.  See `Model.scorer`."""
+        if device not in ("auto", "cpu"):
+            raise InputError(f"the strategy {self.kind} computes on the processor only; leave --device auto or cpu, found '{device}'")
+        if precision != "float32":
+            raise InputError(f"the strategy {self.kind} computes in float32 only; leave --precision float32, found '{precision}'")
+        return CorrelationScorer(self._targets(), floor=self.settings.floor, threads=threads)
+
+    def plan(
+        self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
+    ) -> PredictionPlan:
+        """The blocks in which a volume is scored; see `Model.plan`."""
+        scorer, longest = self.scorer(device="cpu", precision=precision, threads=None), max_edge or MAX_SHARD_VOX
+        level = self.settings.level
+        return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=longest)
+
+    def _targets(self) -> list[Target]:
+        scales = self.settings.scales
+        if len(scales) != len(self.settings.species):
+            raise InputError(f"model folder {self.folder} is broken: {len(scales)} targets for {len(self.settings.species)} species")
+        try:
+            return [replace(self.target(number), offset=scale.offset, slope=scale.slope) for number, scale in enumerate(scales)]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(f"model folder {self.folder} is broken: {error!r}") from None
 
 
-def density_target(density: np.ndarray, support: float, *, angle_step: float, wedge: Wedge) -> Target:
-    """Look for a density in all orientations, in a ball of `support` voxels."""
-    half = int(np.floor(support))
-    kernels = RotatedKernels(density, rotation_set(angle_step), half=half, radius=support, wedge=wedge)
-    return Target(kernels, half=half, radius=support, offset=0.0, slope=1.0)
+@dataclass(frozen=True)
+class AverageModel(CorrelationModel):
+    """The clicked particles' radial profile."""
+
+    kind = "average"
+
+    def target(self, number: int) -> Target:
+        """The profile of a species."""
+        return profile_target(self.arrays[str(number)].astype(np.float64), self.settings.support_vox[number])
 
 
-def targets_of(model: StrategyModel) -> list[Target]:
-    """The targets that a model's arrays and options describe.
+@dataclass(frozen=True)
+class TemplateModel(CorrelationModel):
+    """A density in all orientations."""
+
+    settings: TemplateSettings
+    kind = "template"
+
+    def target(self, number: int) -> Target:
+        """The density of a species."""
+        given = self.settings
+        wedge = Wedge(*given.tilt_range, axis=given.tilt_axis)
+        return density_target(self.arrays[str(number)], given.support_vox[number], angle_step=given.angle_step, wedge=wedge)
+
+
+def unpack_average(record: ModelRecord, weights: bytes, folder: Path) -> AverageModel:
+    """A model of `average` from what its folder holds.
 
     Raises
     ------
     InputError
-        If they don't fit each other.
+        If the settings are broken, or the arrays can't be read.
     """
-    options: dict[str, Any] = model.settings.options
-    targets: list[Target] = []
-    try:
-        for number, values in enumerate(options["scales"]):
-            support, scale = float(options["support_vox"][number]), Scale(**values)
-            array = model.arrays[str(number)]
-            if model.strategy == "average":
-                target = profile_target(array.astype(np.float64), support)
-            else:
-                first, last = options["tilt_range"]
-                wedge = Wedge(float(first), float(last), str(options["tilt_axis"]))
-                target = density_target(array, support, angle_step=float(options["angle_step"]), wedge=wedge)
-            targets.append(replace(target, offset=scale.offset, slope=scale.slope))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"model folder {model.folder} is broken: {error!r}") from None
-    if len(targets) != len(model.settings.species):
-        raise InputError(f"model folder {model.folder} is broken: {len(targets)} targets for {len(model.settings.species)} species")
-    return targets
+    return AverageModel(settings_of(record, CorrelationSettings, folder), record.summary, folder, unpack_arrays(weights, folder))
 
 
-def matched_scorer(model: StrategyModel, device: str, precision: str, threads: int | None) -> CorrelationScorer:
-    """Make an `average` or `template` model ready to score blocks; it computes on the processor, in float32.
+def unpack_template(record: ModelRecord, weights: bytes, folder: Path) -> TemplateModel:
+    """A model of `template` from what its folder holds.
 
     Raises
     ------
     InputError
-        If a GPU or another precision is asked for, or the model is broken.
+        If the settings are broken, or the arrays can't be read.
     """
-    if device not in ("auto", "cpu"):
-        raise InputError(f"the strategy {model.strategy} computes on the processor only; leave --device auto or cpu, found '{device}'")
-    if precision != "float32":
-        raise InputError(f"the strategy {model.strategy} computes in float32 only; leave --precision float32, found '{precision}'")
-    return CorrelationScorer(targets_of(model), floor=float(model.settings.options["floor"]), threads=threads)
-
-
-def measure_scales(
-    targets: Sequence[Target],
-    tomograms: Sequence[Tomogram],
-    points: Sequence[Sequence[np.ndarray]],
-    radii: Sequence[float],
-    *,
-    floor: float,
-    seed: int,
-) -> list[Scale]:
-    """Correlate the clicks, and boxes at random.
-
-    Parameters
-    ----------
-    targets
-        One a species.
-    tomograms
-        Standardised, at the level that is read.
-    points
-        The clicks of each tomogram and species, voxels z y x.
-    radii
-        Of the species, voxels.
-    floor
-        See `correlation`.
-    seed
-        Of the boxes.
-    """
-    rng = np.random.default_rng(seed)
-    boxes = [[_random_box(tomogram, rng) for _ in range(_BACKGROUND_BOXES)] for tomogram in tomograms]
-    scales: list[Scale] = []
-    for number, (target, radius) in enumerate(zip(targets, radii, strict=True)):
-        # many small boxes: orientations are made once
-        scorer = CorrelationScorer([replace(target, kernels=list(target.kernels))], floor=floor, threads=None)
-        reach = max(1, round(SHIFT * radius))
-        clicked: list[float] = []
-        background: list[np.ndarray] = []
-        for tomogram, own, random_boxes in zip(tomograms, points, boxes, strict=True):
-            for point in own[number]:
-                centre = triple([round(float(p)) for p in point])
-                near = Box(centre, triple([c + 1 for c in centre])).expanded(reach).clipped(Box.whole(tomogram.shape))
-                clicked.append(float(_correlations(scorer, tomogram, near).max()))
-            background += [_correlations(scorer, tomogram, box).ravel() for box in random_boxes]
-        quantile = float(np.quantile(np.concatenate(background), _BACKGROUND_QUANTILE))
-        scales.append(Scale(clicks=float(np.median(clicked)) if clicked else quantile, background=quantile))
-    return scales
-
-
-def _random_box(tomogram: Tomogram, rng: np.random.Generator) -> Box:
-    edges = [min(_BACKGROUND_EDGE, n) for n in tomogram.shape]
-    start = triple([int(rng.integers(0, n - e + 1)) for n, e in zip(tomogram.shape, edges, strict=True)])
-    return Box(start, triple([a + e for a, e in zip(start, edges, strict=True)]))
-
-
-def _correlations(scorer: CorrelationScorer, tomogram: Tomogram, needed: Box) -> np.ndarray:
-    read = scorer.read_box(needed, tomogram.shape)
-    found: np.ndarray = scorer.correlations(tomogram.read_standardised(read), read, needed, tomogram.shape)[0]
-    return found
+    return TemplateModel(settings_of(record, TemplateSettings, folder), record.summary, folder, unpack_arrays(weights, folder))

@@ -28,7 +28,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tomostream.errors import InputError
-from tomostream.strategies.unet.network import ConvNorm
+from tomostream.learn.layers import ConvNorm
 
 OBJECT, CENTRE_Y, CENTRE_X, CLASSES = 0, 1, 2, 3  # channels of a cell; the classes' own begin at CLASSES
 _SLOPE = 0.1  # of the leaky ReLU below zero, as in YOLO

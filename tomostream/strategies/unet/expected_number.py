@@ -18,30 +18,23 @@ from tomostream import defaults
 from tomostream.geometry import Box
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.counting import CANDIDATES, choose_count
-from tomostream.strategies.unet.fusion_fit import MEASURED_VOX, box_within
+from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 
 if TYPE_CHECKING:
-    from tomostream.config import Configuration, Species
+    from tomostream.config.sections import Species
     from tomostream.progress import Progress
-    from tomostream.stages.training.stage import Labelled
+    from tomostream.strategies.training_set import Labelled, Training
 
 _NO_GUESS = 5.0  # spread of the logarithm of the number: a factor of 150
 _PEAK_EDGES = 10.0  # cubed radii of volume for each candidate peak
 
 
-def with_estimates(configuration: Configuration, labelled: Labelled, radii: list[float], progress: Progress) -> Configuration:
-    """Fill in the expected numbers of particles that the configuration leaves open, where its objective needs them.
-
-    Parameters
-    ----------
-    labelled
-        The tomograms with clicks, at the network's level.
-    radii
-        Of the species, voxels of that level.
+def with_estimates(training: Training, progress: Progress) -> tuple[Species, ...]:
+    """Fill in the expected numbers of particles that the configuration leaves open.
 
     Returns
     -------
-    Configuration
+    tuple of Species
         The same, if nothing is open.
 
     Raises
@@ -49,14 +42,13 @@ def with_estimates(configuration: Configuration, labelled: Labelled, radii: list
     TomostreamError
         If a tomogram can't be read.
     """
-    if not configuration.objective.needs_prior or configuration.objective.prior is not None:
-        return configuration
+    settings, labelled = training.settings, training.labelled.clicked
     species: list[Species] = []
-    for number, (one, radius) in enumerate(zip(configuration.species, radii, strict=True)):
+    for number, (one, radius) in enumerate(zip(settings.species, training.radii_vox, strict=True)):
         if one.expected is not None:
             species.append(one)
             continue
-        density = _density(labelled, number, radius, configuration.train.seed, configuration.memory_bytes)
+        density = _density(labelled, number, radius, settings.train.seed, settings.memory)
         least = {t.name: len(points[number]) for t, points in zip(labelled.tomograms, labelled.points, strict=True)}
         expected = {t.name: max(least[t.name] + 1, round(density * math.prod(t.shape))) for t in labelled.tomograms}
         species.append(one.model_copy(update={"expected": expected}))
@@ -65,14 +57,14 @@ def with_estimates(configuration: Configuration, labelled: Labelled, radii: list
             f"{one.name}: the expected number is estimated from the clicks: {text}; it is often 10 % too high, and for a rare species among look-alikes several "
             "times: give `expected: NUMBER` if you know better"
         )
-    return configuration.model_copy(update={"species": species})
+    return tuple(species)
 
 
 def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: int) -> float:
     """Particles per voxel."""
     from tomostream.strategies.matched_filter.correlation import CorrelationScorer
     from tomostream.strategies.matched_filter.discriminant import learnt_profile
-    from tomostream.strategies.matched_filter.model import padded_reader, profile_target
+    from tomostream.strategies.matched_filter.kernels import padded_reader, profile_target
 
     support = defaults.SUPPORT * radius
     readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]

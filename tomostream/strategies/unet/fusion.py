@@ -14,19 +14,29 @@ Limits: the FFT's rounding depends on the block (1e-6 of a correlation), so logi
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
 
-from tomostream.budget import NetworkCost
-from tomostream.geometry import Box, Triple, triple
+from tomostream.geometry import Box, Triple
 from tomostream.picking.smoothing import ball_mean
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer
-from tomostream.strategies.matched_filter.model import profile_target
-from tomostream.strategies.unet.model import MatchedSettings
-from tomostream.strategies.unet.scorer import Scorer
+from tomostream.strategies.matched_filter.kernels import profile_target
+from tomostream.strategies.unet.scorer import StreamedNetwork, network_box
 
 PIECE_VOX = 96  # edge of what is correlated at a time: fast, and its transforms take 0.1 GB
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedSettings:
+    """How a matched filter joins the network; one value a species where there are several."""
+
+    support_vox: tuple[float, ...]  # radius of the ball that is compared, voxels of the network's level
+    floor: float  # of the correlation's local variance, standard deviations
+    weight: tuple[float, ...]  # logits a unit of correlation
+    intercept: tuple[float, ...]  # logits
+    smooth_vox: float  # radius of the ball over which the network's logits are averaged, voxels
 
 
 class AveragedScorer:
@@ -36,15 +46,13 @@ class AveragedScorer:
     ----------
     network
         Ready to score.
-    cost
-        What it takes beside its input and output.
     smooth_vox
         Radius of the ball, voxels.
     """
 
-    def __init__(self, network: Scorer, cost: NetworkCost, *, smooth_vox: float) -> None:
+    def __init__(self, network: StreamedNetwork, *, smooth_vox: float) -> None:
         self.species = network.species
-        self._network, self._cost, self._smooth = network, cost, smooth_vox
+        self._network, self._smooth = network, smooth_vox
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
         """What the network depends on, for what the ball's mean depends on."""
@@ -52,10 +60,7 @@ class AveragedScorer:
 
     def wider_box(self, needed: Box, shape: Triple, reach: int) -> Box:
         """The same, and at least `reach` voxels on each side."""
-        stride = self._network.stride
-        extended = Box.whole(triple([-(-n // stride) * stride for n in shape]))
-        reach = max(self._network.influence_radius, reach)
-        return self._averaged(needed, shape).expanded(reach).aligned(stride).clipped(extended)
+        return network_box(self._network, self._averaged(needed, shape), shape, max(self._network.influence_radius, reach))
 
     def _averaged(self, needed: Box, shape: Triple) -> Box:
         return needed.expanded(int(self._smooth)).clipped(Box.whole(shape))
@@ -64,7 +69,7 @@ class AveragedScorer:
         """Projected peak: the image, then the larger of the streaming network and the mean, with the logits."""
         read = self.read_box(needed, shape)
         wide = self._averaged(needed, shape).size
-        streaming = 4 * self.species * wide + int(self._cost.block_bytes(*read.shape))
+        streaming = 4 * self.species * wide + int(self._network.cost.block_bytes(*read.shape))
         averaging = 4 * self.species * wide + 8 * needed.size + 4 * self.species * needed.size
         return 4 * read.size + max(streaming, averaging)
 
@@ -85,7 +90,7 @@ class FusedScorer:
 
     Parameters
     ----------
-    network, cost
+    network
         See `AveragedScorer`.
     matched
         How the two are joined.
@@ -96,14 +101,14 @@ class FusedScorer:
     """
 
     def __init__(
-        self, network: Scorer, cost: NetworkCost, matched: MatchedSettings, profiles: tuple[np.ndarray, ...], *, threads: int | None
+        self, network: StreamedNetwork, matched: MatchedSettings, profiles: tuple[np.ndarray, ...], *, threads: int | None
     ) -> None:
         targets = [
             profile_target(profile, support, slope=weight)
             for profile, support, weight in zip(profiles, matched.support_vox, matched.weight, strict=True)
         ]
         self.species = network.species
-        self._averaged = AveragedScorer(network, cost, smooth_vox=matched.smooth_vox)
+        self._averaged = AveragedScorer(network, smooth_vox=matched.smooth_vox)
         self._filter = CorrelationScorer(targets, floor=matched.floor, threads=threads, piece=PIECE_VOX)
         self._reach = math.floor(max(matched.support_vox))
         self._intercept = np.array(matched.intercept, dtype=np.float32).reshape(-1, 1, 1, 1)

@@ -14,24 +14,24 @@ Limits: a tomogram of other contrast has the same order of scores, but not the s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tomostream import defaults
-from tomostream.budget import network_cost
-from tomostream.geometry import Box, triple
+from tomostream.geometry import Box
 from tomostream.picking.blocks import Picks, pick_array
-from tomostream.strategies.unet.model import MatchedSettings
+from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
+from tomostream.strategies.unet.fusion import MatchedSettings
+from tomostream.strategies.unet.settings import MatchedFilter
 
 if TYPE_CHECKING:
-    from tomostream.config import Configuration
-    from tomostream.stages.training.stage import Labelled
+    from tomostream.config.sections import Species
+    from tomostream.strategies.training_set import Labelled, Training
     from tomostream.strategies.unet.network import ResidualUNet
-    from tomostream.tomogram import Tomogram
 
-MEASURED_VOX = 4_000_000  # of all boxes: a few seconds
 SUREST = 0.3  # share of the expected particles whose picks are taken for particles
 
 
@@ -43,19 +43,17 @@ class Filter:
     profiles: tuple[np.ndarray, ...]
 
 
-def matched_filter(
-    configuration: Configuration, network: ResidualUNet, labelled: Labelled, radii: list[float], *, precision: str
-) -> Filter | None:
+def matched_filter(training: Training, network: ResidualUNet, species: Sequence[Species], *, precision: str) -> Filter | None:
     """Make the filter that joins a trained network; None where the configuration gives it no weight.
 
     Parameters
     ----------
+    training
+        Whose tomograms, with and without labels, it is measured on.
     network
         Trained.
-    labelled
-        The training tomograms, with and without labels.
-    radii
-        Of the species, voxels of the network's level.
+    species
+        With their expected numbers, given or estimated.
     precision
         Of the network.
 
@@ -64,11 +62,13 @@ def matched_filter(
     TomostreamError
         If a tomogram can't be read.
     """
-    given = configuration.matched_filter
+    given = training.settings.section(MatchedFilter)
     if given.weight == 0:
         return None
-    scored = _score_boxes(configuration, network, labelled, given.smooth * min(radii), precision)
-    found = [_join(configuration, labelled, scored, number, radius) for number, radius in enumerate(radii)]
+    radii = training.radii_vox
+    measured = _Measured(training, tuple(species), given)
+    scored = _score_boxes(measured, network, given.smooth * min(radii), precision)
+    found = [_join(measured, scored, number, radius) for number, radius in enumerate(radii)]
     settings = MatchedSettings(
         support_vox=tuple(defaults.SUPPORT * radius for radius in radii),
         floor=defaults.MATCHED_FLOOR,
@@ -77,6 +77,20 @@ def matched_filter(
         smooth_vox=given.smooth * min(radii),
     )
     return Filter(settings, tuple(one.profile for one in found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What profiles and weights are measured on."""
+
+    training: Training
+    species: tuple[Species, ...]
+    given: MatchedFilter
+
+    @property
+    def labelled(self) -> Labelled:
+        """The training tomograms."""
+        return self.training.labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +112,25 @@ class _Joined:
     intercept: float
 
 
-def _score_boxes(configuration: Configuration, network: ResidualUNet, labelled: Labelled, smooth: float, precision: str) -> list[_Scored]:
-    from tomostream.inference.batch_statistics import adapted, unet_sampling
+def _score_boxes(measured: _Measured, network: ResidualUNet, smooth: float, precision: str) -> list[_Scored]:
+    from tomostream.inference.batch_statistics import adapted
     from tomostream.inference.region_scoring import read_extended
     from tomostream.learn.precision import resolve_device
     from tomostream.strategies.unet.fusion import AveragedScorer
-    from tomostream.strategies.unet.scorer import Scorer
+    from tomostream.strategies.unet.model import unet_sampling
+    from tomostream.strategies.unet.scorer import StreamedNetwork
 
-    device = resolve_device(configuration.predict.device)
+    settings, labelled = measured.training.settings, measured.labelled
+    device = resolve_device(settings.device)
     sampling = unet_sampling(network.stride)
-    cost = network_cost(network.channels, species=network.species, precision=precision)
-    rng = np.random.default_rng([configuration.train.seed, 1])
+    rng = np.random.default_rng([settings.train.seed, 1])
     result: list[_Scored] = []
     for number, tomogram in enumerate(labelled.tomograms):
         own = network
-        if configuration.network.batch_statistics == "tomogram":
+        if settings.network.batch_statistics == "tomogram":
             own = adapted(network, sampling.images(tomogram.read_standardised, tomogram.shape), device=device)
-        scorer = Scorer(own, device=device.type, precision=precision, threads=None)
-        averaged = AveragedScorer(scorer, cost, smooth_vox=smooth)
+        scorer = StreamedNetwork(own, device=device.type, precision=precision, threads=None)
+        averaged = AveragedScorer(scorer, smooth_vox=smooth)
         box = box_within(tomogram, MEASURED_VOX // len(labelled.tomograms), rng)
         read = averaged.read_box(box, tomogram.shape)
         image = read_extended(tomogram.read_standardised, read, tomogram.shape)
@@ -124,21 +139,12 @@ def _score_boxes(configuration: Configuration, network: ResidualUNet, labelled: 
     return result
 
 
-def box_within(tomogram: Tomogram, voxels: int, rng: np.random.Generator) -> Box:
-    """A box of at most so many voxels at a random place: the volume, its longest edge halved until it is small enough."""
-    edges = list(tomogram.shape)
-    while math.prod(edges) > max(voxels, 1):
-        axis = edges.index(max(edges))
-        edges[axis] = -(-edges[axis] // 2)
-    start = triple([int(rng.integers(0, n - e + 1)) for n, e in zip(tomogram.shape, edges, strict=True)])
-    return Box(start, triple([a + e for a, e in zip(start, edges, strict=True)]))
-
-
-def _join(configuration: Configuration, labelled: Labelled, scored: list[_Scored], number: int, radius: float) -> _Joined:
+def _join(measured: _Measured, scored: list[_Scored], number: int, radius: float) -> _Joined:
     """Profile, weight and intercept of one species; radius in voxels."""
     from tomostream.strategies.matched_filter.discriminant import compared_profiles, profiles_at, telling_profile
-    from tomostream.strategies.matched_filter.model import padded_reader
+    from tomostream.strategies.matched_filter.kernels import padded_reader
 
+    labelled, settings = measured.labelled, measured.training.settings
     readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
     support = defaults.SUPPORT * radius
     rows, peaks = compared_profiles(
@@ -148,45 +154,43 @@ def _join(configuration: Configuration, labelled: Labelled, scored: list[_Scored
         radius=radius,
         support=support,
         floor=defaults.NORMALISATION_FLOOR,
-        seed=configuration.train.seed,
+        seed=settings.train.seed,
     )
-    expected = [one.share * _expected_in(configuration, labelled, one.tomogram, number) for one in scored]
-    totals, _ = _totals(configuration, labelled, scored, number, telling_profile(rows, peaks, support=support), support)
+    expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
+    totals, _ = _totals(measured, scored, number, telling_profile(rows, peaks, support=support), support)
     clear = [
-        profiles_at(readers[one.tomogram], one.box, _picks(configuration, total, radius, SUREST * count).index_zyx, length=rows.shape[1])
+        profiles_at(readers[one.tomogram], one.box, _picks(settings.memory, total, radius, SUREST * count).index_zyx, length=rows.shape[1])
         for one, total, count in zip(scored, totals, expected, strict=True)
         if count > 0
     ]
     profile = telling_profile(np.concatenate([rows, *clear]), peaks, support=support)
-    totals, weight = _totals(configuration, labelled, scored, number, profile, support)
-    picked = [_picks(configuration, total, radius, 3 * count).score for total, count in zip(totals, expected, strict=True) if count > 0]
+    totals, weight = _totals(measured, scored, number, profile, support)
+    picked = [_picks(settings.memory, total, radius, 3 * count).score for total, count in zip(totals, expected, strict=True) if count > 0]
     scores = np.sort(np.concatenate([np.empty(0), *picked]))[::-1]
     border = float(scores[min(len(scores), max(1, round(sum(expected)))) - 1]) if len(scores) else 0.0
     return _Joined(profile, weight, -border)
 
 
-def _expected_in(configuration: Configuration, labelled: Labelled, index: int, number: int) -> float:
+def _expected_in(measured: _Measured, index: int, number: int) -> float:
     """Particles of a species in a training tomogram."""
-    own = configuration.species[number].expected_in(labelled.tomograms[index].name)
-    return float(own if own is not None else defaults.EXPECTED_PER_CLICK * len(labelled.points[index][number]))
+    own = measured.species[number].expected_in(measured.labelled.tomograms[index].name)
+    return float(own if own is not None else defaults.EXPECTED_PER_CLICK * len(measured.labelled.points[index][number]))
 
 
-def _totals(
-    configuration: Configuration, labelled: Labelled, scored: list[_Scored], number: int, profile: np.ndarray, support: float
-) -> tuple[list[np.ndarray], float]:
+def _totals(measured: _Measured, scored: list[_Scored], number: int, profile: np.ndarray, support: float) -> tuple[list[np.ndarray], float]:
     """The sums of logits and weighted correlation in the boxes, and the weight."""
     from tomostream.strategies.matched_filter.correlation import CorrelationScorer
-    from tomostream.strategies.matched_filter.model import profile_target
+    from tomostream.strategies.matched_filter.kernels import profile_target
     from tomostream.strategies.unet.fusion import PIECE_VOX
 
     scorer = CorrelationScorer([profile_target(profile, support)], floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)
     correlations: list[np.ndarray] = []
     for one in scored:
-        tomogram = labelled.tomograms[one.tomogram]
+        tomogram = measured.labelled.tomograms[one.tomogram]
         read = scorer.read_box(one.box, tomogram.shape)
         correlations.append(scorer.correlations(tomogram.read_standardised(read), read, one.box, tomogram.shape)[0])
     logits = [one.logits[number] for one in scored]
-    weight = configuration.matched_filter.weight * _deviation(logits) / max(_deviation(correlations), 1e-6)
+    weight = measured.given.weight * _deviation(logits) / max(_deviation(correlations), 1e-6)
     return [own + np.float32(weight) * correlation for own, correlation in zip(logits, correlations, strict=True)], weight
 
 
@@ -194,5 +198,5 @@ def _deviation(parts: list[np.ndarray]) -> float:
     return float(np.std(np.concatenate([part.ravel() for part in parts]), dtype=np.float64))
 
 
-def _picks(configuration: Configuration, total: np.ndarray, radius: float, count: float) -> Picks:
-    return pick_array(total, radius=radius, threshold=None, count=math.ceil(count), memory=configuration.memory_bytes)
+def _picks(memory: int, total: np.ndarray, radius: float, count: float) -> Picks:
+    return pick_array(total, radius=radius, threshold=None, count=math.ceil(count), memory=memory)

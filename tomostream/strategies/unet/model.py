@@ -1,15 +1,11 @@
-"""What is a trained model on disk?  A folder of two files: `model.safetensors` (weights) and `model.json` (all that their use needs).
+"""A trained U-Net, with or without a matched filter: its settings, its folder, its scorer and its blocks."""
 
-The JSON file is written last and holds the hash of the weights, so that a folder which was killed half-way, or mixed by hand, is
-recognised.  The same model gives the same bytes.
-"""
+from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,73 +14,103 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from tomostream import defaults
 from tomostream.errors import InputError
+from tomostream.geometry import Triple
+from tomostream.inference.batch_statistics import Sampling, with_statistics
+from tomostream.inference.block_search import plan_scorer
+from tomostream.inference.plan import MAX_SHARD_VOX, PredictionPlan
+from tomostream.inference.protocol import BlockScorer
 from tomostream.learn.batch_norm_folding import deployed
-from tomostream.remote.atomic_files import write_atomically
+from tomostream.strategies.model_folder import ModelRecord, ModelSettings, TrainingSummary, read_folder, settings_of, write_folder
+from tomostream.strategies.protocol import Model
+from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings
 from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.planning import plan_prediction
+from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 
-WEIGHTS_NAME = "model.safetensors"
-SETTINGS_NAME = "model.json"
-_FORMAT = 1
+KIND = "unet"
 _PROFILE = "matched."  # and the species' number: arrays beside the network's
 
 
-@dataclass(frozen=True, slots=True)
-class MatchedSettings:
-    """How a matched filter joins the network (`strategies.unet.fusion`); one value a species where there are several."""
-
-    support_vox: tuple[float, ...]  # radius of the ball that is compared, voxels of the network's level
-    floor: float  # of the correlation's local variance, standard deviations
-    weight: tuple[float, ...]  # logits a unit of correlation
-    intercept: tuple[float, ...]  # logits
-    smooth_vox: float  # radius of the ball over which the network's logits are averaged, voxels
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UNetSettings(ModelSettings):
     """What a network is, and what its input must look like."""
 
     channels: tuple[int, ...]  # of the levels of the U-Net, finest first
-    species: tuple[str, ...]  # name of each output channel
-    radius_ang: tuple[float, ...]  # of each species, angstrom
-    level: int  # pyramid level that the network reads
-    spacing: float  # voxel spacing of level 0 in training, angstrom
-    clip_sigma: float  # where the standardised input is clipped, standard deviations
     label_shape: str  # sphere, gaussian or cube
     objective: dict[str, float | str]  # name and parameters
     precision: str  # of training: float32 or bf16
-    trained_on: tuple[str, ...]  # names of the tomograms
-    version: str  # of tomostream
     matched: MatchedSettings | None = None  # None: the network alone
-    batch_statistics: str = "training"  # in prediction: the training's, or those of each "tomogram"
-
-    def __post_init__(self) -> None:
-        if len(self.radius_ang) != len(self.species):
-            raise InputError(f"a model needs one radius for each species, found {len(self.radius_ang)} for {', '.join(self.species)}")
-        if self.level < 0 or not self.spacing > 0:
-            raise InputError(f"a model's level must not be negative and its spacing above zero, found {self.level} and {self.spacing} A")
-        if self.batch_statistics not in ("tomogram", "training"):
-            raise InputError(f"a model's batch statistics are those of each tomogram or of training, found {self.batch_statistics!r}")
 
 
 @dataclass(frozen=True)  # no slots: the folded network is cached on the instance
-class Model:
-    """A trained model."""
+class UNetModel(Model):
+    """A trained U-Net.
 
-    network: ResidualUNet  # evaluation mode, batch-norm not folded
-    settings: ModelSettings
-    folder: Path
-    extra: dict[str, Any]  # what training wanted to say besides: its summary, the configuration
-    profiles: tuple[np.ndarray, ...] = ()  # of the matched filter: the clicked particles' radial profile, one a species
+    Parameters
+    ----------
+    network
+        In evaluation mode, batch-norm not folded.
+    profiles
+        Of the matched filter: the clicked particles' radial profile, float64 (r,), one a species.
+    """
+
+    settings: UNetSettings
+    network: ResidualUNet
+    profiles: tuple[np.ndarray, ...] = ()
+    kind = KIND
+    picker = "greedy"
 
     @cached_property
     def deployed(self) -> nn.Module:
         """The network as deployed: batch-norm folded, float32."""
         return deployed(self.network)
 
+    def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> BlockScorer:
+        """The model, ready to score blocks; see `Model.scorer`."""
+        network = StreamedNetwork(self.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
+        if self.settings.matched is None:
+            return UNetScorer(network)
+        return FusedScorer(network, self.settings.matched, self.profiles, threads=threads)
+
+    def plan(
+        self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
+    ) -> PredictionPlan:
+        """The blocks in which a volume is scored; see `Model.plan`.  The network alone knows its cost as a formula, and tries all candidates."""
+        level, longest = self.settings.level, max_edge or MAX_SHARD_VOX
+        if self.settings.matched is not None:
+            scorer = self.scorer(device="cpu", precision=precision, threads=None)
+            return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=longest)
+        return plan_prediction(
+            volume,
+            level=level,
+            network=self.network,
+            channels=self.settings.channels,
+            precision=precision,
+            species=len(self.settings.species),
+            memory=memory,
+            block_size=block_size,
+            name=name,
+            max_edge=longest,
+        )
+
+    @property
+    def sampled(self) -> tuple[nn.Module, Sampling]:
+        """The network, and the crops that its batch-norm statistics come from."""
+        return self.network, unet_sampling(self.network.stride)
+
+    def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> UNetModel:
+        """The model with other batch-norm statistics."""
+        return replace(self, network=with_statistics(self.network, dict(statistics)))
+
 
 def save_model(
-    folder: Path, network: ResidualUNet, settings: ModelSettings, extra: dict[str, Any], profiles: tuple[np.ndarray, ...] = ()
+    folder: Path,
+    network: ResidualUNet,
+    settings: UNetSettings,
+    summary: TrainingSummary | None = None,
+    profiles: tuple[np.ndarray, ...] = (),
 ) -> None:
     """Write a model folder, replacing a model that is there.
 
@@ -92,8 +118,6 @@ def save_model(
     ----------
     profiles
         Of the matched filter, float64 (r,), one a species; none without `settings.matched`.
-    extra
-        Further JSON values to keep; equal models have equal bytes only if it holds no times.
 
     Raises
     ------
@@ -102,61 +126,10 @@ def save_model(
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     tensors |= {f"{_PROFILE}{number}": torch.from_numpy(profile) for number, profile in enumerate(profiles)}
-    weights = save_tensors(tensors)
-    write_folder(folder, "unet", weights, asdict(settings), extra)
+    write_folder(folder, KIND, save_tensors(tensors), settings, summary or TrainingSummary())
 
 
-def write_folder(folder: Path, strategy: str, weights: bytes, settings: dict[str, Any], extra: dict[str, Any]) -> None:
-    """Write the two files of a model of any strategy, the JSON file last.
-
-    Parameters
-    ----------
-    strategy
-        Who understands the weights and the settings.
-    weights
-        The content of `model.safetensors`.
-    settings, extra
-        JSON values.
-
-    Raises
-    ------
-    InputError
-        If the folder can't be written.
-    """
-    sha256 = hashlib.sha256(weights).hexdigest()
-    content = {"format": _FORMAT, "strategy": strategy, "weights_sha256": sha256, "settings": settings, "extra": extra}
-    write_atomically(folder / WEIGHTS_NAME, weights)
-    write_atomically(folder / SETTINGS_NAME, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def read_folder(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """Read the two files of a model of any strategy: the JSON values, and the bytes of the weights that belong to them.
-
-    Raises
-    ------
-    InputError
-        If it is missing, half-written, changed, or no model of tomostream.
-    """
-    if not folder.is_dir():
-        raise InputError(f"model folder {folder} does not exist; give the folder that `tomostream train` wrote")
-    try:
-        content = json.loads((folder / SETTINGS_NAME).read_bytes())
-        weights = (folder / WEIGHTS_NAME).read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} is no model folder: it lacks {Path(error.filename).name}; did training finish?") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"model folder {folder} can't be read: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"{folder / SETTINGS_NAME} is not a model of this version of tomostream (format {_FORMAT}), found {found!r}")
-    if content.get("weights_sha256") != hashlib.sha256(weights).hexdigest():
-        raise InputError(
-            f"{folder / WEIGHTS_NAME} does not belong to {SETTINGS_NAME} (its hash differs): half-written or changed; train again"
-        )
-    return content, weights
-
-
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path) -> UNetModel:
     """Read the model folder of a U-Net.
 
     Raises
@@ -164,44 +137,33 @@ def load_model(folder: Path) -> Model:
     InputError
         If it is missing, half-written, changed, no model of tomostream, or of another strategy.
     """
-    content, weights = read_folder(folder)
-    strategy = content.get("strategy", "unet")  # folders of before there were strategies don't say
-    if strategy != "unet":
-        raise InputError(f"model folder {folder} holds no U-Net but a model of the strategy {strategy!r}")
+    record, weights = read_folder(folder)
+    if record.strategy != KIND:
+        raise InputError(f"model folder {folder} holds no U-Net but a model of the strategy {record.strategy!r}")
+    return unpack(record, weights, folder)
+
+
+def unpack(record: ModelRecord, weights: bytes, folder: Path) -> UNetModel:
+    """A model from what its folder holds.
+
+    Raises
+    ------
+    InputError
+        If record and weights don't fit each other.
+    """
+    settings = settings_of(record, UNetSettings, folder)
     try:
-        settings = _settings_from(content["settings"])
         network = ResidualUNet(settings.channels, len(settings.species), seed=0)
         tensors = load_tensors(weights)
         count = 0 if settings.matched is None else len(settings.species)
         profiles = tuple(tensors.pop(f"{_PROFILE}{number}").numpy() for number in range(count))
         network.load_state_dict(tensors)
-        extra = dict(content["extra"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"model folder {folder} is broken: {' '.join(str(error).split())[:300]}") from None
-    return Model(network.eval().requires_grad_(False), settings, folder, extra, profiles)
+    return UNetModel(settings, record.summary, folder, network.eval().requires_grad_(False), profiles)
 
 
-def _settings_from(values: dict[str, Any]) -> ModelSettings:
-    """Bring JSON's types back: lists to tuples, whole numbers to floats where floats are meant."""
-    return ModelSettings(
-        channels=tuple(int(c) for c in values["channels"]),
-        species=tuple(str(name) for name in values["species"]),
-        radius_ang=tuple(float(radius) for radius in values["radius_ang"]),
-        level=int(values["level"]),
-        spacing=float(values["spacing"]),
-        clip_sigma=float(values["clip_sigma"]),
-        label_shape=str(values["label_shape"]),
-        objective={str(name): value if isinstance(value, str) else float(value) for name, value in values["objective"].items()},
-        precision=str(values["precision"]),
-        trained_on=tuple(str(name) for name in values["trained_on"]),
-        version=str(values["version"]),
-        matched=_matched_from(values.get("matched")),
-        batch_statistics=str(values.get("batch_statistics", "training")),  # folders of before there was a choice don't say
-    )
-
-
-def _matched_from(values: dict[str, Any] | None) -> MatchedSettings | None:
-    if values is None:
-        return None
-    lists = {key: tuple(float(value) for value in values[key]) for key in ("support_vox", "weight", "intercept")}
-    return MatchedSettings(floor=float(values["floor"]), smooth_vox=float(values["smooth_vox"]), **lists)
+def unet_sampling(stride: int) -> Sampling:
+    """The crops that a residual U-Net's statistics come from."""
+    edge = -(-defaults.CROP_VOX // stride) * stride
+    return Sampling((edge, edge, edge), (stride, stride, stride))

@@ -10,7 +10,6 @@ Limits: bits depend on the number of threads, the processor's instructions, and 
 
 import copy
 import ctypes
-import platform
 import sys
 from collections.abc import Iterator
 
@@ -19,12 +18,16 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from tomostream.budget import SLAB_BYTES
-from tomostream.errors import BudgetError, InputError
-from tomostream.geometry import Box
+from tomostream import defaults
+from tomostream.errors import InputError
+from tomostream.geometry import Box, Triple, triple
+from tomostream.inference.protocol import DeviceMemoryError
+from tomostream.inference.region_scoring import score_volume
 from tomostream.learn.batch_norm_folding import deployed
 from tomostream.learn.precision import resolve_device
+from tomostream.strategies.unet.cost import SLAB_BYTES, network_cost
 from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.strategies.unet.streaming import slab_planes, stream_logits
 from tomostream.units import format_bytes
 
@@ -33,12 +36,8 @@ _GPU_SLAB_BYTES = 64_000_000  # enough work for a kernel launch
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
-class DeviceMemoryError(BudgetError):
-    """A block did not fit into the GPU's memory; a smaller one may."""
-
-
-class Scorer:
-    """A network ready to score blocks.
+class StreamedNetwork:
+    """A network in its place, that gives logits of blocks.
 
     Parameters
     ----------
@@ -77,6 +76,7 @@ class Scorer:
         self.species = folded.species
         self.stride = folded.stride
         self.influence_radius = folded.influence_radius
+        self.cost = network_cost(folded.channels, species=folded.species, precision=precision)
         self._type = _TYPES[precision]
         self._head = copy.deepcopy(folded.head).to(self.device)
         self._network = folded.to(device=self.device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
@@ -152,14 +152,79 @@ def _return_free_memory() -> None:
         _trim(0)
 
 
-def environment(device: str) -> dict[str, str]:
-    """What besides precision, block grid and threads decides the bits of scores: device, instruction set, versions of the libraries.
+class UNetScorer:
+    """Scores boxes by the network alone (`inference.protocol`), plane by plane.
 
     Parameters
     ----------
-    device
-        As of `Scorer`.
+    network
+        Ready to score.
     """
-    used = resolve_device(device)
-    kind = torch.cuda.get_device_name(used) if used.type == "cuda" else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    return {"device": kind, "torch": torch.__version__, "numpy": np.__version__}
+
+    def __init__(self, network: StreamedNetwork) -> None:
+        self.species = network.species
+        self._network = network
+
+    def read_box(self, needed: Box, shape: Triple) -> Box:
+        """What the network depends on, in the volume extended to multiples of its stride."""
+        return network_box(self._network, needed, shape, self._network.influence_radius)
+
+    def block_bytes(self, needed: Box, shape: Triple) -> int:
+        """Projected peak: the image, the streaming network, and the logits."""
+        read = self.read_box(needed, shape)
+        return 4 * read.size + 4 * self.species * needed.size + int(self._network.cost.block_bytes(*read.shape))
+
+    def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
+        """Logits of `needed`; see `inference.protocol`."""
+        return self._network.logits(image, needed.relative_to(read.start))
+
+    def planes(
+        self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple
+    ) -> Iterator[tuple[int, Float32[np.ndarray, "s Z Y X"]]]:
+        """Logits of `needed` as they come; see `inference.protocol`."""
+        return self._network.planes(image, needed.relative_to(read.start))
+
+
+def network_box(network: StreamedNetwork, box: Box, shape: Triple, reach: int) -> Box:
+    """What a network reads that sees `reach` voxels around a box: aligned to its stride, inside the volume extended to a multiple of it."""
+    extended = Box.whole(triple([-(-n // network.stride) * network.stride for n in shape]))
+    return box.expanded(reach).aligned(network.stride).clipped(extended)
+
+
+def score_array(
+    volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, precision: str, memory: int, device: str
+) -> Float32[np.ndarray, "s z y x"]:
+    """Probabilities of a standardised volume on its own grid, as `predict` would give them.
+
+    Parameters
+    ----------
+    volume
+        Standardised, at the level that the network reads.
+    network
+        A `ResidualUNet`, in training or deployed; it is left as it is.
+    precision, device
+        See `StreamedNetwork`.
+    memory
+        Budget of the blocks, bytes.
+
+    Raises
+    ------
+    BudgetError
+        If no block fits the memory.
+    """
+    scorer = UNetScorer(StreamedNetwork(network, device=device, precision=precision, threads=None))
+    if not isinstance(network, ResidualUNet):
+        raise TypeError("a scorer accepts a ResidualUNet only")
+    plan = plan_prediction(
+        triple(volume.shape),
+        level=0,
+        network=network,
+        channels=network.channels,
+        precision=precision,
+        species=network.species,
+        memory=memory,
+        block_size=None,
+        name="the array",
+        max_edge=max(volume.shape) + defaults.CHUNK_VOX,
+    )
+    return score_volume(volume, plan, scorer, as_logits=False)

@@ -1,0 +1,117 @@
+"""Which strategies, pickers and the like are installed?  What the entry points say, ours and other packages' alike; nothing is imported before it is asked for.
+
+A package adds one by a line in its own pyproject.toml, and touches nothing here:
+
+    [project.entry-points."tomostream.strategies"]
+    blobs = "blob_picker:STRATEGY"
+
+1. Other packages' entry points, and ours where tomostream is installed, come from the installed metadata.
+2. In a checkout ours come from its pyproject.toml: an editable install may be older than the file, and a plain checkout has no metadata.
+
+An entry that can't be imported is an error only when it is asked for by its name: a broken plug-in stops nobody else.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from tomostream.errors import InputError
+
+STRATEGIES = "tomostream.strategies"
+PICKERS = "tomostream.pickers"
+_PACKAGE = "tomostream"
+
+
+def installed(group: str) -> Mapping[str, str]:
+    """The entries of a group: name to `module:object`, sorted by name; nothing is imported.
+
+    Parameters
+    ----------
+    group
+        Such as `tomostream.strategies`.
+
+    Raises
+    ------
+    InputError
+        If two packages give the same name.
+    """
+    return _installed(group)
+
+
+@functools.cache
+def _installed(group: str) -> Mapping[str, str]:
+    own = _of_the_checkout(group)
+    found: dict[str, str] = dict(own or {})
+    for entry in importlib.metadata.entry_points(group=group):
+        is_ours = entry.dist is None or entry.dist.name == _PACKAGE
+        if is_ours and own is not None:
+            continue
+        if found.get(entry.name, entry.value) != entry.value:
+            raise InputError(
+                f"two packages give a {group} of the name '{entry.name}': {found[entry.name]} and {entry.value}; uninstall one"
+            )
+        found[entry.name] = entry.value
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def find(group: str, name: str, what: str) -> object:
+    """Import one entry of a group.
+
+    Parameters
+    ----------
+    group
+        Such as `tomostream.strategies`.
+    name
+        Of the entry.
+    what
+        What an entry is called in messages, such as `strategy`.
+
+    Raises
+    ------
+    InputError
+        If there is none of this name, or it can't be imported.
+    """
+    entries = installed(group)
+    if name not in entries:
+        raise InputError(f"{what} '{name}' is not installed; installed are {', '.join(entries)}")
+    return load(entries[name], f"{what} '{name}'")
+
+
+@functools.cache
+def load(address: str, what: str) -> object:
+    """Import `module:object`.
+
+    Parameters
+    ----------
+    what
+        What it is called in messages.
+
+    Raises
+    ------
+    InputError
+        If that fails, for whatever reason.
+    """
+    module, _, attribute = address.partition(":")
+    try:
+        return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+    except Exception as error:  # whatever another package's module raises
+        raise InputError(f"{what} can't be loaded from {address}: {type(error).__name__}: {error}") from error
+
+
+def _of_the_checkout(group: str) -> dict[str, str] | None:
+    """Our own entries, where this is a checkout; None where it is an installed package."""
+    file = Path(__file__).parent.parent / "pyproject.toml"
+    try:
+        project = tomllib.loads(file.read_text())["project"]
+    except (OSError, KeyError, tomllib.TOMLDecodeError):
+        return None
+    if project.get("name") != _PACKAGE:
+        return None
+    entries: dict[str, str] = project.get("entry-points", {}).get(group, {})
+    return entries

@@ -1,0 +1,170 @@
+"""The whole configuration: the general sections, and those of the strategies that are installed.
+
+A strategy brings sections of its own (pydantic models), and defaults for the general ones; both come from the catalogue, so that
+a strategy of another package is configured as ours are.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar, cast, runtime_checkable
+
+import yaml
+from pydantic import Field, create_model, model_validator
+
+from tomostream import defaults
+from tomostream.catalogue import STRATEGIES, find, installed
+from tomostream.config.fields import ByteSize, LengthField, Part, PlaceField, Spacing
+from tomostream.config.sections import Cluster, Labels, Network, ObjectiveSettings, Pick, Predict, Species, Train
+from tomostream.errors import InputError
+from tomostream.redaction import redacted
+from tomostream.remote.places import Place
+from tomostream.units import Length, parse_bytes
+
+P = TypeVar("P", bound=Part)
+
+
+@dataclass(frozen=True, slots=True)
+class LearningSettings:
+    """What a strategy sees of the configuration.
+
+    Parameters
+    ----------
+    own
+        The strategy's own sections by name.
+    device, precision
+        Of prediction: `auto`, `cpu` or `cuda`; `float32` or `bf16`.
+    memory
+        Budget of one process, bytes.
+    """
+
+    species: tuple[Species, ...]
+    objective: ObjectiveSettings
+    network: Network
+    train: Train
+    own: Mapping[str, Part]
+    device: str
+    precision: str
+    memory: int
+
+    def section(self, kind: type[P]) -> P:
+        """The strategy's own section of this type."""
+        for section in self.own.values():
+            if isinstance(section, kind):
+                return section
+        raise TypeError(f"strategy {self.objective.name} has no section {kind.__name__}")
+
+
+@runtime_checkable  # the tests check every annotation
+class _Facts(Protocol):
+    """What the configuration must know of a strategy (`strategies.protocol.Strategy`)."""
+
+    sections: Mapping[str, type[Part]]
+    defaults: Mapping[str, Mapping[str, Any]]
+
+    def check(self, settings: LearningSettings) -> None:
+        """Refuse what the strategy can't do."""
+
+
+def _facts(name: str) -> _Facts:
+    return cast(_Facts, find(STRATEGIES, name, "strategy"))
+
+
+class Configuration(Part):
+    """All of a run."""
+
+    project: PlaceField
+    tomograms: list[str] = Field(min_length=1)
+    voxel_size: Spacing | None = None  # angstrom; only where the files have none
+    species: list[Species] = Field(min_length=1)
+    labels: Labels
+    objective: ObjectiveSettings = ObjectiveSettings()
+    network: Network = Network()
+    train: Train = Train()
+    predict: Predict = Predict()
+    pick: Pick = Pick()
+    truth: str | None = None
+    tolerance: LengthField = Length.parse(defaults.TOLERANCE)
+    matching: Literal["any", "one-to-one"] = defaults.MATCHING
+    cluster: Cluster = Cluster()
+    memory: ByteSize = defaults.MEMORY
+    gpu_memory: ByteSize | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_strategy_defaults(cls, values: Any) -> Any:
+        """The strategy's own defaults stand in for the general ones where the configuration says nothing."""
+        if not isinstance(values, dict) or not isinstance(values.get("objective", {}), dict):
+            return values
+        name = values.get("objective", {}).get("name", defaults.OBJECTIVE)
+        if name not in installed(STRATEGIES):
+            return values  # the field itself says so
+        own = _facts(name).defaults
+        parts = {part: values.get(part, {}) for part in own}
+        return values | {part: {**own[part], **given} for part, given in parts.items() if isinstance(given, dict)}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Configuration:
+        names = [s.name for s in self.species]
+        if len(set(names)) != len(names):
+            raise ValueError(f"species: two have the same name: {', '.join(names)}")
+        if self.pick.count == "truth" and self.truth is None:
+            raise ValueError("pick.count: truth needs a table of truth; give it as `truth: TABLE`, or a number")
+        try:
+            _facts(self.objective.name).check(self.learning)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @property
+    def learning(self) -> LearningSettings:
+        """The part of it that a strategy sees."""
+        own = {key: getattr(self, key) for key in _facts(self.objective.name).sections}
+        return LearningSettings(
+            species=tuple(self.species),
+            objective=self.objective,
+            network=self.network,
+            train=self.train,
+            own=own,
+            device=self.predict.device,
+            precision=self.predict.precision,
+            memory=self.memory_bytes,
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """Budget of one process in bytes."""
+        return parse_bytes(self.memory)
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration with every default filled in, as plain values."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def write(self, path: Place) -> None:
+        """Write the resolved form as YAML; passwords and signatures in URLs are masked."""
+        path.write_text(redacted(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)))
+
+
+@functools.cache
+def configuration_class() -> type[Configuration]:
+    """The configuration with the sections of every installed strategy.
+
+    Raises
+    ------
+    InputError
+        If a strategy's section has the name of a general one, or two strategies differ in what a name means.
+    """
+    sections: dict[str, type[Part]] = {}
+    for name in installed(STRATEGIES):
+        try:
+            own = _facts(name).sections
+        except InputError:
+            continue  # a broken plug-in is told when it is asked for
+        for key, section in own.items():
+            if key in Configuration.model_fields or sections.get(key, section) is not section:
+                raise InputError(f"strategy '{name}' brings a section '{key}' of the configuration, which is taken; rename it")
+            sections[key] = section
+    fields: dict[str, Any] = {key: (section, section()) for key, section in sections.items()}
+    return create_model("Configuration", __base__=Configuration, **fields)

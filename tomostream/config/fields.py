@@ -1,0 +1,63 @@
+"""The types of the configuration's values: lengths, sizes, paths and times, each checked as it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from tomostream.errors import InputError
+from tomostream.remote.places import Place, place
+from tomostream.units import Length, parse_bytes, parse_shape
+
+
+def _checked(parse: Callable[[Any], Any]) -> BeforeValidator:
+    """Let pydantic collect our own errors, so that one run names every mistake."""
+
+    def validator(value: Any) -> Any:
+        try:
+            return parse(value)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(validator)
+
+
+def _length(value: Any) -> Length:
+    return value if isinstance(value, Length) else Length.parse(str(value))
+
+
+def _spacing(value: Any) -> Any:
+    if isinstance(value, str):
+        return Length.parse(value if value.rstrip().endswith(("A", "Å", "angstrom")) else f"{value}A").value
+    return value
+
+
+def _shape_text(value: Any) -> Any:
+    return None if value is None else ",".join(str(v) for v in parse_shape(value))
+
+
+def _size(value: Any) -> Any:
+    parse_bytes(value)
+    return value
+
+
+def _time(value: Any) -> Any:
+    if isinstance(value, int):  # YAML 1.1 reads 12:00:00 as a number to the base 60
+        raise ValueError(f'a time must stand in quotes, as "12:00:00"; YAML made {value} of it')
+    return value
+
+
+LengthField = Annotated[Length, _checked(_length), PlainSerializer(str)]
+PlaceField = Annotated[Place, _checked(place), PlainSerializer(str)]
+Spacing = Annotated[float, _checked(_spacing), Field(gt=0)]
+ByteSize = Annotated[str, _checked(_size)]
+TimeText = Annotated[str, BeforeValidator(_time)]
+ShapeText = Annotated[str | None, _checked(_shape_text)]
+
+
+class Part(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())

@@ -1,0 +1,160 @@
+"""From a YAML file to a checked configuration; one message names every mistake.
+
+1. `${VAR}` is replaced from the environment (an unset variable is an error: there is no silent default).
+2. Unknown keys are refused, with the nearest known one.
+3. Values are checked before any work.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tomostream.config.configuration import Configuration, configuration_class
+from tomostream.config.sections import Cluster
+from tomostream.errors import ConfigurationError
+from tomostream.remote.places import Place, place
+
+
+def expand_variables(text: str, where: str) -> str:
+    """Replace `${VAR}` from the environment.
+
+    Raises
+    ------
+    ConfigurationError
+        If a variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in os.environ:
+            raise ConfigurationError(
+                f"{where}: the environment variable {name} is not set; set it (export {name}=...) or write the value itself"
+            )
+        return os.environ[name]
+
+    # comments may speak of ${VAR} without needing it
+    lines = (
+        line if line.lstrip().startswith("#") else re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, line) for line in text.splitlines()
+    )
+    return "\n".join(lines)
+
+
+def load_configuration(path: str | Place) -> Configuration:
+    """Read and check a configuration file.
+
+    Raises
+    ------
+    ConfigurationError
+        With the file, the key, the value found and what is allowed.
+    """
+    path = place(path)
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise ConfigurationError(f"configuration {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"configuration {path} can't be read: {error}") from None
+    try:
+        values = yaml.safe_load(expand_variables(text, str(path)))
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"configuration {path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigurationError(
+            f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}"
+        )
+    return configuration_from(values, str(path))
+
+
+def cluster_from(values: dict[str, Any]) -> Cluster:
+    """Check the keys of `cluster` where they stand alone, on the command line.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming every wrong key, its value and what is allowed.
+    """
+    try:
+        return Cluster.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(dict(problem) | {"loc": ("cluster", *problem["loc"])}) for problem in error.errors()]
+        raise ConfigurationError("; ".join(dict.fromkeys(lines))) from None
+
+
+def configuration_from(values: dict[str, Any], where: str) -> Configuration:
+    """Check values that are already parsed.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming every wrong key, its value and what is allowed.
+    """
+    try:
+        return configuration_class().model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors()]
+        raise ConfigurationError(f"{where}:\n  " + "\n  ".join(dict.fromkeys(lines))) from None
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    keys = [str(part) for part in problem["loc"]]
+    place = ".".join(keys) or "the configuration"
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(problem["loc"][:-1])
+        near = difflib.get_close_matches(keys[-1], known, 1, 0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"unknown key '{place}'{hint} (known here: {', '.join(known)})"
+    if problem["type"] == "missing":
+        return f"missing key '{place}'"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return message if not keys else f"{place}: {message}"
+    return f"{place}: {message}, found {problem['input']!r}"
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = configuration_class()
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = next((f for name, f in model.model_fields.items() if (f.alias or name) == part), None)
+        inner = field and next(
+            (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(a, type) and issubclass(a, BaseModel)),
+            None,
+        )
+        if not inner:
+            return []
+        model = inner
+    return [f.alias or name for name, f in model.model_fields.items()]
+
+
+def with_resources(
+    configuration: Configuration,
+    *,
+    kind: str | None,
+    scheduler: str | None,
+    workers: int | None,
+    threads: int | None,
+    memory: str | None,
+    gpu_memory: str | None,
+    options: dict[str, Any] | None = None,
+) -> Configuration:
+    """Replace where and with how much memory to compute; None leaves the configuration's value.
+
+    `options` are further keys of `cluster`.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value is not allowed.
+    """
+    values = configuration.resolved()
+    cluster = {"kind": kind, "scheduler": scheduler, "workers": workers, "threads": threads}
+    values["cluster"] |= {key: value for key, value in cluster.items() if value is not None} | (options or {})
+    values |= {key: value for key, value in {"memory": memory, "gpu_memory": gpu_memory}.items() if value is not None}
+    return configuration_from(values, "command line")

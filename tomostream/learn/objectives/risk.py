@@ -1,0 +1,150 @@
+"""What is a risk, and what is an objective?  Weighted means over labelled and unlabelled voxels of a species, and the sum over the species."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Float32
+from torch.nn import functional as F
+
+from tomostream.learn.batch import Batch
+from tomostream.learn.processes import ALONE, Processes
+
+Terms = dict[str, torch.Tensor]
+
+FLOOR = 1e-6  # mean scores are squeezed into [FLOOR, 1 - FLOOR]: the divergence and its gradient stay finite
+
+
+class Loss(NamedTuple):
+    """What to step on, and what to write down."""
+
+    total: torch.Tensor  # scalar, with gradient
+    terms: Terms  # detached scalars by name; a term that the batch does not have is missing
+
+
+Criterion = Callable[[torch.Tensor, Batch], Loss]  # from a network's output and its batch: what any training needs of an objective
+
+
+@dataclass(frozen=True, slots=True)
+class Expectations:
+    """Weighted means over the labelled (P) and the unlabelled (U) voxels of a batch, of one species."""
+
+    logits: Float32[torch.Tensor, "n z y x"]
+    labelled: Float32[torch.Tensor, "n z y x"]  # inclusion weight where labelled, else 0
+    unlabelled: Float32[torch.Tensor, "n z y x"]  # inclusion weight where not labelled, else 0
+    processes: Processes = ALONE  # whose batches are one together
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over the voxels of all processes' batches."""
+        return self.processes.total(values.sum())
+
+    @property
+    def has_labelled(self) -> bool:
+        """Whether the batch has a labelled voxel."""
+        return bool(self.total(self.labelled) > 0)
+
+    def over_labelled(self, values: Float32[torch.Tensor, "n z y x"]) -> Float32[torch.Tensor, ""]:
+        """E_P[values]; only where `has_labelled`."""
+        return self.total(values * self.labelled) / self.total(self.labelled)
+
+    def over_unlabelled(self, values: Float32[torch.Tensor, "n z y x"]) -> Float32[torch.Tensor, ""]:
+        """E_U[values]; 0 if every voxel is labelled."""
+        total = self.total(self.unlabelled)
+        return self.total(values * self.unlabelled) / (total + (total == 0))
+
+    @property
+    def loss_if_positive(self) -> Float32[torch.Tensor, "n z y x"]:
+        """L(f, 1) = -log f of every voxel."""
+        return F.softplus(-self.logits)
+
+    @property
+    def loss_if_negative(self) -> Float32[torch.Tensor, "n z y x"]:
+        """L(f, 0) = -log(1 - f) of every voxel."""
+        return F.softplus(self.logits)
+
+
+Risk = Callable[[Expectations], Loss]  # estimates the risk of one species from a batch
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is known of one species before training, and the objective's parameters."""
+
+    labelled_fraction: float  # pi: labelled voxels over all voxels
+    expected_fraction: float  # pi': expected particles' voxels over all voxels
+    particle_voxels: float | None  # volume of a particle
+    weight: float  # of a second term
+    order: str  # of a divergence: prior_to_pu or pu_to_prior
+
+    @property
+    def of_unlabelled(self) -> float:
+        """Expected particles' voxels among the unlabelled ones: pi'' = (pi' - pi) / (1 - pi)."""
+        return (self.expected_fraction - self.labelled_fraction) / (1 - self.labelled_fraction)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An objective that can be chosen.
+
+    Parameters
+    ----------
+    name
+        For messages.
+    needs_prior
+        Whether the expected fraction of particle voxels must be known; else the labelled one stands in for it.
+    is_proportional
+        Whether its risk is in proportion to the prior, so that a rare species' must be scaled up beside a frequent one's.
+    risk
+        From what is known of a species to its risk.
+    """
+
+    name: str
+    needs_prior: bool
+    is_proportional: bool
+    risk: Callable[[Prior], Risk]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The sum of the risks of all species."""
+
+    name: str
+    risks: tuple[Risk, ...]  # one a species
+    factors: tuple[float, ...]  # of the risks in the sum
+    notes: tuple[str, ...]  # what the user should be told before training
+    processes: Processes = ALONE  # that train together
+
+    def __call__(self, logits: Float[torch.Tensor, "n s z y x"], batch: Batch) -> Loss:
+        """Estimate the objective from one batch.
+
+        Parameters
+        ----------
+        logits
+            The network's output for `batch.image`; computed on in float32.
+        batch
+            On the logits' device.
+
+        Returns
+        -------
+        Loss
+            The terms carry the species' index where there are several; a scalar each, detached.
+        """
+        losses = [
+            risk(_expectations(logits[:, s].float(), batch.positive[:, s], batch.weight[:, 0], self.processes))
+            for s, risk in enumerate(self.risks)
+        ]
+        total = torch.stack([factor * loss.total for factor, loss in zip(self.factors, losses, strict=True)]).sum()
+        several = len(losses) > 1
+        terms = {f"{name}_{s}" if several else name: value.detach() for s, loss in enumerate(losses) for name, value in loss.terms.items()}
+        return Loss(total, {"loss": total.detach()} | terms)
+
+
+def _expectations(
+    logits: Float32[torch.Tensor, "n z y x"],
+    positive: Bool[torch.Tensor, "n z y x"],
+    weight: Float32[torch.Tensor, "n z y x"],
+    processes: Processes,
+) -> Expectations:
+    labelled = weight * positive
+    return Expectations(logits, labelled, weight - labelled, processes)

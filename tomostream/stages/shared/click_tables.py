@@ -1,0 +1,107 @@
+"""Which clicks does a configuration name, and which tomograms are learnt from?  Read once; no voxel is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tomostream.config.configuration import LearningSettings
+from tomostream.config.sections import Labels
+from tomostream.errors import InputError
+from tomostream.particles import Particles
+from tomostream.stages.shared.clicks import read_points
+from tomostream.strategies.protocol import Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class ClickTables:
+    """The clicks of a run.
+
+    Parameters
+    ----------
+    train_tables, validate_tables
+        The files.
+    train, validate
+        What they say; None: there is no validation.
+    others
+        Tomograms without clicks that are learnt from too.
+    """
+
+    train_tables: tuple[str, ...]
+    validate_tables: tuple[str, ...]
+    train: Particles
+    validate: Particles | None
+    others: tuple[str, ...]
+
+    @property
+    def needed(self) -> list[str]:
+        """The tomograms that training reads."""
+        validated = [] if self.validate is None else self.validate.tomograms()
+        return list(dict.fromkeys([*self.train.tomograms(), *validated, *self.others]))
+
+    @property
+    def repeated(self) -> int:
+        """How many of the validation's clicks are training clicks too: those say nothing of particles that nobody clicked."""
+        if self.validate is None or self.validate.unit != self.train.unit:
+            return 0
+        return len(_rows(self.validate) & _rows(self.train))
+
+    @property
+    def purposes(self) -> Mapping[str, Particles]:
+        """The tables that there are, by the configuration's keys."""
+        given = {"train": self.train, "validate": self.validate}
+        return {purpose: points for purpose, points in given.items() if points is not None}
+
+
+def read_click_tables(labels: Labels, settings: LearningSettings, strategy: Strategy, tomograms: Sequence[str]) -> ClickTables:
+    """Read the clicks, and check them against the expected numbers.
+
+    Raises
+    ------
+    InputError
+        If a table is broken, or its clicks don't fit the tomograms, the species or what is expected.
+    """
+    names = [one.name for one in settings.species]
+    train = read_points(labels.train, names, tomograms, "labels.train")
+    validate = read_points(labels.validate_, names, tomograms, "labels.validate") if labels.validate_ else None
+    others = unlabelled_names(settings, strategy, tomograms, train.tomograms())
+    _check_expected(settings, strategy, train)
+    return ClickTables(tuple(labels.train), tuple(labels.validate_), train, validate, tuple(others))
+
+
+def unlabelled_names(settings: LearningSettings, strategy: Strategy, names: Sequence[str], clicked: Sequence[str]) -> list[str]:
+    """Return the tomograms without clicks whose voxels are learnt from too: as many as are asked for, evenly spaced.
+
+    They show a network what other tomograms' contrast and background look like, at no further click.  Only objectives that expect
+    particles among the unlabelled voxels gain by them, and a prior that is given is that of the clicked tomograms.
+    """
+    if not strategy.needs_prior or settings.objective.prior is not None:
+        return []
+    free = [name for name in names if name not in clicked]
+    count = min(settings.train.unlabelled, len(free))
+    return [free[round((i + 0.5) * len(free) / count - 0.5)] for i in range(count)]
+
+
+def _rows(points: Particles) -> set[tuple[object, ...]]:
+    return set(zip(points.tomogram.tolist(), points.species.tolist(), map(tuple, points.position_zyx.tolist()), strict=True))
+
+
+def _check_expected(settings: LearningSettings, strategy: Strategy, clicks: Particles) -> None:
+    is_needed = strategy.needs_prior and settings.objective.prior is None
+    tomograms = clicks.tomograms()
+    for species in settings.species:
+        counts = {name: len(clicks.of(tomogram=name, species=species.name)) for name in tomograms}
+        for name in tomograms:
+            if isinstance(species.expected, dict) and is_needed and name not in species.expected:
+                raise InputError(
+                    f"species.{species.name}.expected has no number for tomogram '{name}', which has clicks; "
+                    f"it names {', '.join(species.expected) or 'none'}"
+                )
+            expected, clicked = species.expected_in(name), counts[name]
+            if expected is not None and expected < clicked:
+                raise InputError(
+                    f"species.{species.name}.expected is {expected} for tomogram '{name}', but {clicked} are clicked there; "
+                    "expected is the number of all particles in the tomogram, so at least the number of clicks"
+                )
+        if not any(counts.values()):
+            raise InputError(f"labels.train has no point of species '{species.name}'")

@@ -1,0 +1,212 @@
+"""What is a run, once all that its configuration names has been found?  One frozen value, made once and handed to whatever takes part.
+
+1. Tomograms: by name, with the path given, the store that is read, and what the head of the file says.
+2. The strategy, and what it sees of the configuration.
+3. Clicks, where training is asked for: read once, checked against the tomograms.
+4. Places of results.
+
+Below this value nobody sees the configuration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import yaml
+
+from tomostream import defaults
+from tomostream.budget import LIBRARIES_BYTES, conversion_bytes
+from tomostream.cluster import ClusterSettings
+from tomostream.config import Configuration, Species
+from tomostream.config.configuration import LearningSettings
+from tomostream.config.sections import Pick, Predict
+from tomostream.errors import InputError, TomostreamError
+from tomostream.geometry import Triple, triple
+from tomostream.project import Project, input_paths, is_mrc
+from tomostream.redaction import redacted
+from tomostream.remote.places import Place, place
+from tomostream.stages.shared.click_tables import ClickTables, read_click_tables
+from tomostream.store.conversion import band_voxels_within
+from tomostream.store.decompress import peek_header
+from tomostream.store.specification import StoreLayout, StoreSpec
+from tomostream.strategies.loading import strategy_named
+from tomostream.strategies.protocol import Strategy
+from tomostream.tomogram import open_tomogram
+from tomostream.units import Length, parse_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the head of an input says, and what converting it takes (None where nothing is to be converted)."""
+
+    shape: Triple
+    spacing: float  # angstrom
+    itemsize: int  # bytes of a voxel, as it is stored
+    convert_bytes: int | None
+    store_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunTomogram:
+    """One tomogram of a run.
+
+    Parameters
+    ----------
+    path
+        As the configuration names it.
+    store
+        That is read: the input itself, or what `convert` makes of it.
+    is_source
+        Whether it must be converted first.
+    head
+        What its file says; or what is wrong with it, which is its stage's to tell; None if nobody has looked.
+    """
+
+    name: str
+    path: str
+    store: str
+    is_source: bool
+    head: Head | TomostreamError | None
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether there is a store to read."""
+        return not self.is_source or place(self.store).exists()
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRun:
+    """All that a run's configuration names, found and checked.
+
+    Parameters
+    ----------
+    values
+        The resolved configuration as plain values, for writing it.
+    tomograms
+        By name, in their order.
+    clicks
+        None where training was not asked for.
+    """
+
+    values: Mapping[str, Any]
+    project: Project
+    tomograms: Mapping[str, RunTomogram]
+    voxel_size: float | None  # angstrom, where files have none
+    species: tuple[Species, ...]
+    strategy: Strategy
+    learning: LearningSettings
+    clicks: ClickTables | None
+    predict: Predict
+    pick: Pick
+    truth: str | None
+    tolerance: Length
+    matching: str
+    resources: ClusterSettings
+    gpu_memory: int | None  # bytes
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The inputs by the tomograms' names."""
+        return {name: one.path for name, one in self.tomograms.items()}
+
+    @property
+    def stores(self) -> dict[str, str]:
+        """The stores by the tomograms' names."""
+        return {name: one.store for name, one in self.tomograms.items()}
+
+    @property
+    def species_names(self) -> list[str]:
+        """In the order of the configuration."""
+        return [one.name for one in self.species]
+
+    def score_map(self, species: Species, name: str) -> Place:
+        """Where the score map of a species and tomogram is."""
+        return self.project.score_folder(species.name, len(self.species)) / f"{name}.ome.zarr"
+
+    def without(self, names: set[str]) -> ResolvedRun:
+        """The same run, some of whose tomograms are left out."""
+        return replace(self, tomograms={name: one for name, one in self.tomograms.items() if name not in names})
+
+    def write_configuration(self, path: Place) -> None:
+        """Write the resolved configuration as YAML; passwords and signatures in URLs are masked."""
+        path.write_text(redacted(yaml.safe_dump(dict(self.values), sort_keys=False, allow_unicode=True)))
+
+
+def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool = True) -> ResolvedRun:
+    """Find what a configuration names.
+
+    Parameters
+    ----------
+    with_clicks
+        Whether the clicks are read and checked too.
+    with_heads
+        Whether the heads of the tomograms are read.
+
+    Raises
+    ------
+    TomostreamError
+        If something is not there, or does not fit together.
+    """
+    project = Project(configuration.project)
+    strategy = strategy_named(configuration.objective.name)
+    tomograms = {
+        name: RunTomogram(name, path, project.store(name, path), is_mrc(path), _head(configuration, name, path) if with_heads else None)
+        for name, path in input_paths(configuration.tomograms).items()
+    }
+    return ResolvedRun(
+        values=configuration.resolved(),
+        project=project,
+        tomograms=tomograms,
+        voxel_size=configuration.voxel_size,
+        species=tuple(configuration.species),
+        strategy=strategy,
+        learning=configuration.learning,
+        clicks=read_click_tables(configuration.labels, configuration.learning, strategy, list(tomograms)) if with_clicks else None,
+        predict=configuration.predict,
+        pick=configuration.pick,
+        truth=configuration.truth,
+        tolerance=configuration.tolerance,
+        matching=configuration.matching,
+        resources=ClusterSettings.configured(configuration.cluster, configuration.memory_bytes),
+        gpu_memory=parse_bytes(configuration.gpu_memory) if configuration.gpu_memory else None,
+    )
+
+
+def _head(configuration: Configuration, name: str, path: str) -> Head | TomostreamError:
+    try:
+        if is_mrc(path):
+            return _source_head(path, name, configuration.voxel_size, configuration.memory_bytes)
+        return _store_head(path)
+    except TomostreamError as error:
+        return error
+
+
+def _store_head(path: str) -> Head:
+    tomogram = open_tomogram(path)
+    return Head(tomogram.shape, tomogram.spacing, tomogram.dtype.itemsize, None, None)
+
+
+def _source_head(path: str, name: str, voxel_size: float | None, memory: int) -> Head:
+    """Read the head of an MRC file, and plan its conversion."""
+    header = peek_header(place(path))
+    spacing = voxel_size or header.spacing
+    if spacing is None:
+        raise InputError(f"{path} has no voxel spacing in its header; give `voxel_size: ANGSTROM` in the configuration")
+    stored = np.dtype(header.native_dtype)
+    chunk, shard = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
+    layout = StoreLayout.plan(StoreSpec(name, header.shape, stored, spacing, chunk, shard, defaults.CODEC, None))
+    level = layout.levels[0]
+    needed = conversion_bytes(
+        band_voxels=min(band_voxels_within(memory, header, layout, libraries=LIBRARIES_BYTES), math.prod(header.shape)),
+        shard=level.shards.core((0, 0, 0)).shape,
+        chunk=level.chunk,
+        source_itemsize=header.dtype.itemsize,
+        stored_itemsize=stored.itemsize,
+        is_cast=False,
+    )
+    disk = sum(math.prod(one.shape) for one in layout.levels) * stored.itemsize
+    return Head(header.shape, spacing, stored.itemsize, needed, disk)

@@ -1,0 +1,1 @@
+"""`stats`: voxel statistics of tomograms."""

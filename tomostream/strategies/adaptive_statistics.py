@@ -1,0 +1,52 @@
+"""Batch-norm statistics of each tomogram for a model that adapts: whether it does, what they are, and what finding them takes.
+
+A model with a network adapts unless it was trained to keep the training's statistics (`network.batch_statistics` of the configuration), or
+before there was a choice.  See `inference.batch_statistics`.
+"""
+
+from __future__ import annotations
+
+from tomostream.geometry import Triple
+from tomostream.inference.batch_statistics import Statistics, adapted, statistics_of
+from tomostream.inference.region_scoring import Reader
+from tomostream.learn.precision import resolve_device
+from tomostream.strategies.protocol import Model
+
+
+def adapts(model: Model) -> bool:
+    """Whether each tomogram is scored with batch-norm statistics of its own."""
+    return model.settings.batch_statistics == "tomogram" and model.sampled is not None
+
+
+def own_statistics(model: Model, read: Reader, shape: Triple, *, device: str) -> Statistics:
+    """The batch-norm statistics of a tomogram.
+
+    Parameters
+    ----------
+    model
+        One that adapts.
+    read
+        Reads boxes of the tomogram, standardised, at the model's level.
+    shape
+        Of the tomogram at that level, voxels.
+    device
+        `cpu`, `cuda` or `auto`.
+
+    Raises
+    ------
+    InputError
+        If the model is broken, or the device not there.
+    """
+    if model.sampled is None:
+        raise TypeError(f"a model of {model.kind} has no batch-norm")
+    network, sampling = model.sampled
+    return statistics_of(adapted(network, sampling.images(read, shape), device=resolve_device(device)))
+
+
+def adaptation_bytes(model: Model) -> int:
+    """Projected memory of finding a tomogram's statistics, libraries apart; 0 for a model that keeps its own."""
+    if not adapts(model) or model.sampled is None:
+        return 0
+    network, sampling = model.sampled
+    channels: tuple[int, ...] = network.channels  # type: ignore[assignment]  # of every network here: its levels, finest first
+    return sampling.projected_bytes(channels)

@@ -1,0 +1,36 @@
+"""From a learnt profile or a density to what is looked for: kernels in a ball, with zero mean and unit norm once they are normalised."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from tomostream.geometry import Box
+from tomostream.strategies.matched_filter.correlation import Target
+from tomostream.strategies.matched_filter.density import RotatedKernels, Wedge
+from tomostream.strategies.matched_filter.profile import Reader, kernel_of
+from tomostream.strategies.matched_filter.rotations import rotation_set
+from tomostream.tomogram import Tomogram
+
+
+def padded_reader(tomogram: Tomogram) -> Reader:
+    """Read standardised boxes that may leave the volume: there 0, the mean."""
+
+    def read(box: Box) -> np.ndarray:
+        result = np.zeros(box.shape, dtype=np.float32)
+        inside = box.clipped(Box.whole(tomogram.shape))
+        if not inside.is_empty:
+            result[inside.relative_to(box.start).slices] = tomogram.read_standardised(inside)
+        return result
+
+    return read
+
+
+def profile_target(profile: Float64[np.ndarray, " r"], support: float, *, slope: float = 1.0) -> Target:
+    """Look for a radial profile in a ball of `support` voxels; logits are `slope` times the correlation."""
+    return Target([kernel_of(profile, support)], half=int(np.floor(support)), radius=support, offset=0.0, slope=slope)
+
+
+def density_target(density: np.ndarray, support: float, *, angle_step: float, wedge: Wedge) -> Target:
+    """Look for a density in all orientations, in a ball of `support` voxels."""
+    half = int(np.floor(support))
+    kernels = RotatedKernels(density, rotation_set(angle_step), half=half, radius=support, wedge=wedge)
+    return Target(kernels, half=half, radius=support, offset=0.0, slope=1.0)

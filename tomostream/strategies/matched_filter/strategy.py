@@ -1,0 +1,175 @@
+"""The strategies `average` and `template`, as the others know them; nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomostream.config.configuration import LearningSettings
+from tomostream.config.fields import Part
+from tomostream.config.sections import Species
+from tomostream.errors import InputError
+from tomostream.progress import Progress
+from tomostream.remote.hashing import file_sha256
+from tomostream.strategies.matched_filter.settings import Template
+from tomostream.strategies.reading_level import choose_level
+from tomostream.strategies.training_set import Labelled, Training
+
+if TYPE_CHECKING:
+    from tomostream.learn.processes import Processes
+    from tomostream.strategies.matched_filter.scale import Scale
+    from tomostream.strategies.model_folder import ModelRecord
+    from tomostream.strategies.protocol import Model
+
+
+def _check_device(name: str, settings: LearningSettings) -> None:
+    if settings.device == "cuda" or settings.precision != "float32":
+        raise InputError(
+            f"objective {name} computes on the processor, in float32: leave predict.device auto or cpu and predict.precision "
+            f"float32, found {settings.device} and {settings.precision}"
+        )
+
+
+def _sketched(settings: LearningSettings, spacing: float, level: int) -> tuple[Training, list[Scale]]:
+    """A training without tomograms, and scales as good as any, for a model that only serves planning."""
+    from tomostream.strategies.matched_filter.scale import Scale
+
+    return Training(settings, Labelled([], []), None, level, spacing, {}, 0), [Scale(clicks=1.0, background=0.0)] * len(settings.species)
+
+
+class AverageStrategy:
+    """The clicks' rotational average as a matched filter; see `strategies.protocol.Strategy`."""
+
+    name = "average"
+    summary = "matched filter: the clicks' rotational average; no network, seconds"
+    model_kind = "average"
+    picker = "greedy"
+    needs_prior = False
+    sections: Mapping[str, type[Part]] = MappingProxyType({})
+    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+    def check(self, settings: LearningSettings) -> None:
+        """It computes on the processor, in float32."""
+        _check_device(self.name, settings)
+
+    def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
+        """Level 0, unless one is asked for: the average loses by binning, unlike networks, and costs seconds."""
+        return 0 if level == "auto" else int(level)
+
+    def step_bytes(self, settings: LearningSettings) -> int | None:
+        """There are no steps."""
+        return None
+
+    def describe(self, settings: LearningSettings, level: int) -> str:
+        """Name and level."""
+        return f"strategy {self.name}, level {level}"
+
+    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+        """The level asked for, and the seed."""
+        return {"network": settings.network.level, "train": settings.train.seed}
+
+    def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
+        """Train and write the model folder; there are no steps to share, so the first process does it."""
+        from tomostream.strategies.matched_filter.training import train_average
+
+        if folder is not None:
+            train_average(training, folder, progress)
+
+    def untrained(self, settings: LearningSettings, spacing: float) -> Model:
+        """Some profile in the ball that is compared."""
+        from tomostream.strategies.matched_filter.model import AverageModel
+        from tomostream.strategies.matched_filter.training import average_settings
+        from tomostream.strategies.model_folder import TrainingSummary
+
+        level = self.reading_level(settings.species, spacing, settings.network.level)
+        training, scales = _sketched(settings, spacing, level)
+        described = average_settings(training, scales)
+        arrays = {str(number): np.cos(np.linspace(0, np.pi, 1 + int(support))) for number, support in enumerate(described.support_vox)}
+        return AverageModel(described, TrainingSummary(), Path(), arrays)
+
+    def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
+        """A trained model."""
+        from tomostream.strategies.matched_filter.model import unpack_average
+
+        return unpack_average(record, weights, folder)
+
+
+class TemplateStrategy:
+    """A known density in all orientations; see `strategies.protocol.Strategy`."""
+
+    name = "template"
+    summary = "template matching: a known density in all orientations, with the missing wedge"
+    model_kind = "template"
+    picker = "greedy"
+    needs_prior = False
+    sections: Mapping[str, type[Part]] = MappingProxyType({"template": Template})
+    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+    def check(self, settings: LearningSettings) -> None:
+        """A density for each species; on the processor, in float32."""
+        given = settings.section(Template)
+        lacking = [s.name for s in settings.species if given.density_of(s.name) is None]
+        if lacking:
+            raise InputError(f"template.density is missing for {', '.join(lacking)}: give the MRC file of the particle's density")
+        if len(settings.species) > 1 and not isinstance(given.density, dict):
+            raise InputError("template.density must name a file for each species: `density: {NAME: FILE, ...}`")
+        _check_device(self.name, settings)
+
+    def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
+        """The coarsest level at which the smallest particle is still seen, unless one is asked for."""
+        return choose_level(species, spacing, level)
+
+    def step_bytes(self, settings: LearningSettings) -> int | None:
+        """There are no steps."""
+        return None
+
+    def describe(self, settings: LearningSettings, level: int) -> str:
+        """Name and level."""
+        return f"strategy {self.name}, level {level}"
+
+    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+        """The level asked for, the seed, and the template's settings with the densities' content."""
+        given = settings.section(Template)
+        densities = {s.name: given.density_of(s.name) for s in settings.species}
+        hashes = {name: _density_sha256(path) for name, path in densities.items() if path is not None}
+        template = given.model_dump(mode="json") | {"density": hashes}
+        return {"network": settings.network.level, "train": settings.train.seed, "template": template}
+
+    def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
+        """Train and write the model folder; there are no steps to share, so the first process does it."""
+        from tomostream.strategies.matched_filter.training import train_template
+
+        if folder is not None:
+            train_template(training, folder, progress)
+
+    def untrained(self, settings: LearningSettings, spacing: float) -> Model:
+        """The densities, before their scale is set."""
+        from tomostream.strategies.matched_filter.model import TemplateModel
+        from tomostream.strategies.matched_filter.training import prepared_density, template_settings
+        from tomostream.strategies.model_folder import TrainingSummary
+
+        level = self.reading_level(settings.species, spacing, settings.network.level)
+        training, scales = _sketched(settings, spacing, level)
+        arrays = {str(number): prepared_density(training, number, radius)[1] for number, radius in enumerate(training.radii_vox)}
+        return TemplateModel(template_settings(training, scales), TrainingSummary(), Path(), arrays)
+
+    def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
+        """A trained model."""
+        from tomostream.strategies.matched_filter.model import unpack_template
+
+        return unpack_template(record, weights, folder)
+
+
+def _density_sha256(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise InputError(f"template.density {path} can't be read: {error.strerror or error}") from None
+
+
+AVERAGE = AverageStrategy()
+TEMPLATE = TemplateStrategy()

@@ -1,0 +1,209 @@
+"""What must a strategy be able to do?  Check, describe and train itself, and give models; and what must a model be able to do?  Score, and say what that costs.
+
+All stages know strategies and models by these two interfaces only.  A strategy is an object that its package names in the entry-point group
+`tomostream.strategies`, under the name that `objective.name` gives; importing it must not import torch.  `tomostream.testing.StrategyTests` checks
+whether one keeps its promises; docs/extending.md has a recipe.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from tomostream.config.configuration import LearningSettings
+from tomostream.config.fields import Part
+from tomostream.config.sections import Species
+from tomostream.geometry import Triple
+from tomostream.progress import Progress
+from tomostream.strategies.model_folder import ModelRecord, ModelSettings, TrainingSummary
+from tomostream.strategies.training_set import Training
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tomostream.inference.batch_statistics import Sampling
+    from tomostream.inference.plan import PredictionPlan
+    from tomostream.inference.protocol import BlockScorer
+    from tomostream.learn.processes import Processes
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """A way of learning to find particles.
+
+    Attributes
+    ----------
+    name
+        What `objective.name` says.
+    summary
+        One line, for `tomostream strategies`.
+    model_kind
+        What its models' records say; several strategies may share a kind of model.
+    picker
+        How its scores are picked where nobody says (`tomostream.pickers`).
+    needs_prior
+        Whether training must know how many particles there are, and estimates the number where it is not given.
+    sections
+        Its own sections of the configuration: key to pydantic model, with a default for every field.
+    defaults
+        What stands in for the general sections' defaults: section to key to value.
+    """
+
+    name: str
+    summary: str
+    model_kind: str
+    picker: str
+    needs_prior: bool
+    sections: Mapping[str, type[Part]]
+    defaults: Mapping[str, Mapping[str, Any]]
+
+    def check(self, settings: LearningSettings) -> None:
+        """Refuse what the strategy can't do; no file is read.
+
+        Raises
+        ------
+        InputError
+            With the key of the configuration, the value found and what is allowed.
+        """
+
+    def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
+        """The pyramid level that is read.
+
+        Parameters
+        ----------
+        spacing
+            Of level 0, angstrom.
+        level
+            What `network.level` says: a level, or `auto`.
+        """
+
+    def step_bytes(self, settings: LearningSettings) -> int | None:
+        """Projected peak of a training step on this machine, libraries and the buffer of voxels apart; None: there are no steps, and no buffer."""
+
+    def describe(self, settings: LearningSettings, level: int) -> str:
+        """What training will do, for the dry run: one line."""
+
+    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+        """What of the configuration decides the model, beside species, objective and clicks; plain JSON values.
+
+        Raises
+        ------
+        InputError
+            If a file that it names is not there.
+        """
+
+    def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
+        """Train and write the model folder; `folder` is None in all processes but the first.
+
+        Raises
+        ------
+        TomostreamError
+            If it can't be trained from this.
+        """
+
+    def untrained(self, settings: LearningSettings, spacing: float) -> Model:
+        """A model of the shape that training would give, for planning before it is trained.
+
+        Parameters
+        ----------
+        spacing
+            Of level 0, angstrom.
+        """
+
+    def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
+        """A trained model.
+
+        Raises
+        ------
+        InputError
+            If record and weights don't fit each other.
+        """
+
+
+@dataclass(frozen=True)  # no slots: models keep what they have worked out
+class Model(ABC):
+    """A trained model.
+
+    Parameters
+    ----------
+    settings
+        Of the strategy's own class.
+    summary
+        What training said of it.
+    folder
+        That it was read from.
+    """
+
+    settings: ModelSettings
+    summary: TrainingSummary
+    folder: Path
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """What its record says; see `Strategy.model_kind`."""
+
+    @property
+    @abstractmethod
+    def picker(self) -> str:
+        """How its scores are picked where nobody says."""
+
+    @abstractmethod
+    def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> BlockScorer:
+        """The model, ready to score blocks.
+
+        Parameters
+        ----------
+        device
+            `cpu`, `cuda`, or `auto` (a GPU if there is one).
+        precision
+            `float32` or `bf16`.
+        threads
+            Of numerical libraries, for all of this process; None leaves them as they are.
+        gpu_memory
+            Most that this process takes of the GPU's memory, bytes; None: what is free.
+
+        Raises
+        ------
+        InputError
+            If device or precision are unknown, not there or not for this model, or its arrays don't fit its settings.
+        """
+
+    @abstractmethod
+    def plan(
+        self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
+    ) -> PredictionPlan:
+        """The blocks in which a volume is scored, batch statistics apart (`strategies.planning`).
+
+        Parameters
+        ----------
+        volume
+            Shape of level 0, voxels.
+        memory
+            Budget of one process, libraries included, bytes.
+        block_size
+            Level-0 edges of a block's core; None: chosen.
+        name
+            Of the tomogram, for messages.
+        max_edge
+            Largest edge of a chosen shard, voxels; None: the usual.
+
+        Raises
+        ------
+        BudgetError
+            If no block fits the memory, or the given one does not.
+        """
+
+    @property
+    def sampled(self) -> tuple[nn.Module, Sampling] | None:
+        """The network, and the crops that a tomogram's batch-norm statistics come from; None: there is no batch-norm to adapt."""
+        return None
+
+    def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> Model:
+        """The model with other batch-norm statistics; only of one that is `sampled`."""
+        raise TypeError(f"a model of {self.kind} has no batch-norm")

@@ -1,0 +1,20 @@
+"""Boxes of tomograms at places drawn from a seed: what is measured on a part of a volume, not on all of it."""
+
+import math
+
+import numpy as np
+
+from tomostream.geometry import Box, triple
+from tomostream.tomogram import Tomogram
+
+MEASURED_VOX = 4_000_000  # of all boxes: a few seconds
+
+
+def box_within(tomogram: Tomogram, voxels: int, rng: np.random.Generator) -> Box:
+    """A box of at most so many voxels at a random place: the volume, its longest edge halved until it is small enough."""
+    edges = list(tomogram.shape)
+    while math.prod(edges) > max(voxels, 1):
+        axis = edges.index(max(edges))
+        edges[axis] = -(-edges[axis] // 2)
+    start = triple([int(rng.integers(0, n - e + 1)) for n, e in zip(tomogram.shape, edges, strict=True)])
+    return Box(start, triple([a + e for a, e in zip(start, edges, strict=True)]))

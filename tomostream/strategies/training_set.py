@@ -1,0 +1,107 @@
+"""What does a strategy learn from?  Labelled tomograms at the level that it reads, and the settings that it sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tomostream.config.configuration import LearningSettings
+from tomostream.tomogram import Tomogram
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The labelled tomograms of one purpose, at the strategy's level.
+
+    Parameters
+    ----------
+    tomograms
+        With statistics attached.
+    points
+        Per tomogram and species: float64 (n, 3) positions z y x in voxels of that level.
+    """
+
+    tomograms: list[Tomogram]
+    points: list[list[np.ndarray]]
+
+    @property
+    def clicked(self) -> Labelled:
+        """The tomograms that have at least one click."""
+        has = [any(map(len, points)) for points in self.points]
+        return Labelled(
+            [t for t, is_clicked in zip(self.tomograms, has, strict=True) if is_clicked],
+            [p for p, is_clicked in zip(self.points, has, strict=True) if is_clicked],
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the tomograms."""
+        return tuple(t.name for t in self.tomograms)
+
+    def count(self, species: int) -> int:
+        """Number of labels of a species."""
+        return sum(len(p[species]) for p in self.points)
+
+    @property
+    def total(self) -> int:
+        """Number of labels of all species."""
+        return sum(len(points) for own in self.points for points in own)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """All that one training needs; small enough to be sent to the other processes that take part.
+
+    Parameters
+    ----------
+    settings
+        The configuration, as far as a strategy sees it.
+    labelled
+        What is learnt from.
+    validation
+        Clicks that are kept for choosing the best epoch; None: there are none.
+    level
+        Pyramid level that is read.
+    spacing
+        Of level 0, angstrom.
+    fingerprint
+        What makes this training this training.
+    buffer_bytes
+        Of voxels that a process may hold.
+    """
+
+    settings: LearningSettings
+    labelled: Labelled
+    validation: Labelled | None
+    level: int
+    spacing: float
+    fingerprint: dict[str, Any]
+    buffer_bytes: int
+
+    @property
+    def level_spacing(self) -> float:
+        """Voxel spacing of the level that is read, angstrom."""
+        return float(self.spacing * 2**self.level)
+
+    @property
+    def radii_vox(self) -> list[float]:
+        """Of the species, voxels of the level."""
+        return [s.radius.in_voxels(self.spacing) / 2**self.level for s in self.settings.species]
+
+    @property
+    def radii_ang(self) -> tuple[float, ...]:
+        """Of the species, angstrom."""
+        return tuple(s.radius.in_angstrom(self.spacing) for s in self.settings.species)
+
+    @property
+    def given_label_radius_vox(self) -> float | None:
+        """Of the labels, voxels of the level, where the configuration gives it."""
+        given = self.settings.train.label_radius
+        return None if given is None else given.in_voxels(self.spacing) / 2**self.level
+
+    @property
+    def species_names(self) -> tuple[str, ...]:
+        """In the order of the outputs."""
+        return tuple(s.name for s in self.settings.species)

@@ -1,0 +1,15 @@
+"""The section `matched_filter` of the configuration."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tomostream import defaults
+from tomostream.config.fields import Part
+
+
+class MatchedFilter(Part):
+    """The correlation with the clicks' rotational average, which joins the network's logits."""
+
+    weight: float = Field(default=defaults.MATCHED_WEIGHT, ge=0)  # both in standard deviations; 0: the network alone
+    smooth: float = Field(default=defaults.MATCHED_SMOOTH, ge=0, le=1)  # logits are averaged over so much of the particle's radius

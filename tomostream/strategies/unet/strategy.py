@@ -1,0 +1,138 @@
+"""The default strategy: a residual U-Net that learns under an objective for unlabelled voxels, joined by a matched filter.
+
+Each objective is a strategy by its own name.  Another package adds one with an object of its own:
+
+    STRATEGY = UNetStrategy("focal", "my_package.focal:OBJECTIVE", "focal loss", needs_prior=False)
+
+where OBJECTIVE is a `learn.objectives.Kind`, and a line in its entry points.  Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.config.configuration import LearningSettings
+from tomostream.config.fields import Part
+from tomostream.config.sections import Species
+from tomostream.progress import Progress
+from tomostream.strategies.reading_level import choose_level
+from tomostream.strategies.training_set import Labelled, Training
+from tomostream.strategies.unet.settings import MatchedFilter
+
+if TYPE_CHECKING:
+    from tomostream.learn.processes import Processes
+    from tomostream.strategies.model_folder import ModelRecord
+    from tomostream.strategies.protocol import Model
+
+# per voxel, channel of the finest level, and crop, of all levels, at the peak of a step; measured: 58 to 75, 40 to 51
+_STEP_BYTES = {"float32": 76, "bf16": 52}
+
+
+class UNetStrategy:
+    """A U-Net under one objective; see `strategies.protocol.Strategy`.
+
+    Parameters
+    ----------
+    name
+        What `objective.name` says.
+    objective
+        Where its `Kind` is: `module:object`.
+    summary
+        One line.
+    needs_prior
+        Whether the objective must know how many particles there are.
+    """
+
+    model_kind = "unet"
+    picker = "greedy"
+    sections: Mapping[str, type[Part]] = MappingProxyType({"matched_filter": MatchedFilter})
+    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+    def __init__(self, name: str, objective: str, summary: str, *, needs_prior: bool) -> None:
+        self.name, self.summary, self.needs_prior = name, summary, needs_prior
+        self._objective = objective
+
+    def check(self, settings: LearningSettings) -> None:
+        """Nothing that the sections don't check themselves."""
+
+    def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
+        """The coarsest level at which the smallest particle is still seen, unless one is asked for."""
+        return choose_level(species, spacing, level)
+
+    def step_bytes(self, settings: LearningSettings) -> int | None:
+        """What a step keeps for the backward pass; on a GPU that is the GPU's."""
+        from tomostream.learn.precision import resolve_device, resolve_precision
+
+        device = resolve_device(settings.device)
+        if device.type != "cpu":
+            return 0
+        train = settings.train
+        return _STEP_BYTES[resolve_precision(train.precision, device)] * settings.network.channels[0] * train.batch * train.crop**3
+
+    def describe(self, settings: LearningSettings, level: int) -> str:
+        """Steps, crops, level and objective."""
+        train = settings.train
+        return f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {self.name}"
+
+    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+        """All of the network's, the training's and the filter's settings."""
+        parts: dict[str, Part] = {"network": settings.network, "train": settings.train, **settings.own}
+        return {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
+
+    def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
+        """Train and write the model folder."""
+        from tomostream.strategies.unet.training import train_unet
+
+        train_unet(self._objective, training, folder, progress, processes)
+
+    def untrained(self, settings: LearningSettings, spacing: float) -> Model:
+        """The network and a filter of the sizes that training would give."""
+        from tomostream.strategies.model_folder import TrainingSummary
+        from tomostream.strategies.unet.fusion import MatchedSettings
+        from tomostream.strategies.unet.model import UNetModel
+        from tomostream.strategies.unet.network import ResidualUNet
+        from tomostream.strategies.unet.training import described_by
+
+        level = self.reading_level(settings.species, spacing, settings.network.level)
+        training = Training(settings, Labelled([], []), None, level, spacing, {}, 0)
+        given, radii = settings.section(MatchedFilter), training.radii_vox
+        described = described_by(training)
+        network = ResidualUNet(described.channels, len(radii), seed=0).eval()
+        if given.weight == 0:
+            return UNetModel(described, TrainingSummary(), Path(), network)
+        supports = tuple(defaults.SUPPORT * radius for radius in radii)
+        ones = (1.0,) * len(radii)
+        matched = MatchedSettings(supports, defaults.MATCHED_FLOOR, ones, ones, given.smooth * min(radii))
+        profiles = tuple(np.cos(np.linspace(0, np.pi, 1 + math.floor(support))) for support in supports)
+        from dataclasses import replace
+
+        return UNetModel(replace(described, matched=matched), TrainingSummary(), Path(), network, profiles)
+
+    def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
+        """A trained model."""
+        from tomostream.strategies.unet.model import unpack
+
+        return unpack(record, weights, folder)
+
+
+_KINDS = "tomostream.learn.objectives"
+PN = UNetStrategy("pn", f"{_KINDS}.pn:OBJECTIVE", "U-Net; every unlabelled voxel counts as background", needs_prior=False)
+NNPU = UNetStrategy(
+    "nnpu", f"{_KINDS}.nnpu:OBJECTIVE", "U-Net; non-negative positive-unlabelled risk (Kiryo et al. 2017)", needs_prior=True
+)
+KL = UNetStrategy(
+    "kl", f"{_KINDS}.kl:OBJECTIVE", "U-Net; the unlabelled voxels' mean score is pulled to the prior (Topaz's GE-KL)", needs_prior=True
+)
+GE_BINOMIAL = UNetStrategy(
+    "ge_binomial",
+    f"{_KINDS}.ge_binomial:OBJECTIVE",
+    "U-Net; the number of particles follows a binomial (Topaz's GE-binomial)",
+    needs_prior=True,
+)

@@ -1,0 +1,131 @@
+"""How is the U-Net trained?  The priors from the expected numbers, the shared loop, then the matched filter that joins it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from torch import nn
+
+from tomostream import defaults
+from tomostream.catalogue import load
+from tomostream.config.sections import Species
+from tomostream.learn.objectives import Kind, Objective, make_objective
+from tomostream.learn.precision import resolve_device, resolve_precision
+from tomostream.learn.processes import Processes
+from tomostream.progress import Progress
+from tomostream.strategies.model_folder import TrainingSummary
+from tomostream.strategies.network_training import Parts, best_epoch_note, crops_of, train_network, trained_by
+from tomostream.strategies.training_set import Training
+from tomostream.strategies.unet.expected_number import with_estimates
+from tomostream.strategies.unet.fusion_fit import matched_filter
+from tomostream.strategies.unet.model import UNetSettings, save_model, unet_sampling
+from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.priors import measure_priors
+from tomostream.strategies.unet.scorer import score_array
+from tomostream.strategies.validation import greedy_picks
+from tomostream.version import VERSION
+
+
+def train_unet(objective: str, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
+    """Train the network and what joins it, and write the model folder; `folder` is None in all processes but the first.
+
+    Parameters
+    ----------
+    objective
+        Where the objective's kind is: `module:object`.
+
+    Raises
+    ------
+    TomostreamError
+        If the settings don't fit, or training fails.
+    """
+    kind = cast(Kind, load(objective, "objective"))
+    settings = training.settings
+    train = settings.train
+    is_open = kind.needs_prior and settings.objective.prior is None
+    species = processes.from_first(lambda: with_estimates(training, progress)) if is_open else settings.species
+    training = replace(training, settings=replace(settings, species=species))
+    radii = label_radii(training)
+    observed, expected = measure_priors(settings, species, training.labelled, radii)
+    risk = _objective(kind, training, radii, observed, expected)
+    for note in risk.notes:
+        progress.warn(note)
+    network = ResidualUNet(settings.network.channels, len(species), seed=train.seed, prior=expected or observed)
+    precision = resolve_precision(train.precision, resolve_device(settings.device))
+
+    def score(candidate: nn.Module, volume: np.ndarray, precision: str) -> np.ndarray:
+        device = next(candidate.parameters()).device
+        return score_array(volume, candidate, precision=precision, memory=settings.memory, device=device.type)
+
+    parts = Parts(
+        network=network,
+        crops=lambda labelled, own: crops_of(training, labelled, radii, stride=network.stride, processes=own),
+        objective=lambda together: replace(risk, processes=together),
+        sampling=unet_sampling(network.stride),
+        recalibration_crops=defaults.RECALIBRATION_CROPS,
+        score=score,
+        pick=greedy_picks,
+        title="training",
+        label_text=f"objective {settings.objective.name}, ",
+    )
+    result = train_network(parts, training, folder, progress, processes)
+    if folder is None:  # the first process writes the model
+        return
+    joined = matched_filter(training, network, species, precision=precision)
+    summary = TrainingSummary(
+        best_epoch=result.best_epoch,
+        expected_numbers=_numbers(training, species),
+        labelled_fraction=observed,
+        expected_fraction=expected,
+        processes=trained_by(processes),
+    )
+    described = replace(described_by(training), precision=precision, matched=None if joined is None else joined.settings)
+    save_model(folder, network, described, summary, () if joined is None else joined.profiles)
+    progress.say(best_epoch_note(result))
+
+
+def label_radii(training: Training) -> list[float]:
+    """Of the labels, per species, voxels of the level: the particles' unless the configuration says otherwise."""
+    given = training.given_label_radius_vox
+    return training.radii_vox if given is None else [given] * len(training.settings.species)
+
+
+def described_by(training: Training) -> UNetSettings:
+    """The settings of the model that a training gives, as far as they are known before it."""
+    settings = training.settings
+    given = settings.objective
+    return UNetSettings(
+        species=training.species_names,
+        radius_ang=training.radii_ang,
+        level=training.level,
+        spacing=training.spacing,
+        clip_sigma=defaults.CLIP_SIGMA,
+        trained_on=training.labelled.names,
+        version=VERSION,
+        batch_statistics=settings.network.batch_statistics,
+        channels=tuple(settings.network.channels),
+        label_shape=settings.train.label_shape,
+        objective={"name": given.name, "weight": given.weight, "order": given.order},
+        precision="float32",
+    )
+
+
+def _objective(kind: Kind, training: Training, radii: list[float], observed: list[float], expected: list[float] | None) -> Objective:
+    given = training.settings.objective
+    return make_objective(
+        kind,
+        weight=given.weight,
+        order=given.order,
+        labelled_fraction=observed,
+        expected_fraction=expected,
+        particle_voxels=[4 / 3 * math.pi * radius**3 for radius in radii],
+    )
+
+
+def _numbers(training: Training, species: tuple[Species, ...]) -> list[list[int | None]]:
+    """Per species, the expected number of particles in each clicked tomogram: given or estimated."""
+    return [[one.expected_in(name) for name in training.labelled.clicked.names] for one in species]

@@ -68,6 +68,7 @@ class Network(Part):
 
     channels: tuple[int, ...] = Field(default=defaults.CHANNELS, min_length=1, max_length=6)
     level: int | Literal["auto"] = defaults.LEVEL
+    backbone: Literal["auto", "none"] = defaults.BACKBONE  # pretrained weights: what the strategy knows to use, or none at all
     batch_statistics: Literal["tomogram", "training"] = defaults.BATCH_STATISTICS  # of batch-norm, in prediction
 
 

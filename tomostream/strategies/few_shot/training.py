@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float64
 
 from tomostream import defaults
@@ -174,7 +175,7 @@ class _Eyes:
             for i in range(len(self.tomograms))
         ]
 
-    def _images(self, tomogram: Tomogram):  # type: ignore[no-untyped-def]
+    def _images(self, tomogram: Tomogram) -> Iterator[torch.Tensor]:
         return self._sampling.images(tomogram.read_standardised, tomogram.shape)
 
     def with_training_statistics(self, network: ResidualUNet) -> ResidualUNet:
@@ -361,7 +362,7 @@ class _Judge:
         if smooth < 1:
             return logits
         whole = Box.whole(part.box.shape)
-        return ball_mean(logits, at=whole, wanted=whole, shape=part.box.shape, radius=smooth).astype(np.float32)
+        return np.asarray(ball_mean(logits, at=whole, wanted=whole, shape=part.box.shape, radius=smooth), dtype=np.float32)
 
     def _filter(self, profile: np.ndarray) -> Callable[[_Part], np.ndarray]:
         scorer = CorrelationScorer([profile_target(profile, self._support)], floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)

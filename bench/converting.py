@@ -30,7 +30,7 @@ from bench.timing import Finding, Size, compared, interleaved, run_script, secon
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES
 from tomostream.geometry import Box, triple
-from tomostream.store.conversion import band_voxels_within, convert_file
+from tomostream.store.conversion import ConvertSettings, band_voxels_within, convert_file
 from tomostream.store.decompress import peek_header
 from tomostream.store.specification import StoreLayout, StoreSpec
 from tomostream.store.z_bands import plan_bands
@@ -50,11 +50,8 @@ print(high_water_bytes() - before)
 
 
 def convert(source: Path, out: Path, levels: int | None) -> None:
-    edges = {"chunk": triple(defaults.CHUNK_VOX), "shard": triple(defaults.SHARD_VOX)}
-    convert_file(
-        source, out, voxel_size=None, dtype="keep", **edges, codec="none", levels=levels, memory=MEMORY, overwrite=True,
-        checksum=False, name=None, progress=None, report=lambda _: None,
-    )  # fmt: skip
+    settings = ConvertSettings(codec="none", levels=levels)
+    convert_file(source, out, settings, memory=MEMORY, overwrite=True, report=lambda _: None)
 
 
 def flush(folder: Path) -> None:

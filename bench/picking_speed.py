@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,8 +22,10 @@ from bench.timing import Finding, Size, compared, interleaved, run_script
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES
 from tomostream.geometry import BlockGrid, Box, Triple, triple
-from tomostream.picking.blocks import pick_array, pick_volume
+from tomostream.picking.blocks import pick_volume
+from tomostream.picking.how_many import Above, Best
 from tomostream.picking.planning import plan_blocks
+from tomostream.picking.protocol import Execution, PickRequest, Source
 from tomostream.store.omezarr import StoreSpec, StoreWriter
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import parse_bytes
@@ -72,9 +75,10 @@ def stored(scores: np.ndarray, size: Size) -> Tomogram:
 def compare(size: Size, shape: Triple, particles: int, *, loop_picks: int, goal: float, goal_local_max: float | None) -> list[Finding]:
     scores = particles_in_noise(shape, particles)
     source = stored(scores, size)
-    chosen = {"radius": RADIUS, "threshold": THRESHOLD, "count": None, "memory": MEMORY}
-    in_memory = chosen | {"memory": 4 * scores.nbytes + MEMORY}  # the volume itself is the caller's
-    picks = pick_array(scores, **in_memory)
+    request = PickRequest(radius=RADIUS, how_many=Above(THRESHOLD))
+    array, store = Source.of(scores), Source(source.read, shape)
+    execution = Execution(memory=4 * scores.nbytes + MEMORY)  # the volume itself is the caller's
+    picks = pick_volume(array, request, execution)
     n = len(picks)
     blocks = plan_blocks(
         shape, block=None, halo=None, radius=RADIUS, smooth=0.0, memory=MEMORY, libraries=LIBRARIES_BYTES, workers=1
@@ -85,12 +89,12 @@ def compare(size: Size, shape: Triple, particles: int, *, loop_picks: int, goal:
             source.read(core.expanded(blocks.halo).clipped(Box.whole(shape)))
 
     contestants = {
-        "threshold": lambda: pick_array(scores, **in_memory),
-        "count": lambda: pick_array(scores, **(in_memory | {"threshold": None, "count": n})),
-        "blocks of 128": lambda: pick_array(scores, **in_memory, block=(128, 128, 128)),
+        "threshold": lambda: pick_volume(array, request, execution),
+        "count": lambda: pick_volume(array, replace(request, how_many=Best(n)), execution),
+        "blocks of 128": lambda: pick_volume(array, request, replace(execution, block=(128, 128, 128))),
         "the paper's loop, scaled": lambda: papers_loop(scores, min(n, loop_picks)) * n / min(n, loop_picks),
         "reading": reading,
-        "from Zarr": lambda: pick_volume(source.read, shape, **chosen),
+        "from Zarr": lambda: pick_volume(store, request, Execution(memory=MEMORY)),
     }
     with_local_max = goal_local_max is not None and importlib.util.find_spec("skimage") is not None
     if with_local_max:
@@ -98,7 +102,7 @@ def compare(size: Size, shape: Triple, particles: int, *, loop_picks: int, goal:
 
         contestants["peak_local_max"] = lambda: peak_local_max(scores, min_distance=int(RADIUS), threshold_abs=THRESHOLD)
     times = interleaved(contestants, size.rounds)
-    if [tuple(p) for p in pick_volume(source.read, shape, **chosen).index_zyx] != [tuple(p) for p in picks.index_zyx]:
+    if [tuple(p) for p in pick_volume(store, request, Execution(memory=MEMORY)).index_zyx] != [tuple(p) for p in picks.index_zyx]:
         raise SystemExit("picks from the store and from memory differ")
     name, what = "pick", f"{' x '.join(map(str, shape))} float32, {n} picks"
     found = [

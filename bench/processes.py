@@ -21,10 +21,11 @@ import numpy as np
 
 from bench.timing import Finding, Size, compared, interleaved, run_script
 from tomostream import __version__
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.progress import Bar, Progress
-from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
+from tomostream.store.conversion import ConvertSettings
 
 SPACING = 10.0
 
@@ -56,7 +57,9 @@ def make(folder: Path, edge: int, channels: tuple[int, ...]) -> None:
     with mrcfile.new(folder / "noise.mrc") as file:
         file.set_data(np.random.default_rng(0).normal(size=(32, edge, edge)).astype(np.float32))
         file.voxel_size = SPACING
-    convert_many([str(folder / "noise.mrc")], folder, ConvertSettings(), memory=2 * 10**9, overwrite=False, progress=Progress())
+    convert_many(
+        {"noise": str(folder / "noise.mrc")}, folder, ConvertSettings(), resources=Resources(), overwrite=False, progress=Progress()
+    )
     settings = UNetSettings(
         channels=channels,
         species=("particle",),
@@ -76,13 +79,13 @@ def make(folder: Path, edge: int, channels: tuple[int, ...]) -> None:
 
 def seconds(folder: Path, workers: int) -> float:
     progress = FirstAndLast()
-    cluster = ClusterSettings(kind="local", workers=workers, threads=1, memory=2 * 10**9)
+    resources = Resources(kind="local", workers=workers, threads=1, memory=2 * 10**9)
     predict_many(
-        [str(folder / "noise.ome.zarr")],
+        {"noise": str(folder / "noise.ome.zarr")},
         model=folder / "model",
         out=folder / "scores",
         settings=PredictSettings(device="cpu", block_size=(32, 128, 128)),
-        cluster=cluster,
+        resources=resources,
         overwrite=False,
         progress=progress,
     )
@@ -96,8 +99,8 @@ def converting(folder: Path, workers: int) -> float:
     files = [str(folder / f"noise{number}.mrc") for number in range(2 * workers)]
     out = folder / "converted"
     progress = FirstAndLast()
-    cluster = ClusterSettings(kind="local", workers=workers, threads=1, memory=2 * 10**9)
-    convert_many(files, out, ConvertSettings(), memory=2 * 10**9, overwrite=True, progress=progress, cluster=cluster)
+    resources = Resources(kind="local", workers=workers, threads=1, memory=2 * 10**9)
+    convert_many({Path(file).stem: file for file in files}, out, ConvertSettings(), resources=resources, overwrite=True, progress=progress)
     shutil.rmtree(out)
     files_left = len(progress.times) - workers
     return (progress.times[-1] - progress.times[workers - 1]) / files_left

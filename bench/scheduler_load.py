@@ -37,11 +37,11 @@ def resident_mb(pid: int) -> float:
 def client(address: str, scheduler: int, tasks: int, is_grouped: bool) -> None:
     """Run in a process of its own: send the tasks, print the figures."""
     from bench.scheduler_load import virtual_shard as function  # importable on the workers, not of __main__
-    from tomostream.cluster import ClusterSettings, open_pool
+    from tomostream.cluster import Resources, open_pool
     from tomostream.progress import Progress
 
     samples: list[tuple[float, float]] = []
-    with open_pool(ClusterSettings(scheduler=address, threads=1), Progress()) as pool:
+    with open_pool(Resources(scheduler=address, threads=1), Progress()) as pool:
         started = time.perf_counter()
         payload = bytes(2000)  # as a shard's task, pickled
         for done, _ in enumerate(pool.run(function, ((n, payload) for n in range(tasks)), is_grouped=is_grouped), 1):

@@ -18,6 +18,7 @@ import scipy.fft
 
 from tomostream.evaluation import Scores, match
 from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
 from tomostream.simulation.clicks import simulate_clicks
 from tomostream.simulation.tomograms import SimulatedTomogram, SimulationSettings, simulate_tomogram
 
@@ -59,7 +60,7 @@ def yardstick(first: SimulatedTomogram, other: SimulatedTomogram, clicks: int) -
     clicked = simulate_clicks(first.truth, species=SPECIES, count=clicks, jitter_vox=1.0, seed=1)
     scores = correlate(standardised(other.volume), radial_template(standardised(first.volume), clicked.position_zyx))
     truth = other.truth.of(species=SPECIES).position_zyx
-    picks = pick_array(scores, radius=RADIUS, threshold=None, count=len(truth), memory=10**9)
+    picks = pick_array(scores, radius=RADIUS, how_many=Best(len(truth)), memory=10**9)
     return match(picks.index_zyx.astype(np.float64), truth, tolerance=TOLERANCE, matching="any").scores
 
 

@@ -124,3 +124,11 @@ def test_what_a_matched_filter_cannot_do_is_told_before_it_is_trained(predict: d
     with pytest.raises(ConfigurationError, match=r"objective average computes on the processor, in float32"):
         with_values(objective={"name": "average"}, predict=predict)
     with_values(predict=predict)
+
+
+def test_a_picker_is_any_that_is_installed():
+    assert configuration_from(LEAST | {"pick": {"count": 3, "method": "trace"}}, "test").pick.method == "trace"
+    with pytest.raises(
+        ConfigurationError, match=r"pick\.method: must be an installed picker \(greedy, mean-pool, trace\), found 'tracr'; did"
+    ):
+        configuration_from(LEAST | {"pick": {"count": 3, "method": "tracr"}}, "test")

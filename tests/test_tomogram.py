@@ -20,6 +20,7 @@ from store_files import noise, spec_of, write_foreign, write_store
 from tomostream.errors import InputError
 from tomostream.geometry import Box, triple
 from tomostream.normalisation import Normalisation
+from tomostream.score_map import open_score_map
 from tomostream.store.omezarr import StoreWriter, store_state
 from tomostream.store.pyramid import mean_pooled
 from tomostream.tomogram import open_tomogram, store_normalisation
@@ -205,12 +206,12 @@ def test_statistics_stored_at_the_same_time_are_all_kept(tmp_path):
 
 def test_score_maps_are_decoded_by_their_attributes(tmp_path):
     volume = np.arange(-4, 4, dtype=np.int8).reshape(2, 2, 2)
-    encoded = open_tomogram(write_store(tmp_path / "a.ome.zarr", volume, score_scale=0.1, score_offset=0.5))
-    found = encoded.decode(whole(encoded))
+    encoded = open_score_map(write_store(tmp_path / "a.ome.zarr", volume, score_scale=0.1, score_offset=0.5))
+    found = encoded.read(Box.whole(encoded.shape))
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, volume * 0.1 + 0.5)
-    plain = open_tomogram(write_store(tmp_path / "b.ome.zarr", volume.astype(np.float16)))
-    assert plain.decode(whole(plain)).dtype == np.float32
+    plain = open_score_map(write_store(tmp_path / "b.ome.zarr", volume.astype(np.float16)))
+    assert plain.read(Box.whole(plain.shape)).dtype == np.float32
 
 
 # processes

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from tomostream import defaults
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.normalisation import Normalisation
@@ -91,12 +91,21 @@ def convert(
     ------
     InputError, ExistsError, BudgetError
     """
-    from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+    from tomostream.stages.conversion.stage import convert_many
+    from tomostream.store.conversion import ConvertSettings
+    from tomostream.store.naming import distinct_names
 
     settings = ConvertSettings(
         voxel_size=voxel_size, dtype=dtype, chunk=parse_shape(chunk), shard=parse_shape(shard), codec=codec, levels=levels
     )
-    return convert_many([str(path)], place(out), settings, memory=parse_bytes(memory), overwrite=overwrite, progress=Progress())[0]
+    return convert_many(
+        distinct_names([str(path)]),
+        place(out),
+        settings,
+        resources=Resources(memory=parse_bytes(memory)),
+        overwrite=overwrite,
+        progress=Progress(),
+    )[0]
 
 
 def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
@@ -254,16 +263,17 @@ def predict(
     loaded = load_model(local_model(place(model))) if isinstance(model, str | Path | RemotePath) else model
     if isinstance(source, str | Path | RemotePath | Tomogram):
         from tomostream.stages.prediction.stage import PredictSettings, predict_many
+        from tomostream.store.naming import distinct_names
 
         if out is None:
             raise InputError("predict on a store needs out=FOLDER for the score map")
         settings = PredictSettings(precision=precision, logits=logits, block_size=parse_shape(block_size) if block_size else None)
         [paths] = predict_many(
-            [source.path if isinstance(source, Tomogram) else str(source)],
+            distinct_names([source.path if isinstance(source, Tomogram) else str(source)]),
             model=loaded.folder,
             out=place(out),
             settings=settings,
-            cluster=ClusterSettings(threads=threads, memory=parse_bytes(memory)),
+            resources=Resources(threads=threads, memory=parse_bytes(memory)),
             overwrite=overwrite,
             progress=Progress(),
         )
@@ -345,36 +355,37 @@ def pick(
     BudgetError
         If the undecided candidates don't fit the budget.
     """
+    from tomostream.picking.how_many import how_many
+
     block = None if block_size is None else parse_shape(block_size, "block_size")
     if isinstance(source, str | Path | RemotePath | Tomogram):
+        from tomostream.score_map import as_score_map
         from tomostream.stages.picks.stage import PickSettings, pick_map
 
         settings = PickSettings(
             radius=Length.parse(str(radius), "radius"),
-            count=count,
-            threshold=threshold,
+            how_many=how_many(count=count, threshold=threshold),
             smooth=Length.parse(str(smooth), "smooth") if smooth else None,
             border=Length.parse(str(border), "border") if border else None,
             block_size=block,
         )
-        return pick_map(_opened(source), settings, memory=parse_bytes(memory), workers=workers, progress=Progress())
+        return pick_map(
+            as_score_map(_opened(source)), settings, resources=Resources(memory=parse_bytes(memory), workers=workers), progress=Progress()
+        )
+    from tomostream.picking.protocol import Execution, PickRequest
     from tomostream.stages.picks.in_memory import pick_plain
 
     if isinstance(radius, str) or isinstance(smooth, str) or isinstance(border, str):
         raise InputError(
             f"an array has no voxel spacing: give lengths as numbers of voxels, found radius={radius!r}, smooth={smooth!r}, border={border!r}"
         )
-    index, score = pick_plain(
-        source,
+    request = PickRequest(
         radius=float(radius),
-        threshold=threshold,
-        count=count,
+        how_many=how_many(count=count, threshold=threshold, are_options=False),
         smooth=float(smooth or 0),
         border=float(border or 0),
-        block=block,
-        memory=parse_bytes(memory),
-        workers=workers,
     )
+    index, score = pick_plain(source, request, Execution(memory=parse_bytes(memory), block=block, workers=workers))
     return PickRecords(index, score)
 
 
@@ -411,22 +422,14 @@ def evaluate(
     InputError
         If the units can't be converted, or the species can't be known.
     """
-    from tomostream.stages.evaluation.stage import evaluate_particles
+    from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_particles
     from tomostream.stages.tables.stage import conversion_from, read_scored, read_truth
 
     conversion = conversion_from([str(path) for path in tomograms], voxel_size)
     found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks, conversion)
     known = truth if isinstance(truth, Particles) else read_truth(truth, names, conversion)
-    return evaluate_particles(
-        found,
-        known,
-        names=names,
-        tolerance=Length.parse(tolerance, "tolerance"),
-        species=species,
-        matching=matching,
-        beta=beta,
-        conversion=conversion,
-    )
+    settings = EvaluateSettings(tolerance=Length.parse(tolerance, "tolerance"), species=species, matching=matching, beta=beta)
+    return evaluate_particles(found, known, settings, names=names, conversion=conversion)
 
 
 def read_particles(path: str | Path | RemotePath, *, format: str | None = None, **facts: Any) -> Particles:

@@ -31,7 +31,7 @@ BATCH_STATISTICS: Final = "tomogram"  # batch-norm's, in prediction: each tomogr
 STATISTICS_CROPS: Final = 32  # crops of a tomogram that they come from: 12 and 64 gave the same F1 within 0.01
 
 # training
-OBJECTIVE: Final = "nnpu"  # from ten clicks it overfits less than kl (docs/results.md)
+OBJECTIVE: Final = "nnpu"  # from ten clicks it overfits less than kl (docs/accuracy.md)
 KL_WEIGHT: Final = 10.0  # weight of the divergence term (Topaz's GE-KL)
 KL_ORDER: Final = "prior_to_pu"  # KL(prior || mean score of the unlabelled); the other order is the paper's
 SCHEDULE: Final = "cosine"
@@ -78,7 +78,7 @@ UNLABELLED_TOMOGRAMS: Final = 8  # tomograms without labels that the network lea
 # suggest
 SUGGESTED_POINTS: Final = 10  # places to look at next: as many as a person clicks in a minute
 
-# matched filters (strategies average and template), as measured on two simulated tomograms of each kind (docs/design.md)
+# matched filters (strategies average and template), as measured on two simulated tomograms of each kind (docs/accuracy.md)
 SUPPORT: Final = 1.4  # radius of the ball that is compared, of the particle's radius
 NORMALISATION_FLOOR: Final = 0.6  # standard deviations of the volume: between local normalisation (0) and a plain matched filter (large)
 ANGLE_STEP_DEG: Final = 20.0  # between orientations of a template

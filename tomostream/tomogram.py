@@ -222,19 +222,6 @@ class Tomogram:
             return result
         return normalisation.apply(self.read(box), out=result)
 
-    def decode(self, block: Shaped[np.ndarray, "z y x"]) -> Shaped[np.ndarray, "z y x"]:
-        """Turn stored voxels of a score map into values.
-
-        With the attributes `score_scale` and `score_offset`: stored x scale + offset, float64, and NaN where `score_missing` is stored.
-        Else float32, or float64 where float32 does not hold every value.
-        """
-        if "score_scale" in self.attributes:
-            values: np.ndarray = block * np.float64(self.attributes["score_scale"]) + np.float64(self.attributes.get("score_offset", 0.0))
-            if "score_missing" in self.attributes:
-                values[block == self.attributes["score_missing"]] = np.nan
-            return values
-        return block.astype(sum_dtype(block.dtype), copy=False)
-
     def to_level_positions(self, positions: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
         """Bring positions (z y x, level-0 voxels) to this level's voxels."""
         level_positions: np.ndarray = (positions + 0.5) / 2**self.level - 0.5

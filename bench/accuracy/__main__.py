@@ -30,19 +30,22 @@ from bench.accuracy.pictures import draw_curves, draw_picks
 from bench.accuracy.systems import CLICKS, DOMAINS, SPECIES, SYSTEMS, Experiment, configuration, experiments
 from bench.accuracy.tables import write_crossed, write_tables
 from tomostream import __version__
+from tomostream.cluster import Resources
 from tomostream.config import configuration_from
 from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.particles import Particles
 from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_text_atomically
-from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+from tomostream.stages.conversion.stage import convert_many
+from tomostream.store.conversion import ConvertSettings
+from tomostream.store.naming import distinct_names
 
 
 def prepare(data: Path, work: Path, domains: list[str]) -> None:
     """Convert the tomograms, and write the tables of all particles of the training tomograms."""
     files = [str(path) for domain in domains for path in sorted(data.glob(f"{domain}_*.mrc"))]
-    convert_many(files, work / "tomograms", ConvertSettings(), memory=2 * 10**9, overwrite=False, progress=Progress())
+    convert_many(distinct_names(files), work / "tomograms", ConvertSettings(), resources=Resources(), overwrite=False, progress=Progress())
     truth = read_table(str(data / "truth.csv"), conversion=Conversion())
     for domain in domains:
         for kind in ("ribosome", "fas"):

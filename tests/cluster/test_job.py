@@ -12,7 +12,7 @@ from cli_runner import in_process_of_its_own, tomostream
 from cluster_support import Heard
 from small_project import make_project, tree_bytes
 
-from tomostream.cluster import ClusterSettings, job, slurm
+from tomostream.cluster import Resources, job, slurm
 from tomostream.cluster.job import job_script, run_job
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
@@ -45,7 +45,7 @@ def wait_until(condition, seconds=200):
 
 def settings(folder, **values):
     usual = {"threads": 1, "memory": 10**9, "walltime": "00:10:00", "log_folder": str(folder / "the logs")}
-    return ClusterSettings(kind="slurm", **usual | values)
+    return Resources(kind="slurm", **usual | values)
 
 
 def run(folder, *command, name, heard=None, mark=lambda: None, **values):
@@ -105,7 +105,7 @@ def test_leaving_cancels_the_job_that_waits_or_runs(tmp_path):
 
 
 def test_the_script_asks_for_what_all_processes_need():
-    wanted = ClusterSettings(kind="slurm", threads=4, memory=2 * 10**9, queue="gpu", account="em", options=("--nice",))
+    wanted = Resources(kind="slurm", threads=4, memory=2 * 10**9, queue="gpu", account="em", options=("--nice",))
     script = job_script(["true"], wanted, name="x", processes=2, gpus=2, output=Path("/logs/0"))
     for line in ('cpus-per-task="8"', 'mem="4387M"', 'gpus="2"', 'partition="gpu"', 'account="em"', 'time="04:00:00"', "nice"):
         assert f"#SBATCH --{line}\n" in script

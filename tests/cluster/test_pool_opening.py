@@ -15,7 +15,7 @@ from cluster_support import Heard, started_scheduler, stop
 from mrc_files import random_volume, write_mrc
 from store_files import tree
 
-from tomostream.cluster import ClusterSettings, open_pool
+from tomostream.cluster import Resources, open_pool
 from tomostream.cluster import pool_opening as opening
 from tomostream.cluster.dask_pool import IN_FLIGHT_PER_WORKER
 from tomostream.errors import InputError, MachineError, TomostreamError
@@ -24,9 +24,9 @@ from tomostream.progress import Progress
 
 def settings_of(kind, scheduler):
     return {
-        "serial": ClusterSettings(),
-        "threads": ClusterSettings(workers=3),
-        "scheduler": ClusterSettings(scheduler=scheduler.address),
+        "serial": Resources(),
+        "threads": Resources(workers=3),
+        "scheduler": Resources(scheduler=scheduler.address),
     }[kind]
 
 
@@ -63,7 +63,7 @@ def test_users_errors_are_results_and_run_raises_the_first(kind, scheduler):
 
 def test_workers_work_in_the_clients_folder_one_task_at_a_time(scheduler, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with open_pool(ClusterSettings(scheduler=str(scheduler.file)), Progress()) as pool:
+    with open_pool(Resources(scheduler=str(scheduler.file)), Progress()) as pool:
         assert {folder for _, folder in pool.run(cluster_tasks.working_folder, range(3))} == {str(tmp_path)}
         assert all(alone for _, alone in pool.run(cluster_tasks.overlap, [str(tmp_path)] * 8))
 
@@ -71,7 +71,7 @@ def test_workers_work_in_the_clients_folder_one_task_at_a_time(scheduler, tmp_pa
 def test_a_worker_that_does_not_see_the_clients_folder_says_so(scheduler, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "only here"))
     with (
-        open_pool(ClusterSettings(scheduler=scheduler.address), Progress()) as pool,
+        open_pool(Resources(scheduler=scheduler.address), Progress()) as pool,
         pytest.raises(MachineError, match=r"does not see the folder .*only here"),
     ):
         list(pool.run(cluster_tasks.square, [1]))
@@ -134,7 +134,7 @@ def test_what_a_worker_says_is_shown_and_failures_stay_their_own(scheduler, sour
 
 def test_a_local_cluster_listens_on_loopback_only_and_runs_a_lost_task_again(tmp_path):
     earlier = {child.pid for child in psutil.Process().children(recursive=True)}
-    with open_pool(ClusterSettings(kind="local", workers=2), Progress()) as pool:
+    with open_pool(Resources(kind="local", workers=2), Progress()) as pool:
         results = dict(pool.run(cluster_tasks.die_once, [(n, str(tmp_path)) for n in range(4)]))
         ours = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))} - earlier
         open_to = {c.laddr.ip for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in ours}
@@ -174,7 +174,7 @@ def test_a_convert_whose_worker_is_killed_ends_with_the_same_bytes(sources, refe
 def test_a_task_that_kills_every_worker_is_named_and_its_neighbours_are_done():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        open_pool(ClusterSettings(kind="local", workers=1), Progress()) as pool,
+        open_pool(Resources(kind="local", workers=1), Progress()) as pool,
     ):
         outcomes = dict(pool.outcomes(cluster_tasks.die, range(4)))
     assert "--memory" in str(outcomes.pop(1))
@@ -188,7 +188,7 @@ def test_a_lost_scheduler_ends_the_stage_with_one_message(tmp_path, monkeypatch)
     timer = threading.Timer(1.0, stop, [process])
     timer.start()
     with (
-        open_pool(ClusterSettings(scheduler=found.address), heard) as pool,
+        open_pool(Resources(scheduler=found.address), heard) as pool,
         pytest.raises(TomostreamError, match="run the same command again"),
     ):
         list(pool.run(cluster_tasks.square, range(3)))

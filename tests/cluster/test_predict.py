@@ -15,7 +15,7 @@ from cli_runner import tomostream
 from mrc_files import write_mrc
 from small_project import SPACING, make_project, tree_bytes
 
-from tomostream.cluster import ClusterSettings, open_pool, resident
+from tomostream.cluster import Resources, open_pool, resident
 from tomostream.progress import Progress
 from tomostream.stages.prediction import shard_task as shard_scoring
 
@@ -136,7 +136,7 @@ def test_a_worker_killed_in_the_midst_leaves_the_same_bytes(project, reference, 
 
 def test_what_workers_keep_is_loaded_once_each_and_freed_at_the_end(scheduler, tmp_path):
     load = cluster_tasks.CountedLoad(str(tmp_path))
-    with open_pool(ClusterSettings(scheduler=scheduler.address), Progress()) as pool:
+    with open_pool(Resources(scheduler=scheduler.address), Progress()) as pool:
         assert dict(pool.run(cluster_tasks.square, [2])) == {2: 4}  # the worker is there
         with pool.keeping(load):
             assert len(list(Path(tmp_path).iterdir())) == 1  # before any task
@@ -147,7 +147,7 @@ def test_what_workers_keep_is_loaded_once_each_and_freed_at_the_end(scheduler, t
 
 def test_in_this_process_it_is_loaded_by_the_first_task_and_freed(tmp_path):
     load = cluster_tasks.CountedLoad(str(tmp_path))
-    with open_pool(ClusterSettings(), Progress()) as pool, pool.keeping(load):
+    with open_pool(Resources(), Progress()) as pool, pool.keeping(load):
         assert {result for _, result in pool.run(cluster_tasks.use_load, [load] * 3)} == {1}
     assert resident(load) == 2
 

@@ -5,7 +5,7 @@ import pytest
 from cluster_support import Heard, start, stop
 from cluster_tls import tls
 
-from tomostream.cluster import ClusterSettings, open_pool
+from tomostream.cluster import Resources, open_pool
 from tomostream.cluster.security import configured, is_loopback, warn_if_open
 from tomostream.errors import InputError
 from tomostream.progress import Progress
@@ -24,12 +24,12 @@ def test_through_tls_with_dasks_own_settings_and_not_without(certificates, tmp_p
         while not (file.exists() and file.read_text().strip().endswith("}")):
             assert scheduler.poll() is None, (tmp_path / "scheduler.log").read_text()
         heard = Heard()
-        with dask.config.set(tls(certificates)), open_pool(ClusterSettings(scheduler=str(file)), heard) as pool:
+        with dask.config.set(tls(certificates)), open_pool(Resources(scheduler=str(file)), heard) as pool:
             assert dict(pool.run(cluster_tasks.square, range(3))) == {0: 0, 1: 1, 2: 4}
         assert not any("encrypted" in text for text in heard.texts)
         with (
             pytest.raises(InputError, match=r"no Dask scheduler can be reached there .*TLS"),
-            open_pool(ClusterSettings(scheduler=str(file)), Progress()),
+            open_pool(Resources(scheduler=str(file)), Progress()),
         ):
             pass
     finally:
@@ -37,7 +37,7 @@ def test_through_tls_with_dasks_own_settings_and_not_without(certificates, tmp_p
 
 
 def test_a_local_cluster_is_encrypted_where_dask_requires_it(certificates):
-    with dask.config.set(tls(certificates)), open_pool(ClusterSettings(kind="local", workers=1), Progress()) as pool:
+    with dask.config.set(tls(certificates)), open_pool(Resources(kind="local", workers=1), Progress()) as pool:
         assert pool._client.scheduler.address.startswith("tls://127.0.0.1:")
         assert dict(pool.run(cluster_tasks.square, [3])) == {3: 9}
 

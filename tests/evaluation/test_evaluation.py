@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomostream.errors import InputError
-from tomostream.evaluation import Scores, evaluate_tables, match, precision_recall_curve
+from tomostream.evaluation import Scores, ScoringRules, evaluate_tables, match, precision_recall_curve
 from tomostream.evaluation.tables import compared_species
 from tomostream.particles import Particles
 
@@ -191,12 +191,10 @@ def evaluated(picks, truth, **changes):
         "tolerance": 10.0,
         "tomograms": picks.tomograms(),
         "unscored": [],
-        "species": None,
         "matching": "any",
-        "beta": 1.0,
-        "with_curve": False,
-    }
-    return evaluate_tables(picks, truth, **(usual | changes))
+    } | changes
+    compared = {key: usual.pop(key) for key in ("tomograms", "unscored")}
+    return evaluate_tables(picks, truth, rules=ScoringRules(**usual), **compared)
 
 
 PICKS = table(

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from peak_memory import PEAK
 from picking_oracle import VOLUMES, greedy_loop
+from picking_requests import asked, volume
 
 from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Box
-from tomostream.picking.blocks import Picks, pick_array, pick_volume
+from tomostream.picking.blocks import pick_array, pick_volume
+from tomostream.picking.how_many import Above
 from tomostream.picking.planning import plan_blocks, window_bytes
+from tomostream.picking.protocol import Picks, Source
 
 MEMORY = 10**9
 RADII = (0.5, 1.0, 1.5, 2.0, 2.9, 4.0, 7.3, 30.0)
@@ -22,8 +25,7 @@ VOLUMES_A_KIND = 65
 
 
 def pick(scores: np.ndarray, **settings: object) -> Picks:
-    chosen: dict[str, object] = {"radius": 2.0, "threshold": None, "count": None, "memory": MEMORY, **settings}
-    return pick_volume(lambda box: scores[box.slices], scores.shape, **chosen)  # type: ignore[arg-type]
+    return pick_volume(volume(scores), *asked(**{"radius": 2.0, "memory": MEMORY, **settings}))
 
 
 def assert_same(picks: Picks, expected: tuple[np.ndarray, np.ndarray]) -> None:
@@ -166,7 +168,7 @@ def test_each_voxel_is_read_once_but_for_halos_and_empty_cores_cost_no_second_lo
         read.append(box)
         return np.zeros(box.shape, dtype=np.float32)
 
-    pick_volume(spy, (20, 20, 20), radius=3.0, threshold=0.5, count=None, block=(10, 10, 10), memory=MEMORY)
+    pick_volume(Source(spy, (20, 20, 20)), *asked(radius=3.0, threshold=0.5, block=(10, 10, 10), memory=MEMORY))
     assert len(read) == 8
     assert max(box.size for box in read) == 13**3
 
@@ -218,7 +220,7 @@ def test_a_memory_below_the_smallest_block_is_refused_before_reading() -> None:
         raise AssertionError(f"read {box}")
 
     with pytest.raises(BudgetError, match=r"even in blocks of 7 voxels.*budget is 150 MB"):
-        pick_volume(read, (100, 100, 100), radius=5.0, threshold=0.5, count=None, memory=LIBRARIES_BYTES)
+        pick_volume(Source(read, (100, 100, 100)), *asked(radius=5.0, threshold=0.5, memory=LIBRARIES_BYTES))
 
 
 @pytest.mark.parametrize(
@@ -247,13 +249,13 @@ def test_scores_that_are_no_real_volume_are_refused() -> None:
     with pytest.raises(InputError, match="complex128"):
         pick(np.zeros((4, 4, 4), dtype=complex), count=1)
     with pytest.raises(InputError, match="three axes"):
-        pick_array(np.zeros((4, 4)), radius=1.0, threshold=0.5, count=None, memory=MEMORY)
+        pick_array(np.zeros((4, 4)), radius=1.0, how_many=Above(0.5), memory=MEMORY)
     with pytest.raises(InputError, match="must have shape"):
-        pick_volume(lambda box: np.zeros((1, 1, 1)), (4, 4, 4), radius=1.0, threshold=0.5, count=None, memory=MEMORY)
+        pick_volume(Source(lambda box: np.zeros((1, 1, 1)), (4, 4, 4)), *asked(radius=1.0, threshold=0.5, memory=MEMORY))
 
 
 def test_an_empty_volume_has_no_picks() -> None:
-    assert len(pick_array(np.zeros((0, 4, 4)), radius=1.0, threshold=0.5, count=None, memory=MEMORY)) == 0
+    assert len(pick_array(np.zeros((0, 4, 4)), radius=1.0, how_many=Above(0.5), memory=MEMORY)) == 0
 
 
 _PEAK = f"""
@@ -261,13 +263,16 @@ import sys
 import numpy as np
 from tomostream.geometry import Box
 from tomostream.picking.blocks import pick_volume
+from tomostream.picking.how_many import Above
+from tomostream.picking.protocol import Execution, PickRequest, Source
 
 def read(box):
     rng = np.random.default_rng(list(box.start))
     return rng.random(box.shape, dtype=np.float32)
 
 before = {PEAK}
-picks = pick_volume(read, (int(sys.argv[1]), 160, 160), radius=5.0, threshold=0.5, count=None, memory=400_000_000, halo=0)
+source = Source(read, (int(sys.argv[1]), 160, 160))
+picks = pick_volume(source, PickRequest(radius=5.0, how_many=Above(0.5)), Execution(memory=400_000_000, halo=0))
 peak = {PEAK}
 print(before, peak, len(picks))
 """
@@ -291,5 +296,5 @@ def test_a_fault_of_the_block_that_is_read_ahead_reaches_the_caller() -> None:
         return np.zeros(box.shape, dtype=np.float32)
 
     with pytest.raises(InputError, match="the third block"):
-        pick_volume(read, (64, 8, 8), radius=2.0, threshold=0.5, count=None, memory=MEMORY, block=(8, 8, 8), halo=0)
+        pick_volume(Source(read, (64, 8, 8)), *asked(radius=2.0, threshold=0.5, memory=MEMORY, block=(8, 8, 8), halo=0))
     assert len(seen) == 3  # and no more is read

@@ -7,14 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picking_oracle import VOLUMES, greedy_loop
+from picking_requests import asked
 from scipy.ndimage import uniform_filter
 
 from tomostream.errors import InputError
 from tomostream.geometry import Box
-from tomostream.picking.blocks import pick_array
+from tomostream.picking.blocks import pick_volume
 from tomostream.picking.mean_pool import MeanPool
+from tomostream.picking.protocol import Picks, Source
 
 MEMORY = 10**9
+
+
+def peaks(scores: np.ndarray, pool: MeanPool, **settings: object) -> Picks:
+    return pick_volume(Source.of(scores), *asked(threshold=0.0, memory=MEMORY, **settings), pool=pool)
 
 
 def pooled_peaks(scores: np.ndarray, pool: MeanPool) -> np.ndarray:
@@ -48,7 +54,7 @@ def test_picks_are_those_of_the_whole_volume_whatever_the_blocks(kind, seed, sha
     pool = MeanPool(threshold, rounds)
     wanted, wanted_score = greedy_loop(pooled_peaks(scores, pool), radius, count=count)
 
-    picks = pick_array(scores, radius=radius, threshold=0.0, count=count, memory=MEMORY, block=block, pool=pool)
+    picks = pick_volume(Source.of(scores), *asked(radius=radius, threshold=0.0, count=count, memory=MEMORY, block=block), pool=pool)
 
     np.testing.assert_array_equal(picks.index_zyx, wanted)
     np.testing.assert_array_equal(picks.score, wanted_score)
@@ -58,11 +64,11 @@ def test_picks_are_those_of_the_whole_volume_whatever_the_blocks(kind, seed, sha
 def test_parts_have_the_bits_of_the_whole(rounds):
     scores = np.random.default_rng(0).random((40, 44, 48)).astype(np.float32)
     pool, whole = MeanPool(0.5, rounds), Box.whole((40, 44, 48))
-    peaks = pool.peaks(scores, at=whole, wanted=whole, shape=whole.shape)
+    all_peaks = pool.peaks(scores, at=whole, wanted=whole, shape=whole.shape)
 
     part = Box((7, 20, 13), (12, 44, 31))
     at = part.expanded(pool.halo).clipped(whole)
-    np.testing.assert_array_equal(pool.peaks(scores[at.slices], at=at, wanted=part, shape=whole.shape), peaks[part.slices])
+    np.testing.assert_array_equal(pool.peaks(scores[at.slices], at=at, wanted=part, shape=whole.shape), all_peaks[part.slices])
 
 
 def test_a_round_is_the_mean_over_a_window():
@@ -79,7 +85,7 @@ def test_a_ragged_blob_has_one_peak_in_its_middle_and_touching_particles_two():
     is_blob = ((z - 15) ** 2 + (y - 20) ** 2 + (x - 18) ** 2 <= 49) | ((z - 15) ** 2 + (y - 20) ** 2 + (x - 35) ** 2 <= 49)
     scores = np.where(is_blob & (rng.random(is_blob.shape) < 0.7), 0.9, 0.1).astype(np.float32)
 
-    picks = pick_array(scores, radius=10.0, threshold=0.0, count=None, memory=MEMORY, pool=MeanPool.for_radius(10.0, threshold=0.5))
+    picks = peaks(scores, MeanPool.for_radius(10.0, threshold=0.5), radius=10.0)
 
     assert len(picks) == 2
     for centre in [(15, 20, 18), (15, 20, 35)]:
@@ -93,7 +99,7 @@ def test_of_two_peaks_too_close_the_larger_stays():
     pool = MeanPool(0.5, 1)
 
     def found(radius: float) -> list[int]:
-        return pick_array(scores, radius=radius, threshold=0.0, count=None, memory=MEMORY, pool=pool).index_zyx[:, 2].tolist()
+        return peaks(scores, pool, radius=radius).index_zyx[:, 2].tolist()
 
     assert len(found(10.0)) == 2
     assert len(found(20.0)) == 1
@@ -103,13 +109,13 @@ def test_of_two_peaks_too_close_the_larger_stays():
 def test_fewer_peaks_than_wanted_are_all_there_are():
     scores = np.zeros((20, 20, 20), dtype=np.float32)
     scores[8:12, 8:12, 8:12] = 1
-    assert len(pick_array(scores, radius=10.0, threshold=0.0, count=5, memory=MEMORY, pool=MeanPool(0.5, 2))) == 1
+    assert len(peaks(scores, MeanPool(0.5, 2), radius=10.0, count=5)) == 1
 
 
 def test_missing_scores_are_background_and_nothing_gives_nothing():
     scores = np.full((9, 9, 9), np.nan, dtype=np.float32)
     pool = MeanPool(0.5, 2)
-    assert len(pick_array(scores, radius=3.0, threshold=0.0, count=None, memory=MEMORY, pool=pool)) == 0
+    assert len(peaks(scores, pool, radius=3.0)) == 0
 
 
 @pytest.mark.parametrize(("threshold", "rounds"), [(np.nan, 1), (np.inf, 1), (0.5, 0)])

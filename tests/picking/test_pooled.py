@@ -1,12 +1,11 @@
 """Mean-pooling with a count: first the peaks at 0.5, then what lower cuts add."""
 
-import functools
-
 import numpy as np
 import pytest
+from picking_requests import asked
 
-from tomostream.picking.blocks import pick_array
-from tomostream.picking.pooled import pick_pooled
+from tomostream.picking.pooled import PICKER
+from tomostream.picking.protocol import Source
 
 RADIUS = 4.0
 CENTRES = [(10, 10, 10), (10, 10, 30), (10, 30, 10)]
@@ -20,8 +19,8 @@ def scores_of(*values: float) -> np.ndarray:
 
 
 def picked(scores: np.ndarray, count: int | None, threshold: float | None = None, *, as_logits: bool = False):
-    pick = functools.partial(pick_array, scores, radius=RADIUS, threshold=0.0, count=count, memory=10**9)
-    return pick_pooled(lambda pool: pick(pool=pool), radius=RADIUS, threshold=threshold, count=count, as_logits=as_logits)
+    source = Source.of(scores, values="logit" if as_logits else "probability")
+    return PICKER.pick(source, *asked(radius=RADIUS, threshold=threshold, count=count, memory=10**9))
 
 
 def test_lower_cuts_only_add_and_only_what_the_count_lacks():

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picking_oracle import VOLUMES, greedy_loop
+from picking_requests import asked, volume
 
 from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Box
-from tomostream.picking.blocks import Picks
 from tomostream.picking.planning import window_bytes
+from tomostream.picking.protocol import Picks, Source
 from tomostream.picking.slice_boxes import BOX_BYTES
-from tomostream.picking.traced import trace_volume
+from tomostream.picking.traced import TracePicker
 from tomostream.picking.tracing import Tracing
 
 MEMORY = 10**9
@@ -24,8 +25,7 @@ PLAIN = Tracing(distance=2.0, link=1.5, gap=1, shortest=1, spanned=3.0, score="m
 
 
 def trace(scores: np.ndarray, tracing: Tracing = PLAIN, **changes: object) -> Picks:
-    chosen: dict[str, object] = {"radius": 1.3, "threshold": None, "count": None, "memory": MEMORY, **changes}
-    return trace_volume(lambda box: scores[box.slices], scores.shape, tracing=tracing, **chosen)  # type: ignore[arg-type]
+    return TracePicker(tracing).pick(volume(scores), *asked(**{"radius": 1.3, "memory": MEMORY, **changes}))
 
 
 def boxes_of_slice(plane: np.ndarray, distance: float, floor: float) -> list[tuple[float, int, int]]:
@@ -177,7 +177,7 @@ def test_what_a_block_has_read_is_read_again_only_at_its_faces() -> None:
         times[box.slices] += 1
         return scores[box.slices]
 
-    trace_volume(read, (20, 40, 40), radius=3.0, threshold=0.9, count=None, tracing=PLAIN, memory=MEMORY, block=(10, 20, 20))
+    TracePicker(PLAIN).pick(Source(read, (20, 40, 40)), *asked(radius=3.0, threshold=0.9, memory=MEMORY, block=(10, 20, 20)))
     assert times[:, :19, :19].max() == 1
     assert times.max() == 4
 
@@ -194,7 +194,7 @@ def test_impossible_settings_are_refused_with_their_values() -> None:
     scores = np.zeros((3, 4, 5), dtype=np.float32)
     with pytest.raises(InputError, match="give a threshold"):
         trace(scores)
-    with pytest.raises(InputError, match="count at least 1, found None and 0"):
+    with pytest.raises(InputError, match=r"count.* at least 1, found 0"):
         trace(scores, count=0)
     with pytest.raises(InputError, match="radius: -1"):
         trace(scores, count=1, radius=-1.0)

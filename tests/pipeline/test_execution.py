@@ -17,7 +17,7 @@ from cli_runner import tomostream
 from small_project import SHAPE, make_project, make_volume, tree_bytes
 
 import tomostream as ts
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.config import load_configuration
 from tomostream.errors import BusyError, ConfigurationError, ExistsError, InputError
 from tomostream.geometry import Box
@@ -26,6 +26,7 @@ from tomostream.learn.objectives import make_objective
 from tomostream.pipeline.dry_run import plan_run
 from tomostream.pipeline.execution import STAGES, check_stages, run_project
 from tomostream.progress import Progress
+from tomostream.score_map import open_score_map
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.training.stage import LOCK_NAME
 from tomostream.store.locks import exclusive
@@ -130,12 +131,12 @@ def test_predict_never_replaces_a_tomogram(finished: Path) -> None:
 def test_scores_outside_the_box_are_missing_and_never_picked(finished: Path, tmp_path: Path, dtype: str) -> None:
     tomogram, model = (finished / "project" / part for part in ("tomograms/t1.ome.zarr", "model"))
     settings = PredictSettings(score_dtype=dtype, box=Box((5, 10, 10), (35, 50, 40)))
-    resources = ClusterSettings(threads=1)
+    resources = Resources(threads=1)
     [[path]] = predict_many(
-        [str(tomogram)], model=model, out=tmp_path, settings=settings, cluster=resources, overwrite=False, progress=Progress()
+        {"t1": str(tomogram)}, model=model, out=tmp_path, settings=settings, resources=resources, overwrite=False, progress=Progress()
     )
-    found = ts.open(path)
-    scores = found.decode(found.read(Box.whole(found.shape)))
+    found = open_score_map(path)
+    scores = found.read(Box.whole(found.shape))
     inside = np.zeros(found.shape, dtype=bool)
     inside[settings.box.slices] = True
     assert np.isnan(scores[~inside]).all()
@@ -150,11 +151,11 @@ def test_a_box_that_leaves_the_volume_is_refused(finished: Path, tmp_path: Path)
     settings = PredictSettings(box=Box((0, 0, 0), (41, 64, 56)))
     with pytest.raises(InputError, match="0:41, 0:64, 0:56 leaves tomogram 't1'"):
         predict_many(
-            [str(finished / "project" / "tomograms" / "t1.ome.zarr")],
+            {"t1": str(finished / "project" / "tomograms" / "t1.ome.zarr")},
             model=finished / "project" / "model",
             out=tmp_path,
             settings=settings,
-            cluster=ClusterSettings(threads=1),
+            resources=Resources(threads=1),
             overwrite=False,
             progress=Progress(),
         )

@@ -13,7 +13,7 @@ from small_project import make_project
 from store_files import spec_of
 
 from tomostream.cli.console import ConsoleProgress
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.config import load_configuration
 from tomostream.errors import BusyError, ExistsError, InputError
 from tomostream.pipeline.execution import run_project
@@ -199,8 +199,8 @@ def test_a_second_run_on_the_same_project_is_refused(trained):
 
 def predict(project, out, **settings):
     return predict_many(
-        [str(project / "tomograms" / "t1.ome.zarr")], model=place(project / "model"), out=place(out), settings=PredictSettings(**settings),
-        cluster=ClusterSettings(threads=1), overwrite=False, progress=Progress(),
+        {"t1": str(project / "tomograms" / "t1.ome.zarr")}, model=place(project / "model"), out=place(out), settings=PredictSettings(**settings),
+        resources=Resources(threads=1), overwrite=False, progress=Progress(),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tomostream.simulation.optics import AMPLITUDE_CONTRAST
 from tomostream.simulation.species import Beads
-from tomostream.simulation.tilt_series import TiltSeries, detector_width, project, record_tilt_series
+from tomostream.simulation.tilt_series import Recording, TiltSeries, detector_width, project, record_tilt_series
 
 SHAPE = (24, 48, 40)
 WIDTH = detector_width(SHAPE)
@@ -23,13 +23,8 @@ def record(beads: Beads, *, snr: float = 1e12, shift_vox: float = 0.0, dose: flo
     return record_tilt_series(
         beads,
         bead(),
+        Recording(spacing=13.48, angles_deg=np.arange(-60.0, 61.0, 20.0), defocus_ang=30000.0, dose=dose, snr=snr, shift_vox=shift_vox),
         shape=SHAPE,
-        spacing=13.48,
-        angles_deg=np.arange(-60.0, 61.0, 20.0),
-        defocus_ang=30000.0,
-        dose=dose,
-        snr=snr,
-        shift_vox=shift_vox,
         rng=np.random.default_rng(seed),
     )
 

@@ -1,4 +1,5 @@
 import bz2
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -21,7 +22,7 @@ from peak_memory import PEAK
 from tomostream.budget import conversion_bytes
 from tomostream.errors import BudgetError, BusyError, ExistsError, InputError, TomostreamError
 from tomostream.store import conversion, local_build
-from tomostream.store.conversion import convert_file
+from tomostream.store.conversion import ConvertSettings, convert_file
 
 DEFAULTS = {
     "voxel_size": None,
@@ -41,7 +42,9 @@ SHAPE = (37, 50, 45)  # 3 x 4 x 3 shards, none of the last ones whole
 
 
 def convert(source, out, **changes):
-    return convert_file(source, out, **{**DEFAULTS, **changes})
+    given = {**DEFAULTS, **changes}
+    settings = ConvertSettings(**{field.name: given.pop(field.name) for field in dataclasses.fields(ConvertSettings)})
+    return convert_file(source, out, settings, **given)
 
 
 def tree(path):
@@ -314,12 +317,12 @@ def test_two_processes_on_one_store_are_refused(source, out):
 CHILD = """
 import sys, time
 from pathlib import Path
-from tomostream.store.conversion import convert_file
+from tomostream.store.conversion import ConvertSettings, convert_file
 def progress(done, total):
     print(done, flush=True)
     time.sleep(0.003)
-convert_file(Path(sys.argv[1]), Path(sys.argv[2]), voxel_size=None, dtype=sys.argv[3], chunk=(8, 8, 8), shard=(16, 16, 16), codec="none", levels=2,
-             memory=10**9, overwrite=False, checksum=False, name=None, progress=progress, report=print)
+settings = ConvertSettings(dtype=sys.argv[3], chunk=(8, 8, 8), shard=(16, 16, 16), codec="none", levels=2)
+convert_file(Path(sys.argv[1]), Path(sys.argv[2]), settings, memory=10**9, overwrite=False, progress=progress, report=print)
 """
 
 
@@ -347,9 +350,9 @@ def test_killed_conversion_resumes_to_the_same_bytes(source, out, dtype):
 MEASURED = f"""
 import sys
 from pathlib import Path
-from tomostream.store.conversion import convert_file
-convert_file(Path(sys.argv[1]), Path(sys.argv[2]), voxel_size=None, dtype=sys.argv[3], chunk=(64, 64, 64), shard=(128, 128, 128), codec="none",
-             levels=None, memory=int(sys.argv[4]), overwrite=False, checksum=False, name=None, progress=None, report=print)
+from tomostream.store.conversion import ConvertSettings, convert_file
+settings = ConvertSettings(dtype=sys.argv[3], chunk=(64, 64, 64), shard=(128, 128, 128), codec="none")
+convert_file(Path(sys.argv[1]), Path(sys.argv[2]), settings, memory=int(sys.argv[4]), overwrite=False, report=print)
 print({PEAK})
 """
 

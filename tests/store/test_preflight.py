@@ -11,16 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mrc_files import BROKEN, MODE_TYPES, patch, random_volume, write_mrc
 
-from tomostream.store.conversion import convert_file
+from tomostream.store.conversion import ConvertSettings, convert_file
 from tomostream.store.preflight import inspect_file
 
 SHAPE = (5, 6, 7)
 
 
 def convert(source, out, **changes):
-    values = {"voxel_size": None, "dtype": "keep", "chunk": (4, 4, 4), "shard": (4, 8, 8), "codec": "none", "levels": 2, "memory": 10**9}
-    values |= {"overwrite": False, "checksum": False, "name": None, "progress": None, "report": lambda text: None}
-    return convert_file(source, out, **{**values, **changes})
+    settings = ConvertSettings(**{"chunk": (4, 4, 4), "shard": (4, 8, 8), "codec": "none", "levels": 2, **changes})
+    return convert_file(source, out, settings, memory=10**9, overwrite=False, report=lambda text: None)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from small_project import make_project
 
 from tomostream.config import load_configuration
 from tomostream.errors import BudgetError
-from tomostream.strategies.loading import strategy_named
+from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.training_memory import training_buffer, training_bytes
 from tomostream.strategies.validation import REGION_VOX, _boxes
 

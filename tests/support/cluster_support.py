@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from repository import WORKERS_PATH
 
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.progress import Progress
 
 
@@ -71,4 +71,4 @@ def scheduler(tmp_path_factory):
 def slurm_settings(folder, **values):
     defaults = {"workers": 1, "threads": 1, "memory": 10**9, "walltime": "00:10:00", "interface": "lo", "log_folder": str(folder / "logs")}
     options = (f"--comment={folder}", *values.pop("options", ()))
-    return ClusterSettings(kind="slurm", options=options, **defaults | values)
+    return Resources(kind="slurm", options=options, **defaults | values)

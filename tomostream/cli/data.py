@@ -11,6 +11,8 @@ import typer
 from tomostream import defaults
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, print_table, show_done
+from tomostream.cli.resource_options import takes_resources
+from tomostream.cluster import Resources
 from tomostream.errors import InputError, SomeFailedError
 from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_shape
@@ -44,6 +46,7 @@ def inspect(
         raise SomeFailedError(broken, len(found))
 
 
+@takes_resources
 def convert(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="MRC files: .mrc .rec .map, also .gz .bz2.", show_default=False)],
     output: options.OutFolder,
@@ -57,16 +60,13 @@ def convert(
     name_from_folder: options.NameFromFolder = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
-    cluster: options.ClusterKind = defaults.CLUSTER,
-    scheduler: options.Scheduler = None,
-    workers: options.Workers = defaults.WORKERS,
-    threads: options.Threads = None,
-    memory: options.Memory = defaults.MEMORY,
-    gpu_memory: options.GpuMemory = None,
-    cluster_option: options.ClusterOptions = None,
+    *,
+    resources: Resources,
 ) -> None:
     """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
-    from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+    from tomostream.stages.conversion.stage import convert_many
+    from tomostream.store.conversion import ConvertSettings
+    from tomostream.store.naming import distinct_names
 
     settings = ConvertSettings(
         voxel_size=options.check_voxel_size(voxel_size),
@@ -77,23 +77,21 @@ def convert(
         levels=levels,
         checksum=checksum,
     )
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 
     def work() -> list[Place]:
         return convert_many(
-            files,
+            distinct_names(files, from_folder=name_from_folder),
             place(output),
             settings,
-            memory=resources.memory,
             overwrite=overwrite,
             progress=ConsoleProgress(),
-            cluster=resources,
-            name_from_folder=name_from_folder,
+            resources=resources,
         )
 
     show_done(work, lambda paths: print_json([str(path) for path in paths]) if json else None)
 
 
+@takes_resources
 def stats(
     stores: options.Stores,
     output: Annotated[
@@ -101,28 +99,19 @@ def stats(
     ] = None,
     name_from_folder: options.NameFromFolder = False,
     json: options.Json = False,
-    cluster: options.ClusterKind = defaults.CLUSTER,
-    scheduler: options.Scheduler = None,
-    workers: options.Workers = defaults.WORKERS,
-    threads: options.Threads = None,
-    memory: options.Memory = defaults.MEMORY,
-    gpu_memory: options.GpuMemory = None,
-    cluster_option: options.ClusterOptions = None,
+    *,
+    resources: Resources,
 ) -> None:
     """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels."""
     from tomostream.stages.voxel_statistics.stage import stats_many
-
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
+    from tomostream.store.naming import distinct_names
 
     def work() -> list[dict[str, object]]:
         return stats_many(
-            options.stores_in(stores),
+            distinct_names(options.stores_in(stores), from_folder=name_from_folder),
             out=None if output is None else place(output),
-            memory=resources.memory,
-            workers=workers,
             progress=ConsoleProgress(),
-            cluster=resources,
-            name_from_folder=name_from_folder,
+            resources=resources,
         )
 
     show_done(work, print_json if json else _print_statistics)
@@ -139,6 +128,7 @@ def _print_statistics(records: Sequence[dict[str, object]]) -> None:
     )
 
 
+@takes_resources
 def labels(
     store: Annotated[str, typer.Argument(metavar="ZARR", help="The tomogram's store.", show_default=False)],
     points: Annotated[str, typer.Option(metavar="TABLE", help="Table of particle centres.")],
@@ -149,13 +139,8 @@ def labels(
     unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a table without header.")] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
-    cluster: options.ClusterKind = defaults.CLUSTER,
-    scheduler: options.Scheduler = None,
-    workers: options.Workers = defaults.WORKERS,
-    threads: options.Threads = None,
-    memory: options.Memory = defaults.MEMORY,
-    gpu_memory: options.GpuMemory = None,
-    cluster_option: options.ClusterOptions = None,
+    *,
+    resources: Resources,
 ) -> None:
     """Write a label mask on the tomogram's grid: 0 is background, 1 the first species, 2 the second, ..."""
     from tomostream.cli.tables import headerless
@@ -164,14 +149,13 @@ def labels(
     if shape not in ("sphere", "gaussian", "cube"):
         raise InputError(f"--shape must be sphere, gaussian or cube, found '{shape}'")
     settings = LabelSettings(radius=Length.parse(radius, "--radius"), shape=shape)
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
     path, count = write_labels(
         store,
         points,
         place(output),
         settings,
         conversion=headerless(columns, unit),
-        cluster=resources,
+        resources=resources,
         overwrite=overwrite,
         progress=ConsoleProgress(),
     )

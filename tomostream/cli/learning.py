@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 from tomostream import defaults
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, show_done
+from tomostream.cli.resource_options import MEMORY, Overrides, takes_overrides, takes_resources
+from tomostream.cluster import Resources
 from tomostream.errors import InputError
 from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_box, parse_bytes, parse_shape
@@ -21,6 +24,7 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="Learning and picking")(command)
 
 
+@takes_overrides(kinds="none|slurm")
 def train(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration; see docs/configuration.md.", show_default=False)
@@ -28,55 +32,35 @@ def train(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Model folder (default: PROJECT/model).")] = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="none|slurm",
-            help="In this process, or as a SLURM job (default: the configuration's); several processes: torchrun -m tomostream train.",
-            rich_help_panel=options.RESOURCES,
-            show_default=False,
-        ),
-    ] = None,
-    scheduler: options.Scheduler = None,
-    workers: options.Workers = defaults.WORKERS,
-    threads: options.Threads = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Budget of one process (default: the configuration's).", rich_help_panel=options.RESOURCES),
-    ] = None,
-    gpu_memory: options.GpuMemory = None,
-    cluster_option: options.ClusterOptions = None,
+    *,
+    overrides: Overrides,
 ) -> None:
-    """Train a network on streamed subtomograms; writes model.safetensors, model.json and metrics.csv."""
-    from tomostream.config import load_configuration, with_resources
+    """Train a network on streamed subtomograms; writes model.safetensors, model.json and metrics.csv.
+
+    In this process, or as a SLURM job (--cluster slurm); in several processes: torchrun -m tomostream train.
+    """
+    from tomostream.config import load_configuration
     from tomostream.pipeline.training import train_configured
 
-    if gpu_memory is not None:
-        parse_bytes(gpu_memory, "--gpu-memory")  # training takes what its batch needs
-    if cluster not in (None, "none", "slurm") or scheduler is not None or workers != 1:
+    if overrides.gpu_memory is not None:
+        parse_bytes(overrides.gpu_memory, "--gpu-memory")
+    if overrides.cluster not in (None, "none", "slurm") or overrides.scheduler is not None or overrides.workers not in (None, 1):
         raise InputError(
             "train has no tasks to hand out: leave out --scheduler and --workers, and give --cluster none or slurm; "
             "several processes train together under torchrun, or by cluster.train_processes in a SLURM job"
         )
-    configuration = with_resources(
-        load_configuration(config),
-        kind=cluster,
-        scheduler=None,
-        workers=None,
-        threads=threads,
-        memory=memory,
-        gpu_memory=None,
-        options=options.key_values(cluster_option),
-    )
-    if threads is not None and configuration.cluster.kind != "slurm":
+    # training takes of the GPU what its batch needs
+    configuration = replace(overrides, workers=None, gpu_memory=None).applied_to(load_configuration(config))
+    if overrides.threads is not None and configuration.cluster.kind != "slurm":
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(overrides.threads)
     folder = train_configured(configuration, out=None if output is None else place(output), overwrite=overwrite, progress=ConsoleProgress())
     if json:
         print_json({"model": str(folder)})
 
 
+@takes_resources
 def predict(
     stores: options.Stores,
     model: Annotated[Path, typer.Option(metavar="DIR", help="Model folder.")],
@@ -97,16 +81,12 @@ def predict(
     name_from_folder: options.NameFromFolder = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
-    cluster: options.ClusterKind = defaults.CLUSTER,
-    scheduler: options.Scheduler = None,
-    workers: options.Workers = defaults.WORKERS,
-    threads: options.Threads = None,
-    memory: options.Memory = defaults.MEMORY,
-    gpu_memory: options.GpuMemory = None,
-    cluster_option: options.ClusterOptions = None,
+    *,
+    resources: Resources,
 ) -> None:
     """Score every voxel: a map of probabilities on the tomogram's grid, DIR/NAME.ome.zarr (DIR/SPECIES/... for several species)."""
     from tomostream.stages.prediction.stage import PredictSettings, predict_many
+    from tomostream.store.naming import distinct_names
 
     for name, value, allowed in (
         ("--score-dtype", score_dtype, ("float32", "float16", "int8")),
@@ -121,28 +101,26 @@ def predict(
         logits=logits,
         block_size=parse_shape(block_size, "--block-size") if block_size else None,
         device=device,
-        gpu_memory=parse_bytes(gpu_memory, "--gpu-memory") if gpu_memory else None,
         box=parse_box(box, "--box") if box else None,
         mask=mask,
         mixed_devices=mixed_devices,
     )
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 
     def work() -> list[list[Place]]:
         return predict_many(
-            options.stores_in(stores),
+            distinct_names(options.stores_in(stores), from_folder=name_from_folder),
             model=place(model),
             out=place(output),
             settings=settings,
-            cluster=resources,
+            resources=resources,
             overwrite=overwrite,
             progress=ConsoleProgress(),
-            name_from_folder=name_from_folder,
         )
 
     show_done(work, lambda made: print_json([str(path) for paths in made for path in paths]) if json else None)
 
 
+@takes_resources
 def pick(
     stores: options.Stores,
     radius: Annotated[str, typer.Option(metavar="LENGTH", help="No two picks within this distance, as 135A or 10vox.")],
@@ -172,22 +150,17 @@ def pick(
     mask: options.MaskOption = None,
     name_from_folder: options.NameFromFolder = False,
     json: options.Json = False,
-    cluster: options.ClusterKind = defaults.CLUSTER,
-    scheduler: options.Scheduler = None,
-    workers: options.Workers = defaults.WORKERS,
-    threads: options.Threads = None,
-    memory: options.Memory = defaults.MEMORY,
-    gpu_memory: options.GpuMemory = None,
-    cluster_option: options.ClusterOptions = None,
+    *,
+    resources: Resources,
 ) -> None:
     """Pick the peaks of score maps, best first, exactly as over the whole volume: DIR/NAME.csv."""
+    from tomostream.picking.how_many import how_many
     from tomostream.stages.picks.stage import PickSettings, pick_many
+    from tomostream.store.naming import distinct_names
 
     settings = PickSettings(
         radius=Length.parse(radius, "--radius"),
-        count=count,
-        expected=expected,
-        threshold=threshold,
+        how_many=how_many(count=count, threshold=threshold, expected=expected),
         species=species,
         smooth=Length.parse(smooth, "--smooth") if smooth else None,
         border=Length.parse(border, "--border") if border else None,
@@ -196,17 +169,14 @@ def pick(
         mask=mask,
         method=method,
     )
-    resources = options.cluster_settings(cluster, scheduler, workers, threads, memory, gpu_memory, cluster_option)
 
     def work() -> list[Place]:
         return pick_many(
-            options.stores_in(stores),
+            distinct_names(options.stores_in(stores), from_folder=name_from_folder),
             out=output,
             settings=settings,
-            memory=resources.memory,
-            cluster=resources,
+            resources=resources,
             progress=ConsoleProgress(),
-            name_from_folder=name_from_folder,
         )
 
     show_done(work, lambda tables: print_json([str(path) for path in tables]) if json else None)
@@ -228,7 +198,7 @@ def suggest(
         list[str] | None, typer.Option(metavar="TABLE", help="Points that were looked at (repeat; default: the run's clicks).")
     ] = None,
     json: options.Json = False,
-    memory: options.Memory = defaults.MEMORY,
+    memory: MEMORY = defaults.MEMORY,
 ) -> None:
     """Suggest where to click next: the picks of which the model is least sure, spread over the tomograms."""
     from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps

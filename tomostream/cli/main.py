@@ -32,6 +32,7 @@ _SYSTEM = {
 
 def main() -> None:
     """Run a command; the only place that turns errors into exit codes."""
+    let_waiting_threads_sleep()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _on_signal)
     try:
@@ -58,6 +59,16 @@ def main() -> None:
         _fail(f"{what}{where}; nothing finished is lost, run the same command again when that is mended", 2)
     except Exception as error:  # the last resort: anything else is a bug of ours, and says so
         _internal(error)
+
+
+def let_waiting_threads_sleep() -> None:
+    """Let threads of numerical libraries sleep while they wait for each other, here and in every process that this one starts.
+
+    By default they spin, and with one neighbour on the machine training takes ten times as long.  OpenMP reads this once, when it is loaded:
+    so it is set before anything that uses it.  What the user has set stays.
+    """
+    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def _is_follower() -> bool:

@@ -9,6 +9,7 @@ import typer
 
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, print_table
+from tomostream.cli.resource_options import Overrides, takes_overrides
 from tomostream.cli.tables import show_evaluation
 
 
@@ -18,6 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="The whole path")(run)
 
 
+@takes_overrides(kinds="none|local|slurm")
 def run(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration; see docs/configuration.md.", show_default=False)
@@ -31,31 +33,11 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with projected memory and disk; do nothing.")] = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster",
-            metavar="none|local|slurm",
-            help="Where tasks run (default: the configuration's).",
-            rich_help_panel=options.RESOURCES,
-        ),
-    ] = None,
-    scheduler: options.Scheduler = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes (default: the configuration's).", rich_help_panel=options.RESOURCES)
-    ] = None,
-    threads: options.Threads = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            "--memory", metavar="SIZE", help="Budget of one process (default: the configuration's).", rich_help_panel=options.RESOURCES
-        ),
-    ] = None,
-    gpu_memory: options.GpuMemory = None,
-    cluster_option: options.ClusterOptions = None,
+    *,
+    overrides: Overrides,
 ) -> None:
     """Take a data set through the whole path: convert, stats, train, predict, pick, evaluate, report. Run again to resume."""
-    from tomostream.config import load_configuration, with_resources
+    from tomostream.config import load_configuration
     from tomostream.learn.torchrun import refuse_torchrun
     from tomostream.pipeline.dry_run import plan_run
     from tomostream.pipeline.execution import check_stages, run_project
@@ -63,16 +45,7 @@ def run(
 
     refuse_torchrun("run")
     stages = check_stages(stage or [])
-    configuration = with_resources(
-        load_configuration(config),
-        kind=cluster,
-        scheduler=scheduler,
-        workers=workers,
-        threads=threads,
-        memory=memory,
-        gpu_memory=gpu_memory,
-        options=options.key_values(cluster_option),
-    )
+    configuration = overrides.applied_to(load_configuration(config))
     if dry_run:
         plan = plan_run(configuration, stages)
         if json:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from tomostream import __version__
-from tomostream.cli import data, learning, status, tables
+from tomostream.cli import data, learning, status, strategies, tables
 from tomostream.cli import pipeline as whole
+from tomostream.version import VERSION
 
 app = typer.Typer(
     name="tomostream",
@@ -18,13 +18,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (whole, status, data, learning, tables):
+for module in (whole, status, strategies, data, learning, tables):
     module.register(app)
 
 
 def _print_version(wanted: bool) -> bool:
     if wanted:
-        typer.echo(__version__)
+        typer.echo(VERSION)
         raise typer.Exit
     return wanted
 

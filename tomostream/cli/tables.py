@@ -77,7 +77,7 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Score picks against truth: TP FP FN precision recall F1 per tomogram and pooled."""
-    from tomostream.stages.evaluation.stage import evaluate_files, write_curve, write_evaluation
+    from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_curve, write_evaluation
 
     if matching not in ("any", "one-to-one"):
         raise InputError(f"--matching must be any or one-to-one, found '{matching}'")
@@ -85,15 +85,14 @@ def evaluate(
         raise InputError(f"--beta must be above zero, found {beta:g}")
     conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning)
     given = headerless(columns, unit)
+    settings = EvaluateSettings(
+        tolerance=Length.parse(tolerance, "--tolerance"), species=species, matching=matching, beta=beta, with_curve=curve is not None
+    )
     found = evaluate_files(
         picks,
         truth,
-        tolerance=Length.parse(tolerance, "--tolerance"),
-        species=species,
-        matching=matching,
-        beta=beta,
+        settings,
         conversion=replace(conversion, tomogram=tomogram),
-        with_curve=curve is not None,
         headerless=replace(conversion, columns=given.columns, unit=given.unit),
         picks_format=picks_format,
         truth_format=truth_format,

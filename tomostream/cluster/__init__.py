@@ -1,20 +1,20 @@
-"""Where do tasks run?  In this process, in local processes, on a running Dask scheduler, or as SLURM jobs: the same functions.
+"""Run tasks in this process, in local processes, on a running Dask scheduler, or as SLURM jobs: the same functions.
 
 A *task* is a small picklable value that says all that its function needs (paths, a box, settings); the function reads and writes the
 stores itself and returns a small result.  So nothing large travels, and a task that is lost with its worker can simply be run again.
 
-    settings    what the user asked for                         work       what a worker does with a batch of tasks
-    pools       one after the other, or in threads              resident   what a worker keeps in memory (the model)
-    dask_pool   on workers: few in flight, batches, faults      security   TLS, or a warning
-    slurm       workers as SLURM jobs, replaced as they end     opening    starts or joins the one that was asked for
+    settings    what the user asked for                         worker_batch   what a worker does with a batch of tasks
+    pools       one after the other, or in threads              worker_cache   what a worker keeps in memory (the model)
+    dask_pool   on workers: few in flight, batches, faults      security       TLS, or a warning
+    slurm       workers as SLURM jobs, replaced as they end     pool_opening   starts or joins the one that was asked for
     job         one long command as a SLURM job of its own
 
-Limits: workers must see the client's files under the same paths.  A scheduler that dies ends the stage; running it again goes on.
+Limits: workers must see the client's files under the same paths.  A scheduler that dies ends the stage; the same command resumes it.
 """
 
 from tomostream.cluster.pool_opening import open_pool
 from tomostream.cluster.pools import Pool, guarded
-from tomostream.cluster.settings import ClusterSettings
+from tomostream.cluster.resources import Resources
 from tomostream.cluster.worker_cache import resident
 
-__all__ = ["ClusterSettings", "Pool", "guarded", "open_pool", "resident"]
+__all__ = ["Pool", "Resources", "guarded", "open_pool", "resident"]

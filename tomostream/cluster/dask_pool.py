@@ -1,6 +1,6 @@
-"""How do a million tasks go through a Dask scheduler that holds a few?  In batches, a bounded number in flight, with a limit on faults.
+"""Run millions of tasks through a Dask scheduler that holds a few: in batches, a bounded number in flight, with a limit on faults.
 
-1. Two batches a worker are in flight: one runs, one waits.  The scheduler never holds a graph of all tasks.
+1. Two batches per worker are in flight: one runs, one waits.  The scheduler never holds a graph of all tasks.
 2. A batch holds as many tasks as take about `BATCH_SECONDS`, by the times measured so far; the first ones hold one each.
 3. A worker that dies: Dask gives its batch to another; after Dask's allowed number of deaths (3) each task of the batch goes once more
    by itself, because a neighbour may have killed the worker; then it is given up, and the error says so.
@@ -21,12 +21,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from tomostream import __version__
 from tomostream.cluster.pools import Pool
 from tomostream.cluster.worker_batch import Answer, work
 from tomostream.cluster.worker_cache import Load
 from tomostream.errors import InputError, MachineError, TomostreamError
 from tomostream.progress import Progress
+from tomostream.version import VERSION
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,7 +77,7 @@ class DaskPool(Pool):
     threads
         Of torch, for one task; None: the cores of the worker that has the fewest.
     progress
-        Is told of workers that are avoided.
+        Receives warnings about workers that are avoided.
     needs_gpu
         Only workers that offer the resource GPU take tasks; None: if all that are there do.
     keeper
@@ -99,7 +99,7 @@ class DaskPool(Pool):
 
     @property
     def threads(self) -> int:
-        """Threads of torch for one task; where nobody said, it waits for the first worker."""
+        """Threads of torch for one task; if not given, waits for the first worker to ask it."""
         if not self._task_threads:
             with _told():
                 while not (cores := self._client.nthreads()):
@@ -168,7 +168,7 @@ class DaskPool(Pool):
         return self._client.submit(
             work,
             os.getcwd(),
-            __version__,
+            VERSION,
             function,
             batch.tasks,
             pure=False,
@@ -207,7 +207,7 @@ class DaskPool(Pool):
             )
 
     def _record_again(self, task: object, why: str) -> None:
-        """For the run's log; what Dask does again by itself is not told, but that the worker is gone."""
+        """Record workers that leave in the run's log; what Dask repeats by itself is not recorded."""
         shard = getattr(task, "index", None)
         facts = {"shard": list(shard)} if isinstance(shard, tuple) else {}
         self._progress.record("retried", tomogram=getattr(task, "name", None), **facts, why=why)
@@ -262,5 +262,5 @@ def _told() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text."""
+    """Return the first line of an error's text."""
     return (str(error).splitlines() or ["no details"])[0]

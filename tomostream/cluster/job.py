@@ -1,9 +1,9 @@
-"""How is one long command run as a SLURM job of its own, though jobs end at their walltime?  Submitted, followed, submitted again.
+"""Run one long command as a SLURM job of its own, across walltimes: submit, follow, submit again.
 
 1. A script runs the command and, when that ends by itself, leaves its exit code in a file.
-2. The job's lines are told as they come; while it waits, SLURM's reason.
-3. A job that is gone without exit code (walltime, scancel, a lost node) is submitted again: the command goes on from where it was.  After
-   `ENDS` such jobs in a row that brought it no further it stops.
+2. The job's lines are shown as they come; while it waits, SLURM's reason.
+3. A job that ends without exit code (walltime, scancel, a lost node) is submitted again, and the command resumes.  After `ENDS` such jobs
+   in a row without progress it stops.
 4. Leaving, also by a signal, cancels the job.
 
 Limits: if the client is killed outright, the job goes on alone until it is done or its walltime is over.
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomostream.cluster import slurm
-from tomostream.cluster.settings import ClusterSettings
+from tomostream.cluster.resources import Resources
 from tomostream.errors import InputError, TomostreamError
 from tomostream.progress import Progress
 
@@ -46,7 +46,7 @@ class Outcome:
 
 def run_job(
     command: Callable[[Path, int], Sequence[str]],
-    settings: ClusterSettings,
+    resources: Resources,
     *,
     name: str,
     processes: int,
@@ -60,14 +60,14 @@ def run_job(
     ----------
     command
         From a folder for what the command reads, and the number of the job (from 0), to what is run.
-    settings
+    resources
         Queue, account, walltime, threads and memory of a process, options, folder of the jobs' output.
     name
         Of the jobs.
     processes, gpus
         In the job, on one node.
     progress
-        Is told the job's lines, and what the queue says.
+        Shows the job's lines, and what the queue says.
     mark
         Gives another value whenever the command has come further.
 
@@ -80,7 +80,7 @@ def run_job(
     """
     if shutil.which("sbatch") is None:
         raise InputError("--cluster slurm submits jobs with sbatch, which is not on the PATH here; run it on a node of a SLURM cluster")
-    logs = slurm.log_folder(settings)
+    logs = slurm.log_folder(resources)
     try:
         logs.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=logs))
@@ -90,7 +90,7 @@ def run_job(
     while True:
         script = folder / f"{number}.sh"
         script.write_text(
-            job_script(command(folder, number), settings, name=name, processes=processes, gpus=gpus, output=script.with_suffix(""))
+            job_script(command(folder, number), resources, name=name, processes=processes, gpus=gpus, output=script.with_suffix(""))
         )
         with _submitted(script) as job:
             progress.say(f"SLURM: job {job} ({name}); its output is in {script.with_suffix('.out')}")
@@ -109,9 +109,9 @@ def run_job(
         progress.say(f"SLURM: job {job} ended (walltime, scancel or a lost node?); submitting another, which goes on from the checkpoint")
 
 
-def job_script(command: Sequence[str], settings: ClusterSettings, *, name: str, processes: int, gpus: int, output: Path) -> str:
+def job_script(command: Sequence[str], resources: Resources, *, name: str, processes: int, gpus: int, output: Path) -> str:
     """Write the batch script; `output` with `.out` and `.exit` are where the job's lines and its exit code go."""
-    threads = settings.task_threads
+    threads = resources.task_threads
     directives = {
         "job-name": name,
         "output": f"{output}.out",
@@ -119,10 +119,10 @@ def job_script(command: Sequence[str], settings: ClusterSettings, *, name: str, 
         "nodes": "1",
         "ntasks": "1",
         "cpus-per-task": str(threads * processes),
-        "mem": f"{math.ceil((settings.memory + OTHER_BYTES) * processes / 2**20)}M",
-        "time": settings.walltime,
-        "partition": settings.queue,
-        "account": settings.account,
+        "mem": f"{math.ceil((resources.memory + OTHER_BYTES) * processes / 2**20)}M",
+        "time": resources.walltime,
+        "partition": resources.queue,
+        "account": resources.account,
         "gpus": str(gpus) if gpus else None,
     }
     quoted = shlex.quote(f"{output}.exit")
@@ -130,7 +130,7 @@ def job_script(command: Sequence[str], settings: ClusterSettings, *, name: str, 
         "#!/bin/bash",
         *(f'#SBATCH --{key}="{value}"' for key, value in directives.items() if value is not None),
         "#SBATCH --no-requeue",  # it is submitted again by us
-        *(f"#SBATCH {option}" for option in settings.options),
+        *(f"#SBATCH {option}" for option in resources.options),
         f"export OMP_NUM_THREADS={threads} PYTHONUNBUFFERED=1",
         "trap 'ended=yes' TERM",
         shlex.join(command),
@@ -168,7 +168,7 @@ def _followed(job: str, script: Path, progress: Progress) -> Outcome:
         if exit_file.is_file():
             lines.tell()
             code = int(exit_file.read_text())
-            # torchrun has an exit code of its own
+            # torchrun replaces the exit code by its own
             is_ended = code in _SIGNALLED or lines.error.startswith("interrupted")
             return Outcome(None if is_ended else code, lines.error)
         if now - gone > _LATE_SECONDS:
@@ -185,7 +185,7 @@ def _followed(job: str, script: Path, progress: Progress) -> Outcome:
 
 
 class _Lines:
-    """A growing file, told line by line up to an error, which is kept: what follows it is not ours."""
+    """Follow a growing file line by line up to an error, which is kept: what follows it is not ours."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self._path, self._progress = path, progress

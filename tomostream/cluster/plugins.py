@@ -1,4 +1,4 @@
-"""What is done in a worker before its first task, and after its last?  Load what stays resident; choose one GPU.
+"""Worker plug-ins: load what stays in memory; choose one GPU.
 
 Imported only where there are workers: distributed takes half a second.
 """
@@ -32,7 +32,7 @@ class Keep(WorkerPlugin):
         self.name = f"tomostream-{hashlib.sha256(pickle.dumps(load)).hexdigest()[:16]}"
 
     async def setup(self, worker: object) -> None:
-        """Load beside the worker's event loop, so that it goes on answering."""
+        """Load outside the worker's event loop, so that it goes on answering."""
         del worker
         with contextlib.suppress(Exception):  # the first task meets it again, where it is counted and reported
             await asyncio.to_thread(resident, self.load)
@@ -44,7 +44,7 @@ class Keep(WorkerPlugin):
 
 
 class OneGpu(WorkerPlugin):
-    """Shows each of a machine's worker processes one GPU of its own: the last number of its name says which."""
+    """Give each worker process of a machine its own GPU: the last number of its name says which."""
 
     name = "tomostream-one-gpu"
 

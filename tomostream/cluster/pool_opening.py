@@ -1,4 +1,4 @@
-"""Which pool was asked for?  Start it, or join it, and take it down again."""
+"""Open the pool that was asked for: start it or join it, and take it down again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from tomostream.cluster import security
 from tomostream.cluster.dask_pool import DaskPool, first_line
 from tomostream.cluster.pools import Pool, ThreadPool
-from tomostream.cluster.settings import ClusterSettings
+from tomostream.cluster.resources import Resources
 from tomostream.cluster.slurm import slurm_cluster
 from tomostream.errors import InputError
 from tomostream.progress import Progress
@@ -33,17 +33,17 @@ for name in ("distributed", "distributed.core", "distributed.worker", "distribut
 
 
 @contextmanager
-def open_pool(settings: ClusterSettings, progress: Progress, *, needs_gpu: bool | None = False) -> Iterator[Pool]:
+def open_pool(resources: Resources, progress: Progress, *, needs_gpu: bool | None = False) -> Iterator[Pool]:
     """Start (or join) what runs the tasks, and take it down again.
 
     With `kind` none, `workers` are threads of this process, for input and output.
 
     Parameters
     ----------
-    settings
+    resources
         Where to run.
     progress
-        Is told of the dashboard, of jobs that wait, of connections that are not encrypted.
+        Shows the dashboard's address, jobs that wait, connections that are not encrypted.
     needs_gpu
         Only workers with a GPU take tasks, one process a GPU; None: if a running scheduler's workers have them.
 
@@ -52,27 +52,29 @@ def open_pool(settings: ClusterSettings, progress: Progress, *, needs_gpu: bool 
     InputError
         If the scheduler can't be reached, or the extra `slurm` or SLURM itself is missing, or refuses.
     """
-    if settings.scheduler is not None:
-        with _quiet(), _join(settings.scheduler) as client:
+    if resources.scheduler is not None:
+        with _quiet(), _join(resources.scheduler) as client:
             security.warn_if_open(client.scheduler.address, progress)
             if not client.nthreads():
-                progress.warn(f"the scheduler {settings.scheduler} has no worker yet; waiting for one (`dask worker {settings.scheduler}`)")
-            yield DaskPool(client, threads=settings.threads, progress=progress, needs_gpu=needs_gpu, keeper=None)
-    elif settings.kind == "slurm":
-        with _quiet(), slurm_cluster(settings, progress) as (cluster, keeper), _client(cluster, progress) as client:
-            if settings.processes > 1:
+                progress.warn(
+                    f"the scheduler {resources.scheduler} has no worker yet; waiting for one (`dask worker {resources.scheduler}`)"
+                )
+            yield DaskPool(client, threads=resources.threads, progress=progress, needs_gpu=needs_gpu, keeper=None)
+    elif resources.kind == "slurm":
+        with _quiet(), slurm_cluster(resources, progress) as (cluster, keeper), _client(cluster, progress) as client:
+            if resources.processes > 1:
                 _share_gpus(client)
-            yield DaskPool(client, threads=settings.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=keeper)
-    elif settings.kind == "local":
-        with _quiet(), _local(settings, bool(needs_gpu)) as cluster, _client(cluster, progress) as client:
+            yield DaskPool(client, threads=resources.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=keeper)
+    elif resources.kind == "local":
+        with _quiet(), _local(resources, bool(needs_gpu)) as cluster, _client(cluster, progress) as client:
             if needs_gpu:
                 _share_gpus(client)
-            yield DaskPool(client, threads=settings.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=None)
-    elif settings.workers == 1:
-        yield Pool(settings.task_threads)
+            yield DaskPool(client, threads=resources.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=None)
+    elif resources.workers == 1:
+        yield Pool(resources.task_threads)
     else:
-        with ThreadPoolExecutor(settings.workers) as executor:
-            yield ThreadPool(executor, settings.workers, settings.task_threads)
+        with ThreadPoolExecutor(resources.workers) as executor:
+            yield ThreadPool(executor, resources.workers, resources.task_threads)
 
 
 @contextmanager
@@ -124,19 +126,19 @@ def _join(scheduler: str) -> Any:
         ) from None
 
 
-def _local(settings: ClusterSettings, needs_gpu: bool) -> Any:
+def _local(resources: Resources, needs_gpu: bool) -> Any:
     from distributed import LocalCluster  # noqa: PLC0415  (as above)
 
     encryption = security.configured()
     return LocalCluster(
-        n_workers=settings.workers,
+        n_workers=resources.workers,
         threads_per_worker=1,
         processes=True,
         memory_limit=None,  # the stages keep their own budget; Dask's nanny would kill on mapped pages
         host="127.0.0.1",
         protocol="tls://" if encryption else "tcp://",
         security=encryption,
-        dashboard_address=settings.dashboard,
+        dashboard_address=resources.dashboard,
         resources={"GPU": 1} if needs_gpu else None,
         preload=_QUIET_END,
     )

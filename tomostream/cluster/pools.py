@@ -1,7 +1,7 @@
-"""How are tasks run in this process?  One after the other, or in threads; and what every pool promises.
+"""Run tasks in this process, one after the other or in threads; and what every pool promises.
 
 1. `Pool.outcomes` keeps a bounded number of tasks in flight, whatever their number, and hands each result to the caller as it comes.
-2. What a user can mend (`TomostreamError`) is a result of its task; `Pool.run` raises it.
+2. An error that the user can mend (`TomostreamError`) is a result of its task; `Pool.run` raises it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 class Pool:
-    """Runs tasks, one after the other in this process; the base of the others.
+    """Runs tasks one after the other in this process; base class of the other pools.
 
     Parameters
     ----------

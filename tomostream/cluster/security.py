@@ -1,8 +1,8 @@
-"""Who can read and command what travels between client, scheduler and workers?  Nobody else, with TLS; else a warning says so.
+"""TLS settings for Dask connections; warn where a connection is not encrypted.
 
 A Dask scheduler runs whatever code a client sends it.  On loopback only this machine's users reach it; on a cluster's network anyone
 on that network, unless TLS asks for a certificate of the right authority.  Dask's own configuration says which certificates
-(`distributed.comm.tls.*`, or the environment: `DASK_DISTRIBUTED__COMM__TLS__CA_FILE`, ...); nothing is invented here.
+(`distributed.comm.tls.*`, or the environment: `DASK_DISTRIBUTED__COMM__TLS__CA_FILE`, ...).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def configured() -> Any:
 
 
 def warn_if_open(address: str, progress: Progress) -> None:
-    """Say so if others on the network could read what goes to this address, or send it code."""
+    """Warn if others on the network could read what goes to this address, or send it code."""
     if address.startswith("tcp://") and not is_loopback(address):
         progress.warn(
             f"the connection to the scheduler at {address} is not encrypted: whoever reaches it can run code as you; "
@@ -58,7 +58,7 @@ def warn_if_open(address: str, progress: Progress) -> None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address such as tcp://127.0.0.1:8786 can be reached from this machine only."""
+    """Return whether an address such as tcp://127.0.0.1:8786 can be reached from this machine only."""
     host = address.split("://", 1)[-1].rsplit(":", 1)[0].strip("[]")
     if host == "localhost":
         return True

@@ -1,11 +1,11 @@
-"""How do SLURM jobs serve as workers, though they wait in the queue and end at their walltime?  They are watched, and replaced.
+"""SLURM jobs as workers: watch them, and replace those that end.
 
 1. dask-jobqueue writes and submits a job script for each worker; the scheduler lives in the client.
-2. Workers leave by themselves before the walltime (`ClusterSettings.leave`), not all at once: a leaving worker's task goes to another
+2. Workers leave by themselves before the walltime (`Resources.leave`), not all at once: a leaving worker's task goes to another
    without counting as a death.
-3. While tasks remain, `squeue` is asked now and then: jobs that ended (walltime, scancel, a lost node) are submitted again; jobs that wait
-   are told to the user, with SLURM's reason.
-4. Jobs that end, again and again, without any task being finished are hopeless: after `ENDS` times the number of workers it stops.
+3. While tasks remain, `squeue` is asked now and then: jobs that ended (walltime, scancel, a lost node) are submitted again; jobs that wait are
+   reported with SLURM's reason.
+4. If jobs keep ending without a finished task, it stops: after `ENDS` times the number of workers.
 5. Leaving, also by a signal, cancels the jobs.  If the client is killed outright, its workers end when they miss the scheduler.
 """
 
@@ -28,7 +28,7 @@ from typing import Any
 
 from tomostream.cluster import security
 from tomostream.cluster.dask_pool import first_line
-from tomostream.cluster.settings import ClusterSettings
+from tomostream.cluster.resources import Resources
 from tomostream.errors import InputError, TomostreamError
 from tomostream.progress import Progress
 
@@ -39,7 +39,7 @@ _DEATH_SECONDS = 60  # after which a worker without scheduler ends
 
 
 @contextmanager
-def slurm_cluster(settings: ClusterSettings, progress: Progress) -> Iterator[tuple[Any, JobKeeper]]:
+def slurm_cluster(resources: Resources, progress: Progress) -> Iterator[tuple[Any, JobKeeper]]:
     """Submit the jobs; cancel them at the end.
 
     Raises
@@ -50,9 +50,9 @@ def slurm_cluster(settings: ClusterSettings, progress: Progress) -> Iterator[tup
     jobqueue = _jobqueue()
     if shutil.which("sbatch") is None:
         raise InputError("--cluster slurm submits jobs with sbatch, which is not on the PATH here; run it on a node of a SLURM cluster")
-    with _started(jobqueue, settings) as cluster:
+    with _started(jobqueue, resources) as cluster:
         security.warn_if_open(cluster.scheduler_address, progress)
-        yield cluster, JobKeeper(cluster, settings, progress)
+        yield cluster, JobKeeper(cluster, resources, progress)
 
 
 def _jobqueue() -> Any:
@@ -67,32 +67,32 @@ def _jobqueue() -> Any:
             signal.signal(signal.SIGINT, before)
 
 
-def _started(jobqueue: Any, settings: ClusterSettings) -> Any:
+def _started(jobqueue: Any, resources: Resources) -> Any:
     from distributed.utils import get_ip  # noqa: PLC0415  (distributed takes 0.5 s to import; most commands don't need it)
 
     encryption = security.configured()
-    lifetime, stagger = settings.leave()
-    threads, processes = settings.task_threads, settings.processes
-    logs = log_folder(settings)
+    lifetime, stagger = resources.leave()
+    threads, processes = resources.task_threads, resources.processes
+    logs = log_folder(resources)
     try:
         logs.mkdir(parents=True, exist_ok=True)
-        where = {"interface": settings.interface} if settings.interface else {"host": get_ip()}
+        where = {"interface": resources.interface} if resources.interface else {"host": get_ip()}
         return jobqueue.SLURMCluster(
             cores=threads * processes,
             processes=processes,
-            memory=f"{settings.memory * processes}B",
-            job_mem=f"{math.ceil((settings.memory + NANNY_BYTES) * processes / 2**20)}M",
-            queue=settings.queue,
-            account=settings.account,
-            walltime=settings.walltime,
-            interface=settings.interface,
+            memory=f"{resources.memory * processes}B",
+            job_mem=f"{math.ceil((resources.memory + NANNY_BYTES) * processes / 2**20)}M",
+            queue=resources.queue,
+            account=resources.account,
+            walltime=resources.walltime,
+            interface=resources.interface,
             security=encryption,
             python=sys.executable,
             job_name="tomostream",
             log_directory=str(logs),
             death_timeout=_DEATH_SECONDS,
-            scheduler_options={"dashboard_address": settings.dashboard, "port": settings.port, **where},
-            job_extra_directives=[*settings.options, *([f"--gpus={settings.gpus}"] if settings.gpus else [])],
+            scheduler_options={"dashboard_address": resources.dashboard, "port": resources.port, **where},
+            job_extra_directives=[*resources.options, *([f"--gpus={resources.gpus}"] if resources.gpus else [])],
             job_script_prologue=[
                 f"export OMP_NUM_THREADS={threads} PYTHONUNBUFFERED=1",
                 "export DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False",  # 40 MB
@@ -102,7 +102,7 @@ def _started(jobqueue: Any, settings: ClusterSettings) -> Any:
                 *("--memory-limit", "0"),  # the stages keep their own budget; Dask's nanny would kill on mapped pages
                 *("--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"),
                 "--no-dashboard",
-                *(("--resources", "GPU=1") if settings.gpus else ()),
+                *(("--resources", "GPU=1") if resources.gpus else ()),
             ],
         )
     except OSError as error:
@@ -111,10 +111,10 @@ def _started(jobqueue: Any, settings: ClusterSettings) -> Any:
         raise InputError(f"the scheduler of --cluster slurm can't start: {first_line(error)}") from None
 
 
-def log_folder(settings: ClusterSettings) -> Path:
-    """Where the jobs' output goes: on the shared disk, beside nothing of the user's."""
-    if settings.log_folder is not None:
-        return Path(settings.log_folder).absolute()
+def log_folder(resources: Resources) -> Path:
+    """Folder of the jobs' output: on the shared disk, apart from the user's files."""
+    if resources.log_folder is not None:
+        return Path(resources.log_folder).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tomostream" / "slurm"
 
 
@@ -125,14 +125,14 @@ class JobKeeper:
     ----------
     cluster
         A dask-jobqueue cluster without jobs.
-    settings
+    resources
         How many, and where their logs are.
     progress
-        Is told what the queue says.
+        Shows what the queue says.
     """
 
-    def __init__(self, cluster: Any, settings: ClusterSettings, progress: Progress) -> None:
-        self._cluster, self._settings, self._progress = cluster, settings, progress
+    def __init__(self, cluster: Any, resources: Resources, progress: Progress) -> None:
+        self._cluster, self._resources, self._progress = cluster, resources, progress
         self._asked = time.monotonic()
         self._told = ""
         self._ended = 0  # jobs, since a task was finished
@@ -152,17 +152,17 @@ class JobKeeper:
         if states is None:
             return  # the controller is busy or restarts; jobs go on without it
         ended = [job for job in jobs if job not in states]
-        if ended or len(jobs) < self._settings.workers:
-            self._ended += max(len(ended), self._settings.workers - len(jobs))
+        if ended or len(jobs) < self._resources.workers:
+            self._ended += max(len(ended), self._resources.workers - len(jobs))
             self._replace(ended, [jobs[job] for job in ended])
         self._tell([reason for state, reason in states.values() if state == "PENDING"])
 
     def _replace(self, ended: list[str], names: list[str]) -> None:
-        limit = ENDS * self._settings.workers
+        limit = ENDS * self._resources.workers
         if self._ended > limit:
             raise TomostreamError(
                 f"{self._ended} SLURM jobs ended or were refused one after the other without a finished task "
-                f"(the last: {', '.join(ended) or 'refused'}); their output is in {log_folder(self._settings)}"
+                f"(the last: {', '.join(ended) or 'refused'}); their output is in {log_folder(self._resources)}"
             )
         if ended:
             self._progress.say(f"SLURM: job {', '.join(ended)} ended; submitting {'another' if len(ended) == 1 else 'others'}")
@@ -175,7 +175,7 @@ class JobKeeper:
 
     def _submit(self) -> None:
         cluster = self._cluster
-        while len(cluster.worker_spec) < self._settings.workers:
+        while len(cluster.worker_spec) < self._resources.workers:
             cluster.worker_spec.update(cluster.new_worker_spec())
         try:
             cluster.sync(cluster._correct_state)  # what `scale` leaves to the background, where SLURM's refusal would be lost
@@ -192,7 +192,7 @@ class JobKeeper:
     def _tell(self, reasons: list[str]) -> None:
         counts = Counter(reasons)
         text = ", ".join(f"{reason}" if len(counts) == 1 else f"{count} {reason}" for reason, count in sorted(counts.items()))
-        told = f"SLURM: {len(reasons)} of {self._settings.workers} jobs wait in the queue ({text})" if reasons else ""
+        told = f"SLURM: {len(reasons)} of {self._resources.workers} jobs wait in the queue ({text})" if reasons else ""
         if told and told != self._told:
             self._progress.say(told)
         self._told = told

@@ -1,9 +1,9 @@
-"""What does a worker do with a batch of tasks?  One task at a time, in the client's folder; what is the machine's fault is told as such.
+"""Run a batch of tasks in a worker: one at a time, in the client's folder; report faults of the machine as such.
 
 1. A worker process runs one task at a time, however many threads it was started with (the memory budget is that of one process), and
    in the client's working folder, so that relative paths mean the same everywhere.
 2. A full or missing disk, a folder that is not mounted, a GPU that is not there are faults of this machine (`MachineError`): the client
-   gives the task to another.
+   gives the task to another one.
 3. A worker of another version of tomostream is refused: its bytes might differ.
 """
 
@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tomostream import __version__
 from tomostream.cluster.pools import guarded
 from tomostream.errors import MachineError, TomostreamError
+from tomostream.version import VERSION
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,9 +50,9 @@ def work(folder: str, version: str, function: Callable[[T], R], tasks: Sequence[
     from distributed import get_worker  # noqa: PLC0415  (distributed takes 0.5 s to import; most commands don't need it)
 
     address = str(get_worker().address)
-    if version != __version__:
+    if version != VERSION:
         refusal = MachineError(
-            f"the worker on {socket.gethostname()} has tomostream {__version__}, the client {version}; install the same version on both"
+            f"the worker on {socket.gethostname()} has tomostream {VERSION}, the client {version}; install the same version on both"
         )
         return Answer(address, 0.0, [refusal] * len(tasks))
     with _process:

@@ -1,10 +1,10 @@
-"""What does a worker keep in memory from task to task?  The model: loaded once a process, before the first task, freed after the stage.
+"""What a worker keeps in memory between tasks: the model, loaded once per process and freed after the stage.
 
 1. The client registers a plugin (`plugins.Keep`) that carries a small *load*: a hashable, picklable value that, called, does the loading.
 2. Each worker calls it as the plugin arrives (a worker that joins later: as it starts); a task asks for the same load by `resident`.
 3. The plugin leaves with the stage, and what it loaded with it.
 
-A load that fails in the plugin says nothing: the first task that asks meets the same error, where it is counted and reported.
+A load that fails in the plugin is silent: the first task that asks meets the same error, where it is counted and reported.
 
 Limits: a client that is killed can't withdraw its plugin; so a worker keeps no more than `_MOST` things, the oldest goes.
 """

@@ -5,12 +5,11 @@ Paths are relative to the current folder, as in a shell.
 
 from tomostream.config.configuration import Configuration
 from tomostream.config.loading import cluster_from, configuration_from, load_configuration, with_resources
-from tomostream.config.sections import Cluster, PickMethod, Species
+from tomostream.config.sections import Cluster, Species
 
 __all__ = [
     "Cluster",
     "Configuration",
-    "PickMethod",
     "Species",
     "cluster_from",
     "configuration_from",

@@ -76,8 +76,11 @@ class Configuration(Part):
     """All of a run."""
 
     project: PlaceField
+    """Folder or URL for everything that is made."""
     tomograms: list[str] = Field(min_length=1)
-    voxel_size: Spacing | None = None  # angstrom; only where the files have none
+    """MRC files, OME-Zarr stores, patterns, URLs ([storage.md](storage.md))."""
+    voxel_size: Spacing | None = None
+    """Angstrom; only where the files have none."""
     species: list[Species] = Field(min_length=1)
     labels: Labels
     objective: ObjectiveSettings = ObjectiveSettings()
@@ -86,11 +89,16 @@ class Configuration(Part):
     predict: Predict = Predict()
     pick: Pick = Pick()
     truth: str | None = None
+    """Table of all particles, to evaluate against."""
     tolerance: LengthField = Length.parse(defaults.TOLERANCE)
+    """Distance for a match."""
     matching: Literal["any", "one-to-one"] = defaults.MATCHING
+    """`any`: a truth counts as found if a pick lies within the tolerance; `one-to-one` is stricter."""
     cluster: Cluster = Cluster()
     memory: ByteSize = defaults.MEMORY
+    """Budget of one process, libraries included."""
     gpu_memory: ByteSize | None = None
+    """Budget on the GPU. Default: what is free."""
 
     @model_validator(mode="before")
     @classmethod

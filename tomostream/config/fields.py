@@ -58,6 +58,9 @@ ShapeText = Annotated[str | None, _checked(_shape_text)]
 
 
 class Part(BaseModel):
-    """A part of the configuration; unknown keys are refused."""
+    """A part of the configuration; unknown keys are refused.
+
+    The text below each field describes it in docs/configuration.md (docs/make_configuration_table.py).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=())

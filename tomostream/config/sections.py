@@ -8,32 +8,40 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from tomostream import defaults
-from tomostream.catalogue import STRATEGIES, installed
+from tomostream.catalogue import PICKERS, STRATEGIES, installed
 from tomostream.config.fields import LengthField, Part, ShapeText, TimeText
 
-PickMethod = Literal["greedy", "mean-pool", "trace"]
 Precision = Literal["auto", "float32", "bf16"]
 Symmetry = Literal["cube", "wedge", "none"]
 
 
-def _installed_strategy(name: str) -> str:
-    names = list(installed(STRATEGIES))
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 1, 0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ValueError(f"must be an installed strategy ({', '.join(names)}), found '{name}'{hint}")
-    return name
+def _installed(group: str, what: str) -> AfterValidator:
+    """Let only what is installed pass."""
+
+    def validator(name: str) -> str:
+        names = list(installed(group))
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1, 0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ValueError(f"must be an installed {what} ({', '.join(names)}), found '{name}'{hint}")
+        return name
+
+    return AfterValidator(validator)
 
 
-StrategyName = Annotated[str, AfterValidator(_installed_strategy)]
+StrategyName = Annotated[str, _installed(STRATEGIES, "strategy")]
+PickerName = Annotated[str, _installed(PICKERS, "picker")]
 
 
 class Species(Part):
     """One kind of particle to find."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
+    """Of the particle; letters, digits, `.` and `-`."""
     radius: LengthField
-    expected: int | dict[str, int] | None = None  # number of particles per tomogram, or one number for each
+    """Of the particle: of its label, and the least distance of two picks."""
+    expected: int | dict[str, int] | None = None
+    """Particles per tomogram, a guess, or `{TOMOGRAM: NUMBER}`. Default: estimated from the clicks. 0: none are picked."""
 
     def expected_in(self, tomogram: str) -> int | None:
         """The number of particles that the user expects in this tomogram."""
@@ -51,65 +59,100 @@ class Labels(Part):
     """Tables of clicked centres."""
 
     train: list[str] = Field(min_length=1)
+    """Tables of clicked centres to learn from."""
     validate_: list[str] = Field(default=[], alias="validate")
+    """Tables of clicked centres that choose the best epoch, of other tomograms."""
 
 
 class ObjectiveSettings(Part):
     """Which strategy learns, and its parameters: what to do with unlabelled voxels."""
 
     name: StrategyName = defaults.OBJECTIVE
-    weight: float = Field(default=defaults.KL_WEIGHT, gt=0)  # of the divergence (kl)
+    """Which strategy learns; `tomostream strategies` lists them."""
+    weight: float = Field(default=defaults.KL_WEIGHT, gt=0)
+    """Of the divergence (`kl`) or of the cross-entropy of counts (`ge_binomial`)."""
     order: Literal["prior_to_pu", "pu_to_prior"] = defaults.KL_ORDER
-    prior: float | None = Field(default=None, gt=0, lt=1)  # fraction of particle voxels; default: from the expected number
+    """`kl`: KL(prior, mean score) as in Topaz, or `pu_to_prior` as in the paper."""
+    prior: float | None = Field(default=None, gt=0, lt=1)
+    """Fraction of particle voxels. Default: from the expected number."""
 
 
 class Network(Part):
     """The residual U-Net."""
 
     channels: tuple[int, ...] = Field(default=defaults.CHANNELS, min_length=1, max_length=6)
+    """Channels of the U-Net's levels, finest first."""
     level: int | Literal["auto"] = defaults.LEVEL
-    backbone: Literal["auto", "none"] = defaults.BACKBONE  # pretrained weights: what the strategy knows to use, or none at all
-    batch_statistics: Literal["tomogram", "training"] = defaults.BATCH_STATISTICS  # of batch-norm, in prediction
+    """Pyramid level that is read; `auto`: the coarsest at which the smallest radius has 4 voxels."""
+    backbone: Literal["auto", "none"] = defaults.BACKBONE
+    """Pretrained weights that ship with tomostream: `auto`: used by the strategies that know them (`few_shot`; the others begin with random weights); `none`: by none, so that `few_shot` is refused."""
+    batch_statistics: Literal["tomogram", "training"] = defaults.BATCH_STATISTICS
+    """Batch-norm statistics in prediction: each tomogram's own, or those of the training tomograms."""
 
 
 class Train(Part):
     """Sampling and optimisation."""
 
-    crop: int = Field(default=defaults.CROP_VOX, ge=8)  # voxels of the network's level
+    crop: int = Field(default=defaults.CROP_VOX, ge=8)
+    """Edge of a crop, voxels of the level that is read."""
     batch: int = Field(default=defaults.BATCH, ge=1)
+    """Crops per step."""
     steps: int = Field(default=defaults.STEPS, ge=1)
+    """Optimisation steps."""
     minutes: float | None = Field(default=None, gt=0)
+    """Ends training earlier; then a run cannot be repeated byte for byte."""
     steps_per_epoch: int = Field(default=defaults.STEPS_PER_EPOCH, ge=1)
+    """Steps between validations and checkpoints."""
     learning_rate: float = Field(default=defaults.LEARNING_RATE, gt=0)
+    """At its largest."""
     schedule: Literal["cosine", "plateau"] = defaults.SCHEDULE
+    """Of the learning rate; `plateau`: halve after 5 epochs without better validation."""
     labelled_fraction: float = Field(default=defaults.LABELLED_FRACTION, ge=0, le=1)
+    """Share of crops drawn around clicks; weights make up for it."""
     symmetry: Symmetry = defaults.SYMMETRY
+    """Augmentation: the 48 symmetries of the cube, those that keep the missing wedge, or none."""
     label_shape: Literal["sphere", "gaussian", "cube"] = defaults.LABEL_SHAPE
-    label_radius: LengthField | None = None  # default: the species' radius
-    unlabelled: int = Field(default=defaults.UNLABELLED_TOMOGRAMS, ge=0)  # tomograms without labels to learn from too, at most
+    """What a click marks in the label mask."""
+    label_radius: LengthField | None = None
+    """Of a label. Default: the species' radius. Where particles touch, give half of it."""
+    unlabelled: int = Field(default=defaults.UNLABELLED_TOMOGRAMS, ge=0)
+    """Tomograms without clicks to learn from too, at most, evenly spaced (U-Net strategies)."""
     seed: int = Field(default=defaults.SEED, ge=0)
+    """Of everything random."""
     precision: Precision = defaults.PRECISION
+    """`auto`: bf16 where the processor or GPU computes in it, else float32."""
 
 
 class Predict(Part):
     """Inference."""
 
     precision: Literal["float32", "bf16"] = defaults.PREDICT_PRECISION
+    """`bf16` is faster where the processor has it."""
     score_dtype: Literal["float32", "float16", "int8"] = defaults.SCORE_DTYPE
+    """Type of the stored scores."""
     logits: bool = False
+    """Store logits instead of scores."""
     block_size: ShapeText = None
+    """Edges of the core of a block, voxels, as `64` or `32,64,64`. Default: from the budget."""
     device: Literal["auto", "cpu", "cuda"] = defaults.DEVICE
-    mixed_devices: bool = False  # machines of several kinds may share a score map
+    """`auto`: a GPU if there is one. Also for training."""
+    mixed_devices: bool = False
+    """Continue scores that another kind of processor, thread count or torch version began."""
 
 
 class Pick(Part):
     """How many peaks are particles."""
 
     count: int | Literal["truth", "auto"] | None = None
+    """A number; `truth`: as many as the truth has; `auto`: the scores choose, guided by the expected number (all as many as expected, where the strategy's scores cannot tell). Default: as `auto`, unless a threshold is given."""
     threshold: float | None = None
+    """Pick scores above it."""
     smooth: LengthField | None = None
+    """Average scores over a ball of this radius first."""
     border: LengthField | None = None
-    method: PickMethod | None = None  # default: the strategy's
+    """Keep this far from the faces."""
+    method: PickerName | None = None  # default: the strategy's
+    """The picker. Default: the strategy's."""
 
     @model_validator(mode="after")
     def _count_or_threshold(self) -> Pick:
@@ -122,18 +165,34 @@ class Cluster(Part):
     """Where the computing stages run."""
 
     kind: Literal["none", "local", "slurm"] = defaults.CLUSTER
-    scheduler: str | None = None  # address or scheduler file of a running Dask scheduler
+    """Where tasks run."""
+    scheduler: str | None = None
+    """Address or scheduler file of a running Dask scheduler."""
     workers: int = Field(default=defaults.WORKERS, ge=1)
-    threads: int | None = Field(default=None, ge=1)  # of torch, a block; default: all cores, divided among the workers
+    """Processes, or SLURM jobs."""
+    threads: int | None = Field(default=None, ge=1)
+    """Of torch, per block. Default: all cores, divided among the workers."""
     queue: str | None = None
+    """Of SLURM jobs. Default: SLURM's."""
     account: str | None = None
+    """Of SLURM jobs. Default: SLURM's."""
     walltime: TimeText = defaults.WALLTIME
-    gpus: int = Field(default=0, ge=0)  # of a SLURM job: one process each
-    train_processes: int = Field(default=1, ge=1)  # of a training, in a SLURM job of its own; one GPU each if `gpus` is not 0
-    options: list[str] = Field(default=[])  # further #SBATCH lines
-    interface: str | None = None  # of the network between nodes
-    port: int = Field(default=0, ge=0, le=65535)  # of the scheduler; 0: any
-    dashboard: str = defaults.DASHBOARD  # HOST:PORT
-    lifetime: TimeText | None = None  # after which a worker leaves; default: from the walltime
+    """Of a SLURM job, in quotes."""
+    gpus: int = Field(default=0, ge=0)
+    """Of a SLURM job: one process each."""
+    train_processes: int = Field(default=1, ge=1)
+    """Of a training, in a SLURM job of its own; one GPU each if `gpus` is not 0. A step takes as many times `train.batch` crops."""
+    options: list[str] = Field(default=[])
+    """Further `#SBATCH` lines."""
+    interface: str | None = None
+    """Of the network between nodes. Default: the default route's."""
+    port: int = Field(default=0, ge=0, le=65535)
+    """Of the scheduler; 0: any."""
+    dashboard: str = defaults.DASHBOARD
+    """HOST:PORT of Dask's dashboard."""
+    lifetime: TimeText | None = None
+    """After which a worker leaves, in quotes. Default: from the walltime."""
     lifetime_stagger: TimeText | None = None
-    log_folder: str | None = None  # of the jobs' output
+    """Workers leave up to this much earlier or later. Default: from the walltime."""
+    log_folder: str | None = None
+    """Of the jobs' output. Default: `~/.cache/tomostream/slurm`."""

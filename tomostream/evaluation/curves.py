@@ -6,7 +6,7 @@ A threshold t keeps the picks that score t or more.  Lowering it only adds picks
 - `one-to-one`: picks come in by falling score, and each tries to raise the number of pairs by one along an augmenting path (Berge).
   Whether it can doesn't depend on what is matched with what, so the numbers are those of a fresh assignment at each threshold.
   A search that fails never has to be repeated: the truths that it reached have no free partner for any later pick either, and are
-  struck off.  All searches together therefore cost about one pass over the pairs, and one short path a pick.
+  struck off.  All searches together therefore cost about one pass over the pairs, and one short path per pick.
 
 References
 ----------
@@ -72,7 +72,7 @@ class Curve:
         return float(self.threshold[index]), f1[index]
 
     def scores_at(self, index: int) -> Scores:
-        """The counts at one threshold."""
+        """Return the counts at one threshold."""
         found = int(self.tp[index])
         return Scores(found, int(self.fp[index]), self.truths - found)
 

@@ -1,4 +1,4 @@
-"""Which picks and which truths belong together?
+"""Match picks with truths.
 
 `any`, the rule of the TomoPicker paper: a truth with a pick within the tolerance is found; a pick with no truth within it is false.
 One pick may find several truths, and several picks one truth, which costs them nothing.
@@ -41,7 +41,7 @@ _MOST_PAIRS = 20_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matching:
-    """Who found whom.
+    """Which pick found which truth.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How good are the picks of a data set: per tomogram, pooled, per species?
+"""Evaluate the picks of a data set: per tomogram, pooled, per species.
 
 1. Decide what is compared with what, where picks or truth don't name their species (`compared_species`).
 2. Scored are the tomograms that were picked, those without any pick too; truth of other tomograms is named and not counted.
@@ -95,30 +95,14 @@ class Evaluation:
         return whole | {"species": {name: part.to_json(beta=self.beta) for name, part in self.species.items()}}
 
 
-def evaluate_tables(
-    picks: Particles,
-    truth: Particles,
-    *,
-    tolerance: float,
-    tomograms: Sequence[str],
-    unscored: Sequence[str],
-    species: Sequence[str] | None,
-    matching: str,
-    beta: float,
-    with_curve: bool,
-) -> Evaluation:
-    """Score tables of picks against tables of truth.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringRules:
+    """What counts as a hit, and what is counted.
 
     Parameters
     ----------
-    picks, truth
-        In one unit; each row names its tomogram.
     tolerance
-        Largest distance of a match, in that unit.
-    tomograms
-        What is scored: the tomograms that were picked, with or without a pick.
-    unscored
-        Other tomograms that are known to have truth; those in `truth` are added.
+        Largest distance of a match, in the tables' unit.
     species
         Which to score; None: all in the picks.
     matching
@@ -131,10 +115,43 @@ def evaluate_tables(
     Raises
     ------
     InputError
+        If `beta` is not above zero and finite.
+    """
+
+    tolerance: float
+    species: Sequence[str] | None = None
+    matching: str
+    beta: float = 1.0
+    with_curve: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta < math.inf:
+            raise InputError(f"beta must be above zero and finite, found {self.beta}")
+
+
+def evaluate_tables(
+    picks: Particles, truth: Particles, *, rules: ScoringRules, tomograms: Sequence[str], unscored: Sequence[str]
+) -> Evaluation:
+    """Score tables of picks against tables of truth.
+
+    Parameters
+    ----------
+    picks, truth
+        In one unit; each row names its tomogram.
+    rules
+        How they are compared.
+    tomograms
+        What is scored: the tomograms that were picked, with or without a pick.
+    unscored
+        Other tomograms that are known to have truth; those in `truth` are added.
+
+    Raises
+    ------
+    InputError
         If units differ, a pick's tomogram is not among those scored, no scored tomogram has truth though others have, or the
         species to compare can't be known.
     """
-    _check(picks, truth, tomograms=tomograms, beta=beta)
+    _check(picks, truth, tomograms=tomograms)
     known = truth.tomograms()
     others = list(dict.fromkeys([*unscored, *(name for name in known if name not in set(tomograms))]))
     without = [name for name in tomograms if name not in set(known)]
@@ -146,7 +163,7 @@ def evaluate_tables(
     scored = truth.select(np.isin(truth.tomogram.astype(str), list(tomograms)))
     parts: dict[str, SpeciesEvaluation] = {}
     curves: dict[str, Curve] = {}
-    for name, of_picks, of_truth in compared_species(picks.species_names(), scored.species_names(), species):
+    for name, of_picks, of_truth in compared_species(picks.species_names(), scored.species_names(), rules.species):
         pairs = {
             tomogram: (
                 picks.of(tomogram=tomogram, species=of_picks),
@@ -154,13 +171,13 @@ def evaluate_tables(
             )
             for tomogram in tomograms
         }
-        rule: dict[str, Any] = {"tolerance": tolerance, "matching": matching}
+        rule: dict[str, Any] = {"tolerance": rules.tolerance, "matching": rules.matching}
         parts[name] = SpeciesEvaluation(
             {tomogram: match(p.position_zyx, t.position_zyx, **rule).scores for tomogram, (p, t) in pairs.items()}
         )
-        if with_curve:
+        if rules.with_curve:
             curves[name] = pooled_curve(events_of(p.position_zyx, p.score, t.position_zyx, **rule) for p, t in pairs.values())
-    return Evaluation(parts, beta, tuple(others), tuple(without), curves)
+    return Evaluation(parts, rules.beta, tuple(others), tuple(without), curves)
 
 
 def compared_species(
@@ -213,11 +230,9 @@ def compared_species(
     return [(name, None if picks_unnamed else name, None if truth_unnamed else name) for name in names]
 
 
-def _check(picks: Particles, truth: Particles, *, tomograms: Sequence[str], beta: float) -> None:
+def _check(picks: Particles, truth: Particles, *, tomograms: Sequence[str]) -> None:
     if picks.unit != truth.unit and len(picks) and len(truth):
         raise InputError(f"the picks are in {picks.unit}s and the truth in {truth.unit}s; convert one of them with the voxel spacing")
-    if not 0 < beta < math.inf:
-        raise InputError(f"beta must be above zero and finite, found {beta}")
     if not tomograms:
         raise InputError("no tomogram is scored: there is no table of picks")
     strangers = [name for name in picks.tomograms() if name not in set(tomograms)]

@@ -7,7 +7,7 @@
 
 A voxel's value follows from its absolute position alone, so the array is bit-identical for any chunks.
 
-Limits: the graph has one task a block; nothing is painted before the array is computed.
+Limits: the graph has one task per block; nothing is painted before the array is computed.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def as_dask(array: object, *, block_bytes: int) -> da.Array:
         return cast(da.Array, da.from_zarr(array, chunks=blocks))
     if isinstance(array, np.ndarray):
         slice_bytes = max(1, math.prod(array.shape[1:]) * array.dtype.itemsize)
-        # a name of its own: Dask would read the whole array to make one from its content
+        # given a name, because Dask would read the whole array to make one from its content
         chunks = (max(1, block_bytes // slice_bytes), *array.shape[1:])
         return cast(da.Array, da.from_array(array, chunks=chunks, name=False))
     raise InputError(f"expected a tomogram, or a numpy, zarr or dask array, found {type(array).__module__}.{type(array).__qualname__}")

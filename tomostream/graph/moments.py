@@ -107,7 +107,7 @@ def _check(array: da.Array, clip_sigma: float) -> None:
 
 
 def _reduced(array: da.Array, sketch: Callable[[np.ndarray], Moments | Histogram]) -> Moments | Histogram:
-    """Run the graph: a sketch a block, merged in a tree.  Sketches travel in object arrays of one element, as Dask wants arrays."""
+    """Run the graph: one sketch per block, merged in a tree.  Sketches travel in object arrays of one element, because Dask moves arrays."""
     lazy = da.reduction(
         array,
         chunk=partial(_chunk, sketch),

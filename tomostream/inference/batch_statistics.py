@@ -1,18 +1,17 @@
-"""Which batch-norm statistics fit a tomogram?  Its own.
+"""Recompute batch-norm statistics for one tomogram (adaptive batch normalisation).
 
-Training normalises every feature by the batch at hand; a network as deployed has one mean and variance a feature, fixed.  Taken from the
-training tomograms they don't fit one of other defocus, thickness or noise, however well its voxels are standardised: a network that had
-learnt from 100 clicks in defocus data had an F1 of 0.05 in phase-plate data, and of 0.83 with that data's own statistics
-(docs/accuracy.md).  So each tomogram gets the statistics of its own features ("adaptive batch normalisation"); the weights stay.
+Training normalises every feature by the current batch; inference has one fixed mean and variance per feature.  Taken from the training
+tomograms, they do not fit a tomogram of other defocus, thickness or noise, however well its voxels are standardised (docs/accuracy.md has
+figures).  So each tomogram gets the statistics of its own features; the weights stay.
 
 1. Crops: the cells of a grid of crops that spans the volume, or `Sampling.count` of them, drawn evenly and always the same.
-2. Batches of them pass the network in training's way, each normalised by itself; a feature's statistics are the means over the batches
+2. Batches of them pass the network in training mode, each normalised by itself; a feature's statistics are the means over the batches
    (`learn.recalibration`).
 
 The statistics depend on the volume's voxels alone, not on blocks, shards or workers; so scores are those of one network on the whole
-volume, as ever.
+volume.
 
-Limits: a volume of fewer than `LEAST_VOX` voxels tells too little and keeps the training's statistics.  One that is mostly empty has an
+Limits: a volume of fewer than `LEAST_VOX` voxels is too small for statistics and keeps those of training.  One that is mostly empty has an
 empty volume's statistics.
 
 References
@@ -37,7 +36,7 @@ from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.region_scoring import Reader, read_extended
 from tomostream.learn.recalibration import recalibrated
 
-LEAST_VOX = 8000  # of a volume that has statistics of its own
+LEAST_VOX = 8000  # of a volume whose statistics are measured
 _LEAST_CELLS = 8  # and of its coarsest feature map
 _FIXED_BYTES = 20_000_000
 _LIVE_MAPS = 9  # of the finest level at the peak, with the kernels' copies: measured 7 to 8
@@ -67,7 +66,7 @@ class Sampling:
     batch: int = defaults.BATCH
 
     def boxes(self, shape: Triple) -> list[Box]:
-        """The crops of a volume; where it is shorter than one they end at a multiple of the stride, up to a stride beyond it.
+        """Return the crops of a volume; where it is shorter than one they end at a multiple of the stride, up to a stride beyond it.
 
         Parameters
         ----------
@@ -127,14 +126,14 @@ def adapted(network: N, images: Iterable[Float32[torch.Tensor, "_ 1 z y x"]], *,
     first = next(rest, None)
     if first is None:
         return copy.deepcopy(network).to(device).eval()
-    # amid training, too, in float32: a tomogram's statistics are the same whoever asks
+    # in float32 also during training: a tomogram's statistics are the same in validation and prediction
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     with torch.autocast(device.type, enabled=False), exact:
         return recalibrated(network, itertools.chain([first], rest), device=device)
 
 
 def statistics_of(network: nn.Module) -> Statistics:
-    """A network's batch-norm statistics."""
+    """Return a network's batch-norm statistics."""
     return {name: value.detach().cpu().numpy() for name, value in network.named_buffers() if value.ndim > 0}
 
 

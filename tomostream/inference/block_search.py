@@ -1,12 +1,12 @@
-"""In which blocks does any scorer go through a volume?  Those of least reading that fit the memory, by what the scorer itself says that they cost.
+"""Plan blocks for any scorer: the least reading that fits the memory, by the scorer's own statement of cost.
 
 1. Candidates are shards of whole chunks, each one block.  A scorer's `read_box` looks at each axis by itself, so the voxels that all blocks read
    are a product over the axes of a sum over the blocks of an axis.
-2. Candidates are gone through from the least reading (then the fewest blocks) to the most; the first that fits is taken.  What it costs is asked
-   for the block that reads most along every axis.
+2. Candidates are gone through from the least reading (then the fewest blocks) to the most; the first that fits is taken.  Its cost is that of the block that reads most
+   along every axis.
 3. Where not even a chunk fits, halve the core inside a shard of one chunk, down to 8 voxels.
 
-Limits: the U-Net has a planner of its own (`plan.py`), which knows its cost as a formula and so tries all candidates at once; here the cost is a
+Limits: the U-Net has its own planner (`strategies.unet.planning`), which knows its cost as a formula and so tries all candidates at once; here the cost is a
 black box, and voxels that a scorer of two levels reads at its finer level don't count.
 """
 
@@ -106,7 +106,7 @@ def plan_scorer(
 
 
 def _by_reading(frame: PredictionPlan, scorer: BlockScorer, max_edge: int) -> Iterator[Triple]:
-    """The shards that may be chosen, from the least reading to the most."""
+    """Yield the shards that may be chosen, from the least reading to the most."""
     axes = []
     for axis in range(3):
         n, chunk = frame.volume[axis], frame.chunk[axis]
@@ -129,7 +129,7 @@ def _read_length(frame: PredictionPlan, scorer: BlockScorer, axis: int, start: i
 
 
 def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScorer) -> PredictionPlan:
-    """The frame with this shard and core, and its projected peak: that of the block that reads most along every axis, as cost grows with reading."""
+    """Return the frame with this shard and core, and its projected peak: that of the block that reads most along every axis, as cost grows with reading."""
     shape = frame.level_shape
     voxels = math.prod(min(s, n) for s, n in zip(shard, frame.volume, strict=True))
     scores = 4 * frame.species * voxels
@@ -154,7 +154,7 @@ def _cores(n: int, shard: int, core: int) -> Iterator[tuple[int, int]]:
 
 
 def _along(box: Box, axis: int, start: int, stop: int) -> Box:
-    """The box with other ends along one axis."""
+    """Return the box with other ends along one axis."""
     starts, stops = list(box.start), list(box.stop)
     starts[axis], stops[axis] = start, stop
     return Box(triple(starts), triple(stops))

@@ -1,4 +1,4 @@
-"""What of this machine decides the bits of scores?"""
+"""What of this machine decides the bits of scores."""
 
 import platform
 

@@ -1,4 +1,4 @@
-"""What is a plan of prediction?  Which blocks a volume is scored in, what each owns, and what must be read for it.
+"""A plan of prediction: the blocks in which a volume is scored, what each owns, and what must be read for it.
 
 Scores lie on level 0; a scorer reads level L, which is 2^L times smaller (shape ceil(n / 2^L)), and is extended at its far ends to a
 multiple of the scorer's stride.  A block owns a core on level 0.  What it reads is (along one axis, a core away from the faces)
@@ -9,7 +9,7 @@ multiple of the scorer's stride.  A block owns a core on level 0.  What it reads
              [        aligned outwards to multiples of the stride      )
 
 clipped to the extended volume: at a face there is no halo, and the network's own zero padding applies, in blocks as in the whole.
-Who chooses the blocks: `block_search` for any scorer; a strategy that knows its cost as a formula may have a planner of its own.
+`block_search` chooses the blocks for any scorer; a strategy that knows its cost as a formula may have its own planner.
 """
 
 import math
@@ -92,7 +92,7 @@ class PredictionPlan:
         return BlockGrid(self.volume, self.shard)
 
     def blocks(self, region: Box) -> Iterator[BlockPlan]:
-        """The blocks of a part of the volume, z slowest; cores are cut to the region."""
+        """Yield the blocks of a part of the volume, z slowest; cores are cut to the region."""
         for index in self.shards.touching(region):
             shard = self.shards.core(index)
             grid = BlockGrid(shard.shape, self.core)
@@ -102,7 +102,7 @@ class PredictionPlan:
                     yield self.block(shard, part)
 
     def block(self, shard: Box, core: Box) -> BlockPlan:
-        """The block that computes `core`."""
+        """Return the block that computes `core`."""
         needed = supporting_box(core, self.level, self.level_shape)
         read = needed.expanded(self.radius).aligned(self.stride).clipped(Box.whole(self.extended_shape))
         return BlockPlan(shard, core, needed, read)

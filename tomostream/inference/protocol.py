@@ -1,4 +1,4 @@
-"""What must anything that scores voxels be able to do?  Say what it reads for a box, what that costs, and give its logits there.
+"""`BlockScorer`, the interface that prediction needs: what is read for a box, what that costs, and the logits there.
 
 `predict` knows nothing else of a strategy: the U-Net, a matched filter, a detector on slices and a network on fixed patches all fit.  The
 same `needed` box must give the same bits whatever else is scored, or chunk boundaries would show; a scorer whose answer depends on position
@@ -24,7 +24,7 @@ class BlockScorer(Protocol):
         """Number of outputs."""
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """The voxels that the logits of `needed` depend on.
+        """Return the voxels that the logits of `needed` depend on.
 
         Parameters
         ----------

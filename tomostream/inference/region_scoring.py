@@ -1,4 +1,4 @@
-"""What are the scores of a part of a volume?  Its blocks, one after the other, each with its own halo.
+"""Score a part of a volume, block after block, each with its own halo.
 
 1. Read the block's box at the scorer's level, piece by piece; where the box leaves the volume at its far ends, repeat the last voxels.
 2. Logits of the voxels between which the core's level-0 voxels lie (`protocol.py`); at level 0 those that stream go straight to their place.
@@ -44,7 +44,7 @@ def score_region(
     as_logits
         Logits instead of probabilities.
     note
-        Is told when the GPU's memory was short.
+        Called with a message when the GPU's memory was short.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def read_extended(read: Reader, box: Box, shape: Triple) -> Float32[np.ndarray, 
 
 
 def _pieces(box: Box) -> Iterator[Box]:
-    """The box in pieces of at most about `READ_VOXELS`, split along z and y at multiples of `READ_EDGE`."""
+    """Yield the box in pieces of at most about `READ_VOXELS`, split along z and y at multiples of `READ_EDGE`."""
     rows = max(1, READ_VOXELS // (READ_EDGE * READ_EDGE * max(1, box.shape[2]))) * READ_EDGE
     grid = BlockGrid(box.stop, (READ_EDGE, rows, max(1, box.stop[2])))
     return (grid.core(index).clipped(box) for index in grid.touching(box))

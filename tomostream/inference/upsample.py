@@ -1,4 +1,4 @@
-"""What are a coarser level's logits on the tomogram's own grid?  Trilinear interpolation between voxel centres.
+"""Bring a coarser level's logits to the tomogram's own grid: trilinear interpolation between voxel centres.
 
 Level-0 voxel i lies at p = (i + 0.5) / 2^L - 0.5 of level L, clamped to [0, n - 1] at the volume's faces.  Along each axis the value is
 a + (b - a) w, with a and b the voxels below and above p and w = p - floor(p), a multiple of 2^-(L+1), so exact in float32.  Every
@@ -14,7 +14,7 @@ _PIECE_VOXELS = 2**20  # level-0 voxels made at a time: bounds the temporaries
 
 
 def supporting_box(box: Box, level: int, level_shape: Triple) -> Box:
-    """The box of the level's voxels between which the level-0 voxels of `box` lie.
+    """Return the box of the level's voxels between which the level-0 voxels of `box` lie.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def upsample(
 
 
 def _between(voxel: int, level: int, edge: int) -> tuple[int, int]:
-    """The level's voxels below and above the centre of a level-0 voxel, in integers: p = (2 i + 1 - 2^L) / 2^(L + 1)."""
+    """Return the level's voxels below and above the centre of a level-0 voxel, in integers: p = (2 i + 1 - 2^L) / 2^(L + 1)."""
     if level == 0:
         return voxel, voxel
     numerator, denominator = 2 * voxel + 1 - 2**level, 2 ** (level + 1)

@@ -1,4 +1,4 @@
-"""What does one training step see?  A few crops, their labels, and how often each voxel was going to be seen.
+"""What one training step sees: a few crops, their labels, and each voxel's expected number of inclusions.
 
 Crops are drawn around labels as well as uniformly, so plain means over a batch are means over the neighbourhood of labels.  `weight` undoes
 that: it is one over the expected number of inclusions of the voxel in the epoch, scaled to a mean of about 1 over uniform crops.  Weighted
@@ -15,6 +15,6 @@ class Batch(NamedTuple):
     """N crops of one shape (z, y, x), for S species."""
 
     image: Float32[torch.Tensor, "n 1 z y x"]  # normalised densities
-    positive: Bool[torch.Tensor, "n s z y x"]  # voxels of labelled particles, one channel a species
+    positive: Bool[torch.Tensor, "n s z y x"]  # voxels of labelled particles, one channel per species
     weight: Float32[torch.Tensor, "n 1 z y x"]  # 1 / expected inclusions, relative; 0 leaves a voxel out (padding)
     is_labelled: Bool[torch.Tensor, " n"]  # whether the crop was drawn around a label; the others are uniform

@@ -1,4 +1,4 @@
-"""What is the network as deployed?  The evaluation network, with every batch-norm folded into its convolution, in float32.
+"""Fold every batch-norm into its convolution, in float32, for inference.
 
 In evaluation mode batch-norm is one affine step per channel, y = (x - mean) / sqrt(var + eps) * gamma + beta, which a convolution
 before it can do itself.  Folding saves a pass over every feature map.  The result is the same up to rounding; the scores that

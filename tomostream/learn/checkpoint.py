@@ -1,4 +1,4 @@
-"""Where was training when it was killed?  One file, replaced whole at the end of every epoch.
+"""The checkpoint of a training: one file, replaced whole at the end of every epoch.
 
 The checkpoint holds all that the next epoch depends on: weights, batch-norm statistics, the optimiser's moments, the history (from
 which the plateau schedule follows), the time used, and the best epoch's weights.  No random state: the network draws nothing while it
@@ -35,7 +35,7 @@ class TrainingState:
     optimiser: dict[str, Any]
     best_weights: Weights  # with recalibrated batch-norm statistics
     best_epoch: int  # counted from 1
-    rows: list[Row]  # one an epoch
+    rows: list[Row]  # one per epoch
 
 
 def save_checkpoint(folder: Path, state: TrainingState, fingerprint: dict[str, Any]) -> None:
@@ -85,7 +85,7 @@ def _canonical(fingerprint: dict[str, Any]) -> str:
 
 
 def _difference(found: str, wanted: dict[str, Any]) -> str:
-    """The first few settings that differ, as `steps: 100 there, 200 here`."""
+    """Return the first few settings that differ, as `steps: 100 there, 200 here`."""
     there, here = json.loads(found), json.loads(_canonical(wanted))
     names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     texts = [f"{name}: {_short(there.get(name))} there, {_short(here.get(name))} here" for name in names[:3]]

@@ -1,4 +1,4 @@
-"""How is a network trained?  One plain loop: steps, then recalibrate, validate, remember the best, save; again until the steps are done.
+"""Train a network: steps, then recalibrate, validate, remember the best, save; again until the steps are done.
 
 1. Resume from the checkpoint if there is one with the same fingerprint.
 2. An epoch is at most `steps_per_epoch` batches, made in a background thread; each gives one AdamW step (bf16 by autocast where asked).
@@ -11,7 +11,7 @@ exception is a run limited by `minutes`: how many steps fit in depends on the cl
 Several processes (`processes`) each take a batch of their own in every step, which is that of one process with all these batches
 together.  The first of them alone reads and writes the folder, validates, and looks at the clock; the others follow.
 
-Limits: one device a process; the best epoch's weights are kept in memory beside the network's.
+Limits: one device per process; the best epoch's weights are kept in memory beside the network's.
 """
 
 import math
@@ -68,13 +68,13 @@ class FitResult:
     """What training came to."""
 
     best_epoch: int  # counted from 1
-    rows: list[Row]  # the metrics, one row an epoch
+    rows: list[Row]  # the metrics, one row per epoch
     steps: int  # done in all
     seconds: float  # used, over all runs
     precision: str  # float32 or bf16
 
 
-def fit(
+def fit(  # noqa: PLR0913 (all that the one training loop of all networks needs)
     network: nn.Module,
     *,
     batches: Callable[[int], Iterable[Batch]],
@@ -169,7 +169,7 @@ def fit(
     return FitResult(state.best_epoch, state.rows, state.step, state.elapsed, precision)
 
 
-def _train_epoch(
+def _train_epoch(  # noqa: PLR0913 (likewise)
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     batches: Iterable[Batch],
@@ -231,18 +231,18 @@ class _Clock:
         return time.monotonic() - self._start
 
     def progress(self, step: int) -> float:
-        """The share that is done after `step` steps, in [0, 1]."""
+        """Return the share that is done after `step` steps, in [0, 1]."""
         minutes = self.settings.minutes
         by_time = 0.0 if minutes is None else self.processes.from_first(lambda: self.elapsed / (60 * minutes))
         return min(1.0, max(step / self.settings.steps, by_time))
 
     def is_over(self, step: int) -> bool:
-        """Whether the run ends after `step` steps."""
+        """Return whether the run ends after `step` steps."""
         return self.progress(step) >= 1
 
 
 def write_metrics(path: Path, rows: list[Row]) -> None:
-    """Write one line an epoch; a term that an epoch did not have is left empty.
+    """Write one line per epoch; a term that an epoch did not have is left empty.
 
     Raises
     ------
@@ -255,7 +255,7 @@ def write_metrics(path: Path, rows: list[Row]) -> None:
 
 
 def _key(criterion: float) -> float:
-    """NaN, a validation that could say nothing, is worse than anything."""
+    """Sort key: NaN, a validation without a result, is worst."""
     return -math.inf if math.isnan(criterion) else criterion
 
 

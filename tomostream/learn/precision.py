@@ -1,4 +1,4 @@
-"""In which arithmetic, and on which device, does a network run here?  What `auto` means.
+"""Choose arithmetic and device: what `auto` means on this machine.
 
 bf16 halves the memory traffic and, where the processor has instructions for it, multiplies the speed; elsewhere it is emulated and
 slower than float32.  So `auto` looks at what the processor really has.  Weights, batch statistics and losses stay float32; bf16 is
@@ -19,7 +19,7 @@ _PROCESSOR_FACTS = Path("/proc/cpuinfo")
 
 
 def processor_features(facts: Path = _PROCESSOR_FACTS) -> set[str]:
-    """Features of this processor, as Linux names them; empty where the system does not tell."""
+    """Features of this processor, as Linux names them; empty where the system does not list them."""
     try:
         lines = facts.read_text().splitlines()
     except (OSError, UnicodeDecodeError):
@@ -28,7 +28,7 @@ def processor_features(facts: Path = _PROCESSOR_FACTS) -> set[str]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of `auto` (a GPU if there is one), `cpu` or `cuda`.
+    """Return the device of `auto` (a GPU if there is one), `cpu` or `cuda`.
 
     Raises
     ------
@@ -67,5 +67,5 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """A context in which convolutions run in `precision` ("float32" or "bf16")."""
+    """Return a context in which convolutions run in `precision` ("float32" or "bf16")."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

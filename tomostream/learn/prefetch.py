@@ -1,6 +1,6 @@
-"""How does the loop not wait for its data?  One thread makes the next batches while the network computes.
+"""Prefetch batches: one thread makes the next ones while the network computes.
 
-The queue is bounded, so memory is; an exception of the source appears where its item would have; and the thread ends before the
+The queue is bounded, and so is memory.  An exception of the source is raised where its item would have come.  The thread ends before the
 context does, however it is left.
 """
 
@@ -57,7 +57,7 @@ def prefetched(source: Iterable[T], *, limit: int, depth: int) -> Iterator[Itera
 
 
 def _put(items: "queue.Queue[T | _End]", item: T | _End, is_left: threading.Event) -> bool:
-    """Wait for a free place; False if nobody will take the item."""
+    """Wait for room in the queue; False if the consumer has stopped."""
     while not is_left.is_set():
         try:
             items.put(item, timeout=0.05)

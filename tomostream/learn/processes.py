@@ -1,9 +1,9 @@
-"""How do several processes train one network as if they were one?  What they must tell each other, through torch.distributed.
+"""Train one network in several processes as if in one: what they exchange through torch.distributed.
 
 The loss of a step is that of all processes' batches together.  Objectives are ratios of sums over voxels, and more (`max`, logarithms), so it is
 sums that are exchanged, not losses:
 
-1. `total` adds a tensor over the processes; every process then works out the same loss L.  Its derivative is the true one of
+1. `total` adds a tensor over the processes; every process then computes the same loss L.  Its derivative is the true one of
    the mean over processes (1/N) sum_r L_r: the gradients that arrive are added over the processes as well.
 2. So the parameters' gradient is the mean over the processes (`average_gradients`): that of one process with the whole batch.
 3. What only the first process does (reading the checkpoint, validation, anything that depends on the clock) reaches the others by `from_first`.
@@ -40,7 +40,7 @@ _PATIENCE = datetime.timedelta(days=2)  # others wait while the first converts o
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Who trains together, and which of them we are."""
+    """The processes that train together, and this one's number."""
 
     rank: int
     world: int

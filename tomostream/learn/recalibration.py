@@ -1,4 +1,4 @@
-"""Which batch-norm statistics fit whole volumes?  Those of uniform crops, not of the crops around labels that training saw.
+"""Recalibrate batch-norm statistics for whole volumes: from uniform crops, not from the crops around labels that training saw.
 
 Training's running statistics come from batches that are half drawn around labels; a whole volume looks different.  So, on a copy, every
 batch-norm's mean and variance are replaced by the plain average over batches of uniform crops (each batch normalised by itself meanwhile).

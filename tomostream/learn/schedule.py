@@ -1,7 +1,7 @@
-"""How large is the next step?  Two schedules of the learning rate, both pure functions of what has happened.
+"""Two schedules of the learning rate, both pure functions of what has happened.
 
-`cosine` falls from the full rate to zero over the run's steps (or minutes, whichever ends first).  `plateau` halves the rate whenever five
-epochs have brought no better validation (the paper's).
+`cosine` falls from the full rate to zero over the run's steps (or minutes, whichever ends first).  `plateau` halves the rate after five
+epochs without better validation (as in the paper).
 """
 
 import math
@@ -14,7 +14,7 @@ PATIENCE = 5  # epochs without a better criterion before the rate is halved (Tom
 
 
 def learning_rate(schedule: Schedule, *, full: float, progress: float, criteria: Sequence[float]) -> float:
-    """The learning rate of the next step.
+    """Return the learning rate of the next step.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Over which voxels does batch-norm average when several processes train together?  Over those of all processes' batches.
+"""Batch-norm over the voxels of all processes that train together.
 
-Else the network would depend on how a batch is divided, and small batches (4 crops) would be normalised by few voxels.  (torch has this for GPUs
+Otherwise the network would depend on how a batch is divided, and small batches (4 crops) would be normalised by few voxels.  (torch has this for GPUs
 only.)
 
 1. Each process takes mean m_r and variance v_r of its own voxels, channel by channel; all are exchanged at once.
@@ -60,7 +60,7 @@ def with_shared_norms(network: N, processes: Processes) -> N:
     Parameters
     ----------
     network
-        Left as it is: whoever runs it, on a copy or not, needs no other process.  Returned itself where there is only one process.
+        Left as it is: it then runs without the other processes.  Returned itself where there is only one process.
     """
     if processes.world == 1:
         return network

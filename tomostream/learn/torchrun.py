@@ -1,4 +1,4 @@
-"""Was this process started by torchrun, beside others that train the same model?  Read from the environment; torch itself is not needed.
+"""Recognise a process that torchrun started beside others. Read from the environment; torch itself is not needed.
 
 torchrun tells each process its number among all (`RANK`), how many there are (`WORLD_SIZE`), and its number on its machine (`LOCAL_RANK`).
 """

@@ -28,162 +28,67 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float64, Int64
 
-from tomostream.budget import LIBRARIES_BYTES
-from tomostream.errors import InputError
-from tomostream.geometry import BlockGrid, Box, Triple, triple
+from tomostream.geometry import BlockGrid, Box, Triple
 from tomostream.picking.greedy import Labels, Points, label_window
+from tomostream.picking.how_many import HowMany, needed
 from tomostream.picking.mean_pool import MeanPool
 from tomostream.picking.merging import Settlement
-from tomostream.picking.planning import check_count, plan_blocks
+from tomostream.picking.planning import Plan, check_count, plan_blocks
+from tomostream.picking.protocol import Execution, MapBlocks, PickRequest, Picks, Source
 from tomostream.picking.thresholds import NOTHING, Survey, survey, thresholds_to_try
-from tomostream.picking.windows import Read, Source, domain_of
+from tomostream.picking.windows import ScoreWindows
 from tomostream.progress import Progress
 
 T = TypeVar("T")
 R = TypeVar("R")
-MapBlocks = Callable[[Callable[[T], R], Iterable[T]], Iterable[R]]
 
 _NO_PROGRESS = Progress()
 
 
-@dataclass(frozen=True, slots=True)
-class Picks:
-    """The picks of one volume, best first: voxel indices (z, y, x), int64 (n, 3), and scores, float64 (n,)."""
-
-    index_zyx: Int64[np.ndarray, "n 3"]
-    score: Float64[np.ndarray, " n"]
-
-    def __len__(self) -> int:
-        return len(self.index_zyx)
-
-
 def pick_volume(
-    read: Read,
-    shape: Triple,
-    *,
-    radius: float,
-    threshold: float | None,
-    count: int | None,
-    memory: int,
-    libraries: int = LIBRARIES_BYTES,
-    block: Triple | None = None,
-    halo: int | None = None,
-    smooth: float = 0.0,
-    pool: MeanPool | None = None,
-    border: float = 0.0,
-    box: Box | None = None,
-    mask: Read | None = None,
-    workers: int = 1,
-    map_blocks: MapBlocks[Any, Any] | None = None,
-    progress: Progress = _NO_PROGRESS,
+    source: Source, request: PickRequest, execution: Execution, *, pool: MeanPool | None = None, progress: Progress = _NO_PROGRESS
 ) -> Picks:
     """Pick the peaks of a score volume: exactly those of the sequential greedy loop, in order.
 
     Voxels are visited by descending score (compared in float64; ties: ascending linear index, z slowest); one is picked unless a pick lies
-    within `radius`.  NaN and -inf are never picks.
+    within the radius.  NaN and -inf are never picks.
 
     Parameters
     ----------
-    read
-        Returns the scores of a box, an array of its shape: booleans, integers, or floats of at most 64 bits.
-    shape
-        The volume's shape (z, y, x).
-    radius
-        Least distance between picks, exclusive, in voxels: at this distance a pick still suppresses.
-    threshold
-        Picks have a score above it.
-    count
-        Only the best `count` picks; fewer if there are no more.  Of threshold and count at least one is needed.
-    memory
-        Budget of this process in bytes, libraries included.
-    libraries
-        What they take of it, bytes.
-    block, halo
-        Edges of a block's core and its halo, in voxels: at most; smaller ones are taken where the memory is short.  The picks don't depend
-        on them.
-    smooth
-        Radius in voxels of a ball over which the scores are averaged first; below 1 they are not.
+    source, request, execution
+        See `protocol`.
     pool
         Only the peaks of the pooled scores are candidates, and their pooled scores are what is compared (DeepETPicker's way).
-    border
-        Voxels nearer than this many voxels to the first or last of an axis are no candidates.
-    box, mask
-        Voxels outside the box, or where the mask is false, are no candidates.
-    workers
-        Threads, each with a block in work.
-    map_blocks
-        An ordered map that runs a picklable function over blocks, instead of threads (if `read` and `mask` are picklable too).
     progress
         Told of each block that is done.
 
     Raises
     ------
     InputError
-        If a setting is impossible, or the scores are no real numbers.
+        If the request can't be met, or the scores are no real numbers.
     BudgetError
         If the smallest block does not fit the memory, or the picks and undecided candidates don't; the message tells the threshold
         with which they would.
     """
-    shape = triple(shape)
-    _check(radius=radius, threshold=threshold, count=count, smooth=smooth, block=block)
-    domain = domain_of(shape, box=box, border=border)
-    if domain.is_empty:
-        return Picks(np.empty((0, 3), dtype=np.int64), np.empty(0))
-    plan = plan_blocks(
-        domain.shape,
-        block=block,
-        halo=halo,
-        radius=radius,
-        smooth=smooth + (pool.halo if pool is not None else 0),
-        memory=memory,
-        libraries=libraries,
-        workers=workers,
-    )
-    check_count(count, plan.settling_bytes)
-    source = Source(read, shape, domain, mask, smooth, pool)
-    grid = BlockGrid(shape, plan.block)  # counted from the volume's corner, as the chunks of a store are
-    cores = [grid.core(index).clipped(domain) for index in grid.touching(domain)]
-    if map_blocks is None and workers == 1 and len(cores) > 1:
-        run: MapBlocks[Any, Any] = functools.partial(_reading_ahead, cores=cores)
+    wanted = needed(request.how_many)
+    windows = ScoreWindows.of(source, request, pool)
+    if windows.domain.is_empty:
+        return Picks.none()
+    blocks = _Blocks.planned(windows, request, execution, wanted.most)
+    if wanted.most is None or wanted.above is not None:
+        thresholds = [-math.inf if wanted.above is None else float(wanted.above)]
     else:
-        run = map_blocks or functools.partial(_threaded, workers=workers)
-    thresholds = [-math.inf if threshold is None else float(threshold)]
-    if count is not None and threshold is None:
-        seen = NOTHING
-        with progress.track("look for the threshold", len(cores)) as bar:
-            for part in run(_SurveyBlock(source, radius, count), cores):
-                seen = seen.merged(part, count)
-                bar.advance()
-        thresholds = thresholds_to_try(seen, count=count)
-    for attempt in thresholds:
-        settlement = Settlement(shape, domain=domain, radius=radius, count=count, threshold=attempt, memory=plan.settling_bytes)
-        label = _LabelBlock(source, radius, plan.halo)
-        tasks = _with_threshold(cores, settlement)
-        with progress.track("pick", len(cores)) as bar:
-            for core, following, labels in zip(cores, [*cores[1:], None], run(label, tasks), strict=True):
-                settlement.add(labels.accepted, labels.undecided)
-                if following is None or following.start[0] != core.start[0]:
-                    settlement.settle(core.stop[0])
-                bar.advance()
-        found = settlement.picks()
-        if count is None or len(found) >= count:
+        thresholds = blocks.thresholds(wanted.most, progress)
+    found = Points.joined([])
+    for threshold in thresholds:
+        found = blocks.settled(threshold, wanted.most, progress)
+        if wanted.most is None or len(found) >= wanted.most:
             break
-    return Picks(np.stack(np.unravel_index(found.index, shape), axis=1).astype(np.int64), found.score)
+    return Picks(np.stack(np.unravel_index(found.index, windows.shape), axis=1).astype(np.int64), found.score)
 
 
-def pick_array(
-    array: np.ndarray,
-    *,
-    radius: float,
-    threshold: float | None,
-    count: int | None,
-    memory: int,
-    block: Triple | None = None,
-    smooth: float = 0.0,
-    pool: MeanPool | None = None,
-) -> Picks:
+def pick_array(array: np.ndarray, *, radius: float, how_many: HowMany, memory: int) -> Picks:
     """Pick the peaks of an array in memory; see `pick_volume`.
 
     Raises
@@ -191,34 +96,69 @@ def pick_array(
     InputError
         If the array is not three-dimensional; else see `pick_volume`.
     """
-    if array.ndim != 3:
-        raise InputError(f"scores must have three axes (z, y, x), found {array.ndim}: shape {array.shape}")
-    return pick_volume(
-        lambda box: array[box.slices],
-        triple(array.shape),
-        radius=radius,
-        threshold=threshold,
-        count=count,
-        memory=memory,
-        block=block,
-        smooth=smooth,
-        pool=pool,
-    )
+    return pick_volume(Source.of(array), PickRequest(radius=radius, how_many=how_many), Execution(memory=memory))
 
 
-def _check(*, radius: float, threshold: float | None, count: int | None, smooth: float, block: Triple | None) -> None:
-    if not (math.isfinite(radius) and radius > 0):
-        raise InputError(f"radius: {radius:g} voxels must be above zero and finite")
-    if not (math.isfinite(smooth) and smooth >= 0):
-        raise InputError(f"smooth: {smooth:g} voxels must be finite and not negative")
-    if threshold is None and count is None:
-        raise InputError("how many picks? give a threshold (all above it), a count (the best so many), or both")
-    if threshold is not None and math.isnan(threshold):
-        raise InputError("threshold: it must be a number, found nan")
-    if count is not None and count < 1:
-        raise InputError(f"count: it must be at least 1, found {count}")
-    if block is not None and min(block) < 1:
-        raise InputError(f"block: its edges must be at least 1 voxel, found {','.join(map(str, block))}")
+@dataclass(frozen=True, slots=True)
+class _Blocks:
+    """The blocks of a volume, and how they are run."""
+
+    windows: ScoreWindows
+    radius: float
+    plan: Plan
+    cores: list[Box]
+    run: MapBlocks
+
+    @classmethod
+    def planned(cls, windows: ScoreWindows, request: PickRequest, execution: Execution, most: int | None) -> "_Blocks":
+        """Plan the blocks; refuses what the memory does not hold."""
+        plan = plan_blocks(
+            windows.domain.shape,
+            block=execution.block,
+            halo=execution.halo,
+            radius=request.radius,
+            smooth=windows.reach,
+            memory=execution.memory,
+            libraries=execution.libraries,
+            workers=execution.workers,
+        )
+        check_count(most, plan.settling_bytes)
+        grid = BlockGrid(windows.shape, plan.block)  # counted from the volume's corner, as the chunks of a store are
+        cores = [grid.core(index).clipped(windows.domain) for index in grid.touching(windows.domain)]
+        if execution.map_blocks is None and execution.workers == 1 and len(cores) > 1:
+            run: MapBlocks = functools.partial(_reading_ahead, cores=cores)
+        else:
+            run = execution.map_blocks or functools.partial(_threaded, workers=execution.workers)
+        return cls(windows, request.radius, plan, cores, run)
+
+    def thresholds(self, count: int, progress: Progress) -> list[float]:
+        """Look at all blocks once for the thresholds to try for a count."""
+        seen = NOTHING
+        with progress.track("look for the threshold", len(self.cores)) as bar:
+            for part in self.run(_SurveyBlock(self.windows, self.radius, count), self.cores):
+                seen = seen.merged(part, count)
+                bar.advance()
+        return thresholds_to_try(seen, count=count)
+
+    def settled(self, threshold: float, most: int | None, progress: Progress) -> Points:
+        """Label all blocks, and settle their answers in order."""
+        settlement = Settlement(
+            self.windows.shape,
+            domain=self.windows.domain,
+            radius=self.radius,
+            count=most,
+            threshold=threshold,
+            memory=self.plan.settling_bytes,
+        )
+        label = _LabelBlock(self.windows, self.radius, self.plan.halo)
+        tasks = _with_threshold(self.cores, settlement)
+        with progress.track("pick", len(self.cores)) as bar:
+            for core, following, labels in zip(self.cores, [*self.cores[1:], None], self.run(label, tasks), strict=True):
+                settlement.add(labels.accepted, labels.undecided)
+                if following is None or following.start[0] != core.start[0]:
+                    settlement.settle(core.stop[0])
+                bar.advance()
+        return settlement.picks()
 
 
 def _with_threshold(cores: list[Box], settlement: Settlement) -> Iterator[tuple[Box, float]]:
@@ -231,20 +171,20 @@ def _with_threshold(cores: list[Box], settlement: Settlement) -> Iterator[tuple[
 class _LabelBlock:
     """Label the candidates of one core above a threshold; the indices are linear in the volume."""
 
-    source: Source
+    windows: ScoreWindows
     radius: float
     halo: int
 
     def scores(self, core: Box) -> np.ndarray:
         """Read what a core needs."""
-        return self.source.scores(self._window(core))
+        return self.windows.scores(self._window(core))
 
     def _window(self, core: Box) -> Box:
-        return core.expanded(self.halo).clipped(self.source.domain)
+        return core.expanded(self.halo).clipped(self.windows.domain)
 
     def __call__(self, task: tuple[Box, float], scores: np.ndarray | None = None) -> Labels:
         core, threshold = task
-        window, domain, shape = self._window(core), self.source.domain, self.source.shape
+        window, domain, shape = self._window(core), self.windows.domain, self.windows.shape
         labels = label_window(
             self.scores(core) if scores is None else scores,
             threshold=threshold,
@@ -266,13 +206,13 @@ def _in_volume(points: Points, window: Box, shape: Triple) -> Points:
 class _SurveyBlock:
     """Look at one core for thresholds to try."""
 
-    source: Source
+    windows: ScoreWindows
     radius: float
     count: int
 
     def scores(self, core: Box) -> np.ndarray:
         """Read what a core needs."""
-        return self.source.scores(core)
+        return self.windows.scores(core)
 
     def __call__(self, core: Box, scores: np.ndarray | None = None) -> Survey:
         return survey(self.scores(core) if scores is None else scores, radius=self.radius, count=self.count)

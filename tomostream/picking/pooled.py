@@ -12,51 +12,59 @@ With a given threshold there is one cut, and the scores are the pooled ones.
 
 import itertools
 import math
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tomostream.picking.blocks import Picks
+from tomostream.picking.blocks import pick_volume
+from tomostream.picking.how_many import Above, Best
 from tomostream.picking.mean_pool import MeanPool
+from tomostream.picking.protocol import Execution, PickRequest, Picks, Source
+from tomostream.progress import Progress
 
 CUTS = (0.5, 0.2, 0.1, 0.05, 0.02)  # probabilities
+_NO_PROGRESS = Progress()
 
 
-def pick_pooled(pick: Callable[[MeanPool], Picks], *, radius: float, threshold: float | None, count: int | None, as_logits: bool) -> Picks:
-    """Pick by mean-pooling.
+@dataclass(frozen=True, slots=True)
+class MeanPoolPicker:
+    """The picker `mean-pool`: peaks of the pooled binary scores."""
 
-    Parameters
-    ----------
-    pick
-        `blocks.pick_volume`, with all but the pooling given: threshold 0, the same radius and count.
-    radius
-        Of the particle and least distance of two picks, voxels.
-    threshold
-        Where scores are binarised; None: 0.5, and lower where the count needs it.
-    count
-        Picks wanted; None: all peaks at the one cut.
-    as_logits
-        Whether the scores are logits, not probabilities.
+    name: str = "mean-pool"
+    needs_count: bool = False
 
-    Raises
-    ------
-    InputError
-        If the radius or the threshold is impossible.
-    """
-    if threshold is not None:
-        return pick(MeanPool.for_radius(radius, threshold=threshold))
-    cuts = CUTS[:1] if count is None else CUTS
-    found = Picks(np.empty((0, 3), dtype=np.int64), np.empty(0))
-    for above, cut in itertools.pairwise((1.0, *cuts)):
-        peaks = pick(MeanPool.for_radius(radius, threshold=math.log(cut / (1 - cut)) if as_logits else cut))
-        is_new = _distances(peaks.index_zyx, found.index_zyx) > radius
-        found = Picks(
-            np.concatenate([found.index_zyx, peaks.index_zyx[is_new]])[:count],
-            np.concatenate([found.score, cut + (above - cut) * peaks.score[is_new]])[:count],
-        )
-        if count is None or len(found) == count:
-            break
-    return found
+    def pick(self, source: Source, request: PickRequest, execution: Execution, progress: Progress = _NO_PROGRESS) -> Picks:
+        """Pick by mean-pooling.
+
+        A threshold is where scores are binarised; without one it is 0.5, and lower where the count needs it.  Without a count all peaks at the
+        one cut are picks.
+
+        Raises
+        ------
+        InputError
+            If the radius or the threshold is impossible.
+        """
+        most = None if request.how_many is None else request.how_many.most
+        threshold = None if request.how_many is None else request.how_many.above
+        peaks_wanted = replace(request, how_many=Above(0.0) if most is None else Best(most, 0.0))
+
+        def peaks_at(cut: float) -> Picks:
+            pool = MeanPool.for_radius(request.radius, threshold=cut)
+            return pick_volume(source, peaks_wanted, execution, pool=pool, progress=progress)
+
+        if threshold is not None:
+            return peaks_at(threshold)
+        found = Picks.none()
+        for above, cut in itertools.pairwise((1.0, *(CUTS[:1] if most is None else CUTS))):
+            peaks = peaks_at(math.log(cut / (1 - cut)) if source.values == "logit" else cut)
+            is_new = _distances(peaks.index_zyx, found.index_zyx) > request.radius
+            found = Picks(
+                np.concatenate([found.index_zyx, peaks.index_zyx[is_new]])[:most],
+                np.concatenate([found.score, cut + (above - cut) * peaks.score[is_new]])[:most],
+            )
+            if most is None or len(found) == most:
+                break
+        return found
 
 
 def _distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -66,3 +74,6 @@ def _distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
         part = points[start : start + 256, None, :] - others[None, :, :]
         nearest[start : start + 256] = np.sqrt((part.astype(np.float64) ** 2).sum(axis=2)).min(axis=1, initial=np.inf)
     return nearest
+
+
+PICKER = MeanPoolPicker()

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from tomostream.errors import BudgetError
 from tomostream.geometry import BlockGrid, Triple
-from tomostream.picking.windows import Source
+from tomostream.picking.windows import ScoreWindows
 from tomostream.units import format_bytes
 
 BOX_BYTES = 100  # of a held candidate, box or trace: itself, and its part of a sort
@@ -41,7 +41,7 @@ class Boxes:
 
 
 def boxes_of_slices(
-    source: Source, *, block: Triple, distance: float, floor: Callable[[], float], memory: int, advance: Callable[[], object]
+    source: ScoreWindows, *, block: Triple, distance: float, floor: Callable[[], float], memory: int, advance: Callable[[], object]
 ) -> Iterator[Boxes]:
     """Find the boxes of every slice of the domain, z ascending.
 
@@ -105,7 +105,7 @@ def _peaks(scores: Float[np.ndarray, "z y x"], floor: float) -> tuple[np.ndarray
     return is_peak, known
 
 
-def _suppressed(z: int, place: np.ndarray, score: np.ndarray, source: Source, distance: float, floor: float) -> Boxes:
+def _suppressed(z: int, place: np.ndarray, score: np.ndarray, source: ScoreWindows, distance: float, floor: float) -> Boxes:
     """Greedy suppression on one slice: a box paints a disc on which there is no other."""
     wanted = np.flatnonzero(score > floor)
     wanted = wanted[np.lexsort((place[wanted, 1], place[wanted, 0], -score[wanted]))]

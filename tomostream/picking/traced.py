@@ -10,19 +10,20 @@ Boxes don't depend on blocks, so picks don't.  Held are: the candidates of one l
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from tomostream.budget import LIBRARIES_BYTES
-from tomostream.errors import BudgetError, InputError
-from tomostream.geometry import BlockGrid, Box, Triple, triple
-from tomostream.picking.blocks import Picks
+from tomostream.errors import BudgetError
+from tomostream.geometry import BlockGrid, Triple
+from tomostream.picking.how_many import needed
 from tomostream.picking.planning import check_count, plan_blocks
-from tomostream.picking.slice_boxes import BOX_BYTES, boxes_of_slices
-from tomostream.picking.tracing import Trace, Tracing, traces
-from tomostream.picking.windows import Read, Source, domain_of
+from tomostream.picking.protocol import Execution, PickRequest, Picks, Source
+from tomostream.picking.slice_boxes import BOX_BYTES, Boxes, boxes_of_slices
+from tomostream.picking.tracing import Trace, Tracing, default_tracing, traces
+from tomostream.picking.windows import ScoreWindows
 from tomostream.progress import Progress
 from tomostream.units import format_bytes
 
@@ -31,87 +32,88 @@ _VOXELS_PER_CANDIDATE = 16  # pixels of a slice for each of its peaks, at least:
 _NO_PROGRESS = Progress()
 
 
-def trace_volume(
-    read: Read,
-    shape: Triple,
-    *,
-    radius: float,
-    threshold: float | None,
-    count: int | None,
-    tracing: Tracing,
-    memory: int,
-    libraries: int = LIBRARIES_BYTES,
-    block: Triple | None = None,
-    smooth: float = 0.0,
-    border: float = 0.0,
-    box: Box | None = None,
-    mask: Read | None = None,
-    progress: Progress = _NO_PROGRESS,
-) -> Picks:
-    """Pick a score volume slice by slice, and trace the boxes through z; best first.
+@dataclass(frozen=True, slots=True)
+class TracePicker:
+    """The picker `trace`: boxes of slices, traced through z.
 
     Parameters
     ----------
-    read, shape, memory, libraries, block, smooth, border, box, mask, progress
-        See `blocks.pick_volume`.
-    radius
-        Least distance between picks, exclusive, in voxels.
-    threshold
-        Boxes have a score above it.
-    count
-        Only the best `count` picks; fewer if there are no more.  Of threshold and count at least one is needed.
     tracing
-        How boxes become particles.
-
-    Returns
-    -------
-    Picks
-        The voxels nearest to the traces' centres, and the traces' scores.
-
-    Raises
-    ------
-    InputError
-        If a setting is impossible, or the scores are no real numbers.
-    BudgetError
-        If the smallest block does not fit the memory, or the boxes and traces don't.
+        How boxes become particles; None: as is usual for the radius.
     """
-    shape = triple(shape)
-    if threshold is None and count is None:
-        raise InputError("how many picks? give a threshold (all above it), a count (the best so many), or both")
-    if (threshold is not None and math.isnan(threshold)) or (count is not None and count < 1):
-        raise InputError(f"a threshold must be a number and a count at least 1, found {threshold} and {count}")
-    if not (math.isfinite(radius) and radius > 0):
-        raise InputError(f"radius: {radius:g} voxels must be above zero and finite")
-    domain = domain_of(shape, box=box, border=border)
-    if domain.is_empty:
-        return Picks(np.empty((0, 3), dtype=np.int64), np.empty(0))
-    asked = _layer(domain.shape, (memory - libraries) // 2) if block is None else block
-    plan = plan_blocks(domain.shape, block=asked, halo=1, radius=1.0, smooth=smooth, memory=memory, libraries=libraries, workers=1)
-    check_count(count, plan.settling_bytes)
-    source = Source(read, shape, domain, mask, smooth)
-    blocks = sum(1 for _ in BlockGrid(shape, plan.block).touching(domain))
-    floor = -math.inf if threshold is None else float(threshold)
-    if threshold is None and count is not None:
-        wanted = math.ceil(count * tracing.spanned)
-        _check_held(wanted, plan.settling_bytes)
-        with progress.track("look for boxes", blocks) as bar:
-            best = _Best(wanted)
-            for boxes in boxes_of_slices(
-                source,
-                block=plan.block,
-                distance=tracing.distance,
-                floor=lambda: best.floor,
-                memory=plan.settling_bytes,
-                advance=bar.advance,
-            ):
+
+    tracing: Tracing | None = None
+    name: str = "trace"
+    needs_count: bool = True
+
+    def pick(self, source: Source, request: PickRequest, execution: Execution, progress: Progress = _NO_PROGRESS) -> Picks:
+        """Pick a score volume slice by slice, and trace the boxes through z; best first.
+
+        Boxes score above the threshold.  One block is in work at a time.
+
+        Returns
+        -------
+        Picks
+            The voxels nearest to the traces' centres, and the traces' scores.
+
+        Raises
+        ------
+        InputError
+            If the request can't be met, or the scores are no real numbers.
+        BudgetError
+            If the smallest block does not fit the memory, or the boxes and traces don't.
+        """
+        wanted = needed(request.how_many)
+        tracing = default_tracing(request.radius) if self.tracing is None else self.tracing
+        windows = ScoreWindows.of(source, request)
+        if windows.domain.is_empty:
+            return Picks.none()
+        slices = _Slices.planned(windows, tracing.distance, execution)
+        check_count(wanted.most, slices.memory)
+        floor = -math.inf if wanted.above is None else float(wanted.above)
+        if wanted.above is None and wanted.most is not None:
+            floor = slices.floor_of_best(math.ceil(wanted.most * tracing.spanned), progress)
+        with progress.track("trace boxes", slices.blocks) as bar:
+            ended = traces(slices.boxes(lambda: floor, bar.advance), link=tracing.link, gap=tracing.gap)
+            centres, scores = _finished(ended, tracing, slices.memory)
+        return _distinct(centres, scores, radius=request.radius, count=wanted.most)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slices:
+    """The slices of a volume, read in blocks; `memory` are the bytes that boxes and traces may take."""
+
+    windows: ScoreWindows
+    block: Triple
+    distance: float
+    memory: int
+
+    @classmethod
+    def planned(cls, windows: ScoreWindows, distance: float, execution: Execution) -> "_Slices":
+        """Plan the blocks; refuses what the memory does not hold."""
+        memory, libraries = execution.memory, execution.libraries
+        shape = windows.domain.shape
+        asked = _layer(shape, (memory - libraries) // 2) if execution.block is None else execution.block
+        plan = plan_blocks(shape, block=asked, halo=1, radius=1.0, smooth=windows.reach, memory=memory, libraries=libraries, workers=1)
+        return cls(windows, plan.block, distance, plan.settling_bytes)
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks are read."""
+        return sum(1 for _ in BlockGrid(self.windows.shape, self.block).touching(self.windows.domain))
+
+    def boxes(self, floor: Callable[[], float], advance: Callable[[], object]) -> Iterator[Boxes]:
+        """The boxes of slice after slice; see `boxes_of_slices`."""
+        return boxes_of_slices(self.windows, block=self.block, distance=self.distance, floor=floor, memory=self.memory, advance=advance)
+
+    def floor_of_best(self, number: int, progress: Progress) -> float:
+        """The score above which the best so many boxes of the volume are."""
+        _check_held(number, self.memory)
+        best = _Best(number)
+        with progress.track("look for boxes", self.blocks) as bar:
+            for boxes in self.boxes(lambda: best.floor, bar.advance):
                 best.add(boxes.score)
-        floor = best.floor
-    with progress.track("trace boxes", blocks) as bar:
-        slices = boxes_of_slices(
-            source, block=plan.block, distance=tracing.distance, floor=lambda: floor, memory=plan.settling_bytes, advance=bar.advance
-        )
-        centres, scores = _finished(traces(slices, link=tracing.link, gap=tracing.gap), tracing, plan.settling_bytes)
-    return _distinct(centres, scores, radius=radius, count=count)
+        return best.floor
 
 
 def _layer(shape: Triple, memory: int) -> Triple:
@@ -176,3 +178,6 @@ def _distinct(centres: np.ndarray, scores: np.ndarray, *, radius: float, count: 
                     break
                 is_left[tree.query_ball_point(centres[i], radius)] = False
     return Picks(np.floor(centres[kept] + 0.5).astype(np.int64).reshape(-1, 3), scores[kept])
+
+
+PICKER = TracePicker()

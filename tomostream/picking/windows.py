@@ -7,7 +7,6 @@
 4. Put -inf where the mask is false.  A box and a border need none: they are the domain, outside which there are no windows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +14,13 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.picking.mean_pool import MeanPool
+from tomostream.picking.protocol import PickRequest, Read, Source
 from tomostream.picking.smoothing import ball_mean
-
-Read = Callable[[Box], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """The scores to pick from.
+class ScoreWindows:
+    """The scores to pick from, window by window.
 
     Parameters
     ----------
@@ -46,6 +44,24 @@ class Source:
     mask: Read | None
     smooth: float
     pool: MeanPool | None = None
+
+    @classmethod
+    def of(cls, source: Source, request: PickRequest, pool: MeanPool | None = None) -> "ScoreWindows":
+        """The windows of a volume for a request.
+
+        Raises
+        ------
+        InputError
+            If the request does not fit the volume; see `domain_of`.
+        """
+        shape = triple(source.shape)
+        domain = domain_of(shape, box=request.box, border=request.border)
+        return cls(source.read, shape, domain, request.mask, request.smooth, pool)
+
+    @property
+    def reach(self) -> float:
+        """How far around a voxel scores are averaged or pooled, voxels."""
+        return self.smooth + (self.pool.halo if self.pool is not None else 0)
 
     def scores(self, window: Box) -> np.ndarray:
         """Return the window's scores, float32 or float64; -inf or NaN where no voxel may be a pick.

@@ -26,10 +26,11 @@ from tomostream.pipeline.dry_run import check_memory
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project
 from tomostream.remote.places import RemotePath
-from tomostream.stages.conversion.stage import ConvertSettings, convert_many
-from tomostream.stages.evaluation.stage import evaluate_files, write_evaluation
+from tomostream.stages.conversion.stage import convert_many
+from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_evaluation
 from tomostream.stages.picks.expected_count import check_count_is_knowable, expected_number
 from tomostream.stages.picks.stage import PickSettings, PickTask, pick_one
+from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
@@ -37,6 +38,7 @@ from tomostream.stages.tables.stage import conversion_from
 from tomostream.stages.training.inputs import check_positions, clicks_of
 from tomostream.stages.training.placement import train_where_asked
 from tomostream.stages.voxel_statistics.stage import stats_many
+from tomostream.store.conversion import ConvertSettings
 from tomostream.store.locks import exclusive
 from tomostream.units import parse_shape
 
@@ -127,24 +129,22 @@ def check_stages(stages: Sequence[str]) -> list[str]:
 
 def _convert(context: RunContext) -> None:
     run = context.run
-    files = [one.path for one in run.tomograms.values() if one.is_source]
+    files = {name: one.path for name, one in run.tomograms.items() if one.is_source}
     if files:
         convert_many(
             files,
             run.project.tomograms,
             ConvertSettings(voxel_size=run.voxel_size),
-            memory=run.resources.memory,
+            resources=run.resources,
             overwrite=context.overwrite,
             progress=context.progress,
-            cluster=run.resources,
         )
 
 
 def _stats(context: RunContext) -> None:
-    resources = context.run.resources
-    ours = [one.store for one in context.run.tomograms.values() if one.is_source]
+    ours = {name: one.store for name, one in context.run.tomograms.items() if one.is_source}
     if ours:
-        stats_many(ours, out=None, memory=resources.memory, workers=resources.workers, progress=context.progress, cluster=resources)
+        stats_many(ours, out=None, resources=context.run.resources, progress=context.progress)
 
 
 def _train(context: RunContext) -> None:
@@ -182,7 +182,7 @@ def _predict(context: RunContext) -> None:
 def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
     run, given = context.run, context.run.predict
     predict_many(
-        list(run.stores.values()),
+        run.stores,
         model=run.project.model,
         out=run.project.scores,
         settings=PredictSettings(
@@ -192,9 +192,8 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
             block_size=parse_shape(given.block_size) if given.block_size else None,
             device=given.device,
             mixed_devices=given.mixed_devices,
-            gpu_memory=run.gpu_memory,
         ),
-        cluster=run.resources,
+        resources=run.resources,
         overwrite=context.overwrite,
         progress=context.progress,
         when_done=when_done,
@@ -202,7 +201,7 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
 
 
 def _pick(context: RunContext) -> None:
-    for_each(_pick_tasks(context), pick_one, cluster=context.run.resources, progress=context.progress)
+    for_each(_pick_tasks(context), pick_one, resources=context.run.resources, progress=context.progress)
 
 
 def _pick_tasks(context: RunContext) -> list[PickTask]:
@@ -211,24 +210,27 @@ def _pick_tasks(context: RunContext) -> list[PickTask]:
 
 
 def _pick_task(context: RunContext, name: str, truth: dict[str, Counter[str]] | None) -> PickTask:
-    run, resources = context.run, context.run.resources
+    run = context.run
     maps = [(str(run.score_map(s, name)), _pick_settings(context, s, name, truth)) for s in run.species]
     wanted = tuple((path, settings) for path, settings in maps if settings is not None)
-    return PickTask(name, wanted, run.project.picks, resources.memory, 1 if resources.is_distributed else resources.workers)
+    return PickTask(name, wanted, run.project.picks, run.resources)
 
 
 def _pick_settings(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> PickSettings | None:
-    """Return how to pick one species in one tomogram; None where its count is zero."""
+    """Return how to pick one species in one tomogram; None where there is no particle."""
     given = context.run.pick
-    count = _count(context, species, name, truth)
-    expected = None if count is not None else _expected(context.run, species, name)
-    if 0 in (count, expected):
+    number = WantedNumber(given.count, given.threshold)
+    if truth is not None and name not in truth:
+        context.progress.warn(f"{name}: the table of truth has no row for it; the scores choose the count")
+    true = truth[name][species.name] if truth is not None and name in truth else None
+    wanted = number.of(true=true, expected=lambda: expected_number(context.run, species, name))
+    if wanted == 0:
         return None
+    if wanted is None and not number.is_by_truth:
+        raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
     return PickSettings(
         radius=species.radius,
-        count=count,
-        expected=expected,
-        threshold=given.threshold,
+        how_many=wanted,
         species=species.name,
         smooth=given.smooth,
         border=given.border,
@@ -247,29 +249,6 @@ def _truth(run: ResolvedRun) -> dict[str, Counter[str]] | None:
     return counts
 
 
-def _count(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> int | None:
-    """The number of picks: as configured; `truth`: of the tomogram's true particles; `auto`: None, the scores choose."""
-    given = context.run.pick.count
-    if isinstance(given, int):
-        return given
-    if truth is not None:
-        if name in truth:
-            return truth[name][species.name]
-        context.progress.warn(f"{name}: the table of truth has no row for it; the scores choose the count")
-    return None
-
-
-def _expected(run: ResolvedRun, species: Species, name: str) -> int | None:
-    """The number of particles that the user expects, where the scores are to choose the count; other tomograms' mean where it is not given."""
-    given = run.pick
-    if isinstance(given.count, int) or (given.count is None and given.threshold is not None):
-        return None
-    expected = expected_number(run, species, name)
-    if expected is None and given.count != "truth":
-        raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
-    return expected
-
-
 def _only(names: Sequence[str]) -> str | None:
     """The only name, if there is one: rows without name are its."""
     return names[0] if len(names) == 1 else None
@@ -282,10 +261,7 @@ def _evaluate(context: RunContext) -> Evaluation | None:
     evaluation = evaluate_files(
         run.project.picks,
         run.truth,
-        tolerance=run.tolerance,
-        species=run.species_names,
-        matching=run.matching,
-        beta=1.0,
+        EvaluateSettings(tolerance=run.tolerance, species=run.species_names, matching=run.matching),
         conversion=conversion_from(list(run.stores.values()), run.voxel_size),
     )
     write_evaluation(run.project.evaluation, evaluation)

@@ -26,6 +26,7 @@ from tomostream.particles import Particles
 from tomostream.project import Project
 from tomostream.remote.atomic_files import write_text_atomically
 from tomostream.remote.places import Place, place
+from tomostream.score_map import open_score_map
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.stages.tables.stage import table_paths
 from tomostream.strategies.model_folder import read_record
@@ -148,10 +149,10 @@ def _scores_at(path: Place, z: int, level: int) -> np.ndarray | None:
     """Read one slice of a score map; None if the map was not kept."""
     if not path.exists():
         return None
-    scores = open_tomogram(path).at_level(level)
-    if scores.attributes.get("logits"):
+    scores = open_score_map(path).at_level(level)
+    if scores.attributes.logits:
         return None
-    return np.asarray(scores.decode(scores.read(Box((z, 0, 0), (z + 1, *scores.shape[1:]))))[0], dtype=np.float32)
+    return np.asarray(scores.read(Box((z, 0, 0), (z + 1, *scores.shape[1:])))[0], dtype=np.float32)
 
 
 def _pick_row(found: Found) -> list[str]:

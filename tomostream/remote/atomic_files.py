@@ -1,4 +1,4 @@
-"""How is a small file written so that a kill leaves the old one or the new one?  Beside it, synchronised, then renamed over it."""
+"""Write a small file so that a kill leaves the old one or the new one: beside it, synchronised, then renamed over it."""
 
 import os
 from pathlib import Path

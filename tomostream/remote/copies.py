@@ -3,7 +3,7 @@
 1. `downloaded` streams one object into a temporary file: one request, no ranges asked for.
 2. `local_file` gives a table or another small file under its own name in a temporary folder; `local_result` the same for writing: what was
    written there is uploaded when all went well.
-3. `local_folder` mirrors a folder of small files (a model) once a process.
+3. `local_folder` mirrors a folder of small files (a model) once per process.
 4. `work_folder` is where work on a remote folder is kept between runs: below the user's cache folder, one for each URL.
 """
 
@@ -58,7 +58,7 @@ def download(remote: RemotePath, target: Path) -> int:
 
 
 def head_of(remote: RemotePath, count: int) -> bytes:
-    """The first `count` bytes of an object; fewer, if it is shorter.
+    """Return the first `count` bytes of an object; fewer, if it is shorter.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _no_room(error: OSError, target: Path) -> Exception:
 
 @contextmanager
 def local_file(path: Place) -> Iterator[Path]:
-    """Give a file as a local one.
+    """Give a local copy of a file.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def local_file(path: Place) -> Iterator[Path]:
 
 @contextmanager
 def local_table(path: Place) -> Iterator[Path]:
-    """Give a table, or a folder of them, as a local one.
+    """Give a local copy of a table, or of a folder of tables.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def local_table(path: Place) -> Iterator[Path]:
 
 @contextmanager
 def local_result(path: Place) -> Iterator[Path]:
-    """Give a local path to write a file (or the folder of a project) to; when the block ends well, it is uploaded."""
+    """Give a local path for writing a file (or the folder of a project); upload it when the block ends without error."""
     if isinstance(path, Path):
         yield path
         return
@@ -164,12 +164,12 @@ def _mirror(remote: RemotePath, names: tuple[str, ...], state: str) -> Path:
         try:
             download(remote / name, folder / name)
         except FileNotFoundError:
-            continue  # whoever reads the folder says what it lacks
+            continue  # the reader of the folder reports what it lacks
     return folder
 
 
 def local_folder(path: Place, names: Sequence[str]) -> Path:
-    """Give the files `names` of a folder as local ones; fetched once a process, and again when one has changed.
+    """Return local copies of the files `names` of a folder; fetched once per process, and again when one has changed.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def local_folder(path: Place, names: Sequence[str]) -> Path:
 
 
 def identity_of(remote: RemotePath) -> dict[str, object]:
-    """What tells an object's content: its size, and the tag or date that the server gives it.
+    """Return what identifies an object's content: its size, and the tag or date that the server gives it.
 
     Raises
     ------
@@ -204,6 +204,6 @@ def identity_of(remote: RemotePath) -> dict[str, object]:
 
 
 def work_folder(path: RemotePath, purpose: str) -> Path:
-    """The local folder, below the user's cache folder, that keeps work on a remote one between runs."""
+    """Return the local folder, below the user's cache folder, that keeps work on a remote one between runs."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "tomostream" / purpose / f"{path.name}-{hashlib.sha256(path.url.encode()).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""A request to a server failed: is it worth another try, and else what is said?
+"""Classify a failed request: whether to try again, and what to say otherwise.
 
 1. Transient: throttling (429, 503 SlowDown), the server's own faults (500, 502, 504), connections that were refused, cut or timed out.
    The request is sent again after a random pause, below 0.25 s at first, and doubling up to 20 s: many workers that were throttled
@@ -7,7 +7,7 @@
 2. Permanent: no permission (403), no such bucket, a wrong endpoint.  One message, with the URL and what to look at; no second try.
 3. "Not there" (404) is an answer, not a fault: `FileNotFoundError`, as of a local file.
 
-The libraries' own retries are switched off (`filesystems`), or there would be tries of tries.
+The libraries' own retries are switched off (`filesystems`): retries must not multiply.
 
 References
 ----------
@@ -53,7 +53,7 @@ _CREDENTIALS = (
 
 
 class DeniedError(InputError):
-    """A server does not let us; some answer so for what is not there."""
+    """The server denies access; some servers answer so for what is not there."""
 
 
 class ShortReadError(ConnectionError):
@@ -82,7 +82,7 @@ def retried(work: Callable[[], T], url: str) -> T:
             return work()
         except (TomostreamError, *_BUGS):
             raise
-        except Exception as error:  # libraries of file systems raise what they like
+        except Exception as error:  # libraries of file systems raise errors of any kind
             if attempt >= _allowed(error):
                 raise explained(error, url) from None
             time.sleep(_pause(attempt))
@@ -120,7 +120,7 @@ def _pause(attempt: int) -> float:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed a little later."""
+    """Return whether the same request may succeed a little later."""
     for one in _chain(error):
         status, code = _status(one)
         if code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
@@ -136,7 +136,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether a conditional write was refused because the object exists (or another is just being written)."""
+    """Return whether a conditional write was refused because the object exists (or another is just being written)."""
     if isinstance(error, FileExistsError):
         return True
     cause: BaseException | None = error
@@ -150,7 +150,7 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def explained(error: BaseException, url: str) -> Exception:
-    """What is said of a fault that no further try will mend."""
+    """Return the message for a fault that no further try will mend."""
     chain = list(_chain(error))
     statuses, codes = zip(*(_status(one) for one in chain), strict=True)
     if _is_unreachable(error):
@@ -174,7 +174,7 @@ def explained(error: BaseException, url: str) -> Exception:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error, and what it was raised from: the libraries wrap the server's answer."""
+    """Yield an error, and what it was raised from: the libraries wrap the server's answer."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -184,7 +184,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _status(error: BaseException) -> tuple[int | None, str | None]:
-    """The HTTP status and the service's own code, where an error holds the server's answer."""
+    """Return the HTTP status and the service's own code, where an error holds the server's answer."""
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

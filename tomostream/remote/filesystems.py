@@ -1,11 +1,11 @@
-"""Which file system serves a URL, and how is it set up?
+"""Choose and set up the file system that serves a URL.
 
 fsspec chooses it by the URL's scheme, and takes credentials, endpoint and other settings from the standard places only: the environment
 (AWS_*, FSSPEC_*), ~/.aws, fsspec's configuration files.  On top of them:
 
 1. listings are not cached: other processes write to the same folders;
 2. the libraries' own retries are off (`faults` has ours);
-3. what can't be meant is refused: credentials in the URL of an object store.
+3. credentials in the URL of an object store are refused.
 
 Limits: a file system must be opened anew after a fork; fsspec does that when it is asked for one again, so none is kept here.
 """
@@ -23,7 +23,7 @@ _WEB = ("http", "https")
 
 
 def scheme_of(url: str) -> str:
-    """The part of a URL before `://`."""
+    """Return the part of a URL before `://`."""
     return url.partition("://")[0].lower()
 
 
@@ -63,5 +63,5 @@ def file_system(url: str, *, is_asynchronous: bool = False) -> tuple[Any, str]:
 
 
 def stream_options(url: str) -> dict[str, Any]:
-    """How a file is opened to be read from its begin to its end: without asking a web server for ranges, which some don't know."""
+    """Options to open a file for reading from its beginning to its end: without range requests, which some web servers don't know."""
     return {"block_size": 0} if scheme_of(url) in _WEB else {"block_size": 8 * 2**20, "cache_type": "readahead"}

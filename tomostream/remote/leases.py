@@ -4,10 +4,10 @@
 
 1. The object is made by a conditional write: of two that try, one succeeds.
 2. Its holder writes it again, with a higher beat, every `BEAT_SECONDS`, and looks whether it is still its own.
-3. Who finds one knows at once whether the holder lives, if that ran on the same machine.  Else the object is watched: when its beat
+3. A run that finds a lease knows at once whether the holder lives, if that is on the same machine.  Otherwise it watches the object: when its beat
    changes, the holder lives, and the run refuses; when it does not for `LEASE_SECONDS`, the holder is dead, and the lease is
    taken over.  Clocks of different machines are never compared.
-4. Who took over waits a moment and reads what is there: of two that took over together, the later one stays.
+4. A run that took over waits a moment and reads the object again: of two that took over together, the later one stays.
 5. A holder that finds another's name, or can't renew for `LEASE_SECONDS`, has lost: `check` raises before its next step.
 
 Limits: on servers without conditional writes two that begin in the same moment are told apart by step 4 only.  A process that was stopped
@@ -34,7 +34,7 @@ from tomostream.remote.places import RemotePath
 
 BEAT_SECONDS = 15.0
 LEASE_SECONDS = 60.0
-SETTLE_SECONDS = 1.0  # between taking over and looking who else did
+SETTLE_SECONDS = 1.0  # between taking over and looking whether another run did too
 _LOOK_SECONDS = 2.0
 
 
@@ -180,7 +180,7 @@ def _machine() -> str:
 
 
 def _lives(holder: dict[str, Any]) -> bool:
-    """Whether the process that a record of this machine names still runs."""
+    """Return whether the process that a record of this machine names still runs."""
     try:
         return bool(psutil.Process(int(holder["pid"])).create_time() == holder["started"])
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Where is a file or folder: on a local path or at a URL?  One kind of value for both, a *place*.
+"""A *place*: a local path or a URL, as one kind of value.
 
 `place("s3://bucket/run")` gives a `RemotePath`, which has the part of `pathlib.Path`'s methods that the package uses; anything else gives a
 `Path`.  So most code never asks which of the two it holds.
@@ -23,7 +23,7 @@ Place = Path | RemotePath
 
 
 def place(path_or_url: str | os.PathLike[str] | RemotePath) -> Place:
-    """Return the place that a text means; a `Path` that was made from a URL is taken as that URL.
+    """Return the place that a text names; a `Path` that was made from a URL is taken as that URL.
 
     >>> place("s3://bucket/run/"), place("file:///data/t.mrc"), place(Path("s3://bucket/run"))
     (RemotePath('s3://bucket/run'), PosixPath('/data/t.mrc'), RemotePath('s3://bucket/run'))

@@ -1,7 +1,7 @@
-"""How does code that seeks and reads find its bytes in an object?  By range requests, several at once, for what it says it will need.
+"""Read and seek in a remote object: range requests, several at once, for the parts announced.
 
 1. `prefetch` takes the parts that will be read next; neighbours become one request of at most `REQUEST_BYTES`, and all are sent together.
-2. `readinto` is served from what was fetched; what was not costs a request of its own.
+2. `readinto` is served from what was fetched; anything else costs another request.
 
 Limits: the server must know range requests; one that does not is recognised and refused.
 """
@@ -47,7 +47,7 @@ class RangeReader(io.RawIOBase):
         return self._at
 
     def tell(self) -> int:
-        """The offset."""
+        """Return the offset."""
         return self._at
 
     def readinto(self, target: memoryview) -> int:  # type: ignore[override]  # any writable buffer of bytes

@@ -1,4 +1,4 @@
-"""How are the files below a URL read and written?  With the part of `pathlib.Path`'s methods that the package uses.
+"""Read and write the files below a URL, with the part of `pathlib.Path`'s methods that the package uses.
 
 1. There are no folders on an object store: making one does nothing, a folder exists if an object lies below it.
 2. Objects appear whole or not at all, and can't be appended to or renamed: writing replaces.
@@ -65,7 +65,7 @@ class RemotePath:
         return RemotePath(f"{self.url}/{name}")
 
     def joinpath(self, *names: str) -> RemotePath:
-        """The place below this one."""
+        """Return the place below this one."""
         return self / "/".join(names)
 
     @property
@@ -85,25 +85,25 @@ class RemotePath:
 
     @property
     def parent(self) -> RemotePath:
-        """The folder."""
+        """The folder that holds it."""
         return RemotePath(self.url.partition("?")[0].rpartition("/")[0])
 
     def with_name(self, name: str) -> RemotePath:
-        """The place beside this one."""
+        """Return the place beside this one."""
         return self.parent / name
 
     def absolute(self) -> RemotePath:
-        """A URL always is."""
+        """Return the URL itself."""
         return self
 
     def resolve(self) -> RemotePath:
-        """A URL always is."""
+        """Return the URL itself."""
         return self
 
     # --- what is there
 
     def info(self) -> dict[str, Any]:
-        """What the server says of it: `size`, `type`, and its dates or tags.
+        """Return what the server says of it: `size`, `type`, and its dates or tags.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class RemotePath:
         return found
 
     def exists(self) -> bool:
-        """Whether there is an object, or one below it."""
+        """Return whether there is an object, or one below it."""
         try:
             self.info()
         except FileNotFoundError:
@@ -122,11 +122,11 @@ class RemotePath:
         return True
 
     def is_file(self) -> bool:
-        """Whether there is an object of this very name."""
+        """Return whether there is an object of exactly this name."""
         return self._kind() == "file"
 
     def is_dir(self) -> bool:
-        """Whether there are objects below it."""
+        """Return whether there are objects below it."""
         return self._kind() == "directory"
 
     def _kind(self) -> str:
@@ -136,21 +136,21 @@ class RemotePath:
             return "absent"
 
     def iterdir(self) -> Iterator[RemotePath]:
-        """What lies directly below it."""
+        """Yield what lies directly below it."""
         names: list[str] = self._do(lambda fs, path: [str(entry).rstrip("/") for entry in fs.ls(path, detail=False)])
         return iter(sorted(self / name.rpartition("/")[2] for name in names))
 
     def glob(self, pattern: str) -> Iterator[RemotePath]:
-        """The places below that a pattern names."""
+        """Yield the places below that a pattern names."""
         return iter((self / pattern).matches())
 
     def matches(self) -> list[RemotePath]:
-        """The places that this URL, taken as a pattern, names."""
+        """Return the places that this URL, taken as a pattern, names."""
         names: list[str] = self._do(lambda fs, path: [fs.unstrip_protocol(found) for found in fs.glob(path)])
         return sorted(RemotePath(name) for name in names)
 
     def below(self) -> dict[str, int]:
-        """All objects below it, by relative name, with their sizes: one request a thousand of them."""
+        """All objects below it, by relative name, with their sizes: one request per thousand."""
 
         def find(fs: Any, path: str) -> dict[str, int]:
             root = fs._strip_protocol(path).rstrip("/") + "/"
@@ -165,12 +165,12 @@ class RemotePath:
     # --- reading
 
     def read_bytes(self) -> bytes:
-        """The object's content."""
+        """Return the object's content."""
         content: bytes = self._do(lambda fs, path: fs.cat_file(path))
         return content
 
     def read_text(self, encoding: str = "utf-8") -> str:
-        """The object's content as text."""
+        """Return the object's content as text."""
         return self.read_bytes().decode(encoding)
 
     def read_ranges(self, ranges: list[tuple[int, int]]) -> list[bytes]:
@@ -211,7 +211,7 @@ class RemotePath:
     # --- writing
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: there are no folders."""
+        """Do nothing: object stores have no folders."""
 
     def write_bytes(self, content: bytes) -> int:
         """Replace the object, whole or not at all."""
@@ -223,7 +223,7 @@ class RemotePath:
         return self.write_bytes(text.encode())
 
     def create(self, content: bytes) -> bool:
-        """Make the object, unless it is there already; whether it was made by us is the answer.
+        """Make the object, unless it exists; return whether this call made it.
 
         Of two that try, one gets True, where the server knows conditional writes (S3 and most of its kind do).
         """

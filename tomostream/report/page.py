@@ -46,7 +46,7 @@ img { max-width: 100%; height: auto; } pre { background: #f6f6f6; padding: .8rem
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: text, a table, pictures (PNG), preformatted text; what is empty is left out."""
+    """A part of the page: text, a table, pictures (PNG), preformatted text; empty parts are left out."""
 
     title: str
     text: str = ""

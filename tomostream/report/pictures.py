@@ -1,4 +1,4 @@
-"""What did it learn, and what did it find?  Training curves, and slices with picks and truth, as PNG.
+"""Pictures of the report: training curves, and slices with picks and truth, as PNG.
 
 Colours are those that the colour-blind can tell apart (Okabe and Ito): hits green, misses orange, false picks blue.  Without truth all
 picks are green.  A particle is drawn in a slice if the slice cuts its ball, as the circle in which it does.

@@ -1,4 +1,4 @@
-"""Which volume do the images of a tilt series give?  Weighted back-projection.
+"""Reconstruct a volume from a tilt series: weighted back-projection.
 
 1. Weight: multiply each image's rows, in Fourier space along x, by the ramp |k|, cut off smoothly: back-projection alone would count low
    frequencies more often, as the central slices lie densest there.
@@ -47,7 +47,7 @@ def reconstruct(series: TiltSeries, *, shape: tuple[int, int, int], cut_off: flo
 
 
 def back_projection_matrix(angles_deg: Float64[np.ndarray, " tilt"], *, depth: int, breadth: int, width: int) -> csr_array:
-    """The sparse matrix (depth * breadth, tilts * width) that sums over the tilts, interpolating linearly; beyond the images is 0."""
+    """Return the sparse matrix (depth * breadth, tilts * width) that sums over the tilts, interpolating linearly; beyond the images is 0."""
     z = np.arange(depth)[:, None] - (depth - 1) / 2
     x = np.arange(breadth)[None, :] - (breadth - 1) / 2
     tilt = np.deg2rad(angles_deg)

@@ -1,4 +1,4 @@
-"""What would a person click?  A few of the particles, each a little off."""
+"""Simulate clicks: a few of the particles, each a little off."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def simulate_clicks(truth: Particles, *, species: str, count: int, jitter_vox: f
     Raises
     ------
     InputError
-        If there are not so many, or the truth is not in voxels.
+        If there are fewer particles than clicks, or the truth is not in voxels.
     """
     if truth.unit != "voxel":
         raise InputError(f"clicks are simulated in voxels, and this truth is in {truth.unit}; convert it with Particles.in_unit first")

@@ -1,4 +1,4 @@
-"""What does the microscope do to a projection?  Contrast transfer and radiation damage, as factors in Fourier space.
+"""Simulate the microscope: contrast transfer and radiation damage, as factors in Fourier space.
 
 1. The contrast transfer function of a weak phase object.  Its sign is that of the recorded intensity: protein is dark in underfocus.
 2. The loss of high frequencies with the exposure that the specimen has had before and during an image.
@@ -17,7 +17,7 @@ AMPLITUDE_CONTRAST = 0.07
 
 
 def electron_wavelength(voltage_kv: float) -> float:
-    """The relativistic wavelength of electrons, angstrom (0.0197 at 300 kV).
+    """Return the relativistic wavelength of electrons, angstrom (0.0197 at 300 kV).
 
     lambda = h / sqrt(2 m e V (1 + e V / (2 m c^2))) = 12.2643 / sqrt(V + 0.978466e-6 V^2), V in volt.
 
@@ -37,7 +37,7 @@ def contrast_transfer(
     spherical_aberration_mm: float,
     amplitude_contrast: float,
 ) -> Float64[np.ndarray, "y x"]:
-    """The contrast transfer function, from phase shift of the specimen to intensity.
+    """Return the contrast transfer function, from phase shift of the specimen to intensity.
 
     chi(k) = pi lambda k^2 (defocus - lambda^2 k^2 Cs / 2),  CTF(k) = -sqrt(1 - A^2) sin(chi) - A cos(chi)
 
@@ -64,7 +64,7 @@ def contrast_transfer(
 
 
 def exposure_damping(frequency: Float64[np.ndarray, "y x"], *, exposure: float) -> Float64[np.ndarray, "y x"]:
-    """The amplitude that is left at each frequency after an exposure: exp(-N / (2 Ne(k))), Ne(k) = 0.245 k^-1.665 + 2.81.
+    """Return the amplitude that is left at each frequency after an exposure: exp(-N / (2 Ne(k))), Ne(k) = 0.245 k^-1.665 + 2.81.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Where do the simulated particles lie?  A slab of ice, crowded, without overlap, some neighbours touching.
+"""Place the simulated particles: a slab of ice, crowded, without overlap, some neighbours touching.
 
 Random sequential addition: take a random position, keep it unless it is too near to what lies there, and try again.
 
 1. Vesicles come first, whole in the slab; their membranes count as many small spheres, so that there may be particles inside them.
-2. Then the species, one after the other, large ones first.  A part of the particles is not placed anywhere but beside an earlier one of the
+2. Then the species, one after the other, large ones first.  A part of the particles is placed next to an earlier one of the
    same species, within a tenth of touching it, as in a polysome.
 3. Small proteins fill what is left; they are the crowd, and not listed in the truth.
 
@@ -29,12 +29,12 @@ from tomostream.errors import InputError
 from tomostream.simulation.species import Beads, Species, small_protein, vesicle
 
 _TRIES = 2000  # of one particle, before the slab counts as full
-_CLUSTERED = 0.5  # share of the particles that are placed beside an earlier one
+_CLUSTERED = 0.5  # share of the particles that are placed next to an earlier one
 _CLUSTER_SLACK = 0.1  # ... at most this much farther than touching, as a fraction
 _MEMBRANE_CONTACT_ANG = 30.0
 _VESICLE_RADIUS_ANG = (220.0, 380.0)
 _FACE_ANG = 20.0  # between a particle and the slab's faces along z
-_RIM_ANG = 60.0  # between a centre and the faces along y and x: nobody clicks what is hardly seen
+_RIM_ANG = 60.0  # between a centre and the faces along y and x: a person does not click what is hardly seen
 _CROWD_SIGMA_ANG = (14.0, 26.0)
 
 
@@ -74,7 +74,7 @@ class _CellList:
         self.counts = (max(1, int(self.period[0] // edge)), max(1, int(self.period[1] // edge)))
 
     def cell_of(self, z: float, y: float, x: float) -> tuple[int, int, int]:
-        """The cell of a point; in y and x the whole number of cells fills the period."""
+        """Return the cell of a point; in y and x the whole number of cells fills the period."""
         rows, columns = self.counts
         return (
             int(z // (2 * self.largest_contact)),
@@ -87,7 +87,7 @@ class _CellList:
         self.cells.setdefault(self.cell_of(z, y, x), []).append((z, y, x, contact))
 
     def is_free(self, z: float, y: float, x: float, contact: float) -> bool:
-        """Whether a sphere there would touch none."""
+        """Return whether a sphere there would touch none."""
         cell_z, cell_y, cell_x = self.cell_of(z, y, x)
         rows = {(cell_y + step) % self.counts[0] for step in (-1, 0, 1)}
         columns = {(cell_x + step) % self.counts[1] for step in (-1, 0, 1)}
@@ -176,7 +176,7 @@ def _place_vesicle(
 def _place_species(
     species: Species, count: int, size_zyx: tuple[float, float, float], cells: _CellList, rng: np.random.Generator
 ) -> list[Float64[np.ndarray, " 3"]]:
-    """The centres of `count` particles, angstrom; they enter the cell list."""
+    """Return the centres of `count` particles, angstrom; they enter the cell list."""
     margin = (species.extent_ang + _FACE_ANG, _RIM_ANG, _RIM_ANG)
     if count and 2 * margin[0] >= size_zyx[0]:
         raise InputError(
@@ -205,13 +205,13 @@ def _place_species(
 def _anywhere(
     size_zyx: tuple[float, float, float], margin_zyx: tuple[float, float, float], rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """A uniform position in the slab, `margin_zyx` from its faces."""
+    """Return a uniform position in the slab, `margin_zyx` from its faces."""
     z, y, x = (rng.uniform(margin, edge - margin) for margin, edge in zip(margin_zyx, size_zyx, strict=True))
     return (z, y, x)
 
 
 def _beside(centre: Float64[np.ndarray, " 3"], contact: float, rng: np.random.Generator) -> tuple[float, float, float]:
-    """A position that touches a particle at `centre`, or nearly, in a random direction."""
+    """Return a position that touches a particle at `centre`, or nearly, in a random direction."""
     direction = rng.normal(size=3)
     distance = 2 * contact * (1 + _CLUSTER_SLACK * rng.random())
     z, y, x = centre + direction * (distance / np.linalg.norm(direction))

@@ -1,4 +1,4 @@
-"""What do the simulated particles look like?  Analytic densities: sums of isotropic 3-D Gaussians, here called beads.
+"""Densities of the simulated particles: sums of isotropic 3-D Gaussians, here called beads.
 
 A body is filled with beads on a cubic lattice whose spacing is twice their sigma: the sum is flat to about 1 % inside and falls off
 softly at the surface.  Isotropic beads keep their shape under every rotation and project to isotropic 2-D Gaussians, so that tilt
@@ -11,7 +11,7 @@ images are exact (`tilt_series`).
 
 Every body's centre of mass is its origin: what is recorded as a particle's position is the centre of mass of its density.
 
-Limits: shapes and contrasts are in the manner of the complexes whose names they carry, no models of them; there is no structure finer
+Limits: shapes and contrasts are in the manner of the complexes whose names they carry, not models of them; there is no structure finer
 than the beads (sigma 20 A), which suits voxels above about 10 A.
 """
 
@@ -60,12 +60,12 @@ class Beads:
         )
 
     def centred(self) -> "Beads":
-        """The same, moved so that the centre of mass is the origin."""
+        """Return the beads, moved so that the centre of mass is the origin."""
         centre = (self.mass[:, None] * self.position_zyx).sum(axis=0) / self.mass.sum()
         return Beads(self.position_zyx - centre, self.sigma, self.mass)
 
     def placed(self, rotation: Float64[np.ndarray, "3 3"], centre_zyx: Float64[np.ndarray, " 3"]) -> "Beads":
-        """The same, turned about the origin and then moved there."""
+        """Return the beads, turned about the origin and then moved there."""
         return Beads(self.position_zyx @ rotation.T + centre_zyx, self.sigma, self.mass)
 
     def in_voxels(self, spacing: float) -> "Beads":
@@ -99,7 +99,7 @@ class Species:
 
 
 def ribosome() -> Species:
-    """The main species: asymmetric, of two subunits, about 260 A."""
+    """Make the main species: asymmetric, of two subunits, about 260 A."""
     large = _ellipsoid((0.0, 0.0, 0.0), (95.0, 105.0, 95.0), density=_RNA)
     head = _ellipsoid((125.0, 60.0, 0.0), (50.0, 50.0, 60.0), density=_RNA)
     body = _ellipsoid((130.0, -40.0, 10.0), (45.0, 75.0, 60.0), density=_RNA)
@@ -107,7 +107,7 @@ def ribosome() -> Species:
 
 
 def proteasome() -> Species:
-    """The second species: a hollow barrel of four rings of ten beads."""
+    """Make the second species: a hollow barrel of four rings of ten beads."""
     angle = np.arange(10) * (2 * np.pi / 10)
     rings = [np.stack([np.full(10, z), 62.0 * np.sin(angle), 62.0 * np.cos(angle)], axis=1) for z in (-66.0, -22.0, 22.0, 66.0)]
     position = np.concatenate(rings)
@@ -119,7 +119,7 @@ def proteasome() -> Species:
 def decoy() -> Species:
     """Bodies of half the ribosome's size and more than its density: a granule and a rod.
 
-    They are so dense that a filter which only weighs mass takes them for ribosomes; by their size and sharp edges they are told apart.
+    They are so dense that a filter which only weighs mass takes them for ribosomes; size and sharp edges distinguish them.
     """
     granule = _ellipsoid((0.0, 0.0, 0.0), (60.0, 60.0, 60.0), density=4.5)
     rod = _ellipsoid((0.0, 0.0, 0.0), (40.0, 40.0, 120.0), density=2.5)
@@ -127,7 +127,7 @@ def decoy() -> Species:
 
 
 def gold() -> Species:
-    """A fiducial bead of 100 A, one Gaussian with the second moment of a solid sphere."""
+    """Make a fiducial bead of 100 A, one Gaussian with the second moment of a solid sphere."""
     radius = 50.0
     bead = _equal_beads(np.zeros((1, 3)), sigma=radius / np.sqrt(5.0), mass=_GOLD * 4 / 3 * np.pi * radius**3)
     return Species("gold", (bead,), contact_ang=60.0)
@@ -139,7 +139,7 @@ def small_protein(sigma_ang: float) -> Beads:
 
 
 def vesicle(radius_ang: float) -> Beads:
-    """A spherical membrane: beads all over it at nearly equal distances (a Fibonacci lattice), each with the mass of its patch.
+    """Make a spherical membrane: beads all over it at nearly equal distances (a Fibonacci lattice), each with the mass of its patch.
 
     References
     ----------

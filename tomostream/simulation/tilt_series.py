@@ -1,4 +1,4 @@
-"""Which images does the microscope record of a scene?
+"""Project a scene to a tilt series.
 
 The tilt axis is y.  At tilt t a bead at (z, y, x), counted from the volume's centre, falls on the detector at (y, x cos t + z sin t), and
 its projection is an isotropic 2-D Gaussian with the same sigma and mass.  Such a Gaussian is an outer product of one along y and one
@@ -55,7 +55,7 @@ class TiltSeries:
 
 
 def detector_width(shape: tuple[int, int, int]) -> int:
-    """Columns of a detector that sees all of a volume (z, y, x) at every tilt, and a margin; of a length that the FFT likes."""
+    """Columns of a detector that sees all of a volume (z, y, x) at every tilt, and a margin; of a length that suits the FFT."""
     return int(scipy.fft.next_fast_len(int(np.ceil(np.hypot(shape[0], shape[2]))) + 2 * _MARGIN_VOX, real=True))
 
 
@@ -84,27 +84,12 @@ def project(beads: Beads, *, shape: tuple[int, int, int], angle_deg: float, widt
     return np.asarray((weighted.T.tocsr() @ columns).toarray(), dtype=np.float32)
 
 
-def record_tilt_series(
-    beads: Beads,
-    gold_beads: Beads,
-    *,
-    shape: tuple[int, int, int],
-    spacing: float,
-    angles_deg: Float64[np.ndarray, " tilt"],
-    defocus_ang: float,
-    dose: float,
-    snr: float,
-    shift_vox: float,
-    rng: np.random.Generator,
-) -> TiltSeries:
-    """Record a scene.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """How a tilt series is recorded.
 
     Parameters
     ----------
-    beads, gold_beads
-        In voxels of the volume; the noise is measured by the former.
-    shape
-        Of the volume (z, y, x), voxels.
     spacing
         Angstrom per voxel and per pixel.
     angles_deg
@@ -117,9 +102,33 @@ def record_tilt_series(
         Variance of the untilted image without gold, over that of the noise; above zero.
     shift_vox
         Standard deviation of the residual misalignment along y and x.
+    """
+
+    spacing: float
+    angles_deg: Float64[np.ndarray, " tilt"]
+    defocus_ang: float
+    dose: float
+    snr: float
+    shift_vox: float
+
+
+def record_tilt_series(
+    beads: Beads, gold_beads: Beads, recording: Recording, *, shape: tuple[int, int, int], rng: np.random.Generator
+) -> TiltSeries:
+    """Record a scene.
+
+    Parameters
+    ----------
+    beads, gold_beads
+        In voxels of the volume; the noise is measured by the former.
+    recording
+        How.
+    shape
+        Of the volume (z, y, x), voxels.
     rng
         The one source of chance.
     """
+    spacing, angles_deg = recording.spacing, recording.angles_deg
     width = detector_width(shape)
     everything = Beads.join([beads, gold_beads])
     ky = scipy.fft.fftfreq(shape[1], spacing)
@@ -127,7 +136,7 @@ def record_tilt_series(
     frequency = np.hypot(ky[:, None], kx[None, :])
     transfer = contrast_transfer(
         frequency,
-        defocus_ang=defocus_ang,
+        defocus_ang=recording.defocus_ang,
         voltage_kv=VOLTAGE_KV,
         spherical_aberration_mm=SPHERICAL_ABERRATION_MM,
         amplitude_contrast=AMPLITUDE_CONTRAST,
@@ -138,14 +147,14 @@ def record_tilt_series(
         return np.asarray(scipy.fft.irfft2(spectrum, s=image.shape), dtype=np.float32)
 
     clean = through_the_microscope(project(beads, shape=shape, angle_deg=0.0, width=width), transfer)
-    noise = np.float32(clean.std() / np.sqrt(snr))
+    noise = np.float32(clean.std() / np.sqrt(recording.snr))
     order = dose_symmetric_order(angles_deg)
     images = np.empty((len(angles_deg), shape[1], width), dtype=np.float32)
     for number, angle in enumerate(angles_deg):
-        dy, dx = rng.normal(scale=shift_vox * spacing, size=2)
+        dy, dx = rng.normal(scale=recording.shift_vox * spacing, size=2)
         shift = np.exp(-2j * np.pi * (ky[:, None] * dy + kx[None, :] * dx))
         # half of its own dose, on average over the image's exposure
-        damping = exposure_damping(frequency, exposure=dose * (float(order[number]) + 0.5))
+        damping = exposure_damping(frequency, exposure=recording.dose * (float(order[number]) + 0.5))
         images[number] = through_the_microscope(
             project(everything, shape=shape, angle_deg=float(angle), width=width), transfer * damping * shift
         )
@@ -154,7 +163,7 @@ def record_tilt_series(
 
 
 def _gaussians(centre: Float64[np.ndarray, " n"], sigma: Float64[np.ndarray, " n"], *, period: float, length: int) -> csr_array:
-    """One normalised 1-D Gaussian a row, sampled at 0 .. length - 1, repeated with `period`; sparse (n, length)."""
+    """One normalised 1-D Gaussian per row, sampled at 0 .. length - 1, repeated with `period`; sparse (n, length)."""
     reach = int(np.ceil(_CUT_SIGMA * sigma.max(initial=0.0)))
     repeats = int(np.ceil((length + 2 * reach) / period))
     # the copy that lies first at or beyond -reach, and those after it

@@ -7,7 +7,7 @@
 All chance comes from the settings' seed and the name, through one generator; nothing global is read or changed.  The same settings and
 name give the same bits on one machine with the same library versions.
 
-Limits: small tomograms, since the volume and its images are held in memory, about 20 bytes a voxel.
+Limits: small tomograms, since the volume and its images are held in memory, about 20 bytes per voxel.
 """
 
 import os
@@ -23,7 +23,7 @@ from tomostream.particles import Particles
 from tomostream.simulation.backprojection import reconstruct
 from tomostream.simulation.scene import build_scene
 from tomostream.simulation.species import decoy, gold, proteasome, ribosome
-from tomostream.simulation.tilt_series import record_tilt_series
+from tomostream.simulation.tilt_series import Recording, record_tilt_series
 
 _RAMP_CUT_OFF = 0.5  # cycles per voxel
 
@@ -76,7 +76,7 @@ class SimulationSettings:
 
     @classmethod
     def demo(cls, seed: int) -> "SimulationSettings":
-        """The tomograms of `tomostream demo`: 41 tilts, crowded, noisy, seconds each."""
+        """Return the tomograms of `tomostream demo`: 41 tilts, crowded, noisy, seconds each."""
         return cls(
             shape=(72, 256, 256),
             spacing=13.48,
@@ -187,18 +187,16 @@ def simulate_tomogram(settings: SimulationSettings, name: str) -> SimulatedTomog
         crowd=settings.crowd,
         rng=rng,
     )
-    series = record_tilt_series(
-        scene.beads.in_voxels(settings.spacing),
-        scene.gold_beads.in_voxels(settings.spacing),
-        shape=settings.shape,
+    recording = Recording(
         spacing=settings.spacing,
         angles_deg=settings.angles_deg,
         defocus_ang=1e4 * rng.uniform(*settings.defocus_um),
         dose=settings.dose,
         snr=settings.snr,
         shift_vox=settings.shift_vox,
-        rng=rng,
     )
+    beads, gold_beads = (part.in_voxels(settings.spacing) for part in (scene.beads, scene.gold_beads))
+    series = record_tilt_series(beads, gold_beads, recording, shape=settings.shape, rng=rng)
     volume = reconstruct(series, shape=settings.shape, cut_off=_RAMP_CUT_OFF, workers=len(os.sched_getaffinity(0)))
     truth = Particles.build(scene.position_zyx / settings.spacing - 0.5, unit="voxel", tomogram=name, species=scene.names)
     return SimulatedTomogram(name, volume, truth, settings.spacing)

@@ -20,18 +20,19 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, conversion_bytes, libraries_bytes, remote_bytes
 from tomostream.errors import BudgetError, InputError
-from tomostream.geometry import Triple
+from tomostream.geometry import triple
 from tomostream.remote.copies import head_of, identity_of, local_file
 from tomostream.remote.places import Place, RemotePath
-from tomostream.store.casting import PIECE_VOXELS, check_stored_type, plan_casting
+from tomostream.store.casting import PIECE_VOXELS, Casting, check_stored_type, plan_casting
 from tomostream.store.decompress import compression_of, peek_header, plain_file
 from tomostream.store.existing_output import refuse_other_settings
 from tomostream.store.mrc import MrcHeader
@@ -48,31 +49,12 @@ _BAND_BYTES = 2**30  # longer bands read no faster, and the first shard waits fo
 _SPACING_TOLERANCE = 0.01  # relative difference of header and option that is not worth a word
 
 
-def convert_file(
-    source: Place,
-    out_folder: Place,
-    *,
-    voxel_size: float | None,
-    dtype: str,
-    chunk: Triple,
-    shard: Triple,
-    codec: str,
-    levels: int | None,
-    memory: int,
-    overwrite: bool,
-    checksum: bool,
-    name: str | None,
-    progress: Callable[[int, int], None] | None,
-    report: Callable[[str], None],
-) -> Place:
-    """Convert an MRC file (also .gz, .bz2) to `out_folder/NAME.ome.zarr`; what is done already is left as it is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertSettings:
+    """How a tomogram is stored; all that its bytes depend on beside the source.
 
     Parameters
     ----------
-    source
-        The file, local or remote.
-    out_folder
-        Made if there is none; local or on an object store.
     voxel_size
         Angstrom; None: the header's.
     dtype
@@ -83,12 +65,44 @@ def convert_file(
         `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`.
     levels
         Of the pyramid, with level 0; None: automatic.
+    checksum
+        Whether to store the source's SHA-256.
+    """
+
+    voxel_size: float | None = None
+    dtype: str = defaults.DTYPE
+    chunk: tuple[int, int, int] = triple(defaults.CHUNK_VOX)
+    shard: tuple[int, int, int] = triple(defaults.SHARD_VOX)
+    codec: str = defaults.CODEC
+    levels: int | None = None
+    checksum: bool = False
+
+
+def convert_file(
+    source: Place,
+    out_folder: Place,
+    settings: ConvertSettings,
+    *,
+    memory: int,
+    overwrite: bool,
+    name: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    report: Callable[[str], None],
+) -> Place:
+    """Convert an MRC file (also .gz, .bz2) to `out_folder/NAME.ome.zarr`; what is done already is left as it is.
+
+    Parameters
+    ----------
+    source
+        The file, local or remote.
+    out_folder
+        Made if there is none; local or on an object store.
+    settings
+        How it is stored.
     memory
         Budget of the process in bytes, libraries included.
     overwrite
         Whether a store made from another source or with other settings may be replaced; a finished one is made anew.
-    checksum
-        Whether to store the source's SHA-256.
     name
         The tomogram's name; None: the file's.
     progress
@@ -113,58 +127,81 @@ def convert_file(
     TomostreamError
         If the disk runs full; what is done is kept, and the next run goes on.
     """
-    check_stored_type(dtype)
-    header = peek_header(source)
-    name = name or tomogram_name(str(source))
-    spacing = _choose_spacing(header, voxel_size, report)
-    before = _identity(source)
-    settings = {
-        "voxel_size": voxel_size,
-        "dtype": dtype,
-        "chunk": chunk,
-        "shard": shard,
-        "codec": codec,
-        "levels": levels,
-        "checksum": checksum,
-    }
-    fingerprint = {"source": before, "settings": settings}
-    stored = header.native_dtype if dtype == "keep" else np.dtype(dtype)
-    spec = StoreSpec(name, header.shape, stored, spacing, chunk, shard, codec, levels)
-    layout = StoreLayout.plan(spec)
-
-    target = out_folder / f"{name}.ome.zarr"
-    state = store_state(target, fingerprint)
+    plan = _Plan.of(source, out_folder, settings, name, report)
+    target = plan.target
+    state = store_state(target, plan.fingerprint)
     if state == "done" and not overwrite:
         return target
     if not overwrite:
-        refuse_other_settings(target, fingerprint)
-    memory -= remote_bytes(isinstance(source, RemotePath) or isinstance(out_folder, RemotePath))
-    band_voxels = band_voxels_within(memory, header, layout, libraries=libraries_bytes())
-    if isinstance(target, Path):
-        _make_folder(target.parent)
-        _check_disk(header, layout, target, is_kept=state == "partial")
-    scratch = Path(tempfile.gettempdir()) if isinstance(out_folder, RemotePath) else out_folder
-    if isinstance(source, RemotePath):
-        _check_download(header, int(before["size"] or 0))
-    bands = plan_bands(layout.levels[0].shards, most_voxels=band_voxels)  # after the disk: a damaged header's edges may be absurd
-    for warning in header.warnings:
+        refuse_other_settings(target, plan.fingerprint)
+    bands = plan.bands(memory, is_kept=state == "partial")
+    for warning in plan.header.warnings:
         report(f"{source}: {warning}")
-
+    scratch = target.parent if isinstance(target, Path) else Path(tempfile.gettempdir())
     with (
         local_file(source) as local,
         plain_file(peek_header(local), scratch, report) as plain,
-        MrcReader(replace(header, path=plain)) as reader,
+        MrcReader(replace(plan.header, path=plain)) as reader,
     ):
-        casting = plan_casting(dtype, header.dtype, reader.pieces(PIECE_VOXELS), source)
-        facts: dict[str, Any] = {"source": _source_facts(header, before["size"], _sha256(local) if checksum else None)}
-        if casting.scale is not None:
-            facts |= {"stored_scale": casting.scale, "stored_offset": casting.offset}
-        spec = replace(spec, attributes=facts)
-        with StoreWriter.create_or_resume(target, spec, fingerprint=fingerprint, overwrite=overwrite) as writer:
+        casting = plan_casting(settings.dtype, plan.header.dtype, reader.pieces(PIECE_VOXELS), source)
+        spec = plan.spec_with_facts(casting, _sha256(local) if settings.checksum else None)
+        with StoreWriter.create_or_resume(target, spec, fingerprint=plan.fingerprint, overwrite=overwrite) as writer:
             _write_bands(bands, reader, casting.apply, writer, progress)
-            if _identity(source) != before:
+            if _identity(source) != plan.identity:
                 raise InputError(f"{source}: has changed while it was converted; run the command again with --overwrite")
             return writer.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One conversion before it begins: from what, to where, in which layout."""
+
+    source: Place
+    header: MrcHeader
+    identity: dict[str, Any]  # of the source
+    target: Place
+    settings: ConvertSettings
+    spec: StoreSpec
+    layout: StoreLayout
+
+    @classmethod
+    def of(cls, source: Place, out_folder: Place, settings: ConvertSettings, name: str | None, report: Callable[[str], None]) -> _Plan:
+        """Look at the source and the settings; refuses what can't be converted."""
+        check_stored_type(settings.dtype)
+        header = peek_header(source)
+        name = name or tomogram_name(str(source))
+        spacing = _choose_spacing(header, settings.voxel_size, report)
+        identity = _identity(source)
+        stored = header.native_dtype if settings.dtype == "keep" else np.dtype(settings.dtype)
+        spec = StoreSpec(name, header.shape, stored, spacing, settings.chunk, settings.shard, settings.codec, settings.levels)
+        return cls(source, header, identity, out_folder / f"{name}.ome.zarr", settings, spec, StoreLayout.plan(spec))
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the stored bytes."""
+        return {"source": self.identity, "settings": asdict(self.settings)}
+
+    def bands(self, memory: int, *, is_kept: bool) -> tuple[Band, ...]:
+        """The bands in which the source is read; refuses what memory or disk don't hold, and makes the folder.
+
+        `is_kept` says that the space of a half-written store's shards is taken already.
+        """
+        is_remote = isinstance(self.source, RemotePath) or isinstance(self.target, RemotePath)
+        band_voxels = band_voxels_within(memory - remote_bytes(is_remote), self.header, self.layout, libraries=libraries_bytes())
+        if isinstance(self.target, Path):
+            _make_folder(self.target.parent)
+            _check_disk(self.header, self.layout, self.target, is_kept=is_kept)
+        if isinstance(self.source, RemotePath):
+            _check_download(self.header, int(self.identity["size"] or 0))
+        # after the disk: a damaged header's edges may be absurd
+        return plan_bands(self.layout.levels[0].shards, most_voxels=band_voxels)
+
+    def spec_with_facts(self, casting: Casting, sha256: str | None) -> StoreSpec:
+        """The store's specification with what is recorded of its source."""
+        facts: dict[str, Any] = {"source": _source_facts(self.header, self.identity["size"], sha256)}
+        if casting.scale is not None:
+            facts |= {"stored_scale": casting.scale, "stored_offset": casting.offset}
+        return replace(self.spec, attributes=facts)
 
 
 def _write_bands(

@@ -1,1 +1,1 @@
-"""The ways to find particles, beside the U-Net: what each keeps on disk, and how it scores."""
+"""The strategies: ways to find particles. A folder each, and what they share."""

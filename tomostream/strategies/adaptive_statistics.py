@@ -1,7 +1,7 @@
-"""Batch-norm statistics of each tomogram for a model that adapts: whether it does, what they are, and what finding them takes.
+"""Adaptive batch normalisation of a model: whether it uses per-tomogram statistics, how they are measured, and what that costs.
 
-A model with a network adapts unless it was trained to keep the training's statistics (`network.batch_statistics` of the configuration), or
-before there was a choice.  See `inference.batch_statistics`.
+A model with a network adapts, unless it was trained to keep the training's statistics (`network.batch_statistics` of the configuration) or
+by a version that knew no other.  See `inference.batch_statistics`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from tomostream.strategies.protocol import Model
 
 
 def adapts(model: Model) -> bool:
-    """Whether each tomogram is scored with batch-norm statistics of its own."""
+    """Return whether the model is scored with per-tomogram batch-norm statistics."""
     return model.settings.batch_statistics == "tomogram" and model.sampled is not None
 
 
 def own_statistics(model: Model, read: Reader, shape: Triple, *, device: str) -> Statistics:
-    """The batch-norm statistics of a tomogram.
+    """Return the batch-norm statistics of a tomogram.
 
     Parameters
     ----------

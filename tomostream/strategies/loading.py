@@ -1,31 +1,20 @@
-"""From a model folder to a model, whatever its strategy; and from a model to the blocks in which it scores a volume."""
+"""Load a model folder of any strategy, and plan the blocks in which a model scores a volume."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
-from tomostream.catalogue import STRATEGIES, find, installed
+from tomostream.catalogue import STRATEGIES, installed
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Triple
 from tomostream.inference.plan import PredictionPlan
 from tomostream.strategies.adaptive_statistics import adaptation_bytes
+from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.model_folder import read_folder
 from tomostream.strategies.protocol import Model, Strategy
 from tomostream.units import format_bytes
-
-
-def strategy_named(name: str) -> Strategy:
-    """An installed strategy, by what `objective.name` says.
-
-    Raises
-    ------
-    InputError
-        If it is not installed, or its package is broken.
-    """
-    return cast(Strategy, find(STRATEGIES, name, "strategy"))
 
 
 def load_model(folder: str | Path) -> Model:
@@ -42,7 +31,7 @@ def load_model(folder: str | Path) -> Model:
 
 
 def _loader(kind: str, folder: Path) -> Strategy:
-    """The first installed strategy whose models are of this kind."""
+    """Return the first installed strategy whose models are of this kind."""
     known: set[str] = set()
     for name in installed(STRATEGIES):
         try:

@@ -1,9 +1,9 @@
-"""What is a trained model on disk?  A folder of two files: `model.safetensors` (what was learnt) and `model.json` (all that its use needs).
+"""A trained model on disk: `model.safetensors` (what was learnt) and `model.json` (all that its use needs).
 
-The JSON file is written last and holds the hash of the weights, so that a folder which was killed half-way, or mixed by hand, is
+The JSON file is written last and holds the hash of the weights, so that a half-written folder, or one mixed by hand, is
 recognised.  The same model gives the same bytes.
 
-`model.json` is a `ModelRecord`.  Its `settings` are a strategy's own class, derived from `ModelSettings`; its `summary` is what training has to say.
+`model.json` is a `ModelRecord`.  Its `settings` are a strategy's own class, derived from `ModelSettings`; its `summary` is what training reports.
 Format 1 (version 0.1) is read for ever: it kept the settings of strategies other than the U-Net in two parts, and called the summary `extra`.
 """
 
@@ -35,7 +35,7 @@ FIRST_KIND = "unet"  # of the models that were written before they said their ki
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """What every stage must know of any model; a strategy's own class adds to it."""
+    """Settings that every model has; a strategy's own class adds to them."""
 
     species: tuple[str, ...]  # name of each output
     radius_ang: tuple[float, ...]  # of each species, angstrom
@@ -56,7 +56,7 @@ class ModelSettings:
 
 
 class TrainingSummary(BaseModel):
-    """What training has to say of a model; what a strategy does not know stays None."""
+    """What training reports about a model; what a strategy does not know stays None."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -114,7 +114,7 @@ def write_folder(folder: Path, kind: str, weights: bytes, settings: ModelSetting
 
 
 def read_record(folder: Place) -> ModelRecord:
-    """Read what a model folder says of itself; the weights are not looked at.
+    """Read the record of a model folder, not its weights.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def read_folder(folder: Path) -> tuple[ModelRecord, bytes]:
 
 
 def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
-    """A record's settings as a strategy's own class.
+    """Return a record's settings as a strategy's own class.
 
     Raises
     ------
@@ -176,12 +176,12 @@ def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The content of `model.safetensors`: the same for the same arrays."""
+    """Return the content of `model.safetensors`: the same for the same arrays."""
     return save_arrays({name: np.ascontiguousarray(value) for name, value in sorted(arrays.items())})
 
 
 def unpack_arrays(weights: bytes, folder: Path) -> dict[str, np.ndarray]:
-    """The arrays of `model.safetensors`.
+    """Return the arrays of `model.safetensors`.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def unpack_arrays(weights: bytes, folder: Path) -> dict[str, np.ndarray]:
 
 
 def _of_format_1(content: dict[str, Any]) -> dict[str, Any]:
-    """A record of version 0.1 in today's form."""
+    """Return a record of version 0.1 in today's form."""
     settings, summary = dict(content["settings"]), dict(content["extra"])
     settings |= settings.pop("options", {})
     if "half_height_vox" in summary:

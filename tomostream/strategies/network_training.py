@@ -1,10 +1,10 @@
-"""How is a network trained, whatever it is?  The one loop that every strategy with a network shares.
+"""The training loop that all strategies with a network share.
 
 1. A strategy gives its network, crops, objective, and how a region is scored and picked (`Parts`).
 2. The validation is planned and its crops are read once, by the first process only.
 3. `learn.fit` steps, validates, keeps the best epoch and its checkpoints.
 
-What is left to the strategy: to write the model.
+The strategy writes the model.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Crops(Protocol):
         """Choose the epoch whose batches come next."""
 
     def __iter__(self) -> Iterator[Any]:
-        """The batches of the epoch."""
+        """Yield the batches of the epoch."""
 
     def uniform_images(self, count: int, *, seed: int) -> Iterator[torch.Tensor]:
-        """Batches (n, 1, z, y, x) of so many crops, drawn uniformly."""
+        """Batches (n, 1, z, y, x) of `count` crops in all, drawn uniformly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def drawing(training: Training, processes: Processes | None) -> dict[str, Any]:
 
 
 def probabilities(scorer: BlockScorer, volume: np.ndarray) -> np.ndarray:
-    """Scores of a region as of a volume of its own: float32 (species, z, y, x)."""
+    """Score a region as if it were a whole volume: float32 (species, z, y, x)."""
     shape = triple(volume.shape)
     whole = Box.whole(shape)
     read = scorer.read_box(whole, shape)

@@ -1,4 +1,4 @@
-"""What must a strategy be able to do?  Check, describe and train itself, and give models; and what must a model be able to do?  Score, and say what that costs.
+"""The two interfaces of a strategy: `Strategy` checks, describes, trains and loads; `Model` scores, and says what that costs.
 
 All stages know strategies and models by these two interfaces only.  A strategy is an object that its package names in the entry-point group
 `tomostream.strategies`, under the name that `objective.name` gives; importing it must not import torch.  `tomostream.testing.StrategyTests` checks
@@ -43,15 +43,15 @@ class Strategy(Protocol):
     summary
         One line, for `tomostream strategies`.
     model_kind
-        What its models' records say; several strategies may share a kind of model.
+        The kind in the records of its models; several strategies may share one.
     picker
-        How its scores are picked where nobody says (`tomostream.pickers`).
+        The picker of its scores, unless the user names another (`tomostream.pickers`).
     needs_prior
-        Whether training must know how many particles there are, and estimates the number where it is not given.
+        Whether training needs the number of particles, and estimates it where it is not given.
     sections
         Its own sections of the configuration: key to pydantic model, with a default for every field.
     defaults
-        What stands in for the general sections' defaults: section to key to value.
+        Its own defaults of the general sections: section to key to value.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Strategy(Protocol):
     defaults: Mapping[str, Mapping[str, Any]]
 
     def check(self, settings: LearningSettings) -> None:
-        """Refuse what the strategy can't do; no file is read.
+        """Refuse settings that the strategy can't work with; reads no file.
 
         Raises
         ------
@@ -72,7 +72,7 @@ class Strategy(Protocol):
         """
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """The pyramid level that is read.
+        """Return the pyramid level that is read.
 
         Parameters
         ----------
@@ -83,13 +83,13 @@ class Strategy(Protocol):
         """
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """Projected peak of a training step on this machine, libraries and the buffer of voxels apart; None: there are no steps, and no buffer."""
+        """Project the peak of a training step on this machine, without libraries and the buffer of voxels; None: no steps, no buffer."""
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """What training will do, for the dry run: one line."""
+        """Describe what training will do, for the dry run: one line."""
 
     def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
-        """What of the configuration decides the model, beside species, objective and clicks; plain JSON values.
+        """Return what else of the configuration decides the model, apart from species, objective and clicks; plain JSON values.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Strategy(Protocol):
         """
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """A model of the shape that training would give, for planning before it is trained.
+        """Return a model of the shape that training would give, for planning.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class Strategy(Protocol):
         """
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
-        """A trained model.
+        """Load a trained model.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class Model(ABC):
     settings
         Of the strategy's own class.
     summary
-        What training said of it.
+        What training reported.
     folder
         That it was read from.
     """
@@ -146,16 +146,16 @@ class Model(ABC):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """What its record says; see `Strategy.model_kind`."""
+        """The kind in its record; see `Strategy.model_kind`."""
 
     @property
     @abstractmethod
     def picker(self) -> str:
-        """How its scores are picked where nobody says."""
+        """The picker of its scores, unless the user names another."""
 
     @abstractmethod
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> BlockScorer:
-        """The model, ready to score blocks.
+        """Return the model, ready to score blocks.
 
         Parameters
         ----------
@@ -178,7 +178,7 @@ class Model(ABC):
     def plan(
         self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
     ) -> PredictionPlan:
-        """The blocks in which a volume is scored, batch statistics apart (`strategies.planning`).
+        """Plan the blocks in which a volume is scored, without batch-norm statistics (`strategies.loading.plan_model` adds them).
 
         Parameters
         ----------
@@ -201,9 +201,9 @@ class Model(ABC):
 
     @property
     def sampled(self) -> tuple[nn.Module, Sampling] | None:
-        """The network, and the crops that a tomogram's batch-norm statistics come from; None: there is no batch-norm to adapt."""
+        """The network, and the sampling of crops for per-tomogram batch-norm statistics; None: no batch-norm to adapt."""
         return None
 
     def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> Model:
-        """The model with other batch-norm statistics; only of one that is `sampled`."""
+        """Return the model with other batch-norm statistics; only for one with `sampled`."""
         raise TypeError(f"a model of {self.kind} has no batch-norm")

@@ -1,4 +1,4 @@
-"""At which pyramid level does a network read a tomogram?  The coarsest that still shows the smallest particle."""
+"""Choose the pyramid level that a network reads: the coarsest that still shows the smallest particle."""
 
 from collections.abc import Iterable
 

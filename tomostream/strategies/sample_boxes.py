@@ -1,4 +1,4 @@
-"""Boxes of tomograms at places drawn from a seed: what is measured on a part of a volume, not on all of it."""
+"""Boxes at random places of tomograms, for measuring on a part of a volume."""
 
 import math
 
@@ -11,7 +11,7 @@ MEASURED_VOX = 4_000_000  # of all boxes: a few seconds
 
 
 def box_within(tomogram: Tomogram, voxels: int, rng: np.random.Generator) -> Box:
-    """A box of at most so many voxels at a random place: the volume, its longest edge halved until it is small enough."""
+    """Return a box of at most `voxels` voxels at a random place: the volume, its longest edge halved until it is small enough."""
     edges = list(tomogram.shape)
     while math.prod(edges) > max(voxels, 1):
         axis = edges.index(max(edges))

@@ -1,7 +1,7 @@
-"""Does training fit the memory?  Known before anything is converted or read.
+"""Check that training fits the memory, before anything is converted or read.
 
 A process that trains holds the libraries, what a step keeps for the backward pass (the strategy says how much), and a buffer of voxels: a quarter
-of the budget, or what the others leave of it.  On a GPU a step's part is the GPU's.
+of the budget, or what is left of it.  On a GPU the step's share lies in the GPU's memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What does a strategy learn from?  Labelled tomograms at the level that it reads, and the settings that it sees."""
+"""What a strategy learns from: labelled tomograms at the level that it reads, and the settings that it sees."""
 
 from __future__ import annotations
 
@@ -52,24 +52,24 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """All that one training needs; small enough to be sent to the other processes that take part.
+    """Inputs of one training; small enough to be sent to the other processes.
 
     Parameters
     ----------
     settings
         The configuration, as far as a strategy sees it.
     labelled
-        What is learnt from.
+        Tomograms with clicks to learn from.
     validation
-        Clicks that are kept for choosing the best epoch; None: there are none.
+        Tomograms with validation clicks, which choose the best epoch; None: there are none.
     level
         Pyramid level that is read.
     spacing
         Of level 0, angstrom.
     fingerprint
-        What makes this training this training.
+        What decides the model: settings and data.
     buffer_bytes
-        Of voxels that a process may hold.
+        Bytes of voxels that a process may hold.
     """
 
     settings: LearningSettings

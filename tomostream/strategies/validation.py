@@ -1,4 +1,4 @@
-"""Is this epoch's network better than the last one's?  The loss on labelled subtomograms, and how early picking finds the clicks.
+"""Validate an epoch: the loss on labelled subtomograms, and how early picking finds the validation clicks.
 
 With a handful of validation clicks among hundreds of particles, a pick that hits no click need not be wrong.  So beside F1 at the expected
 count the *criterion* is the mean recall of the clicks over the first n picks, n = 1 .. 2N (N the number expected in the region): it
@@ -6,7 +6,7 @@ rewards ranking true particles early, and moves smoothly where recall at one cou
 
 1. Plan: regions around the clicks, as wide as `REGION_VOX` (a small tomogram is one region), up to `TOTAL_VOX` voxels altogether; and a
    fixed set of labelled crops for the loss.  The crops that give the tomograms' batch-norm statistics are read once, too.
-2. Each epoch: score the regions with the network as deployed, pick, match with the clicks; evaluate the objective on the crops.
+2. Each epoch: score the regions with the inference network, pick, match with the clicks; evaluate the objective on the crops.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import numpy as np
 from tomostream import defaults
 from tomostream.config.sections import Species
 from tomostream.geometry import Box, Triple, triple
-from tomostream.picking.blocks import Picks, pick_array
+from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
+from tomostream.picking.protocol import Picks
 from tomostream.tomogram import Tomogram
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from tomostream.strategies.training_set import Labelled, Training
 
 REGION_VOX = 160  # largest edge of a region
-TOTAL_VOX = 3_000_000  # of all regions: a few seconds an epoch on two cores
+TOTAL_VOX = 3_000_000  # of all regions: a few seconds per epoch on two cores
 Score = Callable[["nn.Module", np.ndarray, str], np.ndarray]  # network, region, precision: scores of the region, (species, z, y, x)
 Pick = Callable[[np.ndarray, float, int, int], Picks]  # scores, radius, count, memory
 COUNTS = 2.0  # the criterion looks at this many times the expected number of picks
@@ -56,7 +58,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
-    """What is measured after each epoch."""
+    """The measurement after each epoch."""
 
     regions: list[Region]
     radii: list[float]  # of picks, per species, voxels
@@ -80,7 +82,7 @@ class Validation:
         scored = self._scores(network)
         for species, radius in enumerate(self.radii):
             if not any(len(region.clicks[species]) for region in self.regions):
-                continue  # nobody clicked this species for validation: it has no say in which epoch is best
+                continue  # a species without validation clicks does not choose the epoch
             ranks: list[np.ndarray] = []
             expected = 0.0
             for region, scores in zip(self.regions, scored, strict=True):
@@ -94,7 +96,7 @@ class Validation:
         return {"val_loss": loss, "val_recall": recall, "val_f1": f1, "criterion": criterion}
 
     def _scores(self, network: nn.Module) -> list[np.ndarray]:
-        """The regions' scores, each by the network as it is deployed for its tomogram."""
+        """Return the regions' scores, each with its tomogram's batch-norm statistics."""
         from tomostream.inference.batch_statistics import adapted
 
         device = next(network.parameters()).device
@@ -120,8 +122,8 @@ class Validation:
 
 
 def greedy_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
-    """The best picks of scores, as most strategies' are picked."""
-    return pick_array(scores, radius=radius, threshold=None, count=count, memory=memory)
+    """Return the best picks of scores, as most strategies' are picked."""
+    return pick_array(scores, radius=radius, how_many=Best(count), memory=memory)
 
 
 def _first_hits(picks: np.ndarray, clicks: np.ndarray, tolerance: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which turned copies of a crop are as good as the crop itself?  The rotations and reflections of the cube, exact on the grid.
+"""Turn crops: the rotations and reflections of the cube, exact on the grid.
 
 An orientation is a permutation of the three axes followed by a choice of flips; there are 6 x 8 = 48, numbered
 `8 * permutation + flips` with 0 for the identity.  They form the full octahedral group: they compose and have inverses.  Nothing is

@@ -1,4 +1,4 @@
-"""Where may a crop begin, and how likely is it to hold a voxel?  One axis at a time; exact, by counting integers.
+"""Where a crop may begin, and how likely it holds a voxel. One axis at a time; exact, by counting integers.
 
 A crop's corner along an axis of D voxels is drawn as an integer k, uniform over [low, high], and clipped into [0, D - c] for a crop of
 edge c.  Uniform crops let k run c // 2 voxels beyond both ends: without that, the first voxel would be in c times fewer crops than an inner one; with it

@@ -1,4 +1,4 @@
-"""What does the training loop iterate over?  Batches of crops with labels and weights, made as they are asked for.
+"""The dataset that training iterates over: batches of crops with labels and weights, made on demand.
 
 Each epoch is planned from (seed, epoch) alone (`plan`), divided among ranks and loader workers (`schedule`), read region by region (`fetch`),
 turned (`augment`), labelled from the points (no stored mask) and weighted.  The same seed, epoch, rank, world and number of workers give the
@@ -75,7 +75,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         If the buffer is too small for these crops.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (its keywords are the public interface)
         self,
         *,
         tomograms: Sequence[Volume],
@@ -146,7 +146,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         return regions + 2 * TRANSIENT_BYTES + batches + 4 * 8 * voxels
 
     def __len__(self) -> int:
-        """Batches an epoch of this rank."""
+        """Batches per epoch of this rank."""
         return self._division.batches
 
     def set_epoch(self, epoch: int) -> None:
@@ -188,7 +188,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         batch.is_labelled[i] = crop.is_labelled
 
     def marked(self, box: Box, points_zyx: np.ndarray, radius: float, volume: Triple) -> np.ndarray:
-        """Which voxels of a box of a volume are positive for some points: those of their labels.  A subclass may mark others."""
+        """Mark the positive voxels of a box: those in the labels of the points.  A subclass may mark others."""
         return mask_of_box(box, points_zyx, radius=radius, shape=self._label_shape, volume=volume)
 
     def uniform_images(self, n: int, seed: int) -> Iterator[Float32[torch.Tensor, "n 1 z y x"]]:
@@ -237,7 +237,7 @@ class _Arrays:
         self.is_labelled = np.empty(n, dtype=np.bool_)
 
     def as_tensors(self) -> Batch:
-        """The batch as tensors that share these arrays' memory."""
+        """Return the batch as tensors that share these arrays' memory."""
         return Batch(*(torch.from_numpy(a) for a in (self.image, self.positive, self.weight, self.is_labelled)))
 
 
@@ -253,7 +253,7 @@ def _check_integer(name: str, value: int, least: int) -> None:
 def _checked_points(
     tomograms: Sequence[Volume], points: Sequence[Sequence[np.ndarray]], radius: Sequence[float | int], label_shape: str
 ) -> tuple[tuple[np.ndarray, ...], ...]:
-    """Return the points as float64 arrays, one a tomogram and species."""
+    """Return the points as float64 arrays, one per tomogram and species."""
     if not tomograms or not radius:
         raise InputError(
             f"at least one tomogram and one species are needed, found {len(tomograms)} tomograms and {len(radius)} species' radii"

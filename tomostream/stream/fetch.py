@@ -1,4 +1,4 @@
-"""How do crops come from the store, each part of a volume read about once?
+"""Fetch crops from the store, reading each part of a volume about once.
 
 1. Crops come in their planned order, each with its region (see `schedule`).
 2. A region is read before its first crop is due, by one thread that runs ahead as far as the buffer allows; it is dropped after its last
@@ -116,7 +116,7 @@ class RegionReader:
 
 
 def _taken(free: list[np.ndarray], shape: Triple) -> np.ndarray:
-    """A free array of just the size, else a new one; then the others are given up, so that no more memory is held than is counted."""
+    """Return a free array of exactly this size, or a new one; in that case drop the free ones, so that no more memory is held than is counted."""
     for number, array in enumerate(free):
         if array.size == shape[0] * shape[1] * shape[2]:
             return free.pop(number).reshape(shape)

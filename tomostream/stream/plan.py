@@ -1,4 +1,4 @@
-"""Which crops make an epoch, and how often will each voxel be seen?  Pure arithmetic on shapes and points; no I/O.
+"""Plan an epoch: which crops it has, and how often each voxel will be seen. Pure arithmetic on shapes and points; no I/O.
 
 Part of the crops are uniform over the volumes, the others are drawn around labelled points (with ten clicks, hardly a uniform crop holds
 one).  Means over such crops are not means over the volume, unless every voxel is weighted by one over its expected number of
@@ -9,7 +9,7 @@ inclusions (the Horvitz-Thompson estimator).  That number is known exactly, beca
 
 1. Tomograms get uniform crops in proportion to their voxels.  Each species gets the same share of the labelled crops, and each of its
    points the same share of those (pooled points would leave a rare species to chance).  So q_i = 1 / (species with points * points of the species).
-2. Corners are independent per axis: `corners` says how they are drawn, and with which probability a voxel is covered.
+2. Corners are independent per axis: `crop_positions` says how they are drawn, and with which probability a voxel is covered.
 3. Tomograms and points are drawn systematically: one random number, then equal steps through the cumulative shares.  Each gets its
    expected number of crops to within one; the expectation, and so lambda, is that of independent draws.
 
@@ -90,11 +90,11 @@ class Design:
         return share
 
     def box(self, crop: Crop) -> Box:
-        """The voxels of a crop."""
+        """Return the voxels of a crop."""
         return Box(crop.start, triple([a + c for a, c in zip(crop.start, self.crop, strict=True)]))
 
     def reach(self, point: int) -> Box:
-        """The voxels that crops around a labelled point can hold."""
+        """Return the voxels that crops around a labelled point can hold."""
         return Box(triple(self.point_low[point].tolist()), triple((self.point_high[point] + self.crop).tolist()))
 
 

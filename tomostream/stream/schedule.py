@@ -1,9 +1,9 @@
-"""Who cuts which crop, from which part of which volume, and in which order?  Pure planning; no I/O.
+"""Schedule crops: which worker cuts which crop, from which part of which volume, in which order. Pure planning; no I/O.
 
 A crop read alone costs many times its own bytes (48^3 voxels touch five chunks of 64^3), so crops that lie together are cut from one
 *region*, which is read once:
 
-- If all volumes fit the buffer together: one region a volume, kept in memory over all epochs.
+- If all volumes fit the buffer together: one region per volume, kept in memory over all epochs.
 - Else a uniform crop belongs to the block of the corner grid that its corner lies in; the region is the block, longer by a crop's edge at its far
   sides.  The block is the one with the least reading in total (margins are read twice) of which three fit the buffer: two open, one
   being read.  Long blocks along short axes win, as they have no margin there.
@@ -11,7 +11,7 @@ A crop read alone costs many times its own bytes (48^3 voxels touch five chunks 
   if together they take no more than a quarter of the buffer.
 
 Every rank gets `batches` batches, and its worker w of W the batches w, w + W, ...  Batch i holds the labelled crops number floor(i b f + 1/2) to
-floor((i + 1) b f + 1/2) of its rank (b crops a batch, f the labelled fraction), so that all batches have the wanted mixture to within one crop.
+floor((i + 1) b f + 1/2) of its rank (b crops per batch, f the labelled fraction), so that all batches have the wanted mixture to within one crop.
 
 1. Crops are shuffled; those of a region are brought together (regions in the order of their first crop, which is random).
 2. The sequence is cut into the (rank, worker) parts' exact shares: disjoint, complete, balanced, and at most one region is cut in two between neighbours.
@@ -74,11 +74,11 @@ class Layout:
     block_bytes: int
 
     def keeps(self, is_labelled: bool) -> bool:
-        """Whether this kind of crop is cut from regions that stay in memory."""
+        """Return whether this kind of crop is cut from regions that stay in memory."""
         return self.keeps_volumes or (is_labelled and self.keeps_points)
 
     def region(self, crop: Crop) -> Region:
-        """The region that a crop is cut from."""
+        """Return the region that a crop is cut from."""
         shape = self.design.shapes[crop.tomogram]
         if self.keeps_volumes:
             return Region(crop.tomogram, Box.whole(shape))

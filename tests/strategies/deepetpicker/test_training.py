@@ -7,7 +7,7 @@ import pytest
 from small_project import make_project, tree_bytes
 
 import tomostream as ts
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.config import load_configuration
 from tomostream.errors import InputError
 from tomostream.pipeline.execution import STAGES, run_project
@@ -46,11 +46,11 @@ def test_score_maps_are_picked_by_mean_pooling(finished):
 
 def test_any_block_size_gives_the_same_bits(finished, tmp_path):
     predict_many(
-        [str(finished / "project" / "tomograms" / "t2.ome.zarr")],
+        {"t2": str(finished / "project" / "tomograms" / "t2.ome.zarr")},
         model=finished / "project" / "model",
         out=tmp_path,
         settings=PredictSettings(block_size=(13, 24, 19)),
-        cluster=ClusterSettings(threads=1),
+        resources=Resources(threads=1),
         overwrite=False,
         progress=Progress(),
     )

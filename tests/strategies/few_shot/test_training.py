@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import yaml
-from small_project import make_project
 
 import tomostream as ts
 from tomostream.config import configuration_from
@@ -16,10 +15,12 @@ from tomostream.picking.blocks import pick_array
 from tomostream.pipeline.execution import run_project
 from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
+from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.few_shot.evidence import WAYS
 from tomostream.strategies.few_shot.settings import CHANNELS
-from tomostream.strategies.loading import load_model, strategy_named
+from tomostream.strategies.loading import load_model
 from tomostream.strategies.unet.model import UNetModel
+from tomostream.testing.small_project import make_project
 
 
 def configuration(folder, *, species=1, drop_expected=False, **values):

@@ -2,11 +2,11 @@
 
 import json
 
-import mrcfile
 import numpy as np
 import pytest
 import yaml
-from small_project import SPACING, make_project, make_volume, tree_bytes
+from density_files import density_file
+from small_project import make_project, make_volume, tree_bytes
 
 import tomostream as ts
 from tomostream.config import configuration_from, load_configuration
@@ -16,18 +16,6 @@ from tomostream.pipeline.execution import STAGES, run_project
 from tomostream.progress import Progress
 
 STRATEGIES = ("average", "template")
-
-
-def density_file(folder, sigma_vox=3.0):
-    """The small project's particle, bright, at another voxel size."""
-    folder.mkdir(parents=True, exist_ok=True)
-    axis = (np.arange(41) - 20.0) ** 2
-    squared = axis[:, None, None] + axis[None, :, None] + axis[None, None, :]
-    path = folder / f"ball{sigma_vox:g}.mrc"
-    with mrcfile.new(path, overwrite=True) as file:
-        file.set_data(np.exp(-squared / (2 * (2 * sigma_vox) ** 2)).astype(np.float32))
-        file.voxel_size = SPACING / 2
-    return str(path)
 
 
 def project_of(folder, strategy, **values):

@@ -25,8 +25,9 @@ print(len(plan.shards), plan.block_bytes, {peak})
 
 _TRACE = """
 import numpy as np
-from tomostream.picking.traced import trace_volume
-from tomostream.picking.tracing import default_tracing
+from tomostream.picking.how_many import Best
+from tomostream.picking.protocol import Execution, PickRequest, Source
+from tomostream.picking.traced import PICKER
 
 noise = np.zeros((64, 512, 512), dtype=np.float32)
 noise[:, ::4, ::4] = np.random.default_rng(0).random((128, 128), dtype=np.float32)
@@ -41,7 +42,7 @@ def read(box):
     return result
 
 budget = 150_000_000 + {share}
-picks = trace_volume(read, shape, radius=10.0, threshold=None, count=300, tracing=default_tracing(10.0), memory=budget, libraries=150_000_000)
+picks = PICKER.pick(Source(read, shape), PickRequest(radius=10.0, how_many=Best(300)), Execution(memory=budget, libraries=150_000_000))
 print(len(picks), {share}, {peak} - before)
 """
 

@@ -17,7 +17,7 @@ from tomostream.progress import Progress
 from tomostream.stages.picks.expected_count import check_count_is_knowable
 from tomostream.stages.shared.click_tables import unlabelled_names
 from tomostream.stages.shared.resolved_run import resolve
-from tomostream.strategies.loading import strategy_named
+from tomostream.strategies.catalogued import strategy_named
 
 
 def settings_of(folder):

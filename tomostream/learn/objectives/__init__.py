@@ -1,4 +1,4 @@
-"""What is the network trained to do with voxels that nobody has labelled?  PN, nnPU, KL and GE-binomial, per species.
+"""Objectives for voxels that nobody has labelled: PN, nnPU, KL and GE-binomial, per species.
 
 P are the voxels in labelled spheres, U all others: particles not clicked, and background.  f is the score (sigmoid of the logit), L
 the binary cross-entropy, pi the fraction of labelled voxels, pi' the expected fraction of particle voxels, and

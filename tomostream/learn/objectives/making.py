@@ -1,4 +1,4 @@
-"""From fractions and parameters to an objective: the risks of all species, scaled so that none is drowned."""
+"""Make an objective from fractions and parameters: the risks of all species, scaled so that none is drowned."""
 
 import math
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def make_objective(
 
 
 def _factors(priors: Sequence[float]) -> tuple[float, ...]:
-    """What makes risks in proportion to their priors equal; 1 where a species has no label at all."""
+    """Return the factors that make risks in proportion to their priors equal; 1 for a species without labels."""
     return tuple(max(priors) / prior if prior > 0 else 1.0 for prior in priors)
 
 

@@ -1,4 +1,4 @@
-"""What is a risk, and what is an objective?  Weighted means over labelled and unlabelled voxels of a species, and the sum over the species."""
+"""Risks and objectives: weighted means over labelled and unlabelled voxels of a species, and the sum over the species."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FLOOR = 1e-6  # mean scores are squeezed into [FLOOR, 1 - FLOOR]: the divergence
 
 
 class Loss(NamedTuple):
-    """What to step on, and what to write down."""
+    """The loss of a batch, and its terms for the log."""
 
     total: torch.Tensor  # scalar, with gradient
     terms: Terms  # detached scalars by name; a term that the batch does not have is missing
@@ -96,7 +96,7 @@ class Kind:
     is_proportional
         Whether its risk is in proportion to the prior, so that a rare species' must be scaled up beside a frequent one's.
     risk
-        From what is known of a species to its risk.
+        Makes the risk of a species from what is known of it.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Objective:
     """The sum of the risks of all species."""
 
     name: str
-    risks: tuple[Risk, ...]  # one a species
+    risks: tuple[Risk, ...]  # one per species
     factors: tuple[float, ...]  # of the risks in the sum
     notes: tuple[str, ...]  # what the user should be told before training
     processes: Processes = ALONE  # that train together

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from tomostream.evaluation import Evaluation, evaluate_tables
+from tomostream import defaults
+from tomostream.evaluation import Evaluation, ScoringRules, evaluate_tables
 from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles, Unit
 from tomostream.remote.atomic_files import write_text_atomically
@@ -16,17 +18,31 @@ from tomostream.stages.tables.stage import read_scored, read_truth
 from tomostream.units import Length
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSettings:
+    """What counts as a hit, and what is counted; see `tomostream.evaluation.ScoringRules`."""
+
+    tolerance: Length
+    species: Sequence[str] | None = None
+    matching: str = defaults.MATCHING
+    beta: float = 1.0
+    with_curve: bool = False
+
+    @property
+    def unit(self) -> Unit:
+        """The unit in which positions are compared: the tolerance's."""
+        return "voxel" if self.tolerance.is_voxels else "angstrom"
+
+    @property
+    def rules(self) -> ScoringRules:
+        """The same for tables in that unit."""
+        return ScoringRules(
+            tolerance=self.tolerance.value, species=self.species, matching=self.matching, beta=self.beta, with_curve=self.with_curve
+        )
+
+
 def evaluate_particles(
-    picks: Particles,
-    truth: Particles,
-    *,
-    names: Sequence[str],
-    tolerance: Length,
-    species: Sequence[str] | None,
-    matching: str,
-    beta: float,
-    conversion: Conversion,
-    with_curve: bool = False,
+    picks: Particles, truth: Particles, settings: EvaluateSettings, *, names: Sequence[str], conversion: Conversion
 ) -> Evaluation:
     """Score the tomograms `names`, in the unit of the tolerance; truth of other tomograms is reported and not counted.
 
@@ -35,32 +51,23 @@ def evaluate_particles(
     InputError
         If the units can't be converted, or the species is not said and can't be known.
     """
-    unit: Unit = "voxel" if tolerance.is_voxels else "angstrom"
-    why = f"a tolerance of {tolerance}"
+    why = f"a tolerance of {settings.tolerance}"
     here = truth.select(np.isin(truth.tomogram.astype(str), list(names)))
     return evaluate_tables(
-        conversion.to_unit(picks, unit, why),
-        conversion.to_unit(here, unit, why),
-        tolerance=tolerance.value,
+        conversion.to_unit(picks, settings.unit, why),
+        conversion.to_unit(here, settings.unit, why),
+        rules=settings.rules,
         tomograms=list(names),
         unscored=[name for name in truth.tomograms() if name not in set(names)],
-        species=species,
-        matching=matching,
-        beta=beta,
-        with_curve=with_curve,
     )
 
 
 def evaluate_files(
     picks: str | Place,
     truth: str | Place,
+    settings: EvaluateSettings,
     *,
-    tolerance: Length,
-    species: Sequence[str] | None,
-    matching: str,
-    beta: float,
     conversion: Conversion,
-    with_curve: bool = False,
     headerless: Conversion | None = None,
     picks_format: str | None = None,
     truth_format: str | None = None,
@@ -76,17 +83,7 @@ def evaluate_files(
     """
     found, names = read_scored(picks, conversion, format_name=picks_format)
     known = read_truth(truth, names, headerless or conversion, format_name=truth_format)
-    return evaluate_particles(
-        found,
-        known,
-        names=names,
-        tolerance=tolerance,
-        species=species,
-        matching=matching,
-        beta=beta,
-        conversion=conversion,
-        with_curve=with_curve,
-    )
+    return evaluate_particles(found, known, settings, names=names, conversion=conversion)
 
 
 def write_evaluation(path: Place, evaluation: Evaluation) -> None:

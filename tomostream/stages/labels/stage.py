@@ -12,7 +12,7 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, remote_bytes
-from tomostream.cluster import ClusterSettings, open_pool
+from tomostream.cluster import Resources, open_pool
 from tomostream.errors import BudgetError, InputError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.geometry import Box, Triple, triple
@@ -65,7 +65,7 @@ def write_labels(
     settings: LabelSettings,
     *,
     conversion: Conversion,
-    cluster: ClusterSettings,
+    resources: Resources,
     overwrite: bool,
     progress: Progress,
 ) -> tuple[Place, int]:
@@ -105,7 +105,7 @@ def write_labels(
         levels=1,
         attributes={"kind": "labels", "values": {str(i): name for i, name in enumerate(species, start=1)}},
     )
-    _check_memory(spec, len(here), cluster, is_remote=isinstance(out, RemotePath))
+    _check_memory(spec, len(here), resources, is_remote=isinstance(out, RemotePath))
     refuse_other_kind(out, "labels")
     writable_folder(out.absolute().parent)
     fingerprint: dict[str, Any] = {
@@ -129,7 +129,7 @@ def write_labels(
                     str(writer.partial), index, box, tomogram.shape, here.position_zyx[near], values[near], radius, settings.shape
                 )
 
-        with progress.track(f"labels {tomogram.name}", len(writer.shards)) as bar, open_pool(cluster, progress) as pool:
+        with progress.track(f"labels {tomogram.name}", len(writer.shards)) as bar, open_pool(resources, progress) as pool:
             bar.advance(len(writer.shards) - len(pending))
             for task, _ in pool.run(label_shard, tasks(), is_grouped=True):
                 writer.mark_done(task.index)
@@ -139,14 +139,14 @@ def write_labels(
     return path, len(here)
 
 
-def _check_memory(spec: StoreSpec, points: int, cluster: ClusterSettings, *, is_remote: bool) -> None:
+def _check_memory(spec: StoreSpec, points: int, resources: Resources, *, is_remote: bool) -> None:
     """Refuse before work what does not fit: a shard, the chunk that is encoded, and a window's scratch for each thread, and the points."""
     shard = math.prod(min(s, -(-n // c) * c) for s, n, c in zip(spec.shard, spec.shape, spec.chunk, strict=True))
-    needed = LIBRARIES_BYTES + remote_bytes(is_remote) + POINT_BYTES * points + cluster.local_threads * (2 * shard + SCRATCH_BYTES)
-    if needed > cluster.memory:
+    needed = LIBRARIES_BYTES + remote_bytes(is_remote) + POINT_BYTES * points + resources.local_threads * (2 * shard + SCRATCH_BYTES)
+    if needed > resources.memory:
         raise BudgetError(
-            f"labelling {spec.name} needs {format_bytes(needed)} ({points} points, {cluster.local_threads} shards at a time) but --memory is "
-            f"{format_bytes(cluster.memory)}; raise --memory or use fewer --workers"
+            f"labelling {spec.name} needs {format_bytes(needed)} ({points} points, {resources.local_threads} shards at a time) but --memory is "
+            f"{format_bytes(resources.memory)}; raise --memory or use fewer --workers"
         )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from tomostream.config import Species
 from tomostream.errors import InputError
+from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.strategies.model_folder import read_record
 
@@ -42,8 +43,8 @@ def check_count_is_knowable(run: ResolvedRun) -> None:
     InputError
         If the scores are to choose the count, but neither the user gives an expected number nor the strategy estimates one.
     """
-    pick = run.pick
-    if isinstance(pick.count, int) or pick.count == "truth" or (pick.count is None and pick.threshold is not None):
+    number = WantedNumber(run.pick.count, run.pick.threshold)
+    if number.is_by_truth or not number.is_by_scores:
         return
     if run.strategy.needs_prior and run.learning.objective.prior is None:
         return  # training estimates what is not given

@@ -8,24 +8,16 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.errors import InputError
-from tomostream.geometry import Box, Triple, triple
+from tomostream.geometry import triple
+from tomostream.picking.pickers import picker
+from tomostream.picking.protocol import Execution, PickRequest, Source
+from tomostream.progress import Progress
 
 if TYPE_CHECKING:
     from tomostream.strategies.protocol import Model
 
 
-def pick_plain(
-    array: Any,
-    *,
-    radius: float,
-    threshold: float | None,
-    count: int | None,
-    smooth: float,
-    border: float,
-    block: Triple | None,
-    memory: int,
-    workers: int,
-) -> tuple[np.ndarray, np.ndarray]:
+def pick_plain(array: Any, request: PickRequest, execution: Execution) -> tuple[np.ndarray, np.ndarray]:
     """Pick from a numpy, zarr or dask array (z, y, x), block by block; returns voxel indices int64 (n, 3) and scores float64 (n,).
 
     Raises
@@ -33,31 +25,10 @@ def pick_plain(
     InputError
         If the array has not three dimensions, or neither count nor threshold is given.
     """
-    from tomostream.picking.blocks import pick_volume
-
-    if not hasattr(array, "shape"):
-        array = np.asarray(array)
-    if len(array.shape) != 3:
-        raise InputError(f"picking needs a volume of three dimensions (z, y, x), found shape {tuple(array.shape)}")
-    if count is None and threshold is None:
+    source = Source.of(array)
+    if request.how_many is None:
         raise InputError("how many picks? give count=N (the best N) or threshold=T (all above T)")
-
-    def read(box: Box) -> np.ndarray:
-        return np.asarray(array[box.slices])  # computes the part, if the array is lazy
-
-    picks = pick_volume(
-        read,
-        triple(array.shape),
-        radius=radius,
-        threshold=threshold,
-        count=count,
-        block=block,
-        smooth=smooth,
-        border=border,
-        mask=None,
-        memory=memory,
-        workers=workers,
-    )
+    picks = picker("greedy").pick(source, request, execution, Progress())
     return picks.index_zyx, picks.score
 
 

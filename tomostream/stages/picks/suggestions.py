@@ -23,18 +23,20 @@ from pathlib import Path
 
 import numpy as np
 
+from tomostream.cluster import Resources
 from tomostream.config import Species
 from tomostream.errors import InputError
 from tomostream.formats.csv_table import csv_text
 from tomostream.particles import Particles
+from tomostream.picking.how_many import Best, how_many
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_text_atomically
+from tomostream.score_map import open_score_map
 from tomostream.stages.picks.expected_count import expected_number
 from tomostream.stages.picks.stage import PickSettings, pick_map
 from tomostream.stages.shared.clicks import read_points
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.store.naming import distinct_names
-from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
 BEYOND = 2  # times the expected number are candidates
@@ -58,9 +60,9 @@ class SuggestSettings:
         InputError
             If a number is below one.
         """
-        for name, value in (("--count", self.expected), ("--points", self.points)):
-            if value < 1:
-                raise InputError(f"{name} must be at least 1, found {value}")
+        how_many(count=self.expected)
+        if self.points < 1:
+            raise InputError(f"--points must be at least 1, found {self.points}")
 
 
 def doubt(scores: np.ndarray, expected: int) -> np.ndarray:
@@ -107,9 +109,11 @@ def suggest_places(
     ranked: list[Particles] = []
     for name, (path, settings) in maps.items():
         settings.check()
-        scores = open_tomogram(path)
-        wanted = PickSettings(radius=settings.radius, count=BEYOND * settings.expected, smooth=settings.smooth, species=settings.species)
-        picks = pick_map(scores, wanted, memory=memory, workers=1, progress=progress)
+        scores = open_score_map(path)
+        wanted = PickSettings(
+            radius=settings.radius, how_many=Best(BEYOND * settings.expected), smooth=settings.smooth, species=settings.species
+        )
+        picks = pick_map(scores, wanted, resources=Resources(memory=memory), progress=progress)
         if len(picks) == 0:
             continue
         far = _far_from(picks, known, name, settings.radius.in_angstrom(scores.spacing), scores.spacing)
@@ -146,7 +150,7 @@ def suggest_from_maps(
     """
     names = distinct_names(paths)
     maps = {name: (path, settings) for name, path in names.items()}
-    species = settings.species or str(open_tomogram(next(iter(names.values()))).attributes.get("species", "particle"))
+    species = settings.species or open_score_map(next(iter(names.values()))).attributes.species
     points = read_points(known, [species], list(names), "--known") if known else None
     return _write(suggest_places(maps, points, points=settings.points, memory=memory, progress=progress), output, settings.points, progress)
 

@@ -24,6 +24,7 @@ from tomostream.geometry import Triple
 from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import Place, RemotePath
+from tomostream.score_map import SCORES, ScoreMapAttributes
 from tomostream.stages.prediction.prepare_task import Prepared
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
@@ -94,7 +95,7 @@ def examine(
     fingerprint = _fingerprint(settings, model, source, plan, load, environment)
     paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
     for path in paths:
-        refuse_other_kind(path, "scores")
+        refuse_other_kind(path, SCORES)
     if not task.overwrite:
         fingerprint = _begun_elsewhere(paths, fingerprint, settings.mixed_devices)
     states = [store_state(path, fingerprint) for path in paths]
@@ -240,6 +241,15 @@ def _writer(examined: Examined, model: Model, path: Place, species: str) -> Stor
 
     task, plan, settings = examined.task, examined.plan, examined.task.settings
     source = open_tomogram(task.path)
+    attributes = ScoreMapAttributes(
+        kind=SCORES,
+        species=species,
+        logits=settings.logits,
+        tomogram=task.name,
+        strategy=model.kind,
+        pick_method=model.picker,
+        **encoding_attributes(settings.score_dtype),
+    )
     return StoreWriter.create_or_resume(
         path,
         StoreSpec(
@@ -251,15 +261,7 @@ def _writer(examined: Examined, model: Model, path: Place, species: str) -> Stor
             shard=plan.shard,
             codec=defaults.CODEC,
             levels=1,
-            attributes={
-                "kind": "scores",
-                "species": species,
-                "logits": settings.logits,
-                "tomogram": task.name,
-                "strategy": model.kind,
-                "pick_method": model.picker,
-                **encoding_attributes(settings.score_dtype),
-            },
+            attributes=attributes.to_json(),
         ),
         fingerprint=examined.fingerprint,
         overwrite=task.overwrite,

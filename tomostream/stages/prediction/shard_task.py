@@ -44,7 +44,6 @@ class PredictSettings:
     logits: bool = False
     block_size: Triple | None = None  # core, voxels of the full resolution
     device: str = defaults.DEVICE
-    gpu_memory: int | None = None  # bytes
     box: Box | None = None  # voxels of the full resolution; scores elsewhere are missing
     mask: str | None = None  # store on the tomogram's grid; scores where it is zero are missing
     mixed_devices: bool = False  # machines of several kinds may share a score map; it says so then

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tomostream.cluster import ClusterSettings, Pool, open_pool
+from tomostream.cluster import Pool, Resources, open_pool
 from tomostream.errors import TomostreamError
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
@@ -23,7 +23,6 @@ from tomostream.stages.prediction.prepare_task import Prepared, PrepareTask, pre
 from tomostream.stages.prediction.score_maps import Examined, PredictTask, ScoreMaps, examine
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
 from tomostream.stages.shared.batch import Results, followed, guarded_disk
-from tomostream.store.naming import distinct_names
 
 if TYPE_CHECKING:
     from tomostream.strategies.protocol import Model
@@ -32,20 +31,20 @@ __all__ = ["PredictSettings", "local_model", "predict_many"]
 
 
 def predict_many(
-    paths: Sequence[str],
+    tomograms: Mapping[str, str],
     *,
     model: Place,
     out: Place,
     settings: PredictSettings,
-    cluster: ClusterSettings,
+    resources: Resources,
     overwrite: bool,
     progress: Progress,
-    name_from_folder: bool = False,
     when_done: Callable[[str], None] = lambda _: None,
 ) -> list[list[Place]]:
     """Score tomograms; returns the stores of each, one a species.
 
-    `when_done` is told the name of each tomogram whose scores are whole, while others are still in work.
+    `tomograms` gives the stores by name (`distinct_names`).  `when_done` is told the name of each tomogram whose scores are whole, while
+    others are still in work.
 
     Raises
     ------
@@ -55,39 +54,38 @@ def predict_many(
     from tomostream.strategies.loading import load_model
 
     settings.check()
-    names = distinct_names(paths, from_folder=name_from_folder)
     loaded = load_model(local_model(place(model)))
-    tasks = [PredictTask(name, path, place(out), settings, cluster.memory, overwrite) for name, path in names.items()]
+    tasks = [PredictTask(name, path, place(out), settings, resources.memory, overwrite) for name, path in tomograms.items()]
     results: Results[list[Place]] = Results([task.name for task in tasks], progress)
-    if not cluster.is_distributed:
-        cluster = replace(cluster, workers=1)  # blocks keep all cores busy themselves: one after the other
-    wants_gpu = _wants_gpu(settings.device, cluster)
+    if not resources.is_distributed:
+        resources = replace(resources, workers=1)  # blocks keep all cores busy themselves: one after the other
+    wants_gpu = _wants_gpu(settings.device, resources)
     with contextlib.ExitStack() as stack:
         # other machines may be of another kind, and have other cores: they are asked before anything is planned
-        is_elsewhere = cluster.scheduler is not None or cluster.kind == "slurm"
-        pool = stack.enter_context(open_pool(cluster, progress, needs_gpu=wants_gpu)) if is_elsewhere else None
-        threads = cluster.task_threads if pool is None else pool.threads
+        is_elsewhere = resources.scheduler is not None or resources.kind == "slurm"
+        pool = stack.enter_context(open_pool(resources, progress, needs_gpu=wants_gpu)) if is_elsewhere else None
+        threads = resources.task_threads if pool is None else pool.threads
         device = "cuda" if wants_gpu or (pool is not None and pool.needs_gpu) else "cpu"
-        load = ScorerLoad(str(model), device, settings.precision, threads, settings.gpu_memory)
+        load = ScorerLoad(str(model), device, settings.precision, threads, resources.gpu_memory)
         environment = machine_environment(device) if pool is None else next(pool.run(machine_environment, [device]))[1]
         run = _Run(loaded, load, environment, results, progress, when_done)
         to_do = [found for task in tasks if (found := run.examine(task)) is not None]
         if to_do:
             if pool is None:
-                pool = stack.enter_context(open_pool(cluster, progress, needs_gpu=bool(wants_gpu)))
+                pool = stack.enter_context(open_pool(resources, progress, needs_gpu=bool(wants_gpu)))
             with contextlib.closing(run), pool.keeping(load):
                 run.all(pool, to_do)
     return results.all()
 
 
-def _wants_gpu(device: str, cluster: ClusterSettings) -> bool | None:
+def _wants_gpu(device: str, resources: Resources) -> bool | None:
     """Whether workers need a GPU; None: what a running scheduler's workers offer decides."""
     if device != "auto":
         return device == "cuda"
-    if cluster.scheduler is not None:
+    if resources.scheduler is not None:
         return None
-    if cluster.kind == "slurm":
-        return cluster.gpus > 0
+    if resources.kind == "slurm":
+        return resources.gpus > 0
     from tomostream.learn.precision import resolve_device
 
     return resolve_device(device).type == "cuda"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
-from tomostream.cluster import ClusterSettings, guarded, open_pool
+from tomostream.cluster import Resources, guarded, open_pool
 from tomostream.errors import BusyError, InputError, MachineError, SomeFailedError, TomostreamError
 from tomostream.progress import Bar, Progress
 from tomostream.remote.places import Place, RemotePath
@@ -92,8 +92,8 @@ class Results(Generic[R]):
         return done
 
 
-def for_each(tasks: Sequence[T], work: Work[T, R], *, cluster: ClusterSettings | None = None, progress: Progress) -> list[R]:
-    """Run `work` on every task, here or on the cluster; failures of some don't stop the others.
+def for_each(tasks: Sequence[T], work: Work[T, R], *, resources: Resources | None = None, progress: Progress) -> list[R]:
+    """Run `work` on every task, here (as without resources) or where they say; failures of some don't stop the others.
 
     Returns
     -------
@@ -106,8 +106,8 @@ def for_each(tasks: Sequence[T], work: Work[T, R], *, cluster: ClusterSettings |
         See `Results`.
     """
     results: Results[R] = Results([task.name for task in tasks], progress)
-    if cluster is not None and cluster.is_distributed:
-        with open_pool(cluster, progress) as pool, followed(len(tasks), progress) as bar:
+    if resources is not None and resources.is_distributed:
+        with open_pool(resources, progress) as pool, followed(len(tasks), progress) as bar:
             for task, outcome in pool.outcomes(functools.partial(_recorded, work), tasks, is_grouped=True):
                 if isinstance(outcome, TomostreamError):  # its workers died, or their disks failed
                     results.note(task.name, outcome)

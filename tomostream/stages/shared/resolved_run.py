@@ -20,7 +20,7 @@ import yaml
 
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, conversion_bytes
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.config import Configuration, Species
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.sections import Pick, Predict
@@ -33,7 +33,7 @@ from tomostream.stages.shared.click_tables import ClickTables, read_click_tables
 from tomostream.store.conversion import band_voxels_within
 from tomostream.store.decompress import peek_header
 from tomostream.store.specification import StoreLayout, StoreSpec
-from tomostream.strategies.loading import strategy_named
+from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.protocol import Strategy
 from tomostream.tomogram import open_tomogram
 from tomostream.units import Length, parse_bytes
@@ -105,8 +105,7 @@ class ResolvedRun:
     truth: str | None
     tolerance: Length
     matching: str
-    resources: ClusterSettings
-    gpu_memory: int | None  # bytes
+    resources: Resources
 
     @property
     def paths(self) -> dict[str, str]:
@@ -157,6 +156,7 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         name: RunTomogram(name, path, project.store(name, path), is_mrc(path), _head(configuration, name, path) if with_heads else None)
         for name, path in input_paths(configuration.tomograms).items()
     }
+    gpu_memory = parse_bytes(configuration.gpu_memory) if configuration.gpu_memory else None
     return ResolvedRun(
         values=configuration.resolved(),
         project=project,
@@ -171,8 +171,7 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         truth=configuration.truth,
         tolerance=configuration.tolerance,
         matching=configuration.matching,
-        resources=ClusterSettings.configured(configuration.cluster, configuration.memory_bytes),
-        gpu_memory=parse_bytes(configuration.gpu_memory) if configuration.gpu_memory else None,
+        resources=Resources.configured(configuration.cluster, configuration.memory_bytes, gpu_memory),
     )
 
 

@@ -40,10 +40,10 @@ def train_where_asked(run: ResolvedRun, folder: Place, *, overwrite: bool, progr
     TomostreamError
         As `train_together`; if SLURM refuses the job, or its jobs end again and again.
     """
-    cluster = run.resources
-    if cluster.kind != "slurm" or cluster.scheduler is not None:
+    resources = run.resources
+    if resources.kind != "slurm" or resources.scheduler is not None:
         train_together(lambda: run, folder, device=run.learning.device, overwrite=overwrite, progress=progress)
-    elif is_trained(run, folder, processes=cluster.train_processes):
+    elif is_trained(run, folder, processes=resources.train_processes):
         progress.say(f"model {folder} is already trained with these settings")
     else:
         _train_in_jobs(run, folder, overwrite, progress)
@@ -52,10 +52,10 @@ def train_where_asked(run: ResolvedRun, folder: Place, *, overwrite: bool, progr
 def _train_in_jobs(run: ResolvedRun, folder: Place, overwrite: bool, progress: Progress) -> None:
     from tomostream.cluster.job import run_job
 
-    cluster = run.resources
-    processes, threads = cluster.train_processes, cluster.task_threads
+    resources = run.resources
+    processes, threads = resources.train_processes, resources.task_threads
     values = copy.deepcopy(dict(run.values))
-    if cluster.gpus and run.predict.device == "auto":
+    if resources.gpus and run.predict.device == "auto":
         values["predict"]["device"] = "cuda"  # a node without its GPU is an error, never a silent change to the processor
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     if redacted(text) != text:
@@ -75,10 +75,10 @@ def _train_in_jobs(run: ResolvedRun, folder: Place, overwrite: bool, progress: P
     checkpoint = (work_folder(folder, "training") if isinstance(folder, RemotePath) else folder) / CHECKPOINT_NAME
     run_job(
         command,
-        replace(cluster, threads=threads),
+        replace(resources, threads=threads),
         name=JOB_NAME,
         processes=processes,
-        gpus=processes if cluster.gpus else 0,
+        gpus=processes if resources.gpus else 0,
         progress=progress,
         mark=lambda: checkpoint.stat().st_mtime_ns if checkpoint.exists() else None,
     )

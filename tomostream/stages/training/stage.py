@@ -14,17 +14,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tomostream.cluster import Resources
 from tomostream.errors import ExistsError, InputError
 from tomostream.learn.training_files import CHECKPOINT_NAME, METRICS_NAME
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_text_atomically
 from tomostream.remote.places import Place, RemotePath, place
-from tomostream.stages.conversion.stage import ConvertSettings, convert_many
+from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.training.inputs import check_positions, clicks_of, labelled_inputs, open_inputs, training_fingerprint
 from tomostream.stages.training.remote_folder import train_remotely
+from tomostream.store.conversion import ConvertSettings
 from tomostream.store.locks import exclusive
-from tomostream.strategies.loading import strategy_named
+from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME
 from tomostream.strategies.training_memory import training_buffer
 from tomostream.strategies.training_set import Training
@@ -120,10 +122,11 @@ def _note_repeated(run: ResolvedRun, progress: Progress) -> None:
 
 
 def _convert_needed(run: ResolvedRun, progress: Progress) -> None:
-    unconverted = [run.tomograms[name].path for name in clicks_of(run).needed if run.tomograms[name].is_source]
+    unconverted = {name: run.tomograms[name].path for name in clicks_of(run).needed if run.tomograms[name].is_source}
     if unconverted:
         settings = ConvertSettings(voxel_size=run.voxel_size)
-        convert_many(unconverted, run.project.tomograms, settings, memory=run.learning.memory, overwrite=False, progress=progress)
+        resources = Resources(memory=run.learning.memory)
+        convert_many(unconverted, run.project.tomograms, settings, resources=resources, overwrite=False, progress=progress)
 
 
 def _take_part(training: Training | None, folder: Path | None, progress: Progress, processes: Processes) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tomostream import defaults
 from tomostream.budget import libraries_bytes, remote_bytes
-from tomostream.cluster import ClusterSettings
+from tomostream.cluster import Resources
 from tomostream.errors import BudgetError, InputError
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
@@ -19,7 +19,6 @@ from tomostream.remote.places import Place, place
 from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.stages.shared.sidecar import is_made_by, record_made_by
-from tomostream.store.naming import distinct_names
 from tomostream.store.zarr_opening import is_url
 from tomostream.tomogram import Tomogram, open_tomogram, store_normalisation
 from tomostream.units import format_bytes
@@ -99,8 +98,7 @@ class StatsTask:
     name: str
     path: str
     out: Place | None
-    memory: int
-    workers: int
+    resources: Resources
 
 
 def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
@@ -115,7 +113,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
             done: dict[str, object] = json.loads(beside.read_text())
             return done
     with progress.track(f"stats {task.name}", 1) as bar:
-        found = measure(tomogram, memory=task.memory, workers=task.workers, keep=False)
+        found = measure(tomogram, memory=task.resources.memory, workers=task.resources.local_threads, keep=False)
         if is_kept_inside and tomogram.normalisation is None:
             store_normalisation(tomogram.path, tomogram.level, found)
         bar.advance()
@@ -129,27 +127,16 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
     return record
 
 
-def stats_many(
-    paths: Sequence[str],
-    *,
-    out: Place | None,
-    memory: int,
-    workers: int,
-    progress: Progress,
-    cluster: ClusterSettings | None = None,
-    name_from_folder: bool = False,
-) -> list[dict[str, object]]:
+def stats_many(tomograms: Mapping[str, str], *, out: Place | None, resources: Resources, progress: Progress) -> list[dict[str, object]]:
     """Measure stores; returns the records of the contract (name, mean, std, clipped_mean, clipped_std, finite, total).
 
-    Statistics go into the store if `convert` made it, else into `out/NAME.stats.json` (default: beside the store, if it is local).
-    `workers` are threads, for tasks that stay in this process.
+    `tomograms` gives the stores by name (`distinct_names`).  Statistics go into the store if `convert` made it, else into
+    `out/NAME.stats.json` (default: beside the store, if it is local).
 
     Raises
     ------
     TomostreamError
         See `for_each`.
     """
-    threads = 1 if cluster is not None and cluster.is_distributed else workers
-    names = distinct_names(paths, from_folder=name_from_folder)
-    tasks = [StatsTask(name, path, None if out is None else place(out), memory, threads) for name, path in names.items()]
-    return for_each(tasks, stats_one, cluster=cluster, progress=progress)
+    tasks = [StatsTask(name, path, None if out is None else place(out), resources) for name, path in tomograms.items()]
+    return for_each(tasks, stats_one, resources=resources, progress=progress)

@@ -1,12 +1,12 @@
-"""How does DeepETPicker measure its error?  By the overlap of scores and labels: the soft Dice loss.
+"""The soft Dice loss of DeepETPicker: how far scores and labels overlap.
 
     L = 1 - (2 sum p y + e) / (sum p + sum y + e)
 
 with p the scores and y the labels of a batch's voxels, of one species.  Every voxel without label counts as background, as in PN, but the
 sum over the labels is never drowned by the many background voxels.
 
-It is DeepETPicker's, so it takes the crops as they come (all of them around labels): it is not re-weighted to the whole volume, and its
-scores are no probabilities.
+As in DeepETPicker it takes the crops as they come, all of them around labels: it is not re-weighted to the whole volume, and the scores are
+not probabilities.
 
 References
 ----------

@@ -1,6 +1,6 @@
 """A trained model of the strategy `deepetpicker`: a `CoordinateUNet`'s weights, and the patches that it was made for.
 
-The strategy is the strongest rival of the paper, built from its description: residual U-Net with coordinate channels and image pyramid
+DeepETPicker, built from the description in its paper: residual U-Net with coordinate channels and image pyramid
 (`network`), labels of a ball's core (`label_radius`), Dice loss (`loss`), patches with a padding (`patches`), mean-pooling of the binarised
 scores (`picking.mean_pool`).
 
@@ -57,14 +57,14 @@ class PatchModel(Model):
         return with_arrays(CoordinateUNet(self.settings.channels, len(self.settings.species), seed=0), self.arrays, self.folder)
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> PatchScorer:
-        """The model, ready to score blocks; see `Model.scorer`."""
+        """Return the model, ready to score blocks; see `Model.scorer`."""
         patch = triple(self.settings.patch)
         return PatchScorer(self.network, edge=patch, padding=self.settings.padding, device=device, precision=precision, threads=threads)
 
     def plan(
         self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
     ) -> PredictionPlan:
-        """The blocks in which a volume is scored; see `Model.plan`."""
+        """Plan the blocks in which a volume is scored; see `Model.plan`."""
         scorer, longest = self.scorer(device="cpu", precision=precision, threads=None), max_edge or MAX_SHARD_VOX
         level = self.settings.level
         return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=longest)
@@ -75,12 +75,12 @@ class PatchModel(Model):
         return self.network, patch_sampling(self.network, triple(self.settings.patch))
 
     def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> PatchModel:
-        """The model with other batch-norm statistics."""
+        """Return the model with other batch-norm statistics."""
         return replace(self, arrays={**self.arrays, **statistics})
 
 
 def unpack(record: ModelRecord, weights: bytes, folder: Path) -> PatchModel:
-    """A model from what its folder holds.
+    """Return a model from what its folder holds.
 
     Raises
     ------
@@ -96,5 +96,5 @@ def label_radius(radius: float) -> float:
 
 
 def patch_sampling(network: CoordinateUNet, patch: Triple) -> Sampling:
-    """The crops that a tomogram's batch-norm statistics come from: patches, whose coordinates the network knows."""
+    """Return the crops that a tomogram's batch-norm statistics come from: patches, whose coordinates the network knows."""
     return Sampling(patch, triple([network.stride] * 3), defaults.DEEPETPICKER_RECALIBRATION_CROPS, batch=2)

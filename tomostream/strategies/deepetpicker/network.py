@@ -1,6 +1,6 @@
-"""Which function did DeepETPicker map patches to logits with?  A residual 3-D U-Net that is told where in the patch a voxel lies, at every scale.
+"""The network of DeepETPicker: a residual 3-D U-Net that sees each voxel's coordinates in the patch, at every scale.
 
-Built from the paper's description, with three things that `resunet` lacks:
+Built from the paper's description, with three things that `ResidualUNet` lacks:
 
 - coordinate channels: z, y and x of each voxel, from -1 to 1 across the patch, beside the density;
 - an image pyramid: every coarser level of the encoder also sees the density, averaged over 2, 4, ... voxels;
@@ -10,7 +10,7 @@ Built from the paper's description, with three things that `resunet` lacks:
                          └ max-pool 2 ─ + ─ block ─ 1x1x1 ─┘ (each voxel repeated 2 x 2 x 2)
     density averaged over 2 ─ 1x1x1 ────┘
 
-Levels are joined by sums.  Batch-norm stands behind every 3x3x3 convolution and is folded for inference (`folding.py`).
+Levels are joined by sums.  Batch-norm stands behind every 3x3x3 convolution and is folded for inference (`learn.batch_norm_folding`).
 
 Limits: a logit depends on the place in the patch, so scores are those of fixed patches only (`strategies.deepetpicker.patches`); input edges must be
 multiples of the total stride, 2^(levels - 1).
@@ -53,7 +53,7 @@ class EluBlock(nn.Module):
 
 
 class CoordinateUNet(nn.Module):
-    """A 3-D residual U-Net with coordinate channels and an image pyramid, one logit a species.
+    """A 3-D residual U-Net with coordinate channels and an image pyramid, one logit per species.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class CoordinateUNet(nn.Module):
         return int(2 ** (len(self.channels) - 1))
 
     def features(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z y x"]:
-        """The finest decoder's feature maps, on which the head works.
+        """Return the finest decoder's feature maps, on which the head works.
 
         Raises
         ------

@@ -1,6 +1,6 @@
-"""What does a network say that must see fixed patches?  Each voxel is scored in one patch of a grid that depends on the volume's shape alone.
+"""Score voxels in fixed patches: each voxel belongs to one patch of a grid that depends on the volume's shape alone.
 
-A network with coordinate channels answers differently for another place of a voxel in the patch.  So the patches are anchored at the
+With coordinate channels, the answer for a voxel depends on its place in the patch.  So the patches are anchored at the
 volume's first voxel, not at the block that asks; a block reads every patch that owns one of its voxels.  Along an axis, with patches of
 `edge` voxels of which `padding` on each side are only looked at:
 
@@ -11,7 +11,7 @@ volume's first voxel, not at the block that asks; a block reads every patch that
 1. Patches begin at multiples of edge - 2 padding; the last is moved back to end with the volume.  A volume that is shorter than a patch
    has one, of its own size, extended at its far end to a multiple of the stride by its last voxels.
 2. At the volume's faces there is no padding: patches never leave the volume, as the crops of training never do.
-3. Every patch is put through the network alone, so its bits are the same whoever asks.
+3. Every patch goes through the network alone, so its bits do not depend on the block that asks.
 
 References
 ----------
@@ -69,12 +69,12 @@ class PatchGrid:
     stride: int
 
     def patches(self, box: Box) -> Iterator[Patch]:
-        """The patches that own a voxel of `box`, z slowest."""
+        """Yield the patches that own a voxel of `box`, z slowest."""
         for z, y, x in itertools.product(*(self._along(axis, box) for axis in range(3))):
             yield Patch(Box((z[0], y[0], x[0]), (z[1], y[1], x[1])), Box((z[2], y[2], x[2]), (z[3], y[3], x[3])))
 
     def seen(self, box: Box) -> Box:
-        """The box of all voxels that the patches of `box` see."""
+        """Return the box of all voxels that the patches of `box` see."""
         axes = [list(self._along(axis, box)) for axis in range(3)]
         return Box(triple([axis[0][0] for axis in axes]), triple([axis[-1][1] for axis in axes]))
 
@@ -138,7 +138,7 @@ class PatchScorer:
         self._network = folded.to(device=self._device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """The voxels that the logits of `needed` depend on: all that their patches see.
+        """Return the voxels that the logits of `needed` depend on: all that their patches see.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The strategy `deepetpicker`, as the others know it; nothing here imports torch."""
+"""The strategy `deepetpicker`; importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class PatchStrategy:
-    """The paper's strongest rival, built from its description; see `strategies.protocol.Strategy`."""
+    """DeepETPicker, built from the description in its paper; see `strategies.protocol.Strategy`."""
 
     name = "deepetpicker"
     summary = "residual U-Net with coordinate channels, Dice loss, mean-pooling (Liu et al. 2024)"
@@ -45,7 +45,7 @@ class PatchStrategy:
     )
 
     def check(self, settings: LearningSettings) -> None:
-        """Patches must be longer than their padding."""
+        """Refuse patches that are not longer than their padding."""
         crop, padding = settings.train.crop, defaults.PATCH_PADDING_VOX
         if crop <= 2 * padding:
             raise InputError(
@@ -53,20 +53,20 @@ class PatchStrategy:
             )
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """The coarsest level at which the smallest particle is still seen, unless one is asked for."""
+        """Return the coarsest level at which the smallest particle is still seen, unless one is asked for."""
         return choose_level(species, spacing, level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """Not measured, so not projected."""
+        """Return 0: a step of this network was not measured."""
         return 0
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """Steps, crops, level and name."""
+        """Say steps, crops, level and name."""
         train = settings.train
         return f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {self.name}"
 
     def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
-        """All of the network's and the training's settings."""
+        """Return all settings of network and training."""
         return {"network": settings.network.model_dump(mode="json"), "train": settings.train.model_dump(mode="json")}
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -76,7 +76,7 @@ class PatchStrategy:
         train_patches(training, folder, progress, processes)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """The network as it is before training."""
+        """Return a model of the network as it is before training."""
         from tomostream.strategies.deepetpicker.model import PatchModel
         from tomostream.strategies.deepetpicker.network import CoordinateUNet
         from tomostream.strategies.deepetpicker.training import described_by
@@ -89,7 +89,7 @@ class PatchStrategy:
         return PatchModel(described, TrainingSummary(), Path(), network_arrays(network))
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
-        """A trained model."""
+        """Load a trained model."""
         from tomostream.strategies.deepetpicker.model import unpack
 
         return unpack(record, weights, folder)

@@ -1,4 +1,4 @@
-"""How is the strategy `deepetpicker` trained?  By the shared loop, with its own network, labels and loss.
+"""Train `deepetpicker`: the shared loop, with its own network, labels and loss.
 
 1. Labels: a thresholded Gaussian around each centre, smaller than the particle; all else is background.
 2. Crops around labels only, as large as the patches of inference will be.
@@ -17,8 +17,9 @@ from tomostream import defaults
 from tomostream.geometry import triple
 from tomostream.learn.objectives import Objective
 from tomostream.learn.processes import Processes
-from tomostream.picking.blocks import Picks, pick_array
-from tomostream.picking.pooled import pick_pooled
+from tomostream.picking.how_many import Best
+from tomostream.picking.pooled import PICKER as POOLED
+from tomostream.picking.protocol import Execution, PickRequest, Picks, Source
 from tomostream.progress import Progress
 from tomostream.strategies.deepetpicker.loss import Dice
 from tomostream.strategies.deepetpicker.model import KIND, PatchSettings, label_radius, patch_sampling
@@ -74,7 +75,7 @@ def train_patches(training: Training, folder: Path | None, progress: Progress, p
 
 
 def described_by(training: Training) -> PatchSettings:
-    """The settings of the model that a training gives."""
+    """Return the settings of the model that a training gives."""
     settings = training.settings
     return PatchSettings(
         species=training.species_names,
@@ -93,10 +94,4 @@ def described_by(training: Training) -> PatchSettings:
 
 def _pooled_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
     """Pick as the strategy's scores are picked by default."""
-    return pick_pooled(
-        lambda pool: pick_array(scores, radius=radius, threshold=0.0, count=count, memory=memory, pool=pool),
-        radius=radius,
-        threshold=None,
-        count=count,
-        as_logits=False,
-    )
+    return POOLED.pick(Source.of(scores, values="probability"), PickRequest(radius=radius, how_many=Best(count)), Execution(memory=memory))

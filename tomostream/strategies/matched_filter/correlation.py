@@ -1,4 +1,4 @@
-"""How much does each place look like a kernel?  Normalised cross-correlation by FFT, block by block, the best over a set of kernels.
+"""Normalised cross-correlation by FFT, block by block: the best over a set of kernels.
 
 For a kernel k with zero mean and unit norm in a ball of n voxels, and the standardised volume f,
 
@@ -34,7 +34,7 @@ _LIVE_WINDOWS = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """What one output looks for.
+    """The kernels of one output.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Target:
 
 
 class CorrelationScorer:
-    """Scores boxes by their likeness to kernels.
+    """Scores boxes by their correlation with kernels.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class CorrelationScorer:
         self._half = max(target.half for target in targets)
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """The box and the largest kernel's half more, inside the volume."""
+        """Return the box and the largest kernel's half more, inside the volume."""
         return needed.expanded(self._half).clipped(Box.whole(shape))
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
@@ -97,7 +97,7 @@ class CorrelationScorer:
         return result
 
     def correlations(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """The correlations themselves, in [-1, 1] but for rounding: the best over each output's kernels."""
+        """Return the correlations themselves, in [-1, 1] but for rounding: the best over each output's kernels."""
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
         edges = self._piece_edges(needed.shape)
         pieces = [piece.shifted(needed.start) for piece in BlockGrid(needed.shape, edges).cores()]
@@ -115,7 +115,7 @@ class CorrelationScorer:
         return result
 
     def _piece_edges(self, shape: Triple) -> Triple:
-        """Pieces as alike as can be, so that one transform's size serves all."""
+        """Choose pieces of nearly equal edges, so that one size of transform serves all."""
         return triple([n if self._piece is None else -(-n // max(1, -(-n // self._piece))) for n in shape])
 
     def _correlate(
@@ -166,7 +166,7 @@ class CorrelationScorer:
 
 
 def ball_of(half: int, radius: float) -> np.ndarray:
-    """The voxels of a cube of edge 2 half + 1 whose centres are within `radius` of its middle: bool (z y x)."""
+    """Return the voxels of a cube of edge 2 half + 1 whose centres are within `radius` of its middle: bool (z y x)."""
     squared = np.arange(-half, half + 1, dtype=np.float64) ** 2
     is_in: np.ndarray = squared[:, None, None] + squared[None, :, None] + squared[None, None, :] <= radius**2
     return is_in
@@ -189,7 +189,7 @@ def normalised_kernel(values: Float32[np.ndarray, "n n n"], radius: float) -> Fl
 
 
 def small_spectrum(kernel: Float32[np.ndarray, "n m k"], size: Triple, threads: int) -> Complex64[np.ndarray, "z y x"]:
-    """The real FFT of a small array padded to `size` with zeros; lines that are all zero are not transformed."""
+    """Return the real FFT of a small array padded to `size` with zeros; lines that are all zero are not transformed."""
     lines = scipy.fft.rfft(kernel, n=size[2], axis=2, workers=threads)
     planes = scipy.fft.fft(lines, n=size[1], axis=1, workers=threads)
     return np.asarray(scipy.fft.fft(planes, n=size[0], axis=0, workers=threads))

@@ -1,4 +1,4 @@
-"""What does a known density look like in this tomogram, turned so?  Resampled, low-passed, inverted, and with the missing wedge cut out.
+"""Turn a known density into kernels: resample, low-pass, rotate, cut out the missing wedge, invert.
 
 1. Read the density (MRC, its own voxel size, bright as usual), take its centre of mass as the particle's centre, and cut frequencies that
    the tomogram's voxels can't hold, or that are beyond `low_pass`, softly.
@@ -41,7 +41,7 @@ LARGEST_VOXELS = 512**3
 
 @dataclass(frozen=True, slots=True)
 class Wedge:
-    """Which frequencies were measured: degrees, and the axis about which the specimen was tilted."""
+    """The frequencies that were measured: first and last tilt in degrees, and the axis of the tilt."""
 
     first_deg: float
     last_deg: float
@@ -56,7 +56,7 @@ class Wedge:
             raise InputError(f"template.tilt_axis must be x or y, found '{self.axis}'")
 
     def measured(self, edge: int) -> Bool[np.ndarray, "n n h"]:
-        """The frequencies of a real FFT of a cube of this (odd) edge that some tilt measured; always the zero frequency."""
+        """Return the frequencies of a real FFT of a cube of this (odd) edge that some tilt measured; always the zero frequency."""
         z = scipy.fft.fftfreq(edge)[:, None, None]
         y = scipy.fft.fftfreq(edge)[None, :, None]
         x = scipy.fft.rfftfreq(edge)[None, None, :]
@@ -77,7 +77,7 @@ class RotatedKernels:
     Parameters
     ----------
     density
-        Cube of odd edge, centred on its middle voxel, `FINER` voxels a voxel of the tomogram.
+        Cube of odd edge, centred on its middle voxel, `FINER` voxels per voxel of the tomogram.
     rotations
         To search.
     half, radius
@@ -104,7 +104,7 @@ class RotatedKernels:
         return (self.kernel(number) for number in range(len(self)))
 
     def kernel(self, number: int) -> Float32[np.ndarray, "n n n"]:
-        """The kernel of one orientation."""
+        """Return the kernel of one orientation."""
         places = self._matrices[number] @ self._grid + self._density.shape[0] // 2
         edge = 2 * self._half + 1
         turned = ndimage.map_coordinates(self._density, places, order=1, mode="constant").reshape(edge, edge, edge)
@@ -115,7 +115,7 @@ class RotatedKernels:
 
 
 def prepare_density(path: Path, *, spacing: float, half: int, low_pass: float | None) -> Float32[np.ndarray, "n n n"]:
-    """Read a density and bring it to `FINER` voxels a voxel of the tomogram, centred on its middle voxel.
+    """Read a density and bring it to `FINER` voxels per voxel of the tomogram, centred on its middle voxel.
 
     Parameters
     ----------

@@ -1,14 +1,14 @@
-"""Which weights of the distances tell the clicked particles from what else peaks?  Fisher's discriminant of radial profiles.
+"""The radial profile that best separates clicked particles from other correlation peaks (Fisher's discriminant).
 
 The average's profile alone finds every dark thing of about that size: where the wanted species is rare, its look-alikes fill the picks.
 
-1. In boxes at random, take the peaks of the correlation with the average's kernel: what a picker would be tempted by.
+1. In random boxes, take the peaks of the correlation with the average's kernel: what a picker would pick.
 2. With m the clicks' mean profile, b and S the peaks' mean and covariance, the weights are (S + shrinkage tr(S) / r I)^-1 (m - b).
 3. A distance's weight is shared by the voxels of its shell.
-4. Beside a network (`strategies.unet.fusion_fit`) it is always used.  Alone (`average`), only where it ranks the clicks clearly better: each click, left out
+4. Joined to a network (`strategies.unet.fusion_fit`) it is always used.  Alone (`average`), only where it ranks the clicks clearly better: each click, left out
    of the weights, among the peaks.
 
-Among the peaks are particles that nobody clicked.  They don't turn the weights: with a share p of them, b moves towards m and S becomes
+Some peaks are particles without a click.  They don't turn the weights: with a share p of them, b moves towards m and S becomes
 S0 + p (1 - p) d d^T with d = m - b0, and the inverse of that times d is S0^-1 d times a number (Sherman and Morrison).
 
 References
@@ -25,13 +25,14 @@ from jaxtyping import Float64, Int64
 
 from tomostream.geometry import Box, Triple, triple
 from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target, ball_of
 from tomostream.strategies.matched_filter.kernels import profile_target
 from tomostream.strategies.matched_filter.profile import Reader, click_profiles, radial_profile
 
 SHRINKAGE = 0.01
-FEWEST_CLICKS = 3  # that tell a mean
-PEAKS_A_DISTANCE = 5  # fewer peaks than this for each distance don't tell a covariance
+FEWEST_CLICKS = 3  # that give a mean
+PEAKS_A_DISTANCE = 5  # fewer peaks than this for each distance do not give a covariance
 CLEARLY = 0.1  # by how much the mean logarithm of the left-out clicks' ranks must fall
 _BOXES = 48  # at random, of all tomograms together
 _EDGE = 64  # voxels
@@ -42,7 +43,7 @@ _MEMORY = 200_000_000  # of picking in a box: far more than it takes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearntProfile:
-    """What to correlate with: float64 (r,), at the distances 0, 1, 2 .. voxels; whether it is the discriminant; and from how many."""
+    """A profile to correlate with: float64 (r,), at the distances 0, 1, 2 .. voxels; whether it is the discriminant; and from how many clicks and peaks."""
 
     values: np.ndarray
     is_telling: bool
@@ -64,7 +65,7 @@ def learnt_profile(
     floor: float,
     seed: int,
 ) -> LearntProfile:
-    """The profile that finds the clicked species on its own: its average, or the discriminant where look-alikes call for it.
+    """Return the profile that finds the clicked species on its own: its average, or the discriminant where look-alikes call for it.
 
     Parameters
     ----------
@@ -92,14 +93,14 @@ def compared_profiles(
     floor: float,
     seed: int,
 ) -> tuple[Float64[np.ndarray, "n r"], Float64[np.ndarray, "m r"]]:
-    """The clicks' radial profiles, recentred, and those of the peaks of the correlation with their mean; parameters as of `learnt_profile`."""
+    """Return the clicks' radial profiles, recentred, and those of the peaks of the correlation with their mean; parameters as of `learnt_profile`."""
     rows = click_profiles(readers, clicks, radius=radius, support=support)
     target = profile_target(rows.mean(axis=0), support)
     return rows, peak_profiles(shapes, readers, target, radius=radius, length=rows.shape[1], floor=floor, seed=seed)
 
 
 def telling_profile(clicks: Float64[np.ndarray, "n r"], peaks: Float64[np.ndarray, "m r"], *, support: float) -> Float64[np.ndarray, " r"]:
-    """The discriminant, or the clicks' average where they or the peaks are too few to tell it; parameters as of `discriminant_profile`."""
+    """Return the discriminant, or the clicks' average where they or the peaks are too few for it; parameters as of `discriminant_profile`."""
     return discriminant_profile(clicks, peaks, support=support) if _is_enough(clicks, peaks) else clicks.mean(axis=0)
 
 
@@ -110,7 +111,7 @@ def _is_enough(clicks: np.ndarray, peaks: np.ndarray) -> bool:
 def chosen_profile(
     clicks: Float64[np.ndarray, "n r"], peaks: Float64[np.ndarray, "m r"], *, support: float
 ) -> tuple[Float64[np.ndarray, " r"], bool]:
-    """The average's profile, or the discriminant's where it ranks left-out clicks clearly better; and whether it does.
+    """Return the average's profile, or the discriminant's where it ranks left-out clicks clearly better; and whether it does.
 
     Parameters
     ----------
@@ -141,12 +142,12 @@ def _log_rank(profile: np.ndarray, click: np.ndarray, peaks: np.ndarray, support
 def discriminant_profile(
     clicks: Float64[np.ndarray, "n r"], peaks: Float64[np.ndarray, "m r"], *, support: float
 ) -> Float64[np.ndarray, " r"]:
-    """The radial function whose correlation tells clicks from peaks.
+    """Return the radial function whose correlation best separates clicks from peaks.
 
     Parameters
     ----------
     clicks, peaks
-        Radial profiles, one a row; at the distances 0, 1, 2 .. voxels.
+        Radial profiles, one per row; at the distances 0, 1, 2 .. voxels.
     support
         Radius of the ball that is compared, voxels; distances beyond have no weight.
     """
@@ -201,7 +202,7 @@ def peak_profiles(
             inside = scorer.read_box(box, shape)
             scores = scorer.correlations(read(inside), inside, box, shape)[0]
             count = max(1, round(_CROWDED * box.size / (4 / 3 * math.pi * radius**3)))
-            picks = pick_array(scores, radius=_APART * radius, threshold=None, count=count, memory=_MEMORY)
+            picks = pick_array(scores, radius=_APART * radius, how_many=Best(count), memory=_MEMORY)
             profiles.append(profiles_at(read, box, picks.index_zyx, length=length))
     return np.concatenate(profiles)
 

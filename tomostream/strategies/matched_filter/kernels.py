@@ -1,4 +1,4 @@
-"""From a learnt profile or a density to what is looked for: kernels in a ball, with zero mean and unit norm once they are normalised."""
+"""Make kernels from a learnt profile or a density: in a ball, with zero mean and unit norm once they are normalised."""
 
 import numpy as np
 from jaxtyping import Float64

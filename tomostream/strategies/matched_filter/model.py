@@ -1,4 +1,4 @@
-"""A trained model of the strategies `average` and `template`: what is looked for, one array a species, and the scale of its correlations."""
+"""A trained model of `average` or `template`: one array per species, and the scale of its correlations."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tomostream.strategies.protocol import Model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrelationSettings(ModelSettings):
-    """How correlations are taken, and what logits they are."""
+    """How correlations are computed, and how they become logits."""
 
     support_vox: tuple[float, ...]  # radius of the ball that is compared, per species, voxels of the level
     floor: float  # of the local standard deviation, standard deviations of the volume
-    scales: tuple[Scale, ...]  # one a species
+    scales: tuple[Scale, ...]  # one per species
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateSettings(CorrelationSettings):
-    """And how a density is turned."""
+    """In addition, how a density is rotated."""
 
     angle_step: float  # degrees between orientations
     tilt_range: tuple[float, float]  # degrees
@@ -41,7 +41,7 @@ class TemplateSettings(CorrelationSettings):
 
 @dataclass(frozen=True)
 class CorrelationModel(Model):
-    """A trained model; `arrays` are what is looked for, by the species' number."""
+    """A trained model; `arrays` are the kernels' sources, by the number of the species."""
 
     settings: CorrelationSettings
     arrays: Mapping[str, np.ndarray]
@@ -49,10 +49,10 @@ class CorrelationModel(Model):
 
     @abstractmethod
     def target(self, number: int) -> Target:
-        """What is looked for of a species, its scale apart."""
+        """Return the kernels of a species, before its scale is set."""
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> CorrelationScorer:
-        """The model, ready to score blocks; it computes on the processor, in float32.  See `Model.scorer`."""
+        """Return the model, ready to score blocks; it computes on the processor, in float32.  See `Model.scorer`."""
         if device not in ("auto", "cpu"):
             raise InputError(f"the strategy {self.kind} computes on the processor only; leave --device auto or cpu, found '{device}'")
         if precision != "float32":
@@ -62,7 +62,7 @@ class CorrelationModel(Model):
     def plan(
         self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
     ) -> PredictionPlan:
-        """The blocks in which a volume is scored; see `Model.plan`."""
+        """Plan the blocks in which a volume is scored; see `Model.plan`."""
         scorer, longest = self.scorer(device="cpu", precision=precision, threads=None), max_edge or MAX_SHARD_VOX
         level = self.settings.level
         return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=longest)
@@ -84,7 +84,7 @@ class AverageModel(CorrelationModel):
     kind = "average"
 
     def target(self, number: int) -> Target:
-        """The profile of a species."""
+        """Return the profile of a species."""
         return profile_target(self.arrays[str(number)].astype(np.float64), self.settings.support_vox[number])
 
 
@@ -96,14 +96,14 @@ class TemplateModel(CorrelationModel):
     kind = "template"
 
     def target(self, number: int) -> Target:
-        """The density of a species."""
+        """Return the density of a species."""
         given = self.settings
         wedge = Wedge(*given.tilt_range, axis=given.tilt_axis)
         return density_target(self.arrays[str(number)], given.support_vox[number], angle_step=given.angle_step, wedge=wedge)
 
 
 def unpack_average(record: ModelRecord, weights: bytes, folder: Path) -> AverageModel:
-    """A model of `average` from what its folder holds.
+    """Return a model of `average` from what its folder holds.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def unpack_average(record: ModelRecord, weights: bytes, folder: Path) -> Average
 
 
 def unpack_template(record: ModelRecord, weights: bytes, folder: Path) -> TemplateModel:
-    """A model of `template` from what its folder holds.
+    """Return a model of `template` from what its folder holds.
 
     Raises
     ------

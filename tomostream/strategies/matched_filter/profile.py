@@ -1,11 +1,11 @@
-"""What do the clicked particles look like on average, in any orientation?  A radial profile, and the kernel that follows from it.
+"""The mean radial profile of the clicked particles, and the kernel that follows from it.
 
 1. Cut a subtomogram around each click, by trilinear interpolation at the un-rounded position; beyond the volume is 0, the mean.
 2. Average them, and that over rotations: the mean at each distance from the centre.
 3. Clicks are off by a few voxels, which blurs the profile.  So move each click to where its own subtomogram fits the profile's kernel
    best, no farther from where the person clicked than `SHIFT` of the radius, and average anew; three times.
 
-Limits: the profile has no shape but a ball's; species of one size look alike to it, as far as `discriminant` can't tell them.
+Limits: the profile knows no shape but a ball's.  Species of one size look alike to it, unless `discriminant` separates them.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ Reader = Callable[[Box], np.ndarray]  # standardised voxels of any box, zero bey
 
 
 def radial_profile(cube: Float32[np.ndarray, "n n n"]) -> Float64[np.ndarray, " r"]:
-    """The mean at the distances 0, 1, 2 .. voxels from the middle of a cube; each voxel counts for the two nearest, in linear shares."""
+    """Return the mean at the distances 0, 1, 2 .. voxels from the middle of a cube; each voxel counts for the two nearest, in linear shares."""
     half = cube.shape[0] // 2
     distance = _distances(half)
     low = np.floor(distance).astype(np.int64)
@@ -37,7 +37,7 @@ def radial_profile(cube: Float32[np.ndarray, "n n n"]) -> Float64[np.ndarray, " 
 
 
 def kernel_of(profile: Float64[np.ndarray, " r"], radius: float) -> Float32[np.ndarray, "n n n"]:
-    """The kernel of a profile inside a ball of `radius` voxels; see `correlation.normalised_kernel`."""
+    """Return the kernel of a profile inside a ball of `radius` voxels; see `correlation.normalised_kernel`."""
     half = int(np.floor(radius))
     values = np.interp(_distances(half), np.arange(len(profile)), profile).astype(np.float32)
     return normalised_kernel(values, radius)
@@ -46,12 +46,12 @@ def kernel_of(profile: Float64[np.ndarray, " r"], radius: float) -> Float32[np.n
 def click_profiles(
     readers: Sequence[Reader], points: Sequence[Float64[np.ndarray, "_n 3"]], *, radius: float, support: float
 ) -> Float64[np.ndarray, "n r"]:
-    """The profiles of the clicked particles after recentring, one a row.
+    """Return the profiles of the clicked particles after recentring, one per row.
 
     Parameters
     ----------
     readers
-        One a tomogram.
+        One per tomogram.
     points
         The clicks of each tomogram, voxels z y x.
     radius
@@ -79,13 +79,13 @@ def click_profiles(
 def average_profile(
     readers: Sequence[Reader], points: Sequence[Float64[np.ndarray, "_n 3"]], *, radius: float, support: float
 ) -> Float64[np.ndarray, " r"]:
-    """The profile of the clicked particles' average after recentring; parameters as of `click_profiles`."""
+    """Return the profile of the clicked particles' average after recentring; parameters as of `click_profiles`."""
     mean: Float64[np.ndarray, " r"] = click_profiles(readers, points, radius=radius, support=support).mean(axis=0)
     return mean
 
 
 def subtomogram(read: Reader, centre: Float64[np.ndarray, " 3"], half: int) -> Float32[np.ndarray, "n n n"]:
-    """The cube of edge 2 half + 1 around a position, interpolated linearly."""
+    """Return the cube of edge 2 half + 1 around a position, interpolated linearly."""
     first = np.floor(centre).astype(np.int64)
     start = triple([int(c) - half for c in first])
     box = Box(start, triple([a + 2 * half + 2 for a in start]))

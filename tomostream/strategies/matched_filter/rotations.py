@@ -1,6 +1,6 @@
-"""In which orientations is a density searched?  A quasi-uniform set of rotations whose spacing is about the angle step.
+"""A quasi-uniform set of rotations whose spacing is about the angle step.
 
-The volume of the space of rotations, in the metric of the rotation angle, is 8 pi^2; with one rotation a cube of edge `step` there are
+The volume of the space of rotations, in the metric of the rotation angle, is 8 pi^2; with one rotation per cube of edge `step` there are
 8 pi^2 / step^3 of them (30 degrees: 551).  Super-Fibonacci spirals spread that many unit quaternions evenly, without randomness.
 
 References

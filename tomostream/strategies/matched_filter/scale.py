@@ -1,4 +1,4 @@
-"""How do correlations become logits?  By a scale that is set where training is.
+"""The scale that turns correlations into logits, set on the clicks.
 
 Correlations of different kernels have different ranges.  So that 0.5 means something, the scale is set where training is: logit -2 at
 the 95th percentile of the voxels of boxes at random, +2 at the median of the clicks (the best voxel near each).  It is monotone, and
@@ -46,7 +46,7 @@ class Scale:
 
     @property
     def slope(self) -> float:
-        """Logits a unit of correlation."""
+        """Logits per unit of correlation."""
         return 2 * _LOGIT / max(self.clicks - self.background, _LEAST_GAP)
 
 
@@ -64,7 +64,7 @@ def measure_scales(
     Parameters
     ----------
     targets
-        One a species.
+        One per species.
     tomograms
         Standardised, at the level that is read.
     points

@@ -14,11 +14,16 @@ from tomostream.config.fields import LengthField, Part
 class Template(Part):
     """The known density that the strategy `template` searches, by rotated copies with the missing wedge."""
 
-    density: Path | dict[str, Path] | None = None  # MRC, particle bright, with its voxel size; for several species by name
-    angle_step: float = Field(default=defaults.ANGLE_STEP_DEG, ge=5, le=180)  # degrees between neighbouring orientations
+    density: Path | dict[str, Path] | None = None
+    """MRC file of the particle's density, bright, with its voxel size; `{SPECIES: FILE}` for several species. Required by `template`."""
+    angle_step: float = Field(default=defaults.ANGLE_STEP_DEG, ge=5, le=180)
+    """Degrees between orientations; 8 pi^2 / step^3 of them are searched."""
     tilt_range: tuple[float, float] = defaults.TILT_RANGE_DEG
+    """Degrees; what lies outside is the missing wedge (beam along z)."""
     tilt_axis: Literal["x", "y"] = defaults.TILT_AXIS
-    low_pass: LengthField | None = None  # finest detail that is kept; default: what the level's voxels hold
+    """Axis about which the stage tilts."""
+    low_pass: LengthField | None = None
+    """Finest detail that is kept, as `60A`. Default: what the level's voxels hold."""
 
     @model_validator(mode="after")
     def _tilts(self) -> Template:
@@ -30,5 +35,5 @@ class Template(Part):
         return self
 
     def density_of(self, species: str) -> Path | None:
-        """The density of a species; None if none is given."""
+        """Return the density of a species; None if none is given."""
         return self.density.get(species) if isinstance(self.density, dict) else self.density

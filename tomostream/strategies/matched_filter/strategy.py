@@ -1,4 +1,4 @@
-"""The strategies `average` and `template`, as the others know them; nothing here imports torch."""
+"""The strategies `average` and `template`; importing them does not import torch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _check_device(name: str, settings: LearningSettings) -> None:
 
 
 def _sketched(settings: LearningSettings, spacing: float, level: int) -> tuple[Training, list[Scale]]:
-    """A training without tomograms, and scales as good as any, for a model that only serves planning."""
+    """Return a training without tomograms, and arbitrary scales, for a model that only serves planning."""
     from tomostream.strategies.matched_filter.scale import Scale
 
     return Training(settings, Labelled([], []), None, level, spacing, {}, 0), [Scale(clicks=1.0, background=0.0)] * len(settings.species)
@@ -53,23 +53,23 @@ class AverageStrategy:
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def check(self, settings: LearningSettings) -> None:
-        """It computes on the processor, in float32."""
+        """Refuse anything but the processor and float32."""
         _check_device(self.name, settings)
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """Level 0, unless one is asked for: the average loses by binning, unlike networks, and costs seconds."""
+        """Return level 0, unless another is asked for: binning harms the average, unlike networks, and it costs seconds."""
         return 0 if level == "auto" else int(level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """There are no steps."""
+        """Return None: there are no steps."""
         return None
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """Name and level."""
+        """Say name and level."""
         return f"strategy {self.name}, level {level}"
 
     def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
-        """The level asked for, and the seed."""
+        """Return the level asked for, and the seed."""
         return {"network": settings.network.level, "train": settings.train.seed}
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -80,7 +80,7 @@ class AverageStrategy:
             train_average(training, folder, progress)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """Some profile in the ball that is compared."""
+        """Return a model with any profile in the ball that is compared."""
         from tomostream.strategies.matched_filter.model import AverageModel
         from tomostream.strategies.matched_filter.training import average_settings
         from tomostream.strategies.model_folder import TrainingSummary
@@ -92,7 +92,7 @@ class AverageStrategy:
         return AverageModel(described, TrainingSummary(), Path(), arrays)
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
-        """A trained model."""
+        """Load a trained model."""
         from tomostream.strategies.matched_filter.model import unpack_average
 
         return unpack_average(record, weights, folder)
@@ -110,7 +110,7 @@ class TemplateStrategy:
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def check(self, settings: LearningSettings) -> None:
-        """A density for each species; on the processor, in float32."""
+        """Refuse a species without density, and anything but the processor and float32."""
         given = settings.section(Template)
         lacking = [s.name for s in settings.species if given.density_of(s.name) is None]
         if lacking:
@@ -120,19 +120,19 @@ class TemplateStrategy:
         _check_device(self.name, settings)
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """The coarsest level at which the smallest particle is still seen, unless one is asked for."""
+        """Return the coarsest level at which the smallest particle is still seen, unless one is asked for."""
         return choose_level(species, spacing, level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """There are no steps."""
+        """Return None: there are no steps."""
         return None
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """Name and level."""
+        """Say name and level."""
         return f"strategy {self.name}, level {level}"
 
     def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
-        """The level asked for, the seed, and the template's settings with the densities' content."""
+        """Return the level asked for, the seed, and the template's settings with the densities' content."""
         given = settings.section(Template)
         densities = {s.name: given.density_of(s.name) for s in settings.species}
         hashes = {name: _density_sha256(path) for name, path in densities.items() if path is not None}
@@ -147,7 +147,7 @@ class TemplateStrategy:
             train_template(training, folder, progress)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """The densities, before their scale is set."""
+        """Return a model of the densities, before their scale is set."""
         from tomostream.strategies.matched_filter.model import TemplateModel
         from tomostream.strategies.matched_filter.training import prepared_density, template_settings
         from tomostream.strategies.model_folder import TrainingSummary
@@ -158,7 +158,7 @@ class TemplateStrategy:
         return TemplateModel(template_settings(training, scales), TrainingSummary(), Path(), arrays)
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
-        """A trained model."""
+        """Load a trained model."""
         from tomostream.strategies.matched_filter.model import unpack_template
 
         return unpack_template(record, weights, folder)

@@ -1,4 +1,4 @@
-"""How are `average` and `template` trained?  What is looked for is measured once, and its scale is set on the clicks; nothing is iterated, so there is nothing to resume."""
+"""Train `average` and `template`: measure the kernels once, then set their scale on the clicks. Nothing is iterated, so there is nothing to resume."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, wri
 from tomostream.strategies.training_set import Labelled, Training
 from tomostream.version import VERSION
 
-Made = tuple[Target, np.ndarray]  # what is looked for, and the array that says so on disk
+Made = tuple[Target, np.ndarray]  # kernels, and the array that stands for them on disk
 
 
 def train_average(training: Training, folder: Path, progress: Progress) -> None:
@@ -81,12 +81,12 @@ def _train(
 
 
 def average_settings(training: Training, scales: list[Scale]) -> CorrelationSettings:
-    """The settings of the model that a training of `average` gives."""
+    """Return the settings of the model that a training of `average` gives."""
     return CorrelationSettings(**_common(training, scales))
 
 
 def template_settings(training: Training, scales: list[Scale]) -> TemplateSettings:
-    """The settings of the model that a training of `template` gives."""
+    """Return the settings of the model that a training of `template` gives."""
     given = training.settings.section(Template)
     return TemplateSettings(
         **_common(training, scales), angle_step=given.angle_step, tilt_range=given.tilt_range, tilt_axis=given.tilt_axis
@@ -109,7 +109,7 @@ def _common(training: Training, scales: list[Scale]) -> dict[str, Any]:
 
 
 def _profile(training: Training, number: int, radius: float, progress: Progress) -> Made:
-    """The clicked particles' radial profile, and what sets it apart from other peaks; radius in voxels."""
+    """Return the clicked particles' radial profile, and what sets it apart from other peaks; radius in voxels."""
     support, labelled = defaults.SUPPORT * radius, training.labelled
     learnt = learnt_profile(
         [tomogram.shape for tomogram in labelled.tomograms],
@@ -125,7 +125,7 @@ def _profile(training: Training, number: int, radius: float, progress: Progress)
 
 
 def prepared_density(training: Training, number: int, radius: float) -> Made:
-    """The given density, resampled to the level that is read; radius in voxels.
+    """Return the given density, resampled to the level that is read; radius in voxels.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where on a slice are particles?  A small 2-D single-shot detector: every cell of a coarse grid says whether a box is centred in it, and where.
+"""A small 2-D single-shot detector: every cell of a coarse grid says whether a box is centred in it, and where.
 
 Per level, finest first, two 3x3 convolutions (zero padding), each with batch-norm and a leaky ReLU; levels are joined by 2x2 max-pooling:
 
@@ -10,7 +10,7 @@ Per level, finest first, two 3x3 convolutions (zero padding), each with batch-no
 3. Slices never see each other: the layers are 3-D convolutions with kernels of one plane, so that crops, training, batch-norm and folding
    are those of the other networks.
 
-Limits: one box a cell; two particles whose centres fall into one cell are one.
+Limits: one box per cell; two particles whose centres fall into one cell are one.
 
 References
 ----------
@@ -119,7 +119,7 @@ class SliceDetector(nn.Module):
         return max(_REACH - low, high + _REACH - (self.stride - 1))
 
     def forward(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z v u"]:
-        """The numbers of every cell: objectness, centre y, centre x (logits), and one logit a class if there are several.
+        """Return the numbers of every cell: objectness, centre y, centre x (logits), and one logit per class if there are several.
 
         Raises
         ------

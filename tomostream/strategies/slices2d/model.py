@@ -1,6 +1,6 @@
 """A trained model of the strategy `slices2d`: a `SliceDetector`'s weights, and the channels that it is built from.
 
-The strategy is the paper's rival that works in two dimensions, built from its description: a single-shot detector of boxes on x-y slices
+The strategy works in two dimensions, in the way of crYOLO: a single-shot detector of boxes on x-y slices
 (`detector`, `single_shot`), and boxes traced through z (`picking.tracing`).  Between them stands a score map, as for every strategy: boxes are
 painted as peaks (`painting`), which picking finds again.
 
@@ -55,14 +55,14 @@ class SliceModel(Model):
         return with_arrays(SliceDetector(self.settings.channels, len(self.settings.species), seed=0), self.arrays, self.folder)
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> SliceScorer:
-        """The model, ready to score blocks; see `Model.scorer`."""
+        """Return the model, ready to score blocks; see `Model.scorer`."""
         radius = [r / (self.settings.spacing * 2**self.settings.level) for r in self.settings.radius_ang]
         return SliceScorer(self.network, radius=radius, device=device, precision=precision, threads=threads)
 
     def plan(
         self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
     ) -> PredictionPlan:
-        """The blocks in which a volume is scored; see `Model.plan`."""
+        """Plan the blocks in which a volume is scored; see `Model.plan`."""
         scorer, longest = self.scorer(device="cpu", precision=precision, threads=None), max_edge or MAX_SHARD_VOX
         level = self.settings.level
         return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=longest)
@@ -73,12 +73,12 @@ class SliceModel(Model):
         return self.network, slice_sampling(self.network)
 
     def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> SliceModel:
-        """The model with other batch-norm statistics."""
+        """Return the model with other batch-norm statistics."""
         return replace(self, arrays={**self.arrays, **statistics})
 
 
 def unpack(record: ModelRecord, weights: bytes, folder: Path) -> SliceModel:
-    """A model from what its folder holds.
+    """Return a model from what its folder holds.
 
     Raises
     ------
@@ -89,6 +89,6 @@ def unpack(record: ModelRecord, weights: bytes, folder: Path) -> SliceModel:
 
 
 def slice_sampling(network: SliceDetector) -> Sampling:
-    """The crops that a tomogram's batch-norm statistics come from: some slices of the height of a label or so."""
+    """Return the crops that a tomogram's batch-norm statistics come from: some slices of the height of a label or so."""
     edge = -(-defaults.SLICES2D_CROP_VOX // network.stride) * network.stride
     return Sampling((_SLAB_SLICES, edge, edge), (1, network.stride, network.stride))

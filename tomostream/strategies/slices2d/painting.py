@@ -1,4 +1,4 @@
-"""How do boxes become a score map?  Each paints a peak at its centre; a pixel keeps the highest.
+"""Paint boxes into a score map: each is a peak at its centre, and a pixel keeps the highest.
 
 A cell with the confidence logit l and its box's centre at m gives the pixel p the logit l - a |p - m|^2, and the pixel's logit is the maximum over the
 cells of its neighbourhood.  So the map has a local maximum at each centre, to within a pixel, with the box's confidence; weak boxes

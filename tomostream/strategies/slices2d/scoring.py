@@ -1,7 +1,7 @@
-"""What does a slice detector say of a block?  Its boxes, slice by slice, painted as peaks of logits.
+"""Score a block with a slice detector: detect boxes slice by slice, paint them as peaks of logits.
 
 1. A slice of the block is extended by what the cells around it depend on: the reach of the network and the neighbourhood of painting.
-2. The network as deployed (batch-norm folded in float32) gives the numbers of its cells; the last layer is always float32.
+2. The inference network (batch-norm folded in float32) gives the numbers of its cells; the last layer is always float32.
 3. The boxes are painted (`painting`); the block keeps its part.
 
 Slices are independent, so a block needs no halo along z.  Each goes through the network alone: memory doesn't depend on the depth, and
@@ -76,7 +76,7 @@ class SliceScorer:
         return len(self._radius)
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """The voxels that the logits of `needed` depend on: the same slices, wider.
+        """Return the voxels that the logits of `needed` depend on: the same slices, wider.
 
         Parameters
         ----------
@@ -124,7 +124,7 @@ class SliceScorer:
         return result
 
     def _cells(self, needed: Box, read: Box) -> tuple[slice, slice]:
-        """The cells of the slices that are read whose boxes matter: beyond them the read box's edge can be seen."""
+        """Return the cells that do not see the edge of the read box: only their boxes count."""
         ranges = []
         for axis in (1, 2):
             first = (needed.start[axis] - read.start[axis]) // self._stride - self._window

@@ -1,4 +1,4 @@
-"""How wrong is a detector?  The single-shot loss: objectness, centre and class, in one sum over the cells of all slices.
+"""The single-shot loss: objectness, centre and class, in one sum over the cells of all slices.
 
     loss = a sum over cells with a box     of  -log P(object)
          + b sum over cells without one    of  -log (1 - P(object))        except where the predicted box overlaps a true one well
@@ -8,11 +8,11 @@
 divided by the number of slices.  YOLO fits probabilities by squares; here, as in its third version, they are fitted by cross-entropy.
 
 1. A batch marks each box by the one voxel of every slice in which its centre lies (`slabs`).  The cell that holds it is responsible.
-2. All other cells are background, those over particles that nobody has labelled too: this is a detector for complete labels.
+2. All other cells are background, also those over unlabelled particles: this is a detector for complete labels.
 
 References
 ----------
-Redmon, Divvala, Girshick, Farhadi 2016, "You only look once"; Redmon, Farhadi 2017, "YOLO9000" (cells that overlap well are let off); Redmon, Farhadi
+Redmon, Divvala, Girshick, Farhadi 2016, "You only look once"; Redmon, Farhadi 2017, "YOLO9000" (cells whose predicted box overlaps a true one are ignored); Redmon, Farhadi
 2018, "YOLOv3"; Wagner et al. 2019 (crYOLO; scales of 5 for objects, 1 for everything else).
 """
 
@@ -88,7 +88,7 @@ class SingleShot:
         return Loss(total, {"loss": total.detach()} | {name: value.detach() for name, value in terms.items()})
 
     def _overlaps(self, predicted: Float32[torch.Tensor, "n 2 z v u"], targets: Targets) -> Bool[torch.Tensor, "n z v u"]:
-        """Whether a cell's predicted box overlaps a true one: of its own cell, or of a cell near enough for that."""
+        """Return whether a cell's predicted box overlaps a true one: of its own cell, or of a cell near enough for that."""
         height, width = predicted.shape[3:]
         result = torch.zeros_like(targets.has_box[:, 0])
         for species, box in enumerate(self.box):

@@ -1,4 +1,4 @@
-"""What does a slice detector learn from?  Thin slabs, streamed as other crops are, on which every box is marked by its centre.
+"""Training crops of a slice detector: thin slabs on which every box is marked by its centre.
 
 A particle of radius r gets a box on the slices that cut a sphere of the label's radius h around it (h = r: all slices that show it;
 smaller: only those near its middle, where it shows best).  The box has the particle's full diameter on each of them, so that one size serves

@@ -1,4 +1,4 @@
-"""The strategy `slices2d`, as the others know it; nothing here imports torch."""
+"""The strategy `slices2d`; importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SliceStrategy:
-    """The paper's rival that looks at slices, built from its description; see `strategies.protocol.Strategy`."""
+    """A detector on slices in the way of crYOLO; see `strategies.protocol.Strategy`."""
 
     name = "slices2d"
     summary = "2-D single-shot detector on slices, boxes traced through z (the crYOLO way)"
@@ -38,23 +38,23 @@ class SliceStrategy:
     )
 
     def check(self, settings: LearningSettings) -> None:
-        """Nothing that the sections don't check themselves."""
+        """Accept all: the sections check themselves."""
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """The coarsest level at which the smallest particle is still seen, unless one is asked for."""
+        """Return the coarsest level at which the smallest particle is still seen, unless one is asked for."""
         return choose_level(species, spacing, level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """Not measured, so not projected."""
+        """Return 0: a step of this network was not measured."""
         return 0
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """Steps, crops, level and name."""
+        """Say steps, crops, level and name."""
         train = settings.train
         return f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {self.name}"
 
     def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
-        """All of the network's and the training's settings."""
+        """Return all settings of network and training."""
         return {"network": settings.network.model_dump(mode="json"), "train": settings.train.model_dump(mode="json")}
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -64,7 +64,7 @@ class SliceStrategy:
         train_slices(training, folder, progress, processes)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """The network as it is before training."""
+        """Return a model of the network as it is before training."""
         from tomostream.strategies.model_folder import TrainingSummary
         from tomostream.strategies.network_arrays import network_arrays
         from tomostream.strategies.slices2d.detector import SliceDetector
@@ -77,7 +77,7 @@ class SliceStrategy:
         return SliceModel(described, TrainingSummary(), Path(), network_arrays(network))
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
-        """A trained model."""
+        """Load a trained model."""
         from tomostream.strategies.slices2d.model import unpack
 
         return unpack(record, weights, folder)

@@ -1,4 +1,4 @@
-"""How is the strategy `slices2d` trained?  By the shared loop, with its own network, crops and loss.
+"""Train `slices2d`: the shared loop, with its own network, crops and loss.
 
 1. Slabs of slices: half of them around clicks, half anywhere; boxes on the slices near the clicks, all else is background.
 2. The single-shot loss.
@@ -14,11 +14,10 @@ import numpy as np
 from torch import nn
 
 from tomostream import defaults
-from tomostream.geometry import triple
 from tomostream.learn.processes import Processes
-from tomostream.picking.blocks import Picks
-from tomostream.picking.traced import trace_volume
-from tomostream.picking.tracing import default_tracing
+from tomostream.picking.how_many import Best
+from tomostream.picking.protocol import Execution, PickRequest, Picks, Source
+from tomostream.picking.traced import PICKER as TRACE
 from tomostream.progress import Progress
 from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, write_folder
 from tomostream.strategies.network_arrays import network_arrays
@@ -79,7 +78,7 @@ def train_slices(training: Training, folder: Path | None, progress: Progress, pr
 
 
 def described_by(training: Training) -> SliceSettings:
-    """The settings of the model that a training gives."""
+    """Return the settings of the model that a training gives."""
     network = training.settings.network
     return SliceSettings(
         species=training.species_names,
@@ -118,12 +117,4 @@ def _slabs(training: Training, labelled: Labelled, half_heights: list[float], *,
 
 def _traced_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
     """Pick as the strategy's scores are picked by default."""
-    return trace_volume(
-        lambda box: scores[box.slices],
-        triple(scores.shape),
-        radius=radius,
-        threshold=None,
-        count=count,
-        tracing=default_tracing(radius),
-        memory=memory,
-    )
+    return TRACE.pick(Source.of(scores, values="probability"), PickRequest(radius=radius, how_many=Best(count)), Execution(memory=memory))

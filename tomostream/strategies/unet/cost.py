@@ -1,4 +1,4 @@
-"""What do a residual U-Net's feature maps take while its planes stream?  Arithmetic, checked against measured peaks in the tests."""
+"""Memory of a residual U-Net's feature maps while its planes stream. Arithmetic, checked against measured peaks in the tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NetworkCost:
     slab_voxel_bytes
         A voxel of a slab of the finest level.
     stride
-        A slab has at least so many planes.
+        Fewest planes of a slab.
     """
 
     fixed_bytes: int

@@ -1,10 +1,10 @@
-"""How many particles are there, when the user does not say?  As many as what the clicks teach finds, in the training tomograms.
+"""Estimate the number of particles where the user gives none, in the training tomograms.
 
 1. The radial profile that the clicks teach (`strategies.matched_filter.discriminant`), and its correlation in boxes of the labelled tomograms.
 2. The highest peaks, about as many as balls of the particle's radius could lie side by side in half of the boxes.
-3. Their scores are split into noise and particles (`picking.counting`), with hardly a guess beforehand; the particles' number, per voxel.
+3. Their scores are split into noise and particles (`picking.counting`), with a very weak prior; the particles' number, per voxel.
 
-How well: see docs/accuracy.md.  Look-alikes of the particle's size count as particles; a number that a person gives is better.
+Limits: look-alikes of the particle's size count as particles.  A number that a person gives is better (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tomostream import defaults
 from tomostream.geometry import Box
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.counting import CANDIDATES, choose_count
+from tomostream.picking.how_many import Best
 from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: 
         window = scorer.read_box(box, tomogram.shape)
         found = scorer.correlations(tomogram.read_standardised(window), window, box, tomogram.shape)[0]
         candidates = max(1, int(box.size / (_PEAK_EDGES * radius**3)))
-        scores.append(pick_array(found, radius=radius, threshold=None, count=candidates, memory=memory).score)
+        scores.append(pick_array(found, radius=radius, how_many=Best(candidates), memory=memory).score)
         voxels += box.size
     peaks = np.sort(np.concatenate(scores))[::-1]
     return choose_count(peaks, expected=max(1, len(peaks) // CANDIDATES), spread=_NO_GUESS).particles / voxels

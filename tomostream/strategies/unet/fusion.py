@@ -1,12 +1,12 @@
-"""What do network and matched filter say together?  One logit: the network's, averaged over a small ball, plus the weighted correlation.
+"""Join network and matched filter in one logit: the network's, averaged over a small ball, plus the weighted correlation.
 
     fused = mean over a ball of the network's logits  +  weight c  +  intercept          c: normalised cross-correlation with a learnt profile
 
-A network from ten clicks knows what a particle is not (membranes, gold, ice) but its scores are plateaus, and it says little of where the
-centre is; the radial profile that tells the clicks from other peaks (`discriminant`) finds centres to a part of a voxel, and takes gold beads
-for particles.  Their errors have little in common, so that the sum is better than either (docs/accuracy.md).
+A network from ten clicks knows what a particle is not (membranes, gold, ice), but its scores are plateaus and do not locate the
+centre.  The radial profile that separates clicks from other peaks (`discriminant`) locates centres to a part of a voxel, but takes gold beads
+for particles.  Their errors have little in common, so the sum is better than either (docs/accuracy.md).
 
-1. The network's logits of what is needed and the ball's radius more, streamed as ever (`strategies.unet.scorer`).
+1. The network's logits of what is needed and the ball's radius more, streamed (`strategies.unet.scorer`).
 2. Their mean over the ball (`picking.smoothing`: the same bits in any block), inside the volume.
 3. The correlation, by FFT (`correlation`), added with its weight; the intercept puts 0 where the training volumes hold the expected number.
 
@@ -30,7 +30,7 @@ PIECE_VOX = 96  # edge of what is correlated at a time: fast, and its transforms
 
 @dataclass(frozen=True, slots=True)
 class MatchedSettings:
-    """How a matched filter joins the network; one value a species where there are several."""
+    """How a matched filter joins the network; one value per species where there are several."""
 
     support_vox: tuple[float, ...]  # radius of the ball that is compared, voxels of the network's level
     floor: float  # of the correlation's local variance, standard deviations
@@ -59,7 +59,7 @@ class AveragedScorer:
         return self.wider_box(needed, shape, 0)
 
     def wider_box(self, needed: Box, shape: Triple, reach: int) -> Box:
-        """The same, and at least `reach` voxels on each side."""
+        """Return the read box, with at least `reach` voxels on each side."""
         return network_box(self._network, self._averaged(needed, shape), shape, max(self._network.influence_radius, reach))
 
     def _averaged(self, needed: Box, shape: Triple) -> Box:
@@ -95,7 +95,7 @@ class FusedScorer:
     matched
         How the two are joined.
     profiles
-        What the filter looks for, one a species: see `discriminant.telling_profile`.
+        Profiles of the filter, one per species: see `discriminant.telling_profile`.
     threads
         Of the transforms.
     """

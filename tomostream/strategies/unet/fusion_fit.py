@@ -1,9 +1,9 @@
-"""How do the trained network and the matched filter go together?  Profile, weight and intercept, measured on the training tomograms.
+"""Fit the matched filter to a trained network: profile, weight and intercept, measured on the training tomograms.
 
-1. The radial profile that tells the clicked particles from other peaks, at the network's level (`strategies.matched_filter.discriminant`).
+1. The radial profile that separates the clicked particles from other peaks, at the network's level (`strategies.matched_filter.discriminant`).
 2. Boxes of the training tomograms, the unlabelled ones too, at places drawn from the seed; `MEASURED_VOX` voxels in all.
 3. The weight: the configured one, in units of the standard deviations of the network's averaged logits and of the correlation there.
-4. The profile again, from the clicks and the surest picks of network and filter in the boxes: few clicks tell a mean badly, and those that
+4. The profile again, from the clicks and the surest picks of network and filter in the boxes: few clicks give a poor mean, and picks that
    both are sure of are hardly ever wrong.  The weight again.
 5. The intercept: minus the sum at the pick whose rank is the number of particles expected in the boxes.  So at score 0.5 the training
    tomograms give as many picks as are expected.
@@ -22,7 +22,9 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.geometry import Box
-from tomostream.picking.blocks import Picks, pick_array
+from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
+from tomostream.picking.protocol import Picks
 from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 from tomostream.strategies.unet.fusion import MatchedSettings
 from tomostream.strategies.unet.settings import MatchedFilter
@@ -37,7 +39,7 @@ SUREST = 0.3  # share of the expected particles whose picks are taken for partic
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What joins the network: how, and the profiles, one a species."""
+    """What joins the network: the settings, and the profiles, one per species."""
 
     settings: MatchedSettings
     profiles: tuple[np.ndarray, ...]
@@ -178,7 +180,7 @@ def _expected_in(measured: _Measured, index: int, number: int) -> float:
 
 
 def _totals(measured: _Measured, scored: list[_Scored], number: int, profile: np.ndarray, support: float) -> tuple[list[np.ndarray], float]:
-    """The sums of logits and weighted correlation in the boxes, and the weight."""
+    """Return the sums of logits and weighted correlation in the boxes, and the weight."""
     from tomostream.strategies.matched_filter.correlation import CorrelationScorer
     from tomostream.strategies.matched_filter.kernels import profile_target
     from tomostream.strategies.unet.fusion import PIECE_VOX
@@ -199,4 +201,4 @@ def _deviation(parts: list[np.ndarray]) -> float:
 
 
 def _picks(memory: int, total: np.ndarray, radius: float, count: float) -> Picks:
-    return pick_array(total, radius=radius, threshold=None, count=math.ceil(count), memory=memory)
+    return pick_array(total, radius=radius, how_many=Best(math.ceil(count)), memory=memory)

@@ -53,7 +53,7 @@ class UNetModel(Model):
     network
         In evaluation mode, batch-norm not folded.
     profiles
-        Of the matched filter: the clicked particles' radial profile, float64 (r,), one a species.
+        Of the matched filter: the clicked particles' radial profile, float64 (r,), one per species.
     """
 
     settings: UNetSettings
@@ -68,7 +68,7 @@ class UNetModel(Model):
         return deployed(self.network)
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> BlockScorer:
-        """The model, ready to score blocks; see `Model.scorer`."""
+        """Return the model, ready to score blocks; see `Model.scorer`."""
         network = StreamedNetwork(self.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
         if self.settings.matched is None:
             return UNetScorer(network)
@@ -77,7 +77,7 @@ class UNetModel(Model):
     def plan(
         self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
     ) -> PredictionPlan:
-        """The blocks in which a volume is scored; see `Model.plan`.  The network alone knows its cost as a formula, and tries all candidates."""
+        """Plan the blocks in which a volume is scored; see `Model.plan`.  The network alone knows its cost as a formula, and tries all candidates."""
         level, longest = self.settings.level, max_edge or MAX_SHARD_VOX
         if self.settings.matched is not None:
             scorer = self.scorer(device="cpu", precision=precision, threads=None)
@@ -101,7 +101,7 @@ class UNetModel(Model):
         return self.network, unet_sampling(self.network.stride)
 
     def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> UNetModel:
-        """The model with other batch-norm statistics."""
+        """Return the model with other batch-norm statistics."""
         return replace(self, network=with_statistics(self.network, dict(statistics)))
 
 
@@ -117,7 +117,7 @@ def save_model(
     Parameters
     ----------
     profiles
-        Of the matched filter, float64 (r,), one a species; none without `settings.matched`.
+        Of the matched filter, float64 (r,), one per species; none without `settings.matched`.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def load_model(folder: Path) -> UNetModel:
 
 
 def unpack(record: ModelRecord, weights: bytes, folder: Path) -> UNetModel:
-    """A model from what its folder holds.
+    """Return a model from what its folder holds.
 
     Raises
     ------
@@ -164,6 +164,6 @@ def unpack(record: ModelRecord, weights: bytes, folder: Path) -> UNetModel:
 
 
 def unet_sampling(stride: int) -> Sampling:
-    """The crops that a residual U-Net's statistics come from."""
+    """Return the crops that a residual U-Net's statistics come from."""
     edge = -(-defaults.CROP_VOX // stride) * stride
     return Sampling((edge, edge, edge), (stride, stride, stride))

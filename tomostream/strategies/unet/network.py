@@ -1,4 +1,4 @@
-"""Which function maps densities to logits?  A 3-D residual U-Net whose reach in voxels is known exactly.
+"""A 3-D residual U-Net from densities to logits, whose reach in voxels is known exactly.
 
 Per level, finest first, a residual block of two 3x3x3 convolutions (zero padding), each with batch-norm and ReLU:
 
@@ -7,7 +7,7 @@ Per level, finest first, a residual block of two 3x3x3 convolutions (zero paddin
 
 Levels are joined by a sum, not by concatenation: the joined map has half the channels, so the decoder costs half as much.  Batch-norm
 (not instance or group norm) makes every output voxel a function of its surroundings only, so that blocks can be exact; it is folded
-into the convolutions for inference (`folding.py`).
+into the convolutions for inference (`learn.batch_norm_folding`).
 
 Limits: input edges must be multiples of the total stride, 2^(levels - 1).
 
@@ -55,7 +55,7 @@ def _widened(outputs: Interval, block: nn.Module) -> Interval:
 
 
 class ResidualUNet(nn.Module):
-    """A 3-D residual U-Net from one density channel to one logit a species.
+    """A 3-D residual U-Net from one density channel to one logit per species.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""In which blocks does the U-Net alone score a volume?  Those with the least redundant compute that fit the memory.  Pure arithmetic, no I/O.
+"""Plan the blocks of the U-Net alone: the least redundant compute that fits the memory. Pure arithmetic, no I/O.
 
 1. Candidates are cores whose edges are multiples of the chunk, up to a limit.  Core and shard are the same then: one block, one
    task, one writer.
@@ -38,7 +38,7 @@ class Reach(Protocol):
         """Distance at which an input voxel can change an output voxel."""
 
 
-def plan_prediction(
+def plan_prediction(  # noqa: PLR0913 (facts of the network, the tomogram and the budget)
     volume: Triple,
     *,
     level: int,
@@ -117,7 +117,7 @@ def plan_prediction(
 def least_redundant(
     frame: PredictionPlan, cost: NetworkCost, *, memory: int, max_edge: int, within_chunk: tuple[int, ...] = ()
 ) -> PredictionPlan | None:
-    """The plan of least compute among those whose shards are one block of whole chunks; None if none fits the memory.
+    """Return the plan of least compute among those whose shards are one block of whole chunks; None if none fits the memory.
 
     Parameters
     ----------
@@ -156,12 +156,12 @@ def least_redundant(
 
 
 def _spread(values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One array an axis, shaped so that they combine to all triples."""
+    """One array per axis, shaped so that they combine to all triples."""
     return values[0][:, None, None], values[1][None, :, None], values[2][None, None, :]
 
 
 def _product(values: list[np.ndarray]) -> np.ndarray:
-    """The product of one array an axis, for all triples."""
+    """Return the product of one array per axis, for all triples."""
     z, y, x = _spread(values)
     product: np.ndarray = z * y * x
     return product
@@ -196,7 +196,7 @@ def _process_bytes(frame: PredictionPlan, cost: NetworkCost, read: tuple[Any, An
 
 
 def _sized(frame: PredictionPlan, shard: Triple, core: Triple, cost: NetworkCost) -> PredictionPlan:
-    """The frame with this shard and core, and its projected bytes."""
+    """Return the frame with this shard and core, and its projected bytes."""
     a, b, c = (max(_read_lengths(frame, axis, shard[axis], core[axis])) for axis in range(3))
     voxels = math.prod(min(s, n) for s, n in zip(shard, frame.volume, strict=True))
     return replace(frame, shard=shard, core=core, block_bytes=math.ceil(_process_bytes(frame, cost, (a, b, c), voxels)))

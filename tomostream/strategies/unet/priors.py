@@ -1,4 +1,4 @@
-"""Which fraction of the training voxels is in labels, and which in particles?"""
+"""Fractions of the training voxels that lie in labels, and in particles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tomostream.strategies.training_set import Labelled
 def measure_priors(
     settings: LearningSettings, species: Sequence[Species], labelled: Labelled, radii: list[float]
 ) -> tuple[list[float], list[float] | None]:
-    """Fractions of the training voxels in labels (observed) and in particles (expected; None if unknown), one a species.
+    """Fractions of the training voxels in labels (observed) and in particles (expected; None if unknown), one per species.
 
     The expected fraction is number times volume of a ball (the paper's pi'; where balls overlap it counts voxels twice).
 
@@ -39,7 +39,7 @@ def measure_priors(
         return observed, [settings.objective.prior] * len(radii)
     expected: list[float] = []
     for one, radius in zip(species, radii, strict=True):
-        # a tomogram without clicks, of which the user says nothing, is taken to be as crowded as the others
+        # without clicks and without an expected number, a tomogram is taken to be as crowded as the others
         known = [(number, math.prod(t.shape)) for t in labelled.tomograms if (number := one.expected_in(t.name)) is not None]
         if any(one.expected_in(t.name) is None for t, own in zip(labelled.tomograms, labelled.points, strict=True) if any(map(len, own))):
             return observed, None

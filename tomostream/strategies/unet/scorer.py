@@ -1,4 +1,4 @@
-"""What does the network say of one block?  Logits on a processor or a GPU, bit for bit the same for the same block.
+"""Score a block with the U-Net on a processor or a GPU, bit for bit the same for the same block.
 
 1. Batch-norm is folded in float32; weights and feature maps are then float32 or bf16, channels last (2 to 10 times faster on
    processors); the last layer is always float32.
@@ -37,7 +37,7 @@ _trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linu
 
 
 class StreamedNetwork:
-    """A network in its place, that gives logits of blocks.
+    """A network on its device, ready to score blocks.
 
     Parameters
     ----------

@@ -60,14 +60,14 @@ class UNetStrategy:
         self._objective = objective
 
     def check(self, settings: LearningSettings) -> None:
-        """Nothing that the sections don't check themselves."""
+        """Accept all: the sections check themselves."""
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """The coarsest level at which the smallest particle is still seen, unless one is asked for."""
+        """Return the coarsest level at which the smallest particle is still seen, unless one is asked for."""
         return choose_level(species, spacing, level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """What a step keeps for the backward pass; on a GPU that is the GPU's."""
+        """Project what a step keeps for the backward pass; 0 on a GPU, where the GPU holds it."""
         from tomostream.learn.precision import resolve_device, resolve_precision
 
         device = resolve_device(settings.device)
@@ -77,12 +77,12 @@ class UNetStrategy:
         return _STEP_BYTES[resolve_precision(train.precision, device)] * settings.network.channels[0] * train.batch * train.crop**3
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """Steps, crops, level and objective."""
+        """Say steps, crops, level and objective."""
         train = settings.train
         return f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {self.name}"
 
     def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
-        """All of the network's, the training's and the filter's settings."""
+        """Return all settings of network, training and filter."""
         parts: dict[str, Part] = {"network": settings.network, "train": settings.train, **settings.own}
         return {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
 
@@ -93,7 +93,7 @@ class UNetStrategy:
         train_unet(self._objective, training, folder, progress, processes)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """The network and a filter of the sizes that training would give."""
+        """Return a model with network and filter of the sizes that training would give."""
         from tomostream.strategies.model_folder import TrainingSummary
         from tomostream.strategies.unet.fusion import MatchedSettings
         from tomostream.strategies.unet.model import UNetModel
@@ -116,7 +116,7 @@ class UNetStrategy:
         return UNetModel(replace(described, matched=matched), TrainingSummary(), Path(), network, profiles)
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
-        """A trained model."""
+        """Load a trained model."""
         from tomostream.strategies.unet.model import unpack
 
         return unpack(record, weights, folder)

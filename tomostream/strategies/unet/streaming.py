@@ -1,4 +1,4 @@
-"""How does a residual U-Net run over a block in little memory?  As a stream of planes along z, layer by layer.
+"""Run a residual U-Net over a block in little memory: as a stream of planes along z, layer by layer.
 
 A feature map of the finest level takes channels x bytes for every voxel of the block, and a plain forward pass holds several of them.
 But a 3x3x3 convolution needs three planes of its input to make one of its output.  So each layer here takes slabs of planes from the

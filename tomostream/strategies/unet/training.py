@@ -1,4 +1,4 @@
-"""How is the U-Net trained?  The priors from the expected numbers, the shared loop, then the matched filter that joins it."""
+"""Train the U-Net: priors from the expected numbers, the shared loop, then the matched filter that joins it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def label_radii(training: Training) -> list[float]:
 
 
 def described_by(training: Training) -> UNetSettings:
-    """The settings of the model that a training gives, as far as they are known before it."""
+    """Return the settings of the model that a training gives, as far as they are known before it."""
     settings = training.settings
     given = settings.objective
     return UNetSettings(

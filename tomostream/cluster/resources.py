@@ -1,4 +1,4 @@
-"""What did the user ask for?  Where tasks run, and with what; times in the forms of SLURM and of Dask."""
+"""Resources of a stage: where its tasks run, on how many workers, in how much memory; times in the forms of SLURM and of Dask."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ _STAGGER_SECONDS = 600  # at most: workers that started together don't leave tog
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterSettings:
-    """Where to run: `kind` none, local or slurm, or the address or file of a running scheduler."""
+class Resources:
+    """Where to run and with what: `kind` none, local or slurm, or the address or file of a running scheduler."""
 
     kind: str = defaults.CLUSTER
     scheduler: str | None = None
     workers: int = defaults.WORKERS  # processes; SLURM: jobs
     threads: int | None = None  # of torch, for a process
     memory: int = 2 * 10**9  # bytes, of one process
+    gpu_memory: int | None = None  # bytes, of one process; None: what is free
     queue: str | None = None
     account: str | None = None
     walltime: str = defaults.WALLTIME
@@ -45,9 +46,9 @@ class ClusterSettings:
             self.leave()  # refuses times that can't be
 
     @classmethod
-    def configured(cls, given: Cluster, memory: int) -> ClusterSettings:
-        """As the configuration says; `memory` is the budget of one process in bytes."""
-        return cls(**given.model_dump() | {"options": tuple(given.options), "memory": memory})
+    def configured(cls, given: Cluster, memory: int, gpu_memory: int | None = None) -> Resources:
+        """As the configuration says; the budgets of one process in bytes."""
+        return cls(**given.model_dump() | {"options": tuple(given.options), "memory": memory, "gpu_memory": gpu_memory})
 
     @property
     def is_distributed(self) -> bool:
@@ -61,7 +62,7 @@ class ClusterSettings:
 
     @property
     def task_threads(self) -> int:
-        """Threads of torch in the process of a task, where nobody says: this machine's cores, divided; of a SLURM job: its cores."""
+        """Default threads of torch in the process of a task: this machine's cores, divided; of a SLURM job: its cores."""
         if self.threads is not None:
             return self.threads
         if self.kind == "slurm":

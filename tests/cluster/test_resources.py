@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomostream.cluster import ClusterSettings
-from tomostream.cluster.settings import seconds_of
+from tomostream.cluster import Resources
+from tomostream.cluster.resources import seconds_of
 from tomostream.config import Cluster, cluster_from
 from tomostream.errors import ConfigurationError, InputError
 
@@ -34,7 +34,7 @@ def test_other_times_are_refused(text):
 
 @given(seconds=st.integers(60, 14 * 86400))
 def test_every_worker_leaves_before_its_walltime_and_not_at_once(seconds):
-    lifetime, stagger = ClusterSettings(kind="slurm", walltime=f"{seconds}s").leave()
+    lifetime, stagger = Resources(kind="slurm", walltime=f"{seconds}s").leave()
     assert lifetime - stagger > 0
     assert lifetime + stagger < seconds
     assert lifetime + stagger >= 0.85 * seconds  # most of the walltime is used
@@ -42,15 +42,15 @@ def test_every_worker_leaves_before_its_walltime_and_not_at_once(seconds):
 
 def test_a_lifetime_beyond_the_walltime_is_refused_before_any_job():
     with pytest.raises(InputError, match=r"lifetime 3600 s with stagger 360 s does not fit the walltime of 3600 s"):
-        ClusterSettings(kind="slurm", walltime="01:00:00", lifetime="1h")
+        Resources(kind="slurm", walltime="01:00:00", lifetime="1h")
 
 
 def test_the_configurations_cluster_becomes_the_settings():
     given_keys = {"kind": "slurm", "queue": "gpu", "gpus": "2", "options": ["--nice"], "walltime": "08:00:00", "port": "8786"}
-    settings = ClusterSettings.configured(cluster_from(given_keys), 10**9)
-    assert settings == ClusterSettings(kind="slurm", queue="gpu", gpus=2, options=("--nice",), walltime="08:00:00", port=8786, memory=10**9)
+    settings = Resources.configured(cluster_from(given_keys), 10**9)
+    assert settings == Resources(kind="slurm", queue="gpu", gpus=2, options=("--nice",), walltime="08:00:00", port=8786, memory=10**9)
     assert settings.processes == 2
-    assert set(Cluster.model_fields) == set(ClusterSettings.__dataclass_fields__) - {"memory"}
+    assert set(Cluster.model_fields) == set(Resources.__dataclass_fields__) - {"memory", "gpu_memory"}
 
 
 def test_a_time_that_yaml_takes_for_a_number_is_refused_with_the_remedy():

@@ -1,0 +1,55 @@
+"""What version 0.1 wrote is read for ever: stores, score maps, models of every kind, tables.
+
+`tests/data/archives/v0.1` was written by version 0.1 and is never made again: `convert`, `stats`, `train` (five clicks in a made-up tomogram),
+`predict --score-dtype int8`, `pick --radius 4vox --count 5`; `logits.npy` are what it gave for the tomogram with each model.
+"""
+
+import numpy as np
+import pytest
+from cli_runner import tomostream
+from repository import TESTS
+
+import tomostream as ts
+from tomostream.strategies.loading import load_model
+from tomostream.strategies.model_folder import FORMAT, read_record
+
+OLD = TESTS / "data" / "archives" / "v0.1"
+KINDS = {
+    "nnpu": "unet",
+    "alone": "unet",
+    "average": "average",
+    "template": "template",
+    "deepetpicker": "deepetpicker",
+    "slices2d": "slices2d",
+}
+
+
+def test_a_tomogram_has_its_voxels_and_statistics():
+    tomogram = ts.open(OLD / "tomograms" / "tiny.ome.zarr")
+    array = np.asarray(tomogram.array)
+    assert (array.shape, array.dtype, tomogram.spacing) == ((16, 32, 32), np.int8, 10.0)
+    assert tomogram.normalisation.mean == pytest.approx(array.mean(dtype=np.float64), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_model_scores_as_it_did(name):
+    model = load_model(OLD / "models" / name)
+    assert model.kind == KINDS[name]
+    assert model.summary.best_epoch >= 1
+    array = np.asarray(ts.open(OLD / "tomograms" / "tiny.ome.zarr").array)
+    found = ts.predict(array, model, logits=True, threads=1)
+    np.testing.assert_allclose(found, np.load(OLD / "models" / name / "logits.npy"), atol=1e-4, rtol=0)
+
+
+def test_a_record_of_before_has_todays_form():
+    record = read_record(OLD / "models" / "deepetpicker")
+    assert record.format == FORMAT
+    assert record.settings["channels"] == [3, 4]
+    assert record.summary.label_radius_vox == pytest.approx([2.4])
+    assert read_record(OLD / "models" / "nnpu").summary.expected_numbers == [[24]]
+
+
+def test_a_score_map_is_picked_as_it_was(tmp_path):
+    done = tomostream("pick", OLD / "scores" / "tiny.ome.zarr", "--radius", "4vox", "--count", 5, "-o", tmp_path)
+    assert done.code == 0, done.err
+    assert (tmp_path / "tiny.csv").read_text() == (OLD / "picks" / "tiny.csv").read_text()

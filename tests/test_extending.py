@@ -1,0 +1,187 @@
+"""The recipes of docs/extending.md: their files are taken from the page and run."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from cli_runner import Outcome
+from repository import REPOSITORY
+from typer.testing import CliRunner
+
+from tomostream.errors import InputError
+from tomostream.formats import registry
+from tomostream.particles import Particles
+from tomostream.testing import make_project
+
+PAGE = (REPOSITORY / "docs" / "extending.md").read_text()
+
+
+def recipe(title: str) -> dict[str, str]:
+    """The marked blocks of one section, by the file (or the line) that they are."""
+    sections = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
+    return dict(re.findall(r"<!-- (?:file|line): (\S+) -->\n```\w+\n(.*?)```", sections[title], re.DOTALL))
+
+
+def install(files: dict[str, str], folder: Path) -> Path:
+    """What `pip install` makes of a package: its modules, and its entry points as metadata."""
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    folder.mkdir()
+    for name, text in files.items():
+        if name.endswith(".py"):
+            (folder / name).write_text(text)
+    metadata = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    groups = [f"[{group}]\n" + "\n".join(f"{k} = {v}" for k, v in lines.items()) for group, lines in project["entry-points"].items()]
+    (metadata / "entry_points.txt").write_text("\n".join(groups) + "\n")
+    return folder
+
+
+def tomostream(installed: Path, *arguments: object) -> Outcome:
+    """A command in a process of its own, where the package is installed."""
+    where = os.pathsep.join((str(installed), str(REPOSITORY)))
+    done = subprocess.run(
+        [sys.executable, "-m", "tomostream", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=installed,
+        env=os.environ | {"PYTHONPATH": where, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(recipe("A strategy"), tmp_path_factory.mktemp("strategy") / "site")
+
+
+@pytest.mark.slow
+def test_another_packages_strategy_goes_through_the_whole_run(blobs: Path, tmp_path: Path) -> None:
+    run = make_project(tmp_path / "data", objective={"name": "blobs"}, blobs={"ratio": 1.8})
+    listed = tomostream(blobs, "strategies", "--json").json
+    assert {"name": "blobs", "summary": "difference of Gaussians; no network, seconds", "module": "blob_picker"} in listed
+    planned = tomostream(blobs, "run", run, "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    train = next(step for step in planned.json if step["stage"] == "train")
+    assert train["work"] == "strategy blobs, level 0"
+    assert train["memory_bytes"] < 10**9
+    done = tomostream(blobs, "run", run, "--json")
+    assert done.code == 0, done.err
+    assert done.json["evaluation"]["pooled"]["recall"] >= 0.9
+    project = tmp_path / "data" / "project"
+    assert json.loads((project / "model" / "model.json").read_text())["strategy"] == "blobs"
+    assert yaml.safe_load((project / "resolved.yaml").read_text())["blobs"] == {"ratio": 1.8}
+    again = tomostream(blobs, "run", run, "--dry-run", "--json")
+    assert {step["state"] for step in again.json if step["stage"] in ("train", "predict", "pick")} == {"done"}
+    planned_predict = [(s["memory_bytes"], s["work"]) for s in planned.json if s["stage"] == "predict"]
+    assert planned_predict == [(s["memory_bytes"], s["work"]) for s in again.json if s["stage"] == "predict"]
+
+
+@pytest.mark.slow
+def test_another_packages_strategy_checks_its_own_section_and_device(blobs: Path, tmp_path: Path) -> None:
+    wrong = make_project(tmp_path / "a", objective={"name": "blobs"}, blobs={"ratio": 0.5})
+    assert "blobs.ratio" in tomostream(blobs, "run", wrong, "--dry-run").message
+    unfit = make_project(tmp_path / "b", objective={"name": "blobs"}, predict={"device": "cuda"})
+    assert "blobs computes on the processor" in tomostream(blobs, "run", unfit, "--dry-run").message
+
+
+def test_a_strategy_that_is_not_installed_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    run = make_project(tmp_path / "data", objective={"name": "blobs"})
+    message = tomostream(tmp_path / "empty", "run", run, "--dry-run").message
+    assert "must be an installed strategy" in message
+    assert "nnpu" in message
+
+
+def test_installing_a_strategy_imports_no_torch(blobs: Path) -> None:
+    code = "import sys, tomostream.config.configuration as c; c.configuration_class(); print('blob_picker' in sys.modules, 'torch' in sys.modules)"
+    where = os.pathsep.join((str(blobs), str(REPOSITORY)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": where})
+    assert done.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.slow
+def test_another_packages_strategy_passes_the_conformance_suite(blobs: Path) -> None:
+    where = os.pathsep.join((str(blobs), str(REPOSITORY)))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(blobs), str(blobs / "test_blobs.py")],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        cwd=blobs,
+        env=os.environ | {"PYTHONPATH": where, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " skipped" not in done.stdout
+
+
+@pytest.mark.slow
+def test_another_packages_objective_trains_the_network(tmp_path: Path) -> None:
+    site = install(recipe("An objective"), tmp_path / "site")
+    steps = {"steps": 5, "steps_per_epoch": 5, "crop": 16, "batch": 2, "precision": "float32"}
+    run = make_project(tmp_path / "data", objective={"name": "focal"}, train=steps)
+    done = tomostream(site, "train", run, "-o", tmp_path / "model")
+    assert done.code == 0, done.err
+    names = (tmp_path / "model" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train_unlabelled_negative", "train_labelled_positive"} <= set(names)
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["strategy"] == "unet"
+
+
+@pytest.fixture
+def in_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose `tomostream/formats` and `tomostream/cli` are as good as the package's own."""
+    for name in ("formats", "cli"):
+        folder = tmp_path / "tomostream" / name
+        folder.mkdir(parents=True)
+        package = importlib.import_module(f"tomostream.{name}")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    return tmp_path
+
+
+def test_a_new_format_reads_what_it_writes(in_the_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = recipe("A table format")
+    (in_the_tree / "tomostream/formats/xyz_atoms.py").write_text(files["tomostream/formats/xyz_atoms.py"])
+    line = eval("{" + files["FORMATS"] + "}", vars(registry))
+    monkeypatch.setattr(registry, "FORMATS", registry.FORMATS | line)
+    given = Particles.build([[1.5, 2.0, 3.0], [30.0, 40.0, 50.0]], unit="angstrom", tomogram="t1", species=["ribosome", "fas"])
+    path = in_the_tree / "t1.xyz"
+    registry.write_table(path, given)
+    assert path.read_text().splitlines()[2] == "ribosome 3.0 2.0 1.5"
+    found = registry.read_table(path)
+    np.testing.assert_array_equal(found.position_zyx, given.position_zyx)
+    assert (found.unit, found.tomograms(), found.species_names()) == ("angstrom", ["t1"], ["ribosome", "fas"])
+    path.write_text("3\nparticles\nribosome 1 2 3\n")
+    with pytest.raises(InputError, match="says 3 atoms but has 1"):
+        registry.read_table(path)
+
+
+def test_a_new_command_is_one_of_the_programs(in_the_tree: Path) -> None:
+    (in_the_tree / "tomostream/cli/counting.py").write_text(recipe("A command")["tomostream/cli/counting.py"])
+    table = in_the_tree / "picks.csv"
+    table.write_text("tomogram,species,x_angstrom,y_angstrom,z_angstrom\nt1,a,1,2,3\nt1,a,4,5,6\nt2,a,7,8,9\n")
+    program = (REPOSITORY / "tomostream" / "cli" / "program.py").read_text()
+    for names in (r"(from tomostream\.cli import [^\n]*)()", r"(for module in \([^\n]*)(\):)"):  # the two edits of the recipe
+        program, edits = re.subn(names, r"\1, counting\2", program, count=1)
+        assert edits == 1
+    try:
+        namespace: dict[str, Any] = {"__name__": "program_with_count"}
+        exec(compile(program, "program.py", "exec"), namespace)
+        found = CliRunner().invoke(namespace["app"], ["count", str(table), "--json"])
+        assert json.loads(found.stdout) == [
+            {"tomogram": "t1", "species": "a", "count": 2},
+            {"tomogram": "t2", "species": "a", "count": 1},
+        ]
+    finally:
+        sys.modules.pop("tomostream.cli.counting", None)

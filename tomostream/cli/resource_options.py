@@ -1,0 +1,186 @@
+"""The options that say where a stage runs and with what: declared once, given to each computing command by a decorator.
+
+`takes_resources` is for commands with settings of their own: a command gets the options as one value, `resources`.  `takes_overrides` is for
+those with a configuration: there an option that is not given leaves the configuration's value.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tomostream import defaults
+from tomostream.cluster import Resources
+from tomostream.errors import InputError
+from tomostream.units import parse_bytes
+
+if TYPE_CHECKING:
+    from tomostream.config import Configuration
+
+PANEL = "Resources"
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """One option: its type, its default where there is no configuration, and what typer is told of it."""
+
+    name: str
+    type: Any
+    default: Any
+    flag: str
+    help: str
+    more: dict[str, Any]
+
+    def parameter(self, *, is_override: bool, **changes: Any) -> inspect.Parameter:
+        """A command's parameter; an override has no default, and says so."""
+        is_told = is_override and self.default is not None
+        help_text = self.help.removesuffix(".") + " (default: the configuration's)." if is_told else self.help
+        told = {"help": help_text, **self.more, **changes}
+        if is_told or self.default is None:
+            told["show_default"] = False
+        kind = self.type if self.default is not None and not is_override else self.type | None
+        return inspect.Parameter(
+            self.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None if is_override else self.default,
+            annotation=Annotated[kind, typer.Option(self.flag, rich_help_panel=PANEL, **told)],
+        )
+
+
+_OPTIONS = (
+    _Option("cluster", str, defaults.CLUSTER, "--cluster", "Where tasks run.", {"metavar": "none|local|slurm"}),
+    _Option("scheduler", str, None, "--scheduler", "A running Dask scheduler.", {"metavar": "ADDRESS|FILE"}),
+    _Option("workers", int, defaults.WORKERS, "--workers", "Processes; with --cluster none: threads for input and output.", {"min": 1}),
+    _Option(
+        "threads",
+        int,
+        None,
+        "--threads",
+        "Threads of torch, per block (default: all cores, divided among the workers).",
+        {"min": 1},
+    ),
+    _Option("memory", str, defaults.MEMORY, "--memory", "Budget of one process; GB = 10^9 bytes.", {"metavar": "SIZE"}),
+    _Option("gpu_memory", str, None, "--gpu-memory", "Budget on the GPU (default: what is free).", {"metavar": "SIZE"}),
+    _Option(
+        "cluster_option",
+        list[str],
+        None,
+        "--cluster-option",
+        "Any key of the configuration's `cluster` (repeat): queue, account, walltime, gpus, train_processes, options, interface, port, dashboard, "
+        "lifetime, lifetime_stagger, log_folder.",
+        {"metavar": "KEY=VALUE"},
+    ),
+)
+MEMORY = next(option for option in _OPTIONS if option.name == "memory").parameter(is_override=False).annotation
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line says instead of a configuration; None: nothing."""
+
+    cluster: str | None
+    scheduler: str | None
+    workers: int | None
+    threads: int | None
+    memory: str | None
+    gpu_memory: str | None
+    cluster_option: list[str] | None
+
+    def applied_to(self, configuration: Configuration) -> Configuration:
+        """The configuration with these values.
+
+        Raises
+        ------
+        ConfigurationError, InputError
+            If a value is not allowed.
+        """
+        from tomostream.config import with_resources
+
+        return with_resources(
+            configuration,
+            kind=self.cluster,
+            scheduler=self.scheduler,
+            workers=self.workers,
+            threads=self.threads,
+            memory=self.memory,
+            gpu_memory=self.gpu_memory,
+            options=key_values(self.cluster_option),
+        )
+
+
+def takes_resources(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options; it gets them checked, as `resources`."""
+    return _with_options(command, "resources", _resources, [option.parameter(is_override=False) for option in _OPTIONS])
+
+
+def takes_overrides(*, kinds: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options, none with a default; it gets them as `overrides`.  `kinds` are the values of --cluster, for the help."""
+    parameters = [option.parameter(is_override=True, **({"metavar": kinds} if option.name == "cluster" else {})) for option in _OPTIONS]
+    return functools.partial(_with_options, name="overrides", make=Overrides, parameters=parameters)
+
+
+def _with_options(
+    command: Callable[..., None], name: str, make: Callable[..., object], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """Replace a command's parameter `name` by options, from which it is made."""
+    own = inspect.signature(command, eval_str=True).parameters
+    kept = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own.values() if parameter.name != name]
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        options = {parameter.name: given.pop(parameter.name) for parameter in parameters}
+        command(**given, **{name: make(**options)})
+
+    shown = [*kept, *parameters]
+    wrapped.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return wrapped
+
+
+def _resources(
+    *, cluster: str, memory: str, gpu_memory: str | None, cluster_option: list[str] | None, **given: str | int | None
+) -> Resources:
+    """Check the options (every computing stage takes all; `gpu_memory` and `threads` serve those that have a network).
+
+    Raises
+    ------
+    InputError
+        If the kind of cluster, the size or an option is unknown.
+    """
+    from tomostream.config import cluster_from
+
+    if cluster not in ("none", "local", "slurm"):
+        raise InputError(f"--cluster must be none, local or slurm, found '{cluster}'")
+    gpu_bytes = None if gpu_memory is None else parse_bytes(gpu_memory, "--gpu-memory")
+    values = {"kind": cluster, **given} | key_values(cluster_option)
+    return Resources.configured(cluster_from(values), parse_bytes(memory, "--memory"), gpu_bytes)
+
+
+def key_values(given: list[str] | None) -> dict[str, str | list[str]]:
+    """Parse the values of --cluster-option; `options` may be given several times.
+
+    Raises
+    ------
+    InputError
+        If one is no KEY=VALUE, or a key is given twice.
+    """
+    result: dict[str, str | list[str]] = {}
+    sbatch: list[str] = []
+    for text in given or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"--cluster-option must be KEY=VALUE, as walltime=02:00:00, found '{text}'")
+        if key in ("kind", "scheduler", "workers", "threads"):
+            raise InputError(f"--cluster-option {text}: give --{'cluster' if key == 'kind' else key} instead")
+        if key in result:
+            raise InputError(f"--cluster-option {key} is given twice: {result[key]} and {value}")
+        if key == "options":
+            sbatch.append(value)
+        else:
+            result[key] = value
+    return result | ({"options": sbatch} if sbatch else {})

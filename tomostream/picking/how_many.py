@@ -1,0 +1,139 @@
+"""How many peaks are picks?  The best N, all above a score, or as many as the scores say.
+
+Each way is a type, and refuses what can't be meant when it is made.  `how_many` reads the options of a command or the keys of a configuration.
+
+Both `most` (picks at most; None: no limit) and `above` (picks score above it; None: no limit) can be asked of each way.
+"""
+
+import math
+from dataclasses import dataclass
+
+from tomostream.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best `count` picks, of those above a score if one is given; fewer if there are no more."""
+
+    count: int
+    above: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("count: it", self.count)
+        _check_score("above: it", self.above)
+
+    @property
+    def most(self) -> int:
+        """Picks at most."""
+        return self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """All picks above a score."""
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        _check_score("threshold: it", self.threshold)
+
+    @property
+    def most(self) -> None:
+        """No limit."""
+        return
+
+    @property
+    def above(self) -> float:
+        """The score."""
+        return self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class AsManyAs:
+    """About `expected` picks, the number that a person would guess: the scores of the peaks decide (`counting`).
+
+    A picker that can't tell from the scores takes the best `expected`.
+    """
+
+    expected: int
+    above: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("expected: it", self.expected)
+        _check_score("above: it", self.above)
+
+    @property
+    def most(self) -> int:
+        """Picks at most, for a picker that can't tell from the scores."""
+        return self.expected
+
+
+HowMany = Best | Above | AsManyAs
+
+
+def how_many(
+    *, count: int | None = None, threshold: float | None = None, expected: int | None = None, are_options: bool = True
+) -> HowMany | None:
+    """Read the number of picks; None where nobody says it, which only a picker with a cut of its own can do without.
+
+    Parameters
+    ----------
+    count
+        The best so many.
+    threshold
+        All above it; with a count or an expected number, those are taken of the picks above it.
+    expected
+        About so many.
+    are_options
+        Whether they are options of a command, as messages name them, not keywords.
+
+    Raises
+    ------
+    InputError
+        If both numbers are given, or a value is impossible.
+    """
+    label = "--{}" if are_options else "{}: it"
+    if count is not None and expected is not None:
+        raise InputError(
+            f"--count {count} (the best {count}) and --expected {expected} (as many as the scores say) exclude each other; give one"
+        )
+    for name, value in (("count", count), ("expected", expected)):
+        _check_number(label.format(name), value)
+    _check_score(label.format("threshold"), threshold)
+    if count is not None:
+        return Best(count, threshold)
+    if expected is not None:
+        return AsManyAs(expected, threshold)
+    return None if threshold is None else Above(threshold)
+
+
+def options_of(wanted: HowMany | None) -> dict[str, int | float | None]:
+    """The options that `how_many` reads this from: `count`, `expected` and `threshold`."""
+    return {
+        "count": wanted.count if isinstance(wanted, Best) else None,
+        "expected": wanted.expected if isinstance(wanted, AsManyAs) else None,
+        "threshold": None if wanted is None else wanted.above,
+    }
+
+
+def needed(wanted: HowMany | None) -> HowMany:
+    """Refuse to pick where nobody says how many.
+
+    Raises
+    ------
+    InputError
+        If there is no number.
+    """
+    if wanted is None:
+        raise InputError("how many picks? give a threshold (all above it), a count (the best so many), or both")
+    return wanted
+
+
+def _check_number(label: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise InputError(f"{label} must be at least 1, found {value}")
+
+
+def _check_score(label: str, value: float | None) -> None:
+    if value is not None and math.isnan(value):
+        raise InputError(f"{label} must be a number, found nan")

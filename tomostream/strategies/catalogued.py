@@ -1,0 +1,17 @@
+"""An installed strategy by its name; nothing here imports torch."""
+
+from typing import cast
+
+from tomostream.catalogue import STRATEGIES, find
+from tomostream.strategies.protocol import Strategy
+
+
+def strategy_named(name: str) -> Strategy:
+    """Return an installed strategy, by what `objective.name` says.
+
+    Raises
+    ------
+    InputError
+        If it is not installed, or its package is broken.
+    """
+    return cast(Strategy, find(STRATEGIES, name, "strategy"))

@@ -1,0 +1,14 @@
+"""Conformance suites for whoever adds to tomostream: a strategy that passes `StrategyTests` keeps the promises that all stages rely on.
+
+    from tomostream.testing import StrategyTests
+
+    class TestBlobs(StrategyTests):
+        name = "blobs"
+
+They need pytest, and run the whole path on two made-up tomograms: seconds to a minute.
+"""
+
+from tomostream.testing.small_project import make_project, make_volume
+from tomostream.testing.strategies import StrategyTests
+
+__all__ = ["StrategyTests", "make_project", "make_volume"]

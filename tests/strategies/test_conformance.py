@@ -19,7 +19,7 @@ class TestDeepetpicker(StrategyTests):
 
 class TestFewShot(StrategyTests):
     name = "few_shot"
-    values: ClassVar = {"network": {}}  # the backbone's own channels
+    values = {"network": {}}  # the backbone's own channels
 
 
 class TestGeBinomial(StrategyTests):

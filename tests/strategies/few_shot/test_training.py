@@ -97,6 +97,16 @@ def test_several_species_have_a_head_and_evidence_each_and_numbers_are_estimated
     assert not np.allclose(weights[0], weights[1])
 
 
+def test_of_many_clicks_a_hundred_are_taken_and_the_log_says_so(monkeypatch, tmp_path):
+    from tomostream.strategies.few_shot import training
+
+    monkeypatch.setattr(training, "MOST_CLICKS", 4)
+    listening = Listening()
+    train_model(configuration(tmp_path), out=None, overwrite=False, progress=listening)
+    assert "ribosome: the head learns from 4 of the 5 clicks, drawn from the seed" in listening.said
+    assert load_model(tmp_path / "project" / "model").summary.evidence
+
+
 def test_without_a_backbone_it_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"network.backbone: none leaves few_shot.*nnpu"):
         configuration(tmp_path, network={"backbone": "none"})

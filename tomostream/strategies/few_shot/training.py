@@ -35,13 +35,13 @@ from tomostream.picking.smoothing import ball_mean
 from tomostream.progress import Progress
 from tomostream.strategies.few_shot.backbone import Backbone, shipped_backbone
 from tomostream.strategies.few_shot.evidence import WAYS, Way, chosen, cost_of, folds_of, peaks_of, rank_of
-from tomostream.strategies.few_shot.head import Unclicked, fitted, steps_within, unclicked_of
+from tomostream.strategies.few_shot.head import SHIFT, Unclicked, fitted, steps_within, unclicked_of
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer
 from tomostream.strategies.matched_filter.discriminant import compared_profiles, telling_profile
 from tomostream.strategies.matched_filter.kernels import padded_reader, profile_target
 from tomostream.strategies.model_folder import TrainingSummary
 from tomostream.strategies.sample_boxes import box_within
-from tomostream.strategies.training_set import Training
+from tomostream.strategies.training_set import Labelled, Training
 from tomostream.strategies.unet.expected_number import with_estimates
 from tomostream.strategies.unet.fusion import PIECE_VOX, MatchedSettings
 from tomostream.strategies.unet.model import save_model, unet_sampling
@@ -52,6 +52,7 @@ from tomostream.tomogram import Tomogram
 
 BACKGROUND_VOX = 1_000_000  # of all background boxes
 MOST_JUDGED = 30  # clicks of a species that are left out in turn
+MOST_CLICKS = 100  # of a species that the head learns from: more tell it little, and each costs a second
 _AROUND = 2.2  # radii of a click's box on each side
 _RANDOM_VOXELS = 2000
 _CROWDED = 0.5  # peaks of anything: so many balls of the particle's radius would fill this share of the background
@@ -69,10 +70,11 @@ class _Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Clicks:
-    """A species' clicks: tomogram, position in it, and the box around."""
+    """A species' clicks, and which of them are left out in turn: for these the box is wide, for the others as far as they may move."""
 
     points: list[Float64[np.ndarray, " 3"]]
     parts: list[_Part]
+    judged: np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +114,7 @@ def train_few_shot(training: Training, folder: Path, progress: Progress) -> None
                 f"labels.train has no click of {one.name} in the training tomograms: objective few_shot needs at least one, better ten"
             )
     training = replace(training, settings=replace(settings, species=with_estimates(training, progress)))
+    training = replace(training, labelled=_thinned(training, progress))
     labelled = training.labelled.clicked
     progress.say(
         f"few_shot on {', '.join(labelled.names)}: level {training.level} ({training.level_spacing:g} A per voxel), {labelled.total} clicks, "
@@ -141,6 +144,26 @@ def train_few_shot(training: Training, folder: Path, progress: Progress) -> None
     known = [min(result.costs) for result in found if result.costs]
     write_metrics(folder / METRICS_NAME, [{"epoch": 1.0, "criterion": -float(np.mean(known)) if known else 0.0}])
     save_model(folder, network, replace(described_by(training), matched=matched), summary, tuple(result.profile for result in found))
+
+
+def _thinned(training: Training, progress: Progress) -> Labelled:
+    """At most `MOST_CLICKS` clicks of each species, drawn from the seed."""
+    labelled = training.labelled
+    points = [list(own) for own in labelled.points]
+    rng = np.random.default_rng([training.settings.train.seed, 6])
+    for number, one in enumerate(training.settings.species):
+        total = labelled.count(number)
+        if total <= MOST_CLICKS:
+            continue
+        progress.say(f"{one.name}: the head learns from {MOST_CLICKS} of the {total} clicks, drawn from the seed")
+        is_kept = np.zeros(total, dtype=bool)
+        is_kept[rng.permutation(total)[:MOST_CLICKS]] = True
+        first = 0
+        for own in points:
+            count = len(own[number])
+            own[number] = own[number][is_kept[first : first + count]]
+            first += count
+    return Labelled(labelled.tomograms, points)
 
 
 def _told(found: _Found) -> str:
@@ -209,16 +232,19 @@ def _fit_species(training: Training, eyes: _Eyes, backgrounds: list[_Part], numb
 
 
 def _see_clicks(training: Training, eyes: _Eyes, number: int, radius: float) -> _Clicks:
-    points, parts = [], []
-    half = math.ceil(_AROUND * radius)
+    total = training.labelled.clicked.count(number)
+    judged = np.sort(np.random.default_rng([training.settings.train.seed, 5]).permutation(total)[:MOST_JUDGED])
+    points: list[np.ndarray] = []
+    parts: list[_Part] = []
     for index, some in enumerate(training.labelled.clicked.points):
         shape = eyes.tomograms[index].shape
         for point in some[number]:
+            half = math.ceil((_AROUND if len(points) in judged else SHIFT) * radius) + 1
             middle = [min(max(math.floor(p + 0.5), 0), n - 1) for p, n in zip(point, shape, strict=True)]
             box = Box(triple([m - half for m in middle]), triple([m + half + 1 for m in middle])).clipped(Box.whole(shape))
             points.append(point)
             parts.append(eyes.see(index, box))
-    return _Clicks(points, parts)
+    return _Clicks(points, parts, np.random.default_rng([training.settings.train.seed, 7]).permutation(judged))
 
 
 def _unclicked(training: Training, backbone: Backbone, backgrounds: list[_Part], radius: float) -> Unclicked:
@@ -285,7 +311,7 @@ class _Judge:
     def costs(self) -> list[float]:
         """Of each way; none where one click alone is given."""
         total = len(self._clicks.points)
-        judged = np.random.default_rng([self._training.settings.train.seed, 5]).permutation(total)[:MOST_JUDGED]
+        judged = self._clicks.judged
         ranks: list[list[float]] = [[] for _ in WAYS]
         for fold in folds_of(len(judged)):
             left_out = judged[fold]

@@ -12,6 +12,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Box
 from tomostream.inference.region_scoring import read_extended
 from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Above
 from tomostream.pipeline.execution import run_project
 from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
@@ -78,7 +79,7 @@ def test_the_training_tomogram_has_about_the_expected_number_of_peaks_above_a_ha
     whole = Box.whole(levelled.shape)
     read = scorer.read_box(whole, levelled.shape)
     logits = scorer.logits(read_extended(levelled.read_standardised, read, levelled.shape), read, whole, levelled.shape)[0]
-    picks = pick_array(logits, radius=4.0, threshold=0.0, count=None, memory=2_000_000_000)
+    picks = pick_array(logits, radius=4.0, how_many=Above(0.0), memory=2_000_000_000)
     assert 12 <= len(picks.score) <= 48  # 24 are there
 
 

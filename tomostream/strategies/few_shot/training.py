@@ -31,6 +31,7 @@ from tomostream.learn.fit import write_metrics
 from tomostream.learn.precision import resolve_device
 from tomostream.learn.training_files import METRICS_NAME
 from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
 from tomostream.picking.smoothing import ball_mean
 from tomostream.progress import Progress
 from tomostream.strategies.few_shot.backbone import Backbone, shipped_backbone
@@ -366,9 +367,8 @@ class _Judge:
             share = part.box.size / math.prod(self._eyes.tomograms[part.tomogram].shape)
             expected = share * self._expected[part.tomogram]
             wanted += expected
-            picks = pick_array(
-                total, radius=self._radius, threshold=None, count=max(1, math.ceil(3 * expected)), memory=self._training.settings.memory
-            )
+            most = Best(max(1, math.ceil(3 * expected)))
+            picks = pick_array(total, radius=self._radius, how_many=most, memory=self._training.settings.memory)
             scores.append(picks.score)
         ordered = np.sort(np.concatenate(scores))[::-1]
         return float(ordered[min(len(ordered), max(1, round(wanted))) - 1]) if len(ordered) else 0.0

@@ -383,7 +383,7 @@ class _Judge:
         return telling_profile(own, self._profiles.peaks, support=self._support)
 
     def _averaged(self, part: _Part, weights: np.ndarray) -> np.ndarray:
-        logits = _linear(part.features, weights[None])[0]
+        logits: np.ndarray = _linear(part.features, weights[None])[0]
         smooth = _smooth(self._training)
         if smooth < 1:
             return logits

@@ -1,7 +1,9 @@
 import builtins
+import gzip
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import dask.array as da
 import numpy as np
@@ -217,8 +219,13 @@ def test_particles_are_written_read_and_evaluated(store, tmp_path):
         assert (found.pooled.tp, found.pooled.fp, found.pooled.fn) == (7, 0, 0)
     one = ts.evaluate(picks.select(np.arange(3)), picks, tolerance="10A", matching="one-to-one")
     assert (one.pooled.precision, one.pooled.recall) == (1.0, 3 / 7)
-    with pytest.raises(ts.TomostreamError, match="voxel"):
-        ts.evaluate(picks, picks, tolerance="1vox")
+    assert ts.evaluate(picks, picks).pooled.tp == 7  # `pick` knew the voxels' size
+    unknown = ts.read_particles(tmp_path / "p.csv")
+    with pytest.raises(ts.TomostreamError, match=r"voxel spacing of tomogram 't'; give voxel_size=\.\.\. or tomograms=\.\.\.") as caught:
+        ts.evaluate(unknown, unknown, tolerance="1vox")
+    assert "--" not in str(caught.value)
+    assert ts.evaluate(unknown, picks, tolerance="1vox").pooled.tp == 7
+    assert ts.evaluate(unknown, unknown, tolerance="1vox", voxel_size=10.0).pooled.tp == 7
     with pytest.raises(ts.TomostreamError, match="shape"):
         ts.write_particles(tmp_path / "p.star", picks, format="star-relion5", spacing=10.0)
 
@@ -228,3 +235,135 @@ def test_stores_of_other_software_are_opened(tmp_path):
         path = write_foreign(tmp_path / f"{version}.zarr", [VOLUME], version=version)
         assert np.array_equal(ts.open(path).array.compute(), VOLUME)
         assert len(ts.pick(path, radius="4vox", count=3)) == 3
+
+
+def test_a_volume_is_indexed_as_numpy_does(store, tmp_path):
+    mrc = ts.open(write_mrc(tmp_path / "t.mrc", VOLUME))
+    for volume in (ts.open(store), mrc):
+        assert (len(volume), volume.ndim, volume.shape, volume.spacing) == (20, 3, VOLUME.shape, 10.0)
+        for index in (
+            np.s_[3], np.s_[-1], np.s_[2:5], np.s_[..., 4], np.s_[1, 2, 3], np.s_[::-2, 3:1], np.s_[5:, ..., ::3], np.s_[:], np.s_[...], np.s_[np.int64(4), 1:9:4],
+        ):  # fmt: skip
+            assert np.array_equal(volume[index], VOLUME[index]), index
+        assert np.array_equal(np.asarray(volume), VOLUME)
+        assert np.asarray(volume, dtype=np.float64).dtype == np.float64
+        assert np.array_equal(volume.array[4:6].compute(), VOLUME[4:6])
+        for bad in (20, -21, (0, 0, 99), (0, 0, 0, 0), (..., ...), [1, 2], "z"):
+            with pytest.raises(IndexError):
+                _ = volume[bad]
+
+
+def test_a_volume_shows_its_facts_and_middle_slice(store, tmp_path):
+    for volume in (ts.open(store), ts.open(write_mrc(tmp_path / "t.mrc", VOLUME))):
+        page = volume._repr_html_()
+        assert 'src="data:image/png;base64,iVBORw0KGgo' in page
+        assert all(word in page for word in ("20, 24, 28", "float32", "10 A"))
+        assert repr(volume).count("\n") == 0
+        assert "voxels (z, y, x) 20, 24, 28" in repr(volume)
+    empty = write_store(tmp_path / "nan.ome.zarr", np.full((4, 5, 6), np.nan, np.float32), spacing=10.0)
+    assert "<img" not in ts.open(empty)._repr_html_()
+
+
+def test_an_mrc_file_is_opened_in_place_and_measured(tmp_path):
+    path = write_mrc(tmp_path / "TS_1.mrc", VOLUME)
+    opened = ts.open(path)
+    assert (opened.name, opened.normalisation, opened.warnings) == ("TS_1", None, ())
+    assert ts.statistics(opened).mean == pytest.approx(float(VOLUME.mean(dtype=np.float64)), abs=1e-5)
+    assert ts.open(path, voxel_size=5.0).spacing == 5.0
+    unknown = ts.open(write_mrc(tmp_path / "b.mrc", VOLUME, spacing=None))
+    with pytest.raises(ts.InputError, match="voxel_size="):
+        _ = unknown.spacing
+    with pytest.raises(ts.InputError, match="level 0 only"):
+        ts.open(path, level=1)
+    (tmp_path / "c.mrc.gz").write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(ts.InputError, match="convert it first"):
+        ts.open(tmp_path / "c.mrc.gz")
+
+
+def test_expected_lets_the_scores_say_how_many():
+    rng = np.random.default_rng(0)
+    volume = rng.normal(0, 0.3, (24, 60, 60)).astype(np.float32)
+    for z, y, x in rng.uniform(4, (20, 56, 56), (30, 3)).astype(int):
+        volume[z, y, x] += 8
+    found = ts.pick(volume, radius=3.0, expected=30)
+    assert 20 <= len(found) <= 40
+    assert [tuple(record) for record in found] == [tuple(record) for record in ts.pick(volume, radius=3.0, count=len(found))]
+    with pytest.raises(ts.InputError, match="exclude each other"):
+        ts.pick(volume, radius=3.0, expected=30, count=30)
+    with pytest.raises(ts.InputError, match="at least 1"):
+        ts.pick(volume, radius=3.0, expected=0)
+
+
+def test_particles_are_data_frames_and_back():
+    pandas = pytest.importorskip("pandas")
+    particles = ts.Particles.build(
+        np.array([[3.0, 2, 1], [6, 5, 4]]), unit="voxel", tomogram="t", species="a", score=[0.5, np.nan], label=[1, 0]
+    )
+    table = particles.to_dataframe()
+    assert list(table) == ["tomogram", "species", "x_voxel", "y_voxel", "z_voxel", "score", "label"]
+    assert table["x_voxel"].tolist() == [1.0, 4.0]
+    back = ts.Particles.from_dataframe(table)
+    assert np.array_equal(back.position_zyx, particles.position_zyx)
+    assert (back.unit, back.label.tolist(), back.tomograms()) == ("voxel", [1, 0], ["t"])
+    assert ts.Particles.from_dataframe(table.set_index("tomogram")).tomograms() == ["t"]
+    with pytest.raises(ts.InputError, match="must be named"):
+        ts.Particles.from_dataframe(pandas.DataFrame({"x": [1]}))
+    assert repr(particles) == "<2 particles, 1 of them labelled 0 of a in t, positions in voxels; scores 0.5 to 0.5>"
+
+
+def test_a_picks_table_knows_its_voxels(store):
+    picks = ts.pick(store, radius="40A", count=7)
+    assert picks.spacings == {"t": 10.0}
+    assert np.array_equal(picks.in_unit("voxel").position_zyx * 10.0, picks.position_zyx)
+    assert ts.Particles.concatenate([picks, picks]).select(np.arange(3)).in_unit("voxel").unit == "voxel"
+    with pytest.raises(ts.InputError):
+        ts.Particles.build(np.ones((1, 3)), unit="voxel").in_unit("angstrom")
+
+
+def test_points_that_are_no_voxels_of_the_volume_are_told():
+    points = np.array([[100.0, 110.0, 120.0], [90.0, 100.0, 110.0]])
+    with pytest.raises(ts.InputError, match=r"2 of 2 points lie outside.*\(20, 24, 28\).*angstrom"):
+        ts.label_mask(points, (20, 24, 28), radius=3.0)
+    with pytest.warns(ts.TomostreamWarning, match="2 of 3 points lie outside"):
+        ts.label_mask(np.vstack([points, [[5.0, 5.0, 5.0]]]), (20, 24, 28), radius=3.0)
+
+
+def test_facts_are_called_as_the_options_are(tmp_path, store):
+    picks = ts.pick(store, radius="40A", count=3)
+    for facts in ({"voxel_size": 10.0, "shape": (20, 24, 28)}, {"tomograms": [store]}, {"spacing": 10.0, "shape": (20, 24, 28)}):
+        ts.write_particles(tmp_path / "p.star", picks, format="star-relion5", **facts)
+        assert np.allclose(ts.read_particles(tmp_path / "p.star", **facts).position_zyx, picks.position_zyx)
+    ts.write_particles(tmp_path / "p.cbox", picks, voxel_size=10.0, box_size="4vox")
+    with pytest.raises(ts.InputError, match="box_size=") as caught:
+        ts.write_particles(tmp_path / "p.cbox", picks, voxel_size=10.0)
+    assert "--" not in str(caught.value)
+    with pytest.raises(ts.InputError, match="pixel: no fact of that name; known are voxel_size"):
+        ts.read_particles(tmp_path / "p.cbox", pixel=3)
+
+
+def test_warnings_are_pythons(tmp_path, store):
+    clicks = ts.Particles.build(np.ones((2, 3)) * 50, unit="angstrom", tomogram="t", label=[1, 0])
+    with pytest.warns(ts.TomostreamWarning, match="1 rows labelled 0 are left out"):
+        ts.write_particles(tmp_path / "p.coords", clicks, voxel_size=10.0)
+
+
+def test_every_type_of_a_public_signature_is_public():
+    assert {"Box", "Length", "Progress", "PickRecord", "PickRecords", "Evaluation", "Scores", "MrcVolume", "RemotePath"} <= set(ts.__all__)
+    for name in ts.__all__:
+        assert getattr(ts, name) is not None
+    assert (Path(ts.__file__).parent / "py.typed").exists()
+
+
+def test_run_takes_a_configuration(tmp_path):
+    with pytest.raises(ts.TomostreamError, match="does not exist"):
+        ts.run(tmp_path / "none.yaml")
+    with pytest.raises(ts.TomostreamError, match="stage"):
+        ts.run(
+            {
+                "project": str(tmp_path),
+                "tomograms": [str(tmp_path / "a.mrc")],
+                "species": [{"name": "a", "radius": "100A"}],
+                "labels": {"train": ["c.csv"]},
+            },
+            stages=["paint"],
+        )

@@ -18,12 +18,13 @@ ROOT = REPOSITORY / "tomostream"
 FLOORS: dict[str, float] = {
     "redaction": -0.1,
     "errors": 0, "defaults": 0, "progress": 0, "version": 0,
-    "geometry": 0.1, "particles": 0.1, "pick_records": 0.1,
-    "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "budget": 0.2,
+    "particle_columns": 0.05, "geometry": 0.1, "particles": 0.1, "pick_records": 0.1,
+    "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "budget": 0.2, "python_words": 0.2,
     "remote": 0.5, "catalogue": 0.5,
     "store": 1, "evaluation": 1, "config": 1, "learn": 1,
     "formats": 1.1,  # a table's tomogram is named as a store is
-    "tomogram": 1.5, "project": 1.5, "score_map": 1.6,
+    "volume_view": 1.2,
+    "tomogram": 1.5, "mrc_volume": 1.5, "project": 1.5, "score_map": 1.6,
     "graph": 2, "stream": 2, "inference": 2, "picking": 2,
     "strategies": 2.5, "strategies.matched_filter": 2.6,
     "strategies.unet": 2.7, "strategies.deepetpicker": 2.7, "strategies.slices2d": 2.7,
@@ -52,6 +53,7 @@ PUBLIC_FUNCTIONS = {
     "evaluate",
     "read_particles",
     "write_particles",
+    "run",
 }
 TORCH_ROOMS = ("learn", "inference", "stream", "strategies", "stages", "testing", "cli")
 

@@ -13,6 +13,8 @@ import tomostream as ts
 from tomostream.strategies.loading import load_model
 from tomostream.strategies.model_folder import FORMAT, read_record
 
+pytestmark = pytest.mark.slow
+
 OLD = TESTS / "data" / "archives" / "v0.1"
 KINDS = {
     "nnpu": "unet",

@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 
+import pytest
 from repository import REPOSITORY
+
+pytestmark = pytest.mark.slow
 
 QUESTIONS = ("convert", "stats", "labels", "pick")  # those that need no rival's package, and no torch
 

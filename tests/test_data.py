@@ -13,7 +13,7 @@ from tomostream.geometry import Box
 from tomostream.pipeline.dry_run import plan_run
 from tomostream.pipeline.execution import STAGES
 
-pytestmark = pytest.mark.data
+pytestmark = [pytest.mark.slow, pytest.mark.data]
 
 
 @pytest.fixture(scope="module")

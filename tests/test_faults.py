@@ -22,6 +22,8 @@ from tomostream.pipeline.status import read_status
 from tomostream.strategies.unet.model import UNetSettings, save_model
 from tomostream.strategies.unet.network import ResidualUNet
 
+pytestmark = pytest.mark.slow
+
 
 class SmallDisk:
     """A disk of a few megabytes, in memory."""

@@ -12,6 +12,8 @@ from repository import REPOSITORY
 from bench.memory import RADIUS, write_model, write_volume
 from tomostream.tomogram import open_tomogram
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (48, 112, 104)
 
 

@@ -273,13 +273,28 @@ def test_leading_axes_of_length_1_are_squeezed(tmp_path, axes):
 def test_units_become_angstrom(tmp_path, unit, spacing):
     tomogram = open_tomogram(write_foreign(tmp_path / "a.zarr", [noise(8, 8, 8)], scale=2.5, unit=unit))
     assert tomogram.spacing == pytest.approx(spacing, rel=1e-15)
-    assert tomogram.warnings == ()
+    assert len(tomogram.warnings) == (spacing > 100)
 
 
-def test_a_missing_unit_is_taken_for_angstrom_with_a_warning(tmp_path):
-    tomogram = open_tomogram(write_foreign(tmp_path / "a.zarr", [noise(8, 8, 8)], unit=None))
-    assert tomogram.spacing == 10.0
-    assert tomogram.warnings == ("the axes have no unit; angstrom is assumed",)
+def test_a_store_without_unit_has_the_spacing_that_the_caller_says(tmp_path):
+    path = write_foreign(tmp_path / "a.zarr", [noise(8, 8, 8)], unit=None)
+    tomogram = open_tomogram(path)
+    assert tomogram.array.compute().shape == (8, 8, 8)  # voxels are read all the same
+    with pytest.raises(InputError, match=r"no unit \(their scale is 10\).*--voxel-size"):
+        _ = tomogram.spacing
+    assert open_tomogram(path, voxel_size=13.48).spacing == 13.48
+    assert open_tomogram(path, voxel_size=13.48).warnings == ()
+    assert "0.1 angstrom" in open_tomogram(path, voxel_size=0.1).warnings[0]
+
+
+def test_a_spacing_that_the_store_contradicts_is_refused_and_an_absurd_one_told(tmp_path):
+    path = write_foreign(tmp_path / "a.zarr", [noise(8, 8, 8)], scale=10.0, unit="angstrom")
+    assert open_tomogram(path, voxel_size=10.05).spacing == 10.0
+    with pytest.raises(InputError, match=r"its voxels are 10 angstrom.*says 12"):
+        open_tomogram(path, voxel_size=12.0)
+    for scale in (0.4, 101.0):
+        found = open_tomogram(write_foreign(tmp_path / f"{scale}.zarr", [noise(8, 8, 8)], scale=scale, unit="angstrom"))
+        assert "no electron tomogram has" in found.warnings[0]
 
 
 @pytest.mark.parametrize(

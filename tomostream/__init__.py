@@ -16,6 +16,7 @@ __version__ = VERSION
 
 _HOMES = {
     "Tomogram": "tomogram",
+    "MrcVolume": "mrc_volume",
     "open": "api",
     "convert": "api",
     "statistics": "api",
@@ -26,28 +27,61 @@ _HOMES = {
     "predict": "api",
     "pick": "api",
     "evaluate": "api",
+    "run": "api",
     "read_particles": "api",
     "write_particles": "api",
     "Particles": "particles",
+    "PickRecord": "pick_records",
+    "PickRecords": "pick_records",
+    "Evaluation": "evaluation",
+    "Scores": "evaluation.counts",
     "Normalisation": "normalisation",
+    "Box": "geometry",
+    "Length": "units",
+    "Progress": "progress",
+    "RemotePath": "remote.places",
     "TomostreamError": "errors",
+    "InputError": "errors",
+    "SomeFailedError": "errors",
+    "TomostreamWarning": "python_words",
 }
 
 if TYPE_CHECKING:
-    from tomostream.api import convert, evaluate, label_mask, open, pick, predict, read_particles, statistics, train, write_particles
-    from tomostream.errors import TomostreamError
+    from tomostream.api import convert, evaluate, label_mask, open, pick, predict, read_particles, run, statistics, train, write_particles
+    from tomostream.errors import InputError, SomeFailedError, TomostreamError
+    from tomostream.evaluation import Evaluation
+    from tomostream.evaluation.counts import Scores
+    from tomostream.geometry import Box
+    from tomostream.mrc_volume import MrcVolume
     from tomostream.normalisation import Normalisation
     from tomostream.particles import Particles
+    from tomostream.pick_records import PickRecord, PickRecords
+    from tomostream.progress import Progress
+    from tomostream.python_words import TomostreamWarning
+    from tomostream.remote.places import RemotePath
     from tomostream.strategies.loading import load_model
     from tomostream.stream.dataset import SubtomogramDataset
     from tomostream.tomogram import Tomogram
+    from tomostream.units import Length
 
 __all__ = [
+    "Box",
+    "Evaluation",
+    "InputError",
+    "Length",
+    "MrcVolume",
     "Normalisation",
     "Particles",
+    "PickRecord",
+    "PickRecords",
+    "Progress",
+    "RemotePath",
+    "Scores",
+    "SomeFailedError",
     "SubtomogramDataset",
     "Tomogram",
     "TomostreamError",
+    "TomostreamWarning",
     "convert",
     "evaluate",
     "label_mask",
@@ -56,6 +90,7 @@ __all__ = [
     "pick",
     "predict",
     "read_particles",
+    "run",
     "statistics",
     "train",
     "write_particles",

@@ -6,7 +6,9 @@ voxels where plain arrays are.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,11 +18,14 @@ from tomostream import defaults
 from tomostream.cluster import Resources
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
+from tomostream.mrc_volume import MrcVolume, open_mrc
 from tomostream.normalisation import Normalisation
 from tomostream.particles import Particles
 from tomostream.pick_records import PickRecords
 from tomostream.progress import Progress
+from tomostream.python_words import PythonProgress, TomostreamWarning, speaks_python
 from tomostream.remote.places import Place, RemotePath, place
+from tomostream.store.naming import MRC_ENDINGS
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import Length, parse_bytes, parse_shape
 
@@ -28,29 +33,44 @@ if TYPE_CHECKING:
     import dask.array as da
 
     from tomostream.evaluation import Evaluation
+    from tomostream.formats.registry import Conversion
     from tomostream.strategies.protocol import Model
 
 Source = str | Path | RemotePath | Tomogram
 
 
-def open(path_or_url: str | Path | RemotePath, *, level: int = 0) -> Tomogram:
-    """Open a tomogram's store: OME-Zarr 0.4 or 0.5, a folder or URL.
+@speaks_python
+def open(path_or_url: str | Path | RemotePath, *, level: int = 0, voxel_size: float | None = None) -> Tomogram | MrcVolume:
+    """Open a tomogram: a store (OME-Zarr 0.4 or 0.5, a folder or URL), or a plain MRC file to look at without conversion.
 
     Parameters
     ----------
     path_or_url
-        The store.
+        The store or file.
     level
         Pyramid level; each halves the resolution.
+    voxel_size
+        Angstrom, where a store does not say it; of an MRC file it wins over the header's.
+
+    Returns
+    -------
+    Tomogram or MrcVolume
+        Voxels are read where it is indexed (`t[36]`, `t[10:20, ::2]`), by `.array` (a lazy dask array) or, all, by `numpy.asarray`.
 
     Raises
     ------
     InputError
-        If there is no whole store of a volume, or its voxel spacing is not said.
+        If there is no whole volume.
     """
-    return open_tomogram(str(path_or_url), level=level)
+    text = str(path_or_url)
+    if text.lower().endswith(MRC_ENDINGS) and "://" not in text:
+        if level:
+            raise InputError(f"{text} is an MRC file, which has the level 0 only; convert it for a pyramid")
+        return open_mrc(Path(text), voxel_size=voxel_size)
+    return open_tomogram(text, level=level, voxel_size=voxel_size)
 
 
+@speaks_python
 def convert(
     path: str | Path | RemotePath,
     out: str | Path | RemotePath,
@@ -63,6 +83,8 @@ def convert(
     levels: int | None = None,
     memory: str = defaults.MEMORY,
     overwrite: bool = False,
+    assume_mrc: bool = False,
+    progress: Progress | None = None,
 ) -> Place:
     """Convert an MRC file to `out/NAME.ome.zarr`, streamed; returns the store.
 
@@ -86,6 +108,10 @@ def convert(
         Budget, as `2GB`.
     overwrite
         Replace a store that was made with other settings.
+    assume_mrc
+        Read a file without the stamp `MAP ` as MRC, if its header is a volume's.
+    progress
+        Is told how far it is; None: only warnings are given, as Python's.
 
     Raises
     ------
@@ -96,7 +122,13 @@ def convert(
     from tomostream.store.naming import distinct_names
 
     settings = ConvertSettings(
-        voxel_size=voxel_size, dtype=dtype, chunk=parse_shape(chunk), shard=parse_shape(shard), codec=codec, levels=levels
+        voxel_size=voxel_size,
+        dtype=dtype,
+        chunk=parse_shape(chunk),
+        shard=parse_shape(shard),
+        codec=codec,
+        levels=levels,
+        assume_mrc=assume_mrc,
     )
     return convert_many(
         distinct_names([str(path)]),
@@ -104,10 +136,11 @@ def convert(
         settings,
         resources=Resources(memory=parse_bytes(memory)),
         overwrite=overwrite,
-        progress=Progress(),
+        progress=progress or PythonProgress(),
     )[0]
 
 
+@speaks_python
 def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
     """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels.
 
@@ -127,9 +160,12 @@ def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
 
     if isinstance(source, str | Path | RemotePath | Tomogram):
         return measure(_opened(source), memory=parse_bytes(memory), keep=False)
+    if isinstance(source, MrcVolume):
+        return measure_array(source.array, memory=parse_bytes(memory), workers=1, name=source.name)
     return measure_array(source, memory=parse_bytes(memory), workers=1, name="the array")
 
 
+@speaks_python
 def label_mask(
     points_zyx: np.ndarray | Sequence[Sequence[float]],
     shape: Triple,
@@ -156,14 +192,25 @@ def label_mask(
     Raises
     ------
     InputError
-        If a point is not finite, or the radius or the kind can't be.
+        If a point is not finite, the radius or the kind can't be, or no label lies in the volume.
     """
     from tomostream.graph.label_arrays import label_array
 
     points = np.asarray(points_zyx, dtype=np.float64).reshape(-1, 3)
+    with np.errstate(invalid="ignore"):
+        is_near = ((points > -float(radius) - 1) & (points < np.asarray(triple(shape)) + float(radius))).all(axis=1)
+    if len(points) and np.isfinite(points).all() and not is_near.all():
+        text = (
+            f"{np.count_nonzero(~is_near)} of {len(points)} points lie outside a volume of {triple(shape)} voxels, the largest at "
+            f"{tuple(round(v, 1) for v in points.max(axis=0).tolist())}; points are z, y, x in voxels: are they angstrom (divide by the voxel size), or x, y, z?"
+        )
+        if not is_near.any():
+            raise InputError(text)
+        warnings.warn(text, TomostreamWarning, stacklevel=2)
     return label_array(points, shape=triple(shape), radius=float(radius), kind=kind, chunks=triple(chunks))
 
 
+@speaks_python
 def train(
     config: str | Path | RemotePath | dict[str, Any],
     *,
@@ -182,7 +229,7 @@ def train(
     from tomostream.pipeline.training import train_model
 
     configuration = configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(config)
-    return train_model(configuration, out=None if out is None else place(out), overwrite=overwrite, progress=progress or Progress())
+    return train_model(configuration, out=None if out is None else place(out), overwrite=overwrite, progress=progress or PythonProgress())
 
 
 @overload
@@ -208,10 +255,13 @@ def predict(
     memory: str = ...,
     logits: bool = ...,
     block_size: int | Triple | None = ...,
+    voxel_size: float | None = ...,
     overwrite: bool = ...,
+    progress: Progress | None = ...,
 ) -> Place | list[Place]: ...
 
 
+@speaks_python
 def predict(
     source: Any,
     model: str | Path | RemotePath | Model,
@@ -222,7 +272,9 @@ def predict(
     memory: str = defaults.MEMORY,
     logits: bool = False,
     block_size: int | Triple | None = None,
+    voxel_size: float | None = None,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> Any:
     """Score every voxel: probabilities (or logits) on the tomogram's grid.
 
@@ -244,8 +296,12 @@ def predict(
         Logits instead of probabilities.
     block_size
         Edge of a block's core, voxels; None: from the budget.
+    voxel_size
+        Angstrom, where the tomogram's store does not say it.
     overwrite
         Replace a score map that was made otherwise.
+    progress
+        Is told how far it is; None: only warnings are given, as Python's.
 
     Returns
     -------
@@ -267,7 +323,9 @@ def predict(
 
         if out is None:
             raise InputError("predict on a store needs out=FOLDER for the score map")
-        settings = PredictSettings(precision=precision, logits=logits, block_size=parse_shape(block_size) if block_size else None)
+        settings = PredictSettings(
+            precision=precision, logits=logits, block_size=parse_shape(block_size) if block_size else None, voxel_size=voxel_size
+        )
         [paths] = predict_many(
             distinct_names([source.path if isinstance(source, Tomogram) else str(source)]),
             model=loaded.folder,
@@ -275,7 +333,7 @@ def predict(
             settings=settings,
             resources=Resources(threads=threads, memory=parse_bytes(memory)),
             overwrite=overwrite,
-            progress=Progress(),
+            progress=progress or PythonProgress(),
         )
         return paths[0] if len(paths) == 1 else paths
     from tomostream.stages.picks.in_memory import predict_array
@@ -291,11 +349,13 @@ def pick(
     radius: str,
     threshold: float | None = ...,
     count: int | None = ...,
+    expected: int | None = ...,
     smooth: str | None = ...,
     border: str | None = ...,
     block_size: int | Triple | None = ...,
     memory: str = ...,
     workers: int = ...,
+    progress: Progress | None = ...,
 ) -> Particles: ...
 
 
@@ -306,25 +366,30 @@ def pick(
     radius: float,
     threshold: float | None = ...,
     count: int | None = ...,
+    expected: int | None = ...,
     smooth: float | None = ...,
     border: float | None = ...,
     block_size: int | Triple | None = ...,
     memory: str = ...,
     workers: int = ...,
+    progress: Progress | None = ...,
 ) -> PickRecords: ...
 
 
+@speaks_python
 def pick(
     source: Any,
     *,
     radius: float | str,
     threshold: float | None = None,
     count: int | None = None,
+    expected: int | None = None,
     smooth: float | str | None = None,
     border: float | str | None = None,
     block_size: int | Triple | None = None,
     memory: str = defaults.MEMORY,
     workers: int = 1,
+    progress: Progress | None = None,
 ) -> Particles | PickRecords:
     """Pick peaks greedily, best first, no two within `radius`: exactly as the sequential loop over the whole volume, ties and all.
 
@@ -336,7 +401,9 @@ def pick(
     radius
         Exclusion radius.
     threshold, count
-        Picks score above the threshold (compared in float64); at most `count`.  At least one is needed.
+        Picks score above the threshold (compared in float64); at most `count`.
+    expected
+        How many particles a person would guess; the peaks' scores then say how many are picked.  One of the three is needed.
     smooth
         Average the scores over a ball of this radius first.
     border
@@ -347,11 +414,13 @@ def pick(
         Budget, as `2GB`.
     workers
         Threads.
+    progress
+        Is told how far it is (stores); None: only warnings are given, as Python's.
 
     Raises
     ------
     InputError
-        If neither count nor threshold is given, or a length has the wrong form.
+        If none of count, threshold and expected is given, or a length has the wrong form.
     BudgetError
         If the undecided candidates don't fit the budget.
     """
@@ -364,13 +433,16 @@ def pick(
 
         settings = PickSettings(
             radius=Length.parse(str(radius), "radius"),
-            how_many=how_many(count=count, threshold=threshold),
+            how_many=how_many(count=count, threshold=threshold, expected=expected),
             smooth=Length.parse(str(smooth), "smooth") if smooth else None,
             border=Length.parse(str(border), "border") if border else None,
             block_size=block,
         )
         return pick_map(
-            as_score_map(_opened(source)), settings, resources=Resources(memory=parse_bytes(memory), workers=workers), progress=Progress()
+            as_score_map(_opened(source)),
+            settings,
+            resources=Resources(memory=parse_bytes(memory), workers=workers),
+            progress=progress or PythonProgress(),
         )
     from tomostream.picking.protocol import Execution, PickRequest
     from tomostream.stages.picks.in_memory import pick_plain
@@ -381,7 +453,7 @@ def pick(
         )
     request = PickRequest(
         radius=float(radius),
-        how_many=how_many(count=count, threshold=threshold, are_options=False),
+        how_many=how_many(count=count, threshold=threshold, expected=expected, are_options=False),
         smooth=float(smooth or 0),
         border=float(border or 0),
     )
@@ -389,6 +461,7 @@ def pick(
     return PickRecords(index, score)
 
 
+@speaks_python
 def evaluate(
     picks: str | Path | RemotePath | Particles,
     truth: str | Path | RemotePath | Particles,
@@ -423,43 +496,121 @@ def evaluate(
         If the units can't be converted, or the species can't be known.
     """
     from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_particles
-    from tomostream.stages.tables.stage import conversion_from, read_scored, read_truth
+    from tomostream.stages.tables.stage import conversion_from, read_scored, read_truth, truth_of
 
-    conversion = conversion_from([str(path) for path in tomograms], voxel_size)
+    conversion = replace(conversion_from([str(path) for path in tomograms], voxel_size), progress=PythonProgress())
     found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks, conversion)
-    known = truth if isinstance(truth, Particles) else read_truth(truth, names, conversion)
+    known = truth_of(truth, names, "the truth") if isinstance(truth, Particles) else read_truth(truth, names, conversion)
+    if voxel_size is None:  # what `pick` knew of the voxels serves both tables
+        conversion = replace(conversion, spacings={**known.spacings, **found.spacings, **conversion.spacings})
     settings = EvaluateSettings(tolerance=Length.parse(tolerance, "tolerance"), species=species, matching=matching, beta=beta)
     return evaluate_particles(found, known, settings, names=names, conversion=conversion)
 
 
+@speaks_python
+def run(
+    config: str | Path | RemotePath | dict[str, Any],
+    *,
+    stages: Sequence[str] = (),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation | None:
+    """Take a data set through the whole path, as `tomostream run` does; run it again to resume.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or its values.
+    stages
+        Only these; none: all.
+    overwrite
+        Replace results that were made with other settings.
+    progress
+        Is told how far it is; None: only warnings are given, as Python's.
+
+    Returns
+    -------
+    Evaluation or None
+        Where there is truth.
+
+    Raises
+    ------
+    TomostreamError
+        Of the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
+    """
+    from tomostream.config import configuration_from, load_configuration
+    from tomostream.pipeline.execution import check_stages, run_project
+
+    configuration = configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(config)
+    return run_project(configuration, stages=check_stages(stages), overwrite=overwrite, progress=progress or PythonProgress())
+
+
+@speaks_python
 def read_particles(path: str | Path | RemotePath, *, format: str | None = None, **facts: Any) -> Particles:
-    """Read a table of particles of any known format; `facts` are those of `tomostream.formats.registry.Conversion`.
+    """Read a table of particles of any known format.
+
+    Parameters
+    ----------
+    path
+        A file, or a folder of them.
+    format
+        As the command line names it; None: from the ending.
+    facts
+        What a format may need to know, called as the options are: `voxel_size` (angstrom), `shape` (z, y, x), `tomograms` (stores that tell both),
+        `tomogram`, `species` (names), `unbinned_pixel_size`, `binning`, `columns` and `unit` ("voxel" or "angstrom") of a table without
+        header, `user` and `session` of a copick project.
 
     Raises
     ------
     InputError
         If the file is broken, or a fact is missing that the format needs.
     """
-    from tomostream.formats.registry import Conversion, read_table
+    from tomostream.formats.registry import read_table
 
-    return read_table(path, format_name=format, conversion=Conversion(**facts))
+    return read_table(path, format_name=format, conversion=_conversion(facts))
 
 
+@speaks_python
 def write_particles(path: str | Path | RemotePath, particles: Particles, *, format: str | None = None, **facts: Any) -> None:
-    """Write a table of particles in any known format; `facts` are those of `tomostream.formats.registry.Conversion`.
+    """Write a table of particles in any known format; a path that ends with `/` is a folder of one file a tomogram.
 
-    A path that ends with `/` is a folder of one file a tomogram; a `box` may be text, as `"32vox"`.
+    Parameters
+    ----------
+    path
+        The file or folder.
+    particles
+        What is written.
+    format
+        As the command line names it; None: from the ending.
+    facts
+        See `read_particles`; and `box_size`, as `"32vox"`.
 
     Raises
     ------
     InputError
         If the file can't be written, or a fact is missing that the format needs.
     """
-    from tomostream.formats.registry import Conversion, write_table
+    from tomostream.formats.registry import write_table
 
-    if isinstance(box := facts.get("box"), str):
-        facts["box"] = Length.parse(box, "box")
-    write_table(path, particles, format_name=format, conversion=Conversion(**facts))
+    write_table(path, particles, format_name=format, conversion=_conversion(facts))
+
+
+_FACTS = {"voxel_size": "spacing", "unbinned_pixel_size": "unbinned_pixel", "box_size": "box"}  # as the options are called, and inside
+
+
+def _conversion(facts: dict[str, Any]) -> Conversion:
+    from tomostream.formats.registry import Conversion
+    from tomostream.stages.tables.stage import conversion_from
+
+    stores = [str(path) for path in facts.pop("tomograms", ())]
+    named = {_FACTS.get(key, key): value for key, value in facts.items()}
+    if unknown := sorted(set(named) - set(Conversion.__dataclass_fields__)):
+        known = "voxel_size, shape, tomograms, tomogram, species, unbinned_pixel_size, binning, box_size, columns, unit, user, session"
+        raise InputError(f"{unknown[0]}: no fact of that name; known are {known}")
+    if isinstance(box := named.get("box"), str):
+        named["box"] = Length.parse(box, "box_size")
+    named.setdefault("progress", PythonProgress())
+    return conversion_from(stores, named.pop("spacing", None), **named) if stores else Conversion(**named)
 
 
 def _opened(source: Source) -> Tomogram:

@@ -5,18 +5,25 @@ arrays are ordered z, y, x; the tables on disk name their columns x, y, z, and `
 The unit travels with the positions, so that voxels and angstrom are never confused.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tomostream.errors import InputError
+from tomostream.particle_columns import Unit, of_frame
 
-Unit = Literal["voxel", "angstrom"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+_AXES = ("x", "y", "z")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+__all__ = ["Particles", "Unit"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Particles:
     """A table of n particles.
 
@@ -30,6 +37,10 @@ class Particles:
         str arrays (n,): the tomogram's name and the species' name; empty strings where the source has none.
     score
         float64 (n,); NaN where the source has none.
+    label
+        int8 (n,): 1 a particle, 0 a place that is none; all 1 where nothing is said.
+    spacings
+        Edge of a voxel in angstrom, by tomogram, where whoever made the table knew it (`pick` does): the unit can be changed then.
     """
 
     position_zyx: np.ndarray
@@ -37,6 +48,12 @@ class Particles:
     tomogram: np.ndarray
     species: np.ndarray
     score: np.ndarray
+    label: np.ndarray = field(default=None)  # type: ignore[arg-type]  # set below, where the number of rows is known
+    spacings: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.label is None:
+            object.__setattr__(self, "label", np.ones(len(self.position_zyx), np.int8))
 
     @classmethod
     def build(
@@ -47,16 +64,31 @@ class Particles:
         tomogram: str | Sequence[str] | np.ndarray = "",
         species: str | Sequence[str] | np.ndarray = "",
         score: float | Sequence[float] | np.ndarray = np.nan,
+        label: int | Sequence[int] | np.ndarray = 1,
+        spacings: Mapping[str, float] | None = None,
     ) -> "Particles":
-        """Make a table; single values of `tomogram`, `species` and `score` stand for all rows."""
+        """Make a table; single values of `tomogram`, `species`, `score` and `label` stand for all rows.
+
+        Raises
+        ------
+        InputError
+            If the unit is unknown, or a label is neither 0 nor 1.
+        """
+        if unit not in ("voxel", "angstrom"):
+            raise InputError(f"the unit of positions must be 'voxel' or 'angstrom', found {unit!r}")
         positions = np.ascontiguousarray(np.asarray(position_zyx, dtype=np.float64).reshape(-1, 3))
         n = len(positions)
+        labels = np.array(np.broadcast_to(np.asarray(label), (n,)))
+        if not np.isin(labels, (0, 1)).all():
+            raise InputError(f"a label must be 1 (a particle) or 0 (a place that is none), found {labels[~np.isin(labels, (0, 1))][0]}")
         return cls(
             positions,
             unit,
             np.array(np.broadcast_to(np.asarray(tomogram, dtype=object), (n,))),
             np.array(np.broadcast_to(np.asarray(species, dtype=object), (n,))),
             np.array(np.broadcast_to(np.asarray(score, dtype=np.float64), (n,))),
+            labels.astype(np.int8),
+            dict(spacings or {}),
         )
 
     @classmethod
@@ -73,14 +105,69 @@ class Particles:
             np.concatenate([p.tomogram for p in parts]),
             np.concatenate([p.species for p in parts]),
             np.concatenate([p.score for p in parts]),
+            np.concatenate([p.label for p in parts]),
+            {name: spacing for part in parts for name, spacing in part.spacings.items()},
         )
+
+    @classmethod
+    def from_dataframe(cls, table: "pd.DataFrame", *, where: str = "the data frame") -> "Particles":
+        """Make a table of a pandas one with the columns of our CSV (positions in `x_angstrom`, ... or `x_voxel`, ...).
+
+        Raises
+        ------
+        InputError
+            If the positions' columns are missing or ambiguous, or a value can't be.
+        """
+        return cls.build(**of_frame(table, where))
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """As a pandas table: `tomogram, species, x_angstrom, y_angstrom, z_angstrom, score` (or `x_voxel`, ...), and `label` if one is 0."""
+        import pandas as pd  # noqa: PLC0415  (takes longer to import than all else here)
+
+        columns: dict[str, Any] = {"tomogram": self.tomogram, "species": self.species}
+        columns |= {f"{name}_{self.unit}": self.position_zyx[:, axis] for name, axis in zip(_AXES, (2, 1, 0), strict=True)}
+        columns["score"] = self.score
+        if self.has_negatives:
+            columns["label"] = self.label
+        return pd.DataFrame(columns).astype({"tomogram": "str", "species": "str"})
 
     def __len__(self) -> int:
         return len(self.position_zyx)
 
+    def __repr__(self) -> str:
+        def told(names: list[str]) -> str:
+            named = [name or "(no name)" for name in names]
+            return ", ".join(named) if len(named) <= 3 else f"{', '.join(named[:2])}, ... {named[-1]} ({len(named)})"
+
+        negatives = f", {np.count_nonzero(self.label == 0)} of them labelled 0" if self.has_negatives else ""
+        scores = self.score[~np.isnan(self.score)]
+        scored = f"; scores {scores.min():.3g} to {scores.max():.3g}" if len(scores) else ""
+        where = f" of {told(self.species_names())} in {told(self.tomograms())}" if len(self) else ""
+        return f"<{len(self)} particles{negatives}{where}, positions in {self.unit}s{scored}>"
+
     def select(self, keep: np.ndarray) -> "Particles":
         """The rows chosen by a boolean mask or by indices, in that order."""
-        return Particles(self.position_zyx[keep], self.unit, self.tomogram[keep], self.species[keep], self.score[keep])
+        return replace(
+            self,
+            position_zyx=self.position_zyx[keep],
+            tomogram=self.tomogram[keep],
+            species=self.species[keep],
+            score=self.score[keep],
+            label=self.label[keep],
+        )
+
+    @property
+    def has_negatives(self) -> bool:
+        """Whether a row is labelled 0: a place that is no particle."""
+        return not self.label.all()
+
+    def positives(self) -> "Particles":
+        """The particles: the rows labelled 1."""
+        return self.select(self.label == 1) if self.has_negatives else self
+
+    def negatives(self) -> "Particles":
+        """The places that are no particles: the rows labelled 0."""
+        return self.select(self.label == 0)
 
     def of(self, *, tomogram: str | None = None, species: str | None = None) -> "Particles":
         """The rows of one tomogram and/or one species."""
@@ -91,6 +178,21 @@ class Particles:
             keep &= self.species == species
         return self.select(keep)
 
+    def by_tomogram(self) -> Iterator[tuple[str, "Particles"]]:
+        """Each tomogram's rows, in order of first appearance; one pass, however many tomograms there are."""
+        return self._groups(self.tomogram)
+
+    def by_species(self) -> Iterator[tuple[str, "Particles"]]:
+        """Each species' rows, in order of first appearance."""
+        return self._groups(self.species)
+
+    def _groups(self, names: np.ndarray) -> Iterator[tuple[str, "Particles"]]:
+        rows: dict[str, list[int]] = {}
+        for i, name in enumerate(names.tolist()):
+            rows.setdefault(name, []).append(i)
+        for name, chosen in rows.items():
+            yield name, self.select(np.array(chosen))
+
     def tomograms(self) -> list[str]:
         """The tomograms' names, each once, in order of first appearance."""
         return list(dict.fromkeys(self.tomogram.tolist()))
@@ -99,17 +201,21 @@ class Particles:
         """The species' names, each once, in order of first appearance."""
         return list(dict.fromkeys(self.species.tolist()))
 
-    def in_unit(self, unit: Unit, spacing: float | None) -> "Particles":
-        """The same particles in the other unit, for voxels of `spacing` angstrom.
+    def in_unit(self, unit: Unit, spacing: float | None = None) -> "Particles":
+        """The same particles in the other unit, for voxels of `spacing` angstrom (None: of the table's own spacings).
 
         Raises
         ------
         InputError
-            If a conversion is needed and `spacing` is None.
+            If a conversion is needed and `spacing` is not known.
         """
         if unit == self.unit:
             return self
         if spacing is None:
+            known = [self.spacings.get(name) for name in self.tomogram.tolist()]
+            if all(one is not None for one in known):
+                each = np.array(known, dtype=np.float64).reshape(-1, 1)
+                return replace(self, position_zyx=self.position_zyx * (each if unit == "angstrom" else 1.0 / each), unit=unit)
             raise InputError(
                 f"these positions are in {self.unit}s and are needed in {unit}s; give the tomograms or the voxel size (angstrom)"
             )
@@ -121,3 +227,10 @@ class Particles:
         names = np.where(self.tomogram == "", tomogram, self.tomogram) if tomogram is not None else self.tomogram
         kinds = np.where(self.species == "", species, self.species) if species is not None else self.species
         return replace(self, tomogram=names, species=kinds)
+
+    def renamed(self, tomograms: dict[str, str]) -> "Particles":
+        """With other names of tomograms; those that are not given stay."""
+        if all(old == new for old, new in tomograms.items()):
+            return self
+        names = np.array([tomograms.get(name, name) for name in self.tomogram.tolist()], dtype=object)
+        return replace(self, tomogram=names, spacings={tomograms.get(name, name): spacing for name, spacing in self.spacings.items()})

@@ -17,11 +17,13 @@ _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*:/{1,2})(?P<user>[^\s/'\"
 
 
 def redacted(text: str) -> str:
-    """Return a text with the secrets of all URLs in it masked.
+    """Return a text with the secrets of all URLs in it masked, and with what is no UTF-8 spelled out.
 
     >>> redacted("see s3://key:word@bucket/a, https://host/t.mrc?X-Amz-Signature=abc; and https://host/plain")
     'see s3://***@bucket/a, https://host/t.mrc?*** and https://host/plain'
     """
+    if not text.isascii():  # a file's name may be no UTF-8: its bytes are shown, so that every stream and file takes the text
+        text = text.encode("utf-8", "backslashreplace").decode()
     return _URL.sub(_masked, text) if ":/" in text else text
 
 

@@ -25,17 +25,21 @@ from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.normalisation import Normalisation
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.attributes import change_attributes
-from tomostream.store.naming import tomogram_name
-from tomostream.store.ngff import read_image_metadata
+from tomostream.store.naming import is_text, tomogram_name
+from tomostream.store.ngff import ImageMetadata, read_image_metadata
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
 from tomostream.store.shard_file import Codec
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
+from tomostream.store.spacing import AGREES, spacing_doubt
 from tomostream.store.stored_levels import StoredLevel, stored_levels
 from tomostream.store.zarr_opening import normal_path, open_array, open_group, read_array
+from tomostream.volume_view import VolumeView
 
 if TYPE_CHECKING:
     import dask.array
+
+_PICTURE_PIXELS = 400  # edge of a level that a notebook shows
 
 
 class _Handle:
@@ -51,8 +55,8 @@ class _Handle:
         return (_Handle, ())
 
 
-@dataclass(frozen=True, slots=True)
-class Tomogram:
+@dataclass(frozen=True, slots=True, repr=False)
+class Tomogram(VolumeView):
     """A tomogram at one level; made by `open_tomogram`.
 
     Parameters
@@ -61,8 +65,8 @@ class Tomogram:
         The file's name less its suffixes.
     path
         Local path or URL.
-    spacing
-        Edge of a level-0 voxel, angstrom.
+    known_spacing
+        Edge of a level-0 voxel, angstrom; None where the store has no unit and the caller said none.
     level
         The level that is read.
     levels
@@ -75,7 +79,7 @@ class Tomogram:
 
     name: str
     path: str
-    spacing: float
+    known_spacing: float | None
     level: int
     levels: tuple[StoredLevel, ...]
     attributes: dict[str, Any] = field(repr=False)
@@ -86,12 +90,25 @@ class Tomogram:
     _handle: _Handle = field(default_factory=_Handle, repr=False, compare=False)
 
     @property
-    def shape(self) -> Triple:
+    def spacing(self) -> float:
+        """Edge of a level-0 voxel, angstrom.
+
+        Raises
+        ------
+        InputError
+            If it is not known: the store's axes have no unit.
+        """
+        if self.known_spacing is None:
+            raise InputError(f"{self.path}: {next(iter(self.warnings), 'the voxel spacing is not known; give --voxel-size ANGSTROM')}")
+        return self.known_spacing
+
+    @property
+    def shape(self) -> Triple:  # type: ignore[override]  # a property where the view declares an attribute
         """Edges of this level, voxels (z y x)."""
         return level_shape(self.levels[0].shape, self.level)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]  # likewise
         """Type of the raw voxels of this level, in native byte order; a level that is not stored has float32 or float64."""
         return self._source.dtype if self.is_stored else sum_dtype(self._source.dtype)
 
@@ -165,6 +182,17 @@ class Tomogram:
             raise InputError(
                 f"{self.path} has statistics of level {self.level} that can't be used ({error}); convert the tomogram again"
             ) from None
+
+    def _facts(self) -> dict[str, str]:
+        z, y, x = self.shape
+        spacing = "unknown" if self.known_spacing is None else f"{self.level_spacing:g} A"
+        facts = {"": f"Tomogram {self.name}", "voxels (z, y, x)": f"{z}, {y}, {x}", "type": str(self.dtype), "spacing": spacing}
+        return facts | {"level": f"{self.level} (stored: {self.level_count})", "path": self.path}
+
+    def _picture(self) -> str:
+        """The middle slice of the finest level whose picture needs no more pixels than are shown, if one is stored."""
+        small = next((k for k, one in enumerate(self.levels) if max(one.shape[1:]) <= _PICTURE_PIXELS), len(self.levels) - 1)
+        return VolumeView._picture(self.at_level(max(small, self.level)))
 
     def at_level(self, level: int) -> "Tomogram":
         """The same tomogram read at another level; statistics that were attached stay behind.
@@ -294,8 +322,10 @@ class Tomogram:
         return result
 
 
-def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: int = 0) -> Tomogram:
+def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: int = 0, voxel_size: float | None = None) -> Tomogram:
     """Open an OME-Zarr image (0.4 or 0.5) as a tomogram; only metadata are read.
+
+    A store whose axes have no unit has no voxel spacing but the one that the caller says.
 
     Parameters
     ----------
@@ -303,13 +333,17 @@ def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: in
         The image's folder, or any URL that fsspec knows (https, s3, file).
     level
         The pyramid level to read; see `Tomogram.at_level`.
+    voxel_size
+        Angstrom, where the store does not say it.
 
     Raises
     ------
     InputError
-        If it is not a whole image with cubic voxels and axes z y x, or can't be read.
+        If it is not a whole image with cubic voxels and axes z y x, can't be read, or says another voxel spacing.
     """
     path = normal_path(path_or_url)
+    if not is_text(path):
+        raise InputError(f"{path}: the store's name is no UTF-8 text, which results can't be named after; rename it")
     group = open_group(path)
     attributes = dict(group.attrs)
     metadata = read_image_metadata(attributes, path)
@@ -319,15 +353,33 @@ def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: in
     tomogram = Tomogram(
         name=tomogram_name(path),
         path=path,
-        spacing=metadata.spacing,
+        known_spacing=_spacing(metadata, voxel_size, path),
         level=0,
         levels=levels,
         attributes=ours if isinstance(ours, dict) else {},
-        warnings=metadata.warnings + skipped,
+        warnings=_doubts(metadata, voxel_size) + skipped,
         zarr_format=zarr_format,
         _leading=metadata.leading,
     )
     return tomogram.at_level(level)
+
+
+def _spacing(metadata: ImageMetadata, voxel_size: float | None, path: str) -> float | None:
+    if not metadata.has_unit:
+        return voxel_size
+    if voxel_size is not None and abs(voxel_size / metadata.spacing - 1) > AGREES:
+        raise InputError(
+            f"{path} says that its voxels are {metadata.spacing:g} angstrom, --voxel-size (in a configuration: voxel_size) says {voxel_size:g}; "
+            "leave that out, or mend the store's metadata"
+        )
+    return metadata.spacing
+
+
+def _doubts(metadata: ImageMetadata, voxel_size: float | None) -> tuple[str, ...]:
+    if metadata.has_unit or voxel_size is None:
+        return metadata.warnings
+    doubt = spacing_doubt(voxel_size)
+    return () if doubt is None else (doubt,)
 
 
 def store_normalisation(path: str | os.PathLike[str] | RemotePath, level: int, normalisation: Normalisation) -> None:

@@ -16,6 +16,8 @@ from tomostream.learn.torchrun import ONE, launched
 from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 STEPS = {"steps": 20, "steps_per_epoch": 5, "crop": 16, "batch": 2, "precision": "float32"}
 
 

@@ -9,6 +9,8 @@ from tomostream.cluster.dask_pool import ATTEMPTS, FAULTS, IN_FLIGHT_PER_WORKER
 from tomostream.errors import InputError, MachineError
 from tomostream.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):

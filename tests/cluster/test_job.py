@@ -20,7 +20,7 @@ from tomostream.pipeline.training import train_configured, train_model
 from tomostream.progress import Progress
 from tomostream.stages.training import placement as training_job
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,8 @@ from tomostream.cluster.dask_pool import IN_FLIGHT_PER_WORKER
 from tomostream.errors import InputError, MachineError, TomostreamError
 from tomostream.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 
 def settings_of(kind, scheduler):
     return {

@@ -19,6 +19,8 @@ from tomostream.cluster import Resources, open_pool, resident
 from tomostream.progress import Progress
 from tomostream.stages.prediction import shard_task as shard_scoring
 
+pytestmark = pytest.mark.slow
+
 BLOCK = "40"
 WAYS = {
     "local": ["--cluster", "local", "--workers", "2"],

@@ -10,6 +10,8 @@ from tomostream.cluster.security import configured, is_loopback, warn_if_open
 from tomostream.errors import InputError
 from tomostream.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 
 def options_of(folder):
     return ["--tls-ca-file", str(folder / "cert.pem"), "--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")]

@@ -16,7 +16,7 @@ from repository import SUPPORT, WORKERS_PATH
 from tomostream.cluster import open_pool, slurm
 from tomostream.errors import InputError, TomostreamError
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 
 @pytest.fixture(autouse=True)

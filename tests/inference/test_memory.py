@@ -4,6 +4,8 @@ import sys
 import pytest
 from peak_memory import PEAK
 
+pytestmark = pytest.mark.slow
+
 _SCORE_TWO_BLOCKS = """
 import numpy as np
 import zarr

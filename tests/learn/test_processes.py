@@ -8,6 +8,8 @@ from torchrun_runs import torchrun
 
 from tomostream.learn.processes import ALONE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):

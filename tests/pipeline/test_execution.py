@@ -32,6 +32,8 @@ from tomostream.stages.training.stage import LOCK_NAME
 from tomostream.store.locks import exclusive
 from tomostream.strategies.validation import Region, Validation, greedy_picks
 
+pytestmark = pytest.mark.slow
+
 
 class Told(Progress):
     """Remembers what was said."""

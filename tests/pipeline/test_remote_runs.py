@@ -28,6 +28,8 @@ from tomostream.strategies.unet.model import UNetSettings, save_model
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.tomogram import open_tomogram
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--shard", "16", "--chunk", "16")
 PICK = ("--radius", "6vox", "--count", "12")
 

@@ -26,6 +26,8 @@ from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.store.locks import exclusive
 from tomostream.store.omezarr import StoreWriter
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

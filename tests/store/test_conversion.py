@@ -34,6 +34,7 @@ DEFAULTS = {
     "memory": 10**9,
     "overwrite": False,
     "checksum": False,
+    "assume_mrc": False,
     "name": None,
     "progress": None,
     "report": lambda text: None,

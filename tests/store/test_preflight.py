@@ -96,6 +96,48 @@ def test_missing_and_odd_spacings_are_told(whole):
     assert "not cubes" in found.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("offset", "form", "values", "words"),
+    [
+        (28, "<3i", (1, 1, 1), "mx, my, mz are 1"),
+        (40, "<3f", (7e-9, 6e-9, 5e-9), "which no electron tomogram has"),
+        (40, "<3f", (1400.0, 1200.0, 1000.0), "which no electron tomogram has"),
+        (40, "<3f", (7.0, 6.0, 5.0), "exactly 1 angstrom"),
+    ],
+)
+def test_a_spacing_that_can_t_be_is_told(tmp_path, offset, form, values, words):
+    cube = write_mrc(tmp_path / "cube.mrc", random_volume((5, 6, 7) if offset == 40 else (6, 6, 6), np.float32))
+    found = inspect_file(patch(cube, offset, form, *values))
+    assert found.is_usable
+    assert words in " ".join(found.warnings)
+
+
+def test_a_stack_of_images_is_told(tmp_path):
+    path = write_mrc(tmp_path / "a.mrc", random_volume((5, 6, 7), np.float32))
+    patch(patch(path, 36, "<i", 1), 48, "<f", 10.0)  # mz, and the cell's edge along z
+    assert "mz is 1" in " ".join(inspect_file(path).warnings)
+
+
+@pytest.mark.parametrize("stamp", [b"\0\0\0\0", b"    ", b"abcd"])
+def test_a_file_without_the_stamp_is_one_where_all_else_agrees_or_the_caller_says_so(tmp_path, stamp):
+    path = patch(write_mrc(tmp_path / "a.mrc", random_volume((5, 6, 7), np.float32)), 208, "4s", stamp)
+    found = inspect_file(path)
+    assert found.is_usable == (stamp != b"abcd")
+    assert "not an MRC file: bytes 208-211" in " ".join(found.warnings + found.problems)
+    path.write_bytes(path.read_bytes() + b"more")
+    assert "--assume-mrc" in inspect_file(path).problems[0]
+    assert inspect_file(path, assume_mrc=True).is_usable
+    patch(path, 12, "<i", 77)
+    assert not inspect_file(path, assume_mrc=True).is_usable
+
+
+def test_a_promised_extended_header_that_is_not_there_is_told_from_a_cut_off_file(tmp_path):
+    path = patch(write_mrc(tmp_path / "a.mrc", random_volume((5, 6, 7), np.float32)), 92, "<i", 57600)
+    assert "without the extended header of 57600 bytes" in inspect_file(path).problems[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "is truncated" in inspect_file(path).problems[0]
+
+
 def test_missing_path_is_told(tmp_path):
     for name in ("no.mrc", "no.ome.zarr", "no"):
         found = inspect_file(tmp_path / name)

@@ -24,6 +24,8 @@ from tomostream.remote.places import place
 from tomostream.store.omezarr import StoreWriter, store_state, write_shard
 from tomostream.tomogram import open_tomogram, store_normalisation
 
+pytestmark = pytest.mark.slow
+
 MADE = {"made": "for a test"}
 SETTINGS = {"shard": (16, 16, 16), "codec": "zstd", "levels": 2}
 

@@ -27,6 +27,8 @@ from tomostream.strategies.slices2d.model import SliceSettings
 from tomostream.strategies.unet.model import UNetSettings, save_model
 from tomostream.strategies.unet.network import ResidualUNet
 
+pytestmark = pytest.mark.slow
+
 SPACING = 10.0
 SETTINGS = UNetSettings(
     channels=(3, 4), species=("ribosome",), radius_ang=(60.0,), level=0, spacing=SPACING, clip_sigma=3.0, label_shape="sphere",

@@ -17,6 +17,8 @@ from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.training_memory import training_buffer, training_bytes
 from tomostream.strategies.validation import REGION_VOX, _boxes
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_buffer_is_what_the_step_leaves(tmp_path):
     def given(memory, **train):

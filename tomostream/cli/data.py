@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,12 +29,13 @@ def inspect(
     files: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="MRC files (also .gz, .bz2) or OME-Zarr stores.", show_default=False)
     ],
+    assume_mrc: options.AssumeMrc = False,
     json: options.Json = False,
 ) -> None:
-    """Tell shape, type, voxel spacing and header statistics of volumes, and what is wrong with them. Reads only the heads."""
+    """Tell shape, type, voxel spacing and header statistics of volumes, and what is wrong with them. Reads the heads and a few voxels."""
     from tomostream.store.preflight import inspect_file
 
-    found = [inspect_file(path) for path in options.stores_in(files)]
+    found = [inspect_file(path, assume_mrc=assume_mrc) for path in options.stores_in(files)]
     if json:
         print_json([inspection.to_json() for inspection in found])
     else:
@@ -57,6 +59,7 @@ def convert(
     codec: Annotated[str, typer.Option(metavar="none|zstd[:level]|lz4-bitshuffle", help="Lossless compression.")] = defaults.CODEC,
     levels: Annotated[int | None, typer.Option(min=1, help="Levels of the pyramid (default: until 64 voxels are left).")] = None,
     checksum: Annotated[bool, typer.Option("--checksum", help="Store the source's SHA-256 too (reads it once more).")] = False,
+    assume_mrc: options.AssumeMrc = False,
     name_from_folder: options.NameFromFolder = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -76,6 +79,7 @@ def convert(
         codec=codec,
         levels=levels,
         checksum=checksum,
+        assume_mrc=assume_mrc,
     )
 
     def work() -> list[Place]:
@@ -137,6 +141,7 @@ def labels(
     shape: Annotated[str, typer.Option(metavar="sphere|gaussian|cube", help="Shape of a label.")] = defaults.LABEL_SHAPE,
     columns: Annotated[str | None, typer.Option(metavar="x,y,z", help="Columns of a table without header.")] = None,
     unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a table without header.")] = None,
+    voxel_size: options.VoxelSizeUnsaid = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     *,
@@ -148,16 +153,17 @@ def labels(
 
     if shape not in ("sphere", "gaussian", "cube"):
         raise InputError(f"--shape must be sphere, gaussian or cube, found '{shape}'")
-    settings = LabelSettings(radius=Length.parse(radius, "--radius"), shape=shape)
+    settings = LabelSettings(radius=Length.parse(radius, "--radius"), shape=shape, voxel_size=options.check_voxel_size(voxel_size))
+    progress = ConsoleProgress()
     path, count = write_labels(
         store,
         points,
         place(output),
         settings,
-        conversion=headerless(columns, unit),
+        conversion=replace(headerless(columns, unit), progress=progress),
         resources=resources,
         overwrite=overwrite,
-        progress=ConsoleProgress(),
+        progress=progress,
     )
     if json:
         print_json({"path": str(path), "points": count})

@@ -74,6 +74,7 @@ def predict(
     ] = defaults.PREDICT_PRECISION,
     box: options.BoxOption = None,
     mask: options.MaskOption = None,
+    voxel_size: options.VoxelSizeUnsaid = None,
     mixed_devices: Annotated[
         bool,
         typer.Option("--mixed-devices", help="Go on with what another kind of processor, thread count or torch began; the store says so."),
@@ -104,6 +105,7 @@ def predict(
         box=parse_box(box, "--box") if box else None,
         mask=mask,
         mixed_devices=mixed_devices,
+        voxel_size=options.check_voxel_size(voxel_size),
     )
 
     def work() -> list[list[Place]]:
@@ -148,6 +150,7 @@ def pick(
     ] = None,
     box: options.BoxOption = None,
     mask: options.MaskOption = None,
+    voxel_size: options.VoxelSizeUnsaid = None,
     name_from_folder: options.NameFromFolder = False,
     json: options.Json = False,
     *,
@@ -168,6 +171,7 @@ def pick(
         box=parse_box(box, "--box") if box else None,
         mask=mask,
         method=method,
+        voxel_size=options.check_voxel_size(voxel_size),
     )
 
     def work() -> list[Place]:

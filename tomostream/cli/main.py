@@ -8,6 +8,7 @@ The commands are imported only when signals are handled: they take a few tenths 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -35,6 +36,9 @@ def main() -> None:
     let_waiting_threads_sleep()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _on_signal)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks is spelled out, and no fault
+            stream.reconfigure(errors="backslashreplace")
     try:
         from tomostream.cli import options
         from tomostream.cli.program import app

@@ -28,7 +28,12 @@ MaskOption = Annotated[
     str | None, typer.Option("--mask", metavar="ZARR", help="Only where this store on the same grid is not zero.", show_default=False)
 ]
 NameFromFolder = Annotated[bool, typer.Option("--name-from-folder", help="Name tomograms by their files' folders.")]
+AssumeMrc = Annotated[bool, typer.Option("--assume-mrc", help="Read files without the stamp `MAP ` as MRC, if their header is a volume's.")]
 VoxelSize = Annotated[float | None, typer.Option("--voxel-size", metavar="ANGSTROM", help="Voxel spacing in angstrom.", show_default=False)]
+VoxelSizeUnsaid = Annotated[
+    float | None,
+    typer.Option("--voxel-size", metavar="ANGSTROM", help="Voxel spacing in angstrom, where a store does not say it.", show_default=False),
+]
 TomogramStores = Annotated[
     list[str] | None,
     typer.Option("--tomograms", metavar="ZARR", help="Stores that tell spacing and shape (one or more, or a folder of them)."),

@@ -58,7 +58,7 @@ def run(
     if json:
         print_json({"project": str(configuration.project), "evaluation": evaluation.to_json() if evaluation else None})
     elif evaluation is not None:
-        show_evaluation(evaluation.to_json())
+        show_evaluation(evaluation)
 
 
 def demo(
@@ -73,5 +73,5 @@ def demo(
     if json:
         print_json({"project": str(folder), "evaluation": evaluation.to_json()})
     else:
-        show_evaluation(evaluation.to_json())
+        show_evaluation(evaluation)
         ConsoleProgress().say(f"look at {folder / 'report.html'}; the configuration to start your own from is {folder / 'demo.yaml'}")

@@ -55,24 +55,23 @@ class _Option:
 _OPTIONS = (
     _Option("cluster", str, defaults.CLUSTER, "--cluster", "Where tasks run.", {"metavar": "none|local|slurm"}),
     _Option("scheduler", str, None, "--scheduler", "A running Dask scheduler.", {"metavar": "ADDRESS|FILE"}),
-    _Option("workers", int, defaults.WORKERS, "--workers", "Processes; with --cluster none: threads for input and output.", {"min": 1}),
+    _Option("workers", int, defaults.WORKERS, "--workers", "Processes; with --cluster none: threads.", {"min": 1}),
     _Option(
         "threads",
         int,
         None,
         "--threads",
-        "Threads of torch, per block (default: all cores, divided among the workers).",
+        "Threads of torch (default: all cores).",
         {"min": 1},
     ),
-    _Option("memory", str, defaults.MEMORY, "--memory", "Budget of one process; GB = 10^9 bytes.", {"metavar": "SIZE"}),
-    _Option("gpu_memory", str, None, "--gpu-memory", "Budget on the GPU (default: what is free).", {"metavar": "SIZE"}),
+    _Option("memory", str, defaults.MEMORY, "--memory", "Budget of one process (GB: 10^9 bytes).", {"metavar": "SIZE"}),
+    _Option("gpu_memory", str, None, "--gpu-memory", "Budget on the GPU (default: all).", {"metavar": "SIZE"}),
     _Option(
         "cluster_option",
         list[str],
         None,
         "--cluster-option",
-        "Any key of the configuration's `cluster` (repeat): queue, account, walltime, gpus, train_processes, options, interface, port, dashboard, "
-        "lifetime, lifetime_stagger, log_folder.",
+        "A key of the configuration's `cluster`, as walltime=02:00:00 (repeat; docs/cluster.md).",
         {"metavar": "KEY=VALUE"},
     ),
 )

@@ -13,11 +13,12 @@ from tomostream import defaults
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, print_table
 from tomostream.errors import InputError
-from tomostream.formats.registry import FORMATS, Conversion, read_table, write_table
+from tomostream.formats.registry import FORMATS, Conversion, file_tomogram, format_of, read_table, write_table
 from tomostream.remote.places import place
 from tomostream.units import Length, parse_shape
 
 if TYPE_CHECKING:
+    from tomostream.evaluation import Evaluation
     from tomostream.particles import Particles, Unit
 
 FORMAT_HELP = "Format: " + ", ".join(FORMATS) + " (default: from the file's ending)."
@@ -29,6 +30,8 @@ Binning = Annotated[
     float | None,
     typer.Option("--binning", metavar="N", help="Or how often larger the tomograms' voxels are (star-relion4).", show_default=False),
 ]
+User = Annotated[str | None, typer.Option(metavar="USER", help="Only this user's picks of a copick project.", show_default=False)]
+Session = Annotated[str | None, typer.Option(metavar="SESSION", help="Only this session's picks of a copick project.", show_default=False)]
 Shape = Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the tomograms in voxels (star-relion5).", show_default=False)]
 UNITS: dict[str, Unit] = {"vox": "voxel", "A": "angstrom"}
 
@@ -67,12 +70,14 @@ def evaluate(
     unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a truth table without header.")] = None,
     picks_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of picks: " + FORMAT_HELP)] = None,
     truth_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of the truth, likewise.")] = None,
-    tomogram: Annotated[str | None, typer.Option(help="Name of the picks' tomogram, where their file is called otherwise.")] = None,
+    tomogram: Annotated[str | None, typer.Option(help="Name of the picks' tomogram, whatever their file says (of one).")] = None,
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
     shape: Shape = None,
     unbinned_pixel_size: UnbinnedPixel = None,
     binning: Binning = None,
+    user: User = None,
+    session: Session = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.json", help="Write the result as JSON.")] = None,
     json: options.Json = False,
 ) -> None:
@@ -83,7 +88,8 @@ def evaluate(
         raise InputError(f"--matching must be any or one-to-one, found '{matching}'")
     if not beta > 0:
         raise InputError(f"--beta must be above zero, found {beta:g}")
-    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning)
+    progress = ConsoleProgress()
+    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, user=user, session=session, progress=progress)
     given = headerless(columns, unit)
     settings = EvaluateSettings(
         tolerance=Length.parse(tolerance, "--tolerance"), species=species, matching=matching, beta=beta, with_curve=curve is not None
@@ -101,7 +107,6 @@ def evaluate(
         write_evaluation(place(output), found)
     if curve is not None:
         write_curve(place(curve), found)
-    progress = ConsoleProgress()
     if found.unscored:
         progress.say(f"not scored, for want of picks: {', '.join(found.unscored)}")
     if found.without_truth:
@@ -109,13 +114,16 @@ def evaluate(
     if json:
         print_json(found.to_json())
     else:
-        show_evaluation(found.to_json())
+        show_evaluation(found)
 
 
-def show_evaluation(values: dict[str, Any]) -> None:
-    """Print an evaluation, one table a species."""
+def show_evaluation(evaluation: Evaluation) -> None:
+    """Print an evaluation, one table a species; and what makes its numbers look wrong."""
+    values = evaluation.to_json()
     for kind, part in values.get("species", {None: values}).items():
         _print_scores(part, title=kind)
+    if evaluation.note is not None:
+        ConsoleProgress().say(evaluation.note)
 
 
 def _print_scores(values: dict[str, Any], title: str | None) -> None:
@@ -151,6 +159,16 @@ def _conversion(
     )
 
 
+def _refuse_unused(format_name: str, conversion: Conversion) -> None:
+    """Refuse options that the format has no use for: whoever gives them means another format."""
+    if conversion.knows_unbinned_pixel and format_name in FORMATS and format_name != "star-relion4":
+        raise InputError(
+            f"--unbinned-pixel-size and --binning are for star-relion4, the format is {format_name}; leave them out, or name that format"
+        )
+    if conversion.box is not None and format_name in FORMATS and format_name not in ("cbox", "cmm"):
+        raise InputError(f"--box-size is for cbox and cmm, the format is {format_name}; leave it out, or name one of those")
+
+
 def export_table(
     picks: Annotated[str, typer.Argument(metavar="PICKS", help="Table of picks, or a folder of them.", show_default=False)],
     output: Annotated[
@@ -172,7 +190,9 @@ def export_table(
     from tomostream.stages.tables.stage import read_scored, require_inside
 
     box = None if box_size is None else Length.parse(box_size, "--box-size")
-    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, box=box)
+    progress = ConsoleProgress()
+    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, box=box, progress=progress)
+    _refuse_unused(format_name or format_of(Path(output)), conversion)
     particles, _ = read_scored(picks, conversion)
     if species is not None:
         if species not in particles.species_names():
@@ -187,8 +207,8 @@ def import_table(
     file: Annotated[str, typer.Argument(metavar="FILE|DIR", help="Table of another software, or a folder of them.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PICKS", help="The CSV table to write.")],
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
-    tomogram: Annotated[str | None, typer.Option(help="Name of the tomogram, where the file has none.")] = None,
-    species: Annotated[str | None, typer.Option(help="Name of the species, where the file has none.")] = None,
+    tomogram: Annotated[str | None, typer.Option(help="Name of the tomogram, whatever the file says (of one).")] = None,
+    species: Annotated[str | None, typer.Option(help="Name of the species, whatever the file says (of one).")] = None,
     columns: Annotated[str | None, typer.Option(metavar="x,y,z", help="Columns of a CSV table without header.")] = None,
     unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a CSV table without header.")] = None,
     tomograms: options.TomogramStores = None,
@@ -196,15 +216,21 @@ def import_table(
     shape: Shape = None,
     unbinned_pixel_size: UnbinnedPixel = None,
     binning: Binning = None,
+    user: User = None,
+    session: Session = None,
     json: options.Json = False,
 ) -> None:
     """Read another software's table and write it as ours, in angstrom."""
     from tomostream.stages.tables.stage import require_inside
 
     given = headerless(columns, unit)
-    facts = {"tomogram": tomogram, "species": species, "columns": given.columns, "unit": given.unit}
-    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, **facts)
+    facts = {"tomogram": tomogram, "species": species, "columns": given.columns, "unit": given.unit, "user": user, "session": session}
+    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, **facts, progress=ConsoleProgress())
+    if format_name is not None:
+        _refuse_unused(format_name, conversion)
     particles = read_table(file, format_name=format_name, conversion=conversion)
+    if particles.tomograms() == [""]:  # a table that names none is of the tomogram that its file is called after
+        particles = particles.named(tomogram=file_tomogram(place(file), conversion))
     require_inside(particles, conversion, file)
     write_table(output, particles, format_name="csv", conversion=conversion)
     _done(particles, str(output), json)

@@ -152,7 +152,7 @@ class Configuration(Part):
 
     def write(self, path: Place) -> None:
         """Write the resolved form as YAML; passwords and signatures in URLs are masked."""
-        path.write_text(redacted(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)))
+        path.write_text(redacted(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)), encoding="utf-8")
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import textwrap
 from typing import Any
 
 import yaml
@@ -55,15 +56,17 @@ def load_configuration(path: str | Place) -> Configuration:
     """
     path = place(path)
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigurationError(f"configuration {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"configuration {path} can't be read: {error}") from None
     try:
         values = yaml.safe_load(expand_variables(text, str(path)))
+    except RecursionError:
+        raise ConfigurationError(f"configuration {path} is no YAML: it is nested too deeply") from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"configuration {path} is no YAML: {' '.join(str(error).split())}") from None
+        raise ConfigurationError(f"configuration {path} is no YAML:\n{textwrap.indent(str(error), '  ')}") from None
     if not isinstance(values, dict):
         raise ConfigurationError(
             f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}"

@@ -61,6 +61,8 @@ class Evaluation:
         Tomograms that were picked and have no truth: all their picks count as false.
     curves
         By species, pooled over the tomograms, where they were asked for.
+    picks
+        How many picks were scored; under `any` not always `tp + fp`, see `note`.
     """
 
     species: Mapping[str, SpeciesEvaluation]
@@ -68,6 +70,21 @@ class Evaluation:
     unscored: tuple[str, ...] = ()
     without_truth: tuple[str, ...] = ()
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    picks: int = 0
+
+    @property
+    def note(self) -> str | None:
+        """Why the number of picks is not tp + fp, if it is not: what matching `any` does not count."""
+        counted = self.pooled.tp + self.pooled.fp
+        if self.picks == counted:
+            return None
+        more = self.picks - counted
+        why = (
+            f"{more} more hit a particle that another pick has found"
+            if more > 0
+            else f"{-more} particles were found by a pick that had found another"
+        )
+        return f"{self.picks} picks: {self.pooled.tp} particles found, {self.pooled.fp} picks false; {why} (matching any lets both pass, one-to-one neither)"
 
     @property
     def pooled(self) -> Scores:
@@ -163,6 +180,7 @@ def evaluate_tables(
     scored = truth.select(np.isin(truth.tomogram.astype(str), list(tomograms)))
     parts: dict[str, SpeciesEvaluation] = {}
     curves: dict[str, Curve] = {}
+    count = 0
     for name, of_picks, of_truth in compared_species(picks.species_names(), scored.species_names(), rules.species):
         pairs = {
             tomogram: (
@@ -171,13 +189,14 @@ def evaluate_tables(
             )
             for tomogram in tomograms
         }
+        count += sum(len(p) for p, _ in pairs.values())
         rule: dict[str, Any] = {"tolerance": rules.tolerance, "matching": rules.matching}
         parts[name] = SpeciesEvaluation(
             {tomogram: match(p.position_zyx, t.position_zyx, **rule).scores for tomogram, (p, t) in pairs.items()}
         )
         if rules.with_curve:
             curves[name] = pooled_curve(events_of(p.position_zyx, p.score, t.position_zyx, **rule) for p, t in pairs.values())
-    return Evaluation(parts, rules.beta, tuple(others), tuple(without), curves)
+    return Evaluation(parts, rules.beta, tuple(others), tuple(without), curves, count)
 
 
 def compared_species(

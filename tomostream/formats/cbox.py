@@ -13,7 +13,8 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats import star_tables
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.star_file import read_star, write_star
 from tomostream.formats.star_tables import MISSING
 from tomostream.particles import Particles
 
@@ -30,10 +31,11 @@ def read(path: Path, conversion: Conversion) -> Particles:
     InputError
         If it is no such file, or a box lacks its size or (in micrographs) its z.
     """
-    tables = star_tables.read_blocks(path, as_text=(*_COLUMNS, _CONFIDENCE))
-    if "cryolo" not in tables:
-        raise InputError(f"{path} is no .cbox: it has no block 'cryolo', its blocks are {', '.join(map(str, tables)) or 'none'}")
-    table = star_tables.particle_table(path, {"cryolo": tables["cryolo"]}, _COLUMNS)
+    tables = read_star(path)
+    boxes = [table for table in tables if table.block == "cryolo"]
+    if not boxes:
+        raise InputError(f"{path} is no .cbox: it has no block 'cryolo', its blocks are {', '.join(t.block for t in tables) or 'none'}")
+    table = star_tables.particle_table(path, boxes, _COLUMNS)
     z, y, x, height, width = star_tables.numbers(path, table, _COLUMNS).T
     score = star_tables.numbers(path, table, [_CONFIDENCE], may_lack=True)[:, 0] if _CONFIDENCE in table else np.nan
     centres = np.stack([z, y + height / 2, x + width / 2], axis=1)
@@ -48,7 +50,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     InputError
         If the edge of the boxes is not given, or the voxel spacing where it is needed.
     """
-    found = conversion.to_unit(particles, "voxel", f"{_WHY} (voxels)")
+    found = conversion.written_in(particles, "voxel", f"{_WHY} (voxels)")
     edge = conversion.box_of(found.tomograms()[0] if len(found) else "", _WHY)
     z, y, x = found.position_zyx.T
     same, none = np.full(len(found), float(edge)), np.full(len(found), np.nan)
@@ -57,4 +59,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     columns |= {_CONFIDENCE: found.score, "NumBoxes": none, "Angle": none}
     slices = np.unique(np.rint(z)).astype(int)  # those that count as looked through, if crYOLO trains on the boxes
     blocks = {"global": {"cbox_format_version": "1.0"}, "cryolo": columns, "cryolo_include": {"slice_index": slices}}
-    star_tables.write_blocks(path, blocks, missing=MISSING)
+    write_star(path, blocks, missing=MISSING)

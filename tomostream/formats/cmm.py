@@ -16,7 +16,8 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.particle_columns import number
 from tomostream.particles import Particles
 
 _COLOURS = ((1.0, 0.8, 0.1), (0.1, 0.7, 1.0), (1.0, 0.3, 0.5), (0.3, 0.9, 0.3), (0.7, 0.5, 1.0))  # red, green, blue of one species each
@@ -47,8 +48,8 @@ def _read_set(path: Path, markers: ElementTree.Element, conversion: Conversion) 
     rows, scores = [], []
     for marker in markers.findall("marker"):
         try:
-            rows.append([float(marker.attrib[axis]) for axis in ("z", "y", "x")])
-            scores.append(float(marker.get("score", "nan")))
+            rows.append([number(marker.attrib[axis]) for axis in ("z", "y", "x")])
+            scores.append(number(marker.get("score", "nan")))
         except (KeyError, ValueError) as error:
             raise InputError(f"{path}, marker {marker.get('id')}: x, y, z must be numbers: {error}") from None
         if not all(map(math.isfinite, rows[-1])):
@@ -56,7 +57,7 @@ def _read_set(path: Path, markers: ElementTree.Element, conversion: Conversion) 
     return Particles.build(
         np.array(rows).reshape(-1, 3),
         unit="angstrom",
-        tomogram=conversion.tomogram or markers.get("tomogram") or file_tomogram(path, conversion),
+        tomogram=markers.get("tomogram") or file_tomogram(path, conversion),
         species=markers.get("species", ""),
         score=scores,
     )
@@ -70,19 +71,20 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     InputError
         If the voxel spacing is needed and not given.
     """
-    found = conversion.to_unit(particles, "angstrom", "cmm (angstrom)")
+    found = conversion.written_in(particles, "angstrom", "cmm (angstrom)")
     lines = []
-    for index, species in enumerate(found.species_names() or [""]):
-        here = found.of(species=species)
+    order = {kind: i for i, kind in enumerate(conversion.classes or found.species_names() or [""])}  # one colour a species in all files
+    for species in found.species_names() or [""]:
+        here, index = found.of(species=species), order[species]
         name = here.tomograms()[0] if len(here) else ""
         radius = _radius_ang(name, conversion)
         red, green, blue = _COLOURS[index % len(_COLOURS)]
         known = "".join(f" {key}={quoteattr(value)}" for key, value in (("species", species), ("tomogram", name)) if value)
         lines.append(f"<marker_set name={quoteattr(species or path.stem)}{known}>")
-        for number, ((z, y, x), score) in enumerate(zip(here.position_zyx.tolist(), here.score.tolist(), strict=True), 1):
+        for marker_id, ((z, y, x), score) in enumerate(zip(here.position_zyx.tolist(), here.score.tolist(), strict=True), 1):
             scored = "" if math.isnan(score) else f' score="{score!r}"'
             lines.append(
-                f'<marker id="{number}" x="{x!r}" y="{y!r}" z="{z!r}" r="{red}" g="{green}" b="{blue}" radius="{radius:g}"{scored}/>'
+                f'<marker id="{marker_id}" x="{x!r}" y="{y!r}" z="{z!r}" r="{red}" g="{green}" b="{blue}" radius="{radius:g}"{scored}/>'
             )
         lines.append("</marker_set>")
     if lines.count("</marker_set>") > 1:

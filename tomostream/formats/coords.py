@@ -1,7 +1,8 @@
 """`.coords` tables: voxels, x y z, no header; one tomogram a file, an optional class number in the first column.
 
 Convention: DeepETPicker separates by tabs, TomoTwin by blanks; the tomogram is the file's stem unless it is named.  With several species
-the class column is written, numbered from 1 in order of the species' first appearance; one species needs none.
+the class column is written, numbered from 1 in order of the species' first appearance in the whole export (all its files count alike, and
+what each number means is told); one species needs none.  Lines that begin with `#` are comments.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.text_files import read_lines
+from tomostream.particle_columns import number
 from tomostream.particles import Particles
 
 
@@ -24,20 +27,16 @@ def read(path: Path, conversion: Conversion) -> Particles:
         If a line has other than 3 or 4 numbers.
     """
     rows: list[list[float]] = []
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} can't be read as text: {error}") from None
-    for number, line in enumerate(lines, 1):
+    for line_number, line in enumerate(read_lines(path), 1):
         fields = line.replace(",", " ").split()
-        if not fields:
+        if not fields or fields[0].startswith("#"):
             continue
         try:
-            rows.append([float(field) for field in fields])
+            rows.append([number(field) for field in fields])
         except ValueError:
-            raise InputError(f"{path}, line {number}: expected numbers 'x y z' or 'class x y z', found '{line.strip()}'") from None
+            raise InputError(f"{path}, line {line_number}: expected numbers 'x y z' or 'class x y z', found '{line.strip()}'") from None
         if len(fields) not in (3, 4) or len(fields) != len(rows[0]) or not np.isfinite(rows[-1]).all():
-            raise InputError(f"{path}, line {number}: expected 3 or 4 finite numbers, as in the first line, found '{line.strip()}'")
+            raise InputError(f"{path}, line {line_number}: expected 3 or 4 finite numbers, as in the first line, found '{line.strip()}'")
     table = np.array(rows, dtype=np.float64).reshape(-1, len(rows[0]) if rows else 3)
     has_class = table.shape[1] == 4
     return Particles.build(
@@ -56,12 +55,12 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     InputError
         If the voxel spacing is needed and not given.
     """
-    found = conversion.to_unit(particles, "voxel", "coords (voxels)")
-    species = found.species_names()
+    found = conversion.written_in(particles, "voxel", "coords (voxels)")
+    classes = {kind: i for i, kind in enumerate(conversion.classes or found.species_names(), 1)}
     lines = []
     for (z, y, x), kind in zip(found.position_zyx.tolist(), found.species, strict=True):
-        numbers = [f"{species.index(kind) + 1}"] if len(species) > 1 else []
+        numbers = [f"{classes[kind]}"] if len(classes) > 1 else []
         lines.append("\t".join([*numbers, repr(x), repr(y), repr(z)]) + "\n")
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(lines))
+    temporary.write_text("".join(lines), encoding="utf-8")
     temporary.replace(path)

@@ -1,8 +1,12 @@
-"""copick's picks: JSON in angstrom from the volume's corner, x y z, one file a tomogram and species.
+"""copick's picks: JSON in angstrom from the volume's corner, x y z, one file a tomogram, species, user and session.
 
-Convention: `ExperimentRuns/RUN/Picks/USER_SESSION_OBJECT.json`; the parts of the file's name hold no underscore.  Written into a copick
-project's overlay folder (`-o FOLDER`), or as one file (`-o NAME.json`) if there is one tomogram and one species.  Orientations are
-written as the identity and ignored when read.
+Convention: `ExperimentRuns/RUN/Picks/USER_SESSION_OBJECT.json`; the parts of the file's name hold no underscore.  A point's place is its
+`location` moved by the translation of its 4 x 4 `transformation_`, as copick's own tables of picks have it.  Written into a copick project's
+overlay folder (`-o FOLDER`), or as one file (`-o NAME.json`) if there is one tomogram and one species.  Orientations are written as the
+identity and ignored when read.
+
+A project may hold picks of one object and run by several users or in several sessions, which are different answers to one question: they
+are not joined, the caller chooses.
 """
 
 from __future__ import annotations
@@ -16,11 +20,14 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion
+from tomostream.formats.conversion import Conversion
+from tomostream.formats.registry import file_name
+from tomostream.formats.text_files import json_number, parse_json, read_text
 from tomostream.particles import Particles
 
 USER, SESSION = "tomostream", "0"
 _IDENTITY = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+_PICKS = "Picks"
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
@@ -29,28 +36,71 @@ def read(path: Path, conversion: Conversion) -> Particles:
     Raises
     ------
     InputError
-        If a file is no copick picks file.
+        If a file is no copick picks file, or several users or sessions picked one object in one run and none is chosen.
     """
-    files = sorted(path.glob("**/Picks/*.json")) if path.is_dir() else [path]
+    if not path.is_dir():
+        return _read_file(path, conversion)
+    files = sorted(path.glob("*.json") if path.name == _PICKS else path.glob(f"**/{_PICKS}/*.json"))
     if not files:
-        raise InputError(f"{path} holds no copick picks (ExperimentRuns/RUN/Picks/*.json)")
-    return Particles.concatenate([_read_file(file, conversion) for file in files])
+        raise InputError(f"{path} holds no copick picks (ExperimentRuns/RUN/{_PICKS}/*.json)")
+    chosen = [file for file in files if _is_chosen(file, conversion)]
+    if not chosen:
+        known = ", ".join(dict.fromkeys(f"{user} (session {session})" for user, session, _ in map(_parts, files)))
+        asked = " ".join(
+            f"--{what} {value}" for what, value in (("user", conversion.user), ("session", conversion.session)) if value is not None
+        )
+        raise InputError(f"{path} holds no picks of {asked}; it has those of {known}")
+    holder: dict[tuple[str, str], Path] = {}
+    for file in chosen:
+        run, name = file.parent.parent.name, _parts(file)[2]
+        if (other := holder.setdefault((run, name), file)) is not file:
+            raise InputError(
+                f"{other} and {file} both hold picks of '{name}' in run '{run}', by different users or sessions; choose one with --user USER "
+                "(and --session SESSION)"
+            )
+    return Particles.concatenate([_read_file(file, conversion) for file in chosen])
+
+
+def _parts(file: Path) -> tuple[str, str, str]:
+    """User, session and object of a file's name; a name of other form is all object."""
+    parts = file.stem.split("_", 2)
+    return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", file.stem)
+
+
+def _is_chosen(file: Path, conversion: Conversion) -> bool:
+    user, session, _ = _parts(file)
+    return conversion.user in (None, user) and conversion.session in (None, session)
 
 
 def _read_file(path: Path, conversion: Conversion) -> Particles:
     try:
-        values: dict[str, Any] = json.loads(path.read_text())
+        values: dict[str, Any] = parse_json(read_text(path))
         points = values["points"] or []
-        rows = [[float(point["location"][axis]) for axis in ("z", "y", "x")] for point in points]
-        scores = [float(point["score"]) if point.get("score") is not None else math.nan for point in points]
-        species = str(values["pickable_object_name"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        rows = [[json_number(point["location"][axis]) for axis in ("z", "y", "x")] for point in points]
+        moved = [_translation_zyx(point.get("transformation_")) for point in points]
+        scores = [json_number(point["score"]) if point.get("score") is not None else math.nan for point in points]
+        species, run = values["pickable_object_name"], values.get("run_name")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path} is no copick picks file: {type(error).__name__}: {error}") from None
+    for name, value in (("pickable_object_name", species), ("run_name", run)):
+        if not isinstance(value, str | None):
+            raise InputError(f"{path}: {name} must be a name, found {value!r:.80}")
     unit = values.get("unit", "angstrom")
     if unit != "angstrom":
         raise InputError(f"{path}: its unit is '{unit}', copick's is angstrom")
-    name = values.get("run_name") or conversion.tomogram or (path.parent.parent.name if path.parent.name == "Picks" else "")
-    return Particles.build(np.array(rows).reshape(-1, 3), unit="angstrom", tomogram=str(name), species=species, score=scores)
+    name = run or conversion.tomogram or (path.parent.parent.name if path.parent.name == _PICKS else "")
+    positions = np.array(rows).reshape(-1, 3) + np.array(moved).reshape(-1, 3)
+    return Particles.build(positions, unit="angstrom", tomogram=name, species=species or "", score=scores)
+
+
+def _translation_zyx(matrix: Any) -> tuple[float, float, float]:
+    if matrix is None:
+        return 0.0, 0.0, 0.0
+    table = [[json_number(value) for value in row] for row in matrix]
+    if [len(row) for row in table] != [4, 4, 4, 4] or table[3] != [0.0, 0.0, 0.0, 1.0]:
+        raise ValueError("transformation_ must be 4 x 4 numbers, the last row 0 0 0 1")
+    x, y, z = (row[3] for row in table[:3])
+    return z, y, x
 
 
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:
@@ -59,30 +109,45 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     Raises
     ------
     InputError
-        If one file is asked for and there are several tomograms or species.
+        If one file is asked for and there are several tomograms or species, two species have one name in copick, or a name can't be a
+        folder's.
     """
-    found = conversion.to_unit(particles, "angstrom", "copick")
-    groups = [(name, kind) for name in found.tomograms() for kind in found.of(tomogram=name).species_names()]
+    found = conversion.written_in(particles, "angstrom", "copick")
+    objects = _objects(found.species_names(), conversion)
+    groups = [(name, kind, rows) for name, here in found.by_tomogram() for kind, rows in here.by_species()]
     if path.suffix == ".json":
         if len(groups) > 1:
             raise InputError(f"{path}: one copick file holds one tomogram and species, here are {len(groups)}; give a folder")
-        name, kind = groups[0] if groups else ("", "particle")
-        _write_file(path, found, name, kind)
+        name, kind, rows = groups[0] if groups else ("", "", found)
+        _write_file(path, rows, name, objects.get(kind, "particle"))
         return
-    for name, kind in groups:
-        target = path / "ExperimentRuns" / name / "Picks" / f"{USER}_{SESSION}_{_plain(kind)}.json"
+    files = [
+        (path / "ExperimentRuns" / file_name(name, "tomogram") / _PICKS / f"{USER}_{SESSION}_{objects[kind]}.json", rows, name, kind)
+        for name, kind, rows in groups
+    ]
+    for target, rows, name, kind in files:  # only now: all names are known to be good
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write_file(target, found.of(tomogram=name, species=kind), name, kind)
+        _write_file(target, rows, name, objects[kind])
 
 
-def _plain(species: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", species) or "particle"
+def _objects(species: list[str], conversion: Conversion) -> dict[str, str]:
+    """Name the species as copick may: letters, digits, points and dashes."""
+    objects = {kind: re.sub(r"[^A-Za-z0-9.-]+", "-", kind) or "particle" for kind in species}
+    holder: dict[str, str] = {}
+    for kind, name in objects.items():
+        if (other := holder.setdefault(name, kind)) is not kind:
+            raise InputError(
+                f"species '{other}' and '{kind}' would both be '{name}' in copick, whose names have no blanks and underscores; rename one"
+            )
+    if changed := [f"'{kind}' is '{name}'" for kind, name in objects.items() if kind != name]:
+        conversion.progress.say(f"named as copick's objects may be: {', '.join(changed)}")
+    return objects
 
 
-def _write_file(path: Path, particles: Particles, name: str, species: str) -> None:
+def _write_file(path: Path, particles: Particles, name: str, object_name: str) -> None:
     rows = zip(particles.position_zyx.tolist(), particles.score.tolist(), strict=True)
     values = {
-        "pickable_object_name": _plain(species),
+        "pickable_object_name": object_name,
         "user_id": USER,
         "session_id": SESSION,
         "run_name": name,
@@ -100,5 +165,5 @@ def _write_file(path: Path, particles: Particles, name: str, species: str) -> No
         "trust_orientation": False,
     }
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(values, indent=1))
+    temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
     temporary.replace(path)

@@ -1,14 +1,10 @@
 """CSV tables of points and picks.
 
 Convention: one row a particle; positions from the volume's corner, voxel i at i (or i * spacing angstrom); the unit is in the columns'
-names.  Accepted headers, with `tomogram`, `species` and `score` optional:
+names (see `columns`).  A table without header is read if the caller names its columns and unit.
 
-- `x_angstrom,y_angstrom,z_angstrom` (ours, written)
-- `x_voxel,y_voxel,z_voxel`
-- `tomogram_name,x_coord,y_coord,z_coord` (voxels; the original software's)
-- no header: the caller names the columns and the unit
-
-Numbers are written as the shortest text that reads back exactly.
+Lines that begin with `#` are comments, blank lines count for nothing, and a first line `sep=;` is Excel's.  A name that begins with `#` is
+quoted on writing; a comment that could be a row is told.  Numbers are written as the shortest text that reads back exactly.
 """
 
 from __future__ import annotations
@@ -16,115 +12,176 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion
+from tomostream.formats.conversion import Conversion
+from tomostream.formats.text_files import read_lines
+from tomostream.particle_columns import POSITIONS, Columns, columns_of, labels, number
 from tomostream.particles import Particles, Unit
 
 HEADER = ("tomogram", "species", "x_angstrom", "y_angstrom", "z_angstrom", "score")
-POSITIONS: dict[tuple[str, str, str], Unit] = {
-    ("x_angstrom", "y_angstrom", "z_angstrom"): "angstrom",
-    ("x_voxel", "y_voxel", "z_voxel"): "voxel",
-    ("x_coord", "y_coord", "z_coord"): "voxel",
-}
-_NAMES = {"tomogram": "tomogram", "tomogram_name": "tomogram", "species": "species", "score": "score"}
+LABEL = "label"  # the column that follows where places that are no particles are among the rows
+_DELIMITERS = (",", ";", "\t")
+_NAMEABLE = ("x", "y", "z", "tomogram", "species", "score", "label", "-")  # what --columns may say
+Row = tuple[int, list[str]]  # line, fields
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
     """Read a table of points: comma, semicolon, tab or blanks between the fields.
 
-    A table without header needs `conversion.columns`, its columns in order, of `x`, `y`, `z`, `tomogram`, `species`, `score` (`-` skips
-    one), and `conversion.unit`.
+    A table without header needs `conversion.columns`, its columns in order, of `x`, `y`, `z`, `tomogram`, `species`, `score`, `label` (`-`
+    skips one), and `conversion.unit`.
 
     Raises
     ------
     InputError
         If the file, its header or a value (with its line) is wrong.
     """
-    columns, unit = conversion.columns, conversion.unit
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"table {path} can't be read as text: {error}") from None
-    rows = [(number, fields) for number, fields in _rows(text) if fields and not fields[0].startswith("#")]
-    if columns is not None:
-        if unit is None:
-            raise InputError(f"table {path}: --columns needs --unit vox or A")
-        if not {"x", "y", "z"} <= set(columns):
-            raise InputError(f"table {path}: --columns must name x, y and z, found {','.join(columns)}")
-        names = list(columns)
-        xyz = ("x", "y", "z")
+    where = f"table {path}"
+    rows, comments = _rows(read_lines(path), where)
+    if conversion.columns is not None:
+        at, names = _named(conversion.columns, conversion.unit, where), list(conversion.columns)
     else:
         if not rows:
-            raise InputError(f"table {path} is empty; it needs a header such as {','.join(HEADER)}")
-        names = [field.strip().lower() for field in rows[0][1]]
-        xyz, unit = _positions(path, rows[0][1], names)
+            raise InputError(f"{where} is empty; it needs a header such as {','.join(HEADER)}")
+        names = [field.lower() for field in rows[0][1]]
+        at = _positions(rows[0][1], where)
+        if conversion.unit not in (None, at.unit):
+            raise InputError(
+                f"{where} says that its positions are in {at.unit}s, you say {conversion.unit}s; leave --unit out, or mend its header"
+            )
         rows = rows[1:]
-    return _particles(path, rows, names, xyz, unit)
+    _tell_comments(comments, at, len(names), where, conversion)
+    return _particles(rows, names, at, where)
 
 
-def _positions(path: Path, header: list[str], names: list[str]) -> tuple[tuple[str, str, str], Unit]:
-    for xyz, found in POSITIONS.items():
-        if set(xyz) <= set(names):
-            return xyz, found
+def _named(columns: Sequence[str], unit: Unit | None, where: str) -> Columns:
+    names = [name.strip().lower() for name in columns]
+    if unit is None:
+        raise InputError(f"{where}: --columns needs --unit vox or A")
+    if not {"x", "y", "z"} <= set(names):
+        raise InputError(f"{where}: --columns must name x, y and z, found {','.join(columns)}")
+    if unknown := [name for name in names if name not in _NAMEABLE]:
+        raise InputError(f"{where}: --columns may name {', '.join(_NAMEABLE)} (skips one), found '{unknown[0]}'")
+    twice = [f"{name}_{unit}" if name in ("x", "y", "z") else ("" if name == "-" else name) for name in names]
+    found = columns_of(twice, where)
+    if found is None:
+        raise InputError(f"{where}: --columns must name x, y and z, found {','.join(columns)}")
+    return found
+
+
+def _positions(header: list[str], where: str) -> Columns:
+    found = columns_of(header, where)
+    if found is not None:
+        return found
     if all(_is_number(field) for field in header[:3]):
         raise InputError(
-            f"table {path} has no header (its first line is {','.join(header)}); say what its columns are, as --columns x,y,z --unit vox"
+            f"{where} has no header (its first line is {','.join(header)}); say what its columns are, as --columns x,y,z --unit vox"
         )
+    if "axis-0" in header:
+        raise InputError(f"{where} is a points layer of napari's (axis-0,axis-1,axis-2); name it with --format napari")
     allowed = " or ".join(",".join(xyz) for xyz in POSITIONS)
-    if "axis-0" in names:
-        raise InputError(f"table {path} is a points layer of napari's (axis-0,axis-1,axis-2); name it with --format napari")
-    raise InputError(f"table {path}: its columns are {','.join(header)}; the positions must be named {allowed} (never guessed)")
+    raise InputError(f"{where}: its columns are {','.join(header)}; the positions must be named {allowed} (never guessed)")
 
 
-def _particles(path: Path, rows: list[tuple[int, list[str]]], names: list[str], xyz: tuple[str, str, str], unit: Unit) -> Particles:
-    at = {_NAMES.get(name, name): i for i, name in enumerate(names)}
+def _particles(rows: list[Row], names: list[str], at: Columns, where: str) -> Particles:
     positions = np.empty((len(rows), 3))
     scores = np.full(len(rows), np.nan)
-    texts: dict[str, list[str]] = {"tomogram": [], "species": []}
-    for i, (number, fields) in enumerate(rows):
-        if len(fields) < len(names):
-            raise InputError(f"table {path}, line {number}: {len(fields)} fields, expected {len(names)} ({','.join(names)})")
-        if any(field.strip() for field in fields[len(names) :]):
-            raise InputError(
-                f"table {path}, line {number}: {len(fields)} fields, expected {len(names)} ({','.join(names)}); are there decimal commas?"
-            )
-        for axis, name in zip((2, 1, 0), xyz, strict=True):
-            positions[i, axis] = _number(path, number, name, fields[at[name]])
-        if not np.isfinite(positions[i]).all():
-            raise InputError(f"table {path}, line {number}: the position must be finite, found {','.join(fields)}")
-        if "score" in at and fields[at["score"]].strip():
-            scores[i] = _number(path, number, "score", fields[at["score"]])
-        for name, values in texts.items():
-            values.append(fields[at[name]].strip() if name in at else "")
-    return Particles.build(positions, unit=unit, tomogram=texts["tomogram"], species=texts["species"], score=scores)
+    width, zyx = len(names), (at.z, at.y, at.x)
+    for i, (line, fields) in enumerate(rows):
+        if len(fields) < width:
+            raise InputError(f"{where}, line {line}: {len(fields)} fields, expected {width} ({','.join(names)})")
+        if len(fields) > width and any(fields[width:]):
+            raise InputError(f"{where}, line {line}: {len(fields)} fields, expected {width} ({','.join(names)}); are there decimal commas?")
+        try:
+            positions[i] = [number(fields[column]) for column in zyx]
+        except ValueError:
+            column = next(column for column in (at.x, at.y, at.z) if not _is_number(fields[column]))
+            raise InputError(f"{where}, line {line}: {names[column]} must be a number, found '{fields[column]}'") from None
+        if not all(map(math.isfinite, positions[i].tolist())):
+            raise InputError(f"{where}, line {line}: the position must be finite, found {','.join(fields)}")
+        if at.score is not None and fields[at.score]:
+            try:
+                scores[i] = number(fields[at.score])
+            except ValueError:
+                raise InputError(f"{where}, line {line}: score must be a number, found '{fields[at.score]}'") from None
+    return Particles.build(
+        positions,
+        unit=at.unit,
+        tomogram="" if at.tomogram is None else [fields[at.tomogram] for _, fields in rows],
+        species="" if at.species is None else [fields[at.species] for _, fields in rows],
+        score=scores,
+        label=1 if at.label is None else labels([fields[at.label] for _, fields in rows], where),
+    )
 
 
-def _rows(text: str) -> list[tuple[int, list[str]]]:
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = next((d for d in (",", ";", "\t") if d in first), None)
+class _Records:
+    """Feeds the CSV reader line by line; comments and blank lines between records are kept from it."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self.at = 0  # lines handed out or passed over
+        self.is_between = True
+        self.comments: list[tuple[int, str]] = []
+
+    def __iter__(self) -> Iterator[str]:
+        while self.at < len(self._lines):
+            line = self._lines[self.at]
+            self.at += 1
+            if self.is_between and (not line.strip() or line.lstrip().startswith("#")):
+                if line.strip():
+                    self.comments.append((self.at, line))
+                continue
+            self.is_between = False
+            yield line + "\n"
+
+
+def _rows(lines: list[str], where: str) -> tuple[list[Row], list[Row]]:
+    """Split into fields, all stripped; and the comments, split likewise."""
+    first = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
+    delimiter = next((d for d in _DELIMITERS if d in first), None)
+    if first.strip().lower().startswith("sep=") and len(first.strip()) <= len("sep=,"):
+        delimiter = first.strip()[len("sep=") :] or "\t"
+        lines = ["" if line is first else line for line in lines]
+    records = _Records(lines)
+    rows: list[Row] = []
     if delimiter is None:
-        return [(n, line.split()) for n, line in enumerate(text.splitlines(), 1)]
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    return [(reader.line_num, [field.strip() for field in fields]) for fields in reader if any(field.strip() for field in fields)]
+        for line in records:
+            rows.append((records.at, line.split()))
+            records.is_between = True
+        return rows, [(at, line.split()) for at, line in records.comments]
+    try:
+        for fields in csv.reader(records, delimiter=delimiter):
+            if any(stripped := [field.strip() for field in fields]):
+                rows.append((records.at, stripped))
+            records.is_between = True
+    except csv.Error as error:
+        raise InputError(f"{where}, line {records.at}: it can't be read as CSV ({error}); is a quote never closed?") from None
+    return rows, [(at, [field.strip() for field in line.split(delimiter)]) for at, line in records.comments]
+
+
+def _tell_comments(comments: list[Row], at: Columns, width: int, where: str, conversion: Conversion) -> None:
+    """Say which comments could be rows of a tomogram whose name begins with #."""
+    if at.x == 0 or at.tomogram is None:
+        return
+    lines = [line for line, fields in comments if len(fields) == width and all(_is_number(fields[column]) for column in (at.x, at.y, at.z))]
+    if lines:
+        conversion.progress.warn(
+            f"{where}: line {', '.join(map(str, lines[:5]))}{' ...' if len(lines) > 5 else ''} ({len(lines)} in all) begins with # and is passed "
+            'over as a comment; if it is a row, quote its first field: "#1"'
+        )
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        number(text)
     except ValueError:
         return False
     return True
-
-
-def _number(path: Path, line: int, name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"table {path}, line {line}: {name} must be a number, found '{text}'") from None
 
 
 def csv_text(particles: Particles, *, unit: Unit = "angstrom") -> str:
@@ -139,10 +196,15 @@ def csv_text(particles: Particles, *, unit: Unit = "angstrom") -> str:
         raise InputError(f"a picks table holds {unit}; convert the particles with their voxel spacing first")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(column.replace("angstrom", unit) for column in HEADER)
-    rows = zip(particles.tomogram, particles.species, particles.position_zyx.tolist(), particles.score.tolist(), strict=True)
-    for tomogram, species, (z, y, x), score in rows:
-        writer.writerow([tomogram, species, repr(x), repr(y), repr(z), "" if math.isnan(score) else repr(score)])
+    is_labelled = particles.has_negatives
+    writer.writerow([column.replace("angstrom", unit) for column in HEADER] + [LABEL] * is_labelled)
+    columns = (particles.tomogram, particles.species, particles.position_zyx.tolist(), particles.score.tolist(), particles.label.tolist())
+    for tomogram, species, (z, y, x), score, label in zip(*columns, strict=True):
+        row = [tomogram, species, repr(x), repr(y), repr(z), "" if math.isnan(score) else repr(score)]
+        if tomogram.startswith("#"):  # else it would read as a comment
+            text.write('"' + tomogram.replace('"', '""') + '",')
+            row = row[1:]
+        writer.writerow([*row, label] if is_labelled else row)
     return text.getvalue()
 
 
@@ -154,7 +216,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     InputError
         If the voxel spacing is needed and not given.
     """
-    text = csv_text(conversion.to_unit(particles, "angstrom", "a picks table in angstrom"))
+    text = csv_text(conversion.written_in(particles, "angstrom", "a picks table in angstrom"))
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

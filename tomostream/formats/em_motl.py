@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.particles import Particles
 
 _HEAD = 512
@@ -71,7 +71,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     InputError
         If the voxel spacing is needed and not given.
     """
-    found = conversion.to_unit(particles, "voxel", "em (voxels)")
+    found = conversion.written_in(particles, "voxel", "em (voxels)")
     table = np.zeros((len(found), _ROWS), "<f4")
     table[:, _SCORE] = np.nan_to_num(found.score)
     table[:, _NUMBER] = table[:, _INDEX] = np.arange(1, len(found) + 1)

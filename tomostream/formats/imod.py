@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.particles import Particles
 
 _MAGIC = b"IMODV1.2"
@@ -89,6 +89,11 @@ def _bytes(path: Path, content: bytes, at: int, size: int) -> bytes:
     return content[at : at + size]
 
 
+def _short(name: str) -> bytes:
+    """A name as it fits into an object's head, cut between letters."""
+    return name.encode()[:63].decode("utf-8", "ignore").encode()
+
+
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     """Write one object of scattered points a species.
 
@@ -97,20 +102,21 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     InputError
         If the voxel spacing is needed and not given.
     """
-    found = conversion.to_unit(particles, "voxel", "imod (voxels)")
+    found = conversion.written_in(particles, "voxel", "imod (voxels)")
     name = found.tomograms()[0] if len(found) else ""
-    depth, height, width = conversion.shapes.get(name, conversion.shape) or (0, 0, 0)
-    spacing = conversion.spacings.get(name, conversion.spacing)
+    depth, height, width = conversion.known_shape(name) or (0, 0, 0)
+    spacing = conversion.known_spacing(name)
     pixel, unit = (spacing / 10, _NANOMETRE) if spacing else (1.0, 0)
     kinds = found.species_names()
+    order = {kind: i for i, kind in enumerate(conversion.classes or kinds)}  # so that a species has one colour in all files
     display, current = (1, 2, 0, 255), (0, 0, -1)
     model = (b"tomostream", width, height, depth, len(kinds), _Z_FROM_MINUS_HALF, *display, 0, 0, 0, 1, 1, 1, *current, 3, 128)
     parts = [_MAGIC, _MODEL.pack(*model, pixel, unit, 0, 0, 0, 0)]
-    for index, kind in enumerate(kinds):
+    for kind in kinds:
         points = (found.of(species=kind).position_zyx + _EDGE)[:, ::-1].astype(">f4")
-        colour = [float(index % 3 != missing) for missing in (2, 0, 1)]
+        colour = [float(order[kind] % 3 != missing) for missing in (2, 0, 1)]
         drawn = (0, 1, *colour, _POINT_RADIUS, 1, 3, 1, 1, 0, 0, 0, 0, 0, 0)
-        parts += [b"OBJT", _OBJECT.pack(kind.encode()[:63], 1, _OPEN | _SCATTERED, *drawn)]
+        parts += [b"OBJT", _OBJECT.pack(_short(kind), 1, _OPEN | _SCATTERED, *drawn)]
         parts += [b"CONT", _CONTOUR.pack(len(points), 0, 0, 0), points.tobytes()]
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(b"".join([*parts, b"IEOF"]))

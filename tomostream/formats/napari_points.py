@@ -2,19 +2,23 @@
 
 Convention: the coordinates of the points' own layer; they are voxels if the layer's scale is 1, as it is when points are added to an
 unscaled image (a layer of angstrom would be ours times the spacing: import does not guess).  One file holds one tomogram and species and
-names neither: the tomogram is the file's stem unless it is named.  A column `score`, which napari's reader passes over, is written and read.
+names neither: the tomogram is the file's stem unless it is named.  The columns `score` and `label` (properties of the points) are written and
+read.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.text_files import read_text
+from tomostream.particle_columns import labels, number, refuse_twice
 from tomostream.particles import Particles
 
 HEADER = ("index", "axis-0", "axis-1", "axis-2")
@@ -29,25 +33,32 @@ def read(path: Path, conversion: Conversion) -> Particles:
         If it is no table of 3-D points, or a value is no number.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, restval=""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        table = csv.reader(StringIO(read_text(path), newline=""))
+        header = [name.strip() for name in next(table, [*HEADER])]
+        rows = [fields for fields in table if any(fields)]
+    except csv.Error as error:
         raise InputError(f"{path} can't be read as CSV: {error}") from None
-    axes = [name for name in (rows[0] if rows else dict.fromkeys(HEADER)) if str(name).startswith("axis-")]
+    refuse_twice(header, str(path))
+    axes = [name for name in header if name.startswith("axis-")]
     if axes != list(HEADER[1:]):
         raise InputError(
             f"{path}: a points layer of a tomogram has the columns {','.join(HEADER)}, found {','.join(axes) or 'no axis-...'}"
         )
     position, score = np.empty((len(rows), 3)), np.full(len(rows), np.nan)
-    for i, row in enumerate(rows):
+    told: list[str] = []
+    for i, fields in enumerate(rows):
+        if len(fields) > len(header):
+            raise InputError(f"{path}, point {i + 1}: {len(fields)} fields, expected {len(header)} ({','.join(header)})")
+        row = dict(zip(header, [*fields, *[""] * (len(header) - len(fields))], strict=True))
         try:
-            position[i] = [float(row[axis]) for axis in axes]
-            score[i] = float(row.get("score") or math.nan)
+            position[i] = [number(row[axis]) for axis in axes]
+            score[i] = number(row.get("score") or "nan")
         except ValueError as error:
             raise InputError(f"{path}, point {i + 1}: {error}") from None
+        told.append(row.get("label", ""))
     if not np.isfinite(position).all():
         raise InputError(f"{path}: every position must be finite, point {np.argwhere(~np.isfinite(position))[0, 0] + 1} is not")
-    return Particles.build(position, unit="voxel", tomogram=file_tomogram(path, conversion), score=score)
+    return Particles.build(position, unit="voxel", tomogram=file_tomogram(path, conversion), score=score, label=labels(told, str(path)))
 
 
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:
@@ -58,11 +69,12 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     InputError
         If the voxel spacing is needed and not given.
     """
-    found = conversion.to_unit(particles, "voxel", "napari (voxels)")
+    found = conversion.written_in(particles, "voxel", "napari (voxels)")
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="") as file:
+    with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((*HEADER, "score"))
-        for i, (zyx, score) in enumerate(zip(found.position_zyx.tolist(), found.score.tolist(), strict=True)):
-            writer.writerow([i, *map(repr, zyx), "" if math.isnan(score) else repr(score)])
+        is_labelled = found.has_negatives
+        writer.writerow([*HEADER, "score", *["label"] * is_labelled])
+        for i, (zyx, score, label) in enumerate(zip(found.position_zyx.tolist(), found.score.tolist(), found.label.tolist(), strict=True)):
+            writer.writerow([i, *map(repr, zyx), "" if math.isnan(score) else repr(score), *[label] * is_labelled])
     temporary.replace(path)

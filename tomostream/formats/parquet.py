@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from tomostream.errors import InputError
-from tomostream.formats.csv_table import POSITIONS
-from tomostream.formats.registry import Conversion
+from tomostream.formats.conversion import Conversion
 from tomostream.particles import Particles
 
 
@@ -26,31 +24,12 @@ def read(path: Path, conversion: Conversion) -> Particles:
         table = pd.read_parquet(path)
     except Exception as error:  # pyarrow raises a family of its own
         raise InputError(f"{path} is no Parquet table: {error}") from None
-    for (x, y, z), unit in POSITIONS.items():
-        if {x, y, z} <= set(table.columns):
-            return Particles.build(
-                table[[z, y, x]].to_numpy(np.float64),
-                unit=unit,
-                tomogram=table["tomogram"].astype(str).to_numpy() if "tomogram" in table else "",
-                species=table["species"].astype(str).to_numpy() if "species" in table else "",
-                score=table["score"].to_numpy(np.float64) if "score" in table else np.nan,
-            )
-    allowed = " or ".join(",".join(xyz) for xyz in POSITIONS)
-    raise InputError(f"{path}: its columns are {','.join(map(str, table.columns))}; the positions must be named {allowed}")
+    return Particles.from_dataframe(table, where=str(path))
 
 
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     """Write the table in angstrom."""
-    found = conversion.to_unit(particles, "angstrom", "a picks table in angstrom")
-    z, y, x = found.position_zyx.T
-    columns = {
-        "tomogram": found.tomogram,
-        "species": found.species,
-        "x_angstrom": x,
-        "y_angstrom": y,
-        "z_angstrom": z,
-        "score": found.score,
-    }
+    found = conversion.written_in(particles, "angstrom", "a picks table in angstrom")
     temporary = path.with_name(f".{path.name}.tmp")
-    pd.DataFrame(columns).astype({"tomogram": "str", "species": "str"}).to_parquet(temporary, index=False)
+    found.to_dataframe().to_parquet(temporary, index=False)
     temporary.replace(path)

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.text_files import json_number, parse_json, read_lines
 from tomostream.particles import Particles
 
 _TYPES = ("point", "orientedPoint", "instancePoint")
@@ -28,17 +29,13 @@ def read(path: Path, conversion: Conversion) -> Particles:
         If a line is no point.
     """
     rows: list[list[float]] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} can't be read as text: {error}") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
-            point = json.loads(line)
-            kind, row = point.get("type"), [float(point["location"][axis]) for axis in ("z", "y", "x")]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            point = parse_json(line)
+            kind, row = point.get("type"), [json_number(point["location"][axis]) for axis in ("z", "y", "x")]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}, line {number} is no point of the portal's: {type(error).__name__}: {error}") from None
         if kind not in _TYPES or not all(math.isfinite(value) for value in row):
             raise InputError(f"{path}, line {number}: expected type {', '.join(_TYPES)} and finite numbers, found '{line.strip()[:120]}'")
@@ -54,8 +51,8 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     InputError
         If the voxel spacing is needed and not given.
     """
-    found = conversion.to_unit(particles, "voxel", "portal-ndjson (voxels)")
+    found = conversion.written_in(particles, "voxel", "portal-ndjson (voxels)")
     lines = [json.dumps({"type": "point", "location": {"x": x, "y": y, "z": z}}) + "\n" for z, y, x in found.position_zyx.tolist()]
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(lines))
+    temporary.write_text("".join(lines), encoding="utf-8")
     temporary.replace(path)

@@ -5,6 +5,8 @@ given is never guessed: the format that needs it refuses and names the option.
 
 Some formats hold one tomogram or one species a file.  What does not fit into one file goes into a folder, `FOLDER/TOMOGRAM.ending`, or
 `FOLDER/SPECIES/TOMOGRAM.ending` if there are several species, and is read back from there.
+
+Whatever a reader finds passes `checks.checked` before anybody sees it, and whatever is written its like.
 """
 
 from __future__ import annotations
@@ -12,18 +14,31 @@ from __future__ import annotations
 import glob
 import importlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tomostream.errors import InputError
-from tomostream.geometry import Triple
-from tomostream.particles import Particles, Unit
+from tomostream.formats.checks import check_finite, check_names, checked
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.particles import Particles
 from tomostream.remote.copies import local_result, local_table
 from tomostream.remote.places import Place, RemotePath, place
-from tomostream.store.naming import tomogram_name
-from tomostream.units import Length
+
+__all__ = [
+    "FORMATS",
+    "TABLE_ENDINGS",
+    "Conversion",
+    "file_name",
+    "file_tomogram",
+    "folder_tables",
+    "format_of",
+    "is_copick",
+    "read_table",
+    "refuse_shared",
+    "write_table",
+]
 
 
 class _Format(NamedTuple):
@@ -39,6 +54,8 @@ class _Format(NamedTuple):
         Endings that tell this format; none where several formats share one.
     one_tomogram, one_species
         Whether a file holds only one.
+    labelled
+        Whether a file can hold places that are no particles.
     """
 
     module: str
@@ -46,11 +63,12 @@ class _Format(NamedTuple):
     known_by: tuple[str, ...]
     one_tomogram: bool = False
     one_species: bool = False
+    labelled: bool = False
 
 
 FORMATS: dict[str, _Format] = {
-    "csv": _Format("csv_table", ".csv", (".csv", ".txt", ".tsv")),
-    "parquet": _Format("parquet", ".parquet", (".parquet",)),
+    "csv": _Format("csv_table", ".csv", (".csv", ".txt", ".tsv"), labelled=True),
+    "parquet": _Format("parquet", ".parquet", (".parquet",), labelled=True),
     "star-relion4": _Format("star_relion4", ".star", (), one_species=True),
     "star-relion5": _Format("star_relion5", ".star", (), one_species=True),
     "star-tomogram-pixels": _Format("star_tomogram_pixels", ".star", (), one_species=True),
@@ -58,126 +76,16 @@ FORMATS: dict[str, _Format] = {
     "portal-ndjson": _Format("portal_ndjson", ".ndjson", (".ndjson",), one_tomogram=True, one_species=True),
     "cbox": _Format("cbox", ".cbox", (".cbox",), one_tomogram=True, one_species=True),
     "coords": _Format("coords", ".coords", (".coords",), one_tomogram=True),
-    "napari": _Format("napari_points", ".csv", (), one_tomogram=True, one_species=True),
+    "napari": _Format("napari_points", ".csv", (), one_tomogram=True, one_species=True, labelled=True),
     "cmm": _Format("cmm", ".cmm", (".cmm",), one_tomogram=True),
     "imod": _Format("imod", ".mod", (".mod",), one_tomogram=True),
     "dynamo": _Format("dynamo", ".tbl", (".tbl",), one_species=True),
     "em": _Format("em_motl", ".em", (".em",), one_tomogram=True, one_species=True),
 }
+COPICK_RUNS = "ExperimentRuns"  # the folder that tells a copick project
 _HEAD_BYTES = 65536  # in which the columns of a STAR file are named
 # endings of the tables that a folder is searched for
 TABLE_ENDINGS = tuple(dict.fromkeys(ending for known in FORMATS.values() for ending in (known.ending, *known.known_by)))
-
-
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """What a format may need to know about the tomograms.
-
-    Parameters
-    ----------
-    spacings
-        Voxel spacing in angstrom by tomogram's name.
-    shapes
-        Shape (z, y, x) in voxels by tomogram's name.
-    spacing, shape
-        The same for tomograms that are not named.
-    tomogram, species
-        The name of the tomogram or species, where the file holds none.
-    columns, unit
-        Of a CSV table without header.
-    unbinned_pixel, binning
-        Pixel size of the tilt series in angstrom, or how often larger the tomograms' voxels are.
-    box
-        Edge of the boxes in formats that draw some.
-    """
-
-    spacings: dict[str, float] = field(default_factory=dict)
-    shapes: dict[str, Triple] = field(default_factory=dict)
-    spacing: float | None = None
-    shape: Triple | None = None
-    tomogram: str | None = None
-    species: str | None = None
-    columns: Sequence[str] | None = None
-    unit: Unit | None = None
-    unbinned_pixel: float | None = None
-    binning: float | None = None
-    box: Length | None = None
-
-    @property
-    def knows_unbinned_pixel(self) -> bool:
-        """Whether the caller said the tilt series' pixel size, in either way."""
-        return self.unbinned_pixel is not None or self.binning is not None
-
-    def unbinned_pixel_of(self, tomogram: str, why: str) -> float:
-        """Return the pixel size of a tomogram's tilt series (angstrom).
-
-        Raises
-        ------
-        InputError
-            If it is not known, or told twice; `why` says what needs it.
-        """
-        if self.unbinned_pixel is not None and self.binning is not None:
-            raise InputError("give --unbinned-pixel-size or --binning, not both")
-        if self.unbinned_pixel is not None:
-            return self.unbinned_pixel
-        if self.binning is not None:
-            return self.spacing_of(tomogram, f"{why} with --binning") / self.binning
-        raise InputError(
-            f"{why} needs the pixel size of the tilt series of '{tomogram}'; give --unbinned-pixel-size ANGSTROM or --binning N"
-        )
-
-    def box_of(self, tomogram: str, why: str) -> float:
-        """Return the edge of the boxes in voxels of a tomogram.
-
-        Raises
-        ------
-        InputError
-            If it is not known; `why` says what needs it.
-        """
-        if self.box is None:
-            raise InputError(f"{why} needs the edge of its boxes; give --box-size LENGTH, as 32vox or 270A")
-        return self.box.value if self.box.is_voxels else self.box.in_voxels(self.spacing_of(tomogram, f"{why} with a box in angstrom"))
-
-    def spacing_of(self, tomogram: str, why: str) -> float:
-        """Return the voxel spacing of a tomogram (angstrom).
-
-        Raises
-        ------
-        InputError
-            If it is not known; `why` says what needs it.
-        """
-        spacing = self.spacings.get(tomogram, self.spacing)
-        if spacing is None:
-            raise InputError(f"{why} needs the voxel spacing of tomogram '{tomogram}'; give --voxel-size ANGSTROM or --tomograms ZARR...")
-        return spacing
-
-    def shape_of(self, tomogram: str, why: str) -> Triple:
-        """Return the shape (z, y, x) of a tomogram in voxels.
-
-        Raises
-        ------
-        InputError
-            If it is not known; `why` says what needs it.
-        """
-        shape = self.shapes.get(tomogram, self.shape)
-        if shape is None:
-            raise InputError(f"{why} needs the shape of tomogram '{tomogram}'; give --shape Z,Y,X or --tomograms ZARR...")
-        return shape
-
-    def to_unit(self, particles: Particles, unit: Unit, why: str) -> Particles:
-        """Convert every tomogram's particles with its own spacing; the order of the rows is kept."""
-        if particles.unit == unit or len(particles) == 0:
-            return particles if particles.unit == unit else Particles.concatenate([], unit=unit)
-        positions = particles.position_zyx.copy()
-        for name in particles.tomograms():
-            rows = particles.tomogram == name
-            positions[rows] = particles.select(rows).in_unit(unit, self.spacing_of(name, why)).position_zyx
-        return Particles(positions, unit, particles.tomogram, particles.species, particles.score)
-
-
-def file_tomogram(path: Place, conversion: Conversion) -> str:
-    """Name the tomogram of a file that does not name it: as the caller says, or as the file is called."""
-    return conversion.tomogram or tomogram_name(path.stem)
 
 
 def format_of(path: Path, name: str | None = None) -> str:
@@ -203,7 +111,14 @@ def format_of(path: Path, name: str | None = None) -> str:
     )
 
 
+def is_copick(path: Place) -> bool:
+    """Whether a folder is a copick project, or its folder of runs."""
+    return path.is_dir() and (path.name == COPICK_RUNS or (path / COPICK_RUNS).is_dir())
+
+
 def _format_to_read(path: Path, name: str | None) -> str:
+    if name is None and is_copick(path):
+        return "copick"
     if name is None and path.suffix.lower() == ".star" and path.is_file():
         try:
             with path.open("rb") as file:
@@ -232,23 +147,60 @@ def read_table(path: str | Place, *, format_name: str | None = None, conversion:
     found = _format_to_read(path, format_name)
     if not path.exists():
         raise InputError(f"table {path} does not exist")
-    read: Callable[[Path, Conversion], Particles] = _module(found).read
+    if found != "csv" and (conversion.columns is not None or conversion.unit is not None):
+        raise InputError(
+            f"{path}: --columns and --unit are for CSV tables without header, {found} says itself what its columns are; leave them out"
+        )
     if path.is_dir() and found != "copick":
-        return _read_folder(path, found, read, conversion)
-    return read(path, conversion).named(tomogram=conversion.tomogram, species=conversion.species)
+        return _read_folder(path, found, conversion)
+    return _read_file(path, found, conversion)
 
 
-def _read_folder(folder: Path, found: str, read: Callable[[Path, Conversion], Particles], conversion: Conversion) -> Particles:
+def _read_file(path: Path, found: str, conversion: Conversion) -> Particles:
+    read: Callable[[Path, Conversion], Particles] = _module(found).read
+    return checked(read(path, conversion), conversion, str(path))
+
+
+def folder_tables(folder: Place, found: str) -> list[tuple[Place, str | None]]:
+    """List the tables of a folder that `write_table` may have written, with the species of those in a folder SPECIES.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     ending = FORMATS[found].ending
     files = sorted(p for pattern in (f"*{ending}", f"*/*{ending}") for p in folder.glob(pattern) if not p.name.startswith("."))
     if not files:
         raise InputError(f"folder {folder} holds no {ending} file, nor has it folders SPECIES with any")
-    if conversion.tomogram is not None and len(files) > 1:
-        raise InputError(f"folder {folder} holds {len(files)} {ending} files; --tomogram can name the tomogram of one")
-    parts = []
-    for file in files:
-        species = conversion.species if file.parent == folder else file.parent.name
-        parts.append(read(file, conversion).named(tomogram=conversion.tomogram, species=species))
+    return [(file, None if file.parent == folder else file.parent.name) for file in files]
+
+
+def refuse_shared(holder: dict[tuple[str, str], Place], table: Place, part: Particles) -> None:
+    """Note which table holds which species of which tomogram; refuse a second one.
+
+    Raises
+    ------
+    InputError
+        If another table of `holder` has it: two answers to one question are not joined.
+    """
+    for name, species in dict.fromkeys(zip(part.tomogram.tolist(), part.species.tolist(), strict=True)):
+        if (other := holder.setdefault((name, species), table)) is not table:
+            raise InputError(f"{other} and {table} both hold picks of '{species}' in tomogram '{name}'; keep one of them")
+
+
+def _read_folder(folder: Path, found: str, conversion: Conversion) -> Particles:
+    tables = folder_tables(folder, found)
+    if conversion.tomogram is not None and len(tables) > 1:
+        raise InputError(f"folder {folder} holds {len(tables)} {FORMATS[found].ending} files; --tomogram can name the tomogram of one")
+    parts: list[Particles] = []
+    holder: dict[tuple[str, str], Place] = {}
+    for file, species in tables:
+        part = _read_file(Path(str(file)), found, conversion if species is None else replace(conversion, only_species=species))
+        if part.tomograms() == [""]:
+            part = part.named(tomogram=file_tomogram(file, conversion))
+        refuse_shared(holder, file, part)
+        parts.append(part)
     return Particles.concatenate(part for part in parts if len(part) or len(parts) == 1)
 
 
@@ -272,6 +224,13 @@ def write_table(path: str | Place, particles: Particles, *, format_name: str | N
     conversion = conversion or Conversion()
     found = format_of(path, format_name)
     form = FORMATS[found]
+    check_finite(particles.position_zyx, f"{path} can't be written")
+    check_names((*particles.tomograms(), *particles.species_names()), f"{path} can't be written")
+    if particles.has_negatives and not form.labelled:
+        conversion.progress.warn(
+            f"{path}: {found} can't hold places that are no particles; {len(particles.negatives())} rows labelled 0 are left out"
+        )
+        particles = particles.positives()
     surplus = [
         f"one {what} a file, here are {', '.join(names)}"
         for what, is_one, names in (
@@ -280,6 +239,10 @@ def write_table(path: str | Place, particles: Particles, *, format_name: str | N
         )
         if is_one and len(names) > 1
     ]
+    conversion = replace(conversion, classes=particles.species_names())
+    if found == "coords" and len(conversion.classes) > 1:
+        numbered = ", ".join(f"{i} {name or '(no name)'}" for i, name in enumerate(conversion.classes, 1))
+        conversion.progress.say(f"{path}: the classes are {numbered}")
     write: Callable[[Path, Particles, Conversion], None] = _module(found).write
     if found == "copick" or not (is_folder or (surplus and not path.suffix)):
         if surplus:
@@ -288,15 +251,24 @@ def write_table(path: str | Place, particles: Particles, *, format_name: str | N
         _write_whole(path, particles, write, conversion)
         return
     several = len(particles.species_names()) > 1 and form.one_species
-    for name in particles.tomograms():
-        here = particles.of(tomogram=name)
-        for species in here.species_names() if several else [None]:
-            parent = path / _safe(species, "species") if species is not None else path
-            _write_whole(parent / f"{_safe(name, 'tomogram')}{form.ending}", here.of(species=species), write, conversion)
+    files: list[tuple[Path, Particles]] = []
+    for name, here in particles.by_tomogram():
+        for species, rows in here.by_species() if several else [(None, here)]:
+            parent = path / file_name(species, "species") if species is not None else path
+            files.append((parent / f"{file_name(name, 'tomogram')}{form.ending}", rows))
+    for target, rows in files:  # only now: all names are known to be good
+        _write_whole(target, rows, write, conversion)
 
 
-def _safe(name: str, what: str) -> str:
-    if name in ("", ".", "..") or "/" in name or os.sep in name:
+def file_name(name: str, what: str) -> str:
+    """Return a name that is to be a file's or a folder's, never one that leads elsewhere.
+
+    Raises
+    ------
+    InputError
+        If it can't be; `what` says what it names.
+    """
+    if name in ("", ".", "..") or "/" in name or "\\" in name or os.sep in name:
         raise InputError(f"'{name}' can't be a file's name, so this {what} can't have a file of its own; rename it in the table")
     return name
 

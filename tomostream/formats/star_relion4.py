@@ -2,69 +2,78 @@
 
 Convention: coordinate = angstrom / pixel size of the tilt series, from the first voxel (voxel i of a tomogram binned by b is at i * b;
 the half-pixel shifts of different ways to bin are not known and not applied).  The pixel size comes from the user, from the binning, or
-from the file itself (`rlnTomoTiltSeriesPixelSize`, in its particles or its block `optics`).  Shifts that refinement found
-(`rlnOriginX/Y/ZAngst`) are subtracted.  The same columns in pixels of the tomogram are `star_tomogram_pixels`.
+from the file itself (`rlnTomoTiltSeriesPixelSize`, in its particles or its block `optics`, there for each optics group).  Shifts that
+refinement found (`rlnOriginX/Y/ZAngst`) are subtracted.  The same columns in pixels of the tomogram are `star_tomogram_pixels`.  Names are
+written as RELION's, see `star_tables.relion_names`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats import star_tables
-from tomostream.formats.registry import Conversion
+from tomostream.formats.conversion import Conversion
+from tomostream.formats.star_file import StarTable, read_star
 from tomostream.formats.star_tables import COORDINATES
 from tomostream.particles import Particles
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _WHY = "star-relion4 (unbinned pixels)"
-_PIXEL = "rlnTomoTiltSeriesPixelSize"
-_AGREES = 1e-3  # relative; files round their pixel sizes
+_PIXEL, _GROUP = "rlnTomoTiltSeriesPixelSize", "rlnOpticsGroup"
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
-    """Read the block `particles` (or the only block) as angstrom.
+    """Read the block that has the columns as angstrom.
 
     Raises
     ------
     InputError
         If it is no such file, or the pixel size of the tilt series is not known or is contradicted by the file.
     """
-    tables = star_tables.read_blocks(path)
+    tables = read_star(path)
     table = star_tables.particle_table(path, tables, COORDINATES, star_tables.CENTERED_HINT)
     names = star_tables.tomograms(path, table, conversion)
-    positions = star_tables.numbers(path, table, COORDINATES)
-    said = _pixel_said(path, tables, table)
-    for name in dict.fromkeys(names.tolist()):
-        positions[names == name] *= _pixel_ang(path, said, name, conversion)
+    positions = star_tables.positions(path, table)
+    star_tables.refuse_pixel_shifts(path, table, "star-relion4")
+    positions *= _pixels_ang(path, _pixels_said(path, tables, table), names, conversion)[:, None]
     positions -= star_tables.refined_shifts_ang(path, table)
     return Particles.build(positions, unit="angstrom", tomogram=names, score=star_tables.scores(path, table))
 
 
-def _pixel_said(path: Path, tables: dict[str, pd.DataFrame], table: pd.DataFrame) -> float | None:
-    """The pixel size that the file itself tells, if it tells one."""
-    holder = next((block for block in (table, tables.get("optics")) if block is not None and _PIXEL in block and len(block)), None)
+def _pixels_said(path: Path, tables: Sequence[StarTable], table: StarTable) -> np.ndarray | None:
+    """The pixel size of each row that the file itself tells, if it tells any."""
+    holder = next((block for block in (table, *tables) if _PIXEL in block and len(block)), None)
     if holder is None:
         return None
-    values = np.unique(star_tables.numbers(path, holder, [_PIXEL]))
-    if len(values) > 1 or not values[0] > 0:
-        sizes = ", ".join(f"{value:g}" for value in values)
-        raise InputError(f"{path}: {_PIXEL} must be one size above zero, found {sizes} (angstrom); split or mend the file")
-    return float(values[0])
+    sizes = star_tables.numbers(path, holder, [_PIXEL])[:, 0]
+    if not (sizes > 0).all():
+        raise InputError(f"{path}: {_PIXEL} must be above zero, found {sizes[~(sizes > 0)][0]:g} (angstrom); mend the file")
+    if holder is table:
+        return sizes
+    if len(np.unique(sizes)) == 1:
+        return np.full(len(table), sizes[0])
+    if _GROUP not in table or _GROUP not in holder:
+        listed = ", ".join(f"{value:g}" for value in np.unique(sizes))
+        raise InputError(f"{path}: {_PIXEL} has several sizes ({listed} angstrom), and no {_GROUP} tells whose; split or mend the file")
+    of_group = dict(zip(holder[_GROUP], sizes.tolist(), strict=True))
+    if unknown := [group for group in dict.fromkeys(table[_GROUP]) if group not in of_group]:
+        raise InputError(f"{path}: {_GROUP} {unknown[0]} of the particles is not in its block '{holder.block}'; mend the file")
+    return np.array([of_group[group] for group in table[_GROUP]])
 
 
-def _pixel_ang(path: Path, said: float | None, name: str, conversion: Conversion) -> float:
+def _pixels_ang(path: Path, said: np.ndarray | None, names: np.ndarray, conversion: Conversion) -> np.ndarray:
     if said is None:
-        return conversion.unbinned_pixel_of(name, _WHY)
+        return conversion.per_row(names, lambda name: conversion.unbinned_pixel_of(name, _WHY))
     if conversion.knows_unbinned_pixel:
-        given = conversion.unbinned_pixel_of(name, _WHY)
-        if abs(given / said - 1) > _AGREES:
-            raise InputError(f"{path} says that its pixels are {said:g} A ({_PIXEL}), you say {given:g} A; leave that out, or mend it")
+        given = conversion.per_row(names, lambda name: conversion.unbinned_pixel_of(name, _WHY))
+        if (bad := np.abs(given / said - 1) > star_tables.AGREES).any():
+            i = int(np.argmax(bad))
+            raise InputError(
+                f"{path} says that its pixels are {said[i]:g} A ({_PIXEL}), you say {given[i]:g} A; leave that out, or mend it"
+            )
     return said
 
 
@@ -76,9 +85,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     InputError
         If the pixel size of the tilt series is not given.
     """
-    pixels = np.ones(len(particles))
-    for name in particles.tomograms():
-        pixels[particles.tomogram == name] = conversion.unbinned_pixel_of(name, _WHY)
+    pixels = conversion.per_row(particles.tomogram, lambda name: conversion.unbinned_pixel_of(name, _WHY))
     found = conversion.to_unit(particles, "angstrom", _WHY)
-    columns = star_tables.coordinate_columns(COORDINATES, found.position_zyx / pixels[:, None])
-    star_tables.write_particles(path, {star_tables.TOMOGRAM: found.tomogram, **columns}, found.score)
+    columns = star_tables.coordinate_columns(COORDINATES, conversion.tidy(found.position_zyx / pixels[:, None]))
+    star_tables.write_particles(path, {star_tables.TOMOGRAM: star_tables.relion_names(found, conversion), **columns}, found.score)

@@ -2,7 +2,7 @@
 
 Convention: angstrom from the tomogram's centre, which is size / 2 voxels along each axis (RELION's own picker takes size / 2 - 1 unbinned
 pixels, so its coordinates lie up to one voxel beside).  So both directions need every tomogram's shape and voxel spacing.  Shifts that
-refinement found (`rlnOriginX/Y/ZAngst`) are subtracted.
+refinement found (`rlnOriginX/Y/ZAngst`) are subtracted.  Names are written as RELION's, see `star_tables.relion_names`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.formats import star_tables
-from tomostream.formats.registry import Conversion
+from tomostream.formats.conversion import Conversion
+from tomostream.formats.star_file import read_star
 from tomostream.particles import Particles
 
 COORDINATES = ("rlnCenteredCoordinateZAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateXAngst")
@@ -20,24 +21,27 @@ _WHY = "star-relion5 (coordinates from the tomogram's centre)"
 _HINT = "; rlnCoordinateX/Y/Z are pixels, of --format star-relion4 (unbinned) or star-tomogram-pixels"
 
 
-def _centre_ang(tomogram: str, conversion: Conversion) -> np.ndarray:
-    return np.asarray(conversion.shape_of(tomogram, _WHY)) / 2 * conversion.spacing_of(tomogram, _WHY)
+def _centres_ang(names: np.ndarray, conversion: Conversion) -> np.ndarray:
+    """Where each row's tomogram has its centre, (n, 3)."""
+    centre = {
+        name: np.asarray(conversion.shape_of(name, _WHY)) / 2 * conversion.spacing_of(name, _WHY) for name in dict.fromkeys(names.tolist())
+    }
+    return np.array([centre[name] for name in names.tolist()]).reshape(-1, 3)
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
-    """Read the block `particles` (or the only block).
+    """Read the block that has the columns.
 
     Raises
     ------
     InputError
         If it is no STAR file with these columns, or a shape or spacing is not given.
     """
-    tables = star_tables.read_blocks(path)
-    table = star_tables.particle_table(path, tables, (star_tables.TOMOGRAM, *COORDINATES), _HINT)
+    table = star_tables.particle_table(path, read_star(path), (star_tables.TOMOGRAM, *COORDINATES), _HINT)
     names = star_tables.tomograms(path, table, conversion)
+    star_tables.refuse_pixel_shifts(path, table, "star-relion5")
     positions = star_tables.numbers(path, table, COORDINATES) - star_tables.refined_shifts_ang(path, table)
-    for name in dict.fromkeys(names.tolist()):
-        positions[names == name] += _centre_ang(name, conversion)
+    positions = conversion.tidy(positions + _centres_ang(names, conversion))
     return Particles.build(positions, unit="angstrom", tomogram=names, score=star_tables.scores(path, table))
 
 
@@ -50,8 +54,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         If a shape or spacing is not given.
     """
     found = conversion.to_unit(particles, "angstrom", _WHY)
-    positions = found.position_zyx.copy()
-    for name in found.tomograms():
-        positions[found.tomogram == name] -= _centre_ang(name, conversion)
+    positions = conversion.tidy(found.position_zyx - _centres_ang(found.tomogram, conversion))
     columns = star_tables.coordinate_columns(COORDINATES, positions)
-    star_tables.write_particles(path, {star_tables.TOMOGRAM: found.tomogram, **columns}, found.score)
+    star_tables.write_particles(path, {star_tables.TOMOGRAM: star_tables.relion_names(found, conversion), **columns}, found.score)

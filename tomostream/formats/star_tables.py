@@ -1,23 +1,23 @@
 """What the STAR formats share: finding the table of particles, reading its numbers exactly, naming tomograms, writing.
 
-STAR files of particles know no species: one file holds one.  Numbers are written as the shortest text that reads back exactly, and
-are parsed by Python, not by the table reader, whose last digit may differ.
+STAR files of particles know no species: one file holds one.  Numbers are written as the shortest text that reads back exactly.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import Conversion, file_tomogram
-from tomostream.store.naming import tomogram_name
-
-if TYPE_CHECKING:
-    import pandas as pd
+from tomostream.formats.checks import check_fractions, row_tomograms
+from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.star_file import StarTable, write_star
+from tomostream.particle_columns import number
+from tomostream.particles import Particles
+from tomostream.store.naming import RECONSTRUCTED, listed_name
 
 TOMOGRAM, MICROGRAPH = "rlnTomoName", "rlnMicrographName"
 SCORE = "rlnAutopickFigureOfMerit"
@@ -25,46 +25,38 @@ SCORES = (SCORE, "rlnLCCmax")  # the second is pytom-match-pick's
 COORDINATES = ("rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX")
 CENTERED_HINT = "; coordinates in angstrom from the centre are those of --format star-relion5"
 MISSING = "<NA>"  # crYOLO's word for no value
-_ORIGINS = ("rlnOriginZAngst", "rlnOriginYAngst", "rlnOriginXAngst")
+PARTICLES = "particles"  # what RELION calls the block
+ORIGINS_ANG = ("rlnOriginZAngst", "rlnOriginYAngst", "rlnOriginXAngst")
+ORIGINS_PIX = ("rlnOriginZ", "rlnOriginY", "rlnOriginX")  # RELION up to 3.0, Warp, M
 _SUBTOMOGRAM_ANGLES = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
-_EXACT = (*COORDINATES, *SCORES, *_ORIGINS, *(f"rlnCenteredCoordinate{axis}Angst" for axis in "ZYX"), TOMOGRAM, MICROGRAPH)
+AGREES = 1e-3  # relative difference of two sizes of one pixel that rounding explains
 
 
-def read_blocks(path: Path, *, as_text: Sequence[str] = _EXACT) -> dict[str, pd.DataFrame]:
-    """Read the tables of a STAR file by their blocks' names; the columns `as_text` are left as text.
-
-    Raises
-    ------
-    InputError
-        If it is no STAR file.
-    """
-    import pandas as pd  # noqa: PLC0415  (export starts in under a second: only reading needs these)
-    import starfile  # noqa: PLC0415  (as above)
-
-    try:
-        blocks = starfile.read(path, always_dict=True, parse_as_string=list(as_text))
-    except Exception as error:  # starfile lets its parser's errors through
-        raise InputError(f"{path} is no STAR file: {error}") from None
-    return {name: block for name, block in blocks.items() if isinstance(block, pd.DataFrame)}
-
-
-def particle_table(path: Path, tables: Mapping[str, pd.DataFrame], columns: Sequence[str], hint: str = "") -> pd.DataFrame:
-    """Choose the block `particles`, or the only one, and check its columns.
+def particle_table(path: Path, tables: Sequence[StarTable], columns: Sequence[str], hint: str = "") -> StarTable:
+    """Choose the block that has the columns; of several the one called `particles`.
 
     Raises
     ------
     InputError
-        If there is none, or it lacks a column; `hint` says what else it may be.
+        If there is none, or there are several; `hint` says what else it may be.
     """
-    table = tables.get("particles", next(iter(tables.values()), None))
-    if table is None:
+    found = [table for table in tables if all(column in table for column in columns)]
+    named = [table for table in found if table.block == PARTICLES]
+    if len(named or found) == 1:
+        return (named or found)[0]
+    if found:
+        names = ", ".join(f"data_{table.block}" for table in found)
+        raise InputError(f"{path} has several tables of particles ({names}); keep one of them in the file")
+    if not tables:
         raise InputError(f"{path} holds no table of particles")
-    if missing := [column for column in columns if column not in table]:
-        raise InputError(f"{path} lacks {', '.join(missing)}{hint}; its columns are {', '.join(map(str, table.columns))}")
-    return table
+    nearest = next((table for table in tables if table.block == PARTICLES), None) or max(
+        tables, key=lambda table: sum(c in table for c in columns)
+    )
+    missing = [column for column in columns if column not in nearest]
+    raise InputError(f"{path} lacks {', '.join(missing)}{hint}; its columns are {', '.join(nearest.columns)}")
 
 
-def numbers(path: Path, table: pd.DataFrame, columns: Sequence[str], *, may_lack: bool = False) -> np.ndarray:
+def numbers(path: Path, table: StarTable, columns: Sequence[str], *, may_lack: bool = False) -> np.ndarray:
     """Return columns as float64 (rows, columns), parsed exactly; `may_lack` lets `<NA>`, `nan` and their like stand for no value.
 
     Raises
@@ -74,18 +66,33 @@ def numbers(path: Path, table: pd.DataFrame, columns: Sequence[str], *, may_lack
     """
     found = np.empty((len(table), len(columns)))
     for j, column in enumerate(columns):
-        for i, value in enumerate(table[column].tolist()):
+        for i, value in enumerate(table[column]):
             try:
-                found[i, j] = float(value)
-            except (TypeError, ValueError):
-                raise InputError(f"{path}, particle {i + 1}: {column} must be a number, found '{value}'") from None
+                found[i, j] = number(value)
+            except ValueError:
+                if listed_name(value):
+                    raise InputError(f"{path}, particle {i + 1}: {column} must be a number, found '{value}'") from None
+                found[i, j] = math.nan
     if not may_lack and not np.isfinite(found).all():
         i, j = np.argwhere(~np.isfinite(found))[0]
-        raise InputError(f"{path}, particle {i + 1}: {columns[j]} must be finite, found {found[i, j]}")
+        raise InputError(f"{path}, particle {i + 1}: {columns[j]} must be finite, found {table[columns[j]][i]}")
     return found
 
 
-def tomograms(path: Path, table: pd.DataFrame, conversion: Conversion) -> np.ndarray:
+def positions(path: Path, table: StarTable) -> np.ndarray:
+    """Return the coordinates (z, y, x; pixels) as they stand in the file.
+
+    Raises
+    ------
+    InputError
+        If one is no finite number, or all are fractions of the volume.
+    """
+    found = numbers(path, table, COORDINATES)
+    check_fractions(found, str(path))
+    return found
+
+
+def tomograms(path: Path, table: StarTable, conversion: Conversion) -> np.ndarray:
     """Name each row's tomogram: `rlnTomoName`, or the file in `rlnMicrographName`, or the name given, or the file's.
 
     Raises
@@ -96,87 +103,100 @@ def tomograms(path: Path, table: pd.DataFrame, conversion: Conversion) -> np.nda
     column = next((name for name in (TOMOGRAM, MICROGRAPH) if name in table), None)
     if column is None:
         return np.full(len(table), file_tomogram(path, conversion), dtype=object)
-    values = table[column].tolist()
-    if unnamed := [i for i, value in enumerate(values, 1) if not isinstance(value, str)]:
+    values = table[column]
+    if unnamed := [i for i, value in enumerate(values, 1) if not listed_name(value)]:
         raise InputError(f"{path}, particle {unnamed[0]}: {column} must be a name, found '{values[unnamed[0] - 1]}'")
-    if column == MICROGRAPH:
-        values = [tomogram_name(value.removesuffix(".tomostar")) for value in values]
-    return np.array(values, dtype=object)
+    result = np.empty(len(values), dtype=object)
+    result[:] = row_tomograms(values, conversion, str(path), is_file=column == MICROGRAPH)
+    return result
 
 
-def scores(path: Path, table: pd.DataFrame) -> np.ndarray:
+def scores(path: Path, table: StarTable) -> np.ndarray:
     """Return the first known column of scores, else NaN."""
     column = next((name for name in SCORES if name in table), None)
     return np.full(len(table), np.nan) if column is None else numbers(path, table, [column], may_lack=True)[:, 0]
 
 
-def refined_shifts_ang(path: Path, table: pd.DataFrame) -> np.ndarray:
-    """Return the shifts (z, y, x; angstrom) that refinement found, to be subtracted from the coordinates; zero where there are none.
+def refined_shifts_ang(path: Path, table: StarTable) -> np.ndarray:
+    """Return the shifts (z, y, x; angstrom) that refinement found, to be subtracted from the coordinates; zero for an axis without.
 
     Raises
     ------
     InputError
-        If they count along the axes of turned subtomograms.
+        If they count along the axes of turned subtomograms, or there are shifts in pixels besides.
     """
-    if not set(_ORIGINS) <= set(table.columns):
-        return np.zeros((len(table), 3))
-    found = numbers(path, table, _ORIGINS)
+    found = _shifts(path, table, ORIGINS_ANG)
+    if found.any() and _shifts(path, table, ORIGINS_PIX).any():
+        raise InputError(
+            f"{path} has shifts in angstrom ({ORIGINS_ANG[2]}, ...) and in pixels ({ORIGINS_PIX[2]}, ...); remove those that don't count"
+        )
+    return found
+
+
+def refined_shifts_pix(path: Path, table: StarTable) -> np.ndarray:
+    """Return the shifts (z, y, x; pixels) of older software, to be subtracted; zero for an axis without.
+
+    Raises
+    ------
+    InputError
+        As `refined_shifts_ang`.
+    """
+    return _shifts(path, table, ORIGINS_PIX)
+
+
+def refuse_pixel_shifts(path: Path, table: StarTable, format_name: str) -> None:
+    """Refuse shifts in pixels where it is not known of what size.
+
+    Raises
+    ------
+    InputError
+        If there are any but zeros.
+    """
+    if refined_shifts_pix(path, table).any():
+        raise InputError(
+            f"{path} has shifts in pixels ({ORIGINS_PIX[2]}, ...), of which {format_name} does not say the size; let RELION re-centre the particles, "
+            "or convert them to rlnOriginXAngst, ... (pixels times their size)"
+        )
+
+
+def _shifts(path: Path, table: StarTable, columns: Sequence[str]) -> np.ndarray:
+    present = [axis for axis, name in enumerate(columns) if name in table]
+    found = np.zeros((len(table), 3))
+    found[:, present] = numbers(path, table, [columns[axis] for axis in present])
     angles = [name for name in _SUBTOMOGRAM_ANGLES if name in table]
     if found.any() and angles and numbers(path, table, angles).any():
         raise InputError(
-            f"{path}: its shifts {_ORIGINS[2]}, ... are along the axes of turned subtomograms ({', '.join(angles)}), "
+            f"{path}: its shifts {columns[2]}, ... are along the axes of turned subtomograms ({', '.join(angles)}), "
             "which is not supported; let RELION apply them (re-centre the particles) first"
         )
     return found
 
 
+def relion_names(particles: Particles, conversion: Conversion) -> np.ndarray:
+    """Name the rows' tomograms as RELION 5 does: its file `rec_TS_01.mrc` is of the tomogram `TS_01`; told where it changes a name.
+
+    Raises
+    ------
+    InputError
+        If two tomograms would have one name.
+    """
+    names = particles.tomograms()
+    new = {name: name.removeprefix(RECONSTRUCTED) or name for name in names}
+    if len(set(new.values())) < len(names):
+        twice = next(name for name in names if name.startswith(RECONSTRUCTED) and new[name] in names)
+        raise InputError(f"RELION knows tomogram '{twice}' as '{new[twice]}', and there is another of that name; rename one of them")
+    changed = [f"'{name}' is '{new[name]}'" for name in names if new[name] != name]
+    if changed:
+        conversion.progress.say(f"named as RELION names its tomograms: {', '.join(changed[:4])}{' ...' if len(changed) > 4 else ''}")
+    return particles.renamed(new).tomogram
+
+
 def write_particles(path: Path, columns: Mapping[str, np.ndarray], score: np.ndarray) -> None:
     """Write one block `particles`: the columns, and the score if there is any."""
     scored = {} if np.isnan(score).all() else {SCORE: score}
-    write_blocks(path, {"particles": {**columns, **scored}}, missing="nan")
+    write_star(path, {PARTICLES: {**columns, **scored}}, missing="nan")
 
 
 def coordinate_columns(names: Sequence[str], position_zyx: np.ndarray) -> dict[str, np.ndarray]:
     """Name the columns of positions; `names` are in the order z, y, x, the columns in the order x, y, z."""
     return {names[axis]: position_zyx[:, axis] for axis in (2, 1, 0)}
-
-
-def write_blocks(path: Path, blocks: Mapping[str, Mapping[str, str | np.ndarray]], *, missing: str) -> None:
-    """Write a STAR file, whole or not at all.
-
-    Parameters
-    ----------
-    path
-        The file.
-    blocks
-        By name: single values, or columns (text, int64 or float64) of one length.
-    missing
-        What stands for NaN.
-
-    Raises
-    ------
-    InputError
-        If a text can't stand in a STAR file.
-    """
-
-    def text(value: object) -> str:
-        if isinstance(value, float):
-            return missing if np.isnan(value) else repr(value)
-        word = str(value)
-        if "\n" in word or ('"' in word and (not word or any(c.isspace() for c in word))):
-            raise InputError(f"{path}: {word!r} can't be written in a STAR file; rename it")
-        is_plain = word and not any(c.isspace() for c in word) and word[0] not in "_#$'\""
-        return word if is_plain else f'"{word}"'
-
-    lines: list[str] = []
-    for name, block in blocks.items():
-        lines += ["", f"data_{name}", ""]
-        columns = {key: values.tolist() for key, values in block.items() if not isinstance(values, str)}
-        lines += [f"_{key} {values}" for key, values in block.items() if isinstance(values, str)]
-        if columns:
-            lines += ["loop_", *(f"_{key} #{i}" for i, key in enumerate(columns, 1))]
-            lines += ["\t".join(map(text, row)) for row in zip(*columns.values(), strict=True)]
-        lines.append("")
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)

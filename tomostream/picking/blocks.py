@@ -71,6 +71,7 @@ def pick_volume(
         If the smallest block does not fit the memory, or the picks and undecided candidates don't; the message tells the threshold
         with which they would.
     """
+    request = request.within(source.shape)
     wanted = needed(request.how_many)
     windows = ScoreWindows.of(source, request, pool)
     if windows.domain.is_empty:

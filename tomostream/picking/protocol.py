@@ -6,7 +6,7 @@ those that are installed are found by it (`pickers`).
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -113,6 +113,11 @@ class PickRequest:
             raise InputError(f"radius: {self.radius:g} voxels must be above zero and finite")
         if not (math.isfinite(self.smooth) and self.smooth >= 0):
             raise InputError(f"smooth: {self.smooth:g} voxels must be finite and not negative")
+
+    def within(self, shape: Triple) -> "PickRequest":
+        """The same request for a volume of this shape: no two voxels are farther apart than its diagonal, so longer lengths mean that."""
+        reach = math.hypot(*shape) + 1
+        return replace(self, radius=min(self.radius, reach), smooth=min(self.smooth, reach))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

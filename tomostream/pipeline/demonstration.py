@@ -113,5 +113,5 @@ def _write_configuration(folder: Path, truth: Particles) -> Path:
         "tolerance": "10vox",
     }
     path = folder / "demo.yaml"
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return path

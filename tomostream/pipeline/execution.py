@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
@@ -53,6 +53,7 @@ class RunContext:
     progress: Progress
     overwrite: bool
     stages: tuple[str, ...]
+    picked: set[str] = field(default_factory=set)  # tomograms that were picked beside scoring, in this run
 
 
 def run_project(configuration: Configuration, *, stages: Sequence[str], overwrite: bool, progress: Progress) -> Evaluation | None:
@@ -167,6 +168,7 @@ def _predict(context: RunContext) -> None:
 
         def pick_beside(task: PickTask, progress: Progress) -> None:
             if not isinstance(guarded_disk(lambda t: pick_one(t, progress), task), TomostreamError):
+                context.picked.add(task.name)
                 context.progress.record("done", stage="pick", tomogram=task.name)
 
         def when_done(name: str) -> None:
@@ -186,6 +188,7 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
         model=run.project.model,
         out=run.project.scores,
         settings=PredictSettings(
+            voxel_size=run.voxel_size,
             precision=given.precision,
             score_dtype=given.score_dtype,
             logits=given.logits,
@@ -201,7 +204,8 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
 
 
 def _pick(context: RunContext) -> None:
-    for_each(_pick_tasks(context), pick_one, resources=context.run.resources, progress=context.progress)
+    tasks = [replace(task, is_known=task.name in context.picked) for task in _pick_tasks(context)]
+    for_each(tasks, pick_one, resources=context.run.resources, progress=context.progress)
 
 
 def _pick_tasks(context: RunContext) -> list[PickTask]:
@@ -242,7 +246,9 @@ def _truth(run: ResolvedRun) -> dict[str, Counter[str]] | None:
     """The number of true particles by tomogram and species, where that is to be the number of picks."""
     if run.pick.count != "truth" or run.truth is None:
         return None
-    truth = read_table(run.truth, conversion=Conversion(tomogram=_only(list(run.tomograms)), species=_only(run.species_names)))
+    truth = read_table(
+        run.truth, conversion=Conversion(only_tomogram=_only(list(run.tomograms)), only_species=_only(run.species_names))
+    ).positives()
     counts: dict[str, Counter[str]] = {}
     for tomogram, species in zip(truth.tomogram.tolist(), truth.species.tolist(), strict=True):
         counts.setdefault(tomogram, Counter())[species] += 1

@@ -87,7 +87,7 @@ def write_report(run: Place, output: Place) -> None:
     scores = np.concatenate([f.picks.score for f in found]) if found else np.empty(0)
     if np.isfinite(scores).any():
         sections.append(Section("Scores", pictures=[score_histogram(scores[np.isfinite(scores)], "all tomograms")]))
-    sections.append(Section("Configuration", code=project.resolved.read_text()))
+    sections.append(Section("Configuration", code=project.resolved.read_text(encoding="utf-8")))
     total = sum(len(f.picks) for f in found)
     summary = f"{total} picks in {len(found)} tomograms; species {', '.join(s.name for s in given.species)}."
     write_text_atomically(output, render_page(f"tomostream: {run.resolve().name}", summary, sections))
@@ -95,13 +95,13 @@ def write_report(run: Place, output: Place) -> None:
 
 def find_results(run: ResolvedRun) -> list[Found]:
     """Read the picks, and the truth, of every tomogram that was picked."""
-    truth = None if run.truth is None else Particles.concatenate([read_table(t) for t in table_paths(run.truth)])
+    truth = None if run.truth is None else Particles.concatenate([read_table(t).positives() for t in table_paths(run.truth)])
     result: list[Found] = []
     for name, store in run.stores.items():
         table = run.project.picks / f"{name}.csv"
         if not table.exists():
             continue
-        tomogram = open_tomogram(store)
+        tomogram = open_tomogram(store, voxel_size=run.voxel_size)
         picks = read_table(table).in_unit("voxel", tomogram.spacing)
         known = None if truth is None or name not in truth.tomograms() else truth.of(tomogram=name).in_unit("voxel", tomogram.spacing)
         result.append(Found(tomogram, picks, known))

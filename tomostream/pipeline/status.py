@@ -92,7 +92,7 @@ def read_status(folder: Path) -> RunStatus:
     if not resolved.is_file():  # the first thing that a run writes
         return _never_started(folder)
     try:
-        configuration = yaml.safe_load(resolved.read_text())
+        configuration = yaml.safe_load(resolved.read_text(encoding="utf-8"))
         species = [str(one["name"]) for one in configuration["species"]]
         patterns = [str(pattern) for pattern in configuration["tomograms"]]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:

@@ -218,9 +218,9 @@ class RemotePath:
         self._do(lambda fs, path: fs.pipe_file(path, content))
         return len(content)
 
-    def write_text(self, text: str) -> int:
+    def write_text(self, text: str, encoding: str = "utf-8") -> int:
         """Replace the object, whole or not at all."""
-        return self.write_bytes(text.encode())
+        return self.write_bytes(text.encode(encoding))
 
     def create(self, content: bytes) -> bool:
         """Make the object, unless it exists; return whether this call made it.

@@ -39,6 +39,7 @@ from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import tomogram_name
 from tomostream.store.omezarr import StoreWriter, store_state
+from tomostream.store.spacing import spacing_doubt
 from tomostream.store.specification import StoreLayout, StoreSpec
 from tomostream.store.z_bands import Band, plan_bands
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
@@ -67,6 +68,8 @@ class ConvertSettings:
         Of the pyramid, with level 0; None: automatic.
     checksum
         Whether to store the source's SHA-256.
+    assume_mrc
+        Whether a file without the stamp `MAP ` is one all the same.
     """
 
     voxel_size: float | None = None
@@ -76,6 +79,7 @@ class ConvertSettings:
     codec: str = defaults.CODEC
     levels: int | None = None
     checksum: bool = False
+    assume_mrc: bool = False
 
 
 def convert_file(
@@ -140,7 +144,7 @@ def convert_file(
     scratch = target.parent if isinstance(target, Path) else Path(tempfile.gettempdir())
     with (
         local_file(source) as local,
-        plain_file(peek_header(local), scratch, report) as plain,
+        plain_file(peek_header(local, assume_mrc=settings.assume_mrc), scratch, report) as plain,
         MrcReader(replace(plan.header, path=plain)) as reader,
     ):
         casting = plan_casting(settings.dtype, plan.header.dtype, reader.pieces(PIECE_VOXELS), source)
@@ -168,7 +172,7 @@ class _Plan:
     def of(cls, source: Place, out_folder: Place, settings: ConvertSettings, name: str | None, report: Callable[[str], None]) -> _Plan:
         """Look at the source and the settings; refuses what can't be converted."""
         check_stored_type(settings.dtype)
-        header = peek_header(source)
+        header = peek_header(source, assume_mrc=settings.assume_mrc)
         name = name or tomogram_name(str(source))
         spacing = _choose_spacing(header, settings.voxel_size, report)
         identity = _identity(source)
@@ -179,7 +183,9 @@ class _Plan:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What decides the stored bytes."""
-        return {"source": self.identity, "settings": asdict(self.settings)}
+        settings = asdict(self.settings)
+        del settings["assume_mrc"]  # whoever says so or not, the bytes are the same
+        return {"source": self.identity, "settings": settings}
 
     def bands(self, memory: int, *, is_kept: bool) -> tuple[Band, ...]:
         """The bands in which the source is read; refuses what memory or disk don't hold, and makes the folder.
@@ -240,6 +246,8 @@ def _choose_spacing(header: MrcHeader, voxel_size: float | None, report: Callabl
         return spacing
     if not 0 < voxel_size < math.inf:
         raise InputError(f"--voxel-size must be above zero and finite (angstrom), found {voxel_size:g}")
+    if (doubt := spacing_doubt(voxel_size)) is not None:
+        report(f"{header.path}: {doubt}")
     found = header.spacing_zyx
     if found is not None and max(abs(one - voxel_size) for one in found) > _SPACING_TOLERANCE * voxel_size:
         z, y, x = found

@@ -57,8 +57,10 @@ def _kind_of(head: bytes) -> str | None:
     return next((kind for kind, magic in _MAGIC.items() if head[: len(magic)] == magic), None)
 
 
-def peek_header(path: Place) -> MrcHeader:
+def peek_header(path: Place, *, assume_mrc: bool = False) -> MrcHeader:
     """Read the header of an MRC file, compressed or not; of a compressed file only the head is decompressed.
+
+    `assume_mrc`: also of a file without the stamp `MAP `; of a plain local one see `read_header`.
 
     Raises
     ------
@@ -66,13 +68,13 @@ def peek_header(path: Place) -> MrcHeader:
         If it is damaged, or not an MRC volume of a supported kind; a plain local file also if it is truncated.
     """
     if isinstance(path, RemotePath):
-        return parse_header(_remote_head(path), path)
+        return parse_header(_remote_head(path), path, assume_mrc=assume_mrc)
     kind = compression_of(path)
     if kind is None:
-        return read_header(path)
+        return read_header(path, assume_mrc=assume_mrc)
     with _opened(path, kind) as stream:
         head = b"".join(_pieces(stream, path, kind, HEADER_BYTES, HEADER_BYTES))
-    return parse_header(head, path)
+    return parse_header(head, path, assume_mrc=assume_mrc)
 
 
 def _remote_head(path: RemotePath) -> bytes:

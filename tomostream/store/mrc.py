@@ -26,7 +26,8 @@ from mrcfile.dtypes import HEADER_DTYPE
 from tomostream.errors import InputError
 from tomostream.geometry import Triple
 from tomostream.remote.places import Place
-from tomostream.store.naming import tomogram_name
+from tomostream.store.naming import is_text, tomogram_name
+from tomostream.store.spacing import spacing_doubt
 
 HEADER_BYTES = 1024
 MODES: dict[int, np.dtype[Any]] = {
@@ -42,6 +43,8 @@ ByteOrder = Literal["<", ">"]
 _ORDERS: tuple[ByteOrder, ...] = ("<", ">")
 _STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
 _IMOD_STAMP, _IMOD_STAMP_AT, _IMOD_FLAGS_AT = 1146047817, 152, 156
+_NO_STAMP = "is not an MRC file: bytes 208-211 are {!r}, they must be b'MAP '"
+_UNSET = (b"\0\0\0\0", b"    ")  # where the stamp stands, of programs that knew none
 _PLAUSIBLE_EDGE = 2**16  # an edge below it, read in the wrong byte order, comes out at or above it
 _STACK_SUFFIXES = {".st": "a tilt series", ".ali": "an aligned tilt series", ".mrcs": "a stack of images"}
 _ANISOTROPY = 0.01  # relative difference of the axes' spacings above which voxels aren't cubes
@@ -61,6 +64,8 @@ class MrcHeader:
         The MRC mode, and the voxels' type in the byte order that they have on disk.
     spacing_zyx
         Angstrom; None where the header has none (zero, negative or not finite).
+    sampling_zyx
+        `mz`, `my`, `mx`: how many voxels the header counts to the cell's edges.
     origin_xyz, start_xyz
         `origin` (angstrom) and `nxstart`... (voxels) as found; tomostream counts from the volume's corner and doesn't use them.
     dmin, dmax, dmean, rms
@@ -79,6 +84,7 @@ class MrcHeader:
     mode: int
     dtype: np.dtype[Any]
     spacing_zyx: tuple[float, float, float] | None
+    sampling_zyx: Triple
     origin_xyz: tuple[float, float, float]
     start_xyz: tuple[int, int, int]
     dmin: float
@@ -116,7 +122,13 @@ class MrcHeader:
             return "the header has no voxel spacing; give it with --voxel-size ANGSTROM"
         if self.spacing_zyx == (1.0, 1.0, 1.0):
             return "the header's voxel spacing is exactly 1 angstrom, which programs write that don't know it; if so, give --voxel-size ANGSTROM"
-        return None
+        if self.sampling_zyx == (1, 1, 1) and max(self.shape) > 1:
+            edges = [spacing / n for spacing, n in zip(self.spacing_zyx, self.shape, strict=True)]
+            return (
+                f"the header counts one voxel to the cell (mx, my, mz are 1), so the voxel spacing comes out as {self.spacing_zyx[2]:g} angstrom; if that is the "
+                f"whole volume's edge it is {edges[2]:.4g}: give --voxel-size ANGSTROM"
+            )
+        return next((doubt for one in self.spacing_zyx if (doubt := spacing_doubt(one)) is not None), None)
 
     def statistics(self) -> dict[str, float | None]:
         """The header's statistics; None where the value is not finite."""
@@ -161,8 +173,16 @@ def require_regular_file(path: Path) -> int:
     return status.st_size
 
 
-def read_header(path: Path) -> MrcHeader:
+def has_stamp(head: bytes) -> bool:
+    """Whether the first bytes of a file have the stamp `MAP ` of MRC files; some old programs left it out."""
+    return head[208:211] == b"MAP"
+
+
+def read_header(path: Path, *, assume_mrc: bool = False) -> MrcHeader:
     """Read and check the header of a plain (not compressed) MRC file.
+
+    A file whose stamp is unset (old programs left it out) is read, with a warning, if its mode, its edges and its length agree; `assume_mrc`:
+    any file without it, if mode and edges are a volume's.
 
     Raises
     ------
@@ -175,8 +195,19 @@ def read_header(path: Path) -> MrcHeader:
             head = file.read(HEADER_BYTES)
     except OSError as error:
         raise InputError(f"{path}: can't be read: {error.strerror or error}") from error
-    header = parse_header(head, path)
+    is_unset = head[208:212] in _UNSET
+    header = parse_header(head, path, assume_mrc=assume_mrc or is_unset)
+    if is_unset and not assume_mrc and size != header.file_bytes:
+        raise InputError(
+            f"{path}: {_NO_STAMP.format(head[208:212])}, and its length of {size} bytes is not what it would promise as one "
+            f"({_describe(header)}: {header.file_bytes}); if it is one nevertheless, say so with --assume-mrc"
+        )
     if size < header.file_bytes:
+        if header.extended_bytes and size == header.file_bytes - header.extended_bytes:
+            raise InputError(
+                f"{path}: looks truncated, but has {size} bytes, exactly as many as its voxels ({_describe(header)}) take without the extended header of {header.extended_bytes} bytes "
+                "that its header promises: the promise (nsymbt, bytes 92-95) is wrong, not the copy; write 0 there, or write the file anew"
+            )
         raise InputError(
             f"{path}: is truncated: it has {size} bytes, its header ({_describe(header)}) promises {header.file_bytes}; copy it again"
         )
@@ -186,7 +217,7 @@ def read_header(path: Path) -> MrcHeader:
     return header
 
 
-def parse_header(head: bytes, path: Place) -> MrcHeader:
+def parse_header(head: bytes, path: Place, *, assume_mrc: bool = False) -> MrcHeader:
     """Parse and check the first 1024 bytes of an MRC file.
 
     Parameters
@@ -195,6 +226,8 @@ def parse_header(head: bytes, path: Place) -> MrcHeader:
         The (decompressed) file's first bytes.
     path
         Names the file in errors, and gives the tomogram's name.
+    assume_mrc
+        Whether a file without the stamp `MAP ` may be one.
 
     Raises
     ------
@@ -207,10 +240,16 @@ def parse_header(head: bytes, path: Place) -> MrcHeader:
         raise InputError(f"{path}: {suffix} is the suffix of {kind}, not of a tomogram; give the reconstructed volume")
     if len(head) < HEADER_BYTES:
         raise InputError(f"{path}: is not an MRC file: it has {len(head)} bytes, the header alone takes {HEADER_BYTES}; copy it again")
-    if head[208:211] != b"MAP":
-        raise InputError(f"{path}: is not an MRC file: bytes 208-211 are {head[208:212]!r}, they must be b'MAP '")
+    if not is_text(path.name):
+        raise InputError(f"{path}: the file's name is no UTF-8 text, so no store can have it; rename the file")
+    if not has_stamp(head) and not assume_mrc:
+        raise InputError(f"{path}: {_NO_STAMP.format(head[208:212])}; if it is one nevertheless, say so with --assume-mrc")
     order, warnings = _byte_order(head)
     record = np.frombuffer(head, HEADER_DTYPE.newbyteorder(order))[0]
+    if not has_stamp(head):
+        if not any(_is_plausible(np.frombuffer(head, HEADER_DTYPE.newbyteorder(one))[0]) for one in _ORDERS):
+            raise InputError(f"{path}: {_NO_STAMP.format(head[208:212])}, and its mode and edges are no volume's either")
+        warnings.append(f"{_NO_STAMP.format(head[208:212])}; taken as one, because its mode and edges are a volume's")
     mode, shape = int(record["mode"]), (int(record["nz"]), int(record["ny"]), int(record["nx"]))
     _check(record, mode, shape, path)
     is_imod, dtype, byte_warnings = _voxel_type(head, record, mode, order)
@@ -219,6 +258,10 @@ def parse_header(head: bytes, path: Place) -> MrcHeader:
         warnings.append("the axis order (mapc, mapr, maps) is not set; taken as x, y, z")
     if head[104:108] == b"SERI":
         warnings.append("the extended header is SerialEM's: this may be a tilt series, not a tomogram")
+    if int(record["mz"]) == 1 and shape[0] > 1 and int(record["mx"]) != 1:
+        warnings.append(
+            f"the header counts one slice to the cell (mz is 1) though there are {shape[0]}: it was written as a stack of images; see that it is a volume"
+        )
     return MrcHeader(
         path=path,
         name=tomogram_name(str(path)),
@@ -226,6 +269,7 @@ def parse_header(head: bytes, path: Place) -> MrcHeader:
         mode=mode,
         dtype=dtype,
         spacing_zyx=_spacing(record),
+        sampling_zyx=(int(record["mz"]), int(record["my"]), int(record["mx"])),
         origin_xyz=(float(record["origin"]["x"]), float(record["origin"]["y"]), float(record["origin"]["z"])),
         start_xyz=(int(record["nxstart"]), int(record["nystart"]), int(record["nzstart"])),
         dmin=float(record["dmin"]),

@@ -1,12 +1,18 @@
 """What is a tomogram called?  Its file's name, less the suffixes of volumes and of compression.
 
-One rule for every stage, so that a table made from `TS_01.mrc.gz` finds the store `TS_01.ome.zarr`.
+One rule for every stage, so that a table made from `TS_01.mrc.gz` finds the store `TS_01.ome.zarr`.  In copick's layout
+(`ExperimentRuns/RUN/VoxelSpacing10.000/denoised.zarr`) every tomogram's file has the same name; there the run's name is the tomogram's.
+
+What a table says is a name, or a file (`Tomograms/job006/tomograms/rec_TS_01.mrc`, `TS_01.tomostar`): see `listed_tomogram`.  RELION 5 calls
+the file of tomogram `TS_01` `rec_TS_01.mrc`: see `counterpart`.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from tomostream.errors import InputError
@@ -14,6 +20,10 @@ from tomostream.errors import InputError
 SUFFIXES = (".gz", ".bz2", ".mrc", ".rec", ".map", ".zarr", ".ome")
 # how the name of a file ends that must be converted first (lower case)
 MRC_ENDINGS = tuple(volume + packed for volume in (".mrc", ".rec", ".map") for packed in ("", ".gz", ".bz2"))
+RECONSTRUCTED = "rec_"  # how RELION's files of reconstructed tomograms begin
+_LISTED_SUFFIX = ".tomostar"  # Warp's description of a tilt series, which its tables name for the tomogram
+_VOXEL_SPACING = re.compile(r"VoxelSpacing\d+(\.\d+)?")  # copick's folder of one run's tomograms of one spacing
+_NO_NAMES = frozenset({"nan", "NaN", "None", "<NA>"})  # how pandas and Python print that there is no name
 
 
 def tomogram_name(path: str | os.PathLike[str]) -> str:
@@ -21,13 +31,85 @@ def tomogram_name(path: str | os.PathLike[str]) -> str:
 
     >>> tomogram_name("/data/TS_01.rec.gz"), tomogram_name("https://host/TS_01.ome.zarr/"), tomogram_name("a.b.st")
     ('TS_01', 'TS_01', 'a.b.st')
+    >>> tomogram_name("project/ExperimentRuns/TS_01/VoxelSpacing10.000/denoised.zarr")
+    'TS_01'
     """
-    name = PurePosixPath(os.fspath(path).replace(os.sep, "/").partition("?")[0]).name
+    text = os.fspath(path).replace(os.sep, "/").partition("?")[0]
+    whole = PurePosixPath(text)
+    if _VOXEL_SPACING.fullmatch(_parent(whole, text)) and whole.name.endswith(".zarr") and (run := _parent(whole.parent, text)):
+        return run
+    return _less(whole.name, SUFFIXES)
+
+
+def _parent(path: PurePosixPath, text: str) -> str:
+    """The name of a path's folder; of a relative local path also where that lies above the working directory."""
+    return path.parent.name if "://" in text or path.parent.name else PurePosixPath(os.path.abspath(str(path))).parent.name
+
+
+def _less(name: str, suffixes: tuple[str, ...]) -> str:
     while True:
-        shorter = next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix) and name != suffix), name)
+        shorter = next((name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix) and name != suffix), name)
         if shorter == name:
             return name
         name = shorter
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8; a file's name of other bytes can't."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def listed_name(value: object) -> str:
+    """Return a name of a table without blanks around it; empty for None, NaN and how they are printed."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    text = str(value).strip()
+    return "" if text in _NO_NAMES else text
+
+
+def listed_tomogram(value: object, *, is_file: bool = False) -> str:
+    """Return the tomogram that a table's value names: a name, or the file of one.
+
+    Parameters
+    ----------
+    value
+        As it stands in the table.
+    is_file
+        Whether it is known to be a file (`rlnMicrographName`).  Else only what ends with a volume's suffix, or `.tomostar`, is one; any
+        other text is the name itself, slashes and all.
+
+    Examples
+    --------
+    >>> listed_tomogram("TS_01"), listed_tomogram("TS_01.tomostar"), listed_tomogram("job6/tomograms/rec_TS_01.mrc"), listed_tomogram("../x")
+    ('TS_01', 'TS_01', 'TS_01', '../x')
+    """
+    name = listed_name(value)
+    suffixes = (*SUFFIXES, _LISTED_SUFFIX)
+    if not is_file and not name.endswith(suffixes):
+        return name
+    path = name.replace("\\", "/")
+    file = PurePosixPath(path).name
+    if ".zarr" in file:
+        return tomogram_name(path)
+    short = _less(file, suffixes)
+    # a file in a folder that begins so is RELION's of the tomogram without it; a bare name may be the user's own
+    return short.removeprefix(RECONSTRUCTED) or short if "/" in path else short
+
+
+def counterpart(name: str, known: Collection[str]) -> str:
+    """Return which of the known names this one means: itself, or with or without RELION's `rec_`; itself too where none is known.
+
+    >>> counterpart("TS_01", ["rec_TS_01"]), counterpart("rec_TS_01", ["TS_01"]), counterpart("TS_02", ["TS_01"])
+    ('rec_TS_01', 'TS_01', 'TS_02')
+    """
+    if name in known:
+        return name
+    other = name.removeprefix(RECONSTRUCTED) if name.startswith(RECONSTRUCTED) else RECONSTRUCTED + name
+    return other if other in known else name
 
 
 def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[str, str]:
@@ -58,4 +140,5 @@ def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[s
 
 
 def _folder_name(path: str) -> str:
-    return path.rstrip("/").split("/")[-2] if "://" in path else Path(os.path.abspath(path)).parent.name
+    parts = path.rstrip("/").split("/") if "://" in path else Path(os.path.abspath(path)).parts
+    return parts[-3] if _VOXEL_SPACING.fullmatch(parts[-2]) and len(parts) > 2 else parts[-2]

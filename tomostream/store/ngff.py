@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tomostream.errors import InputError
+from tomostream.store.spacing import spacing_doubt
 
 _ANGSTROM = {"angstrom": 1.0, "ångström": 1.0, "nanometer": 10.0, "micrometer": 10_000.0}
 _ANISOTROPY = 0.01  # relative difference of the axes' spacings above which voxels aren't cubes
@@ -34,7 +35,9 @@ class ImageMetadata:
     paths
         Of the level arrays below the group, finest first.
     spacings
-        Of each level, (z, y, x) in angstrom.
+        Of each level, (z, y, x) in angstrom; bare numbers where the axes have no unit.
+    has_unit
+        Whether every axis has a unit; without, the voxel spacing is not known.
     leading
         Number of axes before z y x.
     warnings
@@ -44,6 +47,7 @@ class ImageMetadata:
     paths: tuple[str, ...]
     spacings: tuple[tuple[float, float, float], ...]
     leading: int
+    has_unit: bool
     warnings: tuple[str, ...]
 
     @property
@@ -84,7 +88,7 @@ def read_image_metadata(attributes: Mapping[str, Any], where: str) -> ImageMetad
         raise InputError(
             f"{where} has the axes ({', '.join(names)}); a tomogram needs z, y, x, at most with time or channel of length 1 before them"
         )
-    factors, warnings = _to_angstrom(axes[-3:], where)
+    factors, has_unit = _to_angstrom(axes[-3:], where)
     spacings: list[tuple[float, float, float]] = []
     for scale in scales:
         z, y, x = (s * f for s, f in zip(scale[-3:], factors, strict=True))
@@ -99,7 +103,17 @@ def read_image_metadata(attributes: Mapping[str, Any], where: str) -> ImageMetad
             f"{where} has voxels of {finest[0]:g} x {finest[1]:g} x {finest[2]:g} angstrom (z, y, x); they may differ by "
             f"{100 * _ANISOTROPY:g} % at most: resample the tomogram to cubic voxels"
         )
-    return ImageMetadata(paths, tuple(spacings), len(axes) - 3, warnings)
+    metadata = ImageMetadata(paths, tuple(spacings), len(axes) - 3, has_unit, ())
+    doubt = spacing_doubt(metadata.spacing) if has_unit else no_unit(metadata.spacing)
+    return replace(metadata, warnings=() if doubt is None else (doubt,))
+
+
+def no_unit(scale: float) -> str:
+    """Say that the spacing of an image without unit is not known."""
+    return (
+        f"the axes have no unit (their scale is {scale:g}), so the voxel spacing is not known; give it with --voxel-size ANGSTROM (in a "
+        "configuration: voxel_size), or write the unit into the metadata"
+    )
 
 
 def _image(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,12 +139,13 @@ def _scale(transformations: Any, axes: int) -> list[float]:
     return result
 
 
-def _to_angstrom(axes: list[dict[str, Any]], where: str) -> tuple[list[float], tuple[str, ...]]:
+def _to_angstrom(axes: list[dict[str, Any]], where: str) -> tuple[list[float], bool]:
     units = [None if axis.get("unit") is None else str(axis["unit"]) for axis in axes]
     unknown = [unit for unit in units if unit is not None and unit not in _ANGSTROM]
     if unknown:
         raise InputError(
             f"{where} measures its axes in '{unknown[0]}'; known are angstrom, nanometer and micrometer: correct the unit in its metadata"
         )
-    warnings = ("the axes have no unit; angstrom is assumed",) if None in units else ()
-    return [1.0 if unit is None else _ANGSTROM[unit] for unit in units], warnings
+    if None in units:
+        return [1.0] * len(units), False
+    return [_ANGSTROM[str(unit)] for unit in units], True

@@ -5,17 +5,22 @@
 2. Anything else is looked at as MRC; of a compressed file only the head is decompressed, and its recorded length compared.
 3. What makes the file useless is a problem, what its owner should know a warning.  Nothing is raised.
 
-Limits: voxels are not read, so damage inside a chunk, or inside compressed data, is not found.
+4. A few voxels are looked at, 64 MB at most: empty slabs, inverted contrast (`voxel_doubts`); not of packed and remote files.
+
+Limits: not all voxels are read, so damage inside a chunk, or inside compressed data, is not found.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from tomostream.errors import InputError, TomostreamError
 from tomostream.geometry import Triple
@@ -24,8 +29,18 @@ from tomostream.remote.copies import identity_of
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.store.decompress import compression_of, peek_header
 from tomostream.store.mrc import MrcHeader
+from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import MRC_ENDINGS, tomogram_name
 from tomostream.store.ngff import read_image_metadata
+from tomostream.store.voxel_doubts import (
+    MOST_BYTES,
+    SAMPLED_SECTIONS,
+    TELLING_VOXELS,
+    contrast_doubts,
+    section_doubts,
+    shape_doubts,
+    voxel_doubts,
+)
 from tomostream.units import format_bytes
 
 if TYPE_CHECKING:
@@ -101,20 +116,20 @@ class Inspection:
         return redacted("\n".join(lines))
 
 
-def inspect_file(path: str | os.PathLike[str]) -> Inspection:
+def inspect_file(path: str | os.PathLike[str], *, assume_mrc: bool = False) -> Inspection:
     """Look at an MRC file (also .gz, .bz2) or an OME-Zarr store (folder or URL); whatever is wrong with it is told, not raised."""
     text = str(place(path))
     is_mrc = text.partition("?")[0].lower().endswith(MRC_ENDINGS)
     is_store = not is_mrc if "://" in text else Path(text).is_dir() or text.endswith(".zarr")
     found = Inspection(path=text, name=tomogram_name(text), kind="ome-zarr" if is_store else "mrc")
     try:
-        return _store(found) if is_store else _mrc(found, place(text))
+        return _store(found) if is_store else _mrc(found, place(text), assume_mrc=assume_mrc)
     except TomostreamError as error:
         return replace(found, problems=(str(error),))
 
 
-def _mrc(found: Inspection, path: Place) -> Inspection:
-    header = peek_header(path)
+def _mrc(found: Inspection, path: Place, *, assume_mrc: bool = False) -> Inspection:
+    header = peek_header(path, assume_mrc=assume_mrc)
     packed = compression_of(path)
     problems: list[str] = []
     warnings = list(header.warnings)
@@ -133,6 +148,9 @@ def _mrc(found: Inspection, path: Place) -> Inspection:
         size = path.stat().st_size
         if packed == "gzip":
             warnings += _length_doubt(path, header)
+    if header.spacing_zyx is not None and not problems and packed is None and isinstance(path, Path):
+        warnings += _look(header)
+    warnings += shape_doubts(header.shape)
     details = {
         "mode": header.mode,
         "byte_order": "big" if header.dtype.str.startswith(">") else "little",
@@ -152,6 +170,29 @@ def _mrc(found: Inspection, path: Place) -> Inspection:
         problems=tuple(problems),
         warnings=tuple(warnings),
     )
+
+
+def _look(header: MrcHeader) -> list[str]:
+    """What a few voxels of a plain local file tell."""
+    section = math.prod(header.shape[1:]) * header.dtype.itemsize
+    with MrcReader(header) as reader:
+        found = section_doubts(reader.read, header.shape)
+        return found + (contrast_doubts(reader.read, header.shape) if SAMPLED_SECTIONS * section <= MOST_BYTES else [])
+
+
+def _look_at_level(path: str, levels: Sequence[StoredLevel], zarr_format: int, kind: object) -> list[str]:
+    """What the last of these levels tells, if it is small; of score maps and masks nothing is asked."""
+    level = levels[-1]
+    if kind is not None or math.prod(level.shape) * level.dtype.itemsize > MOST_BYTES:
+        return []
+    from tomostream.store.zarr_opening import open_array, read_array  # noqa: PLC0415  (as above)
+
+    array = open_array(path, level.path, zarr_format)
+    index = (0,) * (array.ndim - 3) + tuple(slice(0, n) for n in level.shape)
+    try:
+        return voxel_doubts(np.asarray(read_array(array, index, f"{path}, level {level.path}")))
+    except InputError as error:
+        return [str(error)]
 
 
 def _length_doubt(path: Path, header: MrcHeader) -> list[str]:
@@ -182,11 +223,19 @@ def _store(found: Inspection) -> Inspection:
         # a shard that was never written reads as zeros: usual in masks of other software, a loss in a store that we finished
         (problems if isinstance(ours, Mapping) and ours.get("complete") is True else warnings).extend(missing)
     first = levels[0]
+    warnings += shape_doubts(first.shape)
+    if size is not None and not problems:
+        warnings += _look_at_level(
+            found.path,
+            [one for one in levels if math.prod(one.shape) >= TELLING_VOXELS] or levels[:1],
+            zarr_format,
+            ours.get("kind") if isinstance(ours, Mapping) else None,
+        )
     return replace(
         found,
         shape=first.shape,
         dtype=first.dtype.name,
-        spacing=metadata.spacing,
+        spacing=metadata.spacing if metadata.has_unit else None,
         statistics=_source_statistics(ours),
         size=size,
         levels=len(levels),

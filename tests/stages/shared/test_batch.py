@@ -112,7 +112,7 @@ def test_a_failed_write_leaves_the_old_text_and_nothing_else(tmp_path, monkeypat
     target = tmp_path / "t.json"
     write_text_atomically(target, "old")
 
-    def full(self, text):
+    def full(self, text, **_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)

@@ -97,3 +97,35 @@ def test_points_that_are_there_twice_count_once_in_their_order(tmp_path, tomogra
     assert ribosomes.tolist() == [[7, 6, 5], [3, 2, 1]]
     assert fas.tolist() == [[7, 6, 5]]
     assert heard.warnings == ["clicks: t, ribosome: 1 of 3 points are there more than once; each counts once"]
+
+
+def test_voxels_that_are_named_angstrom_are_refused_many_and_told_few(tmp_path):
+    tomogram = open_tomogram(write_store(tmp_path / "v.ome.zarr", noise(40, 60, 60), spacing=10.0, levels=1))
+    voxels = np.random.default_rng(0).uniform(0, (39, 59, 59), (6, 3))
+    with pytest.raises(InputError, match=r"all 6 points lie in one corner.*voxels that are named angstrom.*x_voxel"):
+        inside_volume(Particles.build(voxels, unit="angstrom"), tomogram, "p.csv", Progress())
+    heard = Heard()
+    assert len(inside_volume(Particles.build(voxels[:2], unit="angstrom"), tomogram, "p.csv", heard)) == 2
+    assert "all 2 points lie in one corner" in heard.warnings[0]
+    for right in (Particles.build(voxels, unit="voxel"), Particles.build(voxels * 10, unit="angstrom")):
+        heard = Heard()
+        assert len(inside_volume(right, tomogram, "p.csv", heard)) == 6
+        assert heard.warnings == []
+
+
+def test_places_that_are_no_particles_are_no_clicks(tmp_path):
+    path = table(tmp_path, "t,a,1,2,3,1", "t,a,4,5,6,0", "t,a,7,8,9,", header=f"{HEADER},label")
+
+    heard = Heard()
+    heard.say = heard.warn
+    points = read_points([path], ["a"], ["t"], "labels.train", heard)
+    assert points.position_zyx.tolist() == [[3, 2, 1], [9, 8, 7]]
+    assert heard.warnings == [f"{path}: 1 of 3 rows are labelled 0, places that are no particles; they are not taken as any"]
+
+
+def test_a_table_that_names_no_tomogram_is_of_the_one_its_file_is_called_after(tmp_path):
+    path = table(tmp_path, "1,2,3", header="x_voxel,y_voxel,z_voxel", name="TS_2.csv")
+    assert read_points([path], ["a"], ["TS_1", "TS_2"], "labels.train").tomograms() == ["TS_2"]
+    assert read_points([path], ["a"], ["TS_1", "rec_TS_2"], "labels.train").tomograms() == ["rec_TS_2"]
+    with pytest.raises(InputError, match="rows without tomogram"):
+        read_points([path], ["a"], ["TS_1", "TS_3"], "labels.train")

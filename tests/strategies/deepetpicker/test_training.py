@@ -16,6 +16,8 @@ from tomostream.progress import Progress
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.strategies.deepetpicker.model import label_radius
 
+pytestmark = pytest.mark.slow
+
 TRAIN = {"steps": 30, "steps_per_epoch": 10, "crop": 32, "precision": "float32"}
 
 

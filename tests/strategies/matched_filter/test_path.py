@@ -15,6 +15,8 @@ from tomostream.pipeline.dry_run import plan_run
 from tomostream.pipeline.execution import STAGES, run_project
 from tomostream.progress import Progress
 
+pytestmark = pytest.mark.slow
+
 STRATEGIES = ("average", "template")
 
 

@@ -6,6 +6,8 @@ import sys
 import pytest
 from peak_memory import PEAK
 
+pytestmark = pytest.mark.slow
+
 _SCORE = """
 import numpy as np
 from tomostream.geometry import Box

@@ -21,6 +21,8 @@ from tomostream.strategies.loading import load_model
 from tomostream.strategies.model_folder import read_folder
 from tomostream.strategies.slices2d.model import SliceModel, unpack
 
+pytestmark = pytest.mark.slow
+
 SETTINGS: dict[str, Any] = {
     "objective": {"name": "slices2d"},
     "train": {"steps": 60, "steps_per_epoch": 20, "crop": 24, "batch": 4, "precision": "float32", "learning_rate": 5e-3},

@@ -19,6 +19,8 @@ from tomostream.stages.shared.click_tables import unlabelled_names
 from tomostream.stages.shared.resolved_run import resolve
 from tomostream.strategies.catalogued import strategy_named
 
+pytestmark = pytest.mark.slow
+
 
 def settings_of(folder):
     return json.loads((folder / "model.json").read_text())

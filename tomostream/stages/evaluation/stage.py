@@ -52,6 +52,7 @@ def evaluate_particles(
         If the units can't be converted, or the species is not said and can't be known.
     """
     why = f"a tolerance of {settings.tolerance}"
+    picks, truth = picks.positives(), truth.positives()  # rows labelled 0 are places that are no particles
     here = truth.select(np.isin(truth.tomogram.astype(str), list(names)))
     return evaluate_tables(
         conversion.to_unit(picks, settings.unit, why),

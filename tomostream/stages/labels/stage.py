@@ -20,10 +20,11 @@ from tomostream.masks import check_labels, mask_of_box, points_touching
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.shared.batch import writable_folder
-from tomostream.stages.shared.clicks import inside_volume
+from tomostream.stages.shared.clicks import inside_volume, only_positives
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
+from tomostream.stages.shared.opening import open_told
+from tomostream.store.naming import counterpart
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state, write_shard
-from tomostream.tomogram import open_tomogram
 from tomostream.units import Length, format_bytes
 
 POINT_BYTES = 1000  # of a row while the table is read: Python's own objects
@@ -36,6 +37,7 @@ class LabelSettings:
 
     radius: Length
     shape: str = defaults.LABEL_SHAPE
+    voxel_size: float | None = None  # angstrom, where the store does not say it
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,9 @@ def write_labels(
         If `out` was made otherwise, and `overwrite` is not set.
     """
     out = place(out)
-    tomogram = open_tomogram(store)
-    points = read_table(table, conversion=conversion).named(tomogram=tomogram.name, species="particle")
-    here = points.of(tomogram=tomogram.name)
+    tomogram = open_told(store, progress, voxel_size=settings.voxel_size)
+    points = only_positives(read_table(table, conversion=conversion), table, progress).named(tomogram=tomogram.name, species="particle")
+    here = points.renamed({name: counterpart(name, [tomogram.name]) for name in points.tomograms()}).of(tomogram=tomogram.name)
     if len(here) == 0:
         others = ", ".join(points.tomograms())
         raise InputError(

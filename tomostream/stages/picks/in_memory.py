@@ -27,7 +27,7 @@ def pick_plain(array: Any, request: PickRequest, execution: Execution) -> tuple[
     """
     source = Source.of(array)
     if request.how_many is None:
-        raise InputError("how many picks? give count=N (the best N) or threshold=T (all above T)")
+        raise InputError("how many picks? give count=N (the best N), threshold=T (all above T) or expected=N (about N, as the scores say)")
     picks = picker("greedy").pick(source, request, execution, Progress())
     return picks.index_zyx, picks.score
 

@@ -21,9 +21,10 @@ from tomostream.picking.protocol import Execution, PickRequest, Source
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_text_atomically
 from tomostream.remote.places import Place, place
-from tomostream.score_map import ScoreMap, open_score_map
+from tomostream.score_map import ScoreMap, as_score_map
 from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
+from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.region_of_interest import Restriction, mask_in
 from tomostream.stages.shared.sidecar import is_made_by, record_made_by
 from tomostream.store.zarr_opening import is_url
@@ -57,6 +58,7 @@ class PickSettings:
     box: Box | None = None
     mask: str | None = None
     block_size: Triple | None = None
+    voxel_size: float | None = None  # angstrom, where the score map does not say it
 
     def check(self) -> None:
         """Refuse settings that can't be meant.
@@ -78,6 +80,8 @@ class PickSettings:
             if name != "how_many" and name not in _WITHOUT_EFFECT:
                 value = getattr(self, name)
                 values[name] = _RECORDED[name](value) if name in _RECORDED else value
+        if self.voxel_size is None:  # as it was recorded before there was such a setting
+            del values["voxel_size"]
         return values
 
 
@@ -89,6 +93,7 @@ class PickTask:
     maps: tuple[tuple[str, PickSettings], ...]  # store and settings
     out: Place
     resources: Resources
+    is_known: bool = False  # picked a moment ago in this run, which is not told again
 
 
 def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, progress: Progress) -> Particles:
@@ -109,7 +114,7 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
         border=settings.border.in_voxels(scores.spacing) if settings.border else 0.0,
         box=settings.box,
         mask=functools.partial(mask_in, settings.mask) if settings.mask is not None else None,
-    )
+    ).within(scores.shape)  # a spacing may be absurd
     execution = Execution(
         memory=resources.memory,
         libraries=libraries_bytes() + remote_bytes(is_url(scores.path)),
@@ -123,16 +128,18 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
         tomogram=scores.name,
         species=settings.species or scores.attributes.species,
         score=picks.score,
+        spacings={scores.name: scores.spacing},
     )
 
 
 def pick_one(task: PickTask, progress: Progress) -> Place:
     """Write the picks of one tomogram to `out/NAME.csv`, best first; the same picks are not made twice."""
     table = task.out / f"{task.name}.csv"
-    opened = [(open_score_map(path), settings) for path, settings in task.maps]
+    opened = [(as_score_map(open_told(path, progress, voxel_size=settings.voxel_size)), settings) for path, settings in task.maps]
     fingerprint = {"maps": [{"scores": tomogram_fingerprint(scores.tomogram), **settings.fingerprint()} for scores, settings in opened]}
     if is_made_by(table, fingerprint):
-        progress.say(f"{task.name}: picks are already made with these settings")
+        if not task.is_known:
+            progress.say(f"{task.name}: picks are already made with these settings")
         return table
     writable_folder(task.out)
     parts = [pick_map(scores, settings, resources=task.resources, progress=progress) for scores, settings in opened]

@@ -28,6 +28,7 @@ from tomostream.score_map import SCORES, ScoreMapAttributes
 from tomostream.stages.prediction.prepare_task import Prepared
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
+from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.region_of_interest import Restriction
 from tomostream.store.existing_output import differences, finished_fingerprint, half_written_head, plain, refuse_other_settings
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
@@ -81,7 +82,7 @@ def examine(
     from tomostream.strategies.loading import plan_model
 
     settings = task.settings
-    source = open_tomogram(task.path)
+    source = open_told(task.path, progress, voxel_size=settings.voxel_size)
     _check_spacing(model, source, progress)
     Restriction(settings.box, settings.mask).check(source.shape, task.name)
     plan = plan_model(
@@ -240,7 +241,7 @@ def _writer(examined: Examined, model: Model, path: Place, species: str) -> Stor
     from tomostream.inference.region_scoring import encoding_attributes
 
     task, plan, settings = examined.task, examined.plan, examined.task.settings
-    source = open_tomogram(task.path)
+    source = open_tomogram(task.path, voxel_size=settings.voxel_size)
     attributes = ScoreMapAttributes(
         kind=SCORES,
         species=species,
@@ -296,7 +297,7 @@ def _fingerprint(
     from tomostream.remote.places import place
 
     folder = local_model(place(load.model))
-    values = {
+    values: dict[str, Any] = {
         "tomogram": tomogram_fingerprint(source),
         "model": file_sha256(folder / WEIGHTS_NAME),
         "settings": file_sha256(folder / SETTINGS_NAME),  # the arrays alone don't decide the scores
@@ -311,5 +312,7 @@ def _fingerprint(
         "threads": load.threads,
         **dict(environment),
     }
+    if settings.voxel_size is not None:
+        values["voxel_size"] = settings.voxel_size
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain

@@ -47,6 +47,7 @@ class PredictSettings:
     box: Box | None = None  # voxels of the full resolution; scores elsewhere are missing
     mask: str | None = None  # store on the tomogram's grid; scores where it is zero are missing
     mixed_devices: bool = False  # machines of several kinds may share a score map; it says so then
+    voxel_size: float | None = None  # angstrom, where the tomogram's store does not say it
 
     def check(self) -> None:
         """Refuse combinations that would lose information silently.

@@ -12,6 +12,10 @@ from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.particles import Particles
 from tomostream.progress import Progress
+from tomostream.remote.places import place
+from tomostream.store.naming import counterpart, tomogram_name
+
+_ODD_CHANCE, _NO_CHANCE = 1e-3, 1e-12  # that all points lie in one corner: worth a word, and never by chance
 
 if TYPE_CHECKING:
     from tomostream.geometry import Triple
@@ -27,6 +31,9 @@ def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress
         If under 95 % lie inside: swapped axes, or voxels taken for angstrom.
     """
     is_inside = check_inside(particles, tomogram.at_level(0).shape, tomogram.spacing, tomogram.name, where)
+    chance = corner_chance(particles, tomogram.at_level(0).shape, tomogram.spacing)
+    if chance < _ODD_CHANCE:
+        progress.warn(f"{where}: {_in_corner(particles, tomogram.spacing, tomogram.name)}")
     if not is_inside.all():
         progress.warn(
             f"{where}: {np.count_nonzero(~is_inside)} of {len(particles)} points lie outside tomogram '{tomogram.name}' and are left out"
@@ -51,11 +58,45 @@ def check_inside(particles: Particles, shape: Triple, spacing: float, name: str,
             f"coordinates are z,y,x = {','.join(f'{v:g}' for v in position_zyx.max(axis=0))} voxels; are axes swapped, or voxels and angstrom (spacing "
             f"{spacing:g} A)?"
         )
+    if corner_chance(particles, shape, spacing) < _NO_CHANCE:
+        raise InputError(
+            f"{where}: {_in_corner(particles, spacing, name)}; if so, name the columns x_voxel, y_voxel, z_voxel (a table without header: --unit vox)"
+        )
     return is_inside
 
 
-def read_points(tables: Sequence[str], species: Sequence[str], tomograms: Sequence[str], what: str) -> Particles:
-    """Read and join tables of clicks; rows without species or tomogram get the only one there is.
+def corner_chance(particles: Particles, shape: Triple, spacing: float) -> float:
+    """How likely it is that positions in angstrom all lie where they would be inside if they were voxels; 1 where one does not.
+
+    Voxels that are declared as angstrom lie in the corner of 1 / spacing of each axis.
+    """
+    if particles.unit != "angstrom" or spacing <= 1 or len(particles) == 0:
+        return 1.0
+    is_in_corner = ((particles.position_zyx >= 0) & (particles.position_zyx <= np.asarray(shape) - 0.5)).all()
+    return float(spacing ** (-3.0 * len(particles))) if is_in_corner else 1.0
+
+
+def _in_corner(particles: Particles, spacing: float, name: str) -> str:
+    z, y, x = (particles.position_zyx.max(axis=0) / spacing).tolist()
+    return (
+        f"all {len(particles)} points lie in one corner of tomogram '{name}', within {x:.0f}, {y:.0f}, {z:.0f} voxels (x, y, z) of its first; "
+        f"as voxels they would be spread over it: are they voxels that are named angstrom (the spacing is {spacing:g} A)?"
+    )
+
+
+def only_positives(points: Particles, where: str, progress: Progress) -> Particles:
+    """The particles among clicks; places that are labelled 0 are left out, and that is told."""
+    if points.has_negatives:
+        progress.say(
+            f"{where}: {len(points.negatives())} of {len(points)} rows are labelled 0, places that are no particles; they are not taken as any"
+        )
+    return points.positives()
+
+
+def read_points(
+    tables: Sequence[str], species: Sequence[str], tomograms: Sequence[str], what: str, progress: Progress | None = None
+) -> Particles:
+    """Read and join tables of clicks; rows without species or tomogram get the only one there is, rows labelled 0 are left out.
 
     Raises
     ------
@@ -65,8 +106,13 @@ def read_points(tables: Sequence[str], species: Sequence[str], tomograms: Sequen
     only_species = species[0] if len(species) == 1 else None
     only_tomogram = tomograms[0] if len(tomograms) == 1 else None
     parts: list[Particles] = []
+    progress = progress or Progress()
     for table in tables:
-        part = read_table(table, conversion=Conversion(tomogram=only_tomogram, species=only_species))
+        part = read_table(table, conversion=Conversion(only_tomogram=only_tomogram, only_species=only_species, progress=progress))
+        called = counterpart(tomogram_name(place(table).stem), tomograms)
+        if part.tomograms() == [""] and called in tomograms:
+            part = part.named(tomogram=called)
+        part = part.renamed({name: counterpart(name, tomograms) for name in part.tomograms()})
         if len(part) == 0:
             raise InputError(f"{what} table {table} has no point; click some particles first")
         for kind, found, known in (("species", part.species_names(), species), ("tomogram", part.tomograms(), tomograms)):
@@ -77,7 +123,7 @@ def read_points(tables: Sequence[str], species: Sequence[str], tomograms: Sequen
                 )
             if unknown:
                 raise InputError(f"{what} table {table} names {kind} {', '.join(unknown)}; the configuration has {', '.join(known)}")
-        parts.append(part)
+        parts.append(only_positives(part, table, progress))
     units = {part.unit for part in parts}
     if len(units) > 1:
         raise InputError(f"{what} tables: some are in voxels, some in angstrom; give them in one unit")
@@ -97,8 +143,8 @@ def by_tomogram(
         If under 95 % of a tomogram's points lie inside it.
     """
     result: dict[str, list[np.ndarray]] = {}
-    for name in points.tomograms():
-        inside = inside_volume(points.of(tomogram=name), tomograms[name], where, progress)
+    for name, here in points.by_tomogram():
+        inside = inside_volume(here, tomograms[name], where, progress)
         result[name] = [_distinct(inside.of(species=kind).position_zyx, f"{where}: {name}, {kind}", progress) for kind in species]
     return result
 

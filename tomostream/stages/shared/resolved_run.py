@@ -132,7 +132,7 @@ class ResolvedRun:
 
     def write_configuration(self, path: Place) -> None:
         """Write the resolved configuration as YAML; passwords and signatures in URLs are masked."""
-        path.write_text(redacted(yaml.safe_dump(dict(self.values), sort_keys=False, allow_unicode=True)))
+        path.write_text(redacted(yaml.safe_dump(dict(self.values), sort_keys=False, allow_unicode=True)), encoding="utf-8")
 
 
 def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool = True) -> ResolvedRun:
@@ -179,13 +179,13 @@ def _head(configuration: Configuration, name: str, path: str) -> Head | Tomostre
     try:
         if is_mrc(path):
             return _source_head(path, name, configuration.voxel_size, configuration.memory_bytes)
-        return _store_head(path)
+        return _store_head(path, configuration.voxel_size)
     except TomostreamError as error:
         return error
 
 
-def _store_head(path: str) -> Head:
-    tomogram = open_tomogram(path)
+def _store_head(path: str, voxel_size: float | None) -> Head:
+    tomogram = open_tomogram(path, voxel_size=voxel_size)
     return Head(tomogram.shape, tomogram.spacing, tomogram.dtype.itemsize, None, None)
 
 

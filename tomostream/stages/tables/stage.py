@@ -6,15 +6,26 @@ A folder stands for the tables in it.  A table of picks that is empty says that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tomostream import defaults
 from tomostream.errors import InputError
-from tomostream.formats.registry import FORMATS, TABLE_ENDINGS, Conversion, file_tomogram, read_table
+from tomostream.formats.registry import (
+    FORMATS,
+    TABLE_ENDINGS,
+    Conversion,
+    file_tomogram,
+    folder_tables,
+    is_copick,
+    read_table,
+    refuse_shared,
+)
 from tomostream.particles import Particles
 from tomostream.remote.places import Place, place
+from tomostream.store.naming import counterpart
 
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
@@ -23,25 +34,55 @@ if TYPE_CHECKING:
 _IN_FOLDERS = tuple(ending for ending in TABLE_ENDINGS if ending not in (".txt", ".tsv"))
 
 
-def conversion_from(tomograms: Sequence[str], voxel_size: float | None, **others: object) -> Conversion:
+def conversion_from(tomograms: Sequence[str], voxel_size: float | None, **others: Any) -> Conversion:
     """Gather spacings and shapes from stores, and one spacing for the rest.
 
     Raises
     ------
     InputError
-        If a store can't be opened.
+        If a store can't be opened, two have one name, or what the caller says contradicts what a store says.
     """
-    opened: list[Tomogram] = []
+    opened: dict[str, Tomogram] = {}
     if tomograms:
         from tomostream.tomogram import open_tomogram
 
-        opened = [open_tomogram(path) for path in tomograms]
+        for path in tomograms:
+            one = open_tomogram(path, voxel_size=voxel_size)
+            if one.name in opened:
+                raise InputError(f"--tomograms: {opened[one.name].path} and {one.path} are both named '{one.name}'; give one of them")
+            opened[one.name] = one
+    shape = others.get("shape")
+    if shape is not None and (odd := next((one for one in opened.values() if one.shape != tuple(shape)), None)) is not None:
+        raise InputError(
+            f"{odd.path} has {','.join(map(str, odd.shape))} voxels (z,y,x), --shape says {','.join(map(str, shape))}; leave --shape out"
+        )
     return Conversion(
-        spacings={t.name: t.spacing for t in opened},
-        shapes={t.name: t.shape for t in opened},
+        spacings={name: one.spacing for name, one in opened.items()},
+        shapes={name: one.shape for name, one in opened.items()},
         spacing=voxel_size,
-        **others,  # type: ignore[arg-type]  # the caller's keywords are Conversion's own fields
+        **others,
     )
+
+
+def scored_tables(path: str | Place, format_name: str | None = None) -> list[tuple[Place, str | None]]:
+    """List the tables that a file or folder stands for, as `import` reads them, with the species of those in a folder SPECIES.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    path = place(path)
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path}; give a table, or a folder of tables")
+    if not path.is_dir() or format_name == "copick" or (format_name is None and is_copick(path)):
+        return [(path, None)]
+    if format_name in FORMATS:
+        return folder_tables(path, format_name)
+    found = sorted(p for p in path.iterdir() if p.suffix in _IN_FOLDERS and not p.name.startswith("."))
+    if not found:
+        raise InputError(f"folder {path} holds no table ({', '.join(_IN_FOLDERS)})")
+    return [(table, None) for table in found]
 
 
 def table_paths(path: str | Place, format_name: str | None = None) -> list[Place]:
@@ -52,16 +93,7 @@ def table_paths(path: str | Place, format_name: str | None = None) -> list[Place
     InputError
         If there is none.
     """
-    path = place(path)
-    if not path.exists():
-        raise InputError(f"there is no file or folder {path}; give a table, or a folder of tables")
-    if not path.is_dir():
-        return [path]
-    endings = (FORMATS[format_name].ending,) if format_name in FORMATS else _IN_FOLDERS
-    found = sorted(p for p in path.iterdir() if p.suffix in endings and not p.name.startswith("."))
-    if not found:
-        raise InputError(f"folder {path} holds no table ({', '.join(endings)})")
-    return found
+    return [table for table, _ in scored_tables(path, format_name)]
 
 
 def read_scored(path: str | Place, conversion: Conversion, *, format_name: str | None = None) -> tuple[Particles, list[str]]:
@@ -75,36 +107,49 @@ def read_scored(path: str | Place, conversion: Conversion, *, format_name: str |
     parts: list[Particles] = []
     names: list[str] = []
     holder: dict[tuple[str, str], Place] = {}
-    tables = table_paths(path, format_name)
+    tables = scored_tables(path, format_name)
     if conversion.tomogram is not None and len(tables) > 1:
         raise InputError(f"{path} holds {len(tables)} tables; --tomogram can name the tomogram of one")
-    for table in tables:
-        part = read_table(table, format_name=format_name, conversion=conversion).named(tomogram=table.stem)
-        for name in part.tomograms():
-            for species in part.of(tomogram=name).species_names():
-                if (other := holder.setdefault((name, species), table)) is not table:
-                    raise InputError(f"{other} and {table} both hold picks of '{species}' in tomogram '{name}'; keep one of them")
-        names.extend(part.tomograms() or [file_tomogram(table, conversion)])
+    for table, species in tables:
+        facts = conversion if species is None else replace(conversion, only_species=species)
+        called = file_tomogram(table, conversion)
+        part = read_table(table, format_name=format_name, conversion=facts).named(tomogram=called)
+        refuse_shared(holder, table, part)
+        names.extend(part.tomograms() or [called])
         parts.append(part)
     return _join(parts), list(dict.fromkeys(names))
 
 
 def read_truth(path: str | Place, scored: Sequence[str], conversion: Conversion, *, format_name: str | None = None) -> Particles:
-    """Read the truth of a file or folder; rows without tomogram are the only scored one's.
+    """Read the truth of a file or folder; rows without tomogram are the only scored one's, other names are matched to the scored.
 
     Raises
     ------
     InputError
         If a table is broken, or rows without tomogram can't be assigned.
     """
-    known = _join([read_table(table, format_name=format_name, conversion=conversion) for table in table_paths(path, format_name)])
+    parts: list[Particles] = []
+    for table, species in scored_tables(path, format_name):
+        facts = conversion if species is None else replace(conversion, only_species=species)
+        parts.append(read_table(table, format_name=format_name, conversion=facts))
+    return truth_of(_join(parts), scored, f"truth {path}")
+
+
+def truth_of(known: Particles, scored: Sequence[str], where: str) -> Particles:
+    """Assign truth to the scored tomograms: see `read_truth`.
+
+    Raises
+    ------
+    InputError
+        If rows without tomogram can't be assigned.
+    """
     if "" in known.tomograms():
         if len(scored) != 1:
             raise InputError(
-                f"truth {path} has rows without tomogram, and several tomograms are scored ({', '.join(scored)}); add a column 'tomogram'"
+                f"{where} has rows without tomogram, and several tomograms are scored ({', '.join(scored)}); add a column 'tomogram'"
             )
         known = known.named(tomogram=scored[0])
-    return known
+    return known.renamed({name: counterpart(name, scored) for name in known.tomograms()})
 
 
 def require_inside(particles: Particles, conversion: Conversion, where: str) -> None:
@@ -115,11 +160,11 @@ def require_inside(particles: Particles, conversion: Conversion, where: str) -> 
     InputError
         If under 95 % of a tomogram's lie in it: swapped axes, or voxels taken for angstrom.
     """
-    for name in particles.tomograms():
-        shape, spacing = conversion.shapes.get(name, conversion.shape), conversion.spacings.get(name, conversion.spacing)
+    for name, here in particles.by_tomogram():
+        shape, spacing = conversion.known_shape(name), conversion.known_spacing(name)
         if shape is None or (spacing is None and particles.unit == "angstrom"):
             continue
-        voxels = particles.of(tomogram=name).in_unit("voxel", spacing).position_zyx
+        voxels = here.in_unit("voxel", spacing).position_zyx
         is_inside = np.all((voxels >= -0.5) & (voxels <= np.asarray(shape) - 0.5), axis=1)
         if is_inside.mean() < defaults.INSIDE_FRACTION:
             raise InputError(

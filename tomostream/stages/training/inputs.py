@@ -72,7 +72,7 @@ def open_inputs(run: ResolvedRun) -> OpenedInputs:
         If one is not there, or they differ in spacing.
     """
     clicks = clicks_of(run)
-    tomograms = {name: open_tomogram(run.tomograms[name].store) for name in clicks.needed}
+    tomograms = {name: open_tomogram(run.tomograms[name].store, voxel_size=run.voxel_size) for name in clicks.needed}
     _check_spacings(tomograms)
     first = tomograms[clicks.train.tomograms()[0]]
     _check_radii(run.species, first)

@@ -66,7 +66,7 @@ def _train_in_jobs(run: ResolvedRun, folder: Place, overwrite: bool, progress: P
 
     def command(logs: Path, number: int) -> list[str]:
         given = logs / "train.yaml"
-        given.write_text(text)
+        given.write_text(text, encoding="utf-8")
         start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
         what = ["-m", "tomostream", "train", str(given), "-o", str(folder), "--cluster", "none", "--threads", str(threads)]
         # only once: a second job goes on with what the first began

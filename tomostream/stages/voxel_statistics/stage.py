@@ -18,9 +18,10 @@ from tomostream.remote.atomic_files import write_text_atomically
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
+from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.sidecar import is_made_by, record_made_by
 from tomostream.store.zarr_opening import is_url
-from tomostream.tomogram import Tomogram, open_tomogram, store_normalisation
+from tomostream.tomogram import Tomogram, store_normalisation
 from tomostream.units import format_bytes
 
 STATS_BLOCK_BYTES = 32 * 10**6  # of a block that a thread holds while measuring
@@ -103,14 +104,14 @@ class StatsTask:
 
 def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
     """Measure one store and keep the result with it, or beside it."""
-    tomogram = open_tomogram(task.path)
+    tomogram = open_told(task.path, progress, needs_spacing=False)
     is_kept_inside = task.out is None and tomogram.is_ours
     folder = None if is_kept_inside else task.out or (None if is_url(tomogram.path) else Path(tomogram.path).absolute().parent)
     if folder is not None:
         beside = writable_folder(folder) / f"{task.name}.stats.json"
         fingerprint = {"statistics of": tomogram_fingerprint(tomogram), "clip_sigma": defaults.CLIP_SIGMA}
         if is_made_by(beside, fingerprint):
-            done: dict[str, object] = json.loads(beside.read_text())
+            done: dict[str, object] = json.loads(beside.read_text(encoding="utf-8"))
             return done
     with progress.track(f"stats {task.name}", 1) as bar:
         found = measure(tomogram, memory=task.resources.memory, workers=task.resources.local_threads, keep=False)

@@ -1,0 +1,196 @@
+"""What does a change of units, origins or names need to know?  The facts that a caller gives for the tomograms of a table.
+
+What is not given is never guessed: whoever needs it refuses and names the option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tomostream.errors import InputError
+from tomostream.geometry import Triple
+from tomostream.particles import Particles, Unit
+from tomostream.progress import Progress
+from tomostream.remote.places import Place
+from tomostream.store.naming import counterpart, tomogram_name
+from tomostream.units import Length
+
+_DECIMALS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a format may need to know about the tomograms.
+
+    Parameters
+    ----------
+    spacings
+        Voxel spacing in angstrom by tomogram's name.
+    shapes
+        Shape (z, y, x) in voxels by tomogram's name.
+    spacing, shape
+        The same for tomograms that are not named.
+    tomogram, species
+        What the caller calls them: it wins over the table, if that names one.
+    only_tomogram, only_species
+        The only ones there are, for tables that name none.
+    columns, unit
+        Of a CSV table without header.
+    unbinned_pixel, binning
+        Pixel size of the tilt series in angstrom, or how often larger the tomograms' voxels are.
+    box
+        Edge of the boxes in formats that draw some.
+    user, session
+        Whose picks of a copick project are meant.
+    classes
+        The species in the order in which formats number them; set where a table is written to several files.
+    progress
+        Is told what the user should know.
+    """
+
+    spacings: dict[str, float] = field(default_factory=dict)
+    shapes: dict[str, Triple] = field(default_factory=dict)
+    spacing: float | None = None
+    shape: Triple | None = None
+    tomogram: str | None = None
+    species: str | None = None
+    only_tomogram: str | None = None
+    only_species: str | None = None
+    columns: Sequence[str] | None = None
+    unit: Unit | None = None
+    unbinned_pixel: float | None = None
+    binning: float | None = None
+    box: Length | None = None
+    user: str | None = None
+    session: str | None = None
+    classes: Sequence[str] = ()
+    progress: Progress = field(default_factory=Progress, compare=False)
+
+    @property
+    def known_tomograms(self) -> Collection[str]:
+        """The names of the tomograms whose stores are known."""
+        return self.spacings.keys() | self.shapes.keys()
+
+    def known_spacing(self, tomogram: str) -> float | None:
+        """The voxel spacing of a tomogram (angstrom), if it is known."""
+        return self.spacings.get(counterpart(tomogram, self.spacings), self.spacing)
+
+    def known_shape(self, tomogram: str) -> Triple | None:
+        """The shape of a tomogram in voxels, if it is known."""
+        return self.shapes.get(counterpart(tomogram, self.shapes), self.shape)
+
+    def per_row(self, names: np.ndarray, value_of: Callable[[str], float]) -> np.ndarray:
+        """Return a value for each row's tomogram, float64 (n,); it is asked once for each tomogram."""
+        known = {name: value_of(name) for name in dict.fromkeys(names.tolist())}
+        return np.array([known[name] for name in names.tolist()], dtype=np.float64)
+
+    def row_spacings(self, names: np.ndarray, why: str) -> np.ndarray:
+        """Return the voxel spacing of each row's tomogram.
+
+        Raises
+        ------
+        InputError
+            If one is not known; `why` says what needs it.
+        """
+        return self.per_row(names, lambda name: self.spacing_of(name, why))
+
+    @property
+    def knows_unbinned_pixel(self) -> bool:
+        """Whether the caller said the tilt series' pixel size, in either way."""
+        return self.unbinned_pixel is not None or self.binning is not None
+
+    def unbinned_pixel_of(self, tomogram: str, why: str) -> float:
+        """Return the pixel size of a tomogram's tilt series (angstrom).
+
+        Raises
+        ------
+        InputError
+            If it is not known, or told twice; `why` says what needs it.
+        """
+        if self.unbinned_pixel is not None and self.binning is not None:
+            raise InputError("give --unbinned-pixel-size or --binning, not both")
+        if self.unbinned_pixel is not None:
+            return self.unbinned_pixel
+        if self.binning is not None:
+            return self.spacing_of(tomogram, f"{why} with --binning") / self.binning
+        raise InputError(
+            f"{why} needs the pixel size of the tilt series of '{tomogram}'; give --unbinned-pixel-size ANGSTROM or --binning N"
+        )
+
+    def box_of(self, tomogram: str, why: str) -> float:
+        """Return the edge of the boxes in voxels of a tomogram.
+
+        Raises
+        ------
+        InputError
+            If it is not known; `why` says what needs it.
+        """
+        if self.box is None:
+            raise InputError(f"{why} needs the edge of its boxes; give --box-size LENGTH, as 32vox or 270A")
+        return self.box.value if self.box.is_voxels else self.box.in_voxels(self.spacing_of(tomogram, f"{why} with a box in angstrom"))
+
+    def spacing_of(self, tomogram: str, why: str) -> float:
+        """Return the voxel spacing of a tomogram (angstrom).
+
+        Raises
+        ------
+        InputError
+            If it is not known; `why` says what needs it.
+        """
+        spacing = self.known_spacing(tomogram)
+        if spacing is None:
+            raise InputError(
+                f"{why} needs the voxel spacing of tomogram '{tomogram}'; give --voxel-size ANGSTROM or --tomograms ZARR...{self._given(self.spacings)}"
+            )
+        return spacing
+
+    def shape_of(self, tomogram: str, why: str) -> Triple:
+        """Return the shape (z, y, x) of a tomogram in voxels.
+
+        Raises
+        ------
+        InputError
+            If it is not known; `why` says what needs it.
+        """
+        shape = self.known_shape(tomogram)
+        if shape is None:
+            raise InputError(
+                f"{why} needs the shape of tomogram '{tomogram}'; give --shape Z,Y,X or --tomograms ZARR...{self._given(self.shapes)}"
+            )
+        return shape
+
+    @staticmethod
+    def _given(known: Collection[str]) -> str:
+        names = list(known)
+        return f" (those given are named {', '.join(names[:8])}{' ...' if len(names) > 8 else ''})" if names else ""
+
+    def to_unit(self, particles: Particles, unit: Unit, why: str) -> Particles:
+        """Convert every tomogram's particles with its own spacing; the order of the rows is kept."""
+        if particles.unit == unit or len(particles) == 0:
+            return particles if particles.unit == unit else Particles.concatenate([], unit=unit)
+        own = particles.spacings
+        known = self if not own else replace(self, spacings={**own, **self.spacings}) if self.spacing is None else self
+        spacing = known.row_spacings(particles.tomogram, why)[:, None]
+        # by the reciprocal, as `Particles.in_unit`: one position is one number wherever it is converted
+        factor = spacing if unit == "angstrom" else 1.0 / spacing
+        return replace(particles, position_zyx=particles.position_zyx * factor, unit=unit)
+
+    def written_in(self, particles: Particles, unit: Unit, why: str) -> Particles:
+        """Convert as `to_unit`, for a file: what was reckoned is rounded (`tidy`), what is in this unit already stays as it is."""
+        if particles.unit == unit:
+            return particles
+        found = self.to_unit(particles, unit, why)
+        return replace(found, position_zyx=self.tidy(found.position_zyx))
+
+    @staticmethod
+    def tidy(positions: np.ndarray) -> np.ndarray:
+        """Round what was reckoned to a millionth (of an angstrom or voxel): the digits behind are the arithmetic's."""
+        return np.round(positions, _DECIMALS) + 0.0  # no -0.0
+
+
+def file_tomogram(path: Place, conversion: Conversion) -> str:
+    """Name the tomogram of a file that does not name it: as the caller says, or as the file is called."""
+    return conversion.tomogram or conversion.only_tomogram or tomogram_name(path.stem)

@@ -1,0 +1,80 @@
+"""Reading text as other software writes it: UTF-8, with or without a byte-order mark (UTF-16 with one); lines; numbers; JSON.
+
+Whatever the computer's locale is, text is UTF-8.  Lines end with a line feed, a carriage return or both, and nothing else: other
+separators of Unicode may stand inside a text.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from tomostream.errors import InputError
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises
+    ------
+    InputError
+        If it can't be read, or is no such text.
+    """
+    try:
+        content = path.read_bytes()
+        return content.decode("utf-16" if content.startswith(_UTF16) else "utf-8-sig")
+    except OSError as error:
+        raise InputError(f"table {path} can't be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"table {path} can't be read as text: it is no UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a text file's lines, without their ends.
+
+    Raises
+    ------
+    InputError
+        As `read_text`.
+    """
+    lines = _LINE_END.split(read_text(path))
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def json_number(value: Any) -> float:
+    """Return a number of JSON; NaN and infinities too.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or text.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"expected a number, found {value!r}"[:120])
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON; whatever is wrong with it is a ValueError, too deep a nesting too.
+
+    Raises
+    ------
+    ValueError
+        If it can't be parsed.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

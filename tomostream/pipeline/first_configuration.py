@@ -1,0 +1,249 @@
+"""The first configuration of a user's own data: what lies in a folder, and a few answers, as commented YAML that runs as it is.
+
+1. Tomograms are MRC files and OME-Zarr stores below the folder; score maps, masks and half-written stores are none.
+2. Their heads are read: spacings are told, and what is doubtful.  A spacing that the files don't say must be given.
+3. Clicks are read and matched to the tomograms' names, so that a wrong table is found now.
+4. What is not answered is written as a comment that says how, and told.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tomostream import defaults
+from tomostream.config import configuration_from, load_configuration
+from tomostream.errors import ExistsError, InputError
+from tomostream.formats.registry import Conversion, read_table
+from tomostream.progress import Progress
+from tomostream.project import input_paths
+from tomostream.stages.shared.clicks import read_points
+from tomostream.stages.shared.resolved_run import resolve
+from tomostream.store.naming import MRC_ENDINGS, distinct_names
+from tomostream.store.preflight import Inspection, inspect_file
+from tomostream.units import Length
+
+_DIFFERS = 0.01  # relative difference of spacings that is worth a word
+_MOST_LISTED = 20  # tomograms that are listed one by one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What a user says of the data; None or nothing: not said."""
+
+    species: str | None = None
+    radius: Length | None = None
+    expected: int | None = None
+    clicks: Sequence[str] = ()
+    validate: Sequence[str] = ()
+    truth: str | None = None
+    voxel_size: float | None = None
+    project: str | None = None
+
+
+def write_first_configuration(folder: Path, answers: Answers, out: Path, *, overwrite: bool, progress: Progress) -> list[str]:
+    """Write the configuration; returns what is left to fill in, nothing if it runs as it is.
+
+    Raises
+    ------
+    InputError
+        If there is no tomogram, or an answer does not fit the data.
+    ExistsError
+        If `out` is there, and not `overwrite`.
+    """
+    if out.exists() and not overwrite:
+        raise ExistsError(f"{out} exists; give --overwrite to replace it, or another file with -o")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the one that holds the tomograms")
+    found = find_tomograms(folder)
+    sound = _look(found, answers, progress)
+    answers = _named(answers)
+    _check_answers(answers, list(sound), progress)
+    missing = _missing(answers, sound)
+    text = _text(sound, answers, missing)
+    configuration = configuration_from(_values(sound, answers), str(out)) if not missing else None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(out)
+    if configuration is not None:
+        resolve(load_configuration(out), with_clicks=True)  # it runs as it is
+    return missing
+
+
+def find_tomograms(folder: Path) -> dict[str, str]:
+    """Find the tomograms below a folder: name to path.
+
+    Raises
+    ------
+    InputError
+        If there is none, or two have one name.
+    """
+    paths: list[str] = []
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        for path in sorted(here.iterdir()):
+            if path.name.startswith(".") or path.name.endswith(".partial"):
+                continue
+            if path.is_dir():
+                if not path.name.endswith(".zarr"):
+                    waiting.append(path)
+                elif _kind(path) is None:
+                    paths.append(str(path))
+            elif path.name.lower().endswith(MRC_ENDINGS):
+                paths.append(str(path))
+    if not paths:
+        raise InputError(f"{folder} holds no tomogram (.mrc .rec .map, also .gz .bz2, or .zarr stores), nor do its folders")
+    return distinct_names(sorted(paths))
+
+
+def _kind(store: Path) -> object:
+    """What a store of ours is, if no tomogram: `scores` or `labels`."""
+    try:
+        return json.loads((store / "zarr.json").read_bytes())["attributes"]["tomostream"].get("kind")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _look(found: dict[str, str], answers: Answers, progress: Progress) -> dict[str, Inspection]:
+    sound: dict[str, Inspection] = {}
+    for name, path in found.items():
+        one = inspect_file(path)
+        if one.is_usable or (answers.voxel_size is not None and one.shape is not None):
+            sound[name] = one
+        else:
+            progress.warn(f"{path} is left out: {'; '.join(one.problems)}")
+        if answers.voxel_size is None:
+            for warning in one.warnings:
+                progress.warn(f"{path}: {warning}")
+    if not sound:
+        raise InputError("none of the tomograms can be used; `tomostream inspect` says why of each")
+    spacings = [one.spacing for one in sound.values() if one.spacing is not None]
+    if answers.voxel_size is None and spacings and max(spacings) / min(spacings) - 1 > _DIFFERS:
+        counts = ", ".join(f"{spacing:g} A ({count})" for spacing, count in sorted(Counter(spacings).items()))
+        progress.warn(f"the tomograms have several voxel spacings: {counts}; a model is trained at one, leave the others out")
+    return sound
+
+
+def _species_in(tables: Sequence[str]) -> list[str]:
+    return sorted({kind for table in tables for kind in read_table(table).species_names() if kind})
+
+
+def _named(answers: Answers) -> Answers:
+    """Name the species as the clicks do, if that is not said and they name one."""
+    kinds = _species_in(answers.clicks) if answers.species is None else []
+    return replace(answers, species=kinds[0]) if len(kinds) == 1 else answers
+
+
+def _check_answers(answers: Answers, names: list[str], progress: Progress) -> None:
+    for tables, what in ((answers.clicks, "--clicks"), (answers.validate, "--validate")):
+        if not tables:
+            continue
+        kinds = [answers.species] if answers.species else _species_in(tables)
+        points = read_points(tables, kinds or ["particle"], names, what, progress)
+        per_tomogram = ", ".join(f"{count} in {name}" for name, count in Counter(points.tomogram.tolist()).items())
+        progress.say(f"{what}: {per_tomogram}")
+    if answers.expected is not None and answers.expected < 0:
+        raise InputError(f"--expected is a number of particles, at least 0, found {answers.expected}")
+    if answers.truth is not None:
+        read_table(answers.truth, conversion=Conversion(only_species=answers.species))
+
+
+def _missing(answers: Answers, sound: dict[str, Inspection]) -> list[str]:
+    unknown = [name for name, one in sound.items() if one.spacing is None]
+    return [
+        text
+        for text, is_missing in (
+            (
+                f"voxel_size (--voxel-size ANGSTROM): {', '.join(unknown[:4])} {'does' if len(unknown) == 1 else 'do'} not say it",
+                bool(unknown) and answers.voxel_size is None,
+            ),
+            ("species.name (--species NAME)", answers.species is None),
+            ("species.radius (--radius LENGTH, as 135A)", answers.radius is None),
+            ("labels.train (--clicks TABLE)", not answers.clicks),
+        )
+        if is_missing
+    ]
+
+
+def _values(sound: dict[str, Inspection], answers: Answers) -> dict[str, object]:
+    species: dict[str, object] = {"name": answers.species, "radius": str(answers.radius)}
+    if answers.expected is not None:
+        species["expected"] = answers.expected
+    labels: dict[str, object] = {"train": list(answers.clicks)}
+    if answers.validate:
+        labels["validate"] = list(answers.validate)
+    values: dict[str, object] = {
+        "project": answers.project,
+        "tomograms": [one.path for one in sound.values()],
+        "species": [species],
+        "labels": labels,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _patterns(paths: list[str]) -> list[str]:
+    """Name the tomograms by patterns, where these match nothing else; else one by one."""
+    if len(paths) > 1 and not any(glob.has_magic(path) for path in paths):
+        endings = dict.fromkeys(
+            f"{Path(path).parent}/*{''.join(Path(path).suffixes[-2 if path.endswith(('.gz', '.bz2', '.ome.zarr')) else -1 :])}"
+            for path in paths
+        )
+        try:
+            if len(endings) < len(paths) and sorted(input_paths(list(endings)).values()) == sorted(paths):
+                return list(endings)
+        except InputError:
+            pass  # a pattern that finds two of one name
+    return paths
+
+
+def _text(sound: dict[str, Inspection], answers: Answers, missing: list[str]) -> str:
+    def quoted(value: str) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    paths = [one.path for one in sound.values()]
+    spacings = sorted({one.spacing for one in sound.values() if one.spacing is not None})
+    of_spacing = f"the files say {', '.join(f'{spacing:g}' for spacing in spacings)}" if spacings else "the files don't say it"
+    patterns = _patterns(paths)
+    names = ", ".join(list(sound)[:_MOST_LISTED]) + (f", ... ({len(sound)})" if len(sound) > _MOST_LISTED else "")
+    hole = "" if not missing else "".join(f"#   {line}\n" for line in ["still to be filled in:", *missing])
+    tables = ", ".join(map(quoted, answers.clicks))
+    checks = ", ".join(map(quoted, answers.validate))
+    unsaid = "# "
+    lines = [
+        "# Written by `tomostream init`; every other key: docs/configuration.md.  Next:",
+        "#   tomostream run THIS_FILE --dry-run     what would be done, with memory and disk",
+        "#   tomostream run THIS_FILE               all of it; run it again to resume",
+        hole.rstrip("\n"),
+        "",
+        f"project: {quoted(answers.project or 'my-project')}   # folder for everything that is made",
+        "",
+        f"# {len(sound)} tomograms: {names}",
+        "tomograms:",
+        *(f"  - {quoted(pattern)}" for pattern in patterns),
+        "",
+        f"# angstrom; only where the files don't say it ({of_spacing})",
+        f"{'' if answers.voxel_size is not None else unsaid}voxel_size: {answers.voxel_size or 13.48:g}",
+        "",
+        "species:",
+        f"  - name: {quoted(answers.species)}" if answers.species else "  - name:            # of the particle: letters, digits, - and .",
+        f"    radius: {answers.radius}     # of the particle, angstrom (135A) or voxels (10vox)"
+        if answers.radius
+        else "    radius:          # of the particle, angstrom (135A) or voxels (10vox)",
+        f"    {'' if answers.expected is not None else unsaid}expected: {100 if answers.expected is None else answers.expected}   # particles in a tomogram, a guess; else it is estimated from the clicks",
+        "",
+        "labels:",
+        "  # clicked centres, about ten to a hundred: CSV with the header tomogram,x_voxel,y_voxel,z_voxel (or x_angstrom, ...), one click a line;",
+        "  # a tomogram is named as its file, less .mrc and the like; a column `label` may say 0 where there is no particle",
+        f"  train: [{tables}]",
+        f"  {'' if checks else unsaid}validate: [{checks or 'more_clicks.csv'}]   # of another tomogram: chooses the best epoch",
+        "",
+        f"{'' if answers.truth else unsaid}truth: {quoted(answers.truth or 'truth.csv')}   # all particles, where they are known: the picks are evaluated",
+        f"tolerance: {defaults.TOLERANCE}   # distance within which a pick is right",
+    ]
+    return "\n".join(line for i, line in enumerate(lines) if line or i != 3) + "\n"

@@ -17,6 +17,11 @@ class TestDeepetpicker(StrategyTests):
     name = "deepetpicker"
 
 
+class TestFewShot(StrategyTests):
+    name = "few_shot"
+    values = {"network": {}}  # the backbone's own channels
+
+
 class TestGeBinomial(StrategyTests):
     name = "ge_binomial"
 

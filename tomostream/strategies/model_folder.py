@@ -71,6 +71,8 @@ class TrainingSummary(BaseModel):
     labelled_fraction: list[float] | None = None  # of the training voxels, per species
     expected_fraction: list[float] | None = None  # of particle voxels, per species
     label_radius_vox: list[float] | None = None  # per species, voxels of the level
+    chosen_ways: list[str] | None = None  # per species, how it is scored, where left-out clicks chose
+    evidence: list[dict[str, float]] | None = None  # per species, what each way cost by the ranks of left-out clicks
     processes: int | None = None  # that trained together; None: one
 
 

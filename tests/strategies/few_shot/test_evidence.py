@@ -1,0 +1,59 @@
+"""Ranks of left-out clicks: what they see, what they don't, and who wins."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tomostream.strategies.few_shot.evidence import CLEARLY, WAYS, chosen, cost_of, folds_of, peaks_of, rank_of
+
+
+def scores_with(peaks):
+    scores = np.zeros((30, 30, 30), np.float32)
+    for place, value in peaks:
+        scores[place] = value
+    return scores
+
+
+def test_a_peak_within_half_a_radius_counts_and_one_farther_off_does_not():
+    others = np.array([1.0, 2.0, 3.0, 4.0])
+    scores = scores_with([((15, 15, 17), 2.5)])
+    assert rank_of(scores, np.array([15.0, 15.0, 15.0]), others, radius=4.0) == 2
+    assert rank_of(scores - 0.01 * np.arange(30)[:, None, None], np.array([15.0, 15.0, 13.0]), others, radius=4.0) == 4
+
+
+def test_peaks_are_the_highest_around():
+    index, values = peaks_of(scores_with([((5, 5, 5), 2.0), ((5, 5, 7), 1.0), ((20, 20, 20), 3.0)]), radius=5.0)
+    above = {tuple(i): v for i, v in zip(index.tolist(), values.tolist(), strict=True) if v > 0}
+    assert above == {(5, 5, 5): 2.0, (20, 20, 20): 3.0}
+
+
+def test_within_the_expected_number_ranks_say_little():
+    assert cost_of([0.0, 0.0], 100.0) == 0
+    assert cost_of([100.0, 100.0], 100.0) == pytest.approx(np.log(2))
+    assert cost_of([50.0], 100.0) - cost_of([5.0], 100.0) < 0.4
+    assert cost_of([5000.0], 100.0) - cost_of([500.0], 100.0) > 2
+
+
+@given(st.lists(st.floats(0, 10), min_size=len(WAYS), max_size=len(WAYS)))
+def test_the_winner_is_hardly_dearer_than_the_best_and_no_way_before_it_is_as_good(costs):
+    number = chosen(costs)
+    assert costs[number] <= min(costs) + CLEARLY
+    assert all(cost > min(costs) + CLEARLY for cost in costs[:number])
+
+
+@given(st.integers(2, 200))
+def test_each_click_is_left_out_once_and_never_all(count):
+    folds = folds_of(count)
+    assert sorted(i for fold in folds for i in fold) == list(range(count))
+    assert len(folds) <= 10
+    assert max(map(len, folds)) < count
+
+
+def test_one_click_can_not_be_left_out():
+    assert folds_of(1) == []
+
+
+def test_every_way_says_what_it_is():
+    assert len({str(way) for way in WAYS}) == len(WAYS)
+    assert all(way.shrinkage is not None or way.filter > 0 for way in WAYS)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from tomostream.evaluation import Evaluation
     from tomostream.formats.registry import Conversion
+    from tomostream.picking.how_many import HowMany
     from tomostream.strategies.protocol import Model
 
 Source = str | Path | RemotePath | Tomogram
@@ -427,6 +428,7 @@ def pick(
     from tomostream.picking.how_many import how_many
 
     block = None if block_size is None else parse_shape(block_size, "block_size")
+    resources = Resources(memory=parse_bytes(memory), workers=workers)
     if isinstance(source, str | Path | RemotePath | Tomogram):
         from tomostream.score_map import as_score_map
         from tomostream.stages.picks.stage import PickSettings, pick_map
@@ -438,27 +440,23 @@ def pick(
             border=Length.parse(str(border), "border") if border else None,
             block_size=block,
         )
-        return pick_map(
-            as_score_map(_opened(source)),
-            settings,
-            resources=Resources(memory=parse_bytes(memory), workers=workers),
-            progress=progress or PythonProgress(),
-        )
+        return pick_map(as_score_map(_opened(source)), settings, resources=resources, progress=progress or PythonProgress())
+    wanted = how_many(count=count, threshold=threshold, expected=expected, are_options=False)
+    return _pick_array(source, {"radius": radius, "smooth": smooth or 0, "border": border or 0}, wanted, block, resources)
+
+
+def _pick_array(
+    source: Any, lengths: dict[str, float | str], wanted: HowMany | None, block: Triple | None, resources: Resources
+) -> PickRecords:
+    """Pick from an array, whose lengths are voxels."""
     from tomostream.picking.protocol import Execution, PickRequest
     from tomostream.stages.picks.in_memory import pick_plain
 
-    if isinstance(radius, str) or isinstance(smooth, str) or isinstance(border, str):
-        raise InputError(
-            f"an array has no voxel spacing: give lengths as numbers of voxels, found radius={radius!r}, smooth={smooth!r}, border={border!r}"
-        )
-    request = PickRequest(
-        radius=float(radius),
-        how_many=how_many(count=count, threshold=threshold, expected=expected, are_options=False),
-        smooth=float(smooth or 0),
-        border=float(border or 0),
-    )
-    index, score = pick_plain(source, request, Execution(memory=parse_bytes(memory), block=block, workers=workers))
-    return PickRecords(index, score)
+    if any(isinstance(length, str) for length in lengths.values()):
+        given = ", ".join(f"{name}={length!r}" for name, length in lengths.items())
+        raise InputError(f"an array has no voxel spacing: give lengths as numbers of voxels, found {given}")
+    request = PickRequest(how_many=wanted, **{name: float(length) for name, length in lengths.items()})
+    return PickRecords(*pick_plain(source, request, Execution(memory=resources.memory, block=block, workers=resources.workers)))
 
 
 @speaks_python

@@ -455,7 +455,8 @@ def _pick_array(
     if any(isinstance(length, str) for length in lengths.values()):
         given = ", ".join(f"{name}={length!r}" for name, length in lengths.items())
         raise InputError(f"an array has no voxel spacing: give lengths as numbers of voxels, found {given}")
-    request = PickRequest(how_many=wanted, **{name: float(length) for name, length in lengths.items()})
+    radius, smooth, border = (float(lengths[name]) for name in ("radius", "smooth", "border"))
+    request = PickRequest(radius=radius, how_many=wanted, smooth=smooth, border=border)
     return PickRecords(*pick_plain(source, request, Execution(memory=resources.memory, block=block, workers=resources.workers)))
 
 

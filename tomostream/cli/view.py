@@ -54,7 +54,7 @@ def view(
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise InputError(f"the workbench needs {error.name}; install it: pip install 'tomostream[view]'") from None
+        raise InputError(f"the workbench needs {error.name}; install tomostream again, with its dependencies") from None
     from tomostream.view.serving import serve
     from tomostream.view.workspace import open_workspace
 

@@ -1,5 +1,6 @@
 """The commands on a GPU: a killed prediction goes on with the same bytes, two processes share a card, filters refuse, training learns."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -94,7 +95,8 @@ def test_killed_training_goes_on_to_the_same_weights(project, device, tmp_path):
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(running.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # a fast card is done before the kill
+        os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     was_unfinished = not (tmp_path / "project" / "model" / "model.json").exists()
     run_project(load_configuration(path), stages=["convert", "stats", "train"], overwrite=False, progress=Progress())

@@ -27,7 +27,10 @@ def run(
     stage: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="STAGE", help="Only this stage (repeat): convert, stats, train, predict, pick, evaluate or report.", show_default=False
+            "--stage",
+            metavar="STAGE",
+            help="Only this stage (repeat): convert, stats, train, predict, pick, evaluate or report.",
+            show_default=False,
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with projected memory and disk; do nothing.")] = False,

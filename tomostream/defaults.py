@@ -39,6 +39,7 @@ SYMMETRY: Final = "cube"  # augmentation: the 48 rotations and reflections of th
 CROP_VOX: Final = 40  # edge of a training crop, voxels of the network's pyramid level
 BATCH: Final = 4  # crops a step
 STEPS: Final = 400  # optimisation steps
+STEPS_FROM_A_MODEL: Final = 100  # ... where training goes on from a model
 STEPS_PER_EPOCH: Final = 50  # steps between validations and checkpoints
 LABELLED_FRACTION: Final = 0.5  # share of crops that are drawn around labels
 LEARNING_RATE: Final = 1e-3

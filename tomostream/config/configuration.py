@@ -120,8 +120,11 @@ class Configuration(Part):
             raise ValueError(f"species: two have the same name: {', '.join(names)}")
         if self.pick.count == "truth" and self.truth is None:
             raise ValueError("pick.count: truth needs a table of truth; give it as `truth: TABLE`, or a number")
+        facts = _facts(self.objective.name)
+        if self.train.start is not None and not getattr(facts, "continues", False):
+            raise ValueError(f"train.start: the strategy {self.objective.name} does not go on from a model; leave train.start out")
         try:
-            _facts(self.objective.name).check(self.learning)
+            facts.check(self.learning)
         except InputError as error:
             raise ValueError(str(error)) from None
         return self

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from tomostream import defaults
 from tomostream.catalogue import PICKERS, STRATEGIES, installed
-from tomostream.config.fields import LengthField, Part, ShapeText, TimeText
+from tomostream.config.fields import LengthField, Part, PlaceField, ShapeText, TimeText
 
 Precision = Literal["auto", "float32", "bf16"]
 Symmetry = Literal["cube", "wedge", "none"]
@@ -121,6 +121,16 @@ class Train(Part):
     """Of everything random."""
     precision: Precision = defaults.PRECISION
     """`auto`: bf16 where the processor or GPU computes in it, else float32."""
+    start: PlaceField | None = None
+    """Model folder whose network training goes on from, with more clicks say (U-Net strategies); `steps` is then 100 unless given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fewer_steps(cls, values: Any) -> Any:
+        """What goes on from a model needs fewer steps."""
+        if isinstance(values, dict) and values.get("start") is not None and "steps" not in values:
+            return values | {"steps": defaults.STEPS_FROM_A_MODEL}
+        return values
 
 
 class Predict(Part):

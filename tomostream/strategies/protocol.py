@@ -52,6 +52,8 @@ class Strategy(Protocol):
         Its own sections of the configuration: key to pydantic model, with a default for every field.
     defaults
         Its own defaults of the general sections: section to key to value.
+    continues
+        Optional: whether training can go on from a model (`train.start`); a strategy without the attribute cannot.
     """
 
     name: str

@@ -16,6 +16,7 @@ import yaml
 from tomostream.config import Configuration, configuration_from
 from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.registry import Conversion, read_table
+from tomostream.strategies.catalogued import strategy_named
 from tomostream.view.jobs import Jobs
 from tomostream.view.picks import CANDIDATES, PickTables
 from tomostream.view.workspace import CONFIG_NAME, Workspace
@@ -158,7 +159,8 @@ class Rounds:
 
     def _continued(self, configuration: Configuration, path: Path) -> Path:
         """A configuration that starts from the model that is there, where configurations know how to; somebody's own is run as it is."""
-        if "start" not in type(configuration.train).model_fields or path.name != CONFIG_NAME:
+        can_continue = getattr(strategy_named(configuration.objective.name), "continues", False)
+        if not can_continue or path.name != CONFIG_NAME:
             return path
         kept = self._workspace.inside("view", "last-model")
         shutil.rmtree(kept, ignore_errors=True)

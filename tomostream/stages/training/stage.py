@@ -93,6 +93,7 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
 
 def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
     buffer = training_buffer(run.strategy, run.learning)  # too small a budget is refused before anything is converted
+    _refuse_own_start(run, folder)
     _note_repeated(run, progress)
     check_positions(run)
     _convert_needed(run, progress)
@@ -114,6 +115,15 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
     with exclusive(folder / LOCK_NAME, f"model folder {folder}"):
         _prepare_folder(folder, run, fingerprint, is_new=state != "partial")
         _take_part(training, folder, progress, processes)
+
+
+def _refuse_own_start(run: ResolvedRun, folder: Path) -> None:
+    """Refuse to train into the folder of the model that training goes on from: it would be removed before it is read."""
+    start = run.learning.train.start
+    if isinstance(start, Path) and start.resolve() == folder.resolve():
+        raise InputError(
+            f"train.start: {start} is where the new model goes; copy the model elsewhere first, or train into another folder with -o"
+        )
 
 
 def _note_repeated(run: ResolvedRun, progress: Progress) -> None:

@@ -67,7 +67,7 @@ class PatchStrategy:
 
     def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
         """Return all settings of network and training."""
-        return {"network": settings.network.model_dump(mode="json"), "train": settings.train.model_dump(mode="json")}
+        return {"network": settings.network.model_dump(mode="json"), "train": settings.train.model_dump(mode="json", exclude={"start"})}
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
         """Train and write the model folder."""

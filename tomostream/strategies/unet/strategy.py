@@ -25,6 +25,7 @@ from tomostream.progress import Progress
 from tomostream.strategies.reading_level import choose_level
 from tomostream.strategies.training_set import Labelled, Training
 from tomostream.strategies.unet.settings import MatchedFilter
+from tomostream.strategies.unet.starting import checked_start
 
 if TYPE_CHECKING:
     from tomostream.learn.processes import Processes
@@ -51,6 +52,7 @@ class UNetStrategy:
     """
 
     model_kind = "unet"
+    continues = True  # `train.start`
     picker = "greedy"
     sections: Mapping[str, type[Part]] = MappingProxyType({"matched_filter": MatchedFilter})
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
@@ -84,7 +86,11 @@ class UNetStrategy:
     def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
         """Return all settings of network, training and filter."""
         parts: dict[str, Part] = {"network": settings.network, "train": settings.train, **settings.own}
-        return {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
+        values: dict[str, Any] = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
+        start = values["train"].pop("start")  # a model is its weights, wherever it lies
+        if start is not None:
+            values["start"] = checked_start(settings).weights_sha256
+        return values
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
         """Train and write the model folder."""

@@ -26,6 +26,7 @@ from tomostream.strategies.unet.model import UNetSettings, save_model, unet_samp
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.priors import measure_priors
 from tomostream.strategies.unet.scorer import score_array
+from tomostream.strategies.unet.starting import load_start
 from tomostream.strategies.validation import greedy_picks
 from tomostream.version import VERSION
 
@@ -55,6 +56,7 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     for note in risk.notes:
         progress.warn(note)
     network = ResidualUNet(settings.network.channels, len(species), seed=train.seed, prior=expected or observed)
+    load_start(settings, network)
     precision = resolve_precision(train.precision, resolve_device(settings.device))
 
     def score(candidate: nn.Module, volume: np.ndarray, precision: str) -> np.ndarray:

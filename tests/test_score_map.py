@@ -68,11 +68,11 @@ def test_missing_scores_are_nan_and_other_levels_decode_too(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"species": 5}, r"'species' is 5; allowed is 'species' text"),
-        ({"logits": "no"}, r"'logits' is 'no'; allowed is 'logits' true or false"),
-        ({"score_scale": "0.1"}, r"'score_scale' is '0\.1'; allowed is 'score_scale' a number"),
-        ({"score_missing": 1.5, "score_scale": 1.0}, r"'score_missing' is 1\.5; allowed is 'score_missing' a whole number"),
-        ({"pick_method": ["greedy"], "kind": 1}, r"'kind' is 1, 'pick_method' is \['greedy'\]"),
+        ({"species": 5}, r"species: Input should be a valid string, found 5"),
+        ({"logits": "no"}, r"logits: Input should be a valid boolean, found 'no'"),
+        ({"score_scale": "0.1"}, r"score_scale: Input should be a valid number, found '0\.1'"),
+        ({"score_missing": 1.5, "score_scale": 1.0}, r"score_missing: Input should be a valid integer, found 1\.5"),
+        ({"pick_method": ["greedy"], "kind": 1}, r"kind: Input should be 'labels', 'scores' or 'tomogram', found 1 \(and 1 more\)"),
     ],
 )
 def test_a_wrong_type_is_one_error_that_names_store_and_key(tmp_path, wrong, said):

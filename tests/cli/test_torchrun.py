@@ -52,7 +52,7 @@ def test_one_process_under_torchrun_gives_the_bytes_of_plain_training(project, m
 
 def test_two_processes_leave_one_model_and_speak_once(project, pair):
     folder, told = pair
-    assert json.loads((folder / "model.json").read_text())["extra"]["processes"] == 2
+    assert json.loads((folder / "model.json").read_text())["summary"]["processes"] == 2
     assert "2 processes, 2 x 2 crops a step" in told
     assert told.count("training on t1") == told.count("best epoch") == 1
     assert json.loads((folder / "training.json").read_text())["processes"] == 2

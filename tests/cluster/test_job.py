@@ -157,7 +157,7 @@ def test_two_processes_in_a_job_that_is_cancelled_go_on_in_the_next(project, mon
     other.start()
     train_configured(load_configuration(path), out=folder, overwrite=False, progress=heard)
     other.join()
-    assert json.loads((folder / "model.json").read_text())["extra"]["processes"] == 2
+    assert json.loads((folder / "model.json").read_text())["summary"]["processes"] == 2
     assert any("submitting another" in text for text in heard.texts), heard.texts
     rows = (folder / "metrics.csv").read_text().splitlines()
     assert [row.partition(",")[0] for row in rows] == ["epoch", "1", "2", "3", "4"]

@@ -23,7 +23,7 @@ FACTS = Conversion(
 positions = st.lists(
     st.tuples(*[st.floats(0, 1e5, allow_nan=False, allow_subnormal=False) for _ in range(3)]), min_size=1, max_size=20
 ).filter(
-    lambda rows: max(map(max, rows)) > 2  # all within 0..1 are refused, as fractions of a volume
+    lambda rows: max(map(max, rows)) > 2 * SPACING  # all within 0..1 are refused, as fractions of a volume
 )
 
 

@@ -12,10 +12,11 @@ import torch
 
 from tomostream.errors import ExistsError, InputError, TomostreamError
 from tomostream.learn.batch import Batch
-from tomostream.learn.checkpoint import NAME, load_checkpoint
+from tomostream.learn.checkpoint import load_checkpoint
 from tomostream.learn.fit import FitSettings, fit
 from tomostream.learn.objectives import make_objective
 from tomostream.learn.processes import ALONE
+from tomostream.learn.training_files import CHECKPOINT_NAME as NAME
 from tomostream.strategies.unet.network import ResidualUNet
 
 SETTINGS = FitSettings(

@@ -322,7 +322,8 @@ def test_a_model_for_another_spacing_is_refused(finished: Path, tmp_path: Path) 
             file.set_data(make_volume(3)[0])
             file.voxel_size = spacing
     near, far = (ts.convert(tmp_path / f"{name}.mrc", tmp_path) for name in ("near", "far"))
-    ts.predict(near, finished / "project" / "model", out=tmp_path / "scores")
+    with pytest.warns(ts.TomostreamWarning, match=r"10.5 A per voxel.*5.0 % apart"):
+        ts.predict(near, finished / "project" / "model", out=tmp_path / "scores")
     with pytest.raises(InputError, match=r"12.5 A per voxel.*10 A .25.0 % apart.*at most 15 %"):
         ts.predict(far, finished / "project" / "model", out=tmp_path / "scores")
     assert not (tmp_path / "scores" / "far.ome.zarr").exists()

@@ -8,12 +8,14 @@ import pytest
 from mrc_files import random_volume, write_mrc
 from store_files import noise, tree, write_foreign
 
+from tomostream.cluster import Resources
 from tomostream.errors import ExistsError
 from tomostream.progress import Progress
 from tomostream.stages.conversion.stage import ConvertSettings, convert_many
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.store import identity
 from tomostream.store.identity import file_identity, folder_identity, is_same_identity
+from tomostream.store.naming import distinct_names
 from tomostream.tomogram import open_tomogram
 
 
@@ -75,7 +77,8 @@ def _as_0_1_wrote(store, **source):
 
 
 def convert(source, out):
-    return convert_many([str(source)], out, ConvertSettings(), memory=2 * 10**9, overwrite=False, progress=Progress())[0]
+    names = distinct_names([str(source)])
+    return convert_many(names, out, ConvertSettings(), resources=Resources(), overwrite=False, progress=Progress())[0]
 
 
 def test_a_store_of_0_1_is_recognised_and_left_as_it_is(tmp_path):

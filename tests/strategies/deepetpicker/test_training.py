@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from model_records import rewrite_record
 from small_project import make_project, tree_bytes
 
 import tomostream as ts
@@ -77,9 +78,7 @@ def test_a_model_of_other_channels_is_called_broken(finished, tmp_path):
     model.mkdir()
     for name in ("model.safetensors", "model.json"):
         (model / name).write_bytes((finished / "project" / "model" / name).read_bytes())
-    content = json.loads((model / "model.json").read_text())
-    content["settings"]["channels"] = [4, 9]
-    (model / "model.json").write_text(json.dumps(content))
+    rewrite_record(model, lambda values: values["settings"].update(channels=[4, 9]))
     with pytest.raises(InputError, match="broken"):
         ts.predict(str(finished / "project" / "tomograms" / "t2.ome.zarr"), model=model, out=tmp_path / "out")
 

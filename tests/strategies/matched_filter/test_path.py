@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 from density_files import density_file
+from model_records import rewrite_record
 from small_project import make_project, make_volume, tree_bytes
 
 import tomostream as ts
@@ -126,9 +127,7 @@ def test_changed_scale_is_recognised(finished, tmp_path):
     ts.train(finished / "run.yaml", out=model)
     tomogram = finished / "project" / "tomograms" / "t1.ome.zarr"
     ts.predict(tomogram, model, out=tmp_path)
-    content = json.loads((model / "model.json").read_text())
-    content["settings"]["scales"][0]["clicks"] += 0.1
-    (model / "model.json").write_text(json.dumps(content))
+    rewrite_record(model, lambda values: values["settings"]["scales"][0].update(clicks=values["settings"]["scales"][0]["clicks"] + 0.1))
     with pytest.raises(ExistsError, match="--overwrite"):
         ts.predict(tomogram, model, out=tmp_path)
 
@@ -137,9 +136,7 @@ def test_changed_scale_is_recognised(finished, tmp_path):
 def test_broken_options_are_one_clear_error(finished, tmp_path, change):
     model = tmp_path / "model"
     ts.train(finished / "run.yaml", out=model)
-    content = json.loads((model / "model.json").read_text())
-    content["settings"] |= change
-    (model / "model.json").write_text(json.dumps(content))
+    rewrite_record(model, lambda values: values["settings"].update(change))
     with pytest.raises(InputError, match="broken"):
         ts.predict(np.zeros((8, 8, 8), dtype=np.float32) + np.arange(8, dtype=np.float32), model)
 
@@ -175,7 +172,6 @@ def test_dry_run_plans_strategies_too(tmp_path):
 
 def test_unknown_strategy_of_a_model_is_refused(finished, tmp_path):
     ts.train(finished / "run.yaml", out=tmp_path / "model")
-    content = json.loads((tmp_path / "model" / "model.json").read_text())
-    (tmp_path / "model" / "model.json").write_text(json.dumps(content | {"strategy": "magic"}))
+    rewrite_record(tmp_path / "model", lambda values: values.update(strategy="magic"))
     with pytest.raises(InputError, match="strategy 'magic'; installed are average, deepetpicker, slices2d, template, unet"):
         ts.load_model(tmp_path / "model")

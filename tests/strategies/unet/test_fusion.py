@@ -1,11 +1,11 @@
 """Network and matched filter add up as the formula says, in any block; the default model is such a sum."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from model_records import rewrite_record
 from networks import network_of
 from scipy import ndimage
 
@@ -97,9 +97,7 @@ def test_a_model_folder_keeps_the_filter(tmp_path):
         np.testing.assert_array_equal(kept, profile)
     for one, other in zip(loaded.network.state_dict().values(), network.state_dict().values(), strict=True):
         assert torch.equal(one, other)
-    content = json.loads((tmp_path / "model.json").read_text())
-    del content["settings"]["matched"]  # then nobody knows what the further arrays are
-    (tmp_path / "model.json").write_text(json.dumps(content))
+    rewrite_record(tmp_path, lambda values: values["settings"].pop("matched"))  # then nobody knows what the further arrays are
     with pytest.raises(Exception, match="is broken"):
         load_model(tmp_path)
 

@@ -1,9 +1,8 @@
 """A model folder comes back as it was, byte for byte; a broken one is one clear error."""
 
-import json
-
 import pytest
 import torch
+from model_records import rewrite_record
 
 from tomostream.errors import InputError
 from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME, TrainingSummary
@@ -88,18 +87,15 @@ def test_foreign_settings_are_refused(tmp_path, network, content):
 )
 def test_settings_that_do_not_fit_the_weights_are_refused(tmp_path, network, change):
     save_model(tmp_path, network, SETTINGS)
-    content = json.loads((tmp_path / SETTINGS_NAME).read_text())
-    content["settings"] |= change
-    (tmp_path / SETTINGS_NAME).write_text(json.dumps(content))
-    with pytest.raises(InputError):
+    rewrite_record(tmp_path, lambda values: values["settings"].update(change))
+    with pytest.raises(InputError) as refused:
         load_model(tmp_path)
+    assert "seal" not in str(refused.value)
 
 
 def test_setting_that_is_missing_is_refused(tmp_path, network):
     save_model(tmp_path, network, SETTINGS)
-    content = json.loads((tmp_path / SETTINGS_NAME).read_text())
-    del content["settings"]["clip_sigma"]
-    (tmp_path / SETTINGS_NAME).write_text(json.dumps(content))
+    rewrite_record(tmp_path, lambda values: values["settings"].pop("clip_sigma"))
     with pytest.raises(InputError, match="clip_sigma"):
         load_model(tmp_path)
 

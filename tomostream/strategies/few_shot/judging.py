@@ -1,0 +1,149 @@
+"""Left-out clicks judge ways of scoring; the winner is made from all clicks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.geometry import Box
+from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
+from tomostream.picking.smoothing import ball_mean
+from tomostream.strategies.few_shot.evidence import WAYS, Way, cost_of, folds_of, peaks_of, rank_of
+from tomostream.strategies.few_shot.head import Unclicked, fitted, steps_within
+from tomostream.strategies.few_shot.parts import Clicks, Found, Part, Profiles, deviation_of, features_at, in_deviations, linear
+from tomostream.strategies.few_shot.seeing import Eyes, smoothing_vox
+from tomostream.strategies.matched_filter.correlation import CorrelationScorer
+from tomostream.strategies.matched_filter.discriminant import telling_profile
+from tomostream.strategies.matched_filter.kernels import profile_target
+from tomostream.strategies.training_set import Training
+from tomostream.strategies.unet.fusion import PIECE_VOX
+
+
+class Judge:
+    """Makes scores from some of a species' clicks, and ranks the others by them."""
+
+    def __init__(
+        self,
+        training: Training,
+        eyes: Eyes,
+        backgrounds: list[Part],
+        clicks: Clicks,
+        unclicked: Unclicked,
+        profiles: Profiles,
+        radius: float,
+        number: int,
+    ) -> None:
+        self._training, self._eyes, self._backgrounds, self._clicks = training, eyes, backgrounds, clicks
+        self._unclicked, self._profiles, self._radius = unclicked, profiles, radius
+        self._support = defaults.SUPPORT * radius
+        measured = [part.box.size / math.prod(eyes.tomograms[part.tomogram].shape) for part in backgrounds]
+        self._share = float(np.mean(measured))  # of the volumes
+        species = training.settings.species[number]
+        points = training.labelled.clicked.points
+        self._expected = [
+            float(species.expected_in(tomogram.name) or defaults.EXPECTED_PER_CLICK * len(points[index][number]))
+            for index, tomogram in enumerate(eyes.tomograms)
+        ]
+        steps, self._middle = steps_within(radius)
+        self._around = np.array(
+            [
+                features_at(part.features, np.rint(point - part.box.start) + steps)
+                for point, part in zip(clicks.points, clicks.parts, strict=True)
+            ]
+        )
+
+    def costs(self) -> list[float]:
+        """Of each way; none where one click alone is given."""
+        total = len(self._clicks.points)
+        judged = self._clicks.judged
+        ranks: list[list[float]] = [[] for _ in WAYS]
+        for fold in folds_of(len(judged)):
+            left_out = judged[fold]
+            self._rank(left_out, np.setdiff1d(np.arange(total), left_out), ranks)
+        expected = sum(self._expected)
+        return [cost_of(own, expected) for own in ranks if own]
+
+    def _rank(self, left_out: np.ndarray, kept: np.ndarray, ranks: list[list[float]]) -> None:
+        parts = [*self._backgrounds, *(self._clicks.parts[i] for i in left_out)]
+        count = len(self._backgrounds)
+        correlations = {
+            is_telling: in_deviations(list(map(self._filter(self._profile(kept, is_telling)), parts)), count)
+            for is_telling in (True, False)
+        }
+        heads: dict[float, list[np.ndarray]] = {}
+        for shrinkage in {way.shrinkage for way in WAYS if way.shrinkage is not None}:
+            weights, _ = self._head(kept, shrinkage)
+            heads[shrinkage] = in_deviations([self._averaged(part, weights) for part in parts], count)
+        for way, own in zip(WAYS, ranks, strict=True):
+            totals = [np.float32(way.filter) * correlation for correlation in correlations[way.is_telling]]
+            if way.shrinkage is not None:
+                totals = [total + logits for total, logits in zip(totals, heads[way.shrinkage], strict=True)]
+            others = np.sort(np.concatenate([peaks_of(total, radius=self._radius)[1] for total in totals[:count]]))
+            for i, total in zip(left_out, totals[count:], strict=True):
+                click = self._clicks.points[i] - self._clicks.parts[i].box.start
+                # ranks in all clicked tomograms together
+                own.append(rank_of(total, click, others, radius=self._radius) / self._share)
+
+    def final(self, way: Way, costs: list[float]) -> Found:
+        """The way's parts, from all clicks."""
+        everything = np.arange(len(self._clicks.points))
+        profile = self._profile(everything, way.is_telling)
+        weights, border = self._head(everything, 1.0 if way.shrinkage is None else way.shrinkage)
+        backbone = self._eyes.backbone
+        weights, border = backbone.scale * weights, backbone.scale * border
+        filtering = self._filter(profile)
+        correlations = [filtering(part) for part in self._backgrounds]
+        logits = [self._averaged(part, weights) for part in self._backgrounds]
+        deviation = deviation_of(logits)
+        slope = way.filter * deviation / deviation_of(correlations)
+        if way.shrinkage is None:
+            weights, border = np.zeros_like(weights), 0.0
+            logits = [np.zeros_like(one) for one in logits]
+        totals = [own + np.float32(slope) * c for own, c in zip(logits, correlations, strict=True)]
+        level = self._level(totals)
+        return Found(way, costs, weights, -border, profile, float(slope), border - level)
+
+    def _level(self, totals: list[np.ndarray]) -> float:
+        """The score of the peak whose rank is the number expected in the background boxes."""
+        scores, wanted = [np.empty(0)], 0.0
+        for part, total in zip(self._backgrounds, totals, strict=True):
+            share = part.box.size / math.prod(self._eyes.tomograms[part.tomogram].shape)
+            expected = share * self._expected[part.tomogram]
+            wanted += expected
+            most = Best(max(1, math.ceil(3 * expected)))
+            picks = pick_array(total, radius=self._radius, how_many=most, memory=self._training.settings.memory)
+            scores.append(picks.score)
+        ordered = np.sort(np.concatenate(scores))[::-1]
+        return float(ordered[min(len(ordered), max(1, round(wanted))) - 1]) if len(ordered) else 0.0
+
+    def _head(self, kept: np.ndarray, shrinkage: float) -> tuple[np.ndarray, float]:
+        return fitted(self._around[kept], self._middle, self._unclicked, shrinkage=shrinkage, own_share=self._eyes.backbone.own_share)
+
+    def _profile(self, kept: np.ndarray, is_telling: bool) -> np.ndarray:
+        own = self._profiles.clicks[kept]
+        if not is_telling:
+            return np.asarray(own.mean(axis=0))
+        return telling_profile(own, self._profiles.peaks, support=self._support)
+
+    def _averaged(self, part: Part, weights: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = linear(part.features, weights[None])[0]
+        smooth = smoothing_vox(self._training)
+        if smooth < 1:
+            return logits
+        whole = Box.whole(part.box.shape)
+        return np.asarray(ball_mean(logits, at=whole, wanted=whole, shape=part.box.shape, radius=smooth), dtype=np.float32)
+
+    def _filter(self, profile: np.ndarray) -> Callable[[Part], np.ndarray]:
+        scorer = CorrelationScorer([profile_target(profile, self._support)], floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)
+
+        def correlation(part: Part) -> np.ndarray:
+            tomogram = self._eyes.tomograms[part.tomogram]
+            read = scorer.read_box(part.box, tomogram.shape)
+            values: np.ndarray = scorer.correlations(tomogram.read_standardised(read), read, part.box, tomogram.shape)[0]
+            return values
+
+        return correlation

@@ -10,16 +10,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from cli_runner import Outcome
 from repository import REPOSITORY
 from typer.testing import CliRunner
 
-from tomostream.errors import InputError
-from tomostream.formats import registry
-from tomostream.particles import Particles
 from tomostream.testing import make_project
 
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text()
@@ -59,6 +55,22 @@ def tomostream(installed: Path, *arguments: object) -> Outcome:
         env=os.environ | {"PYTHONPATH": where, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def assert_passes(installed: Path, file: str) -> None:
+    """The package's own tests pass, in a process of their own."""
+    where = os.pathsep.join((str(installed), str(REPOSITORY)))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(installed), str(installed / file)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        cwd=installed,
+        env=os.environ | {"PYTHONPATH": where, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " skipped" not in done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -113,18 +125,7 @@ def test_installing_a_strategy_imports_no_torch(blobs: Path) -> None:
 
 @pytest.mark.slow
 def test_another_packages_strategy_passes_the_conformance_suite(blobs: Path) -> None:
-    where = os.pathsep.join((str(blobs), str(REPOSITORY)))
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(blobs), str(blobs / "test_blobs.py")],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        cwd=blobs,
-        env=os.environ | {"PYTHONPATH": where, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert " skipped" not in done.stdout
+    assert_passes(blobs, "test_blobs.py")
 
 
 @pytest.mark.slow
@@ -139,32 +140,54 @@ def test_another_packages_objective_trains_the_network(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "model" / "model.json").read_text())["strategy"] == "unet"
 
 
+@pytest.mark.slow
+def test_another_packages_objective_passes_the_conformance_suite(tmp_path: Path) -> None:
+    assert_passes(install(recipe("An objective"), tmp_path / "site"), "test_focal.py")
+
+
+@pytest.fixture(scope="module")
+def xyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(recipe("A table format"), tmp_path_factory.mktemp("format") / "site")
+
+
+def test_another_packages_format_is_written_and_read_by_the_commands(xyz: Path, tmp_path: Path) -> None:
+    assert "xyz" in tomostream(xyz, "export", "--help").out
+    table = tmp_path / "picks.csv"
+    table.write_text("tomogram,species,x_angstrom,y_angstrom,z_angstrom,score\nt1,ribosome,3.0,2.0,1.5,\nt1,fas,50.0,40.0,30.0,\n")
+    exported = tmp_path / "t1.xyz"
+    assert tomostream(xyz, "export", table, "-o", exported).code == 0
+    assert exported.read_text().splitlines()[2] == "ribosome 3.0 2.0 1.5"
+    assert tomostream(xyz, "import", exported, "-o", tmp_path / "back.csv").code == 0
+    assert (tmp_path / "back.csv").read_text() == table.read_text()
+    exported.write_text("3\nparticles\nribosome 1 2 3\n")
+    assert "says 3 atoms but has 1" in tomostream(xyz, "import", exported, "-o", tmp_path / "again.csv").message
+    assert not (tmp_path / "again.csv").exists()
+
+
+def test_a_format_that_cant_be_imported_stops_no_other(tmp_path: Path) -> None:
+    files = recipe("A table format")
+    site = install(files | {"xyz_atoms.py": "raise RuntimeError('no licence')\n"}, tmp_path / "site")
+    table = tmp_path / "picks.csv"
+    table.write_text("tomogram,species,x_angstrom,y_angstrom,z_angstrom,score\nt1,ribosome,3.0,2.0,1.5,\n")
+    assert tomostream(site, "export", table, "-o", tmp_path / "t1.cmm").code == 0
+    refused = tomostream(site, "export", table, "-o", tmp_path / "t1.xyz", "--format", "xyz")
+    assert refused.code == 2
+    assert "table format 'xyz' can't be loaded from xyz_atoms:FORMAT: RuntimeError: no licence" in refused.message
+
+
+@pytest.mark.slow
+def test_another_packages_format_passes_the_conformance_suite(xyz: Path) -> None:
+    assert_passes(xyz, "test_xyz.py")
+
+
 @pytest.fixture
 def in_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose `tomostream/formats` and `tomostream/cli` are as good as the package's own."""
-    for name in ("formats", "cli"):
-        folder = tmp_path / "tomostream" / name
-        folder.mkdir(parents=True)
-        package = importlib.import_module(f"tomostream.{name}")
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    """A folder whose `tomostream/cli` is as good as the package's own."""
+    folder = tmp_path / "tomostream" / "cli"
+    folder.mkdir(parents=True)
+    package = importlib.import_module("tomostream.cli")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
     return tmp_path
-
-
-def test_a_new_format_reads_what_it_writes(in_the_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = recipe("A table format")
-    (in_the_tree / "tomostream/formats/xyz_atoms.py").write_text(files["tomostream/formats/xyz_atoms.py"])
-    line = eval("{" + files["FORMATS"] + "}", vars(registry))
-    monkeypatch.setattr(registry, "FORMATS", registry.FORMATS | line)
-    given = Particles.build([[1.5, 2.0, 3.0], [30.0, 40.0, 50.0]], unit="angstrom", tomogram="t1", species=["ribosome", "fas"])
-    path = in_the_tree / "t1.xyz"
-    registry.write_table(path, given)
-    assert path.read_text().splitlines()[2] == "ribosome 3.0 2.0 1.5"
-    found = registry.read_table(path)
-    np.testing.assert_array_equal(found.position_zyx, given.position_zyx)
-    assert (found.unit, found.tomograms(), found.species_names()) == ("angstrom", ["t1"], ["ribosome", "fas"])
-    path.write_text("3\nparticles\nribosome 1 2 3\n")
-    with pytest.raises(InputError, match="says 3 atoms but has 1"):
-        registry.read_table(path)
 
 
 def test_a_new_command_is_one_of_the_programs(in_the_tree: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which strategies, pickers and the like are installed?  What the entry points say, ours and other packages' alike; nothing is imported before it is asked for.
+"""Which strategies, pickers, table formats and the like are installed?  What the entry points say, ours and other packages' alike; nothing is imported before it is asked for.
 
 A package adds one by a line in its own pyproject.toml, and touches nothing here:
 
@@ -25,6 +25,7 @@ from tomostream.errors import InputError
 
 STRATEGIES = "tomostream.strategies"
 PICKERS = "tomostream.pickers"
+FORMATS = "tomostream.formats"
 _PACKAGE = "tomostream"
 
 
@@ -108,8 +109,8 @@ def _of_the_checkout(group: str) -> dict[str, str] | None:
     """Our own entries, where this is a checkout; None where it is an installed package."""
     file = Path(__file__).parent.parent / "pyproject.toml"
     try:
-        project = tomllib.loads(file.read_text())["project"]
-    except (OSError, KeyError, tomllib.TOMLDecodeError):
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+    except (OSError, KeyError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return None
     if project.get("name") != _PACKAGE:
         return None

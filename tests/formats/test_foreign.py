@@ -259,14 +259,6 @@ def test_a_damaged_file_is_read_or_refused_never_a_fault(tmp_path_factory: pytes
         assert np.isfinite(read_table(path, format_name=name, conversion=FACTS).position_zyx).all()
 
 
-@pytest.mark.parametrize("name", sorted(set(FORMATS)))
-def test_a_table_without_particles_reads_back_empty(tmp_path: Path, name: str) -> None:
-    path = tmp_path / f"TS_1{FORMATS[name].ending}"
-    write_table(path, two().select(np.zeros(2, dtype=bool)), format_name=name, conversion=FACTS)
-    if FORMATS[name].ending != ".json":
-        assert len(read_table(path, format_name=name, conversion=FACTS)) == 0
-
-
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [

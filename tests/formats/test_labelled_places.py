@@ -7,7 +7,7 @@ import pytest
 from cli_runner import tomostream
 
 from tomostream.errors import InputError
-from tomostream.formats.registry import FORMATS, Conversion, read_table, write_table
+from tomostream.formats.registry import read_table, write_table
 from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.units import Length
@@ -40,20 +40,6 @@ def test_labels_travel_with_the_rows() -> None:
     assert Particles.from_dataframe(clicks().to_dataframe()).label.tolist() == [1, 0, 1]
     with pytest.raises(InputError, match=r"must be 1 .* or 0 .*found 2"):
         Particles.build(np.ones((2, 3)), unit="voxel", label=[1, 2])
-
-
-@pytest.mark.parametrize("name", sorted(FORMATS))
-def test_a_format_holds_labels_or_says_what_it_leaves_out(tmp_path: Path, name: str) -> None:
-    heard = Heard()
-    path = tmp_path / f"t{FORMATS[name].ending}"
-    write_table(path, clicks(), format_name=name, conversion=Conversion(**FACTS, progress=heard))
-    read = read_table(path, format_name=name, conversion=Conversion(**FACTS))
-    if FORMATS[name].labelled:
-        assert read.label.tolist() == [1, 0, 1]
-        assert heard.texts == []
-    else:
-        assert len(read) == 2
-        assert "1 rows labelled 0 are left out" in heard.texts[0]
 
 
 def test_tables_of_particles_only_have_no_such_column(tmp_path: Path) -> None:

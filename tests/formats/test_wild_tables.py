@@ -20,7 +20,6 @@ from tomostream.errors import InputError
 from tomostream.formats.registry import FORMATS, Conversion, read_table, write_table
 from tomostream.particles import Particles
 from tomostream.progress import Progress
-from tomostream.units import Length
 
 WILD = TESTS / "data" / "wild"
 TEN = Conversion(spacing=10.0)
@@ -98,16 +97,6 @@ def test_fractions_of_a_volume_are_refused_in_every_format(tmp_path: Path, name:
     write_table(tmp_path / f"t{FORMATS[name].ending}", rows, format_name=name, conversion=facts)
     with pytest.raises(InputError, match=r"within 0\.\.1"):
         read_table(tmp_path / f"t{FORMATS[name].ending}", format_name=name, conversion=facts)
-
-
-@pytest.mark.parametrize("name", sorted(FORMATS))
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_positions_that_are_not_finite_are_never_written(tmp_path: Path, name: str, bad: float) -> None:
-    facts = Conversion(spacing=10.0, shape=(9, 9, 9), unbinned_pixel=2.0, box=Length(4.0, True))
-    rows = Particles.build(np.array([[1, 2, 3], [1, bad, 3]], float), unit="angstrom", tomogram="t", species="a")
-    with pytest.raises(InputError, match="must be finite, particle 2"):
-        write_table(tmp_path / f"t{FORMATS[name].ending}", rows, format_name=name, conversion=facts)
-    assert list(tmp_path.iterdir()) == []
 
 
 def star(path: Path, columns: str, *rows: str, block: str = "particles") -> Path:

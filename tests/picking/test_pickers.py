@@ -37,29 +37,6 @@ def test_ours_are_there_under_their_names():
     assert [picker(name).name for name in picker_names()] == picker_names()
 
 
-@pytest.mark.parametrize("name", picker_names())
-@pytest.mark.parametrize("wanted", [{"count": 7}, {"threshold": 0.4}, {"count": 5, "threshold": 0.4}, {"expected": 6}])
-def test_picks_are_best_first_apart_no_more_than_wanted_and_the_same_for_any_block(name, wanted):
-    scores = blobs()
-    picks = picked(name, scores, **wanted)
-    assert 0 < len(picks) <= wanted.get("count", len(picks))
-    assert (np.diff(picks.score) <= 0).all()
-    apart = np.linalg.norm(picks.index_zyx[:, None] - picks.index_zyx[None], axis=2)[np.triu_indices(len(picks), 1)]
-    assert (apart > RADIUS - np.sqrt(3)).all()  # a traced pick is the voxel nearest to a centre
-    again = picked(name, scores, block=(9, 14, 11), **wanted)
-    np.testing.assert_array_equal(again.index_zyx, picks.index_zyx)
-    np.testing.assert_array_equal(again.score, picks.score)
-
-
-@pytest.mark.parametrize("name", picker_names())
-def test_a_picker_that_needs_a_count_refuses_to_go_without_and_the_others_do(name):
-    if picker(name).needs_count:
-        with pytest.raises(InputError, match="how many picks"):
-            picked(name, blobs())
-    else:
-        assert len(picked(name, blobs())) > 0
-
-
 @pytest.mark.parametrize("name", sorted(set(picker_names()) - {"greedy"}))
 def test_where_the_scores_cant_choose_the_expected_number_is_the_count(name):
     np.testing.assert_array_equal(picked(name, blobs(), expected=5).index_zyx, picked(name, blobs(), count=5).index_zyx)

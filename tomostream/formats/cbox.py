@@ -16,6 +16,7 @@ from tomostream.formats import star_tables
 from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.star_file import read_star, write_star
 from tomostream.formats.star_tables import MISSING
+from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 
 _COLUMNS = ("CoordinateZ", "CoordinateY", "CoordinateX", "Height", "Width")
@@ -60,3 +61,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     slices = np.unique(np.rint(z)).astype(int)  # those that count as looked through, if crYOLO trains on the boxes
     blocks = {"global": {"cbox_format_version": "1.0"}, "cryolo": columns, "cryolo_include": {"slice_index": slices}}
     write_star(path, blocks, missing=MISSING)
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".cbox", known_by=(".cbox",), one_tomogram=True, one_species=True)

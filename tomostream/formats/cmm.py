@@ -17,6 +17,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.table_format import TableFormat
 from tomostream.particle_columns import number
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
@@ -78,7 +79,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     for species in found.species_names() or [""]:
         here, index = found.of(species=species), order[species]
         name = here.tomograms()[0] if len(here) else ""
-        radius = _radius_ang(name, conversion)
+        radius = _radius_ang(name, conversion) if len(here) else 0.0  # nothing is drawn
         red, green, blue = _COLOURS[index % len(_COLOURS)]
         known = "".join(f" {key}={quoteattr(value)}" for key, value in (("species", species), ("tomogram", name)) if value)
         lines.append(f"<marker_set name={quoteattr(species or path.stem)}{known}>")
@@ -98,3 +99,6 @@ def _radius_ang(tomogram: str, conversion: Conversion) -> float:
     if box is None:
         return defaults.MARKER_RADIUS_ANG
     return (box.value if not box.is_voxels else box.value * conversion.spacing_of(tomogram, "cmm with a box in voxels")) / 2
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".cmm", known_by=(".cmm",), one_tomogram=True)

@@ -13,7 +13,8 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
-from tomostream.formats.text_files import read_lines
+from tomostream.formats.table_format import TableFormat
+from tomostream.formats.text_files import read_lines, shown
 from tomostream.particle_columns import number
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
@@ -35,9 +36,9 @@ def read(path: Path, conversion: Conversion) -> Particles:
         try:
             rows.append([number(field) for field in fields])
         except ValueError:
-            raise InputError(f"{path}, line {line_number}: expected numbers 'x y z' or 'class x y z', found '{line.strip()}'") from None
+            raise InputError(f"{path}, line {line_number}: expected numbers 'x y z' or 'class x y z', found '{shown(line)}'") from None
         if len(fields) not in (3, 4) or len(fields) != len(rows[0]) or not np.isfinite(rows[-1]).all():
-            raise InputError(f"{path}, line {line_number}: expected 3 or 4 finite numbers, as in the first line, found '{line.strip()}'")
+            raise InputError(f"{path}, line {line_number}: expected 3 or 4 finite numbers, as in the first line, found '{shown(line)}'")
     table = np.array(rows, dtype=np.float64).reshape(-1, len(rows[0]) if rows else 3)
     has_class = table.shape[1] == 4
     return Particles.build(
@@ -63,3 +64,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         numbers = [f"{classes[kind]}"] if len(classes) > 1 else []
         lines.append("\t".join([*numbers, repr(x), repr(y), repr(z)]) + "\n")
     write_atomically(path, "".join(lines))
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".coords", known_by=(".coords",), one_tomogram=True)

@@ -22,6 +22,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.registry import file_name
+from tomostream.formats.table_format import TableFormat
 from tomostream.formats.text_files import json_number, parse_json, read_text
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
@@ -166,3 +167,6 @@ def _write_file(path: Path, particles: Particles, name: str, object_name: str) -
         "trust_orientation": False,
     }
     write_atomically(path, json.dumps(values, indent=1))
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".json", known_by=(".json",))

@@ -19,7 +19,8 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion
-from tomostream.formats.text_files import read_lines
+from tomostream.formats.table_format import TableFormat
+from tomostream.formats.text_files import read_lines, shown
 from tomostream.particle_columns import POSITIONS, Columns, columns_of, labels, number
 from tomostream.particles import Particles, Unit
 from tomostream.remote.atomic_files import write_atomically
@@ -81,12 +82,12 @@ def _positions(header: list[str], where: str) -> Columns:
         return found
     if all(_is_number(field) for field in header[:3]):
         raise InputError(
-            f"{where} has no header (its first line is {','.join(header)}); say what its columns are, as --columns x,y,z --unit vox"
+            f"{where} has no header (its first line is {shown(','.join(header))}); say what its columns are, as --columns x,y,z --unit vox"
         )
     if "axis-0" in header:
         raise InputError(f"{where} is a points layer of napari's (axis-0,axis-1,axis-2); name it with --format napari")
     allowed = " or ".join(",".join(xyz) for xyz in POSITIONS)
-    raise InputError(f"{where}: its columns are {','.join(header)}; the positions must be named {allowed} (never guessed)")
+    raise InputError(f"{where}: its columns are {shown(','.join(header))}; the positions must be named {allowed} (never guessed)")
 
 
 def _particles(rows: list[Row], names: list[str], at: Columns, where: str) -> Particles:
@@ -95,21 +96,23 @@ def _particles(rows: list[Row], names: list[str], at: Columns, where: str) -> Pa
     width, zyx = len(names), (at.z, at.y, at.x)
     for i, (line, fields) in enumerate(rows):
         if len(fields) < width:
-            raise InputError(f"{where}, line {line}: {len(fields)} fields, expected {width} ({','.join(names)})")
+            raise InputError(f"{where}, line {line}: {len(fields)} fields, expected {width} ({shown(','.join(names))})")
         if len(fields) > width and any(fields[width:]):
-            raise InputError(f"{where}, line {line}: {len(fields)} fields, expected {width} ({','.join(names)}); are there decimal commas?")
+            raise InputError(
+                f"{where}, line {line}: {len(fields)} fields, expected {width} ({shown(','.join(names))}); are there decimal commas?"
+            )
         try:
             positions[i] = [number(fields[column]) for column in zyx]
         except ValueError:
             column = next(column for column in (at.x, at.y, at.z) if not _is_number(fields[column]))
-            raise InputError(f"{where}, line {line}: {names[column]} must be a number, found '{fields[column]}'") from None
+            raise InputError(f"{where}, line {line}: {names[column]} must be a number, found '{shown(fields[column])}'") from None
         if not all(map(math.isfinite, positions[i].tolist())):
-            raise InputError(f"{where}, line {line}: the position must be finite, found {','.join(fields)}")
+            raise InputError(f"{where}, line {line}: the position must be finite, found {shown(','.join(fields))}")
         if at.score is not None and fields[at.score]:
             try:
                 scores[i] = number(fields[at.score])
             except ValueError:
-                raise InputError(f"{where}, line {line}: score must be a number, found '{fields[at.score]}'") from None
+                raise InputError(f"{where}, line {line}: score must be a number, found '{shown(fields[at.score])}'") from None
     return Particles.build(
         positions,
         unit=at.unit,
@@ -219,3 +222,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     """
     text = csv_text(conversion.written_in(particles, "angstrom", "a picks table in angstrom"))
     write_atomically(path, text)
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".csv", known_by=(".csv", ".txt", ".tsv"), labelled=True)

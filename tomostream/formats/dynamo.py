@@ -21,6 +21,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.checks import row_tomograms
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.table_format import TableFormat
 from tomostream.formats.text_files import read_lines
 from tomostream.particle_columns import number
 from tomostream.particles import Particles
@@ -122,3 +123,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         (path, "".join(lines)),
     ):
         write_atomically(target, text)
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".tbl", known_by=(".tbl",), one_species=True)

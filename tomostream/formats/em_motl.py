@@ -16,6 +16,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
 
@@ -80,3 +81,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     table[:, _X : _X + 3] = found.position_zyx[:, ::-1] + 1
     head = struct.pack("<4B3i", _PC, 0, 0, _FLOAT32, _ROWS, len(found), 1)
     write_atomically(path, head.ljust(_HEAD, b"\0") + table.tobytes())
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".em", known_by=(".em",), one_tomogram=True, one_species=True)

@@ -23,6 +23,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
 
@@ -120,3 +121,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         parts += [b"OBJT", _OBJECT.pack(_short(kind), 1, _OPEN | _SCATTERED, *drawn)]
         parts += [b"CONT", _CONTOUR.pack(len(points), 0, 0, 0), points.tobytes()]
     write_atomically(path, b"".join([*parts, b"IEOF"]))
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".mod", known_by=(".mod",), one_tomogram=True)

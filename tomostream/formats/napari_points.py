@@ -17,6 +17,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.table_format import TableFormat
 from tomostream.formats.text_files import read_text
 from tomostream.particle_columns import labels, number, refuse_twice
 from tomostream.particles import Particles
@@ -77,3 +78,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         writer.writerow([*HEADER, "score", *["label"] * is_labelled])
         for i, (zyx, score, label) in enumerate(zip(found.position_zyx.tolist(), found.score.tolist(), found.label.tolist(), strict=True)):
             writer.writerow([i, *map(repr, zyx), "" if math.isnan(score) else repr(score), *[label] * is_labelled])
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".csv", one_tomogram=True, one_species=True, labelled=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion
+from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import replacing
 
@@ -21,6 +20,8 @@ def read(path: Path, conversion: Conversion) -> Particles:
         If it is no Parquet file, or its positions' columns are not known.
     """
     del conversion  # the columns' names say the unit
+    import pandas as pd  # noqa: PLC0415  (takes long, and who looks for a format by its ending needs no pandas)
+
     try:
         table = pd.read_parquet(path)
     except Exception as error:  # pyarrow raises a family of its own
@@ -33,3 +34,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     found = conversion.written_in(particles, "angstrom", "a picks table in angstrom")
     with replacing(path) as temporary:
         found.to_dataframe().to_parquet(temporary, index=False)
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".parquet", known_by=(".parquet",), labelled=True)

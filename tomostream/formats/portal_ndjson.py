@@ -14,6 +14,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.table_format import TableFormat
 from tomostream.formats.text_files import json_number, parse_json, read_lines
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
@@ -55,3 +56,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     found = conversion.written_in(particles, "voxel", "portal-ndjson (voxels)")
     lines = [json.dumps({"type": "point", "location": {"x": x, "y": y, "z": z}}) + "\n" for z, y, x in found.position_zyx.tolist()]
     write_atomically(path, "".join(lines))
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".ndjson", known_by=(".ndjson",), one_tomogram=True, one_species=True)

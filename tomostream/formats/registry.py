@@ -1,7 +1,8 @@
 """Which file format is this, who reads and writes it, and what goes into one file?
 
-A format is a pair of functions on a `Particles` table and `Conversion`, the facts that a change of units or origin needs.  What is not
-given is never guessed: the format that needs it refuses and names the option.
+A format is a pair of functions on a `Particles` table and `Conversion`, the facts that a change of units or origin needs (`table_format`);
+those that are installed are found by name (`catalogued`).  What is not given is never guessed: the format that needs it refuses and names
+the option.
 
 Some formats hold one tomogram or one species a file.  What does not fit into one file goes into a folder, `FOLDER/TOMOGRAM.ending`, or
 `FOLDER/SPECIES/TOMOGRAM.ending` if there are several species, and is read back from there.
@@ -11,23 +12,21 @@ Whatever a reader finds passes `checks.checked` before anybody sees it, and what
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from tomostream.errors import InputError
+from tomostream.formats.catalogued import FORMATS, table_endings, working_formats
 from tomostream.formats.checks import check_finite, check_names, checked
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.copies import local_result, local_table
 from tomostream.remote.places import Place, RemotePath, place
 
 __all__ = [
     "FORMATS",
-    "TABLE_ENDINGS",
     "Conversion",
     "file_name",
     "file_tomogram",
@@ -36,55 +35,14 @@ __all__ = [
     "is_copick",
     "read_table",
     "refuse_shared",
+    "table_endings",
+    "working_formats",
     "write_table",
 ]
 
 
-class _Format(NamedTuple):
-    """A format.
-
-    Parameters
-    ----------
-    module
-        Of `tomostream.formats`, with `read(path, conversion)` and `write(path, particles, conversion)`.
-    ending
-        Of its files.
-    known_by
-        Endings that tell this format; none where several formats share one.
-    one_tomogram, one_species
-        Whether a file holds only one.
-    labelled
-        Whether a file can hold places that are no particles.
-    """
-
-    module: str
-    ending: str
-    known_by: tuple[str, ...]
-    one_tomogram: bool = False
-    one_species: bool = False
-    labelled: bool = False
-
-
-FORMATS: dict[str, _Format] = {
-    "csv": _Format("csv_table", ".csv", (".csv", ".txt", ".tsv"), labelled=True),
-    "parquet": _Format("parquet", ".parquet", (".parquet",), labelled=True),
-    "star-relion4": _Format("star_relion4", ".star", (), one_species=True),
-    "star-relion5": _Format("star_relion5", ".star", (), one_species=True),
-    "star-tomogram-pixels": _Format("star_tomogram_pixels", ".star", (), one_species=True),
-    "copick": _Format("copick_picks", ".json", (".json",)),
-    "portal-ndjson": _Format("portal_ndjson", ".ndjson", (".ndjson",), one_tomogram=True, one_species=True),
-    "cbox": _Format("cbox", ".cbox", (".cbox",), one_tomogram=True, one_species=True),
-    "coords": _Format("coords", ".coords", (".coords",), one_tomogram=True),
-    "napari": _Format("napari_points", ".csv", (), one_tomogram=True, one_species=True, labelled=True),
-    "cmm": _Format("cmm", ".cmm", (".cmm",), one_tomogram=True),
-    "imod": _Format("imod", ".mod", (".mod",), one_tomogram=True),
-    "dynamo": _Format("dynamo", ".tbl", (".tbl",), one_species=True),
-    "em": _Format("em_motl", ".em", (".em",), one_tomogram=True, one_species=True),
-}
 COPICK_RUNS = "ExperimentRuns"  # the folder that tells a copick project
 _HEAD_BYTES = 65536  # in which the columns of a STAR file are named
-# endings of the tables that a folder is searched for
-TABLE_ENDINGS = tuple(dict.fromkeys(ending for known in FORMATS.values() for ending in (known.ending, *known.known_by)))
 
 
 def format_of(path: Path, name: str | None = None) -> str:
@@ -100,10 +58,11 @@ def format_of(path: Path, name: str | None = None) -> str:
             raise InputError(f"format '{name}' is unknown; known are {', '.join(FORMATS)}")
         return name
     ending = path.suffix.lower()
-    for known, form in FORMATS.items():
+    formats = working_formats()
+    for known, form in formats.items():
         if ending in form.known_by:
             return known
-    sharing = [known for known, form in FORMATS.items() if ending == form.ending]
+    sharing = [known for known, form in formats.items() if ending == form.ending]
     raise InputError(
         f"{path}: its ending does not tell its format; name it ({', '.join(sharing or FORMATS)}) with --format, evaluate: --picks-format, "
         "--truth-format; where a command has none, make a table of ours first: tomostream import FILE --format F -o PICKS.csv"
@@ -156,8 +115,7 @@ def read_table(path: str | Place, *, format_name: str | None = None, conversion:
 
 
 def _read_file(path: Path, found: str, conversion: Conversion) -> Particles:
-    read: Callable[[Path, Conversion], Particles] = _module(found).read
-    return checked(read(path, conversion), conversion, str(path))
+    return checked(FORMATS[found].read(path, conversion), conversion, str(path))
 
 
 def folder_tables(folder: Place, found: str) -> list[tuple[Place, str | None]]:
@@ -242,12 +200,11 @@ def write_table(path: str | Place, particles: Particles, *, format_name: str | N
     if found == "coords" and len(conversion.classes) > 1:
         numbered = ", ".join(f"{i} {name or '(no name)'}" for i, name in enumerate(conversion.classes, 1))
         conversion.progress.say(f"{path}: the classes are {numbered}")
-    write: Callable[[Path, Particles, Conversion], None] = _module(found).write
     if found == "copick" or not (is_folder or (surplus and not path.suffix)):
         if surplus:
             hint = "choose one with --species, or give a folder" if "species" in surplus[0] else "give a folder"
             raise InputError(f"{path}: {found} holds {' and '.join(surplus)}; {hint} (a name that ends with /)")
-        _write_whole(path, particles, write, conversion)
+        _write_whole(path, particles, form, conversion)
         return
     several = len(particles.species_names()) > 1 and form.one_species
     files: list[tuple[Path, Particles]] = []
@@ -256,7 +213,7 @@ def write_table(path: str | Place, particles: Particles, *, format_name: str | N
             parent = path / file_name(species, "species") if species is not None else path
             files.append((parent / f"{file_name(name, 'tomogram')}{form.ending}", rows))
     for target, rows in files:  # only now: all names are known to be good
-        _write_whole(target, rows, write, conversion)
+        _write_whole(target, rows, form, conversion)
 
 
 def file_name(name: str, what: str) -> str:
@@ -272,13 +229,9 @@ def file_name(name: str, what: str) -> str:
     return name
 
 
-def _write_whole(path: Path, particles: Particles, write: Callable[[Path, Particles, Conversion], None], conversion: Conversion) -> None:
+def _write_whole(path: Path, particles: Particles, form: TableFormat, conversion: Conversion) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, particles, conversion)
+        form.write(path, particles, conversion)
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder or free some space") from None
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(f"tomostream.formats.{FORMATS[name].module}")

@@ -24,6 +24,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.text_files import read_lines
+from tomostream.remote.atomic_files import write_atomically
 
 _VALUE = re.compile(r"""\s*(?:"(?P<double>.*?)"(?=\s|$)|'(?P<single>.*?)'(?=\s|$)|(?P<comment>\#.*)|(?P<plain>\S+))""")
 _BEGINNINGS = ("data_", "loop_", "save_", "stop_", "global_")  # words that a value must not begin with, unless it is quoted
@@ -173,6 +174,4 @@ def write_star(path: Path, blocks: Mapping[str, Mapping[str, str | np.ndarray]],
             lines += ["loop_", *(f"_{key} #{i}" for i, key in enumerate(columns, 1))]
             lines += ["\t".join(map(text, row)) for row in zip(*columns.values(), strict=True)]
         lines.append("")
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, "\n".join(lines) + "\n")

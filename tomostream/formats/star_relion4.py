@@ -19,6 +19,7 @@ from tomostream.formats import star_tables
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.star_file import StarTable, read_star
 from tomostream.formats.star_tables import COORDINATES
+from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 
 _WHY = "star-relion4 (unbinned pixels)"
@@ -89,3 +90,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     found = conversion.to_unit(particles, "angstrom", _WHY)
     columns = star_tables.coordinate_columns(COORDINATES, conversion.tidy(found.position_zyx / pixels[:, None]))
     star_tables.write_particles(path, {star_tables.TOMOGRAM: star_tables.relion_names(found, conversion), **columns}, found.score)
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".star", one_species=True)

@@ -14,6 +14,7 @@ import numpy as np
 from tomostream.formats import star_tables
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.star_file import read_star
+from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 
 COORDINATES = ("rlnCenteredCoordinateZAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateXAngst")
@@ -57,3 +58,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     positions = conversion.tidy(found.position_zyx - _centres_ang(found.tomogram, conversion))
     columns = star_tables.coordinate_columns(COORDINATES, positions)
     star_tables.write_particles(path, {star_tables.TOMOGRAM: star_tables.relion_names(found, conversion), **columns}, found.score)
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".star", one_species=True)

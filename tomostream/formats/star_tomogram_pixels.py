@@ -18,6 +18,7 @@ from tomostream.formats import star_tables
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.star_file import StarTable, read_star
 from tomostream.formats.star_tables import COORDINATES
+from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 
 _WHY = "star-tomogram-pixels"
@@ -75,3 +76,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     found = conversion.written_in(particles, "voxel", _WHY)
     columns = star_tables.coordinate_columns(COORDINATES, found.position_zyx)
     star_tables.write_particles(path, {star_tables.TOMOGRAM: found.tomogram, **columns}, found.score)
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".star", one_species=True)

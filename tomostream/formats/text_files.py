@@ -15,6 +15,7 @@ from typing import Any
 
 from tomostream.errors import InputError
 
+_SHOWN = 120  # letters of a line in a message
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -78,3 +79,9 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def shown(line: str) -> str:
+    """Return a line as a message shows it: cut where it is very long."""
+    text = line.strip()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."

@@ -1,14 +1,18 @@
-"""Conformance suites for whoever adds to tomostream: a strategy that passes `StrategyTests` keeps the promises that all stages rely on.
+"""Conformance suites for whoever adds to tomostream: what passes its suite keeps the promises that all stages rely on.
 
     from tomostream.testing import StrategyTests
 
     class TestBlobs(StrategyTests):
         name = "blobs"
 
-They need pytest, and run the whole path on two made-up tomograms: seconds to a minute.
+Each extension point has one: `StrategyTests`, `ObjectiveTests`, `PickerTests`, `FormatTests`.  They need pytest and hypothesis.  That of strategies runs the whole path on two
+made-up tomograms, seconds to a minute; the others take seconds.
 """
 
+from tomostream.testing.formats import FormatTests
+from tomostream.testing.objectives import ObjectiveTests
+from tomostream.testing.pickers import PickerTests
 from tomostream.testing.small_project import make_project, make_volume
 from tomostream.testing.strategies import StrategyTests
 
-__all__ = ["StrategyTests", "make_project", "make_volume"]
+__all__ = ["FormatTests", "ObjectiveTests", "PickerTests", "StrategyTests", "make_project", "make_volume"]

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from tomostream.errors import BusyError, InputError, TomostreamError
-from tomostream.formats.registry import FORMATS
+from tomostream.formats.registry import working_formats
 from tomostream.tomogram import Tomogram
 from tomostream.version import VERSION
 from tomostream.view import requests
@@ -249,7 +249,7 @@ class Answers:
             "species": [{"name": one.name, "radius": str(one.radius), "expected": one.expected} for one in species],
             "tomograms": [self.rounds.tomogram_state(name) for name in workspace.entries],
             "jobs": self.jobs.to_json(),
-            "formats": {name: {"one_tomogram": form.one_tomogram, "ending": form.ending} for name, form in FORMATS.items()},
+            "formats": {name: {"one_tomogram": form.one_tomogram, "ending": form.ending} for name, form in working_formats().items()},
             "exported": list(exported(workspace)),
             "has_truth": configuration is not None and configuration.truth is not None,
             "rounds": self.rounds.to_json(),

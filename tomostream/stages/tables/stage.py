@@ -15,13 +15,13 @@ from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.formats.registry import (
     FORMATS,
-    TABLE_ENDINGS,
     Conversion,
     file_tomogram,
     folder_tables,
     is_copick,
     read_table,
     refuse_shared,
+    table_endings,
 )
 from tomostream.particles import Particles
 from tomostream.remote.places import Place, place
@@ -30,8 +30,7 @@ from tomostream.store.naming import counterpart
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
 
-# what a folder of tables is searched for: not .txt and .tsv, which may hold anything
-_IN_FOLDERS = tuple(ending for ending in TABLE_ENDINGS if ending not in (".txt", ".tsv"))
+_MAY_HOLD_ANYTHING = (".txt", ".tsv")  # a folder of tables is not searched for these
 
 
 def conversion_from(tomograms: Sequence[str], voxel_size: float | None, **others: Any) -> Conversion:
@@ -77,11 +76,12 @@ def scored_tables(path: str | Place, format_name: str | None = None) -> list[tup
         raise InputError(f"there is no file or folder {path}; give a table, or a folder of tables")
     if not path.is_dir() or format_name == "copick" or (format_name is None and is_copick(path)):
         return [(path, None)]
-    if format_name in FORMATS:
+    if format_name is not None and format_name in FORMATS:
         return folder_tables(path, format_name)
-    found = sorted(p for p in path.iterdir() if p.suffix in _IN_FOLDERS and not p.name.startswith("."))
+    endings = [ending for ending in table_endings() if ending not in _MAY_HOLD_ANYTHING]
+    found = sorted(p for p in path.iterdir() if p.suffix in endings and not p.name.startswith("."))
     if not found:
-        raise InputError(f"folder {path} holds no table ({', '.join(_IN_FOLDERS)})")
+        raise InputError(f"folder {path} holds no table ({', '.join(endings)})")
     return [(table, None) for table in found]
 
 

@@ -1,0 +1,65 @@
+"""Which table formats are there?  Those of the entry-point group `tomostream.formats`, ours and other packages', by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tomostream.catalogue import FORMATS as GROUP
+from tomostream.catalogue import find, installed
+from tomostream.errors import InputError
+from tomostream.formats.table_format import TableFormat
+
+_OURS = "tomostream."
+
+
+class _Formats(Mapping[str, TableFormat]):
+    """The formats by name; one is imported when it is asked for, names import none."""
+
+    def __getitem__(self, name: str) -> TableFormat:
+        """The format of a name.
+
+        Raises
+        ------
+        KeyError
+            If there is none.
+        InputError
+            If it can't be imported, or is no format.
+        """
+        if name not in installed(GROUP):
+            raise KeyError(name)
+        found = find(GROUP, name, "table format")
+        if not isinstance(found, TableFormat):
+            raise InputError(
+                f"table format '{name}' ({installed(GROUP)[name]}) must be a tomostream.formats.table_format.TableFormat, found {type(found).__name__}"
+            )
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(installed(GROUP))
+
+    def __len__(self) -> int:
+        return len(installed(GROUP))
+
+    def __contains__(self, name: object) -> bool:
+        return name in installed(GROUP)
+
+
+FORMATS: Mapping[str, TableFormat] = _Formats()
+
+
+def working_formats() -> dict[str, TableFormat]:
+    """All formats that can be imported, ours first: what is broken in another package is told only where it is asked for by name."""
+    entries = installed(GROUP)
+    found: dict[str, TableFormat] = {}
+    for name in sorted(entries, key=lambda name: not entries[name].startswith(_OURS)):
+        try:
+            found[name] = FORMATS[name]
+        except InputError:
+            if entries[name].startswith(_OURS):
+                raise
+    return found
+
+
+def table_endings() -> tuple[str, ...]:
+    """The endings of the tables that a folder is searched for."""
+    return tuple(dict.fromkeys(ending for form in working_formats().values() for ending in (form.ending, *form.known_by)))

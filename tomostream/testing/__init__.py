@@ -5,7 +5,8 @@
     class TestBlobs(StrategyTests):
         name = "blobs"
 
-They need pytest, and run the whole path on two made-up tomograms: seconds to a minute.
+They need pytest, and run the stages up to training, and blocks of prediction, on two made-up tomograms: seconds to a minute.
+`make_project` writes such a data set with its configuration, for `tomostream run`; `make_volume` makes one volume of it.
 """
 
 from tomostream.testing.small_project import make_project, make_volume

@@ -116,6 +116,53 @@ def test_a_strategy_that_is_not_installed_is_refused_with_those_that_are(tmp_pat
     assert "nnpu" in message
 
 
+_SECTION = "from tomostream.config.fields import Part\nclass Own(Part):\n    needed: int\n"
+_UNET = "from tomostream.strategies.unet.strategy import UNetStrategy\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "module", "message"),
+    [
+        ("broken:STRATEGY", "class S:\n    name = summary = 'broken'\nSTRATEGY = S()\n", "lacks sections, defaults, check"),
+        ("broken:STRATEGY", _UNET + "STRATEGY = UNetStrategy\n", "is a class"),
+        (
+            "broken:STRATEGY",
+            _SECTION
+            + _UNET
+            + "class S(UNetStrategy):\n    sections = {'own': Own}\nSTRATEGY = S('broken', 'a:B', 's', needs_prior=False)\n",
+            "needs a default that is allowed, as needed has not",
+        ),
+        ("broken", "", "must name an object"),
+    ],
+)
+def test_a_broken_strategy_is_an_error_only_where_it_is_asked_for(tmp_path: Path, entry: str, module: str, message: str) -> None:
+    project = f'[project]\nname = "broken"\nversion = "1"\n[project.entry-points."tomostream.strategies"]\nbroken = "{entry}"\n'
+    site = install({"pyproject.toml": project, "broken.py": module}, tmp_path / "site")
+    other = make_project(tmp_path / "other", objective={"name": "average"})
+    found = tomostream(site, "run", other, "--dry-run", "--json")
+    assert found.code == 0, found.err
+    asked = make_project(tmp_path / "asked", objective={"name": "broken"})
+    assert message in tomostream(site, "run", asked, "--dry-run").message
+
+
+def test_the_recipes_name_their_modules_for_pip() -> None:
+    """Setuptools refuses a folder of several modules that are not named; pip installs nothing then."""
+    for title in ("A strategy", "An objective"):
+        files = recipe(title)
+        modules = {Path(name).stem for name in files if name.endswith(".py") and not name.startswith("test_")}
+        project = tomllib.loads(files["pyproject.toml"])
+        assert set(project["tool"]["setuptools"]["py-modules"]) == modules
+        assert project["build-system"]["build-backend"] == "setuptools.build_meta"
+
+
+def test_the_recipes_model_says_that_it_uses_no_gpu(blobs: Path) -> None:
+    """Else `auto` would mean CUDA where there is a GPU, which its scorer refuses."""
+    code = "import blob_picker; print(blob_picker.BlobModel.uses_gpu)"
+    where = os.pathsep.join((str(blobs), str(REPOSITORY)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": where})
+    assert done.stdout.split() == ["False"]
+
+
 def test_installing_a_strategy_imports_no_torch(blobs: Path) -> None:
     code = "import sys, tomostream.config.configuration as c; c.configuration_class(); print('blob_picker' in sys.modules, 'torch' in sys.modules)"
     where = os.pathsep.join((str(blobs), str(REPOSITORY)))

@@ -8,7 +8,7 @@ A package adds one by a line in its own pyproject.toml, and touches nothing here
 1. Other packages' entry points, and ours where tomostream is installed, come from the installed metadata.
 2. In a checkout ours come from its pyproject.toml: an editable install may be older than the file, and a plain checkout has no metadata.
 
-An entry that can't be imported is an error only when it is asked for by its name: a broken plug-in stops nobody else.
+An entry that can't be imported, or is not what its group asks for, is an error only when it is asked for by its name: a broken plug-in stops nobody else.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _installed(group: str) -> Mapping[str, str]:
     return MappingProxyType(dict(sorted(found.items())))
 
 
-def find(group: str, name: str, what: str) -> object:
+def find(group: str, name: str, what: str, protocol: type | None = None) -> object:
     """Import one entry of a group.
 
     Parameters
@@ -72,16 +72,30 @@ def find(group: str, name: str, what: str) -> object:
         Of the entry.
     what
         What an entry is called in messages, such as `strategy`.
+    protocol
+        Whose attributes and methods it must have; None: is not asked.
 
     Raises
     ------
     InputError
-        If there is none of this name, or it can't be imported.
+        If there is none of this name, it can't be imported, or it lacks a part of the protocol.
     """
     entries = installed(group)
     if name not in entries:
         raise InputError(f"{what} '{name}' is not installed; installed are {', '.join(entries)}")
-    return load(entries[name], f"{what} '{name}'")
+    found = load(entries[name], f"{what} '{name}'")
+    if protocol is not None:
+        _check_parts(found, protocol, f"{what} '{name}' ({entries[name]})")
+    return found
+
+
+def _check_parts(found: object, protocol: type, what: str) -> None:
+    if isinstance(found, type):
+        raise InputError(f"{what} is a class; let the entry point name an object of it")
+    parts = [part for part in {**protocol.__annotations__, **vars(protocol)} if not part.startswith("_")]
+    lacking = [part for part in parts if not hasattr(found, part)]
+    if lacking:
+        raise InputError(f"{what} lacks {', '.join(lacking)}; docs/extending.md has a whole one")
 
 
 @functools.cache
@@ -99,6 +113,8 @@ def load(address: str, what: str) -> object:
         If that fails, for whatever reason.
     """
     module, _, attribute = address.partition(":")
+    if not attribute:
+        raise InputError(f"{what} can't be loaded from {address}: its entry point must name an object, as {module}:STRATEGY")
     try:
         return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
     except Exception as error:  # whatever another package's module raises

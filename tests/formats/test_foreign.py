@@ -177,7 +177,7 @@ def test_star_ending_tells_relion5_only(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"star-relion4, star-relion5, star-tomogram-pixels.*--picks-format"):
         read_table(GOLDEN / "pytom.star", conversion=FACTS)
     with pytest.raises(InputError, match=r"tomostream import FILE --format"):
-        format_of(Path("clicks.xyz"))
+        format_of(Path("clicks.unknown"))
 
 
 # folders

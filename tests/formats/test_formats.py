@@ -162,7 +162,7 @@ def test_unknown_format_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"format 'relion' is unknown.*star-relion5"):
         write_table(tmp_path / "x", table(), format_name="relion")
     with pytest.raises(InputError, match="ending does not tell"):
-        write_table(tmp_path / "x.xyz", table())
+        write_table(tmp_path / "x.unknown", table())
 
 
 def test_mixed_units_are_not_joined() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import yaml
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 
 from tomostream import defaults
 from tomostream.catalogue import STRATEGIES, find, installed
@@ -69,7 +69,23 @@ class _Facts(Protocol):
 
 
 def _facts(name: str) -> _Facts:
-    return cast(_Facts, find(STRATEGIES, name, "strategy"))
+    """What the configuration must know of an installed strategy.
+
+    Raises
+    ------
+    InputError
+        If the strategy can't be loaded, lacks one of the facts, or a section of it can't be made of defaults alone.
+    """
+    found = cast(_Facts, find(STRATEGIES, name, "strategy", _Facts))
+    for key, section in found.sections.items():
+        try:
+            section()
+        except ValidationError as error:
+            fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+            raise InputError(
+                f"strategy '{name}': every field of its section '{key}' needs a default that is allowed, as {fields} has not"
+            ) from None
+    return found
 
 
 class Configuration(Part):

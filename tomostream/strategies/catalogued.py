@@ -12,6 +12,6 @@ def strategy_named(name: str) -> Strategy:
     Raises
     ------
     InputError
-        If it is not installed, or its package is broken.
+        If it is not installed, its package is broken, or it lacks a part of `Strategy`.
     """
-    return cast(Strategy, find(STRATEGIES, name, "strategy"))
+    return cast(Strategy, find(STRATEGIES, name, "strategy", Strategy))

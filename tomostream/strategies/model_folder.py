@@ -39,7 +39,10 @@ FIRST_KIND = "unet"  # of the models that were written before they said their ki
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """Settings that every model has; a strategy's own class adds to them."""
+    """Settings that every model has; a strategy's own class, a frozen keyword-only dataclass too, adds to them.
+
+    They are kept as JSON: numbers, texts, None, and tuples and dictionaries of such.
+    """
 
     species: tuple[str, ...]  # name of each output
     radius_ang: tuple[float, ...]  # of each species, angstrom
@@ -100,7 +103,7 @@ def write_folder(folder: Path, kind: str, weights: bytes, settings: ModelSetting
     kind
         Which strategy understands the weights and the settings (`Strategy.model_kind`).
     weights
-        The content of `model.safetensors`.
+        The content of `model.safetensors`: `pack_arrays` of what was learnt, which may be nothing (`pack_arrays({})`).
     summary
         Equal models have equal bytes because it holds no times.
 

@@ -49,7 +49,7 @@ class Strategy(Protocol):
     needs_prior
         Whether training needs the number of particles, and estimates it where it is not given.
     sections
-        Its own sections of the configuration: key to pydantic model, with a default for every field.
+        Its own sections of the configuration: key to class, a `Part` with a default for every field; keys must differ from all others'.
     defaults
         Its own defaults of the general sections: section to key to value.
     continues
@@ -100,7 +100,10 @@ class Strategy(Protocol):
         """
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
-        """Train and write the model folder; `folder` is None in all processes but the first.
+        """Train and write the model folder with `model_folder.write_folder`; `folder` exists, and is None in all processes but the first.
+
+        A training of steps leaves `metrics.csv` (`learn.training_files`) too; one without steps needs none.  The same training must give the same
+        bytes, also after it was killed.
 
         Raises
         ------
@@ -109,7 +112,7 @@ class Strategy(Protocol):
         """
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """Return a model of the shape that training would give, for planning.
+        """Return a model that plans as the trained one will: of the same settings and shapes, with any values.  Reads no tomogram.
 
         Parameters
         ----------
@@ -118,7 +121,7 @@ class Strategy(Protocol):
         """
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
-        """Load a trained model.
+        """Load a trained model: what `train` wrote.
 
         Raises
         ------
@@ -134,7 +137,7 @@ class Model(ABC):
     Parameters
     ----------
     settings
-        Of the strategy's own class.
+        `ModelSettings`, or the strategy's own class derived from it.
     summary
         What training reported.
     folder
@@ -157,7 +160,10 @@ class Model(ABC):
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether it can score on a GPU; else `auto` means the processor wherever it is."""
+        """Whether it can score on a GPU.
+
+        A model that can't must say so: where it is true, `auto` becomes `cuda` on a machine with a GPU, and `scorer` gets that.
+        """
         return True
 
     @abstractmethod

@@ -7,6 +7,7 @@
 
 Each extension point has one: `StrategyTests`, `ObjectiveTests`, `PickerTests`, `FormatTests`.  They need pytest and hypothesis.  That of strategies runs the whole path on two
 made-up tomograms, seconds to a minute; the others take seconds.
+`make_project` writes such a data set with its configuration, for `tomostream run`; `make_volume` makes one volume of it.
 """
 
 from tomostream.testing.formats import FormatTests

@@ -18,6 +18,7 @@ from tomostream.config import Configuration, configuration_from, load_configurat
 from tomostream.errors import BudgetError, ExistsError
 from tomostream.geometry import Box, triple
 from tomostream.inference.region_scoring import score_volume
+from tomostream.learn.training_files import METRICS_NAME
 from tomostream.pipeline.dry_run import plan_run
 from tomostream.pipeline.execution import run_project
 from tomostream.pipeline.training import train_model
@@ -111,7 +112,8 @@ class StrategyTests:
         assert model.settings.level == strategy.reading_level(
             load_configuration(trained / "run.yaml").species, SPACING, load_configuration(trained / "run.yaml").network.level
         )
-        assert (trained / "project" / "model" / "metrics.csv").exists()
+        if strategy.step_bytes(load_configuration(trained / "run.yaml").learning) is not None:
+            assert (trained / "project" / "model" / METRICS_NAME).exists(), "a training of steps leaves one row per epoch"
 
     def test_the_same_training_gives_the_same_bytes(self, trained: Path, tmp_path: Path) -> None:
         train_model(self._configuration(tmp_path), out=None, overwrite=False, progress=Progress())

@@ -109,7 +109,7 @@ def test_other_settings_are_refused_without_overwrite_and_those_that_do_not_matt
     configuration = configuration_from(values | {"train": {"steps": 5}}, "c")
     run_project(configuration, stages=["train"], overwrite=False, progress=Progress())
     changed = values | {"train": {"seed": 5}}
-    with pytest.raises(ExistsError, match="made with other settings.*overwrite"):
+    with pytest.raises(ExistsError, match=r"made with other settings.*overwrite"):
         run_project(configuration_from(changed, "c"), stages=["train"], overwrite=False, progress=Progress())
 
 
@@ -128,7 +128,7 @@ def test_changed_scale_is_recognised(finished, tmp_path):
     tomogram = finished / "project" / "tomograms" / "t1.ome.zarr"
     ts.predict(tomogram, model, out=tmp_path)
     rewrite_record(model, lambda values: values["settings"]["scales"][0].update(clicks=values["settings"]["scales"][0]["clicks"] + 0.1))
-    with pytest.raises(ExistsError, match="made with other settings.*overwrite"):
+    with pytest.raises(ExistsError, match=r"made with other settings.*overwrite"):
         ts.predict(tomogram, model, out=tmp_path)
 
 

@@ -135,6 +135,12 @@ def test_statistics_of_a_store_are_measured_and_the_store_is_left_alone(store):
         ts.statistics([1, 2, 3])
 
 
+@pytest.mark.parametrize("points", [[5.0, 6.0], [5.0, 6.0, 7.0], [[5.0, 6.0]] * 3, [[[5.0, 6.0, 7.0]]]])
+def test_points_of_another_shape_are_refused_and_never_rearranged(points):
+    with pytest.raises(ts.InputError, match=r"points_zyx must have the shape \(n, 3\)"):
+        ts.label_mask(np.array(points), (20, 24, 28), radius=3.0)
+
+
 def test_a_label_mask_is_lazy_and_that_of_the_whole_volume():
     points = [[3.2, 4.0, 5.5], [15.0, 20.0, 26.9]]
     shape = (20, 24, 28)

@@ -193,11 +193,14 @@ def label_mask(
     Raises
     ------
     InputError
-        If a point is not finite, the radius or the kind can't be, or no label lies in the volume.
+        If the points are not (n, 3), one is not finite, the radius or the kind can't be, or no label lies in the volume.
     """
     from tomostream.graph.label_arrays import label_array
 
-    points = np.asarray(points_zyx, dtype=np.float64).reshape(-1, 3)
+    points = np.asarray(points_zyx, dtype=np.float64)
+    if points.size and (points.ndim != 2 or points.shape[1] != 3):
+        raise InputError(f"points_zyx must have the shape (n, 3), a row z, y, x for each point; found {points.shape}")
+    points = points.reshape(-1, 3)
     with np.errstate(invalid="ignore"):
         is_near = ((points > -float(radius) - 1) & (points < np.asarray(triple(shape)) + float(radius))).all(axis=1)
     if len(points) and np.isfinite(points).all() and not is_near.all():

@@ -129,7 +129,7 @@ def input_paths(patterns: list[str]) -> dict[str, str]:
             continue
         found = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True)) if glob.has_magic(pattern) else [pattern]
         if not found or not Path(found[0]).exists():
-            raise InputError(f"tomograms: nothing matches '{pattern}'")
+            raise InputError(f"tomograms: nothing matches '{pattern}' (paths count from the current folder, {Path.cwd()})")
         paths.extend(p for p in found if not p.endswith(".partial"))
     return distinct_names(list(dict.fromkeys(paths)))
 

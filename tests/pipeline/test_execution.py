@@ -296,6 +296,27 @@ def test_clicks_outside_are_refused_before_anything_is_converted(tmp_path: Path,
     assert not list(tmp_path.glob("project/tomograms/*"))
 
 
+@pytest.mark.parametrize(
+    ("key", "table", "said"),
+    [
+        ("labels", "tomogram,species,x_voxel,y_voxel,z_voxel\nt1,ribosome,10,20,300\n", "only 0 of 1 points lie inside tomogram 't1'"),
+        ("labels", "tomogram,species,x_voxel,y_voxel,z_voxel\nt9,ribosome,10,20,30\n", "names tomogram t9"),
+        ("labels", None, "wrong.csv does not exist"),
+        ("truth", None, "there is no file or folder"),
+    ],
+)
+def test_a_dry_run_and_a_run_tell_wrong_tables_before_any_work(tmp_path: Path, key: str, table: str | None, said: str) -> None:
+    wrong = tmp_path / "wrong.csv"
+    if table is not None:
+        wrong.write_text(table)
+    path = make_project(tmp_path, **{key: {"train": [str(wrong)]} if key == "labels" else str(wrong)})
+    for options in (["--dry-run"], []):
+        done = tomostream("run", path, *options)
+        assert done.code == 2
+        assert said in done.message
+        assert not list(tmp_path.glob("project/*"))
+
+
 def test_empty_click_table_is_refused(tmp_path: Path) -> None:
     path = make_project(tmp_path)
     (tmp_path / "train.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\n")
@@ -310,7 +331,7 @@ def test_unknown_stage_is_refused() -> None:
 
 def test_nothing_that_matches_is_refused(tmp_path: Path) -> None:
     path = make_project(tmp_path, tomograms=[str(tmp_path / "no*.mrc")])
-    with pytest.raises((InputError, ConfigurationError), match="nothing matches"):
+    with pytest.raises((InputError, ConfigurationError), match=r"nothing matches .*paths count from the current folder"):
         run(path)
 
 

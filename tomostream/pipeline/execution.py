@@ -23,19 +23,20 @@ from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
 from tomostream.pipeline.dry_run import check_memory
+from tomostream.pipeline.inputs import check_inputs
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project
 from tomostream.remote.places import RemotePath
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_evaluation
-from tomostream.stages.picks.expected_count import check_count_is_knowable, expected_number
+from tomostream.stages.picks.expected_count import expected_number
 from tomostream.stages.picks.stage import PickSettings, PickTask, pick_one
 from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.stages.tables.stage import conversion_from
-from tomostream.stages.training.inputs import check_positions, clicks_of
+from tomostream.stages.training.inputs import clicks_of
 from tomostream.stages.training.placement import train_where_asked
 from tomostream.stages.voxel_statistics.stage import stats_many
 from tomostream.store.conversion import ConvertSettings
@@ -66,12 +67,7 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     """
     wanted = tuple(stages or STAGES)
     run = resolve(configuration, with_clicks="train" in wanted)
-    if {"train", "pick"} <= set(wanted):
-        check_count_is_knowable(run)
-    if run.clicks is not None:
-        # whether files are there, and clicks fit the tomograms, is told before these are converted
-        run.strategy.fingerprint(run.learning)
-        check_positions(run)
+    check_inputs(run, wanted)
     check_memory(run, wanted)
     run.project.create()
     with _held(run.project):

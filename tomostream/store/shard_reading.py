@@ -87,7 +87,9 @@ def read_sharded(
         except FileNotFoundError:
             raise InputError(f"{file} is missing, and the store was complete when it was made; copy or make it again") from None
         except (OSError, ValueError, RuntimeError, MemoryError) as error:  # damaged bytes make the codecs raise the latter three
-            raise InputError(f"{file} can't be read ({error}); it is damaged: copy or make the store again") from None
+            raise InputError(
+                f"{file} can't be read ({error}); it is damaged: copy or make the store again (`tomostream check PATH --repair` can make what tomostream wrote)"
+            ) from None
 
 
 def damage_of_shard(folder: Place, layout: LevelLayout, dtype: np.dtype[Any], codec: Codec, index: Triple) -> list[str]:

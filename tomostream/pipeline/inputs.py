@@ -1,0 +1,27 @@
+"""What is wrong with the inputs of a run, told before any work: a slip in a table must not show after hours of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tomostream.stages.picks.expected_count import check_count_is_knowable
+from tomostream.stages.shared.resolved_run import ResolvedRun
+from tomostream.stages.tables.stage import table_paths
+from tomostream.stages.training.inputs import check_positions
+
+
+def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
+    """Refuse a run whose clicks don't fit the tomograms, whose picks could not be counted, or whose truth is not there.
+
+    Raises
+    ------
+    InputError
+        Of the first of these.
+    """
+    if {"train", "pick"} <= set(stages):
+        check_count_is_knowable(run)
+    if run.clicks is not None:
+        run.strategy.fingerprint(run.learning)
+        check_positions(run)
+    if run.truth is not None and "evaluate" in stages:
+        table_paths(run.truth)

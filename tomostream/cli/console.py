@@ -181,10 +181,11 @@ def print_json(values: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """Print a table to standard output; the first column is text, the others are right-aligned."""
+    """Print a table to standard output; columns of numbers are right-aligned, text is left-aligned."""
     table = Table(title=title, box=None, pad_edge=False, title_justify="left")
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
+        is_number = i > 0 and all(not row[i] or row[i].lstrip("-+.")[:1].isdigit() for row in rows)
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(redacted, row))
     console = Console(soft_wrap=True, highlight=False)

@@ -14,6 +14,8 @@ from cli_runner import tomostream
 from mrc_files import random_volume, write_mrc
 from store_files import tree
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_at_any_moment_leaves_no_traceback(tmp_path, number):

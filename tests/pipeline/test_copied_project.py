@@ -9,6 +9,8 @@ from cli_runner import tomostream
 from small_project import make_project, make_volume
 from store_files import tree, write_foreign
 
+pytestmark = pytest.mark.slow
+
 IGNORED = ("log.jsonl", "report.html", "resolved.yaml", ".run.lock")
 
 

@@ -13,6 +13,8 @@ from store_files import noise, tree, write_foreign, write_store
 
 from tomostream.store.seals import sealed_group
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

@@ -23,6 +23,8 @@ from tomostream.strategies.unet.model import UNetModel, UNetSettings, save_model
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.scorer import StreamedNetwork
 
+pytestmark = pytest.mark.slow
+
 SPACING = 10.0
 MATCHED = MatchedSettings(support_vox=(4.3,), floor=0.4, weight=(6.0,), intercept=(-1.0,), smooth_vox=1.6)
 

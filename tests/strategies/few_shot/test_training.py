@@ -23,6 +23,8 @@ from tomostream.strategies.loading import load_model
 from tomostream.strategies.unet.model import UNetModel
 from tomostream.testing.small_project import make_project
 
+pytestmark = pytest.mark.slow
+
 
 def configuration(folder, *, species=1, drop_expected=False, **values):
     text = make_project(folder, species=species, **{"objective": {"name": "few_shot"}, "network": {}, **values}).read_text()

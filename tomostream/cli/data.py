@@ -67,6 +67,7 @@ def convert(
     resources: Resources,
 ) -> None:
     """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
+    from tomostream.formats.lists import volumes
     from tomostream.stages.conversion.stage import convert_many
     from tomostream.store.conversion import ConvertSettings
     from tomostream.store.naming import distinct_names
@@ -84,7 +85,7 @@ def convert(
 
     def work() -> list[Place]:
         return convert_many(
-            distinct_names(files, from_folder=name_from_folder),
+            distinct_names(volumes(files), from_folder=name_from_folder),
             place(output),
             settings,
             overwrite=overwrite,

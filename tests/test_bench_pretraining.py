@@ -28,6 +28,7 @@ def group_of(batch) -> Group:
     return Group(batch.image[0], batch.clean[0], batch.position[0], batch.species[0], batch.is_there[0], batch.radius[0])
 
 
+@pytest.mark.slow
 def test_needs_nothing_but_torch_numpy_scipy_safetensors_and_jaxtyping() -> None:
     program = (
         "import sys, importlib.abc\n"

@@ -120,6 +120,7 @@ _SECTION = "from tomostream.config.fields import Part\nclass Own(Part):\n    nee
 _UNET = "from tomostream.strategies.unet.strategy import UNetStrategy\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("entry", "module", "message"),
     [

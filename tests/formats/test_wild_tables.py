@@ -401,6 +401,7 @@ def test_columns_that_say_one_thing_twice_are_refused(tmp_path: Path, header: st
         read_table(tmp_path / "t.csv")
 
 
+@pytest.mark.slow
 def test_text_is_utf8_under_every_locale(tmp_path: Path) -> None:
     shutil.copy(WILD / "csv" / "latin.csv", tmp_path / "in.csv")
     for name, ending in (

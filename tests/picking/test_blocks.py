@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
+from example_counts import drawn
 from peak_memory import PEAK
 from picking_oracle import VOLUMES, greedy_loop
 from picking_requests import asked, volume
@@ -21,7 +22,7 @@ from tomostream.picking.protocol import Picks, Source
 
 MEMORY = 10**9
 RADII = (0.5, 1.0, 1.5, 2.0, 2.9, 4.0, 7.3, 30.0)
-VOLUMES_A_KIND = 65
+VOLUMES_A_KIND = drawn(65)
 
 
 def pick(scores: np.ndarray, **settings: object) -> Picks:
@@ -53,7 +54,7 @@ def test_picks_are_those_of_the_sequential_loop_for_any_block_and_halo(kind: str
 @pytest.mark.parametrize("kind", VOLUMES)
 def test_a_count_gives_the_first_of_the_loop_without_a_threshold(kind: str) -> None:
     rng = np.random.default_rng(list(kind.encode()))
-    for _ in range(20):
+    for _ in range(drawn(20)):
         scores = VOLUMES[kind](rng, tuple(rng.integers(1, 12, 3)))
         radius, count = float(rng.choice(RADII)), int(rng.choice([1, 2, 5, 20, 10_000]))
         assert_same(pick(scores, radius=radius, count=count, block=random_block(rng)), greedy_loop(scores, radius, count=count))
@@ -278,6 +279,7 @@ print(before, peak, len(picks))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.memory
 def test_resident_memory_stays_within_the_budget_when_half_of_all_voxels_are_candidates() -> None:
     done = subprocess.run([sys.executable, "-c", _PEAK, "96"], capture_output=True, text=True, check=True)

@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from example_counts import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picking_oracle import VOLUMES, greedy_loop
@@ -31,7 +32,7 @@ def label(scores: np.ndarray, *, threshold: float, radius: float, window: Box, c
 def test_what_a_window_calls_certain_holds_in_the_whole_volume(kind: str) -> None:
     rng = np.random.default_rng(list(kind.encode()))
     n_certain = 0
-    for _ in range(30):
+    for _ in range(drawn(30)):
         scores = VOLUMES[kind](rng, (14, 14, 14)).astype(np.float32)
         radius, threshold = float(rng.choice([1.0, 2.0, 3.0])), 0.2
         core = Box((4, 4, 4), (10, 10, 10))

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -30,7 +31,7 @@ def convolved_mean(scores: np.ndarray, radius: float) -> np.ndarray:
     return np.where(present, mean, np.nan)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.integers(0, 2**32 - 1),
     st.tuples(*[st.integers(1, 11)] * 3),

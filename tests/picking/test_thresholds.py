@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.geometry import BlockGrid, Box
@@ -23,7 +24,7 @@ def test_separate_peaks_are_counted_once_each() -> None:
     assert seen.peaks[:4].tolist() == [4, 3, 2, 1]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.tuples(*[st.integers(3, 9)] * 3))
 def test_the_best_cells_of_blocks_are_those_of_their_voxels(seed: int, count: int, block: tuple[int, int, int]) -> None:
     scores = np.random.default_rng(seed).standard_normal((7, 8, 9))

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from picking_oracle import VOLUMES, greedy_loop
 from picking_requests import asked, volume
@@ -85,7 +86,7 @@ def traced_plainly(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in VOLUMES if kind != "NaN and infinities"])
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(data=st.data())
 def test_traced_picks_are_those_of_the_plain_loops_for_any_block(kind: str, data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))

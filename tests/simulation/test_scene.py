@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.errors import InputError
@@ -24,7 +25,7 @@ def distances(positions: np.ndarray) -> np.ndarray:
     return np.linalg.norm(apart, axis=2)
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(st.integers(0, 2**31))
 def test_no_two_particles_are_nearer_than_their_contact_radii(seed: int) -> None:
     made = scene(seed)

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.simulation.optics import AMPLITUDE_CONTRAST
@@ -39,7 +40,7 @@ def test_projection_of_a_centred_gaussian_has_the_analytic_profile(angle: float)
     assert image.shape == (48, WIDTH)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.floats(0, 23), st.floats(12, 35), st.floats(-6, 6), st.floats(-60, 60))
 def test_bead_falls_where_the_tilt_puts_it_and_keeps_its_mass(z: float, y: float, dx: float, angle: float) -> None:
     period = 400

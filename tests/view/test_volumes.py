@@ -7,7 +7,8 @@ import threading
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from running_view import environment
 from scipy.ndimage import gaussian_filter
@@ -55,7 +56,7 @@ def level_voxels(tomogram: Tomogram, level: int) -> np.ndarray:
 spans = st.tuples(st.integers(0, 1000), st.integers(0, 1000))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(axis=st.sampled_from("zyx"), level=st.integers(0, 1), planes=spans, rows=spans, columns=spans)
 def test_pictures_equal_numpys_means_of_the_whole_volume(
     volume: tuple[Tomogram, np.ndarray], axis: str, level: int, planes: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
@@ -124,7 +125,7 @@ def test_thumbnail_at_a_corner_has_zeros_beyond_the_volume(volume: tuple[Tomogra
     assert not thumbnail(Pictures(800_000_000), tomogram, (10**6, 0, 0), "z", level=0, size=20, planes=5, sigma=0.0).any()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(asked=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3000)), max_size=60), limit=st.integers(0, 20_000))
 def test_cache_returns_what_was_made_and_stays_within_its_limit(asked: list[tuple[int, int]], limit: int) -> None:
     cache = ArrayCache(limit)

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from stream_volumes import ArrayVolume
 
@@ -242,7 +243,7 @@ def scored(scorer: SliceScorer, volume: np.ndarray, needed: Box) -> np.ndarray:
     return scorer.logits(read_extended(lambda box: volume[box.slices], read, shape), read, needed, shape)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(data=st.data())
 def test_a_block_has_the_logits_of_the_whole_volume(data: st.DataObject) -> None:
     shape = data.draw(st.tuples(st.integers(1, 4), st.integers(5, 70), st.integers(5, 70)))

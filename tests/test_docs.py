@@ -23,7 +23,7 @@ def anchors_of(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_somewhere(page):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
         file = page.parent / target if target else page
         assert file.exists(), f"{page.name}: {target}"
@@ -32,14 +32,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_files_that_are_named_exist(page: Path) -> None:
+def test_files_that_are_named_exist(page):
     if name_of(page) == RECIPES:  # its files are those of the recipes
         return
     for name in re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)`", page.read_text()):
         assert any((home / name).exists() for home in (REPOSITORY, REPOSITORY / "tomostream", page.parent)), f"{page.name}: {name}"
 
 
-def test_the_design_fits_two_screens() -> None:
+def test_the_design_fits_two_screens():
     lines = (REPOSITORY / "docs" / "design.md").read_text().splitlines()
     assert len(lines) <= 110
     assert max(map(len, lines)) <= 120
@@ -47,7 +47,7 @@ def test_the_design_fits_two_screens() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_block_is_run_or_says_why_not(page: Path) -> None:
+def test_every_block_is_run_or_says_why_not(page):
     for block in blocks_of(page):
         if block.language in DRAWINGS:
             continue
@@ -60,7 +60,7 @@ def test_every_block_is_run_or_says_why_not(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_configurations_are_allowed(page: Path) -> None:
+def test_configurations_are_allowed(page):
     for block in blocks_of(page):
         if block.mark == "configuration":
             configuration_from(BASE | yaml.safe_load(block.text), f"{name_of(page)}, line {block.line}")

@@ -24,7 +24,7 @@ RUN_ON_DATA = [page for page in PAGES if is_run(page) and needs_data(page)]
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_the_pages_code_runs(page: Path, world: Path, tmp_path: Path) -> None:
+def test_the_pages_code_runs(page, world, tmp_path):
     shutil.copytree(world, tmp_path / "here")
     run_page(page, tmp_path / "here")
 
@@ -33,6 +33,6 @@ def test_the_pages_code_runs(page: Path, world: Path, tmp_path: Path) -> None:
 @pytest.mark.data
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", RUN_ON_DATA, ids=name_of)
-def test_the_code_of_pages_on_real_data_runs(page: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_pages_on_real_data_runs(page, data_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TOMOSTREAM_DATA", str(data_folder))
     run_page(page, tmp_path)

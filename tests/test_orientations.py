@@ -32,7 +32,7 @@ def spelled(axis: str, degrees: float) -> np.ndarray:
 
 
 @given(DEGREES, TILTS, DEGREES)
-def test_matrices_are_the_products_that_the_table_of_conventions_says(first: float, tilt: float, last: float) -> None:
+def test_matrices_are_the_products_that_the_table_of_conventions_says(first, tilt, last):
     z, x, y = (lambda angle, axis=axis: spelled(axis, angle) for axis in "zxy")
     given_angles = np.array([[first, tilt, last]])
     np.testing.assert_allclose(matrices(given_angles, "relion")[0], (z(first) @ y(tilt) @ z(last)).T, atol=1e-12)
@@ -41,18 +41,18 @@ def test_matrices_are_the_products_that_the_table_of_conventions_says(first: flo
 
 
 @given(rotations, st.sampled_from(["relion", "dynamo", "em"]))
-def test_angles_give_the_matrix_back(turned: np.ndarray, convention: str) -> None:
+def test_angles_give_the_matrix_back(turned, convention):
     np.testing.assert_allclose(matrices(angles(turned, convention), convention), turned, atol=1e-9)
 
 
 @pytest.mark.parametrize("convention", ["relion", "dynamo", "em"])
 @pytest.mark.parametrize("tilt", [0.0, 180.0])
-def test_angles_where_two_axes_fall_together_give_the_matrix_back(convention: str, tilt: float) -> None:
+def test_angles_where_two_axes_fall_together_give_the_matrix_back(convention, tilt):
     turned = matrices(np.array([[33.0, tilt, -71.0]]), convention)
     np.testing.assert_allclose(matrices(angles(turned, convention), convention), turned, atol=1e-9)
 
 
-def test_relions_tilt_and_psi_say_where_the_references_z_points_and_rot_does_not() -> None:
+def test_relions_tilt_and_psi_say_where_the_references_z_points_and_rot_does_not():
     """As its priors of filaments and membranes need it."""
     turned = matrices(np.array([[0.0, 90.0, 0.0], [77.0, 90.0, 0.0]]), "relion")
     np.testing.assert_allclose(turned[:, :, 2], [[-1, 0, 0], [-1, 0, 0]], atol=1e-12)
@@ -67,7 +67,7 @@ def table(turned: np.ndarray) -> Particles:
 @settings(max_examples=15)
 @given(turned=rotations)
 @pytest.mark.parametrize("name", HOLD_ROTATIONS)
-def test_a_format_gives_orientations_back(name: str, turned: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_format_gives_orientations_back(name, turned, tmp_path_factory):
     path = tmp_path_factory.mktemp("table") / name
     write_table(path, table(turned), conversion=FACTS)
     found = read_table(path, conversion=FACTS)
@@ -78,7 +78,7 @@ def test_a_format_gives_orientations_back(name: str, turned: np.ndarray, tmp_pat
 @settings(max_examples=15)
 @given(turned=rotations)
 @pytest.mark.parametrize("name", STARS)
-def test_star_files_give_orientations_back(name: str, turned: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_star_files_give_orientations_back(name, turned, tmp_path_factory):
     path = tmp_path_factory.mktemp("table") / "p.star"
     write_table(path, table(turned), format_name=name, conversion=FACTS)
     found = read_table(path, format_name=name, conversion=FACTS)
@@ -87,7 +87,7 @@ def test_star_files_give_orientations_back(name: str, turned: np.ndarray, tmp_pa
 
 
 @pytest.mark.parametrize("name", [*HOLD_ROTATIONS, *STARS])
-def test_a_table_without_orientations_has_none_afterwards(name: str, tmp_path: Path) -> None:
+def test_a_table_without_orientations_has_none_afterwards(name, tmp_path):
     path, form = (tmp_path / "p.star", name) if name in STARS else (tmp_path / name, None)
     write_table(path, table(np.full((2, 3, 3), np.nan)), format_name=form, conversion=FACTS)
     assert read_table(path, format_name=form, conversion=FACTS).rotation is None
@@ -96,7 +96,7 @@ def test_a_table_without_orientations_has_none_afterwards(name: str, tmp_path: P
 
 @settings(max_examples=15)
 @given(rotations, rotations)
-def test_relions_subtomogram_angles_come_before_the_particles(outer: np.ndarray, inner: np.ndarray) -> None:
+def test_relions_subtomogram_angles_come_before_the_particles(outer, inner):
     from tempfile import TemporaryDirectory
 
     names = ["rlnTomoName", *(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ")]
@@ -113,7 +113,7 @@ def test_relions_subtomogram_angles_come_before_the_particles(outer: np.ndarray,
     np.testing.assert_allclose(found.rotation, outer @ inner, atol=1e-9)
 
 
-def test_matrices_that_are_no_rotations_are_refused_or_told(tmp_path: Path) -> None:
+def test_matrices_that_are_no_rotations_are_refused_or_told(tmp_path):
     mirror = np.diag([1.0, 1.0, -1.0])
     assert not are_rotations(np.stack([mirror, np.eye(3) * 2])).any()
     with pytest.raises(InputError, match="particle 1: its matrix is no rotation"):
@@ -124,13 +124,13 @@ def test_matrices_that_are_no_rotations_are_refused_or_told(tmp_path: Path) -> N
         read_table(tmp_path / "p.ndjson", conversion=FACTS)
 
 
-def test_two_of_three_angles_are_refused(tmp_path: Path) -> None:
+def test_two_of_three_angles_are_refused(tmp_path):
     (tmp_path / "p.csv").write_text("x_voxel,y_voxel,z_voxel,rot_degree,psi_degree\n1,2,3,4,5\n")
     with pytest.raises(InputError, match="orientations need all of rot_degree, tilt_degree, psi_degree"):
         read_table(tmp_path / "p.csv")
 
 
-def test_orientations_go_with_their_rows() -> None:
+def test_orientations_go_with_their_rows():
     turned = Rotation.random(3, rng=1).as_matrix()
     chosen = table(turned).select(np.array([2, 0]))
     assert chosen.rotation is not None

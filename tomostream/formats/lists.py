@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tomostream.formats import copick_project, relion_tomograms
+from tomostream.formats import copick_project
 
 
 def listed_volumes(text: str) -> list[str] | None:
@@ -17,9 +17,12 @@ def listed_volumes(text: str) -> list[str] | None:
     """
     if (parts := copick_project.split(text)) is not None and (project := copick_project.read_project(parts[0])) is not None:
         return copick_project.tomograms(project, parts[1])
-    if (parts := relion_tomograms.split(text)) is not None:
-        return relion_tomograms.tomograms(*parts)
-    return None
+    if ".star" not in text:
+        return None
+    from tomostream.formats import relion_tomograms  # noqa: PLC0415  (whoever reads no STAR file need not load its reader)
+
+    parts = relion_tomograms.split(text)
+    return None if parts is None else relion_tomograms.tomograms(*parts)
 
 
 def volumes(given: Sequence[str]) -> list[str]:

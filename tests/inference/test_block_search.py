@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
-from tomostream.geometry import Box
+from tomostream.geometry import Box, triple
 from tomostream.inference.block_search import plan_scorer
 from tomostream.inference.plan import MARGIN_BYTES
 
@@ -37,7 +37,7 @@ class Halo:
 
 
 def plan_of(volume, halo, memory):
-    return plan_scorer(volume, level=0, scorer=Halo(halo), memory=memory, block_size=None, name="t", chunk=CHUNK, max_edge=64)
+    return plan_scorer(volume, level=0, scorer=Halo(halo), memory=memory, block_size=None, name="t", chunk=triple(CHUNK), max_edge=64)
 
 
 @settings(max_examples=40, deadline=None)

@@ -77,7 +77,7 @@ def forked(
     *,
     before: Callable[[], None] = lambda: None,
     told: Callable[[], object] = lambda: "",
-    limit: float = 120.0,
+    limit: float = 600.0,
 ) -> tuple[int, str]:
     """Run a command in `folder` in a process of its own, with the libraries loaded.
 

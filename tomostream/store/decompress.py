@@ -27,6 +27,7 @@ import numpy as np
 from tomostream.errors import BudgetError, BusyError, InputError, TomostreamError
 from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.copies import head_of
+from tomostream.remote.lock_holders import holder_of
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.mrc import HEADER_BYTES, MrcHeader, parse_header, read_header, require_regular_file
 from tomostream.store.mrc_voxels import MrcReader
@@ -191,7 +192,7 @@ def _lock(file: io.FileIO, path: Path, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise BusyError(f"{path}: another process is decompressing it into {folder}; wait for it, or end it") from error
+        raise BusyError(f"{path}: {holder_of(file.fileno())} is decompressing it into {folder}; wait for it, or end it") from error
     except OSError:
         return  # a file system without locks: two processes on one output are then the user's to avoid
     if os.fstat(file.fileno()).st_nlink == 0:  # its last owner removed it between our opening and locking it

@@ -62,11 +62,14 @@ def quiet_main(arguments: list[str], log: Path) -> int:
 
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1), os.dup2(handle, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)  # a test's are others
     sys.argv = ["tomostream", *arguments]
     try:
         main()
     except SystemExit as leaving:
         return int(leaving.code or 0)
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
     return 0
 
 

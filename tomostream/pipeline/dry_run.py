@@ -125,7 +125,10 @@ def _step(run: ResolvedRun, stage: str, one: RunTomogram) -> Step:
 
 
 def _has_statistics(one: RunTomogram) -> bool:
-    return one.is_converted and place(one.store).exists() and open_tomogram(one.store).normalisation is not None
+    if not (one.is_converted and place(one.store).exists()):
+        return False
+    known = open_tomogram(one.store).normalisation
+    return known is not None and known.robust is not None
 
 
 def _predict(run: ResolvedRun, one: RunTomogram) -> Step:

@@ -18,6 +18,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
+from tomostream.normalisation import ROBUST
 from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import place
@@ -104,7 +105,7 @@ def _at_level(points: Mapping[str, list[np.ndarray]], opened: OpenedInputs, memo
         normalisation = measure(tomogram, memory=memory)
         if normalisation.is_constant:
             raise InputError(f"tomogram '{name}' is constant (mean {normalisation.mean:g}): there is nothing to learn from; leave it out")
-        chosen.append(tomogram.with_normalisation(normalisation))
+        chosen.append(tomogram.with_normalisation(normalisation.of_kind(ROBUST)))
     return Labelled(chosen, [[t.to_level_positions(p) for p in points[t.name]] for t in chosen])
 
 
@@ -138,6 +139,7 @@ def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int)
         "objective": run.values["objective"],
         **run.strategy.fingerprint(run.learning),
         "level": opened.level,
+        "normalisation": ROBUST,
         "labels": [file_sha256(place(table)) for table in tables],
         "train_tables": len(clicks.train_tables),
         "tomograms": [tomogram_fingerprint(t) for t in opened.tomograms.values()],

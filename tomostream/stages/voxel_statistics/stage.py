@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from tomostream import defaults
 from tomostream.budget import libraries_bytes, remote_bytes
 from tomostream.cluster import Resources
 from tomostream.errors import BudgetError, InputError
-from tomostream.normalisation import Normalisation
+from tomostream.normalisation import ROBUST, Normalisation
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
@@ -28,7 +28,9 @@ STATS_BLOCK_BYTES = 32 * 10**6  # of a block that a thread holds while measuring
 
 
 def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = True) -> Normalisation:
-    """Return the tomogram's statistics: those stored with it, else computed, and stored if `convert` made the store.
+    """Return the tomogram's statistics, plain and robust: those stored with it, else computed, and stored if `convert` made the store.
+
+    Where only the plain ones are stored, as of version 0.1, they stay and the robust ones are added.
 
     Parameters
     ----------
@@ -46,10 +48,13 @@ def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = T
     TomostreamError
         If the store can't be read, or has no finite voxel.
     """
-    if tomogram.normalisation is not None:
-        return tomogram.normalisation
+    known = tomogram.normalisation
+    if known is not None and known.robust is not None:
+        return known
     memory -= remote_bytes(is_url(tomogram.path))
     normalisation = measure_array(tomogram, memory=memory, workers=workers, name=tomogram.name)
+    if known is not None:
+        normalisation = replace(known, robust=normalisation.robust)
     if keep and tomogram.is_ours:
         try:
             store_normalisation(tomogram.path, tomogram.level, normalisation)
@@ -109,17 +114,20 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
     folder = None if is_kept_inside else task.out or (None if is_url(tomogram.path) else Path(tomogram.path).absolute().parent)
     if folder is not None:
         beside = writable_folder(folder) / f"{task.name}.stats.json"
-        fingerprint = {"statistics of": tomogram_fingerprint(tomogram), "clip_sigma": defaults.CLIP_SIGMA}
+        fingerprint = {"statistics of": tomogram_fingerprint(tomogram), "clip_sigma": defaults.CLIP_SIGMA, "robust": ROBUST}
         if is_made_by(beside, fingerprint):
             done: dict[str, object] = json.loads(beside.read_text(encoding="utf-8"))
             return done
     with progress.track(f"stats {task.name}", 1) as bar:
         found = measure(tomogram, memory=task.resources.memory, workers=task.resources.local_threads, keep=False)
-        if is_kept_inside and tomogram.normalisation is None:
+        if is_kept_inside and found != tomogram.normalisation:
             store_normalisation(tomogram.path, tomogram.level, found)
         bar.advance()
     values = found.to_json()
-    record = {"name": task.name, **{key: values[key] for key in ("mean", "std", "clipped_mean", "clipped_std", "finite", "total")}}
+    record = {
+        "name": task.name,
+        **{key: values[key] for key in ("mean", "std", "clipped_mean", "clipped_std", "finite", "total", "robust")},
+    }
     if folder is not None:
         write_atomically(beside, json.dumps(record, indent=1) + "\n")
         record_made_by(beside, fingerprint)
@@ -129,7 +137,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
 
 
 def stats_many(tomograms: Mapping[str, str], *, out: Place | None, resources: Resources, progress: Progress) -> list[dict[str, object]]:
-    """Measure stores; returns the records of the contract (name, mean, std, clipped_mean, clipped_std, finite, total).
+    """Measure stores; returns the records of the contract (name, mean, std, clipped_mean, clipped_std, finite, total), and the robust ones.
 
     `tomograms` gives the stores by name (`distinct_names`).  Statistics go into the store if `convert` made it, else into
     `out/NAME.stats.json` (default: beside the store, if it is local).

@@ -100,6 +100,7 @@ def _common(training: Training, scales: list[Scale]) -> dict[str, Any]:
         "level": training.level,
         "spacing": training.spacing,
         "clip_sigma": defaults.CLIP_SIGMA,
+        "normalisation": training.normalisation,
         "trained_on": training.labelled.names,
         "version": VERSION,
         "support_vox": tuple(defaults.SUPPORT * radius for radius in training.radii_vox),

@@ -27,7 +27,7 @@ FLOORS: dict[str, float] = {
     "tomogram": 1.5, "mrc_volume": 1.5, "project": 1.5, "score_map": 1.6,
     "graph": 2, "stream": 2, "inference": 2, "picking": 2,
     "strategies": 2.5, "strategies.matched_filter": 2.6,
-    "strategies.unet": 2.7, "strategies.deepetpicker": 2.7, "strategies.slices2d": 2.7,
+    "strategies.unet": 2.7, "strategies.deepetpicker": 2.7, "strategies.slices2d": 2.7, "strategies.sphere": 2.7,
     "strategies.few_shot": 2.8,  # its models are the U-Net's
     "cluster": 3, "simulation": 3, "report": 3,
     "stages": 3.5, "stages.shared": 3.5, "stages.voxel_statistics": 3.6, "stages.conversion": 3.6,

@@ -153,7 +153,9 @@ class Normalisation:
     def _arithmetic(self, raw: np.dtype) -> np.dtype:
         """float32 where it holds the raw values and the factor, else float64 (half as fast): either way within some 1e-7 of the definition."""
         is_held = raw == np.float32 or (raw.kind in "biuf" and raw.itemsize <= 2)
-        return np.dtype(np.float32 if is_held and _FACTORS[0] < abs(self.scale) < _FACTORS[1] and abs(self.mean) < _FACTORS[1] else np.float64)
+        return np.dtype(
+            np.float32 if is_held and _FACTORS[0] < abs(self.scale) < _FACTORS[1] and abs(self.mean) < _FACTORS[1] else np.float64
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As plain values for JSON; floats read back exactly.  What is not known has no key."""

@@ -62,6 +62,8 @@ class Labels(Part):
     """Tables of clicked centres to learn from."""
     validate_: list[str] = Field(default=[], alias="validate")
     """Tables of clicked centres that choose the best epoch, of other tomograms."""
+    check: Literal["stop", "warn"] = defaults.CHECK
+    """Clicks that lie on nothing (mirrored, of another spacing): `stop` before training, with the likely cause; or `warn`."""
 
 
 class ObjectiveSettings(Part):

@@ -22,7 +22,7 @@ from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
-from tomostream.pipeline.dry_run import check_memory
+from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project
@@ -36,6 +36,7 @@ from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.stages.tables.stage import conversion_from
+from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.training.inputs import clicks_of
 from tomostream.stages.training.placement import train_where_asked
 from tomostream.stages.voxel_statistics.stage import stats_many
@@ -69,6 +70,8 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     run = resolve(configuration, with_clicks="train" in wanted)
     check_inputs(run, wanted)
     check_memory(run, wanted)
+    if run.clicks is not None and not is_trained(run) and not all(run.tomograms[name].is_converted for name in run.clicks.needed):
+        check_clicks(run, progress)  # before hours of conversion; else training does it, which is next
     run.project.create()
     with _held(run.project):
         return _run_stages(RunContext(run, progress, overwrite, wanted))

@@ -25,6 +25,8 @@ class ClickTables:
         What they say; None: there is no validation.
     others
         Tomograms without clicks that are learnt from too.
+    is_strict
+        Whether clicks on nothing are refused, not only told.
     """
 
     train_tables: tuple[str, ...]
@@ -32,6 +34,7 @@ class ClickTables:
     train: Particles
     validate: Particles | None
     others: tuple[str, ...]
+    is_strict: bool = True
 
     @property
     def needed(self) -> list[str]:
@@ -66,7 +69,7 @@ def read_click_tables(labels: Labels, settings: LearningSettings, strategy: Stra
     validate = read_points(labels.validate_, names, tomograms, "labels.validate") if labels.validate_ else None
     others = unlabelled_names(settings, strategy, tomograms, train.tomograms())
     _check_expected(settings, strategy, train)
-    return ClickTables(tuple(labels.train), tuple(labels.validate_), train, validate, tuple(others))
+    return ClickTables(tuple(labels.train), tuple(labels.validate_), train, validate, tuple(others), labels.check == "stop")
 
 
 def unlabelled_names(settings: LearningSettings, strategy: Strategy, names: Sequence[str], clicked: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from tomostream import defaults
 from tomostream.budget import libraries_bytes, remote_bytes
 from tomostream.cluster import Resources
 from tomostream.errors import BudgetError, InputError
-from tomostream.normalisation import ROBUST, Normalisation
+from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
@@ -114,7 +114,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
     folder = None if is_kept_inside else task.out or (None if is_url(tomogram.path) else Path(tomogram.path).absolute().parent)
     if folder is not None:
         beside = writable_folder(folder) / f"{task.name}.stats.json"
-        fingerprint = {"statistics of": tomogram_fingerprint(tomogram), "clip_sigma": defaults.CLIP_SIGMA, "robust": ROBUST}
+        fingerprint = {"statistics of": tomogram_fingerprint(tomogram), "clip_sigma": defaults.CLIP_SIGMA}
         if is_made_by(beside, fingerprint):
             done: dict[str, object] = json.loads(beside.read_text(encoding="utf-8"))
             return done
@@ -124,10 +124,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
             store_normalisation(tomogram.path, tomogram.level, found)
         bar.advance()
     values = found.to_json()
-    record = {
-        "name": task.name,
-        **{key: values[key] for key in ("mean", "std", "clipped_mean", "clipped_std", "finite", "total", "robust")},
-    }
+    record = {"name": task.name, **{key: values[key] for key in ("mean", "std", "clipped_mean", "clipped_std", "finite", "total")}}
     if folder is not None:
         write_atomically(beside, json.dumps(record, indent=1) + "\n")
         record_made_by(beside, fingerprint)
@@ -137,7 +134,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
 
 
 def stats_many(tomograms: Mapping[str, str], *, out: Place | None, resources: Resources, progress: Progress) -> list[dict[str, object]]:
-    """Measure stores; returns the records of the contract (name, mean, std, clipped_mean, clipped_std, finite, total), and the robust ones.
+    """Measure stores; returns the records of the contract (name, mean, std, clipped_mean, clipped_std, finite, total).
 
     `tomograms` gives the stores by name (`distinct_names`).  Statistics go into the store if `convert` made it, else into
     `out/NAME.stats.json` (default: beside the store, if it is local).

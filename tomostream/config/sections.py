@@ -38,8 +38,8 @@ class Species(Part):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
     """Of the particle; letters, digits, `.` and `-`."""
-    radius: LengthField
-    """Of the particle: of its label, and the least distance of two picks."""
+    radius: LengthField = Field(default=None)  # type: ignore[assignment]  # until `resolve` puts the estimate there
+    """Of the particle: of its label, and the least distance of two picks. Default: estimated from the clicks, five or more."""
     expected: int | dict[str, int] | None = None
     """Particles per tomogram, a guess, or `{TOMOGRAM: NUMBER}`. Default: estimated from the clicks. 0: none are picked."""
 

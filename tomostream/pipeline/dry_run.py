@@ -70,7 +70,8 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     steps: list[Step] = []
     for stage in stages:
         if stage == "train":
-            findings = "".join(f"; {finding}" for finding in check_clicks(run, Progress()))
+            found = check_clicks(run, Progress())
+            findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
             step = _train(run)
             steps.append(replace(step, work=step.work + findings))
         elif stage == "report":
@@ -167,7 +168,8 @@ def _pick(run: ResolvedRun, one: RunTomogram) -> Step:
         libraries=libraries_bytes(),
         workers=run.resources.workers,
     )
-    return Step("pick", one.name, _state(_is_there(run, "pick", one)), memory, None, f"blocks of {' x '.join(map(str, plan.block))}")
+    where = "" if run.region.is_everywhere else ", inside the region"
+    return Step("pick", one.name, _state(_is_there(run, "pick", one)), memory, None, f"blocks of {' x '.join(map(str, plan.block))}{where}")
 
 
 def _train(run: ResolvedRun) -> Step:

@@ -12,13 +12,13 @@ Limits: under `FEWEST` clicks it says nothing.  Clicks on the wrong kind of part
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
-from tomostream.geometry import Box, Triple, triple
+from tomostream.geometry import Triple
+from tomostream.stages.shared.coarse_volume import CoarseVolume
 
 SHELLS = (0.0, 0.5, 0.8, 1.1, 1.6)  # radii of the particle, between which voxels are averaged
 FEWEST = 5  # clicks
@@ -29,27 +29,6 @@ _CLIP = 4.0
 _CAP = 6.0  # deviations that one click counts at most
 _SHRINKAGE = 0.05
 _SHIFTS = (1.0, 1.5, 2.0, 2.5)  # radii by which all clicks may be off
-
-Read = Callable[[Box], np.ndarray]  # raw voxels of a box inside the volume
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Volume:
-    """A tomogram to look at, coarse enough that the particle has 4 to 8 voxels of radius.
-
-    Parameters
-    ----------
-    name
-        Of the tomogram.
-    shape
-        Voxels z y x at this level.
-    read
-        Of this level.
-    """
-
-    name: str
-    shape: Triple
-    read: Read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +62,7 @@ def _core(descriptions: np.ndarray) -> np.ndarray:
     return core
 
 
-def background_of(volume: Volume, points: Float64[np.ndarray, "n 3"], radius: float, rng: np.random.Generator) -> Background | None:
+def background_of(volume: CoarseVolume, points: Float64[np.ndarray, "n 3"], radius: float, rng: np.random.Generator) -> Background | None:
     """Look at places around the clicks; None where they don't differ at all (a constant volume, or nothing to read).
 
     Parameters
@@ -96,7 +75,7 @@ def background_of(volume: Volume, points: Float64[np.ndarray, "n 3"], radius: fl
         Of the places.
     """
     places = _around(points, volume.shape, radius, rng)
-    cubes = [_cube(volume, place, math.ceil(SHELLS[-1] * radius)) for place in places]
+    cubes = [volume.cube(place, math.ceil(SHELLS[-1] * radius)) for place in places]
     voxels = np.concatenate([cube[::2, ::2, ::2].ravel() for cube in cubes])
     voxels = voxels[np.isfinite(voxels)]
     if not voxels.size:
@@ -114,15 +93,17 @@ def background_of(volume: Volume, points: Float64[np.ndarray, "n 3"], radius: fl
     return Background(float(centre), spread, found.mean(axis=0), whitening, contrast_std)
 
 
-def described(volume: Volume, points: Float64[np.ndarray, "n 3"], radius: float, background: Background) -> Float64[np.ndarray, "n k"]:
+def described(
+    volume: CoarseVolume, points: Float64[np.ndarray, "n 3"], radius: float, background: Background
+) -> Float64[np.ndarray, "n k"]:
     """Means of the shells about places, one row a place."""
     half = math.ceil(SHELLS[-1] * radius)
-    rows = [_described(_cube(volume, point, half), radius, background.centre, background.spread) for point in points]
+    rows = [_described(volume.cube(point, half), radius, background.centre, background.spread) for point in points]
     return np.array(rows, dtype=np.float64).reshape(-1, len(SHELLS) - 1)
 
 
 def described_shifts(
-    volume: Volume, points: Float64[np.ndarray, "n 3"], radius: float, background: Background
+    volume: CoarseVolume, points: Float64[np.ndarray, "n 3"], radius: float, background: Background
 ) -> tuple[Float64[np.ndarray, "s 3"], Float64[np.ndarray, "s n k"]]:
     """Descriptions of the places that lie off the clicks by common shifts; and the shifts, voxels z y x of the level."""
     directions = np.array(
@@ -131,7 +112,7 @@ def described_shifts(
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     shifts = np.rint(np.concatenate([directions * (share * radius) for share in _SHIFTS]))
     half, reach = math.ceil(SHELLS[-1] * radius), int(abs(shifts).max())
-    wide = [_cube(volume, point, half + reach) for point in points]
+    wide = [volume.cube(point, half + reach) for point in points]
     result = np.empty((len(shifts), len(wide), len(SHELLS) - 1))
     for number, shift in enumerate(shifts.astype(int)):
         first = [reach + int(s) for s in shift]
@@ -172,17 +153,6 @@ def _around(points: np.ndarray, shape: Triple, radius: float, rng: np.random.Gen
             place = rng.uniform(0, limits)
         found.append(place)
     return np.array(found)
-
-
-def _cube(volume: Volume, place: np.ndarray, half: int) -> np.ndarray:
-    """Voxels about the nearest voxel of a place; NaN beyond the volume."""
-    start = triple([int(v) - half for v in np.rint(place)])
-    box = Box(start, triple([a + 2 * half + 1 for a in start]))
-    cube = np.full(box.shape, np.nan, dtype=np.float32)
-    inside = box.clipped(Box.whole(volume.shape))
-    if not inside.is_empty:
-        cube[inside.relative_to(box.start).slices] = volume.read(inside)
-    return cube
 
 
 def _described(cube: np.ndarray, radius: float, centre: float, spread: float) -> np.ndarray:

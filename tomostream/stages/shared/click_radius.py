@@ -75,7 +75,9 @@ def _at_level(tomograms: Sequence[tuple[Opened, np.ndarray]], level: int, half: 
         if not high > low:
             continue
         spread = (high - low) / 2
-        profiles = [radial_profile(np.nan_to_num(np.clip((cube - centre) / spread, -_CLIP, _CLIP), nan=0.0)) for cube in cubes]
+        profiles = [
+            radial_profile(np.nan_to_num(np.clip((cube - centre) / spread, -_CLIP, _CLIP), nan=0.0).astype(np.float32)) for cube in cubes
+        ]
         clicked += profiles[: len(at)]
         around += profiles[len(at) :]
     return _border(np.array(clicked), np.array(around)) if len(clicked) >= FEWEST else None

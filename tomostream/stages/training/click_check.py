@@ -133,22 +133,17 @@ def check_clicks(run: ResolvedRun, progress: Progress) -> list[Finding]:
         problem = _problem(finding, groups)
         if problem is None:
             progress.say(f"clicks: {finding}")
-            if finding.is_radius_off:
-                progress.warn(radius_words(finding))
         elif is_strict:
             raise InputError(f"{problem}; to train all the same: `labels: {{check: warn}}`")
         else:
             progress.warn(problem)
     _refuse_contradiction(findings)
+    for name, off in {one.species: one for one in findings if one.is_radius_off}.items():
+        progress.warn(
+            f"{name}: the clicked particles have a radius of about {off.radius_vox:g} voxels, species.{name}.radius says {off.given_vox:.3g}; "
+            "a wrong radius costs much of F1: look again, or leave radius out"
+        )
     return findings
-
-
-def radius_words(finding: Finding) -> str:
-    """Tell that the given radius is off."""
-    return (
-        f"{finding.species}: the clicked particles have a radius of about {finding.radius_vox:g} voxels, species.{finding.species}.radius says {finding.given_vox:.3g}; "
-        "one voxel too many or too few costs 0.01 to 0.08 of F1: look again, or leave radius out"
-    )
 
 
 def normalisation_for(findings: Sequence[Finding]) -> str:

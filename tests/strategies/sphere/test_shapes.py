@@ -6,8 +6,9 @@ from store_files import write_store
 
 from tomostream.normalisation import Normalisation
 from tomostream.strategies.matched_filter.kernels import profile_target
-from tomostream.strategies.matched_filter.scale import Scale, measure_scales
-from tomostream.strategies.sphere.shapes import SHAPES, Shape, chosen
+from tomostream.strategies.sphere.shapes import SHAPES, Shape, chosen, cost_of
+from tomostream.strategies.sphere.training import target_cost
+from tomostream.strategies.training_set import Labelled
 from tomostream.testing.small_project import SHAPE
 from tomostream.tomogram import open_tomogram
 
@@ -19,12 +20,18 @@ def test_a_ball_is_full_and_a_shell_hollow():
 
 
 @pytest.mark.parametrize("best", range(len(SHAPES)))
-def test_the_shape_whose_clicks_stand_out_most_is_chosen(best):
-    scales = [Scale(clicks=0.3, background=0.2)] * len(SHAPES)
-    scales[best] = Scale(clicks=0.5, background=0.2)
-    assert chosen(scales) == SHAPES[best]
-    scales[best] = Scale(clicks=0.34, background=0.2)
-    assert chosen(scales) == SHAPES[0]
+def test_the_shape_that_costs_clearly_least_is_chosen(best):
+    costs = [3.0] * len(SHAPES)
+    costs[best] = 2.5
+    assert chosen(costs) == SHAPES[best]
+    costs[best] = 2.9
+    assert chosen(costs) == SHAPES[0]
+
+
+def test_a_shape_costs_the_logarithm_of_the_ranks_of_its_clicks():
+    assert cost_of(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 0
+    assert cost_of(np.array([0.15, 0.05]), np.array([0.2, 0.1])) == pytest.approx((np.log(2) + np.log(3)) / 2)
+    assert cost_of(np.empty(0), np.array([0.1])) == 0
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -40,7 +47,6 @@ def test_clicks_on_balls_and_shells_choose_their_own_kind(shape, tmp_path):
     tomogram = open_tomogram(write_store(tmp_path / "t.ome.zarr", volume)).with_normalisation(
         Normalisation(0.0, 1.0, 0.0, 1.0, 1, 1, 100.0)
     )
-    scales = [
-        measure_scales([profile_target(one.profile(7.0, 12), 9.8)], [tomogram], [[points]], [7.0], floor=0.6, seed=0)[0] for one in SHAPES
-    ]
-    assert chosen(scales) == shape
+    labelled = Labelled([tomogram], [[points]])
+    costs = [target_cost(profile_target(one.profile(7.0, 12), 9.8), labelled, 0, radius=7.0, seed=0) for one in SHAPES]
+    assert chosen(costs) == shape

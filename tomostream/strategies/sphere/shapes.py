@@ -1,8 +1,9 @@
 """The radial profiles of balls and shells, and which of them finds the clicks.
 
 1. Candidates: a ball of the particle's radius, and shells that end there, of `THICKNESSES` radii; dark and bright.
-2. Each is correlated with the clicks, and with boxes at random.  Chosen is the one whose correlation at the clicks is largest, compared with the background's 95th
-   percentile.  The dark ball is chosen unless another is clearly better: a few clicks are no reason for more.
+2. Each is correlated with the clicks, and with boxes at random.  What a shape costs is the mean logarithm of the clicks' ranks among the peaks there: a picker would
+   take those peaks first.
+3. The dark ball is chosen unless another costs clearly less: a few clicks are no reason for more.
 
 Limits: one radius; no particle is a sphere.
 """
@@ -13,11 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from tomostream.strategies.matched_filter.scale import Scale
-
 THICKNESSES = (0.25, 0.45)  # of shells, radii
-CLEARLY = 1.15  # times the dark ball's ratio of clicks and background
-_LEAST_BACKGROUND = 0.01  # correlation
+CLEARLY = 0.2  # by how much the cost must be less than the dark ball's
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,13 @@ class Shape:
 SHAPES = (Shape(1.0, False), Shape(1.0, True), *(Shape(t, is_bright) for t in THICKNESSES for is_bright in (False, True)))
 
 
-def chosen(scales: Sequence[Scale]) -> Shape:
-    """The shape whose clicks stand out most; `scales` are those of `SHAPES`."""
-    ratios = [scale.clicks / max(scale.background, _LEAST_BACKGROUND) for scale in scales]
-    best = int(np.argmax(ratios))
-    return SHAPES[best] if ratios[best] > CLEARLY * max(ratios[0], 0.0) else SHAPES[0]
+def cost_of(clicks: Float64[np.ndarray, " n"], peaks: Float64[np.ndarray, " m"]) -> float:
+    """Mean logarithm of the clicks' ranks among peaks, by their correlations; 0 where all clicks are above all peaks, or there are none."""
+    above = len(peaks) - np.searchsorted(np.sort(peaks), clicks, side="right")
+    return float(np.log1p(above).mean()) if len(clicks) else 0.0
+
+
+def chosen(costs: Sequence[float]) -> Shape:
+    """The shape that costs least; `costs` are those of `SHAPES`."""
+    best = int(np.argmin(costs))
+    return SHAPES[best] if costs[best] < costs[0] - CLEARLY else SHAPES[0]

@@ -17,10 +17,10 @@ from tomostream.pipeline.execution import run_project
 from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
 from tomostream.strategies.catalogued import strategy_named
-from tomostream.strategies.few_shot.evidence import WAYS
-from tomostream.strategies.few_shot.settings import CHANNELS
 from tomostream.strategies.loading import load_model
 from tomostream.strategies.unet.model import UNetModel
+from tomostream.strategies.unet.pretrained.evidence import WAYS
+from tomostream.strategies.unet.pretrained.settings import CHANNELS
 from tomostream.testing.small_project import make_project
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomostream.strategies.few_shot.evidence import CLEARLY, WAYS, chosen, cost_of, folds_of, peaks_of, rank_of
+from tomostream.strategies.unet.pretrained.evidence import CLEARLY, WAYS, chosen, cost_of, folds_of, peaks_of, rank_of
 
 
 def scores_with(peaks):

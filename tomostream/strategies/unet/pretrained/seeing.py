@@ -10,15 +10,15 @@ import torch
 
 from tomostream import defaults
 from tomostream.geometry import Box
-from tomostream.inference.batch_statistics import adapted
+from tomostream.inference.batch_statistics import Sampling, adapted
 from tomostream.inference.region_scoring import read_extended
 from tomostream.learn.precision import resolve_device
-from tomostream.strategies.few_shot.backbone import Backbone
-from tomostream.strategies.few_shot.parts import Part
 from tomostream.strategies.sample_boxes import box_within
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.model import unet_sampling
 from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.pretrained.backbone import Backbone
+from tomostream.strategies.unet.pretrained.parts import Part
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 from tomostream.tomogram import Tomogram
 
@@ -31,35 +31,26 @@ def smoothing_vox(training: Training) -> float:
 
 
 class Eyes:
-    """The backbone in each clicked tomogram."""
+    """The backbone in each clicked tomogram; without one, boxes without features."""
 
-    def __init__(self, training: Training, backbone: Backbone) -> None:
+    def __init__(self, training: Training, backbone: Backbone | None) -> None:
         self.training, self.backbone = training, backbone
         self.tomograms: list[Tomogram] = training.labelled.clicked.tomograms
-        settings = training.settings
-        self._device = resolve_device(settings.device)
-        features = backbone.features()
-        self._sampling = unet_sampling(features.stride)
-        is_own = settings.network.batch_statistics == "tomogram"
-        networks = [adapted(features, self._images(t), device=self._device) for t in self.tomograms] if is_own else []
-        common = None if is_own else self.with_training_statistics(features)
-        self._scorers = [
-            UNetScorer(
-                StreamedNetwork(common if common is not None else networks[i], device=self._device.type, precision="float32", threads=None)
-            )
-            for i in range(len(self.tomograms))
-        ]
+        self._device = resolve_device(training.settings.device)
+        self._scorers = [] if backbone is None else self._scorers_of(backbone.features())
 
-    def _images(self, tomogram: Tomogram) -> Iterator[torch.Tensor]:
-        return self._sampling.images(tomogram.read_standardised, tomogram.shape)
-
-    def with_training_statistics(self, network: ResidualUNet) -> ResidualUNet:
-        """A copy with the batch-norm statistics of all clicked tomograms together, on the processor."""
-        images = itertools.chain.from_iterable(self._images(tomogram) for tomogram in self.tomograms)
-        return adapted(network, images, device=self._device).cpu()
+    def _scorers_of(self, features: ResidualUNet) -> list[UNetScorer]:
+        if self.training.settings.network.batch_statistics == "tomogram":
+            sampling = unet_sampling(features.stride)
+            networks = [adapted(features, _images(sampling, t), device=self._device) for t in self.tomograms]
+        else:
+            networks = [with_training_statistics(self.training, features)] * len(self.tomograms)
+        return [UNetScorer(StreamedNetwork(one, device=self._device.type, precision="float32", threads=None)) for one in networks]
 
     def see(self, number: int, box: Box) -> Part:
         """Features of a box."""
+        if not self._scorers:
+            return Part(number, box, np.empty((0, *box.shape), dtype=np.float16))
         tomogram, scorer = self.tomograms[number], self._scorers[number]
         read = scorer.read_box(box, tomogram.shape)
         image = read_extended(tomogram.read_standardised, read, tomogram.shape)
@@ -70,3 +61,14 @@ class Eyes:
         rng = np.random.default_rng([self.training.settings.train.seed, 3])
         each = BACKGROUND_VOX // len(self.tomograms)
         return [self.see(number, box_within(tomogram, each, rng)) for number, tomogram in enumerate(self.tomograms)]
+
+
+def with_training_statistics(training: Training, network: ResidualUNet) -> ResidualUNet:
+    """A copy with the batch-norm statistics of all clicked tomograms together, on the processor."""
+    sampling = unet_sampling(network.stride)
+    images = itertools.chain.from_iterable(_images(sampling, tomogram) for tomogram in training.labelled.clicked.tomograms)
+    return adapted(network, images, device=resolve_device(training.settings.device)).cpu()
+
+
+def _images(sampling: Sampling, tomogram: Tomogram) -> Iterator[torch.Tensor]:
+    return sampling.images(tomogram.read_standardised, tomogram.shape)

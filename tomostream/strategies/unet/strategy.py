@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # per voxel, channel of the finest level, and crop, of all levels, at the peak of a step; measured: 58 to 75, 40 to 51
 _STEP_BYTES = {"float32": 76, "bf16": 52}
+_KEPT_BYTES = 120_000_000  # of what looking at the clicks took, the libraries keep as much for later: measured 70 to 100 MB
 
 
 class UNetStrategy:
@@ -72,14 +73,16 @@ class UNetStrategy:
         return choose_level(species, spacing, level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """Project what a step keeps for the backward pass; 0 on a GPU, where the GPU holds it."""
+        """Project what a step keeps for the backward pass, or looking at the clicks before; 0 on a GPU, where the GPU holds it."""
         from tomostream.learn.precision import resolve_device, resolve_precision
+        from tomostream.strategies.unet.pretrained.seeing import seeing_bytes
 
         device = resolve_device(settings.device)
         if device.type != "cpu":
             return 0
         train = settings.train
-        return _STEP_BYTES[resolve_precision(train.precision, device)] * settings.network.channels[0] * train.batch * train.crop**3
+        step = _STEP_BYTES[resolve_precision(train.precision, device)] * settings.network.channels[0] * train.batch * train.crop**3
+        return max(step + _KEPT_BYTES, seeing_bytes()) if takes_backbone(settings) else step
 
     def describe(self, settings: LearningSettings, level: int) -> str:
         """Say steps, crops, level and objective."""

@@ -19,6 +19,7 @@ from tomostream.strategies.unet.model import unet_sampling
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.pretrained.backbone import Backbone
 from tomostream.strategies.unet.pretrained.parts import Part
+from tomostream.strategies.unet.pretrained.settings import CHANNELS
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 from tomostream.tomogram import Tomogram
 
@@ -28,6 +29,11 @@ BACKGROUND_VOX = 1_000_000  # of all background boxes
 def smoothing_vox(training: Training) -> float:
     """Radius of the ball over which logits are averaged, voxels of the level."""
     return defaults.MATCHED_SMOOTH * min(training.radii_vox)
+
+
+def seeing_bytes() -> int:
+    """Projected peak, libraries apart: features of the background, beside the batches that give the backbone its statistics in a tomogram."""
+    return 2 * CHANNELS[0] * BACKGROUND_VOX + unet_sampling(2 ** (len(CHANNELS) - 1)).projected_bytes(CHANNELS)
 
 
 class Eyes:
@@ -54,7 +60,10 @@ class Eyes:
         tomogram, scorer = self.tomograms[number], self._scorers[number]
         read = scorer.read_box(box, tomogram.shape)
         image = read_extended(tomogram.read_standardised, read, tomogram.shape)
-        return Part(number, box, scorer.logits(image, read, box, tomogram.shape).astype(np.float16))
+        features = np.empty((scorer.species, *box.shape), dtype=np.float16)
+        for first, planes in scorer.planes(image, read, box, tomogram.shape):
+            features[:, first : first + planes.shape[1]] = planes
+        return Part(number, box, features)
 
     def backgrounds(self) -> list[Part]:
         """A box of each tomogram."""

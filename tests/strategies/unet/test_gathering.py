@@ -20,7 +20,7 @@ STEPS = {"steps": 20, "steps_per_epoch": 10, "crop": 16, "batch": 4, "precision"
 
 
 def values_of(folder, **values):
-    return yaml.safe_load(make_project(folder, **({"train": STEPS} | values)).read_text())
+    return yaml.safe_load(make_project(folder, **({"train": STEPS, "network": {"channels": [4, 8, 16]}} | values)).read_text())
 
 
 def trained(values, out):

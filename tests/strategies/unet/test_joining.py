@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomostream.learn.batch_norm_folding import deployed
-from tomostream.strategies.unet.joining import first_of, join, joined_channels
+from tomostream.strategies.unet.joined_channels import are_joinable, joined_channels
+from tomostream.strategies.unet.joining import first_of, join
 from tomostream.strategies.unet.network import ResidualUNet
 
 
@@ -26,10 +27,10 @@ def network(channels, species, seed):
 
 
 @pytest.mark.parametrize("species", [1, 3])
-@pytest.mark.parametrize(("one", "two"), [((4, 6, 8), (3, 5, 7)), ((2, 2), (2, 2)), ((5,), (1,))])
+@pytest.mark.parametrize(("one", "two"), [((4, 6, 8), (3, 5, 7)), ((2, 2), (2, 2)), ((2, 2), (3, 4)), ((5,), (1,))])
 def test_the_joined_logits_are_the_weighted_sum(one, two, species):
     first, second = network(one, species, 1), network(two, species, 2)
-    weights = np.linspace(0.3, 2, species)
+    weights = np.linspace(0.3, 2, species).tolist()
     joined = join(first, second, weights)
     assert joined.channels == joined_channels(one, two)
     image = torch.randn(1, 1, 16, 12, 8, generator=torch.Generator().manual_seed(3))
@@ -37,7 +38,7 @@ def test_the_joined_logits_are_the_weighted_sum(one, two, species):
         bias = second.head.bias.reshape(-1, 1, 1, 1)
         wanted = first(image)[0] + torch.tensor(weights, dtype=torch.float32).reshape(-1, 1, 1, 1) * (second(image)[0] - bias)
         for found in (joined(image)[0], deployed(joined)(image)[0]):
-            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(found, wanted, atol=2e-4, rtol=1e-4)
 
 
 @settings(max_examples=20, deadline=None)
@@ -49,6 +50,8 @@ def test_the_first_comes_out_bit_for_bit(channels, species, seed):
         assert torch.equal(found.state_dict()[name], value), name
 
 
-def test_networks_of_other_depths_are_not_joined():
-    with pytest.raises(ValueError, match="argument 2 is shorter"):
-        join(network((2, 2), 1, 0), network((2,), 1, 0), [1.0])
+def test_which_networks_can_be_joined():
+    assert are_joinable((8, 16, 32), (24, 48, 96))
+    assert are_joinable((4, 4), (3, 3))
+    assert not are_joinable((8, 16), (24, 48, 96))
+    assert not are_joinable((4, 6), (4, 2))  # both change their channels, their sum does not

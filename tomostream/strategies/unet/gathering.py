@@ -19,6 +19,7 @@ from tomostream.config.sections import Species
 from tomostream.progress import Progress
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.expected_number import known_number, with_estimates
+from tomostream.strategies.unet.joined_channels import are_joinable
 from tomostream.strategies.unet.pretrained.evidence import JOINING, Verdict
 from tomostream.strategies.unet.pretrained.settings import CHANNELS
 
@@ -52,7 +53,7 @@ class Gathered:
 
 def takes_backbone(settings: LearningSettings) -> bool:
     """Whether a pretrained network may come beside the trained one."""
-    return settings.network.backbone == "auto" and len(settings.network.channels) == len(CHANNELS)
+    return settings.network.backbone == "auto" and are_joinable(settings.network.channels, CHANNELS)
 
 
 def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Gathered:

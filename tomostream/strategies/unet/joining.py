@@ -11,15 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from tomostream.strategies.unet.joined_channels import joined_channels
 from tomostream.strategies.unet.network import ResidualUNet
 
 _CONVOLUTION = 5  # dimensions of its weights: outputs, inputs, z, y, x
 _HEAD = "head."
-
-
-def joined_channels(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
-    """Channels of the joined network, of as many levels as both have."""
-    return tuple(a + b for a, b in zip(first, second, strict=True))
 
 
 def join(first: ResidualUNet, second: ResidualUNet, weights: Sequence[float]) -> ResidualUNet:
@@ -28,7 +24,7 @@ def join(first: ResidualUNet, second: ResidualUNet, weights: Sequence[float]) ->
     Parameters
     ----------
     first, second
-        Of the same levels and species; left as they are.
+        Of the same levels and species, and of channels that can be joined (`are_joinable`); left as they are.
     weights
         Of the second network's logits, one a species.
     """
@@ -37,7 +33,7 @@ def join(first: ResidualUNet, second: ResidualUNet, weights: Sequence[float]) ->
     scale = torch.tensor(np.asarray(weights, dtype=np.float32))
     state: dict[str, torch.Tensor] = {}
     for name, like in result.state_dict().items():
-        a, b = one[name].cpu(), two[name].cpu()
+        a, b = (_part(own, name, channels) for own, channels in ((one, first.channels), (two, second.channels)))
         if name.startswith(_HEAD):
             b = b * scale.reshape(-1, *[1] * (b.ndim - 1))
             state[name] = a if a.ndim == 1 else torch.cat([a, b], dim=1)
@@ -47,6 +43,14 @@ def join(first: ResidualUNet, second: ResidualUNet, weights: Sequence[float]) ->
             state[name] = a if like.ndim == 0 else torch.cat([a, b])
     result.load_state_dict(state)
     return result.eval().requires_grad_(False)
+
+
+def _part(state: dict[str, torch.Tensor], name: str, channels: Sequence[int]) -> torch.Tensor:
+    """One network's weights; where its block passes its input on as it is, those that do so."""
+    if name in state:
+        return state[name].cpu()
+    count = channels[0] if name.startswith("decoders") else channels[int(name.split(".")[1])]
+    return torch.zeros(count) if name.endswith("bias") else torch.eye(count).reshape(count, count, 1, 1, 1)
 
 
 def _side_by_side(a: torch.Tensor, b: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:

@@ -112,7 +112,7 @@ class UNetStrategy:
 
         from tomostream.strategies.model_folder import TrainingSummary
         from tomostream.strategies.unet.fusion import MatchedSettings
-        from tomostream.strategies.unet.joining import joined_channels
+        from tomostream.strategies.unet.joined_channels import joined_channels
         from tomostream.strategies.unet.model import UNetModel
         from tomostream.strategies.unet.network import ResidualUNet
         from tomostream.strategies.unet.pretrained.settings import CHANNELS

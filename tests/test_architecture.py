@@ -41,6 +41,8 @@ FLOORS: dict[str, float] = {
 # the one sideways edge: what is streamed, and what scores, is made of what is learnt
 EXTRA_EDGES = {("stream", "learn"), ("inference", "learn")}
 
+SHAPES_OF_LABELS = ("masks", "config.sections", "cli.data")  # where `sphere` is a label's shape, not the strategy
+
 PUBLIC_FUNCTIONS = {
     "open",
     "convert",
@@ -141,9 +143,10 @@ def test_no_strategy_is_known_by_name_outside_its_folder():
         ):
             continue
         tree = tree_of(path)
+        own = names - ({"sphere"} if name in SHAPES_OF_LABELS else set())
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
         constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
-        found += [f"{name}:{node.lineno}: {node.value!r}" for node in constants if node.value in names | {"unet"}]
+        found += [f"{name}:{node.lineno}: {node.value!r}" for node in constants if node.value in own | {"unet"}]
     assert not found, "\n".join(found)
 
 

@@ -73,7 +73,7 @@ def test_positions_are_where_the_file_means_them(file, name, expected):
         ("star/pixel_origins.star", "star-relion4", "shifts in pixels.*does not say the size"),
         ("star/px_contra.star", PIXELS, r"pixels are 5\.36 A \(rlnPixelSize\).*are 10 A"),
         ("star/dup_col.star", PIXELS, "line 9.*rlnCoordinateX twice"),
-        ("star/fewer_cols.star", PIXELS, "line 13 has 7 values, 8 columns are named"),
+        ("star/fewer_cols.star", PIXELS, "line 13 has 7 values, but 8 columns are named"),
         ("copick/two_users", None, r"alice_1_ribosome\.json and .*tomotwin_9_ribosome\.json both hold.*--user"),
         ("copick/p_nan.json", None, "must be finite, particle 1"),
         ("copick/p_inf.json", None, "must be finite, particle 1"),
@@ -197,7 +197,7 @@ def test_relions_file_of_a_tomogram_is_the_tomogram(tmp_path):
     write_table(path, rows, format_name="star-relion5", conversion=Conversion(facts.spacings, facts.shapes, progress=heard))
     assert "TS_01\t" in path.read_text()
     assert "rec_" not in path.read_text()
-    assert heard.texts == ["named as RELION names its tomograms: 'rec_TS_01' is 'TS_01'"]
+    assert heard.texts == ["renamed for RELION: 'rec_TS_01' is 'TS_01'"]
     back = read_table(path, conversion=facts)
     assert back.tomograms() == ["rec_TS_01"]  # as its store is called here
     assert np.allclose(back.position_zyx, rows.position_zyx)

@@ -206,7 +206,7 @@ def test_spacing_that_contradicts_the_header_is_used_and_told(source, out):
     assert texts == []
     convert(source, out / "b", voxel_size=13.48, report=texts.append)
     assert len(texts) == 1
-    assert "13.48 is used; the header says z 10, y 10, x 10" in texts[0]
+    assert "13.48 is used, but the header says z 10, y 10, x 10" in texts[0]
 
 
 def test_anisotropic_header_is_refused_unless_the_spacing_is_given(source, out):

@@ -25,7 +25,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
     try:
         table = pd.read_parquet(path)
     except Exception as error:  # pyarrow raises a family of its own
-        raise InputError(f"{path} is no Parquet table: {error}") from None
+        raise InputError(f"{path} is not a Parquet table: {error}") from None
     return Particles.from_dataframe(table, where=str(path))
 
 

@@ -45,7 +45,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
 
 
 def _refuse_other_pixels(path: Path, table: StarTable, names: np.ndarray, conversion: Conversion) -> None:
-    """Compare the pixel size that the file tells, if it tells one, with the voxel size that is known."""
+    """Compare the pixel size in the file, if there is one, with the known voxel size."""
     if _PIXEL in table:
         column, said = _PIXEL, star_tables.numbers(path, table, [_PIXEL])[:, 0]
     elif _DETECTOR in table and _MAGNIFICATION in table:
@@ -60,8 +60,8 @@ def _refuse_other_pixels(path: Path, table: StarTable, names: np.ndarray, conver
     if bad.any():
         i = int(np.argmax(bad))
         raise InputError(
-            f"{path} says that its pixels are {said[i]:g} A ({column}), the voxels of tomogram '{names[i]}' are {known[i]:g} A; give that size, "
-            "or the tomogram of that size; if the column is wrong, remove it"
+            f"{path} has pixels of {said[i]:g} A ({column}), but the voxels of tomogram '{names[i]}' are {known[i]:g} A; give the file's size, "
+            "or the tomogram with that size; if the column is wrong, remove it"
         )
 
 

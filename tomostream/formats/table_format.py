@@ -12,7 +12,7 @@ from tomostream.particles import Particles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFormat:
-    """A table format; an object of an entry point of the group `tomostream.formats`, whose name is what `--format` says.
+    """A table format: the object of an entry point in the group `tomostream.formats`, whose name is given to `--format`.
 
     Its module is imported by whoever looks for a format by its ending: what is slow to import belongs into the functions.
 

@@ -1,4 +1,4 @@
-"""Which voxels of one window are certainly picks, and which can't be told from this window alone?  Pure; exact.
+"""Which voxels of one window are certainly picks, and which can't be decided from this window alone?  Pure; exact.
 
 The picks of a volume are those of the sequential greedy loop: visit the voxels with score > T in the order of descending score (ties:
 ascending linear index, z slowest); accept one unless an accepted one lies within the radius.  A window shows only a part of the volume,

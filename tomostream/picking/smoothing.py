@@ -1,6 +1,6 @@
 """What is the mean score around each voxel?  The mean over a ball, in blocks, with the bits of the whole-volume filter.
 
-Scores of a voxel classifier saturate inside a particle, so that the highest voxel may lie anywhere on a plateau; the mean over a ball
+Scores of a voxel classifier saturate inside a particle, so the highest voxel may lie anywhere on a plateau; the mean over a ball
 has its peak in the plateau's middle.
 
 1. Along x: sums over runs of 2 w + 1 voxels, each from the next shorter one.

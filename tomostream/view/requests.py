@@ -1,4 +1,4 @@
-"""What does a request ask for?  Parameters as values, or a clear refusal.
+"""Which values does a request carry?  They are parsed and checked, or refused with a clear message.
 
 Numbers are bounded before anything is computed with them; unknown keys of a JSON body are refused.
 """
@@ -79,7 +79,7 @@ async def body(request: Request, *keys: str) -> dict[str, Any]:
     try:
         values = json.loads(await request.body())
     except (ValueError, RecursionError):
-        raise InputError("the request's body is no JSON") from None
+        raise InputError("the request's body is not JSON") from None
     if not isinstance(values, dict):
         raise InputError("the request's body must be a JSON object")
     unknown = sorted(set(values) - set(keys))

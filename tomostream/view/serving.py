@@ -1,4 +1,4 @@
-"""How does the server start, say where it is, and end?
+"""How does the server start, print its address, and end?
 
 1. The port is taken first, on 127.0.0.1 only: one in use is an error before anything is printed.
 2. The first line of standard output is the address with the token.  Whoever reads it can connect at once.
@@ -168,7 +168,7 @@ def _listen(port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         what = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
-        raise InputError(f"port {port} of {HOST} {what}; choose another with --port, or leave it out for any that is free") from None
+        raise InputError(f"port {port} of {HOST} {what}; choose another with --port, or leave it out to use any free port") from None
     listening.set_inheritable(False)
     return listening
 
@@ -180,10 +180,10 @@ def _say_how_to_open(port: int, address: str, with_browser: bool) -> None:
     if os.environ.get("SSH_CONNECTION") and not os.environ.get("DISPLAY"):
         user, host = os.environ.get("USER", "USER"), socket.gethostname()
         say(
-            f"this machine is remote; on your own type\n  ssh -L {port}:{HOST}:{port} {user}@{host}\nand open the address above in a browser there"
+            f"this machine is remote; on your own machine type\n  ssh -L {port}:{HOST}:{port} {user}@{host}\nand open the address above in a browser there"
         )
     elif with_browser and not _open_browser(address):
-        say("no browser could be opened here: open the address above in one on this machine")
+        say("no browser could be opened: open the address above in a browser on this machine")
     say("the workbench runs until you press Ctrl-C here")
 
 

@@ -85,7 +85,7 @@ def cache_bytes(memory: int) -> int:
 
 
 def check_cut(cut: Cut, tomogram: Tomogram) -> None:
-    """Refuse a cut that is no part of the volume.
+    """Refuse a cut that is not part of the volume.
 
     Raises
     ------

@@ -217,7 +217,7 @@ def test_what_can_not_be_made_again_says_why_and_is_left_as_it_is(project):
     flip(project / "model" / "model.safetensors", 5000)
     before = tree(project)
     damages = {damage["path"]: damage["problem"] for damage in found(project, "--repair")}
-    assert "t1.mrc, is not found here; give its path too" in damages[str(project / "tomograms" / "t1.ome.zarr")]
+    assert "t1.mrc was not found; give its path too" in damages[str(project / "tomograms" / "t1.ome.zarr")]
     assert "its hash differs" in damages[str(project / "model")]
     assert tree(project) == before
 

@@ -1,4 +1,4 @@
-"""One stage over many inputs: what fails is reported, what can be done is done.
+"""Run one stage over many inputs: report the failures, and finish the rest.
 
 One input: its error is the stage's error (exit 2).  Several: the others go on, and the failures are raised together at the end
 (exit 3), unless nothing succeeded.
@@ -36,7 +36,7 @@ Note = tuple[Literal["say", "warn"], str]
 
 
 class Results(Generic[R]):
-    """What came of many inputs; failures of some don't stop the others.
+    """Collects the outcomes of many inputs; a failure does not stop the others.
 
     Parameters
     ----------

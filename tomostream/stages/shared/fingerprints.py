@@ -1,4 +1,4 @@
-"""Has this been made from the same input with the same settings?  Fingerprints of sources, and sidecar records of cheap results.
+"""Was this made from the same input with the same settings?  Fingerprints of sources, and sidecar records of cheap results.
 
 A store's fingerprint holds what made it.  A table that is cheap to make again (picks) has a hidden JSON file beside it instead.
 

@@ -1,4 +1,4 @@
-"""What is a run, once all that its configuration names has been found?  One frozen value, made once and handed to whatever takes part.
+"""What is a run after everything that its configuration names has been found?  One frozen value, made once, and used by all stages.
 
 1. Tomograms: by name, with the path given, the store that is read, and what the head of the file says.
 2. The strategy, and what it sees of the configuration.

@@ -1,4 +1,4 @@
-"""Which tables does a path stand for, of which tomograms, and what is known to convert them?  Light: no store is opened unless one is named.
+"""Which tables does a path mean, of which tomograms, and what is known for converting them?  Fast: opens only stores that are named.
 
 A folder stands for the tables in it.  A table of picks that is empty says that nothing was found in the tomogram that its file names.
 """
@@ -170,7 +170,7 @@ def require_inside(particles: Particles, conversion: Conversion, where: str) -> 
             raise InputError(
                 f"{where}: only {is_inside.sum()} of {len(voxels)} positions lie inside tomogram '{name}' of z,y,x = "
                 f"{','.join(map(str, shape))} voxels (at least {100 * defaults.INSIDE_FRACTION:.0f} % must), the largest are z,y,x = "
-                f"{','.join(f'{v:g}' for v in voxels.max(axis=0))}; are axes swapped, voxels taken for angstrom, or is the format another?"
+                f"{','.join(f'{v:g}' for v in voxels.max(axis=0))}; check the order of the axes, the unit (voxels or angstrom) and the format"
             )
 
 

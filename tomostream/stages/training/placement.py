@@ -1,4 +1,4 @@
-"""Where is a model trained: in this process, or as a SLURM job of its own?  As the configuration's `cluster` says.
+"""Where is a model trained?  In this process, or in its own SLURM job, depending on `cluster` in the configuration.
 
 With `cluster.kind: slurm` a training is one job (its steps follow each other, so there is nothing to hand out), with the queue, walltime and
 memory of the other jobs, one GPU if they have some, and `train_processes` processes under torchrun.
@@ -60,8 +60,8 @@ def _train_in_jobs(run: ResolvedRun, folder: Place, overwrite: bool, progress: P
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     if redacted(text) != text:
         raise InputError(
-            "a URL of the configuration holds a password or signature, which is not written into a job's files; "
-            "give credentials in their standard places, or train with --cluster none"
+            "a URL in the configuration holds a password or signature, which is never written into a job's files: "
+            "put credentials into their standard places, or train with --cluster none"
         )
 
     def command(logs: Path, number: int) -> list[str]:

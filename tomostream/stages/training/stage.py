@@ -118,11 +118,11 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
 
 
 def _refuse_own_start(run: ResolvedRun, folder: Path) -> None:
-    """Refuse to train into the folder of the model that training goes on from: it would be removed before it is read."""
+    """Refuse to train into the folder of the model that training starts from: it would be removed before it is read."""
     start = run.learning.train.start
     if isinstance(start, Path) and start.resolve() == folder.resolve():
         raise InputError(
-            f"train.start: {start} is where the new model goes; copy the model elsewhere first, or train into another folder with -o"
+            f"train.start: {start} is also the folder of the new model; copy the old model elsewhere first, or train into another folder with -o"
         )
 
 
@@ -130,7 +130,7 @@ def _note_repeated(run: ResolvedRun, progress: Progress) -> None:
     clicks = clicks_of(run)
     if clicks.repeated:
         progress.warn(
-            f"labels.validate: {clicks.repeated} of its {len(clicks.validate or [])} clicks are those of labels.train; the best epoch is better chosen by others"
+            f"labels.validate: {clicks.repeated} of its {len(clicks.validate or [])} clicks are also in labels.train; use other clicks to choose the best epoch"
         )
 
 

@@ -85,7 +85,7 @@ def _quiet() -> Iterator[None]:
 
     logger = logging.getLogger("distributed.client")
     before = logger.level
-    logger.setLevel(logging.CRITICAL)  # it prints tracebacks of what is told in our words
+    logger.setLevel(logging.CRITICAL)  # it prints tracebacks of errors that we report ourselves
     try:
         with dask.config.set({"distributed.worker.profile.enabled": False}):
             yield

@@ -110,7 +110,7 @@ def seconds_of(text: str, where: str) -> int:
     Raises
     ------
     InputError
-        If it is none of these, or zero.
+        If it is not one of these, or zero.
     """
     simple = re.fullmatch(r"(\d+)([smhd])", text)
     slurm = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)

@@ -23,7 +23,7 @@ def configured() -> Any:
     Raises
     ------
     InputError
-        If they are incomplete or name files that are not there, or encryption is required without them.
+        If they are incomplete or name missing files, or encryption is required without them.
     """
     from distributed.security import Security  # noqa: PLC0415  (distributed takes 0.5 s to import; most commands don't need it)
 

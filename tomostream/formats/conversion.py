@@ -1,6 +1,6 @@
 """What is needed to convert units, origins or names?  The facts that a caller gives about the tomograms of a table.
 
-What is not given is never guessed: whoever needs it refuses and names the option.
+Missing facts are never guessed: the function that needs one raises an error that names the option.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Conversion:
     classes
         The species in the order in which formats number them; set where a table is written to several files.
     progress
-        Is told what the user should know.
+        Receives messages for the user.
     """
 
     spacings: dict[str, float] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Conversion:
         Raises
         ------
         InputError
-            If it is not known, or told twice; `why` says what needs it.
+            If it is unknown, or given twice; `why` says what needs it.
         """
         if self.unbinned_pixel is not None and self.binning is not None:
             raise InputError("give --unbinned-pixel-size or --binning, not both")

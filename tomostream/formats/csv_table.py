@@ -4,7 +4,7 @@ Convention: one row a particle; positions from the volume's corner, voxel i at i
 names (see `columns`).  A table without header is read if the caller names its columns and unit.
 
 Lines that begin with `#` are comments, blank lines count for nothing, and a first line `sep=;` is Excel's.  A name that begins with `#` is
-quoted on writing; a comment that could be a row is told.  Numbers are written as the shortest text that reads back exactly.
+quoted on writing; a comment that could be a row gives a warning.  Numbers are written as the shortest text that reads back exactly.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
         raise InputError(f"{path} can't be read: {error.strerror}") from None
     if len(content) < _HEAD:
         raise InputError(f"{path} is not an EM file: it has {len(content)} bytes, but the header alone has {_HEAD}")
-    # the machine's byte is often wrong: the number of rows tells the order of the bytes
+    # the machine's byte is often wrong: the number of rows shows the byte order
     order = next((o for o in "<>" if struct.unpack_from(f"{o}i", content, 4)[0] == _ROWS), None)
     if order is None or content[3] not in _TYPES:
         raise InputError(

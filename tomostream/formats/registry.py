@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-COPICK_RUNS = "ExperimentRuns"  # the folder that tells a copick project
+COPICK_RUNS = "ExperimentRuns"  # the folder that identifies a copick project
 _HEAD_BYTES = 65536  # in which the columns of a STAR file are named
 
 

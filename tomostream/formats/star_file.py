@@ -6,7 +6,7 @@
    a value it is a letter, as in the STAR standard (some readers cut there, so none is written).
 3. A row that has not as many values as there are columns is refused with its line: nothing shifts silently.
 
-Nothing is kept between two readings, and values stay text: who needs numbers parses them exactly.
+Nothing is kept between two readings, and values stay text: the caller parses numbers exactly.
 
 References
 ----------
@@ -147,7 +147,7 @@ def write_star(path: Path, blocks: Mapping[str, Mapping[str, str | np.ndarray]],
     blocks
         By name: single values, or columns (text, int64 or float64) of one length.
     missing
-        What stands for NaN.
+        Text for NaN.
 
     Raises
     ------

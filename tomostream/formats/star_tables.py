@@ -38,7 +38,7 @@ def particle_table(path: Path, tables: Sequence[StarTable], columns: Sequence[st
     Raises
     ------
     InputError
-        If there is none, or there are several; `hint` says what else it may be.
+        If there is none, or there are several; `hint` says what else the file may be.
     """
     found = [table for table in tables if all(column in table for column in columns)]
     named = [table for table in found if table.block == PARTICLES]

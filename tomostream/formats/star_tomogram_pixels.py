@@ -1,7 +1,7 @@
 """STAR files in pixels of the tomogram: `rlnCoordinateX/Y/Z` as TomoTwin, pytom-match-pick, Warp and others write them.
 
 Convention: voxel index of the tomogram that was picked.  The same columns mean unbinned pixels in RELION 4 (`star_relion4`), a factor of
-4 to 10, which no column tells: hence the two names.  The tomogram is `rlnTomoName`, or the file in `rlnMicrographName`, or else the
+4 to 10, which no column shows: hence the two names.  The tomogram is `rlnTomoName`, or the file in `rlnMicrographName`, or else the
 STAR file's own name; the score is `rlnAutopickFigureOfMerit` or pytom's `rlnLCCmax`.  Read as voxels; the voxel size is asked for where
 angstrom are needed.  Shifts that refinement found are subtracted: `rlnOriginX/Y/ZAngst`, or in pixels `rlnOriginX/Y/Z`.
 """

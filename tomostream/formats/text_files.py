@@ -57,7 +57,7 @@ def json_number(value: Any) -> float:
     Raises
     ------
     ValueError
-        If it is none, or text.
+        If it is not a number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"expected a number, found {value!r}"[:120])

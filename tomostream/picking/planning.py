@@ -1,6 +1,6 @@
 """How large may a block be?  Pure arithmetic: memory is projected from shapes, before anything is read.
 
-Half of what the libraries leave of the budget is for the blocks in work, half for picks and undecided candidates.  Large blocks are best:
+Half of what the libraries leave of the budget is for the blocks being processed, half for picks and undecided candidates.  Large blocks are best:
 the fewer faces, the fewer undecided candidates and the less is read twice.  The block asked for, or the whole domain, is halved along its
 longest edge until its window fits; once it is small the halo gives way, which costs more undecided candidates but no exactness.
 """
@@ -63,7 +63,7 @@ def plan_blocks(
     libraries
         What they take of it, bytes.
     workers
-        Blocks in work at a time in this process.
+        Blocks processed at once in this process.
 
     Raises
     ------

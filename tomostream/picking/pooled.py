@@ -6,7 +6,7 @@ background rises above it.  A lower cut therefore only adds peaks:
 1. The peaks at 0.5, by their pooled scores.
 2. While there are fewer than wanted: the peaks at the next lower cut that are farther than the least distance from all so far.
 
-A pick's score is its cut, plus the share that its pooled score makes of the way to the next higher cut: it falls with the rank.
+A pick's score is its cut, plus its pooled score as a fraction of the step to the next higher cut: it falls with the rank.
 With a given threshold there is one cut, and the scores are the pooled ones.
 """
 

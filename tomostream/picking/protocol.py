@@ -133,7 +133,7 @@ class Execution:
     block, halo
         Edges of a block's core and its halo, in voxels: at most; smaller ones are taken where the memory is short.
     workers
-        Threads, each with a block in work.
+        Threads; each processes one block.
     map_blocks
         An ordered map that runs a picklable function over blocks, instead of threads (if the source and the mask are picklable too).
 

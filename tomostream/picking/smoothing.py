@@ -106,7 +106,7 @@ def _inside_count(wanted: Box, shape: Triple, radius: float) -> Float[np.ndarray
 
 
 def inside_counts(wanted: Box, shape: Triple, radius: float) -> tuple[Float64[np.ndarray, "n m k"], list[np.ndarray]]:
-    """Count the voxels of the ball that lie in the volume: far from the faces always the same, so a small volume tells all.
+    """Count the voxels of the ball that lie in the volume: far from the faces the count is constant, so a small volume suffices.
 
     Returns
     -------

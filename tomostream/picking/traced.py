@@ -49,7 +49,7 @@ class TracePicker:
     def pick(self, source: Source, request: PickRequest, execution: Execution, progress: Progress = _NO_PROGRESS) -> Picks:
         """Pick a score volume slice by slice, and trace the boxes through z; best first.
 
-        Boxes score above the threshold.  One block is in work at a time.
+        Boxes score above the threshold.  One block is processed at a time.
 
         Returns
         -------

@@ -38,7 +38,7 @@ class Tracing:
     distance
         Boxes of a slice lie farther apart than this.
     link
-        A trace goes on in a box at most this far from its last one, in y and x.
+        A trace continues in a box at most this far from its last one, in y and x.
     gap
         Slices that a trace may miss in a row.
     shortest

@@ -104,7 +104,7 @@ def plan_casting(dtype: str, source: np.dtype[Any], pieces: Iterable[Num[np.ndar
 
 
 def check_stored_type(dtype: str) -> None:
-    """Refuse a stored type that is none of `STORED_TYPES`.
+    """Refuse a stored type that is not in `STORED_TYPES`.
 
     Raises
     ------

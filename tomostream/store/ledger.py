@@ -13,7 +13,7 @@ A ledger is a text file in the folder of the half-written store, one JSON object
 3. A process killed while it appends leaves a torn last line: reading stops there, and the next writer cuts it off.
 
 4. Nothing is forced to the disk before the store is published, so a machine's own crash (not the process's) can lose shards that the ledger
-   names.  Who takes it up on a machine that was started since, or on another one, must look (`is_doubtful`).
+   names.  A writer that resumes after a restart of the machine, or on another machine, must check them (`is_doubtful`).
 
 Limits: on file systems without locks a second writer goes unnoticed.
 """

@@ -71,14 +71,14 @@ class Codec:
         Raises
         ------
         InputError
-            If it is none of them.
+            If it is another codec.
         """
         match = _ZSTD.match(text)
         if match is not None and 1 <= int(match[1] or _ZSTD_LEVEL) <= _ZSTD_LARGEST_LEVEL:
             return cls("zstd", int(match[1] or _ZSTD_LEVEL), has_checksum=True)
         if text in ("none", "lz4-bitshuffle"):
             return cls(text, has_checksum=True)
-        raise InputError(f"codec '{text}' is not known; allowed are none, zstd, zstd:LEVEL (1 to {_ZSTD_LARGEST_LEVEL}) and lz4-bitshuffle")
+        raise InputError(f"codec '{text}' is unknown; allowed are none, zstd, zstd:LEVEL (1 to {_ZSTD_LARGEST_LEVEL}) and lz4-bitshuffle")
 
     def zarr_codecs(self, dtype: np.dtype[Any]) -> tuple[BytesBytesCodec, ...]:
         """Return the codecs after `bytes`, as Zarr metadata name them."""

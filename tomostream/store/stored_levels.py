@@ -3,7 +3,7 @@
 Those before the first whose spacing is not 2^k times the finest, or whose shape is not ceil(n / 2^k): positions in any other level would
 be misread.
 
-Limits: whether a level is a mean, and not every second voxel, can't be told from its metadata.
+Limits: metadata don't show whether a level was averaged or subsampled.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _stored_level(path: str, metadata: ImageMetadata, level: int, zarr_format: i
     if math.prod(array.chunks) * array.dtype.itemsize > _LARGEST_CHUNK_BYTES:
         raise InputError(
             f"{path}/{name} has chunks of {_times(array.chunks)} voxels, which are decoded as a whole; at most "
-            f"{_LARGEST_CHUNK_BYTES} bytes are allowed: store it anew with smaller chunks"
+            f"{_LARGEST_CHUNK_BYTES} bytes are allowed: store it again with smaller chunks"
         )
     chunk = triple(array.chunks[leading:])
     shard = chunk if array.shards is None else triple(array.shards[leading:])

@@ -88,7 +88,7 @@ def open_array(path: str, name: str, zarr_format: int) -> zarr.Array[Any]:
     try:
         return zarr.open_array(_store(path), path=name, mode="r", zarr_format=2 if zarr_format == 2 else 3)
     except FileNotFoundError:
-        raise InputError(f"{path} names a level '{name}' that is not there; the store is incomplete: copy or convert it again") from None
+        raise InputError(f"{path} names a level '{name}' that does not exist; the store is incomplete: copy or convert it again") from None
     except TomostreamError:
         raise
     except Exception as error:  # as above

@@ -2,16 +2,16 @@
 
 A table is a set of rows.  A *patch* is what one action changes: rows that go and rows that come (a move is both).
 
-1. Under a lock the table is read as it is now, whoever has changed it since.
-2. Rows that go are taken out; one that is gone already is told, not an error: another page or program has moved or removed it.
-3. Rows that come are added; one that is there already stays once.
+1. Under a lock, the present table is read, with the changes of other processes.
+2. Rows to remove are taken out; one that is missing already gives a message, not an error: another page or program has moved or removed it.
+3. New rows are added; one that exists already is not duplicated.
 4. The table is written beside, synchronised, and renamed over the old one.  A kill at any moment leaves the one or the other.
 
 So patches of two pages, and changes by other programs, are merged; nothing is overwritten that this process has not read.  What others
 have changed since the last look is counted, so that the page can tell.  Rows, columns and comments that the workbench does not know keep
 their fields to the letter.  A table that can't be read is refused and left alone; the page keeps its patch and tries again.
 
-Columns: those of any table of points with a header, and `label`: 1 a particle (default), 0 a place that is none.
+Columns: those of any table of points with a header, and `label`: 1 a particle (default), 0 not a particle.
 Positions are exchanged in angstrom; a table in voxels stays in voxels (the tomograms tell their spacing).
 
 Limits: a program that replaces the table in the few milliseconds between our look and our renaming is not merged if it takes no lock.
@@ -92,7 +92,7 @@ class _Table:
 
 @dataclass(slots=True)
 class Outcome:
-    """What is in the table after a look or a patch, and what should be told.
+    """The table after reading or a patch, and messages about it.
 
     Parameters
     ----------
@@ -346,7 +346,7 @@ class ClickTable:
 
 
 def _without(rows: Sequence[_Row], remove: Sequence[Click]) -> tuple[list[_Row], list[Click]]:
-    """The rows less those that go, and those that should go but are not there."""
+    """Return the remaining rows, and the rows to remove that do not exist."""
     there = {row.click for row in rows}
     gone = set(remove)
     return [row for row in rows if row.click is None or row.click not in gone], [

@@ -2,7 +2,7 @@
 
 A job is a command of `tomostream` in a process of its own, in a process group of its own, so that an interrupt of the server ends it once
 and orderly.  Its output goes into files in the project (`view/KIND.out`, `view/KIND.err`); how far it is is read from there, and from
-the log of the run.  Everything that a job was doing when it was ended goes on when it is started again.
+the log of the run.  A job that was stopped resumes when it is started again.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Job:
         }  # fmt: skip
 
     def _progress(self) -> dict[str, Any]:
-        """The stage in work, the tomograms that are done in it, and the piece of work that is followed."""
+        """Return the current stage, its finished tomograms, and the task that is followed."""
         self._read_log()
         stage: str | None = None
         stages: list[str] = []
@@ -148,7 +148,7 @@ class Jobs:
         Raises
         ------
         BusyError
-            If one of its kind is at work.
+            If a job of this kind is running.
         """
         known = self._jobs.get(kind)
         if known is not None and known.is_running:

@@ -5,7 +5,7 @@
    a count or threshold can be raised as well as lowered; the picks are then the first of them.
 3. Where the configuration names a table of truth: found and false picks at each threshold, by the evaluation's own rule.
 
-What does not fit together is told: picks older than their score map, candidates that don't begin with the picks.
+Inconsistencies give a warning: picks older than their score map, candidates that don't begin with the picks.
 """
 
 from __future__ import annotations

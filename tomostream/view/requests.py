@@ -39,7 +39,7 @@ def number(value: object, name: str, *, least: float, most: float) -> float:
     Raises
     ------
     InputError
-        If it is none, or out of range.
+        If it is not a number, or out of range.
     """
     try:
         if isinstance(value, bool):
@@ -72,7 +72,7 @@ async def body(request: Request, *keys: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is none, or has other keys than these.
+        If it is not a JSON object, or has unknown keys.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise InputError("the request must carry JSON (content-type: application/json)")

@@ -6,7 +6,7 @@
 3. The *token* comes once in the address (`/?token=...`), then in a cookie that scripts can't read; compared in constant time.
 4. A request's body has at most `MOST_BODY_BYTES`, and must arrive within `BODY_SECONDS`.
 
-Limits: whoever may read this user's processes and files has the token anyway.
+Limits: anyone who can read this user's processes and files has the token anyway.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 1. The port is taken first, on 127.0.0.1 only: one in use is an error before anything is printed.
 2. The first line of standard output is the address with the token.  Whoever reads it can connect at once.
-3. It serves until a signal; jobs in the background are ended, and go on when they are started again.
+3. It serves until a signal; background jobs are stopped, and resume when they are started again.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def serve(workspace: Workspace, *, port: int, memory: int, with_browser: bool) -
         signals.append(number)
         server.should_exit = True
 
-    # from before the address is known: whoever reads it may end the server at once.  uvicorn hands on to these what it has received
+    # before the address is printed: its reader may stop the server at once.  uvicorn hands on to these what it has received
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         print(address, flush=True)
@@ -128,7 +128,7 @@ def serve(workspace: Workspace, *, port: int, memory: int, with_browser: bool) -
             signal.signal(number, handler)
         ended = answers.close()
         if ended:
-            print(f"stopped: {', '.join(ended)}; what is done is kept, start it again to go on", file=sys.stderr)
+            print(f"stopped: {', '.join(ended)}; finished work is kept; start it again to resume", file=sys.stderr)
     if signals:
         sys.exit(128 + signals[0])
 

@@ -73,7 +73,7 @@ class Workspace:
         return self.entries[name]
 
     def tomogram(self, name: str) -> Tomogram:
-        """Open a tomogram, once; anew if its store has been replaced.
+        """Open a tomogram, once; reopen it if its store was replaced.
 
         Raises
         ------

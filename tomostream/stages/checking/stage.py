@@ -1,11 +1,11 @@
 """`check`: stores, score maps, model folders, whole projects.
 
 1. What is each path?  A store, a model folder, a project, a table, or a folder of these.
-2. Each part is read as its users read it; what is wrong is told as it is found, all of it.
+2. Each part is read as other stages read it; every problem is reported when it is found.
 3. With `repair`, what can be made again is, in the order of dependence: tomograms, statistics, scores, picks.  Then the same is checked again,
    and what is still wrong is the result.
 
-Half-written stores are no damage: the command that makes them goes on where it was.
+Half-written stores are not damage: the command that makes them resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def check_paths(paths: Sequence[str], *, repair: bool, memory: int, progress: Pr
     Raises
     ------
     InputError
-        If a path is not there, or nothing that can be checked is below it.
+        If a path does not exist, or has nothing to check below it.
     """
     check = _Check(paths, memory, progress)
     found = check.all()

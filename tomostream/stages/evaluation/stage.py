@@ -75,7 +75,7 @@ def evaluate_files(
 ) -> Evaluation:
     """Compare picks (a file or folder) with the truth (a file or folder), each in any known format.
 
-    `headerless` tells the columns and unit of truth without header, `conversion.tomogram` the tomogram of picks whose file tells another.
+    `headerless`: columns and unit of a truth table without header; `conversion.tomogram`: name of the picks' tomogram, instead of the file's.
 
     Raises
     ------

@@ -22,7 +22,7 @@ def expected_number(run: ResolvedRun, species: Species, tomogram: str) -> int | 
     Parameters
     ----------
     run
-        Whose configuration, or else whose model, tells.
+        The number comes from its configuration, or else from its model.
     species
         One of the run's.
     tomogram

@@ -93,7 +93,7 @@ class PickTask:
     maps: tuple[tuple[str, PickSettings], ...]  # store and settings
     out: Place
     resources: Resources
-    is_known: bool = False  # picked a moment ago in this run, which is not told again
+    is_known: bool = False  # picked a moment ago in this run: no message again
 
 
 def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, progress: Progress) -> Particles:

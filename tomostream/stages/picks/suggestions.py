@@ -7,7 +7,7 @@
 3. Places that were clicked already are left out.  Tomograms take turns, each giving the pick of its most doubt: one odd tomogram must
    not take all the places.
 
-The table is one of points, in the unit of the points that are known: whoever has looked keeps the rows that are particles, and gives it
+The table is one of points, in the unit of the points that are known: the user keeps the rows that are particles, and gives it
 beside the first clicks.
 
 References

@@ -1,7 +1,7 @@
 """What must be known about a whole tomogram before its first shard is scored?  Its statistics and its batch-norm statistics.
 
 Both come from the tomogram's voxels alone; a worker finds them, if there are any.  The first are kept in the store that `convert` made; the
-second belong to the model too, take a second or two, and are worked out again when an interrupted prediction goes on: the same machine
+second belong to the model too, take a second or two, and are computed again when an interrupted prediction resumes: the same machine
 finds the same bits.
 """
 

@@ -116,7 +116,7 @@ def examine(
 
 
 def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: bool) -> dict[str, Any]:
-    """The fingerprint to go on with: another kind of machine's, where that has begun or done the same work.
+    """Return the fingerprint to continue with: that of another kind of machine, if it has begun or finished the same work.
 
     Finished scores of the same input and settings stay, whatever machine made them; half-written ones are not mixed unasked.
 

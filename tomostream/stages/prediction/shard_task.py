@@ -206,7 +206,7 @@ def machine_environment(device: str) -> tuple[tuple[str, str], ...]:
     Raises
     ------
     MachineError
-        If the device is not there.
+        If the device is missing.
     """
     from tomostream.inference.machine import environment
 

@@ -48,7 +48,7 @@ class ClickTables:
 
     @property
     def purposes(self) -> Mapping[str, Particles]:
-        """The tables that there are, by the configuration's keys."""
+        """Return the tables by the configuration's keys."""
         given = {"train": self.train, "validate": self.validate}
         return {purpose: points for purpose, points in given.items() if points is not None}
 

@@ -28,7 +28,7 @@ def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress
     Raises
     ------
     InputError
-        If under 95 % lie inside: swapped axes, or voxels taken for angstrom.
+        If under 95 % lie inside: axes are swapped, or voxels were given as angstrom.
     """
     is_inside = check_inside(particles, tomogram.at_level(0).shape, tomogram.spacing, tomogram.name, where)
     chance = corner_chance(particles, tomogram.at_level(0).shape, tomogram.spacing)
@@ -85,7 +85,7 @@ def _in_corner(particles: Particles, spacing: float, name: str) -> str:
 
 
 def only_positives(points: Particles, where: str, progress: Progress) -> Particles:
-    """The particles among clicks; places that are labelled 0 are left out, and that is told."""
+    """Return the particles among clicks; places labelled 0 are left out, with a warning."""
     if points.has_negatives:
         progress.say(f"{where}: {len(points.negatives())} of {len(points)} rows are labelled 0 (not a particle); they are left out")
     return points.positives()
@@ -133,7 +133,7 @@ def by_tomogram(
 ) -> dict[str, list[np.ndarray]]:
     """Sort points by tomogram and species: float64 (n, 3) positions z y x in voxels of the full resolution.
 
-    A point that is there twice (one table given twice, say) counts once, and that is told.
+    A duplicate point (for instance of a table given twice) counts once, with a warning.
 
     Raises
     ------

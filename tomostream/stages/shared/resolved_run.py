@@ -59,7 +59,7 @@ class RunTomogram:
     path
         As the configuration names it.
     store
-        That is read: the input itself, or what `convert` makes of it.
+        The store to read: the input itself, or the one that `convert` makes.
     is_source
         Whether it must be converted first.
     head
@@ -148,7 +148,7 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
     Raises
     ------
     TomostreamError
-        If something is not there, or does not fit together.
+        If something is missing or inconsistent.
     """
     project = Project(configuration.project)
     strategy = strategy_named(configuration.objective.name)

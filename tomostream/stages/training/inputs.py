@@ -49,7 +49,7 @@ def check_positions(run: ResolvedRun) -> None:
     for purpose, points in clicks_of(run).purposes.items():
         for name in points.tomograms():
             one = run.tomograms[name]
-            if not one.is_converted and isinstance(one.head, Head):  # converting tells what is wrong with another
+            if not one.is_converted and isinstance(one.head, Head):  # `convert` reports what is wrong with the others
                 check_inside(points.of(tomogram=name), one.head.shape, one.head.spacing, name, f"labels.{purpose}")
 
 
@@ -68,7 +68,7 @@ def open_inputs(run: ResolvedRun) -> OpenedInputs:
     Raises
     ------
     InputError
-        If one is not there, or they differ in spacing.
+        If one is missing, or they differ in voxel spacing.
     """
     clicks = clicks_of(run)
     tomograms = {name: open_tomogram(run.tomograms[name].store, voxel_size=run.voxel_size) for name in clicks.needed}

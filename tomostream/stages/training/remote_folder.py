@@ -7,7 +7,7 @@ or XDG_CACHE_HOME), in a folder that belongs to the URL.
 2. Where nothing is known locally, a finished model is fetched first, so that it is recognised and not trained again.
 3. After training all files are uploaded, `model.json` last, and an older one is removed before: what has a `model.json` is whole.
 
-Limits: a training that was stopped goes on only on the machine that began it; elsewhere it begins anew.
+Limits: a stopped training resumes only on the machine that began it; elsewhere it starts again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`train`: from clicks to a model folder.
 
 1. Convert the clicked tomograms that are still MRC; open and measure what is read.
-2. A finished model of the same settings and data is left as it is; unfinished training goes on from its last checkpoint.
+2. A finished model of the same settings and data is kept; unfinished training resumes from its last checkpoint.
 3. The strategy trains and writes the model, under a lock of the folder.
 
 Under torchrun the first process does all of it, and sends the others what they need to take their part in the steps.
@@ -46,7 +46,7 @@ def train_together(resolved: Callable[[], ResolvedRun], folder: Place, *, device
     Parameters
     ----------
     resolved
-        Gives the run, with its clicks; the first process alone asks for it, so that what is wrong is told once.
+        Gives the run, with its clicks; only the first process calls it, so that errors are reported once.
     device
         `cpu`, `cuda` or `auto`.
 
@@ -143,7 +143,7 @@ def _convert_needed(run: ResolvedRun, progress: Progress) -> None:
 
 
 def _take_part(training: Training | None, folder: Path | None, progress: Progress, processes: Processes) -> None:
-    """Train with the other processes, as the first one says: it gives the training (None: there is none to do) and the folder."""
+    """Train with the other processes; the first one distributes the training (None: nothing to do) and the folder."""
     training = processes.from_first(lambda: training)
     if training is not None:
         strategy_named(training.settings.objective.name).train(training, folder, progress, processes)

@@ -503,7 +503,7 @@ def test_shards_of_a_server_without_ranges_are_refused_and_never_misread(tmp_pat
 
 def test_a_url_without_a_store_is_refused(tmp_path, serve):
     url = serve(RangeHandler)
-    with pytest.raises(InputError, match=r"nothing\.zarr does not exist or is no Zarr group"):
+    with pytest.raises(InputError, match=r"nothing\.zarr does not exist or is not a Zarr group"):
         open_tomogram(f"{url}/nothing.zarr")
 
 

@@ -223,7 +223,7 @@ def file_name(name: str, what: str) -> str:
         If it can't be; `what` says what it names.
     """
     if name in ("", ".", "..") or "/" in name or "\\" in name or os.sep in name:
-        raise InputError(f"'{name}' can't be a file name, so this {what} can't have its own file; rename it in the table")
+        raise InputError(f"'{name}' can't be a file's name, so this {what} can't have its own file; rename it in the table")
     return name
 
 

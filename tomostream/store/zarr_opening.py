@@ -73,7 +73,7 @@ def open_group(path: str) -> zarr.Group:
         unfinished = place(path + PARTIAL_SUFFIX)
         if isinstance(unfinished, RemotePath) and _is_begun(unfinished):
             raise InputError(f"{path} is not finished; run the command that makes it again: it resumes where it stopped")
-        raise InputError(f"{path} does not exist or is no Zarr group; check the URL: it must be the OME-Zarr image's folder")
+        raise InputError(f"{path} does not exist or is not a Zarr group; check the URL: it must be the OME-Zarr image's folder")
     raise InputError(f"{path} can't be read ({_words(problem)}); check the path, the network and your permissions")
 
 

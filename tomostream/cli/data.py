@@ -72,7 +72,7 @@ def convert(
     *,
     resources: Resources,
 ) -> None:
-    """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
+    """Convert MRC tomograms to chunked OME-Zarr stores with a pyramid of means: `DIR/NAME.ome.zarr`."""
     from tomostream.formats.lists import volumes
     from tomostream.stages.conversion.stage import convert_many
     from tomostream.store.conversion import ConvertSettings

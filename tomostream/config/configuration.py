@@ -127,7 +127,7 @@ class Configuration(Part):
             return values
         name = values.get("objective", {}).get("name", defaults.OBJECTIVE)
         if not isinstance(name, str) or name not in installed(STRATEGIES):
-            return values  # the field itself says so
+            return values  # the field's own check reports it
         own = _facts(name).defaults
         parts = {part: values.get(part, {}) for part in own}
         return values | {part: {**own[part], **given} for part, given in parts.items() if isinstance(given, dict)}

@@ -94,7 +94,7 @@ def _read_file(path: Path, conversion: Conversion) -> Particles:
             raise InputError(f"{path}: {name} must be a name, found {value!r:.80}")
     unit = values.get("unit", "angstrom")
     if unit != "angstrom":
-        raise InputError(f"{path}: its unit is '{unit}', copick's is angstrom")
+        raise InputError(f"{path}: its unit is '{unit}'; copick uses angstrom")
     name = run or conversion.tomogram or (path.parent.parent.name if path.parent.name == PICKS else "")
     positions = np.array(rows).reshape(-1, 3) + placed[:, 2::-1, 3]
     turned = placed[:, :3, :3]

@@ -129,7 +129,7 @@ def _locked(temporary: Path) -> int:
         holder = holder_of(descriptor) if time.monotonic() > deadline else None
         os.close(descriptor)
         if holder is not None:
-            raise BusyError(f"{temporary} is being written by {holder}; wait for it to end, or stop it")
+            raise BusyError(f"{temporary} is being written by {holder}; wait for it to finish, or stop it")
         time.sleep(_PAUSE_SECONDS)
 
 

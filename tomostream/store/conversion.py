@@ -173,7 +173,7 @@ class _Plan:
     def of(
         cls, source: Place, out_folder: Place, settings: ConvertSettings, name: str | None, report: Callable[[str], None], *, is_kept: bool
     ) -> _Plan:
-        """Look at the source and the settings; refuses what can't be converted."""
+        """Read the source's header and check the settings; refuse what can't be converted."""
         check_stored_type(settings.dtype)
         header = peek_header(source, assume_mrc=settings.assume_mrc)
         name = name or tomogram_name(str(source))
@@ -320,9 +320,9 @@ def _make_folder(folder: Path) -> None:
 
 
 def _check_disk(header: MrcHeader, layout: StoreLayout, target: Path, *, is_kept: bool) -> None:
-    """Compare the store's size, uncompressed, and that of a decompressed source, with the free space."""
+    """Compare the uncompressed size of the store, and of a decompressed source, with the free space."""
     needed = layout.stored_bytes
-    if is_kept:  # a half-written store's shards take their space already
+    if is_kept:  # the shards of a half-written store already take up their space
         needed = max(0, needed - _folder_bytes(target.with_name(target.name + PARTIAL_SUFFIX)))
     temporary = header.file_bytes if compression_of(header.path) is not None else 0
     free = shutil.disk_usage(target.parent).free

@@ -192,7 +192,9 @@ def _lock(file: io.FileIO, path: Path, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise BusyError(f"{path}: {holder_of(file.fileno())} is decompressing it into {folder}; wait for it, or end it") from error
+        raise BusyError(
+            f"{path}: {holder_of(file.fileno())} is decompressing it into {folder}; wait for it to finish, or stop it"
+        ) from error
     except OSError:
         return  # a file system without locks: the user must not run two processes on one output
     if os.fstat(file.fileno()).st_nlink == 0:  # its last owner removed it between our open and our lock

@@ -150,7 +150,7 @@ def _open_locked(path: Path) -> int:
             who = holder_of(descriptor, *([f"another process (pid {holder['pid']} on {holder['host']})"] if known else []))
             os.close(descriptor)
             raise BusyError(
-                f"{path.parent} is being written by {who}; wait for it to end, or stop it: what it has finished is kept"
+                f"{path.parent} is being written by {who}; wait for it to finish, or stop it (its finished work is kept)"
             ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:

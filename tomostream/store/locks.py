@@ -41,7 +41,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             handle.seek(0)
             holder = holder_of(handle.fileno(), handle.read().strip() or "another process")
-            raise BusyError(f"{what} is in work by {holder}; wait until it is done, or stop it") from None
+            raise BusyError(f"{what} is in use by {holder}; wait until it finishes, or stop it") from None
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()

@@ -143,7 +143,7 @@ def write_labels(
 
 
 def _check_memory(spec: StoreSpec, points: int, resources: Resources, *, is_remote: bool) -> None:
-    """Refuse before work what does not fit: a shard, the chunk that is encoded, and a window's scratch for each thread, and the points."""
+    """Refuse, before any work, what does not fit into memory: per thread a shard, an encoded chunk and a window's scratch, and all points."""
     level = StoreLayout.plan(spec).levels[0]
     shard = math.prod(min(s, -(-n // c) * c) for s, n, c in zip(level.shard, level.shape, level.chunk, strict=True))
     needed = LIBRARIES_BYTES + remote_bytes(is_remote) + POINT_BYTES * points + resources.local_threads * (2 * shard + SCRATCH_BYTES)

@@ -245,7 +245,7 @@ def test_changed_source_of_equal_size_is_noticed(source, out):
 
 
 def test_source_that_changes_meanwhile_is_refused(source, out):
-    with pytest.raises(InputError, match="changed while it was converted"):
+    with pytest.raises(InputError, match="changed while it was being converted"):
         convert(source, out, progress=lambda done, total: os.utime(source, ns=(1, done)))
     assert not (out / "tomo.ome.zarr").exists()
 

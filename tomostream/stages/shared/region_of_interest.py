@@ -119,7 +119,7 @@ class Restriction:
         if mask.shape != shape:
             found = ",".join(map(str, mask.shape))
             raise InputError(
-                f"--mask {self.mask} has shape z,y,x = {found}, tomogram '{name}' {','.join(map(str, shape))}; they must be equal"
+                f"--mask {self.mask} has shape z,y,x = {found}, tomogram '{name}' {','.join(map(str, shape))}; give a mask of the tomogram's shape"
             )
         if spacing is not None and mask.known_spacing is not None and abs(mask.known_spacing / spacing - 1) > AGREES:
             raise InputError(

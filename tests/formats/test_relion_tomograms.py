@@ -74,7 +74,7 @@ def test_a_table_of_particles_or_without_files_is_no_list_of_tomograms(project):
     path = write(project, "TS_01 2.5 4 -1", head=HEAD)
     with pytest.raises(InputError, match=r"needs the columns rlnTomoName and rlnTomoReconstructedTomogram \(RELION 5"):
         tomograms(str(path), "")
-    with pytest.raises(InputError, match="write .*tomograms.star or .*tomograms.star:denoised"):
+    with pytest.raises(InputError, match=r"write .*tomograms.star or .*tomograms.star:denoised"):
         tomograms(str(path), "even")
 
 

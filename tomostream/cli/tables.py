@@ -202,7 +202,7 @@ def export_table(
     ] = None,
     json: options.Json = False,
 ) -> None:
-"""Write picks in the format of other software, or a tomogram or score map as MRC or OME-Zarr 0.4 (--format mrc, ome-zarr-0.4).
+    """Write picks in the format of other software, or a tomogram or score map as MRC or OME-Zarr 0.4 (--format mrc, ome-zarr-0.4).
 
     Units and origins are converted with the given spacing and shape, never guessed.
     """

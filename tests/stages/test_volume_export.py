@@ -87,7 +87,7 @@ def test_what_export_did_not_write_is_never_replaced_and_its_own_is(store, tmp_p
 
 def test_wrong_formats_and_small_budgets_are_refused_before_any_work(store, tmp_path):
     assert "written as mrc or ome-zarr-0.4" in tomostream("export", store[0], "-o", tmp_path / "a.tif").message
-    with pytest.raises(BudgetError, match=r"needs 0.30 GB for 1 of its slices, the budget is 0.10 GB"):
+    with pytest.raises(BudgetError, match=r"needs 0.15 GB for 1 of its slices, the budget is 0.10 GB"):
         export_volume(str(store[0]), tmp_path / "a.mrc", "mrc", memory=10**8, origin_of=None, progress=Progress())
     assert not (tmp_path / "a.mrc").exists()
 

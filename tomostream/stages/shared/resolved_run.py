@@ -25,7 +25,7 @@ from tomostream.config import Configuration, Species
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.sections import Pick, Predict
 from tomostream.errors import InputError, TomostreamError
-from tomostream.geometry import Triple, triple
+from tomostream.geometry import Triple
 from tomostream.project import Project, input_paths, is_mrc
 from tomostream.redaction import redacted
 from tomostream.remote.places import Place, place
@@ -215,8 +215,7 @@ def _source_head(path: str, name: str, voxel_size: float | None, memory: int) ->
     if spacing is None:
         raise InputError(f"{path} has no voxel spacing in its header; give `voxel_size: ANGSTROM` in the configuration")
     stored = np.dtype(header.native_dtype)
-    chunk, shard = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
-    layout = StoreLayout.plan(StoreSpec(name, header.shape, stored, spacing, chunk, shard, defaults.CODEC, None))
+    layout = StoreLayout.plan(StoreSpec(name, header.shape, stored, spacing, None, None, defaults.CODEC, None))
     level = layout.levels[0]
     needed = conversion_bytes(
         band_voxels=min(band_voxels_within(memory, header, layout, libraries=LIBRARIES_BYTES), math.prod(header.shape)),
@@ -226,5 +225,4 @@ def _source_head(path: str, name: str, voxel_size: float | None, memory: int) ->
         stored_itemsize=stored.itemsize,
         is_cast=False,
     )
-    disk = sum(math.prod(one.shape) for one in layout.levels) * stored.itemsize
-    return Head(header.shape, spacing, stored.itemsize, needed, disk)
+    return Head(header.shape, spacing, stored.itemsize, needed, layout.stored_bytes)

@@ -64,6 +64,17 @@ class ModelSettings:
             raise InputError(f"a model's batch statistics are those of each tomogram or of training, found {self.batch_statistics!r}")
 
 
+class RecordedClicks(BaseModel):
+    """How high the clicks of a species stand among the peaks (`picking.peak_heights`), in the trained model's scores."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    learnt: list[float]  # heights of clicks that the model has learnt from
+    left_out: list[float]  # of those that it has not
+    ranks: list[float]  # of the latter, from 1, in their tomograms
+    unit: float | None = None  # of heights, in scores, where the latter are
+
+
 class TrainingSummary(BaseModel):
     """What training reports about a model; what a strategy does not know stays None."""
 
@@ -77,6 +88,8 @@ class TrainingSummary(BaseModel):
     chosen_ways: list[str] | None = None  # per species, how it is scored, where left-out clicks chose
     evidence: list[dict[str, float]] | None = None  # per species, what each way cost by the ranks of left-out clicks
     processes: int | None = None  # that trained together; None: one
+    clicked_voxels: list[int] | None = None  # of each clicked tomogram, at level 0
+    clicks: list[RecordedClicks] | None = None  # per species, where they were measured
 
 
 class ModelRecord(BaseModel):

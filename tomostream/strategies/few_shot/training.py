@@ -24,6 +24,7 @@ from tomostream.geometry import Box, triple
 from tomostream.learn.fit import write_metrics
 from tomostream.learn.training_files import METRICS_NAME
 from tomostream.progress import Progress
+from tomostream.strategies.click_recording import with_clicks
 from tomostream.strategies.few_shot.backbone import Backbone, shipped_backbone
 from tomostream.strategies.few_shot.evidence import WAYS, chosen, peaks_of
 from tomostream.strategies.few_shot.head import SHIFT, Unclicked, unclicked_of
@@ -36,7 +37,7 @@ from tomostream.strategies.model_folder import TrainingSummary
 from tomostream.strategies.training_set import Labelled, Training
 from tomostream.strategies.unet.expected_number import with_estimates
 from tomostream.strategies.unet.fusion import MatchedSettings
-from tomostream.strategies.unet.model import save_model
+from tomostream.strategies.unet.model import UNetModel, save_model
 from tomostream.strategies.unet.training import described_by
 
 MOST_JUDGED = 30  # clicks of a species that are left out in turn
@@ -92,7 +93,9 @@ def train_few_shot(training: Training, folder: Path, progress: Progress) -> None
     )
     known = [min(result.costs) for result in found if result.costs]
     write_metrics(folder / METRICS_NAME, [{"epoch": 1.0, "criterion": -float(np.mean(known)) if known else 0.0}])
-    save_model(folder, network, replace(described_by(training), matched=matched), summary, tuple(result.profile for result in found))
+    described, profiles = replace(described_by(training), matched=matched), tuple(result.profile for result in found)
+    summary = with_clicks(summary, UNetModel(described, summary, folder, network.eval(), profiles), training, progress)
+    save_model(folder, network, described, summary, profiles)
 
 
 def _thinned(training: Training, progress: Progress) -> Labelled:

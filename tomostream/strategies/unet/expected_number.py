@@ -2,7 +2,7 @@
 
 1. The radial profile that the clicks teach (`strategies.matched_filter.discriminant`), and its correlation in boxes of the labelled tomograms.
 2. The highest peaks, about as many as balls of the particle's radius could lie side by side in half of the boxes.
-3. Their scores are split into noise and particles (`picking.counting`), with a very weak prior; the particles' number, per voxel.
+3. Their scores are split into noise and particles (`picking.two_groups`), with a very weak prior; the particles' number, per voxel.
 
 Limits: look-alikes of the particle's size count as particles.  A number that a person gives is better (docs/accuracy.md).
 """
@@ -17,8 +17,8 @@ import numpy as np
 from tomostream import defaults
 from tomostream.geometry import Box
 from tomostream.picking.blocks import pick_array
-from tomostream.picking.counting import CANDIDATES, choose_count
 from tomostream.picking.how_many import Best
+from tomostream.picking.two_groups import CANDIDATES, particles_among
 from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 
 if TYPE_CHECKING:
@@ -90,4 +90,4 @@ def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: 
         scores.append(pick_array(found, radius=radius, how_many=Best(candidates), memory=memory).score)
         voxels += box.size
     peaks = np.sort(np.concatenate(scores))[::-1]
-    return choose_count(peaks, expected=max(1, len(peaks) // CANDIDATES), spread=_NO_GUESS).particles / voxels
+    return particles_among(peaks, expected=max(1, len(peaks) // CANDIDATES), spread=_NO_GUESS) / voxels

@@ -17,12 +17,13 @@ from tomostream.learn.objectives import Kind, Objective, make_objective
 from tomostream.learn.precision import resolve_device, resolve_precision
 from tomostream.learn.processes import Processes
 from tomostream.progress import Progress
+from tomostream.strategies.click_recording import with_clicks
 from tomostream.strategies.model_folder import TrainingSummary
 from tomostream.strategies.network_training import Parts, best_epoch_note, crops_of, train_network, trained_by
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.expected_number import with_estimates
 from tomostream.strategies.unet.fusion_fit import matched_filter
-from tomostream.strategies.unet.model import UNetSettings, save_model, unet_sampling
+from tomostream.strategies.unet.model import UNetModel, UNetSettings, save_model, unet_sampling
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.priors import measure_priors
 from tomostream.strategies.unet.scorer import score_array
@@ -86,7 +87,9 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
         processes=trained_by(processes),
     )
     described = replace(described_by(training), precision=precision, matched=None if joined is None else joined.settings)
-    save_model(folder, network, described, summary, () if joined is None else joined.profiles)
+    profiles = () if joined is None else joined.profiles
+    summary = with_clicks(summary, UNetModel(described, summary, folder, network.eval(), profiles), training, progress)
+    save_model(folder, network, described, summary, profiles)
     progress.say(best_epoch_note(result))
 
 

@@ -31,6 +31,7 @@ from tomostream.cluster.dask_pool import first_line
 from tomostream.cluster.resources import Resources
 from tomostream.errors import InputError, TomostreamError
 from tomostream.progress import Progress
+from tomostream.remote.home import cache_folder
 
 SQUEUE_SECONDS = 5.0  # between questions to the queue: more often burdens a busy controller
 ENDS = 3
@@ -115,7 +116,7 @@ def log_folder(resources: Resources) -> Path:
     """Folder of the jobs' output: on the shared disk, apart from the user's files."""
     if resources.log_folder is not None:
         return Path(resources.log_folder).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tomostream" / "slurm"
+    return cache_folder() / "slurm"
 
 
 class JobKeeper:
@@ -170,7 +171,7 @@ class JobKeeper:
             self._cluster.workers.pop(name, None)
         try:
             self._submit()
-        except InputError as error:  # a limit on jobs, or a controller that restarts; those that run go on
+        except InputError as error:  # a limit on jobs, or a controller that restarts; running jobs continue
             self._progress.warn(f"{error}; trying again later")
 
     def _submit(self) -> None:
@@ -186,7 +187,7 @@ class JobKeeper:
                     cluster._created.discard(job)  # it would be asked to end when the cluster does
             errors = [line.strip().removeprefix("sbatch: error: ") for line in str(error).splitlines() if "error: " in line]
             raise InputError(
-                f"SLURM refuses the job: {'; '.join(errors) or first_line(error)}. Mend queue, account, walltime, memory, gpus or options"
+                f"SLURM refuses the job: {'; '.join(errors) or first_line(error)}. Correct queue, account, walltime, memory, gpus or options"
             ) from None
 
     def _tell(self, reasons: list[str]) -> None:

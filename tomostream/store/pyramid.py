@@ -1,6 +1,6 @@
 """How is a volume averaged to coarser levels, and how are the levels laid out in chunks and shards?
 
-A voxel of level k + 1 is the mean of the 2 x 2 x 2 voxels of level k that it covers, at odd far ends of those that there are; so the
+A voxel of level k + 1 is the mean of the 2 x 2 x 2 voxels of level k that it covers, or of fewer at an odd far end; so the
 edge of the coarser level is ceil(n / 2).
 
 1. Pairs are averaged along z, then y, then x: `(a + b) / 2`, an unpaired voxel stays.  Counts are powers of two, so the steps divide
@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Triple, triple
+from tomostream.store.edges import even_edges
 
 _SMALL_VOLUME_VOX = 64  # levels stop at the first whose largest edge is at most this
 _SMALL_SHARD_VOX = 16  # ... and before a shard's edge falls below this
@@ -41,6 +43,11 @@ class LevelLayout:
         """The level's shards as a block grid."""
         return BlockGrid(self.shape, self.shard)
 
+    @property
+    def stored_voxels(self) -> int:
+        """Voxels of all chunks, those beyond the volume included."""
+        return math.prod(-(-n // c) * c for n, c in zip(self.shape, self.chunk, strict=True))
+
 
 def level_shape(shape: Triple, level: int) -> Triple:
     """The shape of pyramid level `level` of a volume whose level 0 has `shape`: ceil(n / 2^level)."""
@@ -53,7 +60,7 @@ def sum_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def mean_pooled(block: Shaped[np.ndarray, "z y x"]) -> Shaped[np.ndarray, "z2 y2 x2"]:
-    """Average 2 x 2 x 2 voxels, at odd far ends those that there are.
+    """Average 2 x 2 x 2 voxels, or fewer at odd far ends.
 
     Parameters
     ----------
@@ -88,7 +95,7 @@ def rounded_to(block: Shaped[np.ndarray, "z y x"], dtype: np.dtype[Any]) -> Shap
     return np.rint(block).astype(dtype) if dtype.kind in "iu" else block.astype(dtype, copy=False)
 
 
-def plan_levels(shape: Triple, *, chunk: Triple, shard: Triple, levels: int | None) -> tuple[LevelLayout, ...]:
+def plan_levels(shape: Triple, *, chunk: Triple | None, shard: Triple | None, levels: int | None) -> tuple[LevelLayout, ...]:
     """Lay out a pyramid.
 
     Parameters
@@ -96,7 +103,8 @@ def plan_levels(shape: Triple, *, chunk: Triple, shard: Triple, levels: int | No
     shape
         Of level 0, voxels.
     chunk, shard
-        Wanted edges at level 0, voxels.  The shard is rounded up to whole chunks; neither is longer than the volume needs.
+        Wanted edges at level 0, voxels.  The shard is rounded up to whole chunks; neither is longer than the volume needs.  Where neither
+        is given they are chosen so that they divide the volume well (`edges`); of one alone, the other is the nominal one.
     levels
         Number of levels with level 0; None: halve until the largest edge is at most 64 or a shard's edge would fall below 16.
 
@@ -105,6 +113,8 @@ def plan_levels(shape: Triple, *, chunk: Triple, shard: Triple, levels: int | No
     InputError
         If an edge or `levels` is below 1, or a shard can't be halved that often.
     """
+    is_chosen = chunk is None and shard is None
+    chunk, shard = chunk or triple(defaults.CHUNK_VOX), shard or triple(defaults.SHARD_VOX)
     for what, edges in (("shape", shape), ("chunk", chunk), ("shard", shard)):
         if min(edges) < 1:
             raise InputError(f"{what} {edges}: each edge must be at least 1 voxel (z, y, x)")
@@ -122,6 +132,12 @@ def plan_levels(shape: Triple, *, chunk: Triple, shard: Triple, levels: int | No
         raise InputError(
             f"levels {levels}: a volume of {shape} voxels in shards of {whole} can have 1 to {most} levels, because each halves the shard; "
             f"take at most {most}, or a shard that is a multiple of {2 ** max(levels - 1, 0)}"
+        )
+    if is_chosen:
+        along = [even_edges(n, levels) for n in shape]
+        return tuple(
+            LevelLayout(level_shape(shape, level), *(triple([axis[level][part] for axis in along]) for part in (0, 1)))
+            for level in range(levels)
         )
     return tuple(_layout(shape, chunk, whole, level) for level in range(levels))
 

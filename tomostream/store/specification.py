@@ -1,4 +1,4 @@
-"""What does a store hold, and which metadata describe it?  Pure; nothing is read or written here.
+"""What does a store hold, and which metadata describe it?  Pure: no input or output.
 
 The group carries OME-NGFF 0.5 metadata: axes z y x in angstrom, and for level k of voxel spacing vs the scale vs 2^k and the
 translation vs (2^k - 1) / 2, because a coarse voxel's centre lies between the centres of the voxels that it averages.
@@ -44,7 +44,7 @@ class StoreSpec:
     spacing
         Edge of a level-0 voxel, angstrom.
     chunk, shard
-        Wanted edges at level 0, voxels; see `pyramid.plan_levels` for the rounding.
+        Wanted edges at level 0, voxels, or None: chosen; see `pyramid.plan_levels`.
     codec
         `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`.
     levels
@@ -57,8 +57,8 @@ class StoreSpec:
     shape: Triple
     dtype: np.dtype[Any]
     spacing: float
-    chunk: Triple
-    shard: Triple
+    chunk: Triple | None
+    shard: Triple | None
     codec: str
     levels: int | None
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class StoreSpec:
 
 @dataclass(frozen=True, slots=True)
 class StoreLayout:
-    """All that a writer of shards must know: the levels, finest first, the type of the voxels, and the codec."""
+    """What a writer of shards must know: the levels, finest first, the type of the voxels, and the codec."""
 
     levels: tuple[LevelLayout, ...]
     dtype: np.dtype[Any]
@@ -74,7 +74,7 @@ class StoreLayout:
 
     @classmethod
     def plan(cls, spec: StoreSpec) -> StoreLayout:
-        """Lay a store out.
+        """Lay out a store.
 
         Raises
         ------
@@ -88,8 +88,13 @@ class StoreLayout:
             raise InputError(f"store '{spec.name}': the voxel spacing is {spec.spacing} angstrom; it must be above zero and finite")
         return cls(plan_levels(spec.shape, chunk=spec.chunk, shard=spec.shard, levels=spec.levels), dtype, Codec.parse(spec.codec))
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all chunks, before they are compressed."""
+        return sum(level.stored_voxels for level in self.levels) * self.dtype.itemsize
+
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         levels = [[list(level.shape), list(level.chunk), list(level.shard)] for level in self.levels]
         return {"levels": levels, "dtype": self.dtype.name, "codec": [self.codec.name, self.codec.level, self.codec.has_checksum]}
 
@@ -100,7 +105,7 @@ class StoreLayout:
         Raises
         ------
         InputError
-            If it is something else.
+            If the record is damaged.
         """
         try:
             levels = tuple(LevelLayout(*(triple(edges) for edges in level)) for level in values["levels"])
@@ -109,7 +114,7 @@ class StoreLayout:
             raise InputError(f"the record of a half-written store is damaged ({error}); start again with --overwrite") from None
 
     def array_metadata(self, level: int) -> dict[str, Any]:
-        """The `zarr.json` of a level's array."""
+        """Return the `zarr.json` of a level's array."""
         array = zarr.create_array(
             MemoryStore(),
             shape=self.levels[level].shape,
@@ -125,7 +130,7 @@ class StoreLayout:
 
 
 def group_metadata(spec: StoreSpec, layout: StoreLayout, ours: dict[str, Any]) -> dict[str, Any]:
-    """The `zarr.json` of the group; `ours` becomes its attribute `tomostream`, with the hashes of the levels' own metadata, sealed."""
+    """Return the `zarr.json` of the group; `ours` becomes its attribute `tomostream`, with the hashes of the levels' metadata, sealed."""
     levels = len(layout.levels)
     hashes = [hashlib.sha256(metadata_text(layout.array_metadata(level)).encode()).hexdigest() for level in range(levels)]
     datasets = [

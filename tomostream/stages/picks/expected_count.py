@@ -1,4 +1,4 @@
-"""How many particles of a species does a tomogram hold, as far as the user or the training knows?
+"""How many particles of a species are expected in a tomogram, by the user or by training?
 
 1. The configuration's number for that tomogram; a single number is that of each tomogram, whatever its size.
 2. Else, by volume: as many per voxel as in the tomograms that the configuration gives numbers for.
@@ -23,12 +23,12 @@ from tomostream.strategies.model_folder import TrainingSummary, read_record
 
 
 def expected_number(run: ResolvedRun, species: Species, tomogram: str) -> int | None:
-    """The expected number of particles in a tomogram; None where nobody knows.
+    """Return the expected number of particles in a tomogram; None if it is unknown.
 
     Parameters
     ----------
     run
-        Whose configuration, or else whose model, tells.
+        The number comes from its configuration, or else from its model.
     species
         One of the run's.
     tomogram
@@ -79,7 +79,7 @@ def _voxels(run: ResolvedRun, tomogram: str) -> int | None:
 
 
 def check_count_is_knowable(run: ResolvedRun) -> None:
-    """Refuse, before anything is trained, a run whose picks could not be counted at its end.
+    """Refuse, before training, a run that would not know how many picks to make.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def check_count_is_knowable(run: ResolvedRun) -> None:
     unknown = [species.name for species in run.species if not _is_given(species)]
     if unknown:
         raise InputError(
-            f"how many {', '.join(unknown)} are to be picked? objective {run.strategy.name} estimates no number: give species.expected, "
+            f"the number of {', '.join(unknown)} to pick is not set, and objective {run.strategy.name} does not estimate it: give species.expected, "
             "pick.count or pick.threshold"
         )
 

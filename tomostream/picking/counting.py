@@ -99,6 +99,7 @@ def _particles(model: PeakModel, expected: Float64[np.ndarray, " m"]) -> Float64
     some = weight.sum(axis=1)
     # a number that is drawn is off by its square root
     there = np.clip(model.there[1:], np.maximum(number - _DRAWN * np.sqrt(number), number / 3), number + _DRAWN * np.sqrt(number))
+    there = np.minimum(there, _FAR_MORE * expected[:, None])
     mean = np.exp((weight * np.log(there)).sum(axis=1) / np.maximum(some, 1e-300))
     return np.asarray(mean * some / (some + none + 1e-300))
 

@@ -8,6 +8,7 @@ PICKS are tables of picks with scores between 0 and 1, many more than particles 
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 def shares(scores: np.ndarray, is_true: np.ndarray) -> list[tuple[float, float, int, float]]:
     """Per bin of scores: its ends, the picks in it, and the share of them that is true (NaN without picks)."""
     rows = []
-    for low, high in zip(EDGES, EDGES[1:], strict=False):
+    for low, high in itertools.pairwise(EDGES):
         own = is_true[(scores >= low) & ((scores < high) | (high == EDGES[-1]))]
         rows.append((low, high, len(own), float(own.mean()) if len(own) else float("nan")))
     return rows

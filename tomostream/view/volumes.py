@@ -181,9 +181,7 @@ class Pictures:
         volume = tomogram.at_level(cut.level)
         decode = as_score_map(tomogram).attributes.decode  # of what is no score map: the voxels as floats
         axis = AXES[cut.axis]
-        mean = slab_mean(
-            lambda box: decode(self._read(volume, box, axis)), _box(cut), axis=axis, most=PIECE_BYTES // volume.dtype.itemsize
-        )
+        mean = slab_mean(lambda box: decode(self._read(volume, box, axis)), _box(cut), axis=axis, most=PIECE_BYTES // volume.dtype.itemsize)
         return mean.T if cut.axis == "x" else mean
 
     def _read(self, volume: Tomogram, box: Box, axis: int) -> np.ndarray:
@@ -258,4 +256,3 @@ def _reads_planes(volume: Tomogram) -> bool:
 
 def _widened(span: tuple[int, int], halo: int, size: int) -> tuple[int, int]:
     return max(0, span[0] - halo), min(size, span[1] + halo)
-

@@ -12,7 +12,7 @@ from tomostream.geometry import Box
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.how_many import Best
 from tomostream.picking.smoothing import ball_mean
-from tomostream.strategies.few_shot.evidence import WAYS, Way, cost_of, folds_of, peaks_of, rank_of
+from tomostream.strategies.few_shot.evidence import WAYS, Way, folds_of, peaks_of, rank_of
 from tomostream.strategies.few_shot.head import Unclicked, fitted, steps_within
 from tomostream.strategies.few_shot.parts import Clicks, Found, Part, Profiles, deviation_of, features_at, in_deviations, linear
 from tomostream.strategies.few_shot.seeing import Eyes, smoothing_vox
@@ -56,16 +56,20 @@ class Judge:
             ]
         )
 
-    def costs(self) -> list[float]:
-        """Of each way; none where one click alone is given."""
+    @property
+    def expected(self) -> float:
+        """Particles in all clicked tomograms together."""
+        return sum(self._expected)
+
+    def ranks(self) -> list[list[float]]:
+        """Of each way, the rank of each click when it was left out; empty where one click alone is given."""
         total = len(self._clicks.points)
         judged = self._clicks.judged
         ranks: list[list[float]] = [[] for _ in WAYS]
         for fold in folds_of(len(judged)):
             left_out = judged[fold]
             self._rank(left_out, np.setdiff1d(np.arange(total), left_out), ranks)
-        expected = sum(self._expected)
-        return [cost_of(own, expected) for own in ranks if own]
+        return ranks
 
     def _rank(self, left_out: np.ndarray, kept: np.ndarray, ranks: list[list[float]]) -> None:
         parts = [*self._backgrounds, *(self._clicks.parts[i] for i in left_out)]
@@ -88,8 +92,8 @@ class Judge:
                 # ranks in all clicked tomograms together
                 own.append(rank_of(total, click, others, radius=self._radius) / self._share)
 
-    def final(self, way: Way, costs: list[float]) -> Found:
-        """The way's parts, from all clicks."""
+    def final(self, way: Way, ranks: list[float], costs: list[float]) -> Found:
+        """The way's parts, from all clicks; `ranks` are the way's own."""
         everything = np.arange(len(self._clicks.points))
         profile = self._profile(everything, way.is_telling)
         weights, border = self._head(everything, 1.0 if way.shrinkage is None else way.shrinkage)
@@ -105,7 +109,7 @@ class Judge:
             logits = [np.zeros_like(one) for one in logits]
         totals = [own + np.float32(slope) * c for own, c in zip(logits, correlations, strict=True)]
         level = self._level(totals)
-        return Found(way, costs, weights, -border, profile, float(slope), border - level)
+        return Found(way, ranks, self.expected, costs, weights, -border, profile, float(slope), border - level)
 
     def _level(self, totals: list[np.ndarray]) -> float:
         """The score of the peak whose rank is the number expected in the background boxes."""

@@ -43,6 +43,8 @@ class Found:
     """What was made of a species' clicks."""
 
     way: Way
+    ranks: list[float]  # of the clicks, each left out of its making
+    expected: float  # particles in the clicked tomograms
     costs: list[float]  # of each way, in the order of `WAYS`; none if there are too few clicks
     weights: np.ndarray
     bias: float

@@ -25,7 +25,7 @@ from tomostream.learn.fit import write_metrics
 from tomostream.learn.training_files import METRICS_NAME
 from tomostream.progress import Progress
 from tomostream.strategies.few_shot.backbone import Backbone, shipped_backbone
-from tomostream.strategies.few_shot.evidence import WAYS, chosen, peaks_of
+from tomostream.strategies.few_shot.evidence import WAYS, chosen, cost_of, peaks_of
 from tomostream.strategies.few_shot.head import SHIFT, Unclicked, unclicked_of
 from tomostream.strategies.few_shot.judging import Judge
 from tomostream.strategies.few_shot.parts import Clicks, Found, Part, Profiles, features_at, linear
@@ -88,6 +88,8 @@ def train_few_shot(training: Training, folder: Path, progress: Progress) -> None
         best_epoch=1,
         expected_numbers=[[one.expected_in(name) for name in labelled.names] for one in training.settings.species],
         chosen_ways=[str(result.way) for result in found],
+        left_out_ranks=[[round(rank, 1) for rank in sorted(result.ranks)] for result in found],
+        left_out_expected=[round(result.expected, 1) for result in found],
         evidence=[{str(way): round(cost, 4) for way, cost in zip(WAYS, result.costs, strict=False)} for result in found],
     )
     known = [min(result.costs) for result in found if result.costs]
@@ -129,9 +131,10 @@ def _fit_species(training: Training, eyes: Eyes, backgrounds: list[Part], number
     unclicked = _unclicked(training, eyes.backbone, backgrounds, radius)
     profiles = _profiles(training, number, radius)
     judge = Judge(training, eyes, backgrounds, clicks, unclicked, profiles, radius, number)
-    costs = judge.costs()
-    way = WAYS[chosen(costs)] if costs else WAYS[0]
-    return judge.final(way, costs)
+    ranks = judge.ranks()
+    costs = [cost_of(own, judge.expected) for own in ranks if own]
+    number = chosen(costs) if costs else 0
+    return judge.final(WAYS[number], ranks[number], costs)
 
 
 def _see_clicks(training: Training, eyes: Eyes, number: int, radius: float) -> Clicks:

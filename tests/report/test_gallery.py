@@ -2,7 +2,6 @@
 
 import base64
 import io
-from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -15,7 +14,7 @@ from tomostream.report.gallery import EACH, gallery_pictures, shown_ranks
 
 
 @given(st.integers(0, 5000))
-def test_best_worst_and_some_between_are_shown_each_once(count: int) -> None:
+def test_best_worst_and_some_between_are_shown_each_once(count):
     ranks = shown_ranks(count)
     assert len(set(ranks.tolist())) == len(ranks) <= 3 * EACH
     assert set(range(min(EACH, count))) | set(range(max(0, count - EACH), count)) <= set(ranks.tolist())
@@ -24,7 +23,7 @@ def test_best_worst_and_some_between_are_shown_each_once(count: int) -> None:
         assert np.diff(ranks).max() < count / EACH  # no part of the scores is without a picture
 
 
-def test_pictures_are_of_their_places_also_at_the_border(tmp_path: Path) -> None:
+def test_pictures_are_of_their_places_also_at_the_border(tmp_path):
     volume = np.random.default_rng(0).normal(size=(40, 80, 80)).astype(np.float32)
     places = np.array([[20.0, 40, 40], [2, 3, 78], [36, 70, 6]])
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in volume.shape), indexing="ij"), axis=-1)

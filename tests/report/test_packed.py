@@ -13,20 +13,20 @@ from tomostream.report.packed import packed, packed_positions, webp_within
 
 
 @given(st.lists(st.tuples(st.floats(0, 39), st.floats(0, 1999), st.floats(0, 4095)), max_size=20))
-def test_positions_come_back_to_a_fraction_of_a_voxel(places: list[tuple[float, float, float]]) -> None:
+def test_positions_come_back_to_a_fraction_of_a_voxel(places):
     shape = (40, 2000, 4096)
     zyx = np.array(places).reshape(-1, 3)
     shares = np.frombuffer(base64.b64decode(packed_positions(zyx, shape)), dtype="<u2").reshape(-1, 3)[:, ::-1]
     np.testing.assert_allclose(shares / 65535 * np.array(shape) - 0.5, zyx, atol=0.04)
 
 
-def test_numbers_are_little_endian() -> None:
+def test_numbers_are_little_endian():
     assert base64.b64decode(packed(np.array([1.0]), "<f4")) == b"\x00\x00\x80\x3f"
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(6_000, 200_000), st.integers(1, 4))
-def test_pictures_keep_to_their_bytes_and_look_like_what_they_are_of(most: int, number: int) -> None:
+def test_pictures_keep_to_their_bytes_and_look_like_what_they_are_of(most, number):
     rng = np.random.default_rng(0)
     coarse = rng.integers(40, 216, size=(number, 24, 24), dtype=np.uint8)
     pictures = [np.kron(one, np.ones((10, 10), dtype=np.uint8)) for one in coarse]
@@ -41,7 +41,7 @@ def test_pictures_keep_to_their_bytes_and_look_like_what_they_are_of(most: int, 
             assert np.corrcoef(again.ravel(), picture.ravel().astype(float))[0, 1] > 0.9
 
 
-def test_more_bytes_give_a_better_picture() -> None:
+def test_more_bytes_give_a_better_picture():
     noise = np.random.default_rng(1).integers(1, 256, size=(300, 300), dtype=np.uint8)
 
     def error(most: int) -> float:
@@ -52,6 +52,6 @@ def test_more_bytes_give_a_better_picture() -> None:
 
 
 @pytest.mark.parametrize("grey", [0, 1, 255])
-def test_equal_pictures_give_equal_bytes(grey: int) -> None:
+def test_equal_pictures_give_equal_bytes(grey):
     pictures = [np.full((50, 60), grey, dtype=np.uint8)] * 3
     assert webp_within(pictures, 10_000) == webp_within(pictures, 10_000)

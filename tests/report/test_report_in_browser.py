@@ -47,7 +47,7 @@ def driver(picked: Path, browser: Browser, tmp_path: Path) -> Any:
     return page
 
 
-def test_counts_precision_and_circles_follow_the_slider(driver: Any) -> None:
+def test_counts_precision_and_circles_follow_the_slider(driver):
     assert text(driver, "#total") == text(driver, "#pick-count") == "48"
     assert text(driver, "#own-count") == "24"
     before = float(text(driver, "#precision"))
@@ -66,7 +66,7 @@ def test_counts_precision_and_circles_follow_the_slider(driver: Any) -> None:
     assert faults(driver) == []
 
 
-def test_precision_is_the_evaluations_own(driver: Any, picked: Path) -> None:
+def test_precision_is_the_evaluations_own(driver, picked):
     from tomostream.evaluation import match
     from tomostream.formats.registry import read_table
 
@@ -80,7 +80,7 @@ def test_precision_is_the_evaluations_own(driver: Any, picked: Path) -> None:
     assert text(driver, "#recall") == f"{tp / truths:.3f}"
 
 
-def test_slices_scroll_and_a_pick_of_the_gallery_is_shown_on_its_slice(driver: Any) -> None:
+def test_slices_scroll_and_a_pick_of_the_gallery_is_shown_on_its_slice(driver):
     canvas = driver.find_element(By.CSS_SELECTOR, "#slices canvas")
     first = canvas.get_attribute("data-index")
     driver.find_element(By.ID, "slice").send_keys(Keys.ARROW_RIGHT)
@@ -93,14 +93,14 @@ def test_slices_scroll_and_a_pick_of_the_gallery_is_shown_on_its_slice(driver: A
     waits(lambda: driver.execute_script(bright) > 30, "a white circle")
 
 
-def test_meaning_of_circles_is_written_beside_them(driver: Any) -> None:
+def test_meaning_of_circles_is_written_beside_them(driver):
     assert "the particle’s radius, 4 voxels" in text(driver, "#meaning")
     driver.find_element(By.ID, "by-truth").click()
     waits(lambda: "a false pick" in text(driver, "#meaning"), "what the colours mean")
 
 
 @pytest.mark.parametrize("size", [(1400, 900), (900, 700)])
-def test_axe_has_no_serious_finding_and_nothing_is_cut_off(driver: Any, size: tuple[int, int], tmp_path: Path) -> None:
+def test_axe_has_no_serious_finding_and_nothing_is_cut_off(driver, size, tmp_path):
     resize(driver, *size)
     driver.find_element(By.ID, "by-truth").click()
     driver.find_element(By.CSS_SELECTOR, "summary").click()
@@ -111,13 +111,13 @@ def test_axe_has_no_serious_finding_and_nothing_is_cut_off(driver: Any, size: tu
         driver.save_screenshot(str(Path(folder) / f"report_{size[0]}.png"))
 
 
-def test_failures_are_told(driver: Any) -> None:
+def test_failures_are_told(driver):
     assert text(driver, "#failures") == "tomogram why it failed\nt3 predict: its shard 0,0,0 is damaged"
     assert "1 failed" in text(driver, "header")
     assert "no finished model" in driver.page_source
 
 
-def test_no_truth_no_picks_and_a_damaged_store_have_clean_words(picked: Path, browser: Browser, tmp_path: Path) -> None:
+def test_no_truth_no_picks_and_a_damaged_store_have_clean_words(picked, browser, tmp_path):
     shutil.copytree(picked, tmp_path / "project")
     project = tmp_path / "project"
     configuration = (project / "resolved.yaml").read_text()

@@ -24,7 +24,7 @@ from tomostream.tomogram import Tomogram
     radius=st.floats(0.5, 60),
     picks=st.lists(st.floats(-1, 5000), max_size=20),
 )
-def test_slices_lie_in_the_volume_apart_by_at_most_a_radius(depth: int, level: int, radius: float, picks: list[float]) -> None:
+def test_slices_lie_in_the_volume_apart_by_at_most_a_radius(depth, level, radius, picks):
     plan = plan_slab(depth, level, np.array(picks), radius)
     assert 1 <= len(plan.planes) <= MOST_SLICES
     assert all(0 <= first < last <= depth for first, last in plan.planes)
@@ -33,13 +33,13 @@ def test_slices_lie_in_the_volume_apart_by_at_most_a_radius(depth: int, level: i
     assert (steps <= max(radius, 2**level) + 2**level).all()
 
 
-def test_a_deep_volume_is_shown_where_most_picks_are() -> None:
+def test_a_deep_volume_is_shown_where_most_picks_are():
     plan = plan_slab(1000, 0, np.array([100.0, 800.0, 805.0, 810.0]), 8.0)
     assert plan.z[0] < 800
     assert plan.z[-1] > 810
 
 
-def test_the_slab_covers_a_thin_volume() -> None:
+def test_the_slab_covers_a_thin_volume():
     plan = plan_slab(112, 0, np.empty(0), 10.0)
     assert plan.z[0] < 10
     assert plan.z[-1] > 101
@@ -61,7 +61,7 @@ def grey_of(text: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("L"), dtype=float)
 
 
-def test_slices_show_the_planes_and_few_are_read_at_once(tomogram: Tomogram, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slices_show_the_planes_and_few_are_read_at_once(tomogram, monkeypatch):
     monkeypatch.setattr(slab, "PIECE_VOX", 4 * 128 * 128)
     sizes: list[int] = []
     read = Tomogram.read
@@ -80,7 +80,7 @@ def test_slices_show_the_planes_and_few_are_read_at_once(tomogram: Tomogram, mon
     assert (found["rows"], found["columns"]) == grey_of(found["slices"][0]).shape == (128, 128)
 
 
-def test_a_wide_volume_is_shown_from_a_coarser_level(tomogram: Tomogram, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wide_volume_is_shown_from_a_coarser_level(tomogram, monkeypatch):
     monkeypatch.setattr(slab, "WIDEST_VOX", 40)
     assert shown_level(tomogram) == 2  # 32 voxels wide
     plan = plan_slab(24, 2, np.empty(0), 8.0)

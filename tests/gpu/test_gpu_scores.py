@@ -69,7 +69,7 @@ def expected():
 
 
 def fused_plan(core):
-    return plan_scorer(SHAPE, level=1, scorer=fused("cpu", "float32"), memory=8 * 10**9, block_size=core, name="a volume", chunk=8)
+    return plan_scorer(SHAPE, level=1, scorer=fused("cpu", "float32"), memory=8 * 10**9, block_size=core, name="a volume", chunk=(8, 8, 8))
 
 
 @pytest.mark.parametrize("core", [SHAPE, (32, 40, 48), (13, 100, 29)])

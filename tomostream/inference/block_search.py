@@ -15,12 +15,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.plan import MARGIN_BYTES, MAX_SHARD_VOX, READ_BYTES_PER_VOXEL, READ_VOXELS, PredictionPlan
 from tomostream.inference.protocol import BlockScorer
+from tomostream.store.edges import even_chunk
 from tomostream.units import format_bytes
 
 SMALLEST_CORE_VOX = 8  # below that a block is nearly all halo
@@ -35,7 +35,7 @@ def plan_scorer(
     memory: int,
     block_size: Triple | None,
     name: str,
-    chunk: int = defaults.CHUNK_VOX,
+    chunk: Triple | None = None,
     max_edge: int = MAX_SHARD_VOX,
 ) -> PredictionPlan:
     """Choose shards and blocks for a scorer.
@@ -55,7 +55,7 @@ def plan_scorer(
     name
         Of the tomogram, for the message.
     chunk
-        Edge of the score map's chunks, voxels.
+        Of the score map, voxels; None: what divides the volume well (`store.edges`).
     max_edge
         Largest edge of a chosen shard, voxels.
 
@@ -69,19 +69,20 @@ def plan_scorer(
     BudgetError
         If no block fits the memory, or the given one does not.
     """
+    chunk = even_chunk(volume) if chunk is None else chunk
     frame = PredictionPlan(
         volume=volume,
         level=level,
         stride=1,
         radius=0,
-        chunk=triple(chunk),
-        shard=triple(chunk),
-        core=triple(chunk),
+        chunk=chunk,
+        shard=chunk,
+        core=chunk,
         species=scorer.species,
         block_bytes=0,
     )
     if block_size is not None:
-        shard = triple([max(-(-defaults.SHARD_VOX // chunk), -(-edge // chunk)) * chunk for edge in block_size])
+        shard = frame.shard_over(block_size)
         found = _sized(frame, shard, block_size, scorer)
         if found.block_bytes > memory:
             raise BudgetError(
@@ -94,10 +95,10 @@ def plan_scorer(
         if found.block_bytes <= memory:
             return found
     found = _sized(frame, frame.chunk, frame.chunk, scorer)
-    core = chunk
+    core = max(chunk)
     while found.block_bytes > memory and core > SMALLEST_CORE_VOX:
-        core //= 2
-        found = _sized(frame, frame.chunk, triple(core), scorer)
+        core = max(SMALLEST_CORE_VOX, core // 2)
+        found = _sized(frame, frame.chunk, triple([min(core, edge) for edge in chunk]), scorer)
     if found.block_bytes > memory:
         raise BudgetError(
             f"predicting {name} needs at least {format_bytes(found.block_bytes)} but the memory budget is {format_bytes(memory)}; raise --memory to that"

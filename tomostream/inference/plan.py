@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tomostream import defaults
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.upsample import supporting_box
@@ -85,6 +86,10 @@ class PredictionPlan:
     def extended_shape(self) -> Triple:
         """The same, extended to multiples of the stride."""
         return triple([-(-n // self.stride) * self.stride for n in self.level_shape])
+
+    def shard_over(self, block: Triple) -> Triple:
+        """The shard of whole chunks for blocks of given edges: at least the nominal one, and the block."""
+        return triple([-(-max(defaults.SHARD_VOX, edge) // c) * c for edge, c in zip(block, self.chunk, strict=True)])
 
     @property
     def shards(self) -> BlockGrid:

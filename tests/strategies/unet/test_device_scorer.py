@@ -41,7 +41,7 @@ def both(kind):
 
 
 def plan_of(scorer, core, level):
-    return plan_scorer(SHAPE, level=level, scorer=scorer, memory=8 * 10**9, block_size=core, name="a volume", chunk=8)
+    return plan_scorer(SHAPE, level=level, scorer=scorer, memory=8 * 10**9, block_size=core, name="a volume", chunk=(8, 8, 8))
 
 
 @pytest.mark.parametrize("kind", ["alone", "fused"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
-from tomostream.geometry import Box
+from tomostream.geometry import Box, triple
 from tomostream.inference.plan import PredictionPlan
 from tomostream.strategies.unet.cost import NetworkCost, network_cost
 from tomostream.strategies.unet.planning import _sized, least_redundant, plan_prediction
@@ -34,7 +34,7 @@ def make_plan(volume, *, memory=2 * 10**9, level=0, block_size=None, chunk=16, m
         memory=memory,
         block_size=block_size,
         name="tomo_012",
-        chunk=chunk,
+        chunk=triple(chunk),
         max_edge=max_edge,
     )
 

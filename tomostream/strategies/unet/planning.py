@@ -14,11 +14,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.plan import MARGIN_BYTES, MAX_SHARD_VOX, READ_BYTES_PER_VOXEL, READ_VOXELS, PredictionPlan
+from tomostream.store.edges import even_chunk
 from tomostream.strategies.unet.cost import NetworkCost, network_cost
 from tomostream.units import format_bytes
 
@@ -49,7 +49,7 @@ def plan_prediction(  # noqa: PLR0913 (facts of the network, the tomogram and th
     memory: int,
     block_size: Triple | None,
     name: str,
-    chunk: int = defaults.CHUNK_VOX,
+    chunk: Triple | None = None,
     max_edge: int = MAX_SHARD_VOX,
 ) -> PredictionPlan:
     """Choose shards and blocks.
@@ -71,7 +71,7 @@ def plan_prediction(  # noqa: PLR0913 (facts of the network, the tomogram and th
     name
         Of the tomogram, for the message.
     chunk
-        Edge of the score map's chunks, voxels.
+        Of the score map, voxels; None: what divides the volume well (`store.edges`).
     max_edge
         Largest edge of a chosen shard, voxels.
 
@@ -80,20 +80,21 @@ def plan_prediction(  # noqa: PLR0913 (facts of the network, the tomogram and th
     BudgetError
         If no block fits the memory, or the given one does not.
     """
+    chunk = even_chunk(volume) if chunk is None else chunk
     frame = PredictionPlan(
         volume=volume,
         level=level,
         stride=network.stride,
         radius=network.influence_radius,
-        chunk=triple(chunk),
-        shard=triple(chunk),
-        core=triple(chunk),
+        chunk=chunk,
+        shard=chunk,
+        core=chunk,
         species=species,
         block_bytes=0,
     )
     cost = network_cost(channels, species=species, precision=precision)
     if block_size is not None:
-        shard = triple([max(-(-defaults.SHARD_VOX // chunk), -(-edge // chunk)) * chunk for edge in block_size])
+        shard = frame.shard_over(block_size)
         found = _sized(frame, shard, block_size, cost)
         if found.block_bytes > memory:
             raise BudgetError(
@@ -101,14 +102,15 @@ def plan_prediction(  # noqa: PLR0913 (facts of the network, the tomogram and th
                 f"but the memory budget is {format_bytes(memory)}; lower --block-size, leave it out, or raise --memory"
             )
         return found
-    least_edge = min(chunk, -(-SMALLEST_CORE_VOX // network.stride) * network.stride * 2**level)
-    for edges in ((), tuple(range(least_edge, chunk + 1, network.stride * 2**level))):  # parts of a chunk where not even one fits
+    widest = min(chunk[1:])
+    least_edge = min(widest, -(-SMALLEST_CORE_VOX // network.stride) * network.stride * 2**level)
+    for edges in ((), tuple(range(least_edge, widest + 1, network.stride * 2**level))):  # parts of a chunk where not even one fits
         best = least_redundant(frame, cost, memory=memory, max_edge=max_edge, within_chunk=edges)
         if best is not None:
             return best
-    least = _sized(frame, frame.chunk, (chunk, least_edge, least_edge), cost).block_bytes
+    least = _sized(frame, frame.chunk, (chunk[0], least_edge, least_edge), cost).block_bytes
     raise BudgetError(
-        f"predicting {name} needs at least {format_bytes(least)} (core {_text((chunk, least_edge, least_edge))}, halo {frame.radius}, {precision}, channels "
+        f"predicting {name} needs at least {format_bytes(least)} (core {_text((chunk[0], least_edge, least_edge))}, halo {frame.radius}, {precision}, channels "
         f"{', '.join(map(str, channels))}, {species} species) but the memory budget is {format_bytes(memory)}; raise --memory to that, "
         f"or use a smaller network"
     )

@@ -19,7 +19,6 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.region_scoring import score_volume
@@ -243,6 +242,6 @@ def score_array(
         memory=memory,
         block_size=None,
         name="the array",
-        max_edge=max(volume.shape) + defaults.CHUNK_VOX,
+        max_edge=2 * max(volume.shape),
     )
     return score_volume(volume, plan, scorer, as_logits=False)

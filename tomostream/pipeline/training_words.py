@@ -22,6 +22,9 @@ _CURVES = {  # the columns of metrics.csv that are drawn, and what they are call
 }
 
 
+_MOST = 0.9  # of the left-out clicks: so many picks are spoken of that these are among them, where no number of particles is known
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingWords:
     """What the report says of training: sentences, and curves by what they show."""
@@ -76,14 +79,16 @@ def _left_out(summary: TrainingSummary, number: int, species: str) -> list[str]:
     """How early clicks are found that were left out in turn; and how scores are made, where that chose it."""
     sentences: list[str] = []
     ranks = (summary.left_out_ranks or [])[number : number + 1]
-    expected = (summary.left_out_expected or [])[number : number + 1]
+    expected = (summary.expected_numbers or [])[number : number + 1]
     about = f"{species}: of" if species else "Of"
-    if ranks and ranks[0] and expected:
-        among = max(1, round(expected[0]))
+    if ranks and ranks[0]:
+        numbers = [one for one in (expected[0] if expected else [None]) if one is not None]
+        is_expected = bool(expected) and len(numbers) == len(expected[0]) > 0
+        among = max(1, sum(numbers)) if is_expected else math.floor(sorted(ranks[0])[math.ceil(_MOST * len(ranks[0])) - 1]) + 1
         found = sum(rank < among for rank in ranks[0])
         sentences.append(
-            f"{about} {len(ranks[0])} clicks left out in turn, {found} {'is' if found == 1 else 'are'} among the first {among} picks of the clicked tomograms "
-            "(as many as particles are expected there)."
+            f"{about} {len(ranks[0])} clicks left out in turn, {found} {'is' if found == 1 else 'are'} among the first {among} picks of the clicked tomograms"
+            + (" (as many as particles are expected there)." if is_expected else ".")
         )
     ways = (summary.chosen_ways or [])[number : number + 1]
     if ways:

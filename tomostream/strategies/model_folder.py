@@ -70,6 +70,17 @@ class ModelSettings:
             )
 
 
+class RecordedClicks(BaseModel):
+    """How high the clicks of a species stand among the peaks (`picking.peak_heights`), in the trained model's scores."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    learnt: list[float]  # heights of clicks that the model has learnt from
+    left_out: list[float]  # of those that it has not
+    ranks: list[float]  # of the latter, from 1, in their tomograms
+    unit: float | None = None  # of heights, in scores, where the latter are
+
+
 class TrainingSummary(BaseModel):
     """What training reports about a model; what a strategy does not know stays None."""
 
@@ -84,6 +95,8 @@ class TrainingSummary(BaseModel):
     left_out_ranks: list[list[float]] | None = None  # per species, of each left-out click among the picks of all clicked tomograms, from 0
     evidence: list[dict[str, float]] | None = None  # per species, what each way cost by the ranks of left-out clicks
     processes: int | None = None  # that trained together; None: one
+    clicked_voxels: list[int] | None = None  # of each clicked tomogram, at level 0
+    clicks: list[RecordedClicks] | None = None  # per species, where they were measured
 
 
 class ModelRecord(BaseModel):

@@ -22,8 +22,9 @@ from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
-from tomostream.pipeline.dry_run import check_memory
+from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs
+from tomostream.pipeline.regions import inside, restriction_in
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project
 from tomostream.remote.places import RemotePath
@@ -36,6 +37,7 @@ from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.stages.tables.stage import conversion_from
+from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.training.inputs import clicks_of
 from tomostream.stages.training.placement import train_where_asked
 from tomostream.stages.voxel_statistics.stage import stats_many
@@ -69,6 +71,8 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     run = resolve(configuration, with_clicks="train" in wanted)
     check_inputs(run, wanted)
     check_memory(run, wanted)
+    if run.clicks is not None and not is_trained(run) and not all(run.tomograms[name].is_converted for name in run.clicks.needed):
+        check_clicks(run, Progress())  # before hours of conversion; training does it again, and tells what it finds
     run.project.create()
     with _held(run.project):
         return _run_stages(RunContext(run, progress, overwrite, wanted))
@@ -228,7 +232,7 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: dict
         return None
     if wanted is None and not number.is_by_truth:
         raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
-    return PickSettings(
+    settings = PickSettings(
         radius=species.radius,
         how_many=wanted,
         species=species.name,
@@ -236,6 +240,10 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: dict
         border=given.border,
         method=given.method,
     )
+    if context.run.region.is_everywhere:
+        return settings
+    region = context.run.region.of(name)
+    return replace(settings, box=restriction_in(context.run, name).box, mask=region.mask, labels=tuple((region.labels or {}).items()))
 
 
 def _truth(run: ResolvedRun) -> dict[str, Counter[str]] | None:
@@ -245,6 +253,8 @@ def _truth(run: ResolvedRun) -> dict[str, Counter[str]] | None:
     truth = read_table(
         run.truth, conversion=Conversion(only_tomogram=_only(list(run.tomograms)), only_species=_only(run.species_names))
     ).positives()
+    if not run.region.is_everywhere:
+        truth = inside(run, truth, conversion_from(list(run.stores.values()), run.voxel_size))
     counts: dict[str, Counter[str]] = {}
     for tomogram, species in zip(truth.tomogram.tolist(), truth.species.tolist(), strict=True):
         counts.setdefault(tomogram, Counter())[species] += 1
@@ -260,11 +270,13 @@ def _evaluate(context: RunContext) -> Evaluation | None:
     run = context.run
     if run.truth is None:
         return None
+    conversion = conversion_from(list(run.stores.values()), run.voxel_size)
     evaluation = evaluate_files(
         run.project.picks,
         run.truth,
         EvaluateSettings(tolerance=run.tolerance, species=run.species_names, matching=run.matching),
-        conversion=conversion_from(list(run.stores.values()), run.voxel_size),
+        conversion=conversion,
+        keep=lambda truth: inside(run, truth, conversion),
     )
     write_evaluation(run.project.evaluation, evaluation)
     return evaluation

@@ -1,6 +1,6 @@
-"""What does a store say of itself?  The attribute `tomostream` of its group, typed.
+"""What does a store record about itself?  The attribute `tomostream` of its group, typed.
 
-Unknown keys are kept: a later version may write more.
+Unknown keys are kept: later versions may write more.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tomostream.store.typed_json import check_json, parse_json
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _AGAIN = "copy the store again, or make it again with --overwrite"
+_Level = Annotated[str, Field(pattern=r"^\d+$")]
 _Count = Annotated[int, Field(ge=0)]
 
 
@@ -35,15 +36,22 @@ class StatisticsRecord(BaseModel):
     clip_sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
 
 
+class RobustRecord(StatisticsRecord):
+    """The robust statistics of one level, of one definition."""
+
+    fill: _Finite | None = None
+
+
 class StoreRecord(BaseModel):
-    """All that a reader of any stage looks at; what a store of another kind lacks is None."""
+    """Everything that any stage reads; None where a store of another kind lacks it."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
     complete: bool | None = None
     fingerprint: dict[str, Any] | None = None
     kind: Literal["labels", "scores", "tomogram"] | None = None
-    normalisation: dict[Annotated[str, Field(pattern=r"^\d+$")], StatisticsRecord] | None = None
+    normalisation: dict[_Level, StatisticsRecord] | None = None
+    robust_normalisation: dict[_Level, dict[Annotated[str, Field(pattern=r"^robust-\d+$")], RobustRecord]] | None = None
     source: dict[str, Any] | None = None
     stored_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     stored_offset: _Finite | None = None
@@ -61,19 +69,19 @@ class StoreRecord(BaseModel):
 
 
 def checked_attributes(attributes: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The attribute `tomostream` of a group's attributes, if it is what it must be; none for other software's stores.
+    """Return the attribute `tomostream` of a group's attributes, checked; None for stores of other software.
 
     Raises
     ------
     InputError
-        If a value has another type, or can't be; or if its seal, or that of a level's metadata, is broken: with its place.
+        If a value has a wrong type or is impossible, or if its seal or that of a level's metadata is broken; the message names the place.
     """
     ours = attributes.get("tomostream")
     if not isinstance(ours, dict):
         return {}
     record: StoreRecord = check_json(ours, StoreRecord, f"attribute 'tomostream' of {path}")
     if record.seal is not None:
-        # read once more, as a whole: it may have been changed, by us, since the attributes were read
+        # read it once more, as a whole: another of our processes may have changed it since the attributes were read
         group: dict[str, Any] = parse_json((place(path) / "zarr.json").read_bytes(), dict[str, Any], f"{path}/zarr.json")
         ours = (group.get("attributes") or {}).get("tomostream")
         if not isinstance(ours, dict) or SEAL not in ours or sealed_group(group) != group:

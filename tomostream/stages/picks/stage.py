@@ -1,4 +1,4 @@
-"""`pick`: the peaks of score maps, as tables.  Cheap next to inference, and never needs it again."""
+"""`pick`: write the peaks of score maps as tables.  Fast compared with inference, which it never repeats."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ from tomostream.score_map import ScoreMap, as_score_map
 from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.stages.shared.opening import open_told
-from tomostream.stages.shared.region_of_interest import Restriction, mask_in
+from tomostream.stages.shared.region_of_interest import Restriction, mask_fingerprint, mask_in
 from tomostream.stages.shared.sidecar import is_made_by, record_made_by
 from tomostream.store.zarr_opening import is_url
-from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
-
-def _mask_fingerprint(mask: str | None) -> dict[str, Any] | None:
-    return None if mask is None else tomogram_fingerprint(open_tomogram(mask))
-
-
 # what of a setting is recorded beside the picks, where it is not the value itself
-_RECORDED: dict[str, Callable[[Any], Any]] = {"radius": repr, "smooth": repr, "border": repr, "box": repr, "mask": _mask_fingerprint}
+_RECORDED: dict[str, Callable[[Any], Any]] = {
+    "radius": repr,
+    "smooth": repr,
+    "border": repr,
+    "box": repr,
+    "mask": mask_fingerprint,
+    "labels": repr,
+}
 _WITHOUT_EFFECT = {"block_size"}  # the picks don't depend on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickSettings:
-    """Which peaks are picks.
+    """Which peaks become picks.
 
     `method` is the name of a picker; None: what the score map says of itself.  To `mean-pool` the threshold is where scores are binarised
     (default: probability 0.5, lower for what a count lacks); given by its name, it needs no count.
@@ -57,11 +58,12 @@ class PickSettings:
     border: Length | None = None
     box: Box | None = None
     mask: str | None = None
+    labels: tuple[tuple[int, Length], ...] = ()  # of the mask, that count, each with its distance; none: all but 0
     block_size: Triple | None = None
     voxel_size: float | None = None  # angstrom, where the score map does not say it
 
     def check(self) -> None:
-        """Refuse settings that can't be meant.
+        """Refuse settings that are impossible.
 
         Raises
         ------
@@ -70,11 +72,11 @@ class PickSettings:
         """
         if self.how_many is None and (self.method is None or picker(self.method).needs_count):
             raise InputError(
-                "how many picks? give --count N (the best N), --threshold T (all above T) or --expected N (about N, as the scores say)"
+                "the number of picks is not set: give --count N (the best N), --threshold T (all above T) or --expected N (about N, as the scores suggest)"
             )
 
     def fingerprint(self) -> dict[str, Any]:
-        """All that the picks depend on, as values for JSON."""
+        """Return everything that the picks depend on, as values for JSON."""
         values: dict[str, Any] = {**options_of(self.how_many)}
         for name in (one.name for one in fields(self)):
             if name != "how_many" and name not in _WITHOUT_EFFECT:
@@ -82,6 +84,8 @@ class PickSettings:
                 values[name] = _RECORDED[name](value) if name in _RECORDED else value
         if self.voxel_size is None:  # as it was recorded before there was such a setting
             del values["voxel_size"]
+        if not self.labels:  # likewise
+            del values["labels"]
         return values
 
 
@@ -93,7 +97,7 @@ class PickTask:
     maps: tuple[tuple[str, PickSettings], ...]  # store and settings
     out: Place
     resources: Resources
-    is_known: bool = False  # picked a moment ago in this run, which is not told again
+    is_known: bool = False  # picked a moment ago in this run: no message again
 
 
 def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, progress: Progress) -> Particles:
@@ -105,7 +109,8 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
         If the settings don't fit the map, or the undecided candidates don't fit the memory.
     """
     settings.check()
-    Restriction(settings.box, settings.mask).check(scores.shape, scores.name)
+    labels = tuple((label, distance.in_voxels(scores.spacing)) for label, distance in settings.labels)
+    Restriction(settings.box, settings.mask, labels).check(scores.shape, scores.name, spacing=scores.spacing)
     found = picker(settings.method or scores.attributes.pick_method)
     request = PickRequest(
         radius=settings.radius.in_voxels(scores.spacing),
@@ -113,7 +118,7 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
         smooth=settings.smooth.in_voxels(scores.spacing) if settings.smooth else 0.0,
         border=settings.border.in_voxels(scores.spacing) if settings.border else 0.0,
         box=settings.box,
-        mask=functools.partial(mask_in, settings.mask) if settings.mask is not None else None,
+        mask=functools.partial(mask_in, settings.mask, labels=labels) if settings.mask is not None else None,
     ).within(scores.shape)  # a spacing may be absurd
     execution = Execution(
         memory=resources.memory,
@@ -133,7 +138,7 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
 
 
 def pick_one(task: PickTask, progress: Progress) -> Place:
-    """Write the picks of one tomogram to `out/NAME.csv`, best first; the same picks are not made twice."""
+    """Write the picks of one tomogram to `out/NAME.csv`, best first; skip them if they are already made."""
     table = task.out / f"{task.name}.csv"
     opened = [(as_score_map(open_told(path, progress, voxel_size=settings.voxel_size)), settings) for path, settings in task.maps]
     fingerprint = {"maps": [{"scores": tomogram_fingerprint(scores.tomogram), **settings.fingerprint()} for scores, settings in opened]}
@@ -149,7 +154,7 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
     record_made_by(table, fingerprint)
     for (_, settings), part in zip(opened, parts, strict=True):
         if isinstance(settings.how_many, Best) and len(part) < settings.how_many.count:
-            progress.warn(f"{task.name}: {len(part)} picks, fewer than the {settings.how_many.count} wanted: no further voxel qualifies")
+            progress.warn(f"{task.name}: {len(part)} picks, fewer than the {settings.how_many.count} requested: no further voxel qualifies")
     progress.say(f"{task.name}: {len(picks)} picks")
     return table
 

@@ -1,4 +1,4 @@
-"""Which clicks does a configuration name, and which tomograms are learnt from?  Read once; no voxel is read."""
+"""Which clicks does a configuration name, and which tomograms does training use?  Tables are read once, voxels never."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class ClickTables:
         Places in the training tables that are labelled 0: no particles.
     others
         Tomograms without clicks that are learnt from too.
+    is_strict
+        Whether clicks on nothing are refused, not only told.
     """
 
     train_tables: tuple[str, ...]
@@ -36,6 +38,7 @@ class ClickTables:
     validate: Particles | None
     rejected: Particles
     others: tuple[str, ...]
+    is_strict: bool = True
 
     @property
     def needed(self) -> list[str]:
@@ -52,7 +55,7 @@ class ClickTables:
 
     @property
     def purposes(self) -> Mapping[str, Particles]:
-        """The tables that there are, by the configuration's keys."""
+        """Return the tables by the configuration's keys."""
         given = {"train": self.train, "validate": self.validate}
         return {purpose: points for purpose, points in given.items() if points is not None}
 
@@ -72,7 +75,7 @@ def read_click_tables(labels: Labels, settings: LearningSettings, strategy: Stra
     validate = read_points(validate_tables, names, tomograms, "labels.validate") if validate_tables else None
     others = unlabelled_names(settings, strategy, tomograms, train.tomograms())
     _check_expected(settings, strategy, train)
-    return ClickTables(tuple(train_tables), tuple(validate_tables), train, validate, rejected, tuple(others))
+    return ClickTables(tuple(train_tables), tuple(validate_tables), train, validate, rejected, tuple(others), labels.check == "stop")
 
 
 def unlabelled_names(settings: LearningSettings, strategy: Strategy, names: Sequence[str], clicked: Sequence[str]) -> list[str]:
@@ -100,13 +103,13 @@ def _check_expected(settings: LearningSettings, strategy: Strategy, clicks: Part
         for name in tomograms:
             if isinstance(species.expected, dict) and is_needed and name not in species.expected:
                 raise InputError(
-                    f"species.{species.name}.expected has no number for tomogram '{name}', which has clicks; "
+                    f"species.{species.name}.expected has no number for tomogram '{name}', which has clicks: add it; "
                     f"it names {', '.join(species.expected) or 'none'}"
                 )
             expected, clicked = species.expected_in(name), counts[name]
             if expected is not None and expected < clicked:
                 raise InputError(
-                    f"species.{species.name}.expected is {expected} for tomogram '{name}', but {clicked} are clicked there; "
+                    f"species.{species.name}.expected is {expected} for tomogram '{name}', but {clicked} particles are clicked there: raise it; "
                     "expected is the number of all particles in the tomogram, so at least the number of clicks"
                 )
         if not any(counts.values()):

@@ -1,4 +1,4 @@
-"""What does a training start from?  The clicked tomograms, opened and measured at the level that is read; and its fingerprint.
+"""What does a training need?  The clicked tomograms, opened and measured at the level that is read; and its fingerprint.
 
 1. Clicks outside tomograms that are still to be converted are refused: only heads of files are read.
 2. Open the stores; the spacing and the particles' radii decide the pyramid level.
@@ -18,6 +18,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
+from tomostream.normalisation import ROBUST
 from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import place
@@ -49,7 +50,7 @@ def check_positions(run: ResolvedRun) -> None:
     for purpose, points in clicks_of(run).purposes.items():
         for name in points.tomograms():
             one = run.tomograms[name]
-            if not one.is_converted and isinstance(one.head, Head):  # converting tells what is wrong with another
+            if not one.is_converted and isinstance(one.head, Head):  # `convert` reports what is wrong with the others
                 check_inside(points.of(tomogram=name), one.head.shape, one.head.spacing, name, f"labels.{purpose}")
 
 
@@ -68,7 +69,7 @@ def open_inputs(run: ResolvedRun) -> OpenedInputs:
     Raises
     ------
     InputError
-        If one is not there, or they differ in spacing.
+        If one is missing, or they differ in voxel spacing.
     """
     clicks = clicks_of(run)
     tomograms = {name: open_tomogram(run.tomograms[name].store, voxel_size=run.voxel_size) for name in clicks.needed}
@@ -79,8 +80,8 @@ def open_inputs(run: ResolvedRun) -> OpenedInputs:
     return OpenedInputs(tomograms, level, first.spacing)
 
 
-def labelled_inputs(run: ResolvedRun, opened: OpenedInputs, progress: Progress) -> tuple[Labelled, Labelled | None]:
-    """The labelled tomograms at the level that is read: to learn from, and to validate on.
+def labelled_inputs(run: ResolvedRun, opened: OpenedInputs, normalisation: str, progress: Progress) -> tuple[Labelled, Labelled | None]:
+    """The labelled tomograms at the level that is read, with a kind of normalisation: to learn from, and to validate on.
 
     Raises
     ------
@@ -90,11 +91,11 @@ def labelled_inputs(run: ResolvedRun, opened: OpenedInputs, progress: Progress) 
     clicks, memory = clicks_of(run), run.learning.memory
     points = by_tomogram(clicks.train, opened.tomograms, run.species_names, "labels.train", progress)
     points |= {name: [np.empty((0, 3)) for _ in run.species] for name in clicks.others}
-    labelled = _with_rejected(_at_level(points, opened, memory), run, opened, progress)
+    labelled = _with_rejected(_at_level(points, opened, normalisation, memory), run, opened, progress)
     if clicks.validate is None:
         return labelled, None
     validated = by_tomogram(clicks.validate, opened.tomograms, run.species_names, "labels.validate", progress)
-    return labelled, _at_level(validated, opened, memory)
+    return labelled, _at_level(validated, opened, normalisation, memory)
 
 
 def _with_rejected(labelled: Labelled, run: ResolvedRun, opened: OpenedInputs, progress: Progress) -> Labelled:
@@ -113,19 +114,19 @@ def _with_rejected(labelled: Labelled, run: ResolvedRun, opened: OpenedInputs, p
     return replace(labelled, rejected=[[t.to_level_positions(p) for p in places.get(t.name, none)] for t in labelled.tomograms])
 
 
-def _at_level(points: Mapping[str, list[np.ndarray]], opened: OpenedInputs, memory: int) -> Labelled:
+def _at_level(points: Mapping[str, list[np.ndarray]], opened: OpenedInputs, normalisation: str, memory: int) -> Labelled:
     chosen: list[Tomogram] = []
     for name in points:
         tomogram = opened.tomograms[name].at_level(opened.level)
-        normalisation = measure(tomogram, memory=memory)
-        if normalisation.is_constant:
-            raise InputError(f"tomogram '{name}' is constant (mean {normalisation.mean:g}): there is nothing to learn from; leave it out")
-        chosen.append(tomogram.with_normalisation(normalisation))
+        measured = measure(tomogram, memory=memory)
+        if measured.is_constant:
+            raise InputError(f"tomogram '{name}' is constant (mean {measured.mean:g}), so there is nothing to learn from; leave it out")
+        chosen.append(tomogram.with_normalisation(measured.of_kind(normalisation)))
     return Labelled(chosen, [[t.to_level_positions(p) for p in points[t.name]] for t in chosen])
 
 
 def _check_radii(species: Iterable[Species], tomogram: Tomogram) -> None:
-    """Refuse particles that are smaller than a voxel or larger than the tomogram: a slip of the unit, and hours of nonsense."""
+    """Refuse particles that are smaller than a voxel or larger than the tomogram: the unit is probably wrong."""
     for one in species:
         radius = one.radius.in_voxels(tomogram.spacing)
         if not 1 <= radius <= max(tomogram.shape) / 2:
@@ -141,12 +142,12 @@ def _check_spacings(tomograms: Mapping[str, Tomogram]) -> None:
     if high / low - 1 > defaults.SPACING_STOP:
         text = ", ".join(f"{name} {value:g} A" for name, value in spacings.items())
         raise InputError(
-            f"the labelled tomograms differ in voxel spacing by more than {100 * defaults.SPACING_STOP:.0f} %: {text}; bin them alike"
+            f"the labelled tomograms differ in voxel spacing by more than {100 * defaults.SPACING_STOP:.0f} %: {text}; bin them to one spacing"
         )
 
 
 def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int) -> dict[str, Any]:
-    """Whatever decides the model; `processes` train it."""
+    """Return everything that determines the model; `processes` train it."""
     clicks = clicks_of(run)
     tables = [*clicks.train_tables, *clicks.validate_tables]
     values: dict[str, Any] = {
@@ -154,6 +155,7 @@ def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int)
         "objective": run.values["objective"],
         **run.strategy.fingerprint(run.learning),
         "level": opened.level,
+        "normalisation": ROBUST,
         "labels": [file_sha256(place(table)) for table in tables],
         "train_tables": len(clicks.train_tables),
         "tomograms": [tomogram_fingerprint(t) for t in opened.tomograms.values()],

@@ -1,7 +1,7 @@
 """`train`: from clicks to a model folder.
 
 1. Convert the clicked tomograms that are still MRC; open and measure what is read.
-2. A finished model of the same settings and data is left as it is; unfinished training goes on from its last checkpoint.
+2. A finished model of the same settings and data is kept; unfinished training resumes from its last checkpoint.
 3. The strategy trains and writes the model, under a lock of the folder.
 
 Under torchrun the first process does all of it, and sends the others what they need to take their part in the steps.
@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 from tomostream.cluster import Resources
 from tomostream.errors import ExistsError, InputError
 from tomostream.learn.training_files import CHECKPOINT_NAME, METRICS_NAME
+from tomostream.normalisation import INVERTED
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.shared.fingerprints import adopted_record
 from tomostream.stages.shared.resolved_run import ResolvedRun
-from tomostream.stages.training.inputs import check_positions, clicks_of, labelled_inputs, open_inputs, training_fingerprint
+from tomostream.stages.training.click_check import check_clicks, normalisation_for
+from tomostream.stages.training.inputs import OpenedInputs, check_positions, clicks_of, labelled_inputs, open_inputs, training_fingerprint
 from tomostream.stages.training.remote_folder import train_remotely
 from tomostream.store.conversion import ConvertSettings
 from tomostream.store.identity import is_same_identity
@@ -46,7 +48,7 @@ def train_together(resolved: Callable[[], ResolvedRun], folder: Place, *, device
     Parameters
     ----------
     resolved
-        Gives the run, with its clicks; the first process alone asks for it, so that what is wrong is told once.
+        Gives the run, with its clicks; only the first process calls it, so that errors are reported once.
     device
         `cpu`, `cuda` or `auto`.
 
@@ -88,7 +90,19 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
         recorded = json_object((folder / RECORD_NAME).read_bytes())
     except FileNotFoundError:
         return False
-    return is_same_identity(recorded, training_fingerprint(run, opened, processes))
+    return is_same_identity(recorded, _fingerprint(run, opened, processes, folder))
+
+
+def _fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int, folder: Place) -> dict[str, Any]:
+    """Whatever decides the model.  A finished model of before there were robust statistics is as good: it goes on with the plain ones."""
+    fingerprint = training_fingerprint(run, opened, processes)
+    try:
+        recorded = json_object((folder / RECORD_NAME).read_bytes())
+    except OSError:
+        return fingerprint
+    if recorded is not None and "normalisation" not in recorded and (folder / SETTINGS_NAME).exists():
+        del fingerprint["normalisation"]
+    return fingerprint
 
 
 def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
@@ -98,7 +112,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
     check_positions(run)
     _convert_needed(run, progress)
     opened = open_inputs(run)
-    fingerprint = adopted_record(folder / RECORD_NAME, training_fingerprint(run, opened, processes.world))
+    fingerprint = adopted_record(folder / RECORD_NAME, _fingerprint(run, opened, processes.world, folder))
     state = _state(folder, fingerprint)
     if state == "done":
         progress.say(f"model {folder} is already trained with these settings")
@@ -106,8 +120,11 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
         return
     if state == "other" and not overwrite:
         raise ExistsError(f"model folder {folder} was made with other settings or data; use another folder, or --overwrite to replace it")
-    labelled, validation = labelled_inputs(run, opened, progress)
-    training = Training(run.learning, labelled, validation, opened.level, opened.spacing, fingerprint, buffer)
+    normalisation = normalisation_for(check_clicks(run, progress))
+    if normalisation == INVERTED:
+        progress.say("the clicked particles are bright: the sign of the voxels is changed as they are read")
+    labelled, validation = labelled_inputs(run, opened, normalisation, progress)
+    training = Training(run.learning, labelled, validation, opened.level, opened.spacing, fingerprint, buffer, normalisation)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -118,11 +135,11 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
 
 
 def _refuse_own_start(run: ResolvedRun, folder: Path) -> None:
-    """Refuse to train into the folder of the model that training goes on from: it would be removed before it is read."""
+    """Refuse to train into the folder of the model that training starts from: it would be removed before it is read."""
     start = run.learning.train.start
     if isinstance(start, Path) and start.resolve() == folder.resolve():
         raise InputError(
-            f"train.start: {start} is where the new model goes; copy the model elsewhere first, or train into another folder with -o"
+            f"train.start: {start} is also the folder of the new model; copy the old model elsewhere first, or train into another folder with -o"
         )
 
 
@@ -130,7 +147,7 @@ def _note_repeated(run: ResolvedRun, progress: Progress) -> None:
     clicks = clicks_of(run)
     if clicks.repeated:
         progress.warn(
-            f"labels.validate: {clicks.repeated} of its {len(clicks.validate or [])} clicks are those of labels.train; the best epoch is better chosen by others"
+            f"labels.validate: {clicks.repeated} of its {len(clicks.validate or [])} clicks are also in labels.train; use other clicks to choose the best epoch"
         )
 
 
@@ -143,7 +160,7 @@ def _convert_needed(run: ResolvedRun, progress: Progress) -> None:
 
 
 def _take_part(training: Training | None, folder: Path | None, progress: Progress, processes: Processes) -> None:
-    """Train with the other processes, as the first one says: it gives the training (None: there is none to do) and the folder."""
+    """Train with the other processes; the first one distributes the training (None: nothing to do) and the folder."""
     training = processes.from_first(lambda: training)
     if training is not None:
         strategy_named(training.settings.objective.name).train(training, folder, progress, processes)

@@ -25,6 +25,7 @@ class ConvertTask:
     settings: ConvertSettings
     resources: Resources
     overwrite: bool
+    tells_done: bool = True
 
 
 def convert_one(task: ConvertTask, progress: Progress) -> Place:
@@ -49,7 +50,10 @@ def convert_one(task: ConvertTask, progress: Progress) -> Place:
             progress=advance,
             report=progress.warn,
         )
-    progress.say(f"{task.name}: {store}" if done else f"{task.name}: {store} is already made with these settings")
+    if done:
+        progress.say(f"{task.name}: {store}")
+    elif task.tells_done:
+        progress.say(f"{task.name}: {store} is already made with these settings")
     return store
 
 
@@ -61,8 +65,9 @@ def convert_many(
     resources: Resources,
     overwrite: bool,
     progress: Progress,
+    tells_done: bool = True,
 ) -> list[Place]:
-    """Convert MRC files to `out/NAME.ome.zarr`; skip those that are done.  `tomograms` gives the files by name (`distinct_names`).
+    """Convert MRC files to `out/NAME.ome.zarr`; skip those that are done, and say so if `tells_done`.  `tomograms` gives the files by name (`distinct_names`).
 
     Raises
     ------
@@ -71,5 +76,5 @@ def convert_many(
     """
     check_stored_type(settings.dtype)
     Codec.parse(settings.codec)
-    tasks = [ConvertTask(name, path, place(out), settings, resources, overwrite) for name, path in tomograms.items()]
+    tasks = [ConvertTask(name, path, place(out), settings, resources, overwrite, tells_done) for name, path in tomograms.items()]
     return for_each(tasks, convert_one, resources=resources, progress=progress)

@@ -156,7 +156,9 @@ def _convert_needed(run: ResolvedRun, progress: Progress) -> None:
     if unconverted:
         settings = ConvertSettings(voxel_size=run.voxel_size)
         resources = Resources(memory=run.learning.memory)
-        convert_many(unconverted, run.project.tomograms, settings, resources=resources, overwrite=False, progress=progress)
+        convert_many(
+            unconverted, run.project.tomograms, settings, resources=resources, overwrite=False, progress=progress, tells_done=False
+        )
 
 
 def _take_part(training: Training | None, folder: Path | None, progress: Progress, processes: Processes) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
+from tomostream.geometry import Triple
 from tomostream.normalisation import ROBUST
 from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
@@ -40,16 +41,18 @@ def clicks_of(run: ResolvedRun) -> ClickTables:
 
 
 def check_positions(run: ResolvedRun) -> None:
-    """Refuse clicks that lie outside tomograms which are still to be converted.
+    """Refuse clicks that lie outside tomograms which are still to be converted, and radii that no particle of a tomogram has.
 
     Raises
     ------
     InputError
-        If under 95 % of a tomogram's clicks lie inside it.
+        If under 95 % of a tomogram's clicks lie inside it, or a radius is less than a voxel or more than half of it.
     """
     for purpose, points in clicks_of(run).purposes.items():
         for name in points.tomograms():
             one = run.tomograms[name]
+            if isinstance(one.head, Head):
+                _check_radii(run.species, one.head.shape, one.head.spacing, name)
             if not one.is_converted and isinstance(one.head, Head):  # `convert` reports what is wrong with the others
                 check_inside(points.of(tomogram=name), one.head.shape, one.head.spacing, name, f"labels.{purpose}")
 
@@ -75,7 +78,7 @@ def open_inputs(run: ResolvedRun) -> OpenedInputs:
     tomograms = {name: open_tomogram(run.tomograms[name].store, voxel_size=run.voxel_size) for name in clicks.needed}
     _check_spacings(tomograms)
     first = tomograms[clicks.train.tomograms()[0]]
-    _check_radii(run.species, first)
+    _check_radii(run.species, first.shape, first.spacing, first.name)
     level = run.strategy.reading_level(run.species, first.spacing, run.learning.network.level)
     return OpenedInputs(tomograms, level, first.spacing)
 
@@ -125,14 +128,14 @@ def _at_level(points: Mapping[str, list[np.ndarray]], opened: OpenedInputs, norm
     return Labelled(chosen, [[t.to_level_positions(p) for p in points[t.name]] for t in chosen])
 
 
-def _check_radii(species: Iterable[Species], tomogram: Tomogram) -> None:
+def _check_radii(species: Iterable[Species], shape: Triple, spacing: float, name: str) -> None:
     """Refuse particles that are smaller than a voxel or larger than the tomogram: the unit is probably wrong."""
     for one in species:
-        radius = one.radius.in_voxels(tomogram.spacing)
-        if not 1 <= radius <= max(tomogram.shape) / 2:
+        radius = one.radius.in_voxels(spacing)
+        if not 1 <= radius <= max(shape) / 2:
             raise InputError(
-                f"species.{one.name}.radius: {one.radius} are {radius:.3g} voxels of tomogram '{tomogram.name}' ({tomogram.spacing:g} A each); "
-                f"at least 1 and at most {max(tomogram.shape) / 2:g} voxels are allowed; check the radius, its unit and the spacing"
+                f"species.{one.name}.radius: {one.radius} are {radius:.3g} voxels of tomogram '{name}' ({spacing:g} A each); "
+                f"at least 1 and at most {max(shape) / 2:g} voxels are allowed; check the radius, its unit and the spacing"
             )
 
 

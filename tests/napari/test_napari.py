@@ -1,4 +1,4 @@
-"""tomostream in a real napari, offscreen: what is dropped on the window, the panel, and what is saved."""
+"""tomostream in a real napari, on a virtual screen (its images need OpenGL): what is dropped on the window, the panel, and what is saved."""
 
 import os
 import threading
@@ -12,7 +12,6 @@ import tomostream as ts
 from tomostream.formats.registry import Conversion, read_table
 
 pytestmark = [pytest.mark.napari, pytest.mark.filterwarnings("default")]
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 SPACING = 10.0
 
 if os.environ.get("TOMOSTREAM_NEEDS_NAPARI"):

@@ -92,5 +92,5 @@ def _rows_of(clicks: Sequence[Click], rows: Sequence[Click]) -> list[Click]:
     found: list[Click] = []
     for click in clicks:
         near = np.flatnonzero((np.abs(places - np.array([click.x, click.y, click.z])) <= _NEAR).all(axis=1))
-        found += [rows[i] for i in near if (rows[i].species, rows[i].label) == (click.species, click.label)]
+        found += [rows[i] for i in near.tolist() if (rows[i].species, rows[i].label) == (click.species, click.label)]
     return found

@@ -191,6 +191,7 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
             block_size=parse_shape(given.block_size) if given.block_size else None,
             device=given.device,
             mixed_devices=given.mixed_devices,
+            candidates=tuple((species.name, species.radius) for species in run.species) if given.keep == "candidates" else (),
         ),
         resources=run.resources,
         overwrite=context.overwrite,

@@ -146,11 +146,11 @@ def view_slice(found: Found, species: Species, run: ResolvedRun) -> SliceView:
 
 
 def _scores_at(path: Place, z: int, level: int) -> np.ndarray | None:
-    """Read one slice of a score map; None if the map was not kept."""
+    """Read one slice of a score map; None if there is none of probabilities, or only candidates were kept."""
     if not path.exists():
         return None
     scores = open_score_map(path).at_level(level)
-    if scores.attributes.logits:
+    if scores.attributes.logits or scores.attributes.candidates is not None:
         return None
     return np.asarray(scores.read(Box((z, 0, 0), (z + 1, *scores.shape[1:])))[0], dtype=np.float32)
 

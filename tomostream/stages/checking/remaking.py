@@ -126,6 +126,8 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
     from tomostream.strategies.loading import load_model, plan_model
 
     made: dict[str, Any] = store.attributes["fingerprint"]
+    if "candidates" in made:
+        raise InputError("only candidates were kept of these scores; predict the tomogram again with --overwrite")
     if "mixed_devices" in store.attributes:
         raise InputError("machines of several kinds made it, and which made this shard is not known")
     device = _device_of(made)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tomostream.errors import InputError
 from tomostream.remote.copies import upload, work_folder
+from tomostream.remote.home import expanded
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.store.naming import MRC_ENDINGS, distinct_names
 
@@ -127,7 +128,7 @@ def input_paths(patterns: list[str]) -> dict[str, str]:
                 raise InputError(f"tomograms: nothing matches '{pattern}'")
             paths.extend(p for p in found if not p.endswith(".partial"))
             continue
-        found = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True)) if glob.has_magic(pattern) else [pattern]
+        found = sorted(glob.glob(str(expanded(pattern)), recursive=True)) if glob.has_magic(pattern) else [pattern]
         if not found or not Path(found[0]).exists():
             raise InputError(f"tomograms: nothing matches '{pattern}' (paths count from the current folder, {Path.cwd()})")
         paths.extend(p for p in found if not p.endswith(".partial"))

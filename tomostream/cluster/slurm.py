@@ -31,6 +31,7 @@ from tomostream.cluster.dask_pool import first_line
 from tomostream.cluster.resources import Resources
 from tomostream.errors import InputError, TomostreamError
 from tomostream.progress import Progress
+from tomostream.remote.home import cache_folder
 
 SQUEUE_SECONDS = 5.0  # between questions to the queue: more often burdens a busy controller
 ENDS = 3
@@ -115,7 +116,7 @@ def log_folder(resources: Resources) -> Path:
     """Folder of the jobs' output: on the shared disk, apart from the user's files."""
     if resources.log_folder is not None:
         return Path(resources.log_folder).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tomostream" / "slurm"
+    return cache_folder() / "slurm"
 
 
 class JobKeeper:

@@ -135,34 +135,38 @@ class _Sets:
 
     def __init__(self, radii: Radii) -> None:
         self._radii, self._every = radii, radii.every
-        self._edge = math.isqrt(radii.last) + 1
+        self._edge = math.isqrt(radii.first) + 1
+        self._shown = math.isqrt(radii.last) + 1
         self._grid: defaultdict[Triple, list[tuple[int, int, int, int, int]]] = defaultdict(list)
+        reach = -(-self._shown // self._edge)
+        every = sorted(itertools.product(range(-reach, reach + 1), repeat=3), key=lambda cell: sum(edge * edge for edge in cell))
+        self._near = [cell for cell in every if max(map(abs, cell)) <= 1]
+        self._far = [cell for cell in every if max(map(abs, cell)) > 1]
 
     def add(self, place: Triple, margin: int) -> tuple[int, bool]:
         """Take the next voxel: the radii at which it may be a pick, and whether it surely is one at all; `margin` voxels around are shown."""
         z, y, x = place
         edge, first, last = self._edge, self._radii.first, self._radii.last
-        cell = (z // edge, y // edge, x // edge)
-        maybe, surely = self._every, self._every
-        if margin <= edge:
-            surely &= (1 << max(0, margin * margin - first)) - 1  # radii below the margin
-        near = []
-        for around in itertools.product(*[(one - 1, one, one + 1) for one in cell]):
-            for a, b, c, surely_u, maybe_u in self._grid.get(around, ()):
-                squared = (a - z) ** 2 + (b - y) ** 2 + (c - x) ** 2
-                if squared <= last:
-                    if squared <= first:  # all their radii count: such a one often ends it at once
-                        maybe &= ~surely_u
+        i, j, k = z // edge, y // edge, x // edge
+        grid, maybe = self._grid, self._every
+        found: list[tuple[int, int, int]] = []
+        for cells in (self._near, self._far):  # nearly all end among the near ones
+            for u, v, w in cells:
+                others = grid.get((i + u, j + v, k + w))
+                if others is None:
+                    continue
+                for a, b, c, surely_u, maybe_u in others:
+                    squared = (a - z) ** 2 + (b - y) ** 2 + (c - x) ** 2
+                    if squared <= last:
+                        beyond = squared - first if squared > first else 0
+                        maybe &= ~(surely_u >> beyond << beyond)
                         if not maybe:
                             return 0, False
-                        surely &= ~maybe_u
-                    else:
-                        near.append((squared - first, surely_u, maybe_u))
-        near.sort()
-        for beyond, surely_u, maybe_u in near:
-            maybe &= ~(surely_u >> beyond << beyond)
-            if not maybe:
-                return 0, False
+                        found.append((beyond, surely_u, maybe_u))
+        surely = self._every
+        if margin <= self._shown:
+            surely &= (1 << max(0, margin * margin - first)) - 1  # radii below the margin
+        for beyond, _, maybe_u in found:
             surely &= ~(maybe_u >> beyond << beyond)
-        self._grid[cell].append((z, y, x, surely, maybe))
+        grid[(i, j, k)].append((z, y, x, surely, maybe))
         return maybe, surely == self._every

@@ -3,7 +3,7 @@
 1. Look: header, spacing, what is there already, memory, disk.  All refusals come here, before any work.
 2. A remote source is downloaded, by one request; a compressed one becomes a plain temporary file beside the output (`decompress`).
 3. If the stored type needs it, one pass over the file (`casting`).
-4. Band by band (`bands`): read, cut into shards, cast each, write it with its coarser levels, note it as done.
+4. Band by band (`z_bands`): read, cut into shards, cast each, write it with its coarser levels, sum them up (`shard_sketches`), note it as done.
 5. The group's metadata and the final name come last; a killed run is taken up at its first shard that is not done.
 
 The stored bytes depend on the source and the settings only, not on the memory budget or on restarts.
@@ -40,6 +40,7 @@ from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import tomogram_name
 from tomostream.store.omezarr import StoreWriter, store_state
+from tomostream.store.shard_sketches import ShardSketch, statistics_from
 from tomostream.store.spacing import spacing_doubt
 from tomostream.store.specification import StoreLayout, StoreSpec
 from tomostream.store.z_bands import Band, plan_bands
@@ -154,7 +155,7 @@ def convert_file(
             _write_bands(bands, reader, casting.apply, writer, progress)
             if _last_change(source) != changed or _identity(source) != plan.identity:
                 raise InputError(f"{source}: has changed while it was converted; run the command again with --overwrite")
-            return writer.finish()
+            return writer.finish(statistics_from(writer.notes, writer.layout.levels, writer.layout.dtype, clip_sigma=defaults.CLIP_SIGMA))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,11 @@ def _write_bands(
         voxels = reader.read(band.box)
         for index in wanted:
             core = writer.shards.core(index).relative_to(band.box.start)
-            writer.write(index, cast(voxels[core.slices]))
+            sketch = ShardSketch()
+            is_measured = isinstance(writer.path, Path)
+            writer.write(index, cast(voxels[core.slices]), look=sketch.look if is_measured else None)
+            if is_measured:
+                writer.add_note(sketch.note(index))
             writer.mark_done(index)
             pending.remove(index)
             if progress is not None:

@@ -35,6 +35,17 @@ class StatisticsRecord(BaseModel):
     clip_sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
 
 
+class MomentsRecord(BaseModel):
+    """The raw moments of one level (`Moments`)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    count: _Count
+    mean: _Finite
+    squares: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    total: _Count
+
+
 class StoreRecord(BaseModel):
     """All that a reader of any stage looks at; what a store of another kind lacks is None."""
 
@@ -44,6 +55,7 @@ class StoreRecord(BaseModel):
     fingerprint: dict[str, Any] | None = None
     kind: Literal["labels", "scores", "tomogram"] | None = None
     normalisation: dict[Annotated[str, Field(pattern=r"^\d+$")], StatisticsRecord] | None = None
+    moments: dict[Annotated[str, Field(pattern=r"^\d+$")], MomentsRecord] | None = None
     source: dict[str, Any] | None = None
     stored_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     stored_offset: _Finite | None = None

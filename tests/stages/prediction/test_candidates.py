@@ -60,7 +60,8 @@ def assert_same_or_refused(store: Path, decoded: np.ndarray, radius: float, how_
     try:
         place, score = picked(store, radius, how_many)
     except InputError as error:
-        assert "keep: scores" in str(error)
+        if "keep: scores" not in str(error):
+            raise
         return False
     threshold = -np.inf if how_many.above is None else how_many.above
     expected = greedy_loop(decoded, radius, threshold, how_many.most)
@@ -81,21 +82,22 @@ def particles(shape: tuple[int, int, int], count: int, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def realistic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
-    scores = particles((48, 96, 96), 12, 0)
-    return make(tmp_path_factory.mktemp("candidates"), scores, 8.0, shard=48), scores
+    scores = particles((40, 64, 64), 8, 0)
+    return make(tmp_path_factory.mktemp("candidates"), scores, 8.0, shard=32), scores
 
 
 def chunk_bytes(store: Path) -> int:
     return sum(file.stat().st_size for file in (store / "0" / "c").rglob("*") if file.is_file())
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=5)
 @given(st.data())
 def test_picks_are_those_of_the_whole_map_for_any_radius_count_and_threshold_above_the_floors(tmp_path_factory, data) -> None:
     kind = data.draw(st.sampled_from(sorted(set(VOLUMES) - {"boolean"})))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     scores = VOLUMES[kind](rng, tuple(rng.integers(4, 24, 3)))
     scores = scores.astype({"f": "f4", "u": "i2", "i": "i2"}[scores.dtype.kind])
+    scores[scores == np.inf] = 3  # ties
     store = make(tmp_path_factory.mktemp("c"), scores, radius := float(rng.choice([1.0, 2.0, 3.3])), shard=int(rng.choice([8, 16])))
     bounds = open_score_map(store).attributes.candidates
     for times in (1.0, 1.2, 1.9, 2.5):
@@ -110,10 +112,12 @@ def test_picks_are_those_of_the_whole_map_for_any_radius_count_and_threshold_abo
 
 def test_particles_are_picked_by_counts_well_beyond_their_number(realistic: tuple[Path, np.ndarray]) -> None:
     store, scores = realistic
-    for radius, count in ((8.0, 60), (8.0, 12), (9.0, 36), (10.0, 24), (14.0, 15)):
+    for radius, count in ((8.0, 40), (8.0, 8), (9.0, 24), (10.0, 16), (14.0, 8)):
         assert assert_same_or_refused(store, scores, radius, Best(count)), (radius, count)
-    place, _ = picked(store, 8.0, AsManyAs(12))
-    whole = GreedyPicker().pick(Source.of(scores, values="probability"), PickRequest(radius=8.0, how_many=AsManyAs(12)), Execution(memory=MEMORY))
+    place, _ = picked(store, 8.0, AsManyAs(8))
+    whole = GreedyPicker().pick(
+        Source.of(scores, values="probability"), PickRequest(radius=8.0, how_many=AsManyAs(8)), Execution(memory=MEMORY)
+    )
     np.testing.assert_array_equal(place, whole.index_zyx)
 
 
@@ -125,32 +129,37 @@ def test_candidates_take_a_hundredth_of_the_map(realistic: tuple[Path, np.ndarra
 
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
 def test_other_types_hold_the_promise_too(tmp_path: Path, dtype: str) -> None:
-    scores = particles((40, 80, 80), 10, 1)
+    scores = particles((32, 64, 64), 8, 1)
     stored = np.rint(scores * 254 - 127).astype(np.int8) if dtype == "int8" else scores.astype(dtype)
     decoded = stored * np.float64(1 / 254) + np.float64(0.5) if dtype == "int8" else stored.astype(np.float32)
-    store = make(tmp_path, stored, 8.0, shard=40)
+    store = make(tmp_path, stored, 8.0, shard=32)
     assert chunk_bytes(store) <= MOST_SHARE * stored.nbytes
-    for radius, count in ((8.0, 10), (9.5, 8)):
+    for radius, count in ((8.0, 8), (9.5, 6)):
         assert assert_same_or_refused(store, decoded, radius, Best(count))
 
 
 def test_what_candidates_do_not_hold_is_refused_with_what_to_do(realistic: tuple[Path, np.ndarray]) -> None:
-    store, scores = realistic
-    for radius, wanted, given in (
-        (8.0, Best(5000), {}),
+    store, _ = realistic
+    for radius, wanted, more in (
+        (8.0, Best(2000), {}),
         (30.0, Above(1e-6), {}),
         (3.0, Above(1e-6), {}),
         (8.0, Above(0.5), {"smooth": Length(2, is_voxels=True)}),
         (8.0, Above(0.5), {"method": "mean-pool"}),
     ):
         with pytest.raises(InputError, match="keep: scores"):
-            picked(store, radius, wanted, **given)
+            picked(store, radius, wanted, **more)
+
+
+def test_infinite_scores_without_number_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="infinite score"):
+        make(tmp_path, np.full((8, 8, 8), np.inf, dtype=np.float32), 2.0, shard=8)
 
 
 def test_a_part_of_the_volume_is_picked_above_the_floor_of_any_radius(realistic: tuple[Path, np.ndarray]) -> None:
     store, scores = realistic
     floor = open_score_map(store).attributes.candidates.floor
-    box = Box((10, 20, 5), (40, 70, 80))
+    box = Box((10, 20, 5), (40, 50, 60))
     place, score = picked(store, 5.0, Above(floor), box=box)
     expected = greedy_loop(scores[box.slices], 5.0, floor)
     np.testing.assert_array_equal(place - box.start, expected[0])
@@ -158,8 +167,8 @@ def test_a_part_of_the_volume_is_picked_above_the_floor_of_any_radius(realistic:
 
 
 def test_blocks_and_memory_change_nothing(tmp_path: Path) -> None:
-    scores = particles((48, 64, 64), 8, 2)
-    stores = [make(tmp_path / str(shard), scores, 6.0, shard=shard) for shard in (16, 32, 64)]
+    scores = particles((32, 48, 48), 6, 2)
+    stores = [make(tmp_path / str(shard), scores, 6.0, shard=shard) for shard in (16, 32, 48)]
     found = [open_score_map(store) for store in stores]
     for radius in (6.0, 7.0, 11.0):
         floor = max(one.attributes.candidates.floor_at(radius, is_whole=True) for one in found)

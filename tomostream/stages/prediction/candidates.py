@@ -24,7 +24,7 @@ import numpy as np
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.candidate_bounds import CandidateBounds, RadiusRange
-from tomostream.errors import BudgetError
+from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import BlockGrid, Box, Triple, halves
 from tomostream.picking.radius_sets import NEVER, Radii, least_radii
 from tomostream.remote.places import Place
@@ -129,6 +129,8 @@ def reduced(
     ------
     BudgetError
         If the smallest block does not fit.
+    InputError
+        If most scores are infinite.
     """
     source = open_score_map(work)
     recorded = source.tomogram.attributes.get("floor")
@@ -157,6 +159,8 @@ def _chosen(source: ScoreMap, radius: float, floor: float, itemsize: int, memory
         every.add(here)
         for range_, selection in ranges:
             selection.add(here.select((least != NEVER) & (least <= range_.last)))
+    if max(every.floor, *(selection.floor for _, selection in ranges)) == math.inf:
+        raise InputError(f"{source.name}: more voxels have an infinite score than candidates may hold; predict with `keep: scores`")
     bounds = CandidateBounds(
         least=radius,
         ranges=tuple(

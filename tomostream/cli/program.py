@@ -14,7 +14,7 @@ app = typer.Typer(
     name="tomostream",
     help="Pick particles in cryo-electron tomograms from a few clicks, out of core.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
@@ -33,4 +33,4 @@ def _print_version(wanted: bool) -> bool:
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)] = False,
 ) -> None:
-    del version  # its callback has done all
+    del version  # its callback has done the work

@@ -28,7 +28,9 @@ UnbinnedPixel = Annotated[
 ]
 Binning = Annotated[
     float | None,
-    typer.Option("--binning", metavar="N", help="Or how often larger the tomograms' voxels are (star-relion4).", show_default=False),
+    typer.Option(
+        "--binning", metavar="N", help="Binning of the tomograms, instead of --unbinned-pixel-size (star-relion4).", show_default=False
+    ),
 ]
 User = Annotated[str | None, typer.Option(metavar="USER", help="Only this user's picks of a copick project.", show_default=False)]
 Session = Annotated[str | None, typer.Option(metavar="SESSION", help="Only this session's picks of a copick project.", show_default=False)]
@@ -59,18 +61,26 @@ def headerless(columns: str | None, unit: str | None) -> Conversion:
 
 
 def evaluate(
-    picks: Annotated[str, typer.Option(metavar="FILE|DIR", help="Picks; the tomograms with a table are scored, an empty one too.")],
+    picks: Annotated[str, typer.Option(metavar="FILE|DIR", help="Picks. Tomograms with a table, even an empty one, are scored.")],
     truth: Annotated[str, typer.Option(metavar="FILE|DIR", help="True centres.")],
-    tolerance: Annotated[str, typer.Option(metavar="LENGTH", help="Distance for a match, as 10vox or 135A.")] = defaults.TOLERANCE,
+    tolerance: Annotated[str, typer.Option(metavar="LENGTH", help="Largest distance of a match, as 10vox or 135A.")] = defaults.TOLERANCE,
     species: Annotated[list[str] | None, typer.Option(help="Species to score (repeat; default: all in the picks).")] = None,
-    matching: Annotated[str, typer.Option(metavar="any|one-to-one", help="any: the paper's rule.")] = defaults.MATCHING,
+    matching: Annotated[
+        str,
+        typer.Option(
+            metavar="any|one-to-one",
+            help="any: a true particle counts as found if a pick is within the tolerance; one-to-one: each pick matches at most one.",
+        ),
+    ] = defaults.MATCHING,
     beta: Annotated[float, typer.Option(help="Weight of recall in F-beta.")] = 1.0,
-    curve: Annotated[Path | None, typer.Option(metavar="FILE", help="Write precision and recall over the score, as CSV.")] = None,
+    curve: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write precision and recall for every score threshold, as CSV.")
+    ] = None,
     columns: Annotated[str | None, typer.Option(metavar="x,y,z", help="Columns of a truth table without header.")] = None,
     unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a truth table without header.")] = None,
     picks_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of picks: " + FORMAT_HELP)] = None,
-    truth_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of the truth, likewise.")] = None,
-    tomogram: Annotated[str | None, typer.Option(help="Name of the picks' tomogram, whatever their file says (of one).")] = None,
+    truth_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Format of the truth, likewise.")] = None,
+    tomogram: Annotated[str | None, typer.Option(help="Name of the picks' tomogram; replaces the name in the file (one tomogram).")] = None,
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
     shape: Shape = None,
@@ -81,7 +91,7 @@ def evaluate(
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.json", help="Write the result as JSON.")] = None,
     json: options.Json = False,
 ) -> None:
-    """Score picks against truth: TP FP FN precision recall F1 per tomogram and pooled."""
+    """Compare picks with the truth: TP, FP, FN, precision, recall and F1, per tomogram and pooled."""
     from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_curve, write_evaluation
 
     if matching not in ("any", "one-to-one"):
@@ -108,9 +118,9 @@ def evaluate(
     if curve is not None:
         write_curve(place(curve), found)
     if found.unscored:
-        progress.say(f"not scored, for want of picks: {', '.join(found.unscored)}")
+        progress.say(f"not scored, because they have no table of picks: {', '.join(found.unscored)}")
     if found.without_truth:
-        progress.warn(f"without truth, so that every pick counts as false: {', '.join(found.without_truth)}")
+        progress.warn(f"no truth, so every pick counts as false: {', '.join(found.without_truth)}")
     if json:
         print_json(found.to_json())
     else:
@@ -118,7 +128,7 @@ def evaluate(
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
-    """Print an evaluation, one table a species; and what makes its numbers look wrong."""
+    """Print an evaluation, one table per species, and warnings about suspicious numbers."""
     values = evaluation.to_json()
     for kind, part in values.get("species", {None: values}).items():
         _print_scores(part, title=kind)
@@ -160,19 +170,20 @@ def _conversion(
 
 
 def _refuse_unused(format_name: str, conversion: Conversion) -> None:
-    """Refuse options that the format has no use for: whoever gives them means another format."""
+    """Refuse options that the format does not use: the user probably means another format."""
     if conversion.knows_unbinned_pixel and format_name in FORMATS and format_name != "star-relion4":
         raise InputError(
-            f"--unbinned-pixel-size and --binning are for star-relion4, the format is {format_name}; leave them out, or name that format"
+            f"--unbinned-pixel-size and --binning are for star-relion4, but the format is {format_name}; leave them out, or give --format star-relion4"
         )
     if conversion.box is not None and format_name in FORMATS and format_name not in ("cbox", "cmm"):
-        raise InputError(f"--box-size is for cbox and cmm, the format is {format_name}; leave it out, or name one of those")
+        raise InputError(f"--box-size is for cbox and cmm, but the format is {format_name}; leave it out, or give --format cbox or cmm")
 
 
 def export_table(
     picks: Annotated[str, typer.Argument(metavar="PICKS", help="Table of picks, or a folder of them.", show_default=False)],
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE|DIR", help="File to write; or a folder (with a final /): one file a tomogram.")
+        str,
+        typer.Option("-o", "--output", metavar="FILE|DIR", help="File to write, or a folder (with a final /) for one file per tomogram."),
     ],
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
     species: Annotated[str | None, typer.Option(help="Only this species.")] = None,
@@ -186,7 +197,7 @@ def export_table(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Write picks in another software's format. Units and origins are converted with the spacing and shape given, never guessed."""
+    """Write picks in the format of other software. Units and origins are converted with the given spacing and shape, never guessed."""
     from tomostream.stages.tables.stage import read_scored, require_inside
 
     box = None if box_size is None else Length.parse(box_size, "--box-size")
@@ -204,11 +215,11 @@ def export_table(
 
 
 def import_table(
-    file: Annotated[str, typer.Argument(metavar="FILE|DIR", help="Table of another software, or a folder of them.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="FILE|DIR", help="Table of other software, or a folder of them.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PICKS", help="The CSV table to write.")],
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
-    tomogram: Annotated[str | None, typer.Option(help="Name of the tomogram, whatever the file says (of one).")] = None,
-    species: Annotated[str | None, typer.Option(help="Name of the species, whatever the file says (of one).")] = None,
+    tomogram: Annotated[str | None, typer.Option(help="Name of the tomogram; replaces the name in the file (one tomogram).")] = None,
+    species: Annotated[str | None, typer.Option(help="Name of the species; replaces the name in the file (one species).")] = None,
     columns: Annotated[str | None, typer.Option(metavar="x,y,z", help="Columns of a CSV table without header.")] = None,
     unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a CSV table without header.")] = None,
     tomograms: options.TomogramStores = None,
@@ -220,7 +231,7 @@ def import_table(
     session: Session = None,
     json: options.Json = False,
 ) -> None:
-    """Read another software's table and write it as ours, in angstrom."""
+    """Read a table of other software and write it as a tomostream table, in angstrom."""
     from tomostream.stages.tables.stage import require_inside
 
     given = headerless(columns, unit)
@@ -229,7 +240,7 @@ def import_table(
     if format_name is not None:
         _refuse_unused(format_name, conversion)
     particles = read_table(file, format_name=format_name, conversion=conversion)
-    if particles.tomograms() == [""]:  # a table that names none is of the tomogram that its file is called after
+    if particles.tomograms() == [""]:  # without a name, the file's name gives the tomogram
         particles = particles.named(tomogram=file_tomogram(place(file), conversion))
     require_inside(particles, conversion, file)
     write_table(output, particles, format_name="csv", conversion=conversion)
@@ -245,10 +256,10 @@ def _done(particles: Particles, output: str, json: bool) -> None:
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Project folder of `run` or `demo`.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="The page to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="HTML page to write.")],
     json: options.Json = False,
 ) -> None:
-    """Write one self-contained page: training curves, slices with picks, scores, counts."""
+    """Write one self-contained HTML page: training curves, slices with picks, scores, counts."""
     from tomostream.pipeline.report_page import write_report
 
     write_report(place(run), place(output))

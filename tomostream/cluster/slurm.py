@@ -171,7 +171,7 @@ class JobKeeper:
             self._cluster.workers.pop(name, None)
         try:
             self._submit()
-        except InputError as error:  # a limit on jobs, or a controller that restarts; those that run go on
+        except InputError as error:  # a limit on jobs, or a controller that restarts; running jobs continue
             self._progress.warn(f"{error}; trying again later")
 
     def _submit(self) -> None:
@@ -187,7 +187,7 @@ class JobKeeper:
                     cluster._created.discard(job)  # it would be asked to end when the cluster does
             errors = [line.strip().removeprefix("sbatch: error: ") for line in str(error).splitlines() if "error: " in line]
             raise InputError(
-                f"SLURM refuses the job: {'; '.join(errors) or first_line(error)}. Mend queue, account, walltime, memory, gpus or options"
+                f"SLURM refuses the job: {'; '.join(errors) or first_line(error)}. Correct queue, account, walltime, memory, gpus or options"
             ) from None
 
     def _tell(self, reasons: list[str]) -> None:

@@ -54,7 +54,7 @@ class PredictSettings:
     candidates: tuple[tuple[str, Length], ...] = ()  # radii by species: only what picking with them needs is kept; none: all is
 
     def check(self) -> None:
-        """Refuse combinations that would lose information silently.
+        """Refuse combinations that would silently lose information.
 
         Raises
         ------
@@ -218,7 +218,7 @@ def machine_environment(device: str) -> tuple[tuple[str, str], ...]:
     Raises
     ------
     MachineError
-        If the device is not there.
+        If the device is missing.
     """
     from tomostream.inference.machine import environment
 

@@ -1,4 +1,4 @@
-"""Which clicks does a configuration name, and which tomograms are learnt from?  Read once; no voxel is read."""
+"""Which clicks does a configuration name, and which tomograms does training use?  Tables are read once, voxels never."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.sections import Labels
 from tomostream.errors import InputError
+from tomostream.formats.lists import tables
 from tomostream.particles import Particles
 from tomostream.stages.shared.clicks import read_points
 from tomostream.strategies.protocol import Strategy
@@ -48,7 +49,7 @@ class ClickTables:
 
     @property
     def purposes(self) -> Mapping[str, Particles]:
-        """The tables that there are, by the configuration's keys."""
+        """Return the tables by the configuration's keys."""
         given = {"train": self.train, "validate": self.validate}
         return {purpose: points for purpose, points in given.items() if points is not None}
 
@@ -62,11 +63,12 @@ def read_click_tables(labels: Labels, settings: LearningSettings, strategy: Stra
         If a table is broken, or its clicks don't fit the tomograms, the species or what is expected.
     """
     names = [one.name for one in settings.species]
-    train = read_points(labels.train, names, tomograms, "labels.train")
-    validate = read_points(labels.validate_, names, tomograms, "labels.validate") if labels.validate_ else None
+    train_tables, validate_tables = tables(labels.train), tables(labels.validate_)
+    train = read_points(train_tables, names, tomograms, "labels.train")
+    validate = read_points(validate_tables, names, tomograms, "labels.validate") if validate_tables else None
     others = unlabelled_names(settings, strategy, tomograms, train.tomograms())
     _check_expected(settings, strategy, train)
-    return ClickTables(tuple(labels.train), tuple(labels.validate_), train, validate, tuple(others))
+    return ClickTables(tuple(train_tables), tuple(validate_tables), train, validate, tuple(others))
 
 
 def unlabelled_names(settings: LearningSettings, strategy: Strategy, names: Sequence[str], clicked: Sequence[str]) -> list[str]:
@@ -94,13 +96,13 @@ def _check_expected(settings: LearningSettings, strategy: Strategy, clicks: Part
         for name in tomograms:
             if isinstance(species.expected, dict) and is_needed and name not in species.expected:
                 raise InputError(
-                    f"species.{species.name}.expected has no number for tomogram '{name}', which has clicks; "
+                    f"species.{species.name}.expected has no number for tomogram '{name}', which has clicks: add it; "
                     f"it names {', '.join(species.expected) or 'none'}"
                 )
             expected, clicked = species.expected_in(name), counts[name]
             if expected is not None and expected < clicked:
                 raise InputError(
-                    f"species.{species.name}.expected is {expected} for tomogram '{name}', but {clicked} are clicked there; "
+                    f"species.{species.name}.expected is {expected} for tomogram '{name}', but {clicked} particles are clicked there: raise it; "
                     "expected is the number of all particles in the tomogram, so at least the number of clicks"
                 )
         if not any(counts.values()):

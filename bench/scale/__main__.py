@@ -29,6 +29,7 @@ COSTS = Costs(
     start=15.0,
 )
 CANDIDATES = 0.12  # of a shard's scores that are written, in work and for good
+REDUCE = 130.0  # seconds in which a worker finds a tomogram's candidates
 SITE = Site(workers=10, storage=10e9, link=1e9, mean_to_kill=24 * 3600.0)
 CHANGES: dict[str, dict[str, bool]] = {
     "the client picks all (before)": {"picks_on_workers": False},
@@ -56,7 +57,7 @@ def forecast(tomograms: int) -> None:
         cases: list[tuple[str, Costs, Site, dict[str, bool]]] = [
             (name, COSTS, replace(SITE, workers=workers), change) for name, change in CHANGES.items()
         ]
-        lean = replace(COSTS, shard_written=CANDIDATES * COSTS.shard_written)
+        lean = replace(COSTS, shard_written=CANDIDATES * COSTS.shard_written, pick=COSTS.pick + REDUCE)
         cases.append(("now, with `keep: candidates`", lean, cases[0][2], {}))
         for name, costs, site, change in cases:
             found = simulate(costs, site, tomograms=tomograms, shards=SHARDS, **change)

@@ -20,7 +20,7 @@ from tomostream.progress import Progress
 from tomostream.score_map import ScoreMapAttributes, open_score_map
 from tomostream.stages.picks.stage import PickSettings, pick_map
 from tomostream.stages.prediction import candidates
-from tomostream.stages.prediction.candidates import MOST_SHARE, reduced, thinned, work_place
+from tomostream.stages.prediction.candidates import MOST_SHARE, Reduction, reduced, thinned, work_place
 from tomostream.store.omezarr import StoreSpec, StoreWriter
 from tomostream.units import Length
 
@@ -33,7 +33,7 @@ def make(folder: Path, scores: np.ndarray, radius: float, *, shard: int, name: s
     """Take scores through what `predict` does with them, shard by shard."""
     target = folder / f"{name}.ome.zarr"
     attributes = ScoreMapAttributes(kind="scores", species="ribosome", tomogram=name, **(INT8 if scores.dtype == np.int8 else {}))
-    edges = triple(min(shard, 8)), triple(shard)
+    edges = triple(shard), triple(shard)
     spec = StoreSpec(name, triple(scores.shape), scores.dtype, SPACING, *edges, candidates.CODEC, 1, attributes.to_json())
     missing = -128.0 if scores.dtype == np.int8 else math.nan
     floors = []
@@ -45,7 +45,8 @@ def make(folder: Path, scores: np.ndarray, radius: float, *, shard: int, name: s
             writer.mark_done(index)
         known = [floor for floor in floors if floor is not None]
         writer.finish({"floor": max(known)} if known else None)
-    reduced(work_place(target), target, spec, radius=radius, fingerprint={"a": 1}, overwrite=False, memory=MEMORY)
+    work = str(work_place(target))
+    reduced(Reduction(work=work, target=str(target), spec=spec, radius=radius, fingerprint={"a": 1}, overwrite=False, memory=MEMORY))
     return target
 
 
@@ -144,7 +145,7 @@ def test_what_candidates_do_not_hold_is_refused_with_what_to_do(realistic: tuple
         (8.0, Best(2000), {}),
         (30.0, Above(1e-6), {}),
         (3.0, Above(1e-6), {}),
-        (8.0, Above(0.5), {"smooth": Length(2, is_voxels=True)}),
+        (8.0, Above(0.5), {"smooth": Length(2.0, is_voxels=True)}),
         (8.0, Above(0.5), {"method": "mean-pool"}),
     ):
         with pytest.raises(InputError, match="keep: scores"):

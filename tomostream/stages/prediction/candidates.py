@@ -27,7 +27,7 @@ from tomostream.candidate_bounds import CandidateBounds, RadiusRange
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import BlockGrid, Box, Triple, halves
 from tomostream.picking.radius_sets import NEVER, Radii, least_radii
-from tomostream.remote.places import Place
+from tomostream.remote.places import Place, place
 from tomostream.score_map import ScoreMap, open_score_map
 from tomostream.store.omezarr import StoreSpec, StoreWriter
 from tomostream.units import format_bytes
@@ -109,10 +109,9 @@ class _Selection:
         self.voxels = joined
 
 
-def reduced(
-    work: Place, target: Place, spec: StoreSpec, *, radius: float, fingerprint: dict[str, Any], overwrite: bool, memory: int
-) -> None:
-    """Make the map of candidates from the scores in work, and remove these.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduction:
+    """The making of one map of candidates from the scores in work.
 
     Parameters
     ----------
@@ -124,6 +123,33 @@ def reduced(
         The species', voxels.
     memory
         Budget of the process, bytes.
+    """
+
+    work: str
+    target: str
+    spec: StoreSpec
+    radius: float
+    fingerprint: dict[str, Any]
+    overwrite: bool
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceTask:
+    """The reductions of a tomogram's scores, one a species."""
+
+    name: str
+    reductions: tuple[Reduction, ...]
+
+
+def reduce_tomogram(task: ReduceTask) -> None:
+    """Reduce the scores of all species; see `reduced`."""
+    for reduction in task.reductions:
+        reduced(reduction)
+
+
+def reduced(given: Reduction) -> None:
+    """Make the map of candidates, and remove the scores in work.
 
     Raises
     ------
@@ -132,12 +158,15 @@ def reduced(
     InputError
         If most scores are infinite.
     """
+    spec, work = given.spec, place(given.work)
     source = open_score_map(work)
     recorded = source.tomogram.attributes.get("floor")
     floor = -math.inf if recorded is None else float(source.attributes.decode(np.full((1, 1, 1), recorded, dtype=spec.dtype)).item())
-    bounds, index = _chosen(source, radius, floor, np.dtype(spec.dtype).itemsize, memory)
+    bounds, index = _chosen(source, given.radius, floor, np.dtype(spec.dtype).itemsize, given.memory)
     attributes = spec.attributes | {"candidates": bounds.model_dump()}
-    with StoreWriter.create_or_resume(target, replace(spec, attributes=attributes), fingerprint=fingerprint, overwrite=overwrite) as writer:
+    with StoreWriter.create_or_resume(
+        place(given.target), replace(spec, attributes=attributes), fingerprint=given.fingerprint, overwrite=given.overwrite
+    ) as writer:
         for shard in writer.pending():
             writer.write(shard, _sparse(source, writer.shards.core(shard), index))
             writer.mark_done(shard)

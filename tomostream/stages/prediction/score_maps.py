@@ -25,7 +25,7 @@ from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import Place, RemotePath
 from tomostream.score_map import SCORES, ScoreMapAttributes
-from tomostream.stages.prediction.candidates import CODEC, reduced, remove_store, work_place
+from tomostream.stages.prediction.candidates import CODEC, Reduction, remove_store, work_place
 from tomostream.stages.prediction.prepare_task import Prepared
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
@@ -255,19 +255,29 @@ class ScoreMaps:
                 writer.finish(
                     ({"mixed_devices": machines} if len(machines) > 1 else {}) | ({"floor": max(floors)} if floors else {}) or None
                 )
-        if self._examined.task.settings.candidates:
-            self._reduce()
         return self.paths
 
-    def _reduce(self) -> None:
-        """Keep the candidates only."""
+    @property
+    def reductions(self) -> tuple[Reduction, ...]:
+        """What is to be done with the finished stores, where only candidates are kept."""
         one = self._examined
         radii = dict(one.task.settings.candidates)
-        for path, work, species, is_done in zip(one.paths, one.works, self._model.settings.species, one.is_done, strict=True):
-            if not is_done:
-                spec = _spec(one, self._model, species)
-                radius = radii[species].in_voxels(spec.spacing)
-                reduced(work, path, spec, radius=radius, fingerprint=one.fingerprint, overwrite=one.task.overwrite, memory=one.task.memory)
+        if not radii:
+            return ()
+        todo = zip(one.paths, one.works, self._model.settings.species, one.is_done, strict=True)
+        specs = [(path, work, _spec(one, self._model, species), radii[species]) for path, work, species, is_done in todo if not is_done]
+        return tuple(
+            Reduction(
+                work=str(work),
+                target=str(path),
+                spec=spec,
+                radius=radius.in_voxels(spec.spacing),
+                fingerprint=one.fingerprint,
+                overwrite=one.task.overwrite,
+                memory=one.task.memory,
+            )
+            for path, work, spec, radius in specs
+        )
 
     def close(self) -> None:
         """Release the stores; unfinished ones stay for a later run."""

@@ -22,7 +22,6 @@ from zarr import Array
 
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
-from tomostream.moments import Moments
 from tomostream.normalisation import Normalisation
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.attributes import change_attributes
@@ -179,13 +178,6 @@ class Tomogram(VolumeView):
         stored = self.attributes.get("normalisation")
         values = stored.get(str(self.level)) if isinstance(stored, dict) else None
         return None if values is None else Normalisation.from_json(values)
-
-    @property
-    def raw_moments(self) -> Moments | None:
-        """Moments of this level's voxels, if its conversion took them."""
-        stored = self.attributes.get("moments")
-        values = stored.get(str(self.level)) if isinstance(stored, dict) else None
-        return None if values is None else Moments(**values)
 
     def _facts(self) -> dict[str, str]:
         z, y, x = self.shape

@@ -32,7 +32,7 @@ _HISTOGRAM_BYTES = 8 * 2**16
 _BLOCK_COPIES = 4  # the block, its encoded and its decoded chunks, and a predecessor not yet given back (measured: 3.8, Zarr)
 
 
-def statistics_of(array: object, *, clip_sigma: float, raw: Moments | None = None) -> Normalisation:
+def statistics_of(array: object, *, clip_sigma: float) -> Normalisation:
     """Take the statistics of a volume, out of core, on Dask's current scheduler.
 
     Parameters
@@ -42,8 +42,6 @@ def statistics_of(array: object, *, clip_sigma: float, raw: Moments | None = Non
         A Dask array keeps its chunks; the others are read in blocks of 16 MB or one chunk.
     clip_sigma
         Where the standardised data are clipped, in standard deviations; above zero.
-    raw
-        The moments of the array, if they are known; then it is read once only.
 
     Returns
     -------
@@ -69,8 +67,7 @@ def statistics_of(array: object, *, clip_sigma: float, raw: Moments | None = Non
         check_moments(raw)
         clipped = histogram.clipped(mean=raw.mean, std=raw.std, clip_sigma=clip_sigma) if raw.std > 0 else None
         return normalisation_of(raw, clipped, clip_sigma=clip_sigma)
-    if raw is None:
-        raw = cast(Moments, _reduced(lazy, Moments.of))
+    raw = cast(Moments, _reduced(lazy, Moments.of))
     check_moments(raw)
     clipped = None
     if raw.std > 0:

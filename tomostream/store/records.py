@@ -35,17 +35,6 @@ class StatisticsRecord(BaseModel):
     clip_sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
 
 
-class MomentsRecord(BaseModel):
-    """The raw moments of one level (`Moments`)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    count: _Count
-    mean: _Finite
-    squares: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    total: _Count
-
-
 class StoreRecord(BaseModel):
     """Everything that any stage reads; None where a store of another kind lacks it."""
 
@@ -55,7 +44,6 @@ class StoreRecord(BaseModel):
     fingerprint: dict[str, Any] | None = None
     kind: Literal["labels", "scores", "tomogram"] | None = None
     normalisation: dict[Annotated[str, Field(pattern=r"^\d+$")], StatisticsRecord] | None = None
-    moments: dict[Annotated[str, Field(pattern=r"^\d+$")], MomentsRecord] | None = None
     source: dict[str, Any] | None = None
     stored_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     stored_offset: _Finite | None = None

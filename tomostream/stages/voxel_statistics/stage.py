@@ -12,7 +12,6 @@ from tomostream import defaults
 from tomostream.budget import libraries_bytes, remote_bytes
 from tomostream.cluster import Resources
 from tomostream.errors import BudgetError, InputError
-from tomostream.moments import Moments
 from tomostream.normalisation import Normalisation
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
@@ -50,8 +49,7 @@ def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = T
     if tomogram.normalisation is not None:
         return tomogram.normalisation
     memory -= remote_bytes(is_url(tomogram.path))
-    raw = tomogram.raw_moments
-    normalisation = measure_array(tomogram, memory=memory, workers=workers, name=tomogram.name, raw=raw)
+    normalisation = measure_array(tomogram, memory=memory, workers=workers, name=tomogram.name)
     if keep and tomogram.is_ours:
         try:
             store_normalisation(tomogram.path, tomogram.level, normalisation)
@@ -61,10 +59,10 @@ def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = T
     return normalisation
 
 
-def measure_array(array: Any, *, memory: int, workers: int, name: str, raw: Moments | None = None) -> Normalisation:
+def measure_array(array: Any, *, memory: int, workers: int, name: str) -> Normalisation:
     """Measure a tomogram, or a numpy, zarr or dask array, in blocks of a fixed size: the last bits of the result don't depend on the budget.
 
-    At most `workers` threads, as many as the memory holds blocks for.  `raw` are the moments, where they are known: the first pass is left out.
+    At most `workers` threads, as many as the memory holds blocks for.
 
     Raises
     ------
@@ -89,7 +87,7 @@ def measure_array(array: Any, *, memory: int, workers: int, name: str, raw: Mome
     try:
         # the function, not its name "threads": for a name Dask imports distributed, which takes 0.5 s
         with dask.config.set(scheduler=dask.threaded.get, num_workers=threads):
-            return statistics_of(lazy, clip_sigma=defaults.CLIP_SIGMA, raw=raw)
+            return statistics_of(lazy, clip_sigma=defaults.CLIP_SIGMA)
     except InputError as error:
         raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
 

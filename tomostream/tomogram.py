@@ -22,13 +22,13 @@ from zarr import Array
 
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
-from tomostream.normalisation import Normalisation
+from tomostream.normalisation import ROBUST, Normalisation
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.attributes import change_attributes
 from tomostream.store.naming import is_text, tomogram_name
 from tomostream.store.ngff import ImageMetadata, read_image_metadata
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
-from tomostream.store.records import checked_attributes
+from tomostream.store.records import ROBUST_KEY, checked_attributes, put_statistics
 from tomostream.store.shard_file import Codec
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
@@ -172,12 +172,12 @@ class Tomogram(VolumeView):
 
     @property
     def normalisation(self) -> Normalisation | None:
-        """Statistics of this level: those attached, else those stored, else None."""
+        """Statistics of this level: those attached, else those stored, else None.  Stores of before version 0.2 have no robust ones."""
         if self._attached is not None:
             return self._attached
-        stored = self.attributes.get("normalisation")
-        values = stored.get(str(self.level)) if isinstance(stored, dict) else None
-        return None if values is None else Normalisation.from_json(values)
+        plain = (self.attributes.get("normalisation") or {}).get(str(self.level))
+        robust = (self.attributes.get(ROBUST_KEY) or {}).get(str(self.level), {}).get(ROBUST)
+        return None if plain is None else Normalisation.from_json(plain | ({} if robust is None else {"robust": robust}))
 
     def _facts(self) -> dict[str, str]:
         z, y, x = self.shape
@@ -387,6 +387,6 @@ def store_normalisation(path: str | os.PathLike[str] | RemotePath, level: int, n
     """
 
     def add(attributes: dict[str, Any]) -> None:
-        attributes.setdefault("normalisation", {})[str(level)] = normalisation.to_json()
+        put_statistics(attributes, level, normalisation)
 
     change_attributes(place(path), add)

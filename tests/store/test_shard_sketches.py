@@ -1,4 +1,4 @@
-"""Conversion leaves the statistics behind: exact, whatever the shards, bands and kills; and a pass over the voxels is saved."""
+"""Conversion leaves the statistics behind: exact, whatever the shards, bands and kills; and the voxels are not read again."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from mrc_files import write_mrc
 
 from tomostream.geometry import Box
-from tomostream.stages.voxel_statistics import stage
 from tomostream.stages.voxel_statistics.stage import measure
 from tomostream.store import conversion
 from tomostream.store.conversion import ConvertSettings, convert_file
@@ -40,7 +39,7 @@ def assert_close(found, volume):
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.tuples(*[st.integers(2, 40)] * 3), st.sampled_from(["int8", "int16", "uint16", "float16", "float32"]), st.integers(0, 2**32 - 1))
+@given(st.tuples(*[st.integers(2, 40)] * 3), st.sampled_from(["int8", "int16", "uint16", "float16"]), st.integers(0, 2**32 - 1))
 def test_sketches_of_shards_give_the_statistics_of_every_level(shape, dtype, seed):
     rng = np.random.default_rng(seed)
     volume = (rng.normal(size=shape) * 20 + 50).astype(dtype)
@@ -56,11 +55,11 @@ def test_sketches_of_shards_give_the_statistics_of_every_level(shape, dtype, see
     assert found == statistics_from(sorted(notes, key=lambda note: note["of"]), levels, np.dtype(dtype), clip_sigma=3.0)
     assert statistics_from(notes[1:], levels, np.dtype(dtype), clip_sigma=3.0) == {}
     values = volume[np.isfinite(volume)].astype(np.float64)
-    known = (found.get("normalisation") or found["moments"])["0"]
+    known = found["normalisation"]["0"]
     assert abs(known["mean"] - values.mean()) <= 1e-6 * values.std()
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.float32])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
 def test_a_converted_tomogram_knows_what_it_needs_at_every_level(tmp_path, dtype, monkeypatch):
     volume = (np.random.default_rng(0).normal(size=(40, 60, 70)) * 20).astype(dtype)
     store = convert(write_mrc(tmp_path / "t.mrc", volume), tmp_path / "out", chunk=(8, 8, 8), shard=(32, 32, 32), levels=3)
@@ -72,10 +71,10 @@ def test_a_converted_tomogram_knows_what_it_needs_at_every_level(tmp_path, dtype
         voxels = plain(tomogram, Box.whole(tomogram.shape))
         read.clear()
         assert_close(measure(tomogram, memory=MEMORY, keep=False), voxels)
-        assert sum(read) == (0 if np.dtype(dtype).itemsize <= 2 else voxels.size)
+        assert not read
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
 def test_a_kill_changes_no_byte_of_the_statistics(tmp_path, dtype, monkeypatch):
     volume = (np.random.default_rng(1).normal(size=(40, 60, 70)) * 20).astype(dtype)
     source = write_mrc(tmp_path / "t.mrc", volume)
@@ -96,9 +95,8 @@ def test_a_kill_changes_no_byte_of_the_statistics(tmp_path, dtype, monkeypatch):
     assert (resumed / "zarr.json").read_bytes() == (undisturbed / "zarr.json").read_bytes()
 
 
-def test_a_constant_volume_is_known_as_such_and_one_without_finite_voxels_is_told_by_stats(tmp_path):
-    constant = convert(write_mrc(tmp_path / "c.mrc", np.full((5, 6, 7), 3.0, dtype=np.float32)), tmp_path / "out")
+def test_other_types_and_volumes_without_statistics_are_measured_when_asked(tmp_path):
+    plain = convert(write_mrc(tmp_path / "f.mrc", np.random.default_rng(2).normal(size=(5, 6, 7)).astype(np.float32)), tmp_path / "out")
+    assert open_tomogram(plain).normalisation is None
+    constant = convert(write_mrc(tmp_path / "c.mrc", np.full((5, 6, 7), 3, dtype=np.int16)), tmp_path / "out")
     assert open_tomogram(constant).normalisation.is_constant
-    empty = convert(write_mrc(tmp_path / "n.mrc", np.full((5, 6, 7), np.nan, dtype=np.float32)), tmp_path / "out")
-    with pytest.raises(stage.InputError, match="finite"):
-        measure(open_tomogram(empty), memory=MEMORY)

@@ -22,20 +22,23 @@ from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import Conversion, read_table, write_table
-from tomostream.pipeline.dry_run import check_memory
+from tomostream.picking.how_many import AsManyAs
+from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs
+from tomostream.pipeline.regions import inside, restriction_in
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project
 from tomostream.remote.places import RemotePath
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_evaluation
-from tomostream.stages.picks.expected_count import expected_number
+from tomostream.stages.picks.expected_count import expected_number, with_evidence
 from tomostream.stages.picks.stage import PickSettings, PickTask, pick_one
 from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.stages.tables.stage import conversion_from
+from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.training.inputs import clicks_of
 from tomostream.stages.training.placement import train_where_asked
 from tomostream.stages.voxel_statistics.stage import stats_many
@@ -69,6 +72,8 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     run = resolve(configuration, with_clicks="train" in wanted)
     check_inputs(run, wanted)
     check_memory(run, wanted)
+    if run.clicks is not None and not is_trained(run) and not all(run.tomograms[name].is_converted for name in run.clicks.needed):
+        check_clicks(run, Progress())  # before hours of conversion; training does it again, and tells what it finds
     run.project.create()
     with _held(run.project):
         return _run_stages(RunContext(run, progress, overwrite, wanted))
@@ -221,17 +226,19 @@ def _pick_task(context: RunContext, name: str, truth: dict[str, Counter[str]] | 
 
 def _pick_settings(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> PickSettings | None:
     """Return how to pick one species in one tomogram; None where there is no particle."""
-    given = context.run.pick
+    run, given = context.run, context.run.pick
     number = WantedNumber(given.count, given.threshold)
     if truth is not None and name not in truth:
         context.progress.warn(f"{name}: the table of truth has no row for it; the scores choose the count")
     true = truth[name][species.name] if truth is not None and name in truth else None
-    wanted = number.of(true=true, expected=lambda: expected_number(context.run, species, name))
+    wanted = number.of(true=true, expected=lambda: expected_number(run, species, name))
+    if isinstance(wanted, AsManyAs):
+        wanted = with_evidence(wanted, run, species)
     if wanted == 0:
         return None
     if wanted is None and not number.is_by_truth:
         raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
-    return PickSettings(
+    settings = PickSettings(
         radius=species.radius,
         how_many=wanted,
         species=species.name,
@@ -239,6 +246,10 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: dict
         border=given.border,
         method=given.method,
     )
+    if context.run.region.is_everywhere:
+        return settings
+    region = context.run.region.of(name)
+    return replace(settings, box=restriction_in(context.run, name).box, mask=region.mask, labels=tuple((region.labels or {}).items()))
 
 
 def _truth(run: ResolvedRun) -> dict[str, Counter[str]] | None:
@@ -248,6 +259,8 @@ def _truth(run: ResolvedRun) -> dict[str, Counter[str]] | None:
     truth = read_table(
         run.truth, conversion=Conversion(only_tomogram=_only(list(run.tomograms)), only_species=_only(run.species_names))
     ).positives()
+    if not run.region.is_everywhere:
+        truth = inside(run, truth, conversion_from(list(run.stores.values()), run.voxel_size))
     counts: dict[str, Counter[str]] = {}
     for tomogram, species in zip(truth.tomogram.tolist(), truth.species.tolist(), strict=True):
         counts.setdefault(tomogram, Counter())[species] += 1
@@ -263,11 +276,13 @@ def _evaluate(context: RunContext) -> Evaluation | None:
     run = context.run
     if run.truth is None:
         return None
+    conversion = conversion_from(list(run.stores.values()), run.voxel_size)
     evaluation = evaluate_files(
         run.project.picks,
         run.truth,
         EvaluateSettings(tolerance=run.tolerance, species=run.species_names, matching=run.matching),
-        conversion=conversion_from(list(run.stores.values()), run.voxel_size),
+        conversion=conversion,
+        keep=lambda truth: inside(run, truth, conversion),
     )
     write_evaluation(run.project.evaluation, evaluation)
     return evaluation

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tomostream.errors import InputError
 from tomostream.picking.pickers import GREEDY
+from tomostream.pipeline.regions import check_region
 from tomostream.stages.picks.expected_count import check_count_is_knowable
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.tables.stage import table_paths
@@ -27,6 +28,7 @@ def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
     if run.clicks is not None:
         run.strategy.fingerprint(run.learning)
         check_positions(run)
+    check_region(run)
     if run.truth is not None and "evaluate" in stages:
         table_paths(run.truth)
 

@@ -31,6 +31,7 @@ from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, conversion_bytes, libraries_bytes, remote_bytes
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Triple, triple
+from tomostream.moments import is_counted
 from tomostream.remote.copies import head_of, identity_of, local_file
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.casting import PIECE_VOXELS, Casting, check_stored_type, plan_casting
@@ -248,7 +249,7 @@ def _write_bands(
         for index in wanted:
             core = writer.shards.core(index).relative_to(band.box.start)
             sketch = ShardSketch()
-            is_measured = isinstance(writer.path, Path)
+            is_measured = isinstance(writer.path, Path) and is_counted(writer.layout.dtype)
             writer.write(index, cast(voxels[core.slices]), look=sketch.look if is_measured else None)
             if is_measured:
                 writer.add_note(sketch.note(index))

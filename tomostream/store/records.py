@@ -12,12 +12,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tomostream.errors import InputError
+from tomostream.normalisation import ROBUST, Normalisation
 from tomostream.remote.places import place
 from tomostream.store.seals import SEAL, sealed_group
 from tomostream.store.typed_json import check_json, parse_json
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _AGAIN = "copy the store again, or make it again with --overwrite"
+ROBUST_KEY = "robust_normalisation"  # apart from `normalisation`, whose form version 0.1 checks
+_Level = Annotated[str, Field(pattern=r"^\d+$")]
 _Count = Annotated[int, Field(ge=0)]
 
 
@@ -35,6 +38,12 @@ class StatisticsRecord(BaseModel):
     clip_sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
 
 
+class RobustRecord(StatisticsRecord):
+    """The robust statistics of one level, of one definition."""
+
+    fill: _Finite | None = None
+
+
 class StoreRecord(BaseModel):
     """Everything that any stage reads; None where a store of another kind lacks it."""
 
@@ -43,7 +52,8 @@ class StoreRecord(BaseModel):
     complete: bool | None = None
     fingerprint: dict[str, Any] | None = None
     kind: Literal["labels", "scores", "tomogram"] | None = None
-    normalisation: dict[Annotated[str, Field(pattern=r"^\d+$")], StatisticsRecord] | None = None
+    normalisation: dict[_Level, StatisticsRecord] | None = None
+    robust_normalisation: dict[_Level, dict[Annotated[str, Field(pattern=r"^robust-\d+$")], RobustRecord]] | None = None
     source: dict[str, Any] | None = None
     stored_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     stored_offset: _Finite | None = None
@@ -58,6 +68,15 @@ class StoreRecord(BaseModel):
     values: dict[str, str] | None = None
     levels_sha256: list[str] | None = None
     seal: str | None = None
+
+
+def put_statistics(attributes: dict[str, Any], level: int, normalisation: Normalisation) -> None:
+    """Put a level's statistics among a store's attributes."""
+    values = normalisation.to_json()
+    robust = values.pop("robust", None)
+    attributes.setdefault("normalisation", {})[str(level)] = values
+    if robust is not None:  # by its definition: another version's stay what they are
+        attributes.setdefault(ROBUST_KEY, {}).setdefault(str(level), {})[ROBUST] = robust
 
 
 def checked_attributes(attributes: Mapping[str, Any], path: str) -> dict[str, Any]:

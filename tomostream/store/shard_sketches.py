@@ -1,12 +1,11 @@
-"""How do a tomogram's statistics come out of its conversion?  Each shard is summed up while it is in memory, at every level.
+"""How do a tomogram's statistics come out of its conversion?  Each shard is counted while it is in memory, at every level.
 
-1. A sketch (`moments`) of each level's block of a shard is kept as a note in the ledger, before the shard is named as done: a run that is
-   killed and taken up has the sketches of all shards that it need not write again.
-2. When all shards are there, the sketches merge in the order of the shards, so the last bits don't depend on bands, memory or kills.
-3. Types of 8 and 16 bits have exact histograms: their statistics are complete.  Of the others the raw moments are known, and what the clip
-   leaves is measured later, in one pass instead of two.
+1. A histogram (`moments`) of each level's block of a shard is kept as a note in the ledger, before the shard is named as done: a run that is
+   killed and taken up has the histograms of all shards that it need not write again.
+2. When all shards are there, the histograms are added up: the statistics are exact, and the same for any bands, memory or kills.
 
-Limits: stores on a disk; on an object store each note would be an upload.
+Limits: types of 8 and 16 bits, whose histogram is exact; the others are measured afterwards.  Stores on a disk: on an object store each
+note would be an upload.
 """
 
 from __future__ import annotations
@@ -14,38 +13,42 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
-from tomostream.moments import Histogram, Moments, check_moments, is_counted, normalisation_of
+from tomostream.moments import Histogram, check_moments, normalisation_of
+from tomostream.normalisation import Normalisation
+from tomostream.robust_statistics import robust_of_counts
 from tomostream.store.pyramid import LevelLayout
+from tomostream.store.records import put_statistics
 
-_KEY = "sketch"  # of a note
+_KEY = "counts"  # of a note
 
 
 @dataclass(slots=True)
 class ShardSketch:
-    """The sketches of one shard, level by level; `look` is what `write_shard` takes."""
+    """The histograms of one shard, level by level; `look` is what `write_shard` takes."""
 
-    levels: dict[int, Moments | Histogram] = field(default_factory=dict)
+    levels: dict[int, Histogram] = field(default_factory=dict)
 
     def look(self, level: int, block: np.ndarray) -> None:
-        """Sum up the block of a level."""
-        self.levels[level] = Histogram.of(block) if is_counted(block.dtype) else Moments.of(block)
+        """Count the block of a level."""
+        self.levels[level] = Histogram.of(block)
 
     def note(self, index: Triple) -> dict[str, Any]:
         """As values of JSON."""
-        return {_KEY: [_to_json(self.levels[level]) for level in sorted(self.levels)], "of": list(index)}
+        packed = [zlib.compress(self.levels[level].counts.astype("<i8").tobytes(), 1) for level in sorted(self.levels)]
+        return {_KEY: [base64.b64encode(one).decode() for one in packed], "of": list(index)}
 
 
 def statistics_from(
     notes: Sequence[dict[str, Any]], levels: Sequence[LevelLayout], dtype: np.dtype[Any], *, clip_sigma: float
 ) -> dict[str, Any]:
-    """What the sketches of all shards say, as attributes of the store; nothing if a shard has none, or there are no statistics.
+    """What the histograms of all shards say, as attributes of the store; nothing if a shard has none, or there are no statistics.
 
     Parameters
     ----------
@@ -57,45 +60,29 @@ def statistics_from(
         Where statistics are clipped, standard deviations.
     """
     found = {triple(note["of"]): note[_KEY] for note in notes if _KEY in note}
-    shards = list(levels[0].shards.indices())
-    if any(len(found.get(index, ())) != len(levels) for index in shards):
+    if any(len(found.get(index, ())) != len(levels) for index in levels[0].shards.indices()):
         return {}
-    moments: dict[str, Any] = {}
-    complete: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
     for level in range(len(levels)):
-        whole = _from_json(found[shards[0]][level], dtype)
-        for index in shards[1:]:
-            whole = _merged(whole, _from_json(found[index][level], dtype))
-        raw = whole.moments() if isinstance(whole, Histogram) else whole
+        counts = sum(np.frombuffer(zlib.decompress(base64.b64decode(packed[level])), dtype="<i8") for packed in found.values())
         try:
-            check_moments(raw)
+            whole = statistics_of_counts(Histogram(dtype.newbyteorder("="), np.asarray(counts, dtype=np.int64)), clip_sigma=clip_sigma)
         except InputError:
             return {}  # who asks for statistics is told
-        if isinstance(whole, Histogram):
-            clipped = whole.clipped(mean=raw.mean, std=raw.std, clip_sigma=clip_sigma) if raw.std > 0 else None
-            complete[str(level)] = normalisation_of(raw, clipped, clip_sigma=clip_sigma).to_json()
-        elif raw.std > 0:
-            moments[str(level)] = asdict(raw)
-        else:
-            complete[str(level)] = normalisation_of(raw, None, clip_sigma=clip_sigma).to_json()
-    return ({"normalisation": complete} if complete else {}) | ({"moments": moments} if moments else {})
+        put_statistics(attributes, level, whole)
+    return attributes
 
 
-def _merged(one: Moments | Histogram, other: Moments | Histogram) -> Moments | Histogram:
-    if isinstance(one, Histogram) and isinstance(other, Histogram):
-        return one.merge(other)
-    if isinstance(one, Moments) and isinstance(other, Moments):
-        return one.merge(other)
-    raise TypeError("sketches of two kinds don't merge")
+def statistics_of_counts(histogram: Histogram, *, clip_sigma: float) -> Normalisation:
+    """The statistics of a volume whose voxels are counted, the robust ones too.
 
-
-def _to_json(sketch: Moments | Histogram) -> Any:
-    if isinstance(sketch, Moments):
-        return asdict(sketch)
-    return base64.b64encode(zlib.compress(sketch.counts.astype("<i8").tobytes(), 1)).decode()
-
-
-def _from_json(values: Any, dtype: np.dtype[Any]) -> Moments | Histogram:
-    if isinstance(values, dict):
-        return Moments(**values)
-    return Histogram(dtype.newbyteorder("="), np.frombuffer(zlib.decompress(base64.b64decode(values)), dtype="<i8").astype(np.int64))
+    Raises
+    ------
+    InputError
+        If no voxel is finite.
+    """
+    raw = histogram.moments()
+    check_moments(raw)
+    clipped = histogram.clipped(mean=raw.mean, std=raw.std, clip_sigma=clip_sigma) if raw.std > 0 else None
+    plain = normalisation_of(raw, clipped, clip_sigma=clip_sigma)
+    return replace(plain, robust=robust_of_counts(*histogram.finite(), plain))

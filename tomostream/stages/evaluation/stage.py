@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,10 +72,12 @@ def evaluate_files(
     headerless: Conversion | None = None,
     picks_format: str | None = None,
     truth_format: str | None = None,
+    keep: Callable[[Particles], Particles] = lambda truth: truth,
 ) -> Evaluation:
     """Compare picks (a file or folder) with the truth (a file or folder), each in any known format.
 
-    `headerless`: columns and unit of a truth table without header; `conversion.tomogram`: name of the picks' tomogram, instead of the file's.
+    `headerless`: columns and unit of a truth table without header; `conversion.tomogram`: name of the picks' tomogram, instead of the file's; `keep`
+    gives the truth that counts.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def evaluate_files(
         If a table is broken, the units can't be converted, or the species is not said and can't be known.
     """
     found, names = read_scored(picks, conversion, format_name=picks_format)
-    known = read_truth(truth, names, headerless or conversion, format_name=truth_format)
+    known = keep(read_truth(truth, names, headerless or conversion, format_name=truth_format))
     return evaluate_particles(found, known, settings, names=names, conversion=conversion)
 
 

@@ -83,6 +83,7 @@ def described_by(training: Training) -> PatchSettings:
         level=training.level,
         spacing=training.spacing,
         clip_sigma=defaults.CLIP_SIGMA,
+        normalisation=training.normalisation,
         trained_on=training.labelled.names,
         version=VERSION,
         batch_statistics=settings.network.batch_statistics,

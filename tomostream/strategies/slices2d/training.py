@@ -86,6 +86,7 @@ def described_by(training: Training) -> SliceSettings:
         level=training.level,
         spacing=training.spacing,
         clip_sigma=defaults.CLIP_SIGMA,
+        normalisation=training.normalisation,
         trained_on=training.labelled.names,
         version=VERSION,
         batch_statistics=network.batch_statistics,

@@ -15,7 +15,7 @@ from tomostream.cli.console import ConsoleProgress, print_json, print_table
 from tomostream.errors import InputError
 from tomostream.formats.registry import FORMATS, Conversion, file_tomogram, format_of, read_table, write_table
 from tomostream.remote.places import place
-from tomostream.units import Length, parse_shape
+from tomostream.units import Length, parse_bytes, parse_shape
 
 if TYPE_CHECKING:
     from tomostream.evaluation import Evaluation
@@ -180,7 +180,12 @@ def _refuse_unused(format_name: str, conversion: Conversion) -> None:
 
 
 def export_table(
-    picks: Annotated[str, typer.Argument(metavar="PICKS", help="Table of picks, or a folder of them.", show_default=False)],
+    picks: Annotated[
+        str,
+        typer.Argument(
+            metavar="PICKS|ZARR", help="Table of picks, or a folder of them; or a tomogram or score map (OME-Zarr).", show_default=False
+        ),
+    ],
     output: Annotated[
         str,
         typer.Option("-o", "--output", metavar="FILE|DIR", help="File to write, or a folder (with a final /) for one file per tomogram."),
@@ -197,7 +202,13 @@ def export_table(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Write picks in the format of other software. Units and origins are converted with the given spacing and shape, never guessed."""
+    """Write picks in the format of other software, or a tomogram or score map as MRC or OME-Zarr 0.4 (--format mrc, ome-zarr-0.4).
+
+    Units and origins are converted with the given spacing and shape, never guessed.
+    """
+    if picks.rstrip("/").endswith(".zarr"):
+        _export_volume(picks, output, format_name, tomograms, json)
+        return
     from tomostream.stages.tables.stage import read_scored, require_inside
 
     box = None if box_size is None else Length.parse(box_size, "--box-size")
@@ -212,6 +223,24 @@ def export_table(
     require_inside(particles, conversion, picks)
     write_table(output, particles, format_name=format_name, conversion=conversion)
     _done(particles, output, json)
+
+
+def _export_volume(store: str, output: str, format_name: str | None, tomograms: list[str] | None, json: bool) -> None:
+    from tomostream.stages.conversion.volume_export import export_volume, volume_format
+
+    form = volume_format(output, format_name)
+    if len(tomograms or []) > 1:
+        raise InputError(f"--tomograms names {len(tomograms or [])} stores; for a volume name the one tomogram whose origin it has")
+    export_volume(
+        store,
+        Path(output),
+        form,
+        memory=parse_bytes(defaults.MEMORY),
+        origin_of=tomograms[0] if tomograms else None,
+        progress=ConsoleProgress(),
+    )
+    if json:
+        print_json({"path": output, "format": form})
 
 
 def import_table(
@@ -259,9 +288,11 @@ def report(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="HTML page to write.")],
     json: options.Json = False,
 ) -> None:
-    """Write one self-contained HTML page: training curves, slices with picks, scores, counts."""
+    """Write one self-contained HTML page: slices with picks, the best and worst of them, scores, training, times, failures, settings."""
     from tomostream.pipeline.report_page import write_report
 
-    write_report(place(run), place(output))
+    problems = write_report(place(run), place(output))
+    for problem in problems:
+        ConsoleProgress().warn(problem)
     if json:
-        print_json({"path": str(place(output))})
+        print_json({"path": str(place(output)), "problems": problems})

@@ -43,6 +43,7 @@ from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import tomogram_name
 from tomostream.store.omezarr import StoreWriter, store_state
 from tomostream.store.shard_sketches import ShardSketch, statistics_from
+from tomostream.store.source_facts import source_facts
 from tomostream.store.spacing import spacing_doubt
 from tomostream.store.specification import StoreLayout, StoreSpec
 from tomostream.store.z_bands import Band, plan_bands
@@ -154,10 +155,22 @@ def convert_file(
         casting = plan_casting(settings.dtype, plan.header.dtype, reader.pieces(PIECE_VOXELS), source)
         spec = plan.spec_with_facts(casting, _sha256(local) if settings.checksum else None)
         with StoreWriter.create_or_resume(target, spec, fingerprint=plan.fingerprint, overwrite=overwrite) as writer:
-            _write_bands(bands, reader, casting.apply, writer, progress)
-            if _last_change(source) != changed or _identity(source) != plan.identity:
+            try:
+                _write_bands(bands, reader, casting.apply, writer, progress)
+            finally:
+                if is_changed := _has_changed(source, changed, plan.identity):
+                    writer.forget()  # some of its shards are of the old content, some of the new
+            if is_changed:
                 raise InputError(f"{source}: changed while it was being converted; run the command again with --overwrite")
             return writer.finish(statistics_from(writer.notes, writer.layout.levels, writer.layout.dtype, clip_sigma=defaults.CLIP_SIGMA))
+
+
+def _has_changed(source: Place, changed: object, identity: dict[str, Any]) -> bool:
+    """Whether a source is not what it was when its conversion began; one that is gone, too."""
+    try:
+        return _last_change(source) != changed or _identity(source) != identity
+    except (OSError, InputError):
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +225,7 @@ class _Plan:
 
     def spec_with_facts(self, casting: Casting, sha256: str | None) -> StoreSpec:
         """Return the store's specification, with the recorded facts about its source."""
-        facts: dict[str, Any] = {"source": _source_facts(self.header, self.identity["size"], sha256)}
+        facts: dict[str, Any] = {"source": source_facts(self.header, self.identity["size"], sha256)}
         if casting.scale is not None:
             facts |= {"stored_scale": casting.scale, "stored_offset": casting.offset}
         return replace(self.spec, attributes=facts)
@@ -371,20 +384,3 @@ def _sha256(source: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{source}: can't be read: {error.strerror or error}") from error
-
-
-def _source_facts(header: MrcHeader, size: int, sha256: str | None) -> dict[str, Any]:
-    return {
-        "name": header.path.name,
-        "size_bytes": size,
-        "sha256": sha256,
-        "mode": header.mode,
-        "dtype": header.dtype.str,
-        "statistics": header.statistics(),
-        "spacing_zyx": header.spacing_zyx,
-        "origin_xyz": [value if math.isfinite(value) else None for value in header.origin_xyz],
-        "start_xyz": header.start_xyz,
-        "extended_header_bytes": header.extended_bytes,
-        "is_imod": header.is_imod,
-        "warnings": header.warnings,
-    }

@@ -58,6 +58,12 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species) or not self.species:
             raise InputError(f"a model needs one radius for each species, found {len(self.radius_ang)} for '{', '.join(self.species)}'")
+        if wrong := [name for name in self.species if name in ("", ".", "..") or set(name) & set("/\\\0")]:
+            raise InputError(
+                f"a model's species are names of folders too, {wrong[0]!r} can't be one: the model was changed, or is a stranger's"
+            )
+        if len(set(self.species)) != len(self.species):
+            raise InputError(f"a model's species must differ, found {', '.join(self.species)}")
         if not 0 <= self.level <= MOST_LEVELS or not 0 < self.spacing < math.inf:
             raise InputError(
                 f"a model's level must be 0 to {MOST_LEVELS} and its spacing above zero, found {self.level} and {self.spacing} A"
@@ -92,6 +98,7 @@ class TrainingSummary(BaseModel):
     expected_fraction: list[float] | None = None  # of particle voxels, per species
     label_radius_vox: list[float] | None = None  # per species, voxels of the level
     chosen_ways: list[str] | None = None  # per species, how it is scored, where left-out clicks chose
+    left_out_ranks: list[list[float]] | None = None  # per species, of each left-out click among the picks of all clicked tomograms, from 0
     evidence: list[dict[str, float]] | None = None  # per species, what each way cost by the ranks of left-out clicks
     processes: int | None = None  # that trained together; None: one
     clicked_voxels: list[int] | None = None  # of each clicked tomogram, at level 0

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tomostream.inference.plan import PredictionPlan
     from tomostream.inference.protocol import BlockScorer
     from tomostream.learn.processes import Processes
+    from tomostream.tomogram import Tomogram
 
 
 @runtime_checkable
@@ -54,6 +55,8 @@ class Strategy(Protocol):
         Its own defaults of the general sections: section to key to value.
     continues
         Optional: whether training can go on from a model (`train.start`); a strategy without the attribute cannot.
+    orients
+        Optional: whether its models know how particles are turned (`Model.orientations`).
     sizes_are_learnt
         Optional: whether training decides how large the model is; `untrained` is then as large as it may become.
     """
@@ -213,6 +216,27 @@ class Model(ABC):
         BudgetError
             If no block fits the memory, or the given one does not.
         """
+
+    def orientations(self, tomogram: Tomogram, places: np.ndarray, species: str, *, memory: int) -> np.ndarray:
+        """Return how the particles at places are turned; only for a model whose strategy `orients`.
+
+        Parameters
+        ----------
+        tomogram
+            With its voxel statistics.
+        places
+            Float64 (n, 3), z y x, voxels of the full resolution.
+        species
+            Of all of them.
+        memory
+            Budget, bytes.
+
+        Returns
+        -------
+        np.ndarray
+            Float64 (n, 3, 3) on x, y, z, from the reference's axes to the tomogram's.
+        """
+        raise TypeError(f"a model of {self.kind} knows no orientations")
 
     @property
     def sampled(self) -> tuple[nn.Module, Sampling] | None:

@@ -147,7 +147,7 @@ def test_a_broken_strategy_is_an_error_only_where_it_is_asked_for(tmp_path: Path
 
 def test_the_recipes_name_their_modules_for_pip() -> None:
     """Setuptools refuses a folder of several modules that are not named; pip installs nothing then."""
-    for title in ("A strategy", "An objective"):
+    for title in ("A strategy", "A network", "An objective"):
         files = recipe(title)
         modules = {Path(name).stem for name in files if name.endswith(".py") and not name.startswith("test_")}
         project = tomllib.loads(files["pyproject.toml"])
@@ -173,6 +173,23 @@ def test_installing_a_strategy_imports_no_torch(blobs: Path) -> None:
 @pytest.mark.slow
 def test_another_packages_strategy_passes_the_conformance_suite(blobs: Path) -> None:
     assert_passes(blobs, "test_blobs.py")
+
+
+@pytest.fixture(scope="module")
+def dilated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(recipe("A network"), tmp_path_factory.mktemp("network") / "site")
+
+
+def test_another_packages_network_is_planned(dilated: Path, tmp_path: Path) -> None:
+    run = make_project(tmp_path / "data", objective={"name": "dilated"})
+    planned = tomostream(dilated, "run", run, "--dry-run")
+    assert planned.code == 0, planned.err
+    assert "30 steps of 4 crops of 16, level 0, objective dilated" in planned.out
+
+
+@pytest.mark.slow
+def test_another_packages_network_passes_the_conformance_suite(dilated: Path) -> None:
+    assert_passes(dilated, "test_dilated.py")
 
 
 @pytest.mark.slow

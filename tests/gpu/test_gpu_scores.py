@@ -8,6 +8,7 @@ from networks import network_of
 from tomostream.errors import DeviceMemoryError
 from tomostream.geometry import Box
 from tomostream.inference.block_search import plan_scorer
+from tomostream.inference.plan import PlanRequest
 from tomostream.inference.device_scores import DeviceScorer, stored_region
 from tomostream.inference.machine import environment
 from tomostream.inference.plan import PredictionPlan
@@ -69,7 +70,8 @@ def expected():
 
 
 def fused_plan(core):
-    return plan_scorer(SHAPE, level=1, scorer=fused("cpu", "float32"), memory=8 * 10**9, block_size=core, name="a volume", chunk=8)
+    request = PlanRequest(volume=SHAPE, level=1, memory=8 * 10**9, block_size=core, name="a volume", chunk=8)
+    return plan_scorer(request, fused("cpu", "float32"))
 
 
 @pytest.mark.parametrize("core", [SHAPE, (32, 40, 48), (13, 100, 29)])

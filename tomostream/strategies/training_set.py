@@ -80,6 +80,11 @@ class Training:
     fingerprint: dict[str, Any]
     buffer_bytes: int
 
+    @classmethod
+    def planned(cls, settings: LearningSettings, level: int, spacing: float) -> Training:
+        """Return a training of no tomogram: what a model that is only planned with needs to know."""
+        return cls(settings, Labelled([], []), None, level, spacing, {}, 0)
+
     @property
     def level_spacing(self) -> float:
         """Voxel spacing of the level that is read, angstrom."""

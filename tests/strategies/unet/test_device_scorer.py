@@ -9,6 +9,7 @@ from tomostream.errors import DeviceMemoryError
 from tomostream.geometry import Box
 from tomostream.inference import device_scores
 from tomostream.inference.block_search import plan_scorer
+from tomostream.inference.plan import PlanRequest
 from tomostream.inference.device_scores import DeviceScorer, interpolated, stored_region
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.region_scoring import encode_scores, score_region
@@ -42,7 +43,8 @@ def both(kind):
 
 
 def plan_of(scorer, core, level):
-    return plan_scorer(SHAPE, level=level, scorer=scorer, memory=8 * 10**9, block_size=core, name="a volume", chunk=8)
+    request = PlanRequest(volume=SHAPE, level=level, memory=8 * 10**9, block_size=core, name="a volume", chunk=8)
+    return plan_scorer(request, scorer)
 
 
 @pytest.mark.parametrize("kind", ["alone", "fused"])

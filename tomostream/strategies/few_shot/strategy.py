@@ -18,7 +18,7 @@ from tomostream.errors import InputError
 from tomostream.progress import Progress
 from tomostream.strategies.few_shot.settings import CHANNELS, SHA256
 from tomostream.strategies.reading_level import choose_level
-from tomostream.strategies.training_set import Labelled, Training
+from tomostream.strategies.training_set import Training
 
 if TYPE_CHECKING:
     from tomostream.learn.processes import Processes
@@ -83,7 +83,7 @@ class FewShotStrategy:
         from tomostream.strategies.unet.training import described_by
 
         level = self.reading_level(settings.species, spacing, settings.network.level)
-        training = Training(settings, Labelled([], []), None, level, spacing, {}, 0)
+        training = Training.planned(settings, level, spacing)
         radii = training.radii_vox
         supports = tuple(defaults.SUPPORT * radius for radius in radii)
         ones = (1.0,) * len(radii)

@@ -17,7 +17,7 @@ from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
 from tomostream.strategies.matched_filter.settings import Template
 from tomostream.strategies.reading_level import choose_level
-from tomostream.strategies.training_set import Labelled, Training
+from tomostream.strategies.training_set import Training
 
 if TYPE_CHECKING:
     from tomostream.learn.processes import Processes
@@ -38,7 +38,7 @@ def _sketched(settings: LearningSettings, spacing: float, level: int) -> tuple[T
     """Return a training without tomograms, and arbitrary scales, for a model that only serves planning."""
     from tomostream.strategies.matched_filter.scale import Scale
 
-    return Training(settings, Labelled([], []), None, level, spacing, {}, 0), [Scale(clicks=1.0, background=0.0)] * len(settings.species)
+    return Training.planned(settings, level, spacing), [Scale(clicks=1.0, background=0.0)] * len(settings.species)
 
 
 class AverageStrategy:
@@ -93,9 +93,10 @@ class AverageStrategy:
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
         """Load a trained model."""
-        from tomostream.strategies.matched_filter.model import unpack_average
+        from tomostream.strategies.array_model import unpack
+        from tomostream.strategies.matched_filter.model import AverageModel, CorrelationSettings
 
-        return unpack_average(record, weights, folder)
+        return unpack(AverageModel, CorrelationSettings, record, weights, folder)
 
 
 class TemplateStrategy:
@@ -159,9 +160,10 @@ class TemplateStrategy:
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
         """Load a trained model."""
-        from tomostream.strategies.matched_filter.model import unpack_template
+        from tomostream.strategies.array_model import unpack
+        from tomostream.strategies.matched_filter.model import TemplateModel, TemplateSettings
 
-        return unpack_template(record, weights, folder)
+        return unpack(TemplateModel, TemplateSettings, record, weights, folder)
 
 
 def _density_sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ All imports count, those inside functions and under `TYPE_CHECKING` too: a name 
 """
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -144,6 +145,27 @@ def test_no_strategy_is_known_by_name_outside_its_folder() -> None:
         docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
         constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
         found += [f"{name}:{node.lineno}: {node.value!r}" for node in constants if node.value in names | {"unet"}]
+    assert not found, "\n".join(found)
+
+
+def test_no_queue_is_known_by_name_outside_its_module() -> None:
+    """Neither by itself nor as `--cluster NAME`, and no message speaks of SLURM: whatever is decided by a queue's name is decided in the queue."""
+    queues = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["entry-points"]["tomostream.queues"]
+    homes = {address.partition(":")[0].removeprefix("tomostream.") for address in queues.values()}
+    named = re.compile(rf"({'|'.join(queues)})|.*--cluster ({'|'.join(queues)}).*|.*slurm.*", re.DOTALL | re.IGNORECASE)
+    found: list[str] = []
+    for path in modules():
+        if name_of(path) in homes:
+            continue
+        tree = tree_of(path)
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
+        constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+        found += [
+            f"{name_of(path)}:{node.lineno}: {node.value!r}"
+            for node in constants
+            if isinstance(node.value, str) and named.fullmatch(node.value)
+        ]
+        found += [f"{name_of(path)} imports {other}" for other in imports_of(path) if other in homes]
     assert not found, "\n".join(found)
 
 

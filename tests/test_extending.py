@@ -147,7 +147,7 @@ def test_a_broken_strategy_is_an_error_only_where_it_is_asked_for(tmp_path: Path
 
 def test_the_recipes_name_their_modules_for_pip() -> None:
     """Setuptools refuses a folder of several modules that are not named; pip installs nothing then."""
-    for title in ("A strategy", "A network", "An objective"):
+    for title in ("A strategy", "A network", "An objective", "A queue"):
         files = recipe(title)
         modules = {Path(name).stem for name in files if name.endswith(".py") and not name.startswith("test_")}
         project = tomllib.loads(files["pyproject.toml"])
@@ -242,6 +242,24 @@ def test_a_format_that_cant_be_imported_stops_no_other(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_another_packages_format_passes_the_conformance_suite(xyz: Path) -> None:
     assert_passes(xyz, "test_xyz.py")
+
+
+@pytest.fixture(scope="module")
+def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(recipe("A queue"), tmp_path_factory.mktemp("queue") / "site")
+
+
+def test_another_packages_queue_is_one_of_the_clusters(background: Path, tmp_path: Path) -> None:
+    assert "background" in tomostream(background, "convert", "--help").out
+    run = make_project(tmp_path / "data", cluster={"kind": "background", "gpus": 1})
+    assert "the queue background has none, found 1" in tomostream(background, "run", run, "--dry-run").message
+    absent = tomostream(tmp_path, "run", run, "--dry-run").message
+    assert "cluster.kind: must be an installed queue (none, local, slurm), found 'background'" in absent
+
+
+@pytest.mark.slow
+def test_another_packages_queue_passes_the_conformance_suite(background: Path) -> None:
+    assert_passes(background, "test_background.py")
 
 
 @pytest.fixture

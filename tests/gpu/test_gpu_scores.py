@@ -8,10 +8,9 @@ from networks import network_of
 from tomostream.errors import DeviceMemoryError
 from tomostream.geometry import Box
 from tomostream.inference.block_search import plan_scorer
-from tomostream.inference.plan import PlanRequest
 from tomostream.inference.device_scores import DeviceScorer, stored_region
 from tomostream.inference.machine import environment
-from tomostream.inference.plan import PredictionPlan
+from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.inference.region_scoring import score_region
 from tomostream.learn.precision import resolve_device
 from tomostream.strategies.unet.device_scorer import DeviceFusedScorer, DeviceUNetScorer

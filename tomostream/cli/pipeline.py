@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="The whole path")(run)
 
 
-@takes_overrides(kinds="none|local|slurm")
+@takes_overrides
 def run(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration; see docs/configuration.md.", show_default=False)

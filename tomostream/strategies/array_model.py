@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from tomostream.strategies.network_arrays import network_arrays, with_arrays
 from tomostream.strategies.protocol import Model
 
 N = TypeVar("N", bound=LevelNetwork)
+M = TypeVar("M", bound="NetworkModel[Any]")
 
 
 @dataclass(frozen=True)  # no slots: models keep what they have worked out
@@ -60,7 +61,7 @@ class NetworkModel(ArrayModel, Generic[N]):
         """The crops that a tomogram's batch-norm statistics come from."""
 
     @classmethod
-    def untrained(cls, settings: ModelSettings) -> Self:
+    def untrained(cls: type[M], settings: ModelSettings) -> M:
         """Return a model of these settings as it is before training."""
         empty = cls(settings, TrainingSummary(), Path(), {})
         return replace(empty, arrays=network_arrays(empty.make_network()))
@@ -75,6 +76,6 @@ class NetworkModel(ArrayModel, Generic[N]):
         """The network, and the crops that its batch-norm statistics come from."""
         return self.network, self.sampling
 
-    def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> Self:
+    def with_statistics(self: M, statistics: Mapping[str, np.ndarray]) -> M:
         """Return the model with other batch-norm statistics."""
         return replace(self, arrays={**self.arrays, **statistics})

@@ -12,8 +12,7 @@ from scipy import ndimage
 from tomostream.errors import BudgetError
 from tomostream.geometry import BlockGrid, Box
 from tomostream.inference.block_search import plan_scorer
-from tomostream.inference.plan import PlanRequest
-from tomostream.inference.plan import PredictionPlan
+from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.region_scoring import score_region, score_volume
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target, ball_of, normalised_kernel, small_spectrum

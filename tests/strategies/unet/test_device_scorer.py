@@ -9,8 +9,8 @@ from tomostream.errors import DeviceMemoryError
 from tomostream.geometry import Box
 from tomostream.inference import device_scores
 from tomostream.inference.block_search import plan_scorer
-from tomostream.inference.plan import PlanRequest
 from tomostream.inference.device_scores import DeviceScorer, interpolated, stored_region
+from tomostream.inference.plan import PlanRequest
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.region_scoring import encode_scores, score_region
 from tomostream.inference.upsample import supporting_box, upsample

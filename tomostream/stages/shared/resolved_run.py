@@ -20,7 +20,7 @@ import yaml
 
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, conversion_bytes
-from tomostream.cluster import Resources
+from tomostream.cluster import Resources, checked
 from tomostream.config import Configuration, Species
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.sections import Pick, Predict
@@ -171,7 +171,7 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         truth=configuration.truth,
         tolerance=configuration.tolerance,
         matching=configuration.matching,
-        resources=Resources.configured(configuration.cluster, configuration.memory_bytes, gpu_memory),
+        resources=checked(Resources.configured(configuration.cluster, configuration.memory_bytes, gpu_memory)),
     )
 
 

@@ -87,12 +87,12 @@ def test_positions_are_where_the_file_means_them(file: str, name: str | None, ex
 )
 def test_what_can_t_be_meant_is_refused(file: str, name: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        read_table(WILD / file, format_name=name, conversion=Conversion(spacing=10.0, unbinned_pixel=2.0))
+        read_table(WILD / file, format_name=name, conversion=Conversion(spacing=10.0, options={"unbinned_pixel_size": 2.0}))
 
 
 @pytest.mark.parametrize("name", ["csv", "parquet", "coords", "napari", "portal-ndjson", PIXELS, "star-relion4", "dynamo", "cmm"])
 def test_fractions_of_a_volume_are_refused_in_every_format(tmp_path: Path, name: str) -> None:
-    facts = Conversion(spacing=1.0, unbinned_pixel=1.0)
+    facts = Conversion(spacing=1.0, options={"unbinned_pixel_size": 1.0})
     rows = Particles.build(np.array([[0.1, 0.5, 0.9], [0.3, 0.2, 1.0]], float), unit="angstrom", tomogram="t")
     write_table(tmp_path / f"t{FORMATS[name].ending}", rows, format_name=name, conversion=facts)
     with pytest.raises(InputError, match=r"within 0\.\.1"):
@@ -205,7 +205,7 @@ def test_relions_file_of_a_tomogram_is_the_tomogram(tmp_path: Path) -> None:
         read_table(path, conversion=Conversion({"other": 10.0}, {"other": (1, 1, 1)}))
     both = Particles.concatenate([rows, rows.renamed({"rec_TS_01": "TS_01"})])
     with pytest.raises(InputError, match="another of that name"):
-        write_table(path, both, format_name="star-relion4", conversion=Conversion(unbinned_pixel=1.0))
+        write_table(path, both, format_name="star-relion4", conversion=Conversion(options={"unbinned_pixel_size": 1.0}))
 
 
 def test_missing_names_are_empty_and_broken_ones_refused(tmp_path: Path) -> None:
@@ -301,10 +301,10 @@ def test_options_that_contradict_or_serve_nothing_are_refused(arguments: list[st
 
 def test_a_users_picks_are_chosen_from_a_copick_project(tmp_path: Path) -> None:
     project = WILD / "copick" / "two_users"
-    assert len(read_table(project, conversion=Conversion(user="alice"))) == 1
-    assert len(read_table(project, conversion=Conversion(session="9"))) == 1
+    assert len(read_table(project, conversion=Conversion(options={"user": "alice"}))) == 1
+    assert len(read_table(project, conversion=Conversion(options={"session": "9"}))) == 1
     with pytest.raises(InputError, match=r"no picks of --user bob; it has those of alice \(session 1\), tomotwin \(session 9\)"):
-        read_table(project, conversion=Conversion(user="bob"))
+        read_table(project, conversion=Conversion(options={"user": "bob"}))
     truth = tmp_path / "truth.csv"
     write_table(truth, Particles.build(np.array([[310, 180, 130.0]], float), unit="angstrom", tomogram="TS_01", species="ribosome"))
     refused = tomostream("evaluate", "--picks", project, "--truth", truth, "--tolerance", "5A")
@@ -424,7 +424,11 @@ def test_text_is_utf8_under_every_locale(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "facts"),
-    [("star-relion4", {"unbinned_pixel": 2.0}), ("dynamo", {"spacing": 10.0}), ("star-relion5", {"spacing": 10.0, "shape": (9, 9, 9)})],
+    [
+        ("star-relion4", {"options": {"unbinned_pixel_size": 2.0}}),
+        ("dynamo", {"spacing": 10.0}),
+        ("star-relion5", {"spacing": 10.0, "shape": (9, 9, 9)}),
+    ],
 )
 def test_many_tomograms_take_no_more_time_than_few(tmp_path: Path, name: str, facts: dict[str, object]) -> None:
     """Tomograms x particles would be 40 times as much."""

@@ -6,7 +6,6 @@ those with a configuration: there an option that is not given leaves the configu
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomostream import defaults
+from tomostream.cli.added_options import with_options
 from tomostream.cluster import Resources, checked
 from tomostream.cluster.queues import cluster_names
 from tomostream.errors import InputError
@@ -115,30 +115,12 @@ class Overrides:
 
 def takes_resources(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options; it gets them checked, as `resources`."""
-    return _with_options(command, "resources", _resources, [option.parameter(is_override=False) for option in _OPTIONS])
+    return with_options(command, "resources", _resources, [option.parameter(is_override=False) for option in _OPTIONS])
 
 
 def takes_overrides(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options, none with a default; it gets them as `overrides`."""
-    return _with_options(command, "overrides", Overrides, [option.parameter(is_override=True) for option in _OPTIONS])
-
-
-def _with_options(
-    command: Callable[..., None], name: str, make: Callable[..., object], parameters: list[inspect.Parameter]
-) -> Callable[..., None]:
-    """Replace a command's parameter `name` by options, from which it is made."""
-    own = inspect.signature(command, eval_str=True).parameters
-    kept = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own.values() if parameter.name != name]
-
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        options = {parameter.name: given.pop(parameter.name) for parameter in parameters}
-        command(**given, **{name: make(**options)})
-
-    shown = [*kept, *parameters]
-    wrapped.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
-    return wrapped
+    return with_options(command, "overrides", Overrides, [option.parameter(is_override=True) for option in _OPTIONS])
 
 
 def _resources(

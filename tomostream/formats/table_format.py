@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tomostream.formats.conversion import Conversion
+from tomostream.formats.format_option import FormatOption
 from tomostream.particles import Particles
 
 
@@ -30,6 +32,8 @@ class TableFormat:
         Whether a file holds only one.
     labelled
         Whether a file can hold places that are no particles.
+    options
+        Those that it adds to the commands; `Conversion.given` has their values.
     """
 
     read: Callable[[Path, Conversion], Particles]
@@ -39,3 +43,4 @@ class TableFormat:
     one_tomogram: bool = False
     one_species: bool = False
     labelled: bool = False
+    options: tuple[FormatOption[Any], ...] = ()

@@ -1,20 +1,33 @@
 """What tests share: where the tomograms with known truth are."""
 
+import gc
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from example_counts import FAST, FEW
 from hypothesis import settings
 from repository import REPOSITORY
 
 # how long an example takes says something of the machine only
-settings.register_profile("tests", deadline=None)
-settings.load_profile("tests")
+settings.register_profile("whole", deadline=None)
+settings.register_profile(FAST, deadline=None, max_examples=FEW)
 
 # the tests run side by side, one a core: threads of numerical libraries would only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw few examples in the fast tier; before the tests are imported, as their decorators ask."""
+    settings.load_profile(FAST if "not slow" in config.option.markexpr else "whole")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the collection made out of every later garbage collection: it stays for the whole run."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

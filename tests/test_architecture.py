@@ -100,7 +100,7 @@ def imports_of(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_module_imports_only_lower_floors_or_its_own_room(path: Path) -> None:
+def test_module_imports_only_lower_floors_or_its_own_room(path):
     own = room_of(name_of(path))
     assert own in FLOORS, f"{path}: give '{own}' a floor in this table and in docs/design.md"
     for name in imports_of(path):
@@ -110,7 +110,7 @@ def test_module_imports_only_lower_floors_or_its_own_room(path: Path) -> None:
         )
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_no_modules_import_each_other_in_a_circle():
     edges = {name_of(path): set(imports_of(path)) & known() - {name_of(path)} for path in modules()}
     # a package's __init__ hands out its modules' names: asking the package is asking them
     order: list[str] = []
@@ -128,7 +128,7 @@ def strategy_names() -> set[str]:
     return set(project["entry-points"]["tomostream.strategies"])
 
 
-def test_no_strategy_is_known_by_name_outside_its_folder() -> None:
+def test_no_strategy_is_known_by_name_outside_its_folder():
     """Names in code, not in docstrings: whatever is decided by a strategy's name is decided in the strategy."""
     names = strategy_names()
     found: list[str] = []
@@ -148,7 +148,7 @@ def test_no_strategy_is_known_by_name_outside_its_folder() -> None:
     assert not found, "\n".join(found)
 
 
-def test_no_queue_is_known_by_name_outside_its_module() -> None:
+def test_no_queue_is_known_by_name_outside_its_module():
     """Neither by itself nor as `--cluster NAME`, and no message speaks of SLURM: whatever is decided by a queue's name is decided in the queue."""
     queues = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["entry-points"]["tomostream.queues"]
     homes = {address.partition(":")[0].removeprefix("tomostream.") for address in queues.values()}
@@ -169,7 +169,7 @@ def test_no_queue_is_known_by_name_outside_its_module() -> None:
     assert not found, "\n".join(found)
 
 
-def test_nothing_below_the_resolved_run_takes_a_configuration() -> None:
+def test_nothing_below_the_resolved_run_takes_a_configuration():
     found: list[str] = []
     for path in modules():
         name = name_of(path)
@@ -183,7 +183,7 @@ def test_nothing_below_the_resolved_run_takes_a_configuration() -> None:
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_torch_is_imported_only_where_learning_happens(path: Path) -> None:
+def test_torch_is_imported_only_where_learning_happens(path):
     if room_of(name_of(path)).split(".")[0] not in TORCH_ROOMS:
         for node in ast.walk(tree_of(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -191,14 +191,14 @@ def test_torch_is_imported_only_where_learning_happens(path: Path) -> None:
             assert "torch" not in {name.split(".")[0] for name in names}
 
 
-def test_no_module_has_the_name_of_a_public_function() -> None:
+def test_no_module_has_the_name_of_a_public_function():
     assert not {path.stem for path in modules()} & PUBLIC_FUNCTIONS
 
 
-def test_no_drawer_for_odds_and_ends() -> None:
+def test_no_drawer_for_odds_and_ends():
     assert not {path.stem for path in modules()} & {"utils", "helpers", "common", "misc", "util"}
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_module_says_what_it_is_for(path: Path) -> None:
+def test_module_says_what_it_is_for(path):
     assert ast.get_docstring(tree_of(path)), f"{path} has no docstring"

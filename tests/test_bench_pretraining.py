@@ -28,7 +28,8 @@ def group_of(batch) -> Group:
     return Group(batch.image[0], batch.clean[0], batch.position[0], batch.species[0], batch.is_there[0], batch.radius[0])
 
 
-def test_needs_nothing_but_torch_numpy_scipy_safetensors_and_jaxtyping() -> None:
+@pytest.mark.slow
+def test_needs_nothing_but_torch_numpy_scipy_safetensors_and_jaxtyping():
     program = (
         "import sys, importlib.abc\n"
         "allowed = set(sys.stdlib_module_names) | {'torch', 'torchgen', 'functorch', 'numpy', 'scipy', 'safetensors', 'jaxtyping',"
@@ -43,7 +44,7 @@ def test_needs_nothing_but_torch_numpy_scipy_safetensors_and_jaxtyping() -> None
     assert done.stdout.strip() == "[]"
 
 
-def test_same_seed_gives_the_same_batch_and_another_seed_another() -> None:
+def test_same_seed_gives_the_same_batch_and_another_seed_another():
     first, again, other = (simulate(SMALL, generator(seed)) for seed in (3, 3, 4))
     assert torch.equal(first.image, again.image)
     assert torch.equal(first.position, again.position)
@@ -51,7 +52,7 @@ def test_same_seed_gives_the_same_batch_and_another_seed_another() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_tomograms_are_standardised_and_finite(seed: int) -> None:
+def test_tomograms_are_standardised_and_finite(seed):
     batch = simulate(SMALL, generator(seed))
     flat = batch.image.reshape(2, -1)
     assert torch.isfinite(batch.image).all()
@@ -60,7 +61,7 @@ def test_tomograms_are_standardised_and_finite(seed: int) -> None:
     assert torch.allclose(flat.std(1), torch.ones(2), atol=1e-3)
 
 
-def test_particles_are_dark_and_centres_lie_in_density() -> None:
+def test_particles_are_dark_and_centres_lie_in_density():
     darker, denser = [], []
     for seed in range(12):
         batch = simulate(SMALL, generator(seed))
@@ -75,7 +76,7 @@ def test_particles_are_dark_and_centres_lie_in_density() -> None:
     assert min(denser) > 0.2
 
 
-def test_particles_do_not_overlap_across_the_periodic_faces() -> None:
+def test_particles_do_not_overlap_across_the_periodic_faces():
     edge, g = 32, generator(1)
     radius = torch.tensor([[3.0, 4.5]]).expand(2, -1)
     ice = draw_ice(2, edge, g)
@@ -92,7 +93,7 @@ def test_particles_do_not_overlap_across_the_periodic_faces() -> None:
         assert (distance >= 0.979 * (size[:, None] + size[None])).all()
 
 
-def test_beads_keep_their_mass_and_middle_on_the_grid() -> None:
+def test_beads_keep_their_mass_and_middle_on_the_grid():
     grid = torch.zeros(1, 16, 16, 16)
     points, mass = torch.tensor([[[7.25, 8.5, 3.75], [4.0, 5.0, 6.0]]]), torch.tensor([[2.0, 0.0]])
     add_points(grid, points, mass)
@@ -101,7 +102,7 @@ def test_beads_keep_their_mass_and_middle_on_the_grid() -> None:
     assert torch.allclose((grid[0, ..., None] * where).sum((0, 1, 2)) / 2, points[0, 0], atol=1e-5)
 
 
-def test_species_have_the_radius_that_was_asked_for() -> None:
+def test_species_have_the_radius_that_was_asked_for():
     radius = torch.tensor([[4.0, 6.0, 8.0]])
     species = draw_species(radius, torch.ones(1, 3), beads=200, look_alikes=False, generator=generator())
     reach = species.beads.norm(dim=-1).quantile(0.95, dim=-1)
@@ -109,7 +110,7 @@ def test_species_have_the_radius_that_was_asked_for() -> None:
     assert torch.allclose((species.mass[..., None] * species.beads).sum(-2), torch.zeros(1, 3, 3), atol=1e-2 * float(species.mass.sum()))
 
 
-def test_heat_maps_peak_at_the_voxel_nearest_to_a_centre() -> None:
+def test_heat_maps_peak_at_the_voxel_nearest_to_a_centre():
     position = torch.tensor([5.2, 9.9, 0.1]).reshape(1, 1, 1, 3)
     shape = torch.zeros(1, 1, 16, 16, 16)
     group = Group(
@@ -121,7 +122,7 @@ def test_heat_maps_peak_at_the_voxel_nearest_to_a_centre() -> None:
     assert 0.95 < float(heat.max()) <= 1
 
 
-def test_head_is_the_discriminant_of_its_formula() -> None:
+def test_head_is_the_discriminant_of_its_formula():
     g = generator(2)
     backbone = Backbone((4, 8), seed=0)
     clicks, unclicked = torch.randn(1, 10, 4, generator=g) + 2, torch.randn(300, 4, generator=g)
@@ -136,7 +137,7 @@ def test_head_is_the_discriminant_of_its_formula() -> None:
     assert known.item()
 
 
-def test_species_with_few_clicks_has_no_head() -> None:
+def test_species_with_few_clicks_has_no_head():
     batch = simulate(SMALL, generator())
     group = group_of(batch)
     nobody = Group(group.image, group.clean, group.position, group.species, torch.zeros_like(group.is_there), group.radius)
@@ -147,7 +148,7 @@ def test_species_with_few_clicks_has_no_head() -> None:
     assert torch.isfinite(weights).all()
 
 
-def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
+def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path):
     settings = Settings((4, 8), 5, 1e-3, 1, SMALL)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(whole, settings, minutes=1, steps=3, device=torch.device("cpu"))
@@ -161,7 +162,7 @@ def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Path) ->
     assert load_backbone(parts / "backbone.safetensors").body.channels == (4, 8)
 
 
-def test_other_settings_do_not_go_on_with_a_checkpoint(tmp_path: Path) -> None:
+def test_other_settings_do_not_go_on_with_a_checkpoint(tmp_path):
     train(tmp_path, Settings((4, 8), 5, 1e-3, 1, SMALL), minutes=1, steps=1, device=torch.device("cpu"))
     with pytest.raises(SystemExit, match="choose another folder"):
         train(tmp_path, Settings((4, 8), 6, 1e-3, 1, SMALL), minutes=1, steps=1, device=torch.device("cpu"))

@@ -1,7 +1,5 @@
 """The configuration: every key known, every mistake named before work starts."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 from repository import REPOSITORY
@@ -23,7 +21,7 @@ def with_values(**values: object) -> Configuration:
     return configuration_from(LEAST | values, "c.yaml")
 
 
-def test_defaults_are_those_of_the_defaults_module() -> None:
+def test_defaults_are_those_of_the_defaults_module():
     found = with_values()
     assert found.train.steps == defaults.STEPS
     assert found.network.channels == defaults.CHANNELS
@@ -31,7 +29,7 @@ def test_defaults_are_those_of_the_defaults_module() -> None:
     assert str(found.tolerance) == defaults.TOLERANCE
 
 
-def test_resolved_form_reads_back_as_itself(tmp_path: Path) -> None:
+def test_resolved_form_reads_back_as_itself(tmp_path):
     found = with_values(pick={"smooth": "40A", "count": 7}, network={"level": 1})
     path = tmp_path / "resolved.yaml"
     found.write(path)
@@ -55,19 +53,19 @@ def test_resolved_form_reads_back_as_itself(tmp_path: Path) -> None:
         ({"predict": {"block_size": "0"}}, "one positive integer or three"),
     ],
 )
-def test_mistakes_are_named(values: dict[str, object], message: str) -> None:
+def test_mistakes_are_named(values, message):
     with pytest.raises(ConfigurationError, match=message):
         with_values(**values)
 
 
-def test_one_message_names_all_mistakes() -> None:
+def test_one_message_names_all_mistakes():
     with pytest.raises(ConfigurationError) as caught:
         with_values(memory="x", tolerance=10, trian={})
     for part in ("memory", "tolerance", "trian"):
         assert part in str(caught.value)
 
 
-def test_variables_come_from_the_environment_or_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_come_from_the_environment_or_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "c.yaml"
     path.write_text("# ${NOT_NEEDED_IN_COMMENTS}\n" + yaml.safe_dump(LEAST | {"tomograms": ["${WHERE_IT_IS}/a.mrc"]}))
     monkeypatch.delenv("WHERE_IT_IS", raising=False)
@@ -78,7 +76,7 @@ def test_variables_come_from_the_environment_or_are_refused(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("text", ["", "- 1\n", "a: [", "\x00"])
-def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+def test_what_is_no_mapping_is_refused(tmp_path, text):
     path = tmp_path / "c.yaml"
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"c\.yaml"):
@@ -86,41 +84,41 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("expected", [-3, {"a": 5, "b": -1}])
-def test_expected_number_below_zero_is_refused(expected: object) -> None:
+def test_expected_number_below_zero_is_refused(expected):
     with pytest.raises(ConfigurationError, match="expected is a number of particles, at least 0"):
         configuration_from(LEAST | {"species": [{"name": "ribosome", "radius": "135A", "expected": expected}]}, "test")
 
 
-def test_expected_number_may_differ_by_tomogram() -> None:
+def test_expected_number_may_differ_by_tomogram():
     species = with_values(species=[{"name": "a", "radius": "5vox", "expected": {"t1": 7}}]).species[0]
     assert species.expected_in("t1") == 7
     assert species.expected_in("t2") is None
 
 
-def test_lengths_convert_between_voxels_and_angstrom() -> None:
+def test_lengths_convert_between_voxels_and_angstrom():
     assert Length.parse("135A").in_voxels(13.5) == pytest.approx(10)
     assert Length.parse("10vox").in_angstrom(13.48) == pytest.approx(134.8)
 
 
-def test_sizes_are_decimal_unless_binary() -> None:
+def test_sizes_are_decimal_unless_binary():
     assert parse_bytes("2GB") == 2 * 10**9
     assert parse_bytes("1GiB") == 2**30
 
 
-def test_shapes_and_boxes() -> None:
+def test_shapes_and_boxes():
     assert parse_shape("64") == (64, 64, 64)
     assert parse_shape("32,64,96") == (32, 64, 96)
     assert parse_box("0:2,1:3,4:9").shape == (2, 2, 5)
 
 
 @pytest.mark.parametrize("name", ["pombe_sim.yaml", "empiar10988_vpp.yaml", "empiar10988_def.yaml"])
-def test_configurations_of_the_repository_are_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configurations_of_the_repository_are_valid(name, monkeypatch):
     monkeypatch.setenv("TOMOSTREAM_DATA", "/data")
     load_configuration(REPOSITORY / "configs" / name)
 
 
 @pytest.mark.parametrize("predict", [{"device": "cuda"}, {"precision": "bf16"}])
-def test_what_a_matched_filter_cannot_do_is_told_before_it_is_trained(predict: dict[str, str]) -> None:
+def test_what_a_matched_filter_cannot_do_is_told_before_it_is_trained(predict):
     with pytest.raises(ConfigurationError, match=r"objective average computes on the processor, in float32"):
         with_values(objective={"name": "average"}, predict=predict)
     with_values(predict=predict)

@@ -16,7 +16,7 @@ def anchors_of(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_somewhere(page):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
         file = page.parent / target if target else page
         assert file.exists(), f"{page.name}: {target}"
@@ -25,14 +25,14 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_files_that_are_named_exist(page: Path) -> None:
+def test_files_that_are_named_exist(page):
     if page.name == "extending.md":  # its files are those of the recipes
         return
     for name in re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)`", page.read_text()):
         assert (REPOSITORY / name).exists() or (REPOSITORY / "tomostream" / name).exists(), f"{page.name}: {name}"
 
 
-def test_the_design_fits_two_screens() -> None:
+def test_the_design_fits_two_screens():
     lines = (REPOSITORY / "docs" / "design.md").read_text().splitlines()
     assert len(lines) <= 110
     assert max(map(len, lines)) <= 120

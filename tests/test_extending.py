@@ -79,7 +79,7 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_another_packages_strategy_goes_through_the_whole_run(blobs: Path, tmp_path: Path) -> None:
+def test_another_packages_strategy_goes_through_the_whole_run(blobs, tmp_path):
     run = make_project(tmp_path / "data", objective={"name": "blobs"}, blobs={"ratio": 1.8})
     listed = tomostream(blobs, "strategies", "--json").json
     assert {"name": "blobs", "summary": "difference of Gaussians; no network, seconds", "module": "blob_picker"} in listed
@@ -101,14 +101,14 @@ def test_another_packages_strategy_goes_through_the_whole_run(blobs: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_another_packages_strategy_checks_its_own_section_and_device(blobs: Path, tmp_path: Path) -> None:
+def test_another_packages_strategy_checks_its_own_section_and_device(blobs, tmp_path):
     wrong = make_project(tmp_path / "a", objective={"name": "blobs"}, blobs={"ratio": 0.5})
     assert "blobs.ratio" in tomostream(blobs, "run", wrong, "--dry-run").message
     unfit = make_project(tmp_path / "b", objective={"name": "blobs"}, predict={"device": "cuda"})
     assert "blobs computes on the processor" in tomostream(blobs, "run", unfit, "--dry-run").message
 
 
-def test_a_strategy_that_is_not_installed_is_refused_with_those_that_are(tmp_path: Path) -> None:
+def test_a_strategy_that_is_not_installed_is_refused_with_those_that_are(tmp_path):
     (tmp_path / "empty").mkdir()
     run = make_project(tmp_path / "data", objective={"name": "blobs"})
     message = tomostream(tmp_path / "empty", "run", run, "--dry-run").message
@@ -120,6 +120,7 @@ _SECTION = "from tomostream.config.fields import Part\nclass Own(Part):\n    nee
 _UNET = "from tomostream.strategies.unet.strategy import UNetStrategy\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("entry", "module", "message"),
     [
@@ -135,7 +136,7 @@ _UNET = "from tomostream.strategies.unet.strategy import UNetStrategy\n"
         ("broken", "", "must name an object"),
     ],
 )
-def test_a_broken_strategy_is_an_error_only_where_it_is_asked_for(tmp_path: Path, entry: str, module: str, message: str) -> None:
+def test_a_broken_strategy_is_an_error_only_where_it_is_asked_for(tmp_path, entry, module, message):
     project = f'[project]\nname = "broken"\nversion = "1"\n[project.entry-points."tomostream.strategies"]\nbroken = "{entry}"\n'
     site = install({"pyproject.toml": project, "broken.py": module}, tmp_path / "site")
     other = make_project(tmp_path / "other", objective={"name": "average"})
@@ -145,7 +146,7 @@ def test_a_broken_strategy_is_an_error_only_where_it_is_asked_for(tmp_path: Path
     assert message in tomostream(site, "run", asked, "--dry-run").message
 
 
-def test_the_recipes_name_their_modules_for_pip() -> None:
+def test_the_recipes_name_their_modules_for_pip():
     """Setuptools refuses a folder of several modules that are not named; pip installs nothing then."""
     for title in ("A strategy", "A network", "An objective", "A queue"):
         files = recipe(title)
@@ -155,7 +156,7 @@ def test_the_recipes_name_their_modules_for_pip() -> None:
         assert project["build-system"]["build-backend"] == "setuptools.build_meta"
 
 
-def test_the_recipes_model_says_that_it_uses_no_gpu(blobs: Path) -> None:
+def test_the_recipes_model_says_that_it_uses_no_gpu(blobs):
     """Else `auto` would mean CUDA where there is a GPU, which its scorer refuses."""
     code = "import blob_picker; print(blob_picker.BlobModel.uses_gpu)"
     where = os.pathsep.join((str(blobs), str(REPOSITORY)))
@@ -163,7 +164,7 @@ def test_the_recipes_model_says_that_it_uses_no_gpu(blobs: Path) -> None:
     assert done.stdout.split() == ["False"]
 
 
-def test_installing_a_strategy_imports_no_torch(blobs: Path) -> None:
+def test_installing_a_strategy_imports_no_torch(blobs):
     code = "import sys, tomostream.config.configuration as c; c.configuration_class(); print('blob_picker' in sys.modules, 'torch' in sys.modules)"
     where = os.pathsep.join((str(blobs), str(REPOSITORY)))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": where})
@@ -171,7 +172,7 @@ def test_installing_a_strategy_imports_no_torch(blobs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_packages_strategy_passes_the_conformance_suite(blobs: Path) -> None:
+def test_another_packages_strategy_passes_the_conformance_suite(blobs):
     assert_passes(blobs, "test_blobs.py")
 
 
@@ -180,7 +181,7 @@ def dilated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(recipe("A network"), tmp_path_factory.mktemp("network") / "site")
 
 
-def test_another_packages_network_is_planned(dilated: Path, tmp_path: Path) -> None:
+def test_another_packages_network_is_planned(dilated, tmp_path: Path):
     run = make_project(tmp_path / "data", objective={"name": "dilated"})
     planned = tomostream(dilated, "run", run, "--dry-run")
     assert planned.code == 0, planned.err
@@ -188,12 +189,12 @@ def test_another_packages_network_is_planned(dilated: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_another_packages_network_passes_the_conformance_suite(dilated: Path) -> None:
+def test_another_packages_network_passes_the_conformance_suite(dilated: Path):
     assert_passes(dilated, "test_dilated.py")
 
 
 @pytest.mark.slow
-def test_another_packages_objective_trains_the_network(tmp_path: Path) -> None:
+def test_another_packages_objective_trains_the_network(tmp_path):
     site = install(recipe("An objective"), tmp_path / "site")
     steps = {"steps": 5, "steps_per_epoch": 5, "crop": 16, "batch": 2, "precision": "float32"}
     run = make_project(tmp_path / "data", objective={"name": "focal"}, train=steps)
@@ -205,7 +206,7 @@ def test_another_packages_objective_trains_the_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_packages_objective_passes_the_conformance_suite(tmp_path: Path) -> None:
+def test_another_packages_objective_passes_the_conformance_suite(tmp_path):
     assert_passes(install(recipe("An objective"), tmp_path / "site"), "test_focal.py")
 
 
@@ -214,7 +215,7 @@ def xyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(recipe("A table format"), tmp_path_factory.mktemp("format") / "site")
 
 
-def test_another_packages_format_is_written_and_read_by_the_commands(xyz: Path, tmp_path: Path) -> None:
+def test_another_packages_format_is_written_and_read_by_the_commands(xyz, tmp_path):
     assert "xyz" in tomostream(xyz, "export", "--help").out
     table = tmp_path / "picks.csv"
     table.write_text("tomogram,species,x_angstrom,y_angstrom,z_angstrom,score\nt1,ribosome,3.0,2.0,1.5,\nt1,fas,50.0,40.0,30.0,\n")
@@ -228,7 +229,7 @@ def test_another_packages_format_is_written_and_read_by_the_commands(xyz: Path, 
     assert not (tmp_path / "again.csv").exists()
 
 
-def test_a_format_that_cant_be_imported_stops_no_other(tmp_path: Path) -> None:
+def test_a_format_that_cant_be_imported_stops_no_other(tmp_path):
     files = recipe("A table format")
     site = install(files | {"xyz_atoms.py": "raise RuntimeError('no licence')\n"}, tmp_path / "site")
     table = tmp_path / "picks.csv"
@@ -240,7 +241,7 @@ def test_a_format_that_cant_be_imported_stops_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_packages_format_passes_the_conformance_suite(xyz: Path) -> None:
+def test_another_packages_format_passes_the_conformance_suite(xyz):
     assert_passes(xyz, "test_xyz.py")
 
 
@@ -249,7 +250,7 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(recipe("A queue"), tmp_path_factory.mktemp("queue") / "site")
 
 
-def test_another_packages_queue_is_one_of_the_clusters(background: Path, tmp_path: Path) -> None:
+def test_another_packages_queue_is_one_of_the_clusters(background, tmp_path: Path):
     assert "background" in tomostream(background, "convert", "--help").out
     run = make_project(tmp_path / "data", cluster={"kind": "background", "gpus": 1})
     assert "the queue background has none, found 1" in tomostream(background, "run", run, "--dry-run").message
@@ -258,7 +259,7 @@ def test_another_packages_queue_is_one_of_the_clusters(background: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_another_packages_queue_passes_the_conformance_suite(background: Path) -> None:
+def test_another_packages_queue_passes_the_conformance_suite(background: Path):
     assert_passes(background, "test_background.py")
 
 
@@ -272,7 +273,7 @@ def in_the_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_new_command_is_one_of_the_programs(in_the_tree: Path) -> None:
+def test_a_new_command_is_one_of_the_programs(in_the_tree):
     (in_the_tree / "tomostream/cli/counting.py").write_text(recipe("A command")["tomostream/cli/counting.py"])
     table = in_the_tree / "picks.csv"
     table.write_text("tomogram,species,x_angstrom,y_angstrom,z_angstrom\nt1,a,1,2,3\nt1,a,4,5,6\nt2,a,7,8,9\n")

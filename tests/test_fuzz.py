@@ -8,8 +8,9 @@ import warnings
 
 import pytest
 from cli_runner import tomostream
+from example_counts import examples
 from fuzzing import limited, readers, use_store
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from small_project import make_project
 from store_files import noise, write_foreign, write_store
@@ -37,7 +38,7 @@ def test_every_reader_is_tried(found):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_changed_files_end_in_a_message(found, name):
-    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
+    @examples(60, suppress_health_check=list(HealthCheck))
     @given(st.randoms(use_true_random=False))
     def tried(draw):
         with warnings.catch_warnings():

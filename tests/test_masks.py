@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.errors import InputError
@@ -42,7 +43,7 @@ volumes = st.tuples(st.integers(1, 20), st.integers(1, 24), st.integers(1, 24))
 blocks = st.tuples(st.integers(1, 24), st.integers(1, 24), st.integers(1, 24))
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(tables, radii, st.sampled_from(SHAPES), volumes, blocks)
 def test_masks_of_any_blocks_are_the_parts_of_the_whole_mask(points, radius, shape, volume, block):
     expected = whole_volume_mask(volume, points, radius, shape)
@@ -52,7 +53,7 @@ def test_masks_of_any_blocks_are_the_parts_of_the_whole_mask(points, radius, sha
     np.testing.assert_array_equal(found, expected)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(tables, st.data())
 def test_smallest_value_wins_with_a_radius_for_each_point_in_any_order(points, data):
     n = len(points)
@@ -93,7 +94,7 @@ def test_box_outside_the_volume_and_empty_table_are_all_background():
     assert mask_of_box(Box.whole((4, 4, 4)), np.empty((0, 3)), radius=2.0, shape="sphere", volume=(4, 4, 4)).shape == (4, 4, 4)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(tables, radii, st.sampled_from(SHAPES), blocks, volumes)
 def test_points_that_do_not_touch_a_box_label_nothing_in_it(points, radius, shape, start, size):
     box = Box(start, tuple(a + n for a, n in zip(start, size, strict=True)))

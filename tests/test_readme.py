@@ -1,9 +1,7 @@
 """The README's Python example runs as it stands there, and its commands are those that exist."""
 
 import re
-from pathlib import Path
 
-import pytest
 from repository import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text()
@@ -15,7 +13,7 @@ def block_after(marker: str) -> str:
     return match[1]
 
 
-def test_the_example_runs_and_finds_the_label(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_runs_and_finds_the_label(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = block_after("example")
     assert len([line for line in code.splitlines() if line.strip()]) == 8
@@ -26,10 +24,10 @@ def test_the_example_runs_and_finds_the_label(capsys: pytest.CaptureFixture[str]
     assert len((tmp_path / "picks.csv").read_text().splitlines()) == 4
 
 
-def test_the_test_command_is_one_line_that_runs_pytest() -> None:
+def test_the_test_command_is_one_line_that_runs_pytest():
     assert re.fullmatch(r"python3\.11 .*pytest[^\n]*\n", block_after("tests"))
 
 
-def test_links_point_to_files() -> None:
+def test_links_point_to_files():
     for target in re.findall(r"\]\((docs/[^)]+)\)", README):
         assert (REPOSITORY / target).exists(), target

@@ -48,18 +48,18 @@ def lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return function.end_lineno - function.lineno + 1
 
 
-def test_functions_are_short() -> None:
+def test_functions_are_short():
     long = {name for name, function in functions() if lines(function) > MOST_LINES_OF_A_FUNCTION}
     assert long == set(LONG_FUNCTIONS), "split it; or take from the list what is short by now"
 
 
-def test_functions_have_few_parameters() -> None:
+def test_functions_have_few_parameters():
     many = {name for name, function in functions() if parameters(function) > MOST_PARAMETERS}
     below = {name for name in many if not name.startswith(("cli/", "api/"))}
     assert below == set(MANY_PARAMETERS), "give it a settings object; or take from the list what has few by now"
 
 
-def test_modules_are_short() -> None:
+def test_modules_are_short():
     long = {str(path.relative_to(ROOT)) for path in modules() if len(path.read_text().splitlines()) > MOST_LINES_OF_A_MODULE}
     assert long == set(LONG_MODULES), "split it; or take from the list what is short by now"
 
@@ -68,7 +68,7 @@ def test_modules_are_short() -> None:
     ("source", "expected"),
     [("def f(self, a, /, b, *, c=1): ...", 3), ("async def f(a, *rest, **more): ...", 1), ("def f(cls): ...", 0)],
 )
-def test_parameters_are_counted_as_a_reader_counts(source: str, expected: int) -> None:
+def test_parameters_are_counted_as_a_reader_counts(source, expected):
     [function] = ast.parse(source).body
     assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
     assert parameters(function) == expected

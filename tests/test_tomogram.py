@@ -13,7 +13,8 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from store_files import noise, spec_of, write_foreign, write_store
 
@@ -51,7 +52,7 @@ def test_a_store_of_ours_is_read_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(tomogram.zarr[...], volume)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.data())
 def test_any_box_of_any_level_is_that_part_of_the_volume(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "boxes.ome.zarr"

@@ -73,11 +73,14 @@ def test_help_names_the_shared_options(command, here):
             {"torch", "dask", "pandas", "zarr"},
         ),
         (["evaluate", "--picks", "p.csv", "--truth", "p.csv", "--tolerance", "10A"], {"torch", "dask", "distributed", "pandas", "zarr"}),
-        (["stats", "s"], {"torch", "distributed", "pandas"}),
-        (["pick", "s", "--radius", "4vox", "--count", "3", "-o", "p"], {"torch", "dask", "distributed", "pandas"}),
-        (
+        pytest.param(["stats", "s"], {"torch", "distributed", "pandas"}, marks=pytest.mark.slow),
+        pytest.param(
+            ["pick", "s", "--radius", "4vox", "--count", "3", "-o", "p"], {"torch", "dask", "distributed", "pandas"}, marks=pytest.mark.slow
+        ),
+        pytest.param(
             ["labels", "s/t0.ome.zarr", "--points", "p.csv", "--radius", "4vox", "-o", "l.ome.zarr"],
             {"torch", "dask", "distributed", "pandas"},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -553,7 +556,7 @@ def read_only_disk(here):
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(full_disk, here):
-    write_mrc(here / "a.mrc", random_volume((96, 96, 96), np.float32))
+    write_mrc(here / "a.mrc", random_volume((72, 72, 72), np.float32))
     done = tomostream("convert", "a.mrc", "-o", "full/out")
     assert done.code == 2
     assert "1.05 MB free" in done.message
@@ -599,6 +602,7 @@ def test_a_read_only_folder_is_refused_before_any_work(read_only_disk, mrc, scor
         assert "can't be written" in done.message
 
 
+@pytest.mark.slow
 def test_output_that_cannot_be_written_is_told(mrc):
     for target, code in (("/dev/full", 2), ("| head -c 1", 0)):
         command = f"{sys.executable} -m tomostream inspect a.mrc " + (target if "|" in target else f"> {target}")
@@ -624,6 +628,7 @@ def wait_for(pattern):
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_in_a_convert_leaves_no_whole_looking_store_and_the_rerun_ends_the_same(number, code, here):
     write_mrc(here / "a.mrc", random_volume((64, 160, 160), np.float32))
@@ -650,6 +655,7 @@ def processes_of_group(group):
     return found
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_local_cluster_without_a_traceback_or_an_orphan(here):
     names = [str(write_mrc(here / f"a{i}.mrc", random_volume((32, 128, 128), np.float32, seed=i)).name) for i in range(4)]
     running = start("convert", *names, "-o", "out", "--shard", "16", "--chunk", "8", "--cluster", "local", "--workers", "2")
@@ -665,6 +671,7 @@ def test_ctrl_c_ends_a_local_cluster_without_a_traceback_or_an_orphan(here):
     assert not left
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_progress_with_the_time_left(here):
     write_mrc(here / "a.mrc", random_volume((32, 96, 96), np.float32))
     own, its = pty.openpty()

@@ -23,11 +23,11 @@ def script() -> ModuleType:
     return module
 
 
-def test_the_tables_are_those_of_the_models(script: ModuleType) -> None:
+def test_the_tables_are_those_of_the_models(script):
     assert script.with_tables(PAGE) == PAGE, "run: python docs/make_configuration_table.py"
 
 
-def test_every_key_of_a_resolved_configuration_has_a_row() -> None:
+def test_every_key_of_a_resolved_configuration_has_a_row():
     least = {
         "project": "out",
         "tomograms": ["a.mrc"],
@@ -43,11 +43,11 @@ def test_every_key_of_a_resolved_configuration_has_a_row() -> None:
     assert keys == rows
 
 
-def test_a_change_of_a_default_is_seen(script: ModuleType) -> None:
+def test_a_change_of_a_default_is_seen(script):
     assert script.with_tables(PAGE.replace("| `400` |", "| `500` |")) != PAGE.replace("| `400` |", "| `500` |")
 
 
-def test_the_example_is_valid() -> None:
+def test_the_example_is_valid():
     example = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert example is not None
     found = configuration_from(yaml.safe_load(example[1]), "docs/configuration.md")

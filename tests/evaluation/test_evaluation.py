@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.errors import InputError
@@ -57,7 +58,7 @@ def test_nothing_to_find_and_nothing_picked_is_perfect_but_no_pick_of_something_
 # ---- matching
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(positions(12), positions(12), st.floats(0.1, 8))
 def test_any_counts_as_the_paper_says(picks, truth, tolerance):
     near = distances(picks, truth) <= tolerance * (1 + 1e-9)
@@ -67,7 +68,7 @@ def test_any_counts_as_the_paper_says(picks, truth, tolerance):
         assert j < 0 or near[i, j]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(positions(4), positions(4), st.floats(0.5, 12))
 def test_one_to_one_has_most_pairs_and_of_those_the_least_distance(picks, truth, tolerance):
     pairs, total = best_assignment(picks, truth, tolerance)
@@ -142,7 +143,7 @@ def test_a_tolerance_that_pairs_all_with_all_is_refused_with_the_number():
 # ---- the curve
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(positions(14), positions(10), st.floats(0.5, 8), st.sampled_from(["any", "one-to-one"]), st.data())
 def test_curve_equals_counting_again_at_each_threshold(picks, truth, tolerance, matching, data):
     values = data.draw(st.lists(st.integers(-3, 3), min_size=len(picks), max_size=len(picks)))

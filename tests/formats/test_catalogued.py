@@ -13,7 +13,7 @@ from tomostream.formats.catalogued import FORMATS, working_formats
 from tomostream.formats.registry import format_of
 
 
-def test_names_are_known_without_importing_a_format() -> None:
+def test_names_are_known_without_importing_a_format():
     code = (
         "import sys; import tomostream.cli.tables as t; assert 'star-relion5' in t.FORMAT_HELP and 'csv' in t.FORMATS and len(t.FORMATS) >= 14\n"
         "print({'pandas', 'tomostream.formats.csv_table', 'tomostream.formats.star_file'} & set(sys.modules))\n"
@@ -36,7 +36,7 @@ def _others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_others")
-def test_what_is_no_format_is_named_and_ours_keep_their_endings() -> None:
+def test_what_is_no_format_is_named_and_ours_keep_their_endings():
     with pytest.raises(InputError, match=r"table format 'a-module' \(their_copy:sys\) must be a .*TableFormat, found module"):
         FORMATS["a-module"]
     assert "a-module" in FORMATS

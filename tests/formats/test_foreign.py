@@ -50,7 +50,7 @@ def two(**others: object) -> Particles:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_the_same_two_particles_are_read_from_every_softwares_file(file: str) -> None:
+def test_the_same_two_particles_are_read_from_every_softwares_file(file):
     name, has_scores = FILES[file]
     read = FACTS.to_unit(read_table(GOLDEN / file, format_name=name, conversion=FACTS), "angstrom", "test")
     assert np.allclose(read.position_zyx[:, ::-1], XYZ_ANG, atol=1e-5 if name in ("em", "imod") else 1e-12)
@@ -59,7 +59,7 @@ def test_the_same_two_particles_are_read_from_every_softwares_file(file: str) ->
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_evaluate_scores_every_softwares_picks(file: str, tmp_path: Path) -> None:
+def test_evaluate_scores_every_softwares_picks(file, tmp_path):
     name, _ = FILES[file]
     write_table(tmp_path / "truth.csv", two())
     given_name = [] if name == "star-relion5" or GOLDEN.joinpath(file).suffix in FORMATS[name].known_by else ["--picks-format", name]
@@ -71,14 +71,14 @@ def test_evaluate_scores_every_softwares_picks(file: str, tmp_path: Path) -> Non
     assert (done.json["pooled"]["tp"], done.json["pooled"]["fp"], done.json["pooled"]["fn"]) == (2, 0, 0)
 
 
-def test_evaluate_takes_a_folder_of_boxes(tmp_path: Path) -> None:
+def test_evaluate_takes_a_folder_of_boxes(tmp_path):
     write_table(f"{tmp_path}/boxes/", two(), format_name="cbox", conversion=FACTS)
     write_table(tmp_path / "truth.csv", two())
     found = tomostream("evaluate", "--picks", tmp_path / "boxes", "--truth", tmp_path / "truth.csv", "--voxel-size", SPACING, "--json")
     assert found.json["tomograms"]["TS_1"]["f1"] == 1
 
 
-def test_napari_clicks_are_not_taken_for_our_table() -> None:
+def test_napari_clicks_are_not_taken_for_our_table():
     with pytest.raises(InputError, match="--format napari"):
         read_table(GOLDEN / "napari" / "TS_1.csv")
 
@@ -86,7 +86,7 @@ def test_napari_clicks_are_not_taken_for_our_table() -> None:
 # as other software reads
 
 
-def test_imodmodel_reads_our_model(tmp_path: Path) -> None:
+def test_imodmodel_reads_our_model(tmp_path):
     both = Particles.concatenate([two(), two(species="fas", score=np.nan)])
     write_table(tmp_path / "TS_1.mod", both, conversion=FACTS)
     model = imodmodel.ImodModel.from_file(tmp_path / "TS_1.mod")
@@ -97,7 +97,7 @@ def test_imodmodel_reads_our_model(tmp_path: Path) -> None:
     assert np.allclose(model.objects[1].contours[0].points, XYZ_ANG / SPACING + [0.5, 0.5, 0])  # IMOD's voxel centres
 
 
-def test_dynamotable_reads_our_table_and_map(tmp_path: Path) -> None:
+def test_dynamotable_reads_our_table_and_map(tmp_path):
     write_table(tmp_path / "all.tbl", Particles.concatenate([two(), two(tomogram="TS_2")]), conversion=FACTS)
     table = dynamotable.read(str(tmp_path / "all.tbl"), str(tmp_path / "all.doc"))
     assert np.array_equal(table[["x", "y", "z"]], np.vstack([XYZ_ANG, XYZ_ANG]) / SPACING)
@@ -106,7 +106,7 @@ def test_dynamotable_reads_our_table_and_map(tmp_path: Path) -> None:
     assert set(table["apix"]) == {SPACING}
 
 
-def test_emfile_reads_our_motive_list_that_counts_from_one(tmp_path: Path) -> None:
+def test_emfile_reads_our_motive_list_that_counts_from_one(tmp_path):
     write_table(tmp_path / "TS_1.em", two(), conversion=FACTS)
     _, data = emfile.read(tmp_path / "TS_1.em")
     assert data.shape == (1, 2, 20)
@@ -114,7 +114,7 @@ def test_emfile_reads_our_motive_list_that_counts_from_one(tmp_path: Path) -> No
     assert data[0, :, 0].tolist() == [0.75, 0.5]
 
 
-def test_boxes_are_corners_in_x_and_y_and_the_centre_in_z(tmp_path: Path) -> None:
+def test_boxes_are_corners_in_x_and_y_and_the_centre_in_z(tmp_path):
     write_table(tmp_path / "TS_1.cbox", two(), conversion=FACTS)
     blocks = starfile.read(tmp_path / "TS_1.cbox")
     assert blocks["cryolo"][["CoordinateX", "CoordinateY", "CoordinateZ"]].to_numpy().tolist() == [[-17.5, -16.5, 3.0], [-8.5, 2.0, 31.0]]
@@ -123,7 +123,7 @@ def test_boxes_are_corners_in_x_and_y_and_the_centre_in_z(tmp_path: Path) -> Non
     assert blocks["global"]["cbox_format_version"] == 1.0
 
 
-def test_portal_lines_and_markers_read_as_documented(tmp_path: Path) -> None:
+def test_portal_lines_and_markers_read_as_documented(tmp_path):
     write_table(tmp_path / "a.ndjson", two(), conversion=FACTS)
     lines = [json.loads(line) for line in (tmp_path / "a.ndjson").read_text().splitlines()]
     assert lines[0] == {"type": "point", "location": {"x": 1.0, "y": 2.0, "z": 3.0}}
@@ -136,7 +136,7 @@ def test_portal_lines_and_markers_read_as_documented(tmp_path: Path) -> None:
     assert (tmp_path / "a.csv").read_text() == "index,axis-0,axis-1,axis-2,score\n0,3.0,2.0,1.0,0.75\n1,31.0,20.5,10.0,0.5\n"
 
 
-def test_names_with_blanks_are_quoted_for_star_readers(tmp_path: Path) -> None:
+def test_names_with_blanks_are_quoted_for_star_readers(tmp_path):
     facts = Conversion(spacing=10.0)
     for name in ("my tomogram", "001", "1e5", "_x", "it's", "data_1", "loop_"):
         write_table(tmp_path / "p.star", two(tomogram=name), format_name="star-tomogram-pixels", conversion=facts)
@@ -146,7 +146,7 @@ def test_names_with_blanks_are_quoted_for_star_readers(tmp_path: Path) -> None:
 # RELION 4's pixels
 
 
-def test_relion4_pixels_come_from_the_option_the_binning_or_the_file(tmp_path: Path) -> None:
+def test_relion4_pixels_come_from_the_option_the_binning_or_the_file(tmp_path):
     path = tmp_path / "p.star"
     for facts in (Conversion(options={"unbinned_pixel_size": 2.5}), Conversion(spacing=10.0, options={"binning": 4.0})):
         write_table(path, two(), format_name="star-relion4", conversion=facts)
@@ -165,14 +165,14 @@ def test_relion4_pixels_come_from_the_option_the_binning_or_the_file(tmp_path: P
         read_table(GOLDEN / "relion4.star", format_name="star-relion4", conversion=Conversion(options={"unbinned_pixel_size": 3.0}))
 
 
-def test_shifts_of_turned_subtomograms_are_refused(tmp_path: Path) -> None:
+def test_shifts_of_turned_subtomograms_are_refused(tmp_path):
     text = (GOLDEN / "relion4.star").read_text().replace("_rlnTomoParticleId", "_rlnTomoSubtomogramTilt")
     (tmp_path / "p.star").write_text(text)
     with pytest.raises(InputError, match="turned subtomograms"):
         read_table(tmp_path / "p.star", format_name="star-relion4")
 
 
-def test_star_ending_tells_relion5_only(tmp_path: Path) -> None:
+def test_star_ending_tells_relion5_only(tmp_path):
     assert len(read_table(GOLDEN / "relion5.star", conversion=FACTS)) == 2
     with pytest.raises(InputError, match=r"star-relion4, star-relion5, star-tomogram-pixels.*--picks-format"):
         read_table(GOLDEN / "pytom.star", conversion=FACTS)
@@ -184,7 +184,7 @@ def test_star_ending_tells_relion5_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(FORMATS) - {"copick"}))
-def test_a_folder_holds_a_file_for_each_tomogram_and_reads_back(tmp_path: Path, name: str) -> None:
+def test_a_folder_holds_a_file_for_each_tomogram_and_reads_back(tmp_path, name: str):
     facts = Conversion(spacing=SPACING, shape=SHAPE, options={"box_size": Length(37.0, True), "unbinned_pixel_size": 2.5})
     parts = [two(tomogram=t, species=s) for t in ("TS_1", "TS_2") for s in ("fas", "ribosome")]
     write_table(f"{tmp_path}/out/", Particles.concatenate(parts), format_name=name, conversion=facts)
@@ -198,7 +198,7 @@ def test_a_folder_holds_a_file_for_each_tomogram_and_reads_back(tmp_path: Path, 
         assert sorted(read.species_names()) == ["fas", "ribosome"]
 
 
-def test_one_file_is_refused_for_several_tomograms_where_it_holds_one(tmp_path: Path) -> None:
+def test_one_file_is_refused_for_several_tomograms_where_it_holds_one(tmp_path):
     both = Particles.concatenate([two(), two(tomogram="TS_2")])
     with pytest.raises(InputError, match=r"one tomogram a file, here are TS_1, TS_2.*folder"):
         write_table(tmp_path / "all.cmm", both)
@@ -207,13 +207,13 @@ def test_one_file_is_refused_for_several_tomograms_where_it_holds_one(tmp_path: 
     assert os.listdir(tmp_path) == ["all"]
 
 
-def test_a_tomograms_name_never_leads_out_of_the_folder(tmp_path: Path) -> None:
+def test_a_tomograms_name_never_leads_out_of_the_folder(tmp_path):
     for name in ("../TS_1", "", ".."):
         with pytest.raises(InputError, match="can't be a file's name"):
             write_table(f"{tmp_path}/out/", two(tomogram=name), format_name="cmm")
 
 
-def test_export_and_import_take_the_options_of_the_formats(tmp_path: Path) -> None:
+def test_export_and_import_take_the_options_of_the_formats(tmp_path):
     write_table(tmp_path / "TS_1.csv", two())
     table = tmp_path / "TS_1.csv"
     for name, needed in (("cbox", ["--voxel-size", "10", "--box-size", "370A"]), ("star-relion4", ["--unbinned-pixel-size", "2.5"])):
@@ -231,7 +231,7 @@ def test_export_and_import_take_the_options_of_the_formats(tmp_path: Path) -> No
     assert not (tmp_path / "x").exists()
 
 
-def test_positions_outside_the_tomograms_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_positions_outside_the_tomograms_are_refused_before_anything_is_written(tmp_path):
     """Pixels of the tomogram read as unbinned ones, or the axes in another order."""
     facts = ("--voxel-size", SPACING, "-o", tmp_path / "x.csv")
     swapped = tomostream("import", GOLDEN / "TS_1.coords", "--shape", "20,30,100", *facts)
@@ -247,7 +247,7 @@ def test_positions_outside_the_tomograms_are_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("file", FILES)
 @given(data=st.data())
-def test_a_damaged_file_is_read_or_refused_never_a_fault(tmp_path_factory: pytest.TempPathFactory, file: str, data: st.DataObject) -> None:
+def test_a_damaged_file_is_read_or_refused_never_a_fault(tmp_path_factory, file, data):
     name, _ = FILES[file]
     content = bytearray((GOLDEN / file).read_bytes())
     del content[data.draw(st.integers(0, len(content))) :]
@@ -274,7 +274,7 @@ def test_a_damaged_file_is_read_or_refused_never_a_fault(tmp_path_factory: pytes
         ("napari/TS_1.csv", "axis-2", "axis-3", "has the columns index,axis-0,axis-1,axis-2"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
+def test_what_is_wrong_is_named_with_its_place(tmp_path, file, old, new, message):
     text = (GOLDEN / file).read_text()
     assert old in text
     path = tmp_path / Path(file).name
@@ -283,7 +283,7 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, file: str, old: s
         read_table(path, format_name=FILES[file][0], conversion=FACTS)
 
 
-def test_a_motive_list_of_several_tomograms_and_a_table_without_its_map_are_refused(tmp_path: Path) -> None:
+def test_a_motive_list_of_several_tomograms_and_a_table_without_its_map_are_refused(tmp_path):
     content = bytearray((GOLDEN / "TS_1.em").read_bytes())
     content[512 + 4 * 4 : 512 + 4 * 5] = np.float32(3).tobytes()
     (tmp_path / "a.em").write_bytes(content)

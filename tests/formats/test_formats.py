@@ -1,7 +1,6 @@
 """Tables of particles: what is written reads back, and what is unknown is refused, never guessed."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +40,7 @@ def table(rows: int = 3, *, tomograms: int = 1, species: int = 1) -> Particles:
 
 
 @given(positions)
-def test_csv_numbers_read_back_exactly(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, float, float]]) -> None:
+def test_csv_numbers_read_back_exactly(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("csv") / "picks.csv"
     written = Particles.build(np.array(rows), unit="angstrom", tomogram="a", species="b", score=np.linspace(0, 1, len(rows)) / 3)
     write_table(path, written)
@@ -51,13 +50,13 @@ def test_csv_numbers_read_back_exactly(tmp_path_factory: pytest.TempPathFactory,
     assert read.unit == "angstrom"
 
 
-def test_csv_columns_are_x_y_z_in_that_order(tmp_path: Path) -> None:
+def test_csv_columns_are_x_y_z_in_that_order(tmp_path):
     path = tmp_path / "picks.csv"
     write_table(path, Particles.build([[1.0, 2.0, 3.0]], unit="angstrom", tomogram="t", species="s", score=0.5))
     assert path.read_text() == ",".join(HEADER) + "\nt,s,3.0,2.0,1.0,0.5\n"
 
 
-def test_relion5_counts_from_half_the_size(tmp_path: Path) -> None:
+def test_relion5_counts_from_half_the_size(tmp_path):
     path = tmp_path / "p.star"
     centre = Particles.build([[50 / 2 * 7.0, 60 / 2 * 7.0, 70 / 2 * 7.0]], unit="angstrom", tomogram="TS_2", species="s")
     write_table(path, centre, format_name="star-relion5", conversion=FACTS)
@@ -66,7 +65,7 @@ def test_relion5_counts_from_half_the_size(tmp_path: Path) -> None:
     assert block["rlnTomoName"].tolist() == ["TS_2"]
 
 
-def test_relion5_uses_each_tomograms_own_shape_and_spacing(tmp_path: Path) -> None:
+def test_relion5_uses_each_tomograms_own_shape_and_spacing(tmp_path):
     path = tmp_path / "p.star"
     written = table(6, tomograms=2)
     write_table(path, written, format_name="star-relion5", conversion=FACTS)
@@ -74,25 +73,25 @@ def test_relion5_uses_each_tomograms_own_shape_and_spacing(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("facts", "option"), [(Conversion(spacing=10.0), "--shape"), (Conversion(shape=(5, 5, 5)), "--voxel-size")])
-def test_relion5_refuses_without_shape_or_spacing(tmp_path: Path, facts: Conversion, option: str) -> None:
+def test_relion5_refuses_without_shape_or_spacing(tmp_path, facts, option):
     with pytest.raises(InputError, match=option):
         write_table(tmp_path / "p.star", table(), format_name="star-relion5", conversion=facts)
     assert not (tmp_path / "p.star").exists()
 
 
-def test_star_of_several_species_is_refused(tmp_path: Path) -> None:
+def test_star_of_several_species_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"one species.*ribosome, fas.*--species"):
         write_table(tmp_path / "p.star", table(4, species=2), format_name="star-relion5", conversion=FACTS)
 
 
-def test_star_of_other_software_is_named(tmp_path: Path) -> None:
+def test_star_of_other_software_is_named(tmp_path):
     path = tmp_path / "other.star"
     path.write_text("data_particles\n\nloop_\n_rlnTomoName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnCoordinateZ #4\nTS_1 1 2 3\n")
     with pytest.raises(InputError, match=r"lacks rlnCenteredCoordinate.*pixels"):
         read_table(path, format_name="star-relion5", conversion=FACTS)
 
 
-def test_copick_folder_has_the_layout_that_copick_opens(tmp_path: Path) -> None:
+def test_copick_folder_has_the_layout_that_copick_opens(tmp_path):
     write_table(tmp_path / "project", table(6, tomograms=2, species=2), format_name="copick", conversion=FACTS)
     found = sorted(str(p.relative_to(tmp_path / "project")) for p in (tmp_path / "project").rglob("*.json"))
     assert found == [
@@ -105,7 +104,7 @@ def test_copick_folder_has_the_layout_that_copick_opens(tmp_path: Path) -> None:
     assert len(read_table(tmp_path / "project", format_name="copick")) == 6
 
 
-def test_coords_class_column_comes_first(tmp_path: Path) -> None:
+def test_coords_class_column_comes_first(tmp_path):
     path = tmp_path / "TS_9.coords"
     path.write_text("2\t10\t20\t30\n1\t11\t21\t31\n")
     read = read_table(path)
@@ -123,7 +122,7 @@ def test_coords_class_column_comes_first(tmp_path: Path) -> None:
         ("tomogram_name,x_coord,y_coord,z_coord", "voxel"),
     ],
 )
-def test_accepted_headers_say_the_unit(tmp_path: Path, header: str, unit: str) -> None:
+def test_accepted_headers_say_the_unit(tmp_path, header, unit):
     path = tmp_path / "t.csv"
     path.write_text(f"{header}\n{'TS,' if 'name' in header else ''}1.5,2,3\n")
     read = read_table(path)
@@ -131,7 +130,7 @@ def test_accepted_headers_say_the_unit(tmp_path: Path, header: str, unit: str) -
     assert read.position_zyx.tolist() == [[3, 2, 1.5]]
 
 
-def test_table_without_header_needs_columns_and_unit(tmp_path: Path) -> None:
+def test_table_without_header_needs_columns_and_unit(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("517,261,469\n881,689,530\n")
     with pytest.raises(InputError, match=r"no header.*517,261,469.*--columns x,y,z --unit vox"):
@@ -153,20 +152,20 @@ def test_table_without_header_needs_columns_and_unit(tmp_path: Path) -> None:
         ("x_voxel,y_voxel,z_voxel\n1,2,nan\n", "line 2: the position must be finite"),
     ],
 )
-def test_broken_csv_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_broken_csv_is_refused_with_its_line(tmp_path, text, message):
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_table(path)
 
 
-def test_unknown_format_names_the_known_ones(tmp_path: Path) -> None:
+def test_unknown_format_names_the_known_ones(tmp_path):
     with pytest.raises(InputError, match=r"format 'relion' is unknown.*star-relion5"):
         write_table(tmp_path / "x", table(), format_name="relion")
     with pytest.raises(InputError, match="ending does not tell"):
         write_table(tmp_path / "x.unknown", table())
 
 
-def test_mixed_units_are_not_joined() -> None:
+def test_mixed_units_are_not_joined():
     with pytest.raises(InputError, match="voxels and in angstrom"):
         Particles.concatenate([table(), Particles.build([[1.0, 2.0, 3.0]], unit="voxel")])

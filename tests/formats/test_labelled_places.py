@@ -1,7 +1,5 @@
 """The column `label` of clicks: 1 a particle, 0 a place that is none; no format loses it without a word."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from cli_runner import tomostream
@@ -29,7 +27,7 @@ def clicks() -> Particles:
     )
 
 
-def test_labels_travel_with_the_rows() -> None:
+def test_labels_travel_with_the_rows():
     both = Particles.concatenate([clicks(), Particles.build(np.ones((1, 3)), unit="angstrom")])
     assert both.label.tolist() == [1, 0, 1, 1]
     assert both.label.dtype == np.int8
@@ -42,19 +40,19 @@ def test_labels_travel_with_the_rows() -> None:
         Particles.build(np.ones((2, 3)), unit="voxel", label=[1, 2])
 
 
-def test_tables_of_particles_only_have_no_such_column(tmp_path: Path) -> None:
+def test_tables_of_particles_only_have_no_such_column(tmp_path):
     write_table(tmp_path / "t.csv", clicks().positives())
     assert (tmp_path / "t.csv").read_text().splitlines()[0] == "tomogram,species,x_angstrom,y_angstrom,z_angstrom,score"
 
 
 @pytest.mark.parametrize("bad", ["2", "yes", "-1", "0.5"])
-def test_other_labels_are_refused(tmp_path: Path, bad: str) -> None:
+def test_other_labels_are_refused(tmp_path, bad):
     (tmp_path / "t.csv").write_text(f"x_voxel,y_voxel,z_voxel,label\n1,2,3,0\n1,2,3,{bad}\n")
     with pytest.raises(InputError, match=f"particle 2: label must be .*found '{bad}'"):
         read_table(tmp_path / "t.csv")
 
 
-def test_evaluate_counts_no_place_that_is_no_particle(tmp_path: Path) -> None:
+def test_evaluate_counts_no_place_that_is_no_particle(tmp_path):
     write_table(tmp_path / "truth.csv", clicks())
     write_table(tmp_path / "picks.csv", clicks().positives())
     done = tomostream("evaluate", "--picks", tmp_path / "picks.csv", "--truth", tmp_path / "truth.csv", "--tolerance", "1A", "--json")

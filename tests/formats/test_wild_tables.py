@@ -61,7 +61,7 @@ def xyz_ang(file: str, name: str | None = None, facts: Conversion = TEN) -> list
         ("parquet/q_names.parquet", None, [[10, 20, 30]]),
     ],
 )
-def test_positions_are_where_the_file_means_them(file: str, name: str | None, expected: list[list[float]]) -> None:
+def test_positions_are_where_the_file_means_them(file, name, expected):
     assert np.allclose(xyz_ang(file, name), expected, atol=1e-9)
 
 
@@ -85,13 +85,13 @@ def test_positions_are_where_the_file_means_them(file: str, name: str | None, ex
         ("csv/c_underscore_num.csv", None, "x_voxel must be a number, found '1_000'"),
     ],
 )
-def test_what_can_t_be_meant_is_refused(file: str, name: str | None, message: str) -> None:
+def test_what_can_t_be_meant_is_refused(file, name, message):
     with pytest.raises(InputError, match=message):
         read_table(WILD / file, format_name=name, conversion=Conversion(spacing=10.0, options={"unbinned_pixel_size": 2.0}))
 
 
 @pytest.mark.parametrize("name", ["csv", "parquet", "coords", "napari", "portal-ndjson", PIXELS, "star-relion4", "dynamo", "cmm"])
-def test_fractions_of_a_volume_are_refused_in_every_format(tmp_path: Path, name: str) -> None:
+def test_fractions_of_a_volume_are_refused_in_every_format(tmp_path, name: str):
     facts = Conversion(spacing=1.0, options={"unbinned_pixel_size": 1.0})
     rows = Particles.build(np.array([[0.1, 0.5, 0.9], [0.3, 0.2, 1.0]], float), unit="angstrom", tomogram="t")
     write_table(tmp_path / f"t{FORMATS[name].ending}", rows, format_name=name, conversion=facts)
@@ -108,7 +108,7 @@ def star(path: Path, columns: str, *rows: str, block: str = "particles") -> Path
 XYZ = "rlnTomoName rlnCoordinateX rlnCoordinateY rlnCoordinateZ"
 
 
-def test_a_mended_star_file_is_read_anew(tmp_path: Path) -> None:
+def test_a_mended_star_file_is_read_anew(tmp_path):
     path = star(tmp_path / "a.star", XYZ, "TS_01 10 20 30", "TS_01 10 20 30 40 50")
     with pytest.raises(InputError, match="line 10 has 6 values"):
         read_table(path, format_name=PIXELS)
@@ -116,27 +116,27 @@ def test_a_mended_star_file_is_read_anew(tmp_path: Path) -> None:
     assert read_table(path, format_name=PIXELS).position_zyx.tolist() == [[77, 88, 99]]
 
 
-def test_rows_with_too_many_values_never_shift_into_each_other(tmp_path: Path) -> None:
+def test_rows_with_too_many_values_never_shift_into_each_other(tmp_path):
     """Two rows of six values are three rows of four to a reader that doesn't look at lines."""
     path = star(tmp_path / "a.star", XYZ, "a 1 2 3 b 4", "5 6 c 7 8 9")
     with pytest.raises(InputError, match="line 9 has 6 values, 4"):
         read_table(path, format_name=PIXELS)
 
 
-def test_shifts_in_angstrom_and_in_pixels_together_are_refused(tmp_path: Path) -> None:
+def test_shifts_in_angstrom_and_in_pixels_together_are_refused(tmp_path):
     path = star(tmp_path / "a.star", f"{XYZ} rlnOriginXAngst rlnOriginX", "a 10 20 30 5 1")
     with pytest.raises(InputError, match=r"in angstrom.*and in pixels"):
         read_table(path, format_name=PIXELS, conversion=TEN)
 
 
-def test_a_pixel_size_by_magnification_is_compared_too(tmp_path: Path) -> None:
+def test_a_pixel_size_by_magnification_is_compared_too(tmp_path):
     path = star(tmp_path / "a.star", f"{XYZ} rlnDetectorPixelSize rlnMagnification", "a 10 20 30 5.0 10000")
     assert len(read_table(path, format_name=PIXELS, conversion=Conversion(spacing=5.0))) == 1
     with pytest.raises(InputError, match=r"pixels are 5 A.*are 10 A"):
         read_table(path, format_name=PIXELS, conversion=TEN)
 
 
-def test_every_optics_group_has_its_own_pixel_size(tmp_path: Path) -> None:
+def test_every_optics_group_has_its_own_pixel_size(tmp_path):
     path = star(tmp_path / "a.star", "rlnOpticsGroup rlnTomoTiltSeriesPixelSize", "1 2.0", "2 3.0", block="optics")
     optics = path.read_text()
     star(path, f"{XYZ} rlnOpticsGroup", "a 10 20 30 2", "a 10 20 30 1")
@@ -147,7 +147,7 @@ def test_every_optics_group_has_its_own_pixel_size(tmp_path: Path) -> None:
         read_table(path, format_name="star-relion4")
 
 
-def test_two_blocks_of_particles_are_not_chosen_between(tmp_path: Path) -> None:
+def test_two_blocks_of_particles_are_not_chosen_between(tmp_path):
     one = star(tmp_path / "a.star", XYZ, "a 1 2 3", block="first").read_text()
     path = star(tmp_path / "a.star", XYZ, "a 4 5 6", block="second")
     path.write_text(one + path.read_text())
@@ -164,7 +164,7 @@ def test_two_blocks_of_particles_are_not_chosen_between(tmp_path: Path) -> None:
     "written", ["TS_01.tomostar", "TS_01.mrc", "TS_01.rec.gz", "job6/tomograms/rec_TS_01.mrc", "/data/TS_01.ome.zarr", "TS_01"]
 )
 @pytest.mark.parametrize("name", ["csv", "parquet", PIXELS, "copick", "dynamo"])
-def test_one_rule_names_tomograms_in_every_format(tmp_path: Path, name: str, written: str) -> None:
+def test_one_rule_names_tomograms_in_every_format(tmp_path, name, written):
     path = tmp_path / f"x{FORMATS[name].ending}"
     if name == "copick":
         point = {"location": {"x": 1, "y": 2, "z": 3}}
@@ -176,7 +176,7 @@ def test_one_rule_names_tomograms_in_every_format(tmp_path: Path, name: str, wri
     assert read_table(path, format_name=name).tomograms() == ["TS_01"]
 
 
-def test_a_name_that_leads_out_of_the_folder_stays_one_and_is_never_written(tmp_path: Path) -> None:
+def test_a_name_that_leads_out_of_the_folder_stays_one_and_is_never_written(tmp_path):
     table = tmp_path / "p.csv"
     (tmp_path / "in").mkdir()
     for name in ("../../../escaped", str(tmp_path / "escaped"), "..", "a\\b"):
@@ -189,7 +189,7 @@ def test_a_name_that_leads_out_of_the_folder_stays_one_and_is_never_written(tmp_
     assert not (tmp_path / "escaped").exists()
 
 
-def test_relions_file_of_a_tomogram_is_the_tomogram(tmp_path: Path) -> None:
+def test_relions_file_of_a_tomogram_is_the_tomogram(tmp_path):
     facts = Conversion(spacings={"rec_TS_01": 10.0}, shapes={"rec_TS_01": (16, 24, 24)})
     rows = Particles.build(np.array([[80, 110, 100.0]], float), unit="angstrom", tomogram="rec_TS_01", species="a")
     heard = Heard()
@@ -208,7 +208,7 @@ def test_relions_file_of_a_tomogram_is_the_tomogram(tmp_path: Path) -> None:
         write_table(path, both, format_name="star-relion4", conversion=Conversion(options={"unbinned_pixel_size": 1.0}))
 
 
-def test_missing_names_are_empty_and_broken_ones_refused(tmp_path: Path) -> None:
+def test_missing_names_are_empty_and_broken_ones_refused(tmp_path):
     assert read_table(WILD / "parquet" / "q_tomo_none.parquet").tomograms() == ["", "TS_01"]
     assert read_table(WILD / "copick" / "p_objnum.json").species_names() == [""]
     table = pd.DataFrame({"tomogram": [1, 2], "species": [None, float("nan")], "x_voxel": [1, 5], "y_voxel": [2, 5], "z_voxel": [3, 5]})
@@ -225,13 +225,13 @@ def test_missing_names_are_empty_and_broken_ones_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["it's", "a b", "data_1", "loop_", "_x", "001", "ö"])
-def test_names_come_back_from_star_files(tmp_path: Path, name: str) -> None:
+def test_names_come_back_from_star_files(tmp_path, name):
     path = tmp_path / "p.star"
     write_table(path, Particles.build(np.array([[1, 2, 3.0]], float), unit="voxel", tomogram=name), format_name=PIXELS)
     assert read_table(path, format_name=PIXELS).tomograms() == [name]
 
 
-def test_names_that_star_readers_cut_are_refused_on_writing(tmp_path: Path) -> None:
+def test_names_that_star_readers_cut_are_refused_on_writing(tmp_path):
     for name in ("TS#1", "#1", 'a "b" c'):
         with pytest.raises(InputError, match="rename it"):
             write_table(
@@ -240,7 +240,7 @@ def test_names_that_star_readers_cut_are_refused_on_writing(tmp_path: Path) -> N
     assert read_table(WILD / "star" / "hash_name.star", format_name=PIXELS).tomograms() == ["TS#1"]
 
 
-def test_a_name_that_begins_like_a_comment_comes_back_and_an_unquoted_one_is_told(tmp_path: Path) -> None:
+def test_a_name_that_begins_like_a_comment_comes_back_and_an_unquoted_one_is_told(tmp_path):
     written = Particles.build(np.array([[1, 2, 3.0], [4, 5, 6]], float), unit="angstrom", tomogram=["#1", "TS#1"], species="a")
     write_table(tmp_path / "p.csv", written)
     assert read_table(tmp_path / "p.csv").tomograms() == ["#1", "TS#1"]
@@ -256,7 +256,7 @@ names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_siz
 
 
 @given(st.lists(st.tuples(names, names), min_size=1, max_size=5))
-def test_any_name_comes_back_from_our_tables(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+def test_any_name_comes_back_from_our_tables(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("t")
     written = Particles.build(np.full((len(rows), 3), 5.0), unit="angstrom", tomogram=[t for t, _ in rows], species=[s for _, s in rows])
     for path in (folder / "p.csv", folder / "p.parquet"):
@@ -270,7 +270,7 @@ def test_any_name_comes_back_from_our_tables(tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("file", ["copick/p_shift.json", "star/tomoname_tomostar.star", "star/pixel_origins.star", "csv/c_tomo_ext.csv"])
-def test_an_option_wins_over_the_one_name_in_the_file(file: str, tmp_path: Path) -> None:
+def test_an_option_wins_over_the_one_name_in_the_file(file, tmp_path):
     form = ["--format", PIXELS] if file.endswith(".star") else []
     done = tomostream("import", WILD / file, *form, "--voxel-size", 10, "--tomogram", "X", "--species", "Y", "-o", tmp_path / "o.csv")
     assert done.code == 0, done.err
@@ -278,7 +278,7 @@ def test_an_option_wins_over_the_one_name_in_the_file(file: str, tmp_path: Path)
     assert (read.tomograms(), read.species_names()) == (["X"], ["Y"])
 
 
-def test_an_option_is_refused_where_the_file_has_several_names(tmp_path: Path) -> None:
+def test_an_option_is_refused_where_the_file_has_several_names(tmp_path):
     done = tomostream("import", WILD / "csv" / "coll.csv", "--species", "Y", "-o", tmp_path / "o.csv")
     assert (done.code, "names 3 species" in done.message) == (2, True)
     done = tomostream("import", WILD / "csv" / "swap.csv", "--tomogram", "Y", "-o", tmp_path / "o.csv")
@@ -293,13 +293,13 @@ def test_an_option_is_refused_where_the_file_has_several_names(tmp_path: Path) -
         (["star/tomoname_tomostar.star", "--format", PIXELS, "--binning", "4"], "are for star-relion4"),
     ],
 )
-def test_options_that_contradict_or_serve_nothing_are_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_options_that_contradict_or_serve_nothing_are_refused(arguments, message, tmp_path):
     done = tomostream("import", WILD / arguments[0], *arguments[1:], "--voxel-size", 10, "-o", tmp_path / "o.csv")
     assert done.code == 2
     assert message in done.message
 
 
-def test_a_users_picks_are_chosen_from_a_copick_project(tmp_path: Path) -> None:
+def test_a_users_picks_are_chosen_from_a_copick_project(tmp_path):
     project = WILD / "copick" / "two_users"
     assert len(read_table(project, conversion=Conversion(options={"user": "alice"}))) == 1
     assert len(read_table(project, conversion=Conversion(options={"session": "9"}))) == 1
@@ -313,7 +313,7 @@ def test_a_users_picks_are_chosen_from_a_copick_project(tmp_path: Path) -> None:
     assert done.json["pooled"]["f1"] == 1
 
 
-def test_two_tables_of_one_answer_are_not_joined_on_import(tmp_path: Path) -> None:
+def test_two_tables_of_one_answer_are_not_joined_on_import(tmp_path):
     for name in ("a", "b"):
         write_table(
             tmp_path / "t" / f"{name}.csv", Particles.build(np.array([[3, 2, 1.0]], float), unit="angstrom", tomogram="TS_01", species="r")
@@ -323,7 +323,7 @@ def test_two_tables_of_one_answer_are_not_joined_on_import(tmp_path: Path) -> No
     assert "both hold picks of 'r' in tomogram 'TS_01'" in done.message
 
 
-def test_evaluate_reads_the_folders_that_export_writes(tmp_path: Path) -> None:
+def test_evaluate_reads_the_folders_that_export_writes(tmp_path):
     rows = Particles.build(np.array([[30, 20, 10.0], [60, 50, 40]], float), unit="angstrom", tomogram=["A", "B"], species=["r", "s"])
     write_table(tmp_path / "all.csv", rows)
     assert (
@@ -342,14 +342,14 @@ def test_evaluate_reads_the_folders_that_export_writes(tmp_path: Path) -> None:
 # one export
 
 
-def test_classes_are_numbered_alike_in_all_files_of_an_export(tmp_path: Path) -> None:
+def test_classes_are_numbered_alike_in_all_files_of_an_export(tmp_path):
     done = tomostream("export", WILD / "csv" / "swap.csv", "-o", f"{tmp_path}/o/", "--format", "coords", "--voxel-size", 10)
     assert "the classes are 1 ribosome, 2 spliceosome" in done.err
     classes = {p.stem: [line.split()[0] for line in p.read_text().splitlines()] for p in (tmp_path / "o").iterdir()}
     assert classes == {"A": ["1", "2"], "B": ["2", "1"], "C": ["2"]}
 
 
-def test_species_that_copick_can_t_tell_apart_are_refused_and_renamed_ones_told(tmp_path: Path) -> None:
+def test_species_that_copick_can_t_tell_apart_are_refused_and_renamed_ones_told(tmp_path):
     done = tomostream("export", WILD / "csv" / "coll.csv", "-o", tmp_path / "c", "--format", "copick")
     assert done.code == 2
     assert "'beta_gal' and 'beta-gal'" in done.message
@@ -359,7 +359,7 @@ def test_species_that_copick_can_t_tell_apart_are_refused_and_renamed_ones_told(
     assert "'beta gal' is 'beta-gal'" in done.err
 
 
-def test_what_is_reckoned_prints_no_digits_of_the_arithmetics(tmp_path: Path) -> None:
+def test_what_is_reckoned_prints_no_digits_of_the_arithmetics(tmp_path):
     facts = Conversion(spacing=13.48, shape=(100, 100, 100))
     write_table(
         tmp_path / "p.star",
@@ -373,7 +373,7 @@ def test_what_is_reckoned_prints_no_digits_of_the_arithmetics(tmp_path: Path) ->
 # faults
 
 
-def test_broken_json_and_csv_of_any_size_are_refused(tmp_path: Path) -> None:
+def test_broken_json_and_csv_of_any_size_are_refused(tmp_path):
     (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "deep.ndjson").write_text("[" * 100_000)
     (tmp_path / "big.json").write_text('{"pickable_object_name": "a", "points": [{"location": {"x": 1' + "0" * 400 + ', "y": 1, "z": 1}}]}')
@@ -394,14 +394,15 @@ def test_broken_json_and_csv_of_any_size_are_refused(tmp_path: Path) -> None:
         "x_voxel,y_voxel,z_voxel,x_angstrom,y_angstrom,z_angstrom",
     ],
 )
-def test_columns_that_say_one_thing_twice_are_refused(tmp_path: Path, header: str) -> None:
+def test_columns_that_say_one_thing_twice_are_refused(tmp_path, header):
     values = ",".join("12345678"[: header.count(",") + 1])
     (tmp_path / "t.csv").write_text(f"{header}\n{values}\n")
     with pytest.raises(InputError, match=r"twice|both name"):
         read_table(tmp_path / "t.csv")
 
 
-def test_text_is_utf8_under_every_locale(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_text_is_utf8_under_every_locale(tmp_path):
     shutil.copy(WILD / "csv" / "latin.csv", tmp_path / "in.csv")
     for name, ending in (
         ("csv", "csv"),
@@ -430,7 +431,7 @@ def test_text_is_utf8_under_every_locale(tmp_path: Path) -> None:
         ("star-relion5", {"spacing": 10.0, "shape": (9, 9, 9)}),
     ],
 )
-def test_many_tomograms_take_no_more_time_than_few(tmp_path: Path, name: str, facts: dict[str, object]) -> None:
+def test_many_tomograms_take_no_more_time_than_few(tmp_path, name, facts):
     """Tomograms x particles would be 40 times as much."""
     rng = np.random.default_rng(0)
     seconds = {}

@@ -5,7 +5,8 @@ import time
 import dask
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.errors import InputError
@@ -21,7 +22,7 @@ tables = st.lists(st.tuples(coordinate, coordinate, coordinate), max_size=8).map
 triples = st.tuples(st.integers(1, 24), st.integers(1, 24), st.integers(1, 24))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(tables, st.floats(0.2, 8), st.sampled_from(["sphere", "gaussian", "cube"]), triples, st.tuples(*[st.integers(3, 24)] * 3), st.data())
 def test_lazy_mask_equals_the_whole_mask_for_any_chunks(points, radius, kind, shape, chunks, data):
     values = np.array(data.draw(st.lists(st.integers(1, 3), min_size=len(points), max_size=len(points))), dtype=np.uint8)
@@ -32,7 +33,7 @@ def test_lazy_mask_equals_the_whole_mask_for_any_chunks(points, radius, kind, sh
     assert (lazy.shape, lazy.dtype) == (shape, np.uint8)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(tables, st.data(), triples, triples)
 def test_buckets_hold_every_point_that_touches_a_block(points, data, shape, block):
     radii = np.array(data.draw(st.lists(st.floats(0.1, 9), min_size=len(points), max_size=len(points))), dtype=np.float64)

@@ -5,7 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
@@ -41,7 +42,7 @@ def plan_of(volume, halo, memory):
     return plan_scorer(request, Halo(halo))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.tuples(*[st.integers(1, 90)] * 3), st.integers(0, 12), st.floats(0.0, 1.0))
 def test_chosen_blocks_read_least_of_all_that_fit_by_brute_force(volume, halo, tightness):
     scorer = Halo(halo)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.errors import InputError
@@ -78,7 +79,7 @@ def test_objective_equals_its_formula(name, order):
     assert not loss.terms["loss"].requires_grad
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data(), st.sampled_from([("pn", "prior_to_pu"), ("nnpu", "prior_to_pu"), ("kl", "prior_to_pu"), ("kl", "pu_to_prior")]))
 def test_objective_equals_its_formula_on_any_input(data, which):
     name, order = which

@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from example_counts import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from picking_oracle import VOLUMES, greedy_loop
@@ -28,10 +29,10 @@ def label(scores: np.ndarray, *, threshold: float, radius: float, window: Box, c
 
 
 @pytest.mark.parametrize("kind", ["white noise", "heavy ties", "plateaus", "ramp", "crowded blobs"])
-def test_what_a_window_calls_certain_holds_in_the_whole_volume(kind: str) -> None:
+def test_what_a_window_calls_certain_holds_in_the_whole_volume(kind):
     rng = np.random.default_rng(list(kind.encode()))
     n_certain = 0
-    for _ in range(30):
+    for _ in range(drawn(30)):
         scores = VOLUMES[kind](rng, (14, 14, 14)).astype(np.float32)
         radius, threshold = float(rng.choice([1.0, 2.0, 3.0])), 0.2
         core = Box((4, 4, 4), (10, 10, 10))
@@ -45,7 +46,7 @@ def test_what_a_window_calls_certain_holds_in_the_whole_volume(kind: str) -> Non
     assert n_certain > 0 or kind == "ramp"
 
 
-def test_a_window_of_the_whole_volume_leaves_nothing_undecided() -> None:
+def test_a_window_of_the_whole_volume_leaves_nothing_undecided():
     scores = VOLUMES["heavy ties"](np.random.default_rng(0), (9, 9, 9)).astype(np.float32)
     whole = Box.whole((9, 9, 9))
     accepted, undecided = label(scores, threshold=0.5, radius=2.0, window=whole, core=whole)
@@ -54,7 +55,7 @@ def test_a_window_of_the_whole_volume_leaves_nothing_undecided() -> None:
     assert not undecided
 
 
-def test_a_halo_of_twice_the_radius_decides_separate_particles() -> None:
+def test_a_halo_of_twice_the_radius_decides_separate_particles():
     scores = np.zeros((24, 24, 24), dtype=np.float32)
     scores[11:13, 11:13, 11:13] = 1
     core = Box((8, 8, 8), (12, 12, 12))
@@ -65,14 +66,14 @@ def test_a_halo_of_twice_the_radius_decides_separate_particles() -> None:
 
 @settings(deadline=None)
 @given(st.floats(allow_nan=False), st.floats(width=32, allow_nan=False))
-def test_a_rounded_down_threshold_compares_as_in_float64(threshold: float, score: float) -> None:
+def test_a_rounded_down_threshold_compares_as_in_float64(threshold, score):
     value = np.float32(score)
     assert bool(value > rounded_down(threshold, np.dtype(np.float32))) == (float(value) > threshold)
 
 
 @settings(deadline=None)
 @given(st.floats(0.1, 9.0))
-def test_a_ball_holds_just_the_voxels_within_the_radius(radius: float) -> None:
+def test_a_ball_holds_just_the_voxels_within_the_radius(radius):
     ball = Ball.of(radius, (100, 100, 100))
     offsets = np.indices(ball.inside.shape) - np.array(ball.reach)[:, None, None, None]
     np.testing.assert_array_equal(ball.inside == 1, (offsets**2).sum(axis=0) <= radius * radius)
@@ -80,7 +81,7 @@ def test_a_ball_holds_just_the_voxels_within_the_radius(radius: float) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("threshold", [-1.0, 0.99])
-def test_a_window_takes_no_more_memory_than_projected(dtype: type, threshold: float) -> None:
+def test_a_window_takes_no_more_memory_than_projected(dtype, threshold):
     scores = np.random.default_rng(0).random((70, 70, 70)).astype(dtype)
     core = Box((6, 6, 6), (64, 64, 64))
     tracemalloc.start()

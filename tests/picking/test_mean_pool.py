@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from picking_oracle import VOLUMES, greedy_loop
 from picking_requests import asked
@@ -38,7 +39,7 @@ def pooled_peaks(scores: np.ndarray, pool: MeanPool) -> np.ndarray:
     return np.where((hill == highest) & (hill > 0), hill / 125.0**pool.rounds, -np.inf)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     kind=st.sampled_from(sorted(VOLUMES)),
     seed=st.integers(0, 10**6),

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -30,7 +31,7 @@ def convolved_mean(scores: np.ndarray, radius: float) -> np.ndarray:
     return np.where(present, mean, np.nan)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.integers(0, 2**32 - 1),
     st.tuples(*[st.integers(1, 11)] * 3),
@@ -38,9 +39,7 @@ def convolved_mean(scores: np.ndarray, radius: float) -> np.ndarray:
     st.sampled_from([1.0, 1.5, 2.0, 2.9, 4.2]),
     st.booleans(),
 )
-def test_block_means_have_the_bits_of_the_whole_volume_filter(
-    seed: int, shape: tuple[int, int, int], block: tuple[int, int, int], radius: float, has_missing: bool
-) -> None:
+def test_block_means_have_the_bits_of_the_whole_volume_filter(seed, shape, block, radius, has_missing):
     rng = np.random.default_rng(seed)
     scores = rng.standard_normal(shape) * 10.0 ** rng.integers(-6, 6, shape)
     if has_missing:
@@ -51,18 +50,18 @@ def test_block_means_have_the_bits_of_the_whole_volume_filter(
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "i1", "u2"])
-def test_the_mean_of_a_constant_is_the_constant_up_to_the_faces(dtype: str) -> None:
+def test_the_mean_of_a_constant_is_the_constant_up_to_the_faces(dtype):
     scores = np.full((9, 4, 13), 3, dtype=dtype)
     np.testing.assert_array_equal(mean_in_blocks(scores, 3.0, (4, 4, 5)), 3.0)
 
 
-def test_a_volume_wider_than_a_tile_has_the_same_bits() -> None:
+def test_a_volume_wider_than_a_tile_has_the_same_bits():
     scores = np.random.default_rng(0).random((3, 140, 270))
     whole = mean_in_blocks(scores, 2.0, (3, 140, 270))
     np.testing.assert_array_equal(mean_in_blocks(scores, 2.0, (3, 97, 101)), whole)
     np.testing.assert_allclose(whole, convolved_mean(scores, 2.0), rtol=1e-12)
 
 
-def test_a_missing_score_is_left_out_and_stays_missing() -> None:
+def test_a_missing_score_is_left_out_and_stays_missing():
     scores = np.array([1.0, np.nan, 3.0]).reshape(1, 1, 3)
     np.testing.assert_array_equal(mean_in_blocks(scores, 2.0, (1, 1, 3)), np.array([2.0, np.nan, 2.0]).reshape(1, 1, 3))

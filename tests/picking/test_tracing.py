@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from picking_oracle import VOLUMES, greedy_loop
 from picking_requests import asked, volume
@@ -85,9 +86,9 @@ def traced_plainly(
 
 
 @pytest.mark.parametrize("kind", [kind for kind in VOLUMES if kind != "NaN and infinities"])
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(data=st.data())
-def test_traced_picks_are_those_of_the_plain_loops_for_any_block(kind: str, data: st.DataObject) -> None:
+def test_traced_picks_are_those_of_the_plain_loops_for_any_block(kind, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     scores = VOLUMES[kind](rng, tuple(data.draw(st.tuples(*[st.integers(1, 11)] * 3))))
     tracing = Tracing(
@@ -113,7 +114,7 @@ def column(*slices: tuple[int, int, int, float], shape: tuple[int, int, int] = (
     return scores
 
 
-def test_boxes_near_each_other_on_consecutive_slices_are_one_particle_at_their_mean() -> None:
+def test_boxes_near_each_other_on_consecutive_slices_are_one_particle_at_their_mean():
     picks = trace(column((3, 8, 8, 0.9), (4, 9, 8, 0.6), (5, 9, 9, 0.6)), threshold=0.5)
     assert picks.index_zyx.tolist() == [[4, 9, 8]]
     assert picks.score.tolist() == pytest.approx([0.7])
@@ -122,44 +123,44 @@ def test_boxes_near_each_other_on_consecutive_slices_are_one_particle_at_their_m
 
 
 @pytest.mark.parametrize(("missed", "particles"), [(1, 1), (2, 2)])
-def test_a_trace_bridges_no_more_slices_than_the_gap(missed: int, particles: int) -> None:
+def test_a_trace_bridges_no_more_slices_than_the_gap(missed, particles):
     assert len(trace(column((3, 8, 8, 0.9), (4 + missed, 8, 8, 0.8)), threshold=0.5, radius=0.5)) == particles
 
 
-def test_a_box_farther_than_the_link_begins_a_trace_of_its_own() -> None:
+def test_a_box_farther_than_the_link_begins_a_trace_of_its_own():
     assert len(trace(column((3, 8, 8, 0.9), (4, 8, 10, 0.8)), threshold=0.5)) == 2
     assert len(trace(column((3, 8, 8, 0.9), (4, 8, 9, 0.8)), threshold=0.5)) == 1
 
 
-def test_a_trace_takes_one_box_a_slice_and_the_nearest() -> None:
+def test_a_trace_takes_one_box_a_slice_and_the_nearest():
     wide = Tracing(distance=2.0, link=4.0, gap=0, shortest=2, spanned=3.0, score="max")
     picks = trace(column((3, 8, 8, 0.9), (4, 8, 5, 0.99), (4, 8, 9, 0.7)), wide, threshold=0.5)
     assert picks.index_zyx.tolist() == [[4, 8, 9]]  # z and x are 3.5 and 8.5
 
 
-def test_short_traces_are_dropped() -> None:
+def test_short_traces_are_dropped():
     two = Tracing(distance=2.0, link=1.5, gap=0, shortest=2, spanned=3.0, score="mean")
     scores = column((3, 8, 8, 0.9), (7, 2, 2, 0.6), (8, 2, 2, 0.6))
     assert trace(scores, two, threshold=0.5).index_zyx.tolist() == [[8, 2, 2]]
 
 
-def test_of_picks_closer_than_the_radius_the_better_stays() -> None:
+def test_of_picks_closer_than_the_radius_the_better_stays():
     scores = column((3, 8, 8, 0.7), (3, 8, 11, 0.9))
     assert trace(scores, threshold=0.5, radius=3.0).index_zyx.tolist() == [[3, 8, 11]]
     assert len(trace(scores, threshold=0.5, radius=2.9)) == 2
 
 
-def test_missing_and_infinite_scores_are_no_boxes() -> None:
+def test_missing_and_infinite_scores_are_no_boxes():
     scores = np.full((3, 9, 9), np.nan, dtype=np.float32)
     scores[0, 2, 2], scores[0, 6, 6] = 0.8, -np.inf
     assert trace(scores, count=10).index_zyx.tolist() == [[0, 2, 2]]
 
 
-def test_a_plateau_is_one_box() -> None:
+def test_a_plateau_is_one_box():
     assert len(trace(np.full((1, 9, 9), 0.5, dtype=np.float32), threshold=0.1, radius=0.5)) == 1
 
 
-def test_box_border_and_mask_keep_picks_out() -> None:
+def test_box_border_and_mask_keep_picks_out():
     scores = column((3, 8, 8, 0.9), (8, 1, 1, 0.8))
     assert len(trace(scores, threshold=0.5, border=2.0)) == 1
     assert len(trace(scores, threshold=0.5, box=Box((6, 0, 0), (12, 16, 16)))) == 1
@@ -169,7 +170,7 @@ def test_box_border_and_mask_keep_picks_out() -> None:
     assert picks.index_zyx.tolist() == [[8, 1, 1]]
 
 
-def test_what_a_block_has_read_is_read_again_only_at_its_faces() -> None:
+def test_what_a_block_has_read_is_read_again_only_at_its_faces():
     scores = np.random.default_rng(0).random((20, 40, 40), dtype=np.float32)
     times = np.zeros(scores.shape, dtype=int)
 
@@ -182,7 +183,7 @@ def test_what_a_block_has_read_is_read_again_only_at_its_faces() -> None:
     assert times.max() == 4
 
 
-def test_more_peaks_than_the_memory_holds_are_refused_with_the_remedy() -> None:
+def test_more_peaks_than_the_memory_holds_are_refused_with_the_remedy():
     scores = np.random.default_rng(0).random((64, 128, 128), dtype=np.float32)
     smallest = 2 * window_bytes((8, 8, 8), halo=1, radius=1.0, smooth=0.0, domain=(64, 128, 128))
     with pytest.raises(BudgetError, match=r"peaks above -inf.*raise the threshold or the memory"):
@@ -190,7 +191,7 @@ def test_more_peaks_than_the_memory_holds_are_refused_with_the_remedy() -> None:
     assert len(trace(scores, threshold=0.9999, memory=LIBRARIES_BYTES + max(smallest, 2 * 4000 * BOX_BYTES))) > 0
 
 
-def test_impossible_settings_are_refused_with_their_values() -> None:
+def test_impossible_settings_are_refused_with_their_values():
     scores = np.zeros((3, 4, 5), dtype=np.float32)
     with pytest.raises(InputError, match="give a threshold"):
         trace(scores)
@@ -204,7 +205,7 @@ def test_impossible_settings_are_refused_with_their_values() -> None:
         Tracing(distance=2.0, link=1.0, gap=-1, shortest=1, spanned=3.0, score="max")
 
 
-def test_lengths_in_radii_become_voxels_and_slices() -> None:
+def test_lengths_in_radii_become_voxels_and_slices():
     made = Tracing.for_radius(10.0, distance=0.8, link=0.5, gap=0.14, shortest=0.35, spanned=1.5, score="max")
     assert made == Tracing(distance=8.0, link=5.0, gap=1, shortest=4, spanned=15.0, score="max")
     assert Tracing.for_radius(4.0, distance=0.8, link=0.3, gap=0.2, shortest=0.3, spanned=1.0, score="max").link == 1.5

@@ -61,7 +61,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_project_folder_has_what_the_contract_names(finished: Path) -> None:
+def test_project_folder_has_what_the_contract_names(finished):
     project = finished / "project"
     for name in ("tomograms/t1.ome.zarr", "labels/train.csv", "model/model.safetensors", "model/model.json", "model/metrics.csv",
                  "scores/t2.ome.zarr", "picks/t1.csv", "evaluation.json", "report.html", "resolved.yaml"):  # fmt: skip
@@ -72,11 +72,11 @@ def test_project_folder_has_what_the_contract_names(finished: Path) -> None:
     assert set(scores["tomograms"]) == {"t1", "t2"}
 
 
-def test_five_clicks_find_the_other_particles(finished: Path) -> None:
+def test_five_clicks_find_the_other_particles(finished):
     assert json.loads((finished / "project" / "evaluation.json").read_text())["pooled"]["f1"] >= 0.9
 
 
-def test_a_second_run_computes_nothing_again(finished: Path) -> None:
+def test_a_second_run_computes_nothing_again(finished):
     watched = [p for p in (finished / "project").rglob("*") if (p.is_file() and p.suffix in (".csv", ".safetensors")) or p.name == "0"]
     before = {p: p.stat().st_mtime_ns for p in watched if "labels" not in p.parts}
     told = run(finished / "run.yaml")
@@ -85,7 +85,7 @@ def test_a_second_run_computes_nothing_again(finished: Path) -> None:
         assert any(done in text and "already" in text for text in told.texts), told.texts
 
 
-def test_other_training_settings_are_refused_without_overwrite(finished: Path, tmp_path: Path) -> None:
+def test_other_training_settings_are_refused_without_overwrite(finished, tmp_path):
     values = yaml.safe_load((finished / "run.yaml").read_text())
     values["train"]["seed"] = 7
     path = tmp_path / "other.yaml"
@@ -94,7 +94,7 @@ def test_other_training_settings_are_refused_without_overwrite(finished: Path, t
         run(path)
 
 
-def test_other_pick_settings_are_picked_anew_without_inference(finished: Path, tmp_path: Path) -> None:
+def test_other_pick_settings_are_picked_anew_without_inference(finished, tmp_path):
     values = yaml.safe_load((finished / "run.yaml").read_text())
     values["pick"] = {"count": 7}
     path = tmp_path / "other.yaml"
@@ -105,7 +105,7 @@ def test_other_pick_settings_are_picked_anew_without_inference(finished: Path, t
     run(finished / "run.yaml", stages=["pick", "evaluate"])  # as it was, for the other tests
 
 
-def test_scores_of_a_store_and_of_an_array_agree(finished: Path) -> None:
+def test_scores_of_a_store_and_of_an_array_agree(finished):
     stored = np.asarray(ts.open(finished / "project" / "scores" / "t1.ome.zarr").array)
     volume, _ = make_volume(0)
     scored = ts.predict(volume, finished / "project" / "model", threads=1)
@@ -114,14 +114,14 @@ def test_scores_of_a_store_and_of_an_array_agree(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("block", [17, (64, 24, 40)])
-def test_scores_do_not_depend_on_the_block_size(finished: Path, tmp_path: Path, block: int | tuple[int, int, int]) -> None:
+def test_scores_do_not_depend_on_the_block_size(finished, tmp_path, block):
     tomogram = finished / "project" / "tomograms" / "t1.ome.zarr"
     whole = ts.predict(tomogram, finished / "project" / "model", out=tmp_path / "whole", logits=True)
     blocks = ts.predict(tomogram, finished / "project" / "model", out=tmp_path / "blocks", logits=True, block_size=block)
     assert np.abs(np.asarray(ts.open(whole).array) - np.asarray(ts.open(blocks).array)).max() < 1e-4
 
 
-def test_predict_never_replaces_a_tomogram(finished: Path) -> None:
+def test_predict_never_replaces_a_tomogram(finished):
     tomogram = finished / "project" / "tomograms" / "t1.ome.zarr"
     before = tree_bytes(tomogram)
     with pytest.raises(ExistsError, match="is a tomogram"):
@@ -130,7 +130,7 @@ def test_predict_never_replaces_a_tomogram(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-def test_scores_outside_the_box_are_missing_and_never_picked(finished: Path, tmp_path: Path, dtype: str) -> None:
+def test_scores_outside_the_box_are_missing_and_never_picked(finished, tmp_path, dtype):
     tomogram, model = (finished / "project" / part for part in ("tomograms/t1.ome.zarr", "model"))
     settings = PredictSettings(score_dtype=dtype, box=Box((5, 10, 10), (35, 50, 40)))
     resources = Resources(threads=1)
@@ -149,7 +149,7 @@ def test_scores_outside_the_box_are_missing_and_never_picked(finished: Path, tmp
     assert inside[tuple(picks.T)].all()
 
 
-def test_a_box_that_leaves_the_volume_is_refused(finished: Path, tmp_path: Path) -> None:
+def test_a_box_that_leaves_the_volume_is_refused(finished, tmp_path):
     settings = PredictSettings(box=Box((0, 0, 0), (41, 64, 56)))
     with pytest.raises(InputError, match="0:41, 0:64, 0:56 leaves tomogram 't1'"):
         predict_many(
@@ -163,7 +163,7 @@ def test_a_box_that_leaves_the_volume_is_refused(finished: Path, tmp_path: Path)
         )
 
 
-def test_picks_do_not_depend_on_the_block_size(finished: Path) -> None:
+def test_picks_do_not_depend_on_the_block_size(finished):
     scores = finished / "project" / "scores" / "t1.ome.zarr"
     whole = ts.pick(scores, radius="4vox", threshold=0.1)
     blocks = ts.pick(scores, radius="4vox", threshold=0.1, block_size=13)
@@ -172,7 +172,7 @@ def test_picks_do_not_depend_on_the_block_size(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.3, 0.6, 0.85])
-def test_a_kill_changes_no_byte(finished: Path, tmp_path: Path, fraction: float) -> None:
+def test_a_kill_changes_no_byte(finished, tmp_path, fraction):
     values = yaml.safe_load((finished / "run.yaml").read_text())
     values["project"] = str(tmp_path / "project")
     path = tmp_path / "run.yaml"
@@ -192,7 +192,7 @@ def test_a_kill_changes_no_byte(finished: Path, tmp_path: Path, fraction: float)
     assert tree_bytes(tmp_path / "project") == undisturbed
 
 
-def test_a_second_training_of_the_same_model_is_refused(tmp_path: Path) -> None:
+def test_a_second_training_of_the_same_model_is_refused(tmp_path):
     path = make_project(tmp_path)
     folder = tmp_path / "project" / "model"
     folder.mkdir(parents=True)
@@ -201,7 +201,7 @@ def test_a_second_training_of_the_same_model_is_refused(tmp_path: Path) -> None:
     assert [p.name for p in folder.iterdir()] == [LOCK_NAME]
 
 
-def test_two_species_have_maps_and_scores_of_their_own(tmp_path: Path) -> None:
+def test_two_species_have_maps_and_scores_of_their_own(tmp_path):
     path = make_project(tmp_path, species=2)
     run(path)
     assert (tmp_path / "project" / "scores" / "fas" / "t1.ome.zarr").is_dir()
@@ -211,7 +211,7 @@ def test_two_species_have_maps_and_scores_of_their_own(tmp_path: Path) -> None:
     assert set(json.loads((tmp_path / "project" / "evaluation.json").read_text())["species"]) == {"ribosome", "fas"}
 
 
-def test_dry_run_tells_the_stages_and_writes_nothing(tmp_path: Path) -> None:
+def test_dry_run_tells_the_stages_and_writes_nothing(tmp_path):
     path = make_project(tmp_path)
     steps = plan_run(load_configuration(path), list(STAGES))
     assert not (tmp_path / "project").exists()
@@ -220,7 +220,7 @@ def test_dry_run_tells_the_stages_and_writes_nothing(tmp_path: Path) -> None:
     assert {step.state for step in steps if step.stage == "predict"} == {"to do"}
 
 
-def test_expected_number_below_the_clicks_is_refused(tmp_path: Path) -> None:
+def test_expected_number_below_the_clicks_is_refused(tmp_path):
     path = make_project(tmp_path, species=1)
     values = yaml.safe_load(path.read_text())
     values["species"][0]["expected"] = 3
@@ -238,7 +238,7 @@ def test_expected_number_below_the_clicks_is_refused(tmp_path: Path) -> None:
         ("radius", "4000A", "at least 1 and at most 32 voxels are allowed"),
     ],
 )
-def test_slips_in_a_species_are_named_before_training(tmp_path: Path, key: str, value: object, said: str) -> None:
+def test_slips_in_a_species_are_named_before_training(tmp_path, key, value, said):
     path = make_project(tmp_path)
     values = yaml.safe_load(path.read_text())
     values["species"][0][key] = value
@@ -248,7 +248,7 @@ def test_slips_in_a_species_are_named_before_training(tmp_path: Path, key: str, 
     assert not (tmp_path / "project" / "model").exists()
 
 
-def test_a_constant_tomogram_is_named_before_training(tmp_path: Path) -> None:
+def test_a_constant_tomogram_is_named_before_training(tmp_path):
     path = make_project(tmp_path)
     with mrcfile.new(tmp_path / "t1.mrc", overwrite=True) as file:
         file.set_data(np.ones(SHAPE, dtype=np.float32))
@@ -258,7 +258,7 @@ def test_a_constant_tomogram_is_named_before_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("clicked", [[[5, 5, 5]], []])
-def test_a_species_without_validation_clicks_has_no_say(clicked: list[list[float]]) -> None:
+def test_a_species_without_validation_clicks_has_no_say(clicked):
     volume = np.zeros((16, 16, 16), dtype=np.float32)
     volume[5, 5, 5] = 1.0
 
@@ -279,7 +279,7 @@ def test_a_species_without_validation_clicks_has_no_say(clicked: list[list[float
         assert found["criterion"] == -found["val_loss"]
 
 
-def test_clicks_outside_the_volume_are_refused(tmp_path: Path) -> None:
+def test_clicks_outside_the_volume_are_refused(tmp_path):
     path = make_project(tmp_path)
     (tmp_path / "train.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\n" + "t1,ribosome,10,20,300\n" * 5)
     with pytest.raises(InputError, match=r"only 0 of 5 points lie inside.*swapped"):
@@ -287,7 +287,7 @@ def test_clicks_outside_the_volume_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "train"])
-def test_clicks_outside_are_refused_before_anything_is_converted(tmp_path: Path, command: str) -> None:
+def test_clicks_outside_are_refused_before_anything_is_converted(tmp_path, command):
     path = make_project(tmp_path)
     (tmp_path / "train.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\n" + "t1,ribosome,10,20,300\n" * 5)
     done = tomostream(command, path)
@@ -305,7 +305,7 @@ def test_clicks_outside_are_refused_before_anything_is_converted(tmp_path: Path,
         ("truth", None, "there is no file or folder"),
     ],
 )
-def test_a_dry_run_and_a_run_tell_wrong_tables_before_any_work(tmp_path: Path, key: str, table: str | None, said: str) -> None:
+def test_a_dry_run_and_a_run_tell_wrong_tables_before_any_work(tmp_path, key, table, said):
     wrong = tmp_path / "wrong.csv"
     if table is not None:
         wrong.write_text(table)
@@ -317,25 +317,25 @@ def test_a_dry_run_and_a_run_tell_wrong_tables_before_any_work(tmp_path: Path, k
         assert not list(tmp_path.glob("project/*"))
 
 
-def test_empty_click_table_is_refused(tmp_path: Path) -> None:
+def test_empty_click_table_is_refused(tmp_path):
     path = make_project(tmp_path)
     (tmp_path / "train.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\n")
     with pytest.raises(InputError, match=r"train.csv has no point"):
         run(path, stages=["train"])
 
 
-def test_unknown_stage_is_refused() -> None:
+def test_unknown_stage_is_refused():
     with pytest.raises(InputError, match="convert, stats, train"):
         check_stages(["predct"])
 
 
-def test_nothing_that_matches_is_refused(tmp_path: Path) -> None:
+def test_nothing_that_matches_is_refused(tmp_path):
     path = make_project(tmp_path, tomograms=[str(tmp_path / "no*.mrc")])
     with pytest.raises((InputError, ConfigurationError), match=r"nothing matches .*paths count from the current folder"):
         run(path)
 
 
-def test_a_model_for_another_spacing_is_refused(finished: Path, tmp_path: Path) -> None:
+def test_a_model_for_another_spacing_is_refused(finished, tmp_path):
     import mrcfile
 
     for spacing, name in ((10.5, "near"), (12.5, "far")):

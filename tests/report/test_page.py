@@ -21,28 +21,28 @@ def view(**values: object) -> SliceView:
     return SliceView(**(given | values))  # type: ignore[arg-type]
 
 
-def test_training_loss_is_drawn_beside_the_validation_loss() -> None:
+def test_training_loss_is_drawn_beside_the_validation_loss():
     assert METRICS_NAME == "metrics.csv"
     both = training_curves(ROWS, 1)
     assert both.startswith(PNG)
     assert both != training_curves([{k: v for k, v in row.items() if k != "train_loss"} for row in ROWS], 1)
 
 
-def test_equal_results_give_equal_bytes() -> None:
+def test_equal_results_give_equal_bytes():
     assert slice_picture(view()) == slice_picture(view())
     assert score_histogram(np.linspace(0, 1, 9), "a") == score_histogram(np.linspace(0, 1, 9), "a")
 
 
-def test_misses_and_scores_change_the_picture() -> None:
+def test_misses_and_scores_change_the_picture():
     assert slice_picture(view()) != slice_picture(view(misses=np.empty((0, 3))))
     assert slice_picture(view()) != slice_picture(view(scores=np.zeros((24, 32), dtype=np.float32)))
 
 
-def test_constant_and_missing_images_are_drawn() -> None:
+def test_constant_and_missing_images_are_drawn():
     assert slice_picture(view(image=np.full((24, 32), np.nan, dtype=np.float32))).startswith(PNG)
 
 
-def test_page_is_self_contained_and_escapes_text() -> None:
+def test_page_is_self_contained_and_escapes_text():
     page = render_page("a <b>", "s", [Section("x", text="<script>", pictures=[PNG], columns=["c"], rows=[["pooled"]])])
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert "<script>" not in page

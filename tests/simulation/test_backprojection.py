@@ -20,14 +20,14 @@ def images_of(beads: Beads, angles: np.ndarray = ANGLES) -> TiltSeries:
 
 
 @pytest.mark.parametrize("position", [(19.5, 11.5, 27.5), (10.0, 6.0, 12.0), (28.3, 17.6, 45.2)])
-def test_bead_comes_back_at_its_position_within_half_a_voxel(position: tuple[float, float, float]) -> None:
+def test_bead_comes_back_at_its_position_within_half_a_voxel(position):
     volume = reconstruct(images_of(Beads(np.array([position]), np.array([1.5]), np.array([1.0]))), shape=SHAPE, cut_off=0.5, workers=1)
     bright = np.clip(volume - 0.3 * volume.max(), 0, None)
     centre = [(bright * np.indices(SHAPE)[axis]).sum() / bright.sum() for axis in range(3)]
     np.testing.assert_allclose(centre, position, atol=0.5)
 
 
-def test_all_tilts_give_the_density_itself() -> None:
+def test_all_tilts_give_the_density_itself():
     beads = Beads(np.array([[19.0, 11.0, 27.0]]), np.array([2.5]), np.array([1.0]))
     angles = np.arange(-88.0, 89.0, 2.0)
     volume = reconstruct(images_of(beads, angles), shape=SHAPE, cut_off=0.5, workers=1)
@@ -35,7 +35,7 @@ def test_all_tilts_give_the_density_itself() -> None:
     assert volume.max() == pytest.approx(peak, rel=0.06)
 
 
-def test_missing_wedge_is_empty() -> None:
+def test_missing_wedge_is_empty():
     rng = np.random.default_rng(0)
     series = TiltSeries(rng.standard_normal((len(ANGLES), 24, WIDTH), dtype=np.float32), ANGLES)
     volume = reconstruct(series, shape=SHAPE, cut_off=0.5, workers=1)
@@ -48,7 +48,7 @@ def test_missing_wedge_is_empty() -> None:
     assert missing < 0.01 * measured
 
 
-def test_cut_off_empties_the_frequencies_beyond() -> None:
+def test_cut_off_empties_the_frequencies_beyond():
     rng = np.random.default_rng(0)
     series = TiltSeries(rng.standard_normal((len(ANGLES), 24, WIDTH), dtype=np.float32), ANGLES)
     volume = reconstruct(series, shape=SHAPE, cut_off=0.25, workers=1)
@@ -57,7 +57,7 @@ def test_cut_off_empties_the_frequencies_beyond() -> None:
     assert power[:, :, kx > 0.32].mean() < 5e-3 * power[:, :, kx < 0.2].mean()
 
 
-def test_matrix_interpolates_linearly_between_two_columns() -> None:
+def test_matrix_interpolates_linearly_between_two_columns():
     matrix = back_projection_matrix(np.array([0.0, 30.0]), depth=4, breadth=6, width=21)
     ramp = np.concatenate([np.arange(21.0), np.arange(21.0)])
     z, x = np.mgrid[:4, :6]
@@ -65,6 +65,6 @@ def test_matrix_interpolates_linearly_between_two_columns() -> None:
     np.testing.assert_allclose((matrix @ ramp).reshape(4, 6), expected, atol=1e-5)
 
 
-def test_what_falls_beside_the_images_counts_as_nothing() -> None:
+def test_what_falls_beside_the_images_counts_as_nothing():
     total = back_projection_matrix(np.array([0.0]), depth=1, breadth=9, width=5) @ np.ones(5)
     assert total.tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]

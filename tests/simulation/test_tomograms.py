@@ -1,7 +1,6 @@
 """Whole tomograms: deterministic, truth inside, particles dark, files that read back."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -18,14 +17,14 @@ def tiny() -> SimulatedTomogram:
     return simulate_tomogram(TINY, "a")
 
 
-def test_same_settings_and_name_give_the_same_bits(tiny: SimulatedTomogram) -> None:
+def test_same_settings_and_name_give_the_same_bits(tiny):
     np.random.seed(7)  # noqa: NPY002 - the global generator is what must not matter
     again = simulate_tomogram(SimulationSettings.tiny(), "a")
     assert (again.volume == tiny.volume).all()
     assert (again.truth.position_zyx == tiny.truth.position_zyx).all()
 
 
-def test_global_generator_is_left_alone() -> None:
+def test_global_generator_is_left_alone():
     np.random.seed(7)  # noqa: NPY002 - as above
     expected = np.random.RandomState(7).random()
     simulate_tomogram(TINY, "b")
@@ -33,11 +32,11 @@ def test_global_generator_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(("settings", "name"), [(TINY, "b"), (SimulationSettings.tiny(seed=1), "a")])
-def test_another_name_or_seed_gives_another_tomogram(tiny: SimulatedTomogram, settings: SimulationSettings, name: str) -> None:
+def test_another_name_or_seed_gives_another_tomogram(tiny, settings, name):
     assert (simulate_tomogram(settings, name).truth.position_zyx != tiny.truth.position_zyx).any()
 
 
-def test_truth_lists_every_species_inside_the_volume(tiny: SimulatedTomogram) -> None:
+def test_truth_lists_every_species_inside_the_volume(tiny):
     names = tiny.truth.species.tolist()
     assert {name: names.count(name) for name in set(names)} == {"ribosome": 5, "proteasome": 3, "decoy": 3, "gold": 1}
     assert tiny.truth.unit == "voxel"
@@ -46,14 +45,14 @@ def test_truth_lists_every_species_inside_the_volume(tiny: SimulatedTomogram) ->
     assert (tiny.truth.position_zyx < np.array(TINY.shape)).all()
 
 
-def test_volume_is_finite_float32_of_the_shape_asked_for(tiny: SimulatedTomogram) -> None:
+def test_volume_is_finite_float32_of_the_shape_asked_for(tiny):
     assert tiny.volume.dtype == np.float32
     assert tiny.volume.shape == (32, 64, 64)
     assert np.isfinite(tiny.volume).all()
     assert tiny.volume.flags.c_contiguous
 
 
-def test_particles_are_dark_where_the_truth_says(tiny: SimulatedTomogram) -> None:
+def test_particles_are_dark_where_the_truth_says(tiny):
     clean = simulate_tomogram(replace(TINY, snr=1e6, gold=0, shift_vox=0.0), "a")
     z, y, x = np.indices(TINY.shape)
     for at in clean.truth.of(species="ribosome").position_zyx:
@@ -61,7 +60,7 @@ def test_particles_are_dark_where_the_truth_says(tiny: SimulatedTomogram) -> Non
         assert clean.volume[inside].mean() < clean.volume.mean() - 0.5 * clean.volume.std()
 
 
-def test_recorded_centre_is_the_centre_of_the_dark_body() -> None:
+def test_recorded_centre_is_the_centre_of_the_dark_body():
     alone = replace(TINY, ribosomes=1, proteasomes=0, decoys=0, gold=0, crowd=0, snr=1e6, shift_vox=0.0, dose=0.0)
     simulated = simulate_tomogram(alone, "centre")
     at = simulated.truth.position_zyx[0]
@@ -72,7 +71,7 @@ def test_recorded_centre_is_the_centre_of_the_dark_body() -> None:
     assert np.linalg.norm(off) < 1.5
 
 
-def test_mrc_file_reads_back_with_its_voxel_size(tmp_path: Path, tiny: SimulatedTomogram) -> None:
+def test_mrc_file_reads_back_with_its_voxel_size(tmp_path, tiny):
     path = tmp_path / "a.mrc"
     write_mrc(path, tiny)
     with mrcfile.open(path) as mrc:
@@ -82,7 +81,7 @@ def test_mrc_file_reads_back_with_its_voxel_size(tmp_path: Path, tiny: Simulated
     assert [file.name for file in tmp_path.iterdir()] == ["a.mrc"]
 
 
-def test_unwritable_folder_is_one_clear_error(tmp_path: Path, tiny: SimulatedTomogram) -> None:
+def test_unwritable_folder_is_one_clear_error(tmp_path, tiny):
     with pytest.raises(InputError, match="can't be written"):
         write_mrc(tmp_path / "missing" / "a.mrc", tiny)
 
@@ -104,11 +103,11 @@ def test_unwritable_folder_is_one_clear_error(tmp_path: Path, tiny: SimulatedTom
         ({"dose": 1e9}, "dose"),
     ],
 )
-def test_settings_out_of_range_are_refused_by_name_and_value(change: dict[str, object], message: str) -> None:
+def test_settings_out_of_range_are_refused_by_name_and_value(change, message):
     with pytest.raises(InputError, match=message):
         replace(TINY, **change)
 
 
-def test_tilts_include_both_ends() -> None:
+def test_tilts_include_both_ends():
     angles = SimulationSettings.demo(seed=0).angles_deg
     assert (len(angles), angles[0], angles[-1]) == (41, -60.0, 60.0)

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -19,7 +20,7 @@ def cast(volume, dtype, piece=7):
 
 
 @given(volume=hnp.arrays(np.float32, (3, 4, 5), elements=st.floats(-1e4, 1e4, width=32)))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_int8_is_the_rounded_standardised_volume(volume):
     casting, stored = cast(volume, "int8")
     wide = volume.astype(np.float64)

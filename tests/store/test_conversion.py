@@ -327,6 +327,7 @@ convert_file(Path(sys.argv[1]), Path(sys.argv[2]), settings, memory=10**9, overw
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["keep", "int8"])
 def test_killed_conversion_resumes_to_the_same_bytes(source, out, dtype):
     expected = tree(convert(source, out / "whole", dtype=dtype))
@@ -358,6 +359,7 @@ print({PEAK})
 """
 
 
+@pytest.mark.slow
 @pytest.mark.memory
 @pytest.mark.parametrize("dtype", ["keep", "int8"])
 def test_peak_memory_stays_within_the_budget(tmp_path, dtype):

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.errors import BusyError
@@ -36,7 +37,7 @@ def test_the_first_line_is_the_head_and_each_shard_has_one_line(tmp_path):
     assert [line["shard"] for line in lines if "shard" in line] == [[0, 0, 0], [0, 0, 1]]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(0, 400))
 def test_a_file_cut_anywhere_gives_a_prefix_and_can_be_continued(tmp_path_factory, length):
     path = tmp_path_factory.mktemp("ledger") / "l"

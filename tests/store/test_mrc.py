@@ -3,7 +3,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from mrc_files import BROKEN, MODE_TYPES, as_imod, patch, random_volume, read_with_mrcfile, write_mrc
 
@@ -44,7 +45,7 @@ def test_every_mode_and_byte_order_reads_as_mrcfile_wrote_it(tmp_path, mode, ord
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_any_box_equals_the_slice(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "boxes.mrc"
     volume = random_volume(SHAPE, np.int16)
@@ -198,7 +199,7 @@ def test_unset_axis_order_is_taken_as_xyz_with_a_warning(whole):
 
 
 @given(content=st.binary(min_size=1024, max_size=1100), stamp=st.sampled_from([b"DD\0\0", b"\x11\x11\0\0", b"abcd"]))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_random_headers_are_read_or_refused_never_a_traceback(tmp_path_factory, content, stamp):
     path = tmp_path_factory.getbasetemp() / "random.mrc"
     path.write_bytes(content[:208] + b"MAP " + stamp + content[216:])

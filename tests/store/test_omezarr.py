@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import yaozarrs
 import zarr
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from repository import SUPPORT
 from store_files import noise, spec_of, tree, write_store
@@ -29,7 +30,7 @@ def start(path, volume, *, fingerprint=FINGERPRINT, overwrite=False, **values):
     return StoreWriter.create_or_resume(Path(path), spec_of(volume, **values), fingerprint=fingerprint, overwrite=overwrite)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(
     shape=st.tuples(*[st.integers(1, 30)] * 3),
     chunk=st.tuples(*[st.sampled_from([3, 4, 8, 11])] * 3),
@@ -108,6 +109,7 @@ def test_a_resumed_writer_asks_only_for_what_is_not_done(tmp_path):
         assert writer.pending() == [(0, 0, 0), (2, 0, 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["new", "overwrite"])
 def test_a_writer_killed_at_any_file_system_call_is_resumed_to_the_same_tree(tmp_path, mode):
     (tmp_path / "stores").mkdir()
@@ -131,6 +133,7 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(tmp_path):
         writer.finish()
 
 
+@pytest.mark.slow
 def test_shards_are_written_by_other_processes(tmp_path):
     volume = noise(20, 20, 20)
     with start(tmp_path / "t.ome.zarr", volume, levels=2) as writer, ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:

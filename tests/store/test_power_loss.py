@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from example_counts import spread
 from power_loss import ForgetfulDisk, PowerLoss
 from store_files import noise, spec_of, tree, write_store
 
@@ -56,7 +57,7 @@ def test_power_lost_at_any_moment_of_publishing_leaves_no_store_that_only_looks_
     counted = ForgetfulDisk(tmp_path / "count")
     with counted.watched():
         write(tmp_path / "count")
-    for loss_at in range(counted.count):
+    for loss_at in spread(counted.count):
         folder = tmp_path / f"disk{loss_at}"
         folder.mkdir()
         disk = ForgetfulDisk(folder)

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from mrc_files import BROKEN, MODE_TYPES, patch, random_volume, write_mrc
 
@@ -69,7 +70,7 @@ def test_broken_file_is_a_problem_with_the_value_found(whole, name, suffix):
 
 
 @given(content=st.binary(max_size=1300), header=st.booleans())
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_any_content_is_told_and_never_raised(tmp_path_factory, content, header):
     for name in ("any.mrc", "any.mrc.gz", "any.rec"):
         path = tmp_path_factory.getbasetemp() / name

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.errors import InputError
@@ -36,7 +37,7 @@ def write_array(folder, volume, chunk, shard, codec):
 SMALL = st.tuples(*[st.integers(1, 11)] * 3)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     SMALL,
     st.tuples(*[st.integers(1, 4)] * 3),
@@ -85,7 +86,7 @@ def test_a_blosc_header_that_claims_a_negative_size_is_damage():
         Codec("lz4-bitshuffle").decode_into(memoryview(encoded), np.empty(64, dtype=np.float32))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.sampled_from(CODECS), st.booleans(), st.data())
 def test_every_changed_byte_is_found_and_names_file_and_chunk(tmp_path_factory, codec, is_cut, data):
     folder = tmp_path_factory.mktemp("array")
@@ -111,7 +112,7 @@ def test_every_changed_byte_is_found_and_names_file_and_chunk(tmp_path_factory, 
             zarr.open_array(folder / "0", mode="r")[:]
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.sampled_from(CODECS), st.tuples(*[st.integers(0, 10)] * 3), st.tuples(*[st.integers(1, 6)] * 3))
 def test_shards_without_checksums_as_0_1_wrote_them_stay_readable(tmp_path_factory, codec, start, size):
     folder = tmp_path_factory.mktemp("array")

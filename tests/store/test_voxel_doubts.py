@@ -23,7 +23,11 @@ def tomogram(sign: float = -1.0) -> np.ndarray:
 def told(tmp_path, volume: np.ndarray, kind: str = "mrc", levels: int = 1) -> str:
     if kind == "mrc":
         return " ".join(inspect_file(write_mrc(tmp_path / "t.mrc", volume)).warnings)
-    return " ".join(inspect_file(write_store(tmp_path / "t.ome.zarr", volume, spacing=10.0, levels=levels)).warnings)
+    return " ".join(
+        inspect_file(
+            write_store(tmp_path / "t.ome.zarr", volume, spacing=10.0, levels=levels, chunk=(16, 16, 16), shard=(48, 48, 48))
+        ).warnings
+    )
 
 
 @pytest.mark.parametrize(("kind", "levels"), [("mrc", 1), ("store", 1), ("store", 3)])

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from networks import lively
 
@@ -19,7 +20,7 @@ from tomostream.strategies.patches import PatchGrid, PatchScorer
 STRIDE, PADDING = 4, 3
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(shape=st.tuples(*[st.integers(1, 50)] * 3), edge=st.tuples(*[st.integers(2, 6)] * 3))
 def test_every_voxel_has_one_owner_that_sees_enough_around_it(shape, edge):
     grid = PatchGrid(shape, tuple(STRIDE * e for e in edge), PADDING, STRIDE)
@@ -38,7 +39,7 @@ def test_every_voxel_has_one_owner_that_sees_enough_around_it(shape, edge):
     assert (owned == 1).all()
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(data=st.data(), shape=st.tuples(*[st.integers(1, 60)] * 3))
 def test_a_box_gets_just_the_patches_that_own_its_voxels(data, shape):
     grid = PatchGrid(shape, (16, 12, 20), PADDING, STRIDE)

@@ -132,6 +132,7 @@ def test_ranks_together_show_each_planned_crop_once():
     assert corners(itertools.chain(*ranks)) == corners(whole)
 
 
+@pytest.mark.slow
 def test_spawned_workers_make_the_epoch_once_and_follow_set_epoch():
     data = dataset(buffer_bytes=PART)
     list(data)  # what this process holds must not be sent

@@ -2,7 +2,8 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from stream_volumes import ArrayVolume
 
@@ -89,7 +90,7 @@ def test_many_crops_read_each_byte_little_more_than_once():
     assert 0.95 <= volume.times_read().mean() <= 1.2
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     st.lists(st.tuples(*[st.integers(0, 30)] * 3), min_size=1, max_size=12),
     st.tuples(*[st.integers(1, 9)] * 3),

@@ -3,7 +3,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.errors import InputError
@@ -39,7 +40,7 @@ def two_volumes(n_uniform: int, n_labelled: int, seed: int = 0, crop=(3, 4, 2), 
     )
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(st.integers(1, 50), st.integers(0, 50), st.integers(0, 1000))
 def test_expected_weighted_sum_over_crops_is_proportional_to_the_sum_over_the_volumes(n_uniform, n_labelled, seed):
     design = two_volumes(n_uniform, n_labelled, seed)

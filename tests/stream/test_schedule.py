@@ -3,7 +3,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.errors import BudgetError
@@ -32,7 +33,7 @@ def layouts(n_uniform: int, n_labelled: int) -> dict[str, Layout]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.integers(1, 5),
     st.integers(1, 9),
@@ -80,7 +81,7 @@ def test_what_is_kept_follows_from_the_buffer():
     assert not found["nothing kept"].keeps_volumes
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(60_000, VOLUME_BYTES - 1), st.integers(1, 200), st.integers(0, 200), st.integers(0, 9))
 def test_regions_in_use_never_exceed_the_buffer_and_each_opens_once(buffer_bytes, n_uniform, n_labelled, seed):
     design = a_design(n_uniform, n_labelled)

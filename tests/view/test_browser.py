@@ -41,7 +41,7 @@ def page(serve: Serve, browser: Browser, stores: Path, tmp_path: Path) -> Page:
     return opened
 
 
-def test_scrolling_shows_other_slices_and_keeps_up(page: Page) -> None:
+def test_scrolling_shows_other_slices_and_keeps_up(page):
     start = page.js("return tomostream.bench.at.z")
     page.wheel(3)
     page.wait(lambda: page.js("return tomostream.bench.at.z") == start + 3, "three slices on")
@@ -56,7 +56,7 @@ def test_scrolling_shows_other_slices_and_keeps_up(page: Page) -> None:
     assert page.faults() == []
 
 
-def test_click_again_removes_drag_moves_and_everything_is_saved_at_once(page: Page, tmp_path: Path) -> None:
+def test_click_again_removes_drag_moves_and_everything_is_saved_at_once(page, tmp_path):
     table = tmp_path / "project" / "clicks.csv"
     page.go_to(20, 60, 70)
     page.click_voxel(60, 70)
@@ -81,7 +81,7 @@ def test_click_again_removes_drag_moves_and_everything_is_saved_at_once(page: Pa
     assert len(rows_of(table)) == 1
 
 
-def test_everything_goes_by_keyboard(page: Page, tmp_path: Path) -> None:
+def test_everything_goes_by_keyboard(page, tmp_path):
     page.go_to(20, 60, 70)
     page.js("tomostream.bench.pointer = null")
     page.keys(Keys.SPACE)  # a particle at the cross
@@ -103,7 +103,7 @@ def test_everything_goes_by_keyboard(page: Page, tmp_path: Path) -> None:
     assert [row["label"] for row in sorted(rows_of(tmp_path / "project" / "clicks.csv"), key=lambda row: row["label"])] == ["0", "1"]
 
 
-def test_two_pages_see_each_others_clicks_and_a_program_s(serve: Serve, browser: Browser, stores: Path, tmp_path: Path) -> None:
+def test_two_pages_see_each_others_clicks_and_a_program_s(serve, browser, stores, tmp_path):
     table = tmp_path / "shared.csv"
     pages = []
     for number in (1, 2):  # two servers: two people
@@ -124,7 +124,7 @@ def test_two_pages_see_each_others_clicks_and_a_program_s(serve: Serve, browser:
     assert len(rows_of(table)) == 3
 
 
-def test_a_tab_left_open_over_a_restart_says_so_and_keeps_the_click(serve: Serve, browser: Browser, stores: Path, tmp_path: Path) -> None:
+def test_a_tab_left_open_over_a_restart_says_so_and_keeps_the_click(serve, browser, stores, tmp_path):
     server = serve(stores, "-o", tmp_path / "project")
     page = Page(browser(1000, 700))
     page.open(server.address)
@@ -156,7 +156,7 @@ def judge_with_axe(page: Page) -> None:
 
 
 @pytest.mark.parametrize("size", [(1400, 900), (900, 700)])
-def test_axe_has_no_serious_finding(page: Page, size: tuple[int, int]) -> None:
+def test_axe_has_no_serious_finding(page, size):
     page.driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
     )
@@ -317,9 +317,7 @@ def walk(page: Page, folder: Path, particles: list[tuple[float, float, float]], 
     walking.reload(count)
 
 
-def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(
-    serve: Serve, browser: Browser, mrc_folder: Path, tmp_path: Path
-) -> None:
+def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(serve, browser, mrc_folder, tmp_path):
     folder = tmp_path / "mine"
     shutil.copytree(mrc_folder, folder)
     server = serve(folder, "-o", folder / "project")
@@ -334,7 +332,7 @@ def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(
     not os.environ.get("TOMOSTREAM_WRITE_DOCS"), reason="TOMOSTREAM_WRITE_DOCS=1 makes the pictures of docs/view.md anew (minutes)"
 )
 @pytest.mark.data
-def test_the_walk_of_the_docs(serve: Serve, browser: Browser, data_folder: Path, tmp_path: Path) -> None:
+def test_the_walk_of_the_docs(serve, browser, data_folder, tmp_path):
     from PIL import Image
 
     folder = Path(tempfile.mkdtemp(prefix="pombe-"))  # its name is in the pictures

@@ -37,7 +37,7 @@ def on_disk(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_first_click_makes_the_table_in_contract_form(tmp_path: Path) -> None:
+def test_first_click_makes_the_table_in_contract_form(tmp_path):
     path = tmp_path / "new" / "clicks.csv"
     table(path).patch(remove=[], add=[click(1.5), click(2, label=0)])
     assert path.read_text() == (
@@ -45,7 +45,7 @@ def test_first_click_makes_the_table_in_contract_form(tmp_path: Path) -> None:
     )
 
 
-def test_training_reads_the_labels_that_the_workbench_writes(tmp_path: Path) -> None:
+def test_training_reads_the_labels_that_the_workbench_writes(tmp_path):
     path = tmp_path / "clicks.csv"
     table(path).patch(remove=[], add=[click(1.5), click(2, label=0)])
     found = read_table(path)
@@ -53,7 +53,7 @@ def test_training_reads_the_labels_that_the_workbench_writes(tmp_path: Path) -> 
     assert found.position_zyx.tolist() == [[3.25, 3.0, 1.5], [3.25, 4.0, 2.0]]
 
 
-def test_a_table_in_voxels_stays_in_voxels_and_keeps_what_it_does_not_know(tmp_path: Path) -> None:
+def test_a_table_in_voxels_stays_in_voxels_and_keeps_what_it_does_not_know(tmp_path):
     path = tmp_path / "clicks.csv"
     path.write_text("# mine\ntomogram,species,x_voxel,y_voxel,z_voxel,who\none,ribosome,1.0,2.50,3,me\nunknown,ribosome,7,7,7,you\n")
     clicks = table(path)
@@ -71,7 +71,7 @@ def test_a_table_in_voxels_stays_in_voxels_and_keeps_what_it_does_not_know(tmp_p
     assert lines[4].startswith("one,ribosome,10.0,0.0,0.0,,0")
 
 
-def test_what_is_served_is_found_again_when_it_is_removed(tmp_path: Path) -> None:
+def test_what_is_served_is_found_again_when_it_is_removed(tmp_path):
     path = tmp_path / "clicks.csv"
     path.write_text("x_voxel,y_voxel,z_voxel\n" + "".join(f"{n / 7!r},{n},{n / 3!r}\n" for n in range(50)))
     clicks = table(path, tomogram="one")
@@ -81,7 +81,7 @@ def test_what_is_served_is_found_again_when_it_is_removed(tmp_path: Path) -> Non
     assert outcome.clicks == served[49:]
 
 
-def test_a_row_that_another_program_removed_is_told_and_nothing_else_is_lost(tmp_path: Path) -> None:
+def test_a_row_that_another_program_removed_is_told_and_nothing_else_is_lost(tmp_path):
     path = tmp_path / "clicks.csv"
     clicks = table(path)
     clicks.patch(remove=[], add=[click(1), click(2), click(3)])
@@ -103,7 +103,7 @@ def test_a_row_that_another_program_removed_is_told_and_nothing_else_is_lost(tmp
         ("x_angstrom,y_angstrom,z_angstrom\n1,2\n", "line 2"),
     ],
 )
-def test_a_broken_table_is_refused_and_left_as_it_is(tmp_path: Path, text: str, part: str) -> None:
+def test_a_broken_table_is_refused_and_left_as_it_is(tmp_path, text, part):
     path = tmp_path / "clicks.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=part):
@@ -114,7 +114,7 @@ def test_a_broken_table_is_refused_and_left_as_it_is(tmp_path: Path, text: str, 
 @pytest.mark.parametrize(
     "bad", [Click("", "a", 1, 1, 1, 1), Click("a\nb", "a", 1, 1, 1, 1), Click("a", "b", float("nan"), 1, 1, 1), Click("a", "b", 1, 1, 1, 2)]
 )
-def test_what_is_no_click_is_refused(tmp_path: Path, bad: Click) -> None:
+def test_what_is_no_click_is_refused(tmp_path, bad):
     with pytest.raises(InputError):
         table(tmp_path / "clicks.csv").patch(remove=[], add=[bad])
     assert not (tmp_path / "clicks.csv").exists()
@@ -194,7 +194,7 @@ def keep_clicking(path: Path, first: int, done: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_table_is_whole_and_has_every_click_that_was_confirmed(tmp_path: Path) -> None:
+def test_killed_at_any_moment_the_table_is_whole_and_has_every_click_that_was_confirmed(tmp_path):
     path = tmp_path / "clicks.csv"
     fork = multiprocessing.get_context("spawn")
     confirmed: set[int] = set()

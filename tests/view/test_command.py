@@ -43,7 +43,7 @@ def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_first_line_is_the_address_and_a_signal_ends_it(serve: Serve, stores: Path, number: int, code: int) -> None:
+def test_first_line_is_the_address_and_a_signal_ends_it(serve, stores, number, code):
     server = serve(stores)
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[A-Za-z0-9_-]{40,}", server.address)
     assert [one["name"] for one in ask(server, "/api/state")["tomograms"]] == ["ball_1", "ball_2"]
@@ -51,12 +51,12 @@ def test_first_line_is_the_address_and_a_signal_ends_it(serve: Serve, stores: Pa
     assert "Traceback" not in server.stderr.read_text()
 
 
-def test_a_signal_right_after_the_first_line_is_not_lost(serve: Serve, stores: Path) -> None:
+def test_a_signal_right_after_the_first_line_is_not_lost(serve, stores):
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGTERM, 143)):
         assert serve(stores).end(number) == code
 
 
-def test_a_port_in_use_is_exit_2_and_says_what_to_do(stores: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_is_exit_2_and_says_what_to_do(stores, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -67,14 +67,14 @@ def test_a_port_in_use_is_exit_2_and_says_what_to_do(stores: Path, tmp_path: Pat
     assert f"port {port} of 127.0.0.1 is in use; choose another with --port" in done.stderr
 
 
-def test_the_port_that_is_asked_for_is_taken(serve: Serve, stores: Path) -> None:
+def test_the_port_that_is_asked_for_is_taken(serve, stores):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     assert serve(stores, "--port", str(port)).port == port
 
 
-def test_on_a_remote_machine_the_tunnel_is_told(serve: Serve, stores: Path) -> None:
+def test_on_a_remote_machine_the_tunnel_is_told(serve, stores):
     server = serve(stores, SSH_CONNECTION="1.2.3.4 1 5.6.7.8 22", DISPLAY="")
     ask(server, "/api/state")
     assert f"ssh -L {server.port}:127.0.0.1:{server.port}" in server.stderr.read_text()
@@ -92,7 +92,7 @@ def test_on_a_remote_machine_the_tunnel_is_told(serve: Serve, stores: Path) -> N
         (["a.yaml", "b.yaml"], "several configurations"),
     ],
 )
-def test_bad_input_is_exit_2_with_one_message(tmp_path: Path, arguments: list[str], part: str) -> None:
+def test_bad_input_is_exit_2_with_one_message(tmp_path, arguments, part):
     (tmp_path / "note.txt").write_text("x")
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text("project: p\n")
@@ -103,7 +103,7 @@ def test_bad_input_is_exit_2_with_one_message(tmp_path: Path, arguments: list[st
     assert done.stdout == ""
 
 
-def test_without_the_extra_the_message_names_it(tmp_path: Path) -> None:
+def test_without_the_extra_the_message_names_it(tmp_path):
     (tmp_path / "starlette.py").write_text("raise ImportError('no', name='starlette')\n")
     env = environment()
     env["PYTHONPATH"] = f"{tmp_path}:{env['PYTHONPATH']}"
@@ -112,7 +112,7 @@ def test_without_the_extra_the_message_names_it(tmp_path: Path) -> None:
     assert "install tomostream again" in done.stderr
 
 
-def test_a_tomogram_that_vanishes_is_told_and_the_others_go_on(serve: Serve, stores: Path, tmp_path: Path) -> None:
+def test_a_tomogram_that_vanishes_is_told_and_the_others_go_on(serve, stores, tmp_path):
     import shutil
 
     mine = tmp_path / "mine"
@@ -125,7 +125,7 @@ def test_a_tomogram_that_vanishes_is_told_and_the_others_go_on(serve: Serve, sto
     assert ask(server, "/api/tomogram?name=ball_2")["spacing"] == pytest.approx(10)
 
 
-def test_clicks_of_a_killed_server_are_there_again(serve: Serve, stores: Path, tmp_path: Path) -> None:
+def test_clicks_of_a_killed_server_are_there_again(serve, stores, tmp_path):
     row = {"tomogram": "ball_1", "species": "particle", "x": 100.5, "y": 20.0, "z": 30.25, "label": 1}
     server = serve(stores, "--clicks", tmp_path / "mine.csv")
     ask(server, "/api/clicks", {"add": [row, row | {"label": 0, "x": 7.0}], "remove": []})
@@ -134,7 +134,7 @@ def test_clicks_of_a_killed_server_are_there_again(serve: Serve, stores: Path, t
     assert ask(again, "/api/clicks")["clicks"] == [row, row | {"label": 0, "x": 7.0}]
 
 
-def test_two_servers_on_one_table_lose_no_click(serve: Serve, stores: Path, tmp_path: Path) -> None:
+def test_two_servers_on_one_table_lose_no_click(serve, stores, tmp_path):
     servers = [serve(stores, "--clicks", tmp_path / "both.csv") for _ in range(2)]
 
     def click(n: int) -> None:
@@ -147,7 +147,7 @@ def test_two_servers_on_one_table_lose_no_click(serve: Serve, stores: Path, tmp_
         assert sorted(one["x"] for one in ask(server, "/api/clicks")["clicks"]) == [float(n) for n in range(60)]
 
 
-def test_the_form_writes_a_configuration_that_the_command_line_runs(serve: Serve, stores: Path, tmp_path: Path) -> None:
+def test_the_form_writes_a_configuration_that_the_command_line_runs(serve, stores, tmp_path):
     server = serve(stores, "-o", tmp_path / "project")
     row = {"tomogram": "ball_1", "species": "particle", "x": 100.0, "y": 200.0, "z": 300.0, "label": 1}
     ask(server, "/api/clicks", {"add": [row]})
@@ -171,7 +171,7 @@ def test_the_form_writes_a_configuration_that_the_command_line_runs(serve: Serve
 
 
 @pytest.mark.memory
-def test_the_server_stays_within_its_memory(serve: Serve, tmp_path: Path) -> None:
+def test_the_server_stays_within_its_memory(serve, tmp_path):
     """A volume larger than the budget, scrolled through along all three axes."""
     import numpy as np
     from ball_tomograms import write_mrc

@@ -27,7 +27,7 @@ def ended(jobs: Jobs, kind: str) -> dict[str, object]:
     return job.to_json()
 
 
-def test_files_are_converted_where_run_looks_for_them(workspace: Workspace) -> None:
+def test_files_are_converted_where_run_looks_for_them(workspace):
     jobs = Jobs(workspace)
     rounds = Rounds(workspace, jobs, PickTables(workspace))
     assert [rounds.tomogram_state(name)["state"] for name in workspace.entries] == ["unconverted", "unconverted"]
@@ -39,7 +39,7 @@ def test_files_are_converted_where_run_looks_for_them(workspace: Workspace) -> N
         rounds.convert(None)
 
 
-def test_one_of_a_kind_at_a_time_and_stopping_is_no_failure(workspace: Workspace) -> None:
+def test_one_of_a_kind_at_a_time_and_stopping_is_no_failure(workspace):
     jobs = Jobs(workspace)
     jobs.start("suggest", ["view", "--no-browser", "-o", str(workspace.project / "other")], about="waits")
     with pytest.raises(BusyError, match="at work already"):
@@ -55,7 +55,7 @@ def test_one_of_a_kind_at_a_time_and_stopping_is_no_failure(workspace: Workspace
     assert "nothing-there.mrc" in str(failed["lines"])
 
 
-def test_closing_ends_what_runs(workspace: Workspace) -> None:
+def test_closing_ends_what_runs(workspace):
     jobs = Jobs(workspace)
     job = jobs.start("run", ["view", "--no-browser", "-o", str(workspace.project / "other")])
     assert jobs.close() == ["run"]
@@ -63,7 +63,7 @@ def test_closing_ends_what_runs(workspace: Workspace) -> None:
     assert jobs.close() == []
 
 
-def test_how_far_a_run_is_is_read_from_its_log_from_where_it_began(workspace: Workspace) -> None:
+def test_how_far_a_run_is_is_read_from_its_log_from_where_it_began(workspace):
     jobs = Jobs(workspace)
     workspace.project.mkdir(exist_ok=True)
     log = workspace.project / "log.jsonl"
@@ -93,7 +93,7 @@ def test_how_far_a_run_is_is_read_from_its_log_from_where_it_began(workspace: Wo
     ended(jobs, "run")
 
 
-def test_the_second_round_replaces_the_model_and_the_first_does_not(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_round_replaces_the_model_and_the_first_does_not(workspace, monkeypatch):
     jobs = Jobs(workspace)
     rounds = Rounds(workspace, jobs, PickTables(workspace))
     asked: list[list[str]] = []

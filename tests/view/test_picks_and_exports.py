@@ -47,7 +47,7 @@ def opened(project: Path) -> tuple[Workspace, PickTables]:
     return workspace, PickTables(workspace)
 
 
-def test_a_run_folder_opens_with_its_tomograms_species_and_clicks(project: Path, tmp_path: Path) -> None:
+def test_a_run_folder_opens_with_its_tomograms_species_and_clicks(project, tmp_path):
     workspace, tables = opened(project)
     assert list(workspace.entries) == ["ball_1", "ball_2"]
     assert workspace.species() == ["ball"]
@@ -55,7 +55,7 @@ def test_a_run_folder_opens_with_its_tomograms_species_and_clicks(project: Path,
     assert tables.counts("ball_1") == {"ball": 20}
 
 
-def test_precision_and_recall_are_the_evaluations_own(project: Path, tmp_path: Path) -> None:
+def test_precision_and_recall_are_the_evaluations_own(project, tmp_path):
     _, tables = opened(project)
     found = tables.picks("ball_1", "ball")
     assert found is not None
@@ -69,7 +69,7 @@ def test_precision_and_recall_are_the_evaluations_own(project: Path, tmp_path: P
     assert tables.picks("ball_2", "ball").curve is None  # type: ignore[union-attr]  # no truth of it
 
 
-def test_candidates_that_begin_with_the_picks_let_the_slider_reach_further(project: Path) -> None:
+def test_candidates_that_begin_with_the_picks_let_the_slider_reach_further(project):
     _, tables = opened(project)
     picks = read_table(project / "picks" / "ball_1.csv")
     more = Particles.build(np.full((5, 3), 100.0) * np.arange(1, 6)[:, None], unit="angstrom", tomogram="ball_1", species="ball", score=0.4)
@@ -87,7 +87,7 @@ def test_candidates_that_begin_with_the_picks_let_the_slider_reach_further(proje
     assert "other settings" in found.warnings[0]
 
 
-def test_picks_older_than_their_score_map_are_told(project: Path, stores: Path) -> None:
+def test_picks_older_than_their_score_map_are_told(project, stores):
     _, tables = opened(project)
     shutil.copytree(stores / "ball_1.ome.zarr", project / "scores" / "ball_1.ome.zarr")
     os.utime(project / "picks" / "ball_1.csv", (1, 1))
@@ -97,7 +97,7 @@ def test_picks_older_than_their_score_map_are_told(project: Path, stores: Path) 
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
-def test_every_format_is_exported_and_reads_back(project: Path, name: str) -> None:
+def test_every_format_is_exported_and_reads_back(project, name):
     workspace, tables = opened(project)
     path, count = export(
         workspace, tables, [], ExportWish(format_name=name, species="ball", tomograms=["ball_1", "ball_2"], unbinned_pixel=2.5, box="120A")
@@ -116,7 +116,7 @@ def test_every_format_is_exported_and_reads_back(project: Path, name: str) -> No
     assert len(read_table(readable, format_name=name, conversion=conversion)) == 40
 
 
-def test_threshold_count_and_rejections_decide_what_is_exported(project: Path) -> None:
+def test_threshold_count_and_rejections_decide_what_is_exported(project):
     workspace, tables = opened(project)
     first = read_table(project / "picks" / "ball_1.csv")
     apart = np.linalg.norm(first.position_zyx[:5, None] - first.position_zyx[None], axis=2) + 1e9 * np.eye(5, 20)
@@ -142,7 +142,7 @@ def test_threshold_count_and_rejections_decide_what_is_exported(project: Path) -
     )
 
 
-def test_a_failed_export_leaves_the_last_one_whole(project: Path) -> None:
+def test_a_failed_export_leaves_the_last_one_whole(project):
     workspace, tables = opened(project)
     path, _ = export(workspace, tables, [], ExportWish(format_name="cbox", species="ball", tomograms=["ball_1"], box="120A"))
     before = path.read_bytes()
@@ -152,12 +152,12 @@ def test_a_failed_export_leaves_the_last_one_whole(project: Path) -> None:
     assert [one.name for one in (project / "export").iterdir()] == [path.name]
 
 
-def test_two_tomograms_of_one_name_are_refused(mrc_folder: Path, stores: Path, tmp_path: Path) -> None:
+def test_two_tomograms_of_one_name_are_refused(mrc_folder, stores, tmp_path):
     with pytest.raises(InputError, match="two tomograms have the name 'ball_1'"):
         open_workspace([str(mrc_folder), str(stores)], project=tmp_path / "p", clicks=None)
 
 
-def test_an_mrc_file_and_its_own_store_are_one_tomogram(mrc_folder: Path, stores: Path, tmp_path: Path) -> None:
+def test_an_mrc_file_and_its_own_store_are_one_tomogram(mrc_folder, stores, tmp_path):
     shutil.copytree(stores, tmp_path / "p" / "tomograms")
     workspace = open_workspace([str(mrc_folder), str(tmp_path / "p" / "tomograms")], project=tmp_path / "p", clicks=None)
     assert [entry.is_converted for entry in workspace.entries.values()] == [True, True]
@@ -165,7 +165,7 @@ def test_an_mrc_file_and_its_own_store_are_one_tomogram(mrc_folder: Path, stores
     assert [entry.source for entry in workspace.entries.values()] == [str(mrc_folder / f"ball_{n}.mrc") for n in (1, 2)]
 
 
-def test_a_run_whose_files_have_moved_shows_the_stores_that_it_made(project: Path, stores: Path) -> None:
+def test_a_run_whose_files_have_moved_shows_the_stores_that_it_made(project, stores):
     values = yaml.safe_load((project / "resolved.yaml").read_text())
     (project / "resolved.yaml").write_text(yaml.safe_dump(values | {"tomograms": ["/gone/*.mrc"]}))
     shutil.copytree(stores, project / "tomograms")
@@ -173,9 +173,7 @@ def test_a_run_whose_files_have_moved_shows_the_stores_that_it_made(project: Pat
     assert list(workspace.entries) == ["ball_1", "ball_2"]
 
 
-def test_a_run_that_was_started_elsewhere_finds_its_relative_paths(
-    project: Path, stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_started_elsewhere_finds_its_relative_paths(project, stores, tmp_path, monkeypatch):
     shutil.copytree(stores, tmp_path / "data")
     values = yaml.safe_load((project / "resolved.yaml").read_text())
     relative = {"project": "project", "tomograms": ["data/*.ome.zarr"], "labels": {"train": ["clicks.csv"]}, "truth": "truth.csv"}

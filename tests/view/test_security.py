@@ -49,7 +49,7 @@ def post(server: Running, path: str, value: object, **headers: str) -> tuple[int
     return ask(server, path, method="POST", body=json.dumps(value).encode(), headers={"Content-Type": "application/json", **headers})
 
 
-def test_the_address_with_its_token_opens_the_page_and_leaves_a_cookie(server: Running) -> None:
+def test_the_address_with_its_token_opens_the_page_and_leaves_a_cookie(server):
     status, headers, body = ask(server, f"/?token={server.token}", token=False)
     assert status == 200
     assert b'<div id="app">' in body
@@ -62,7 +62,7 @@ def test_the_address_with_its_token_opens_the_page_and_leaves_a_cookie(server: R
 @pytest.mark.parametrize(
     "path", ["/", "/app.js", "/api/state", "/api/clicks", "/nothing", "/?token=", "/?token=wrong", "/?token=%00", "/?token={t}&token={t}"]
 )
-def test_without_the_token_everything_is_403(server: Running, path: str) -> None:
+def test_without_the_token_everything_is_403(server, path):
     status, headers, _ = ask(server, path.replace("{t}", server.token), token=False)
     assert status == 403
     assert "set-cookie" not in headers
@@ -82,11 +82,11 @@ def test_without_the_token_everything_is_403(server: Running, path: str) -> None
         "",
     ],
 )
-def test_a_foreign_host_is_403_even_with_the_token(server: Running, host: str) -> None:
+def test_a_foreign_host_is_403_even_with_the_token(server, host):
     assert ask(server, f"/?token={server.token}", headers={"Host": host.format(port=server.port)})[0] == 403
 
 
-def test_two_hosts_are_403(server: Running) -> None:
+def test_two_hosts_are_403(server):
     text = (
         f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nHost: evil.example\r\nCookie: tomostream_{server.port}={server.token}\r\n\r\n"
     )
@@ -95,7 +95,7 @@ def test_two_hosts_are_403(server: Running) -> None:
         assert b" 400 " in (answer := connection.recv(4096)) or b" 403 " in answer
 
 
-def test_localhost_is_the_same_server(server: Running) -> None:
+def test_localhost_is_the_same_server(server):
     assert ask(server, "/api/state", headers={"Host": f"localhost:{server.port}"})[0] == 200
 
 
@@ -104,17 +104,17 @@ def test_localhost_is_the_same_server(server: Running) -> None:
     ["http://evil.example", "null", "https://127.0.0.1:{port}", "http://127.0.0.1:1", "http://127.0.0.1", "http://localhost:{port}", ""],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_foreign_origin_is_403(server: Running, origin: str, method: str) -> None:
+def test_a_foreign_origin_is_403(server, origin, method):
     headers = {"Origin": origin.format(port=server.port), "Content-Type": "application/json"}
     assert ask(server, "/api/clicks", method=method, headers=headers, body=b"{}")[0] == 403
 
 
-def test_our_own_origin_is_let_in(server: Running) -> None:
+def test_our_own_origin_is_let_in(server):
     assert post(server, "/api/clicks", {}, Origin=f"http://127.0.0.1:{server.port}")[0] == 200
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_pictures_in_other_pages_are_403_and_a_link_with_the_token_opens(server: Running, site: str) -> None:
+def test_pictures_in_other_pages_are_403_and_a_link_with_the_token_opens(server, site):
     assert ask(server, "/api/state", headers={"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"})[0] == 403
     assert ask(server, "/", headers={"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"})[0] == 403
     assert ask(server, f"/?token={server.token}", token=False, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"})[0] == 200
@@ -137,7 +137,7 @@ TRAVERSALS = [
 
 
 @pytest.mark.parametrize("evil", TRAVERSALS)
-def test_no_parameter_is_a_path(server: Running, evil: str) -> None:
+def test_no_parameter_is_a_path(server, evil):
     name = quote(evil, safe="")
     tile = "axis=z&level=0&z0=0&z1=1&r0=0&r1=8&c0=0&c1=8"
     for path in (
@@ -166,7 +166,7 @@ def test_no_parameter_is_a_path(server: Running, evil: str) -> None:
     assert sorted(path.name for path in (server.folder).iterdir() if not path.name.startswith("view-")) in ([], ["project"])
 
 
-def test_links_out_of_the_project_are_not_followed(serve: Serve, stores: Path, tmp_path: Path) -> None:
+def test_links_out_of_the_project_are_not_followed(serve, stores, tmp_path):
     server = serve(stores, "-o", tmp_path / "project")
     project = tmp_path / "project"
     secret = tmp_path / "secret"
@@ -201,7 +201,7 @@ def test_links_out_of_the_project_are_not_followed(serve: Serve, stores: Path, t
         "c1=",
     ],
 )
-def test_tiles_that_can_not_be_are_refused_before_anything_is_read(server: Running, query: str) -> None:
+def test_tiles_that_can_not_be_are_refused_before_anything_is_read(server, query):
     values = {"axis": "z", "level": "0", "z0": "0", "z1": "1", "r0": "0", "r1": "8", "c0": "0", "c1": "8", "sigma": "0"}
     values |= dict(part.split("=") for part in query.split("&"))
     status, _, body = ask(server, "/api/tile?name=ball_1&" + "&".join(f"{name}={quote(value)}" for name, value in values.items()))
@@ -212,14 +212,14 @@ def test_tiles_that_can_not_be_are_refused_before_anything_is_read(server: Runni
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{", b"null", b"\xff\xfe", b"[" * 100_000, b'{"add": 1}', b'{"add": [1]}', b'{"add": [{"x": "1e999"}]}', b'{"unknown": 1}', b'{"add": [{"tomogram": "ball_1", "species": "a", "x": NaN, "y": 1, "z": 1}]}']
 )  # fmt: skip
-def test_bodies_that_are_none_are_refused(server: Running, body: bytes) -> None:
+def test_bodies_that_are_none_are_refused(server, body):
     status, _, text = ask(server, "/api/clicks", method="POST", body=body, headers={"Content-Type": "application/json"})
     assert status == 400
     assert b"Traceback" not in text
     assert not (server.folder / "project" / "clicks.csv").exists()
 
 
-def test_other_content_types_are_refused_so_that_a_form_can_not_post(server: Running) -> None:
+def test_other_content_types_are_refused_so_that_a_form_can_not_post(server):
     assert ask(server, "/api/clicks", method="POST", body=b"{}", headers={"Content-Type": "text/plain"})[0] == 400
 
 
@@ -232,7 +232,7 @@ def sent_until_cut_off(connection: socket.socket, chunk: bytes, most: int) -> in
     return most
 
 
-def test_huge_bodies_are_refused(server: Running) -> None:
+def test_huge_bodies_are_refused(server):
     assert ask(server, "/api/clicks", method="POST", headers={"Content-Length": str(10**12), "Content-Type": "application/json"})[0] == 413
     text = (
         f"POST /api/clicks HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nCookie: tomostream_{server.port}={server.token}\r\n"
@@ -246,7 +246,7 @@ def test_huge_bodies_are_refused(server: Running) -> None:
     assert ask(server, "/" + "a" * 100_000)[0] == 414
 
 
-def test_slow_clients_hold_up_nobody(server: Running) -> None:
+def test_slow_clients_hold_up_nobody(server):
     slow = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(40)]
     for n, connection in enumerate(slow):
         head = f"POST /api/clicks HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nCookie: tomostream_{server.port}={server.token}\r\n"
@@ -258,7 +258,7 @@ def test_slow_clients_hold_up_nobody(server: Running) -> None:
         connection.close()
 
 
-def test_it_listens_on_the_loopback_interface_only(server: Running) -> None:
+def test_it_listens_on_the_loopback_interface_only(server):
     import psutil
 
     addresses = {one.laddr.ip for one in psutil.Process(server.process.pid).net_connections() if one.status == "LISTEN"}

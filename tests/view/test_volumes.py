@@ -7,7 +7,8 @@ import threading
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from running_view import environment
 from scipy.ndimage import gaussian_filter
@@ -55,11 +56,9 @@ def level_voxels(tomogram: Tomogram, level: int) -> np.ndarray:
 spans = st.tuples(st.integers(0, 1000), st.integers(0, 1000))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(axis=st.sampled_from("zyx"), level=st.integers(0, 1), planes=spans, rows=spans, columns=spans)
-def test_pictures_equal_numpys_means_of_the_whole_volume(
-    volume: tuple[Tomogram, np.ndarray], axis: str, level: int, planes: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
-) -> None:
+def test_pictures_equal_numpys_means_of_the_whole_volume(volume, axis, level, planes, rows, columns):
     tomogram, _ = volume
     whole = level_voxels(tomogram, level)
     moved = {"z": whole, "y": whole.transpose(1, 0, 2), "x": whole.transpose(2, 1, 0)}[axis]  # planes, rows, columns
@@ -82,7 +81,7 @@ def test_pictures_equal_numpys_means_of_the_whole_volume(
 
 
 @pytest.mark.parametrize("axis", ["z", "y", "x"])
-def test_smoothed_tiles_fit_together_without_a_seam(volume: tuple[Tomogram, np.ndarray], axis: str) -> None:
+def test_smoothed_tiles_fit_together_without_a_seam(volume, axis):
     tomogram, voxels = volume
     moved = {"z": voxels, "y": voxels.transpose(1, 0, 2), "x": voxels.transpose(2, 1, 0)}[axis]
     pictures = Pictures(800_000_000)
@@ -97,7 +96,7 @@ def test_smoothed_tiles_fit_together_without_a_seam(volume: tuple[Tomogram, np.n
     np.testing.assert_allclose(joined[:, : joined.shape[1] - far], expected[:, : joined.shape[1] - far], atol=1e-4)
 
 
-def test_unknown_voxels_are_grey_zero_and_nothing_else_is() -> None:
+def test_unknown_voxels_are_grey_zero_and_nothing_else_is():
     values = np.array([[np.nan, 0.0, -1e9, 1e9, np.inf]])
     np.testing.assert_array_equal(grey_values(values, 0.0, 1.0), [[0, 128, 1, 255, 0]])
 
@@ -110,12 +109,12 @@ def test_unknown_voxels_are_grey_zero_and_nothing_else_is() -> None:
         Cut("z", 0, (0, 1), (0, 10), (0, 10), float("nan")),
     ],
 )  # fmt: skip
-def test_what_is_no_part_of_the_volume_is_refused(volume: tuple[Tomogram, np.ndarray], cut: Cut) -> None:
+def test_what_is_no_part_of_the_volume_is_refused(volume, cut):
     with pytest.raises(InputError):
         Pictures(800_000_000).grey(volume[0], cut)
 
 
-def test_thumbnail_at_a_corner_has_zeros_beyond_the_volume(volume: tuple[Tomogram, np.ndarray]) -> None:
+def test_thumbnail_at_a_corner_has_zeros_beyond_the_volume(volume):
     tomogram, _ = volume
     made = thumbnail(Pictures(800_000_000), tomogram, (0, 0, 0), "z", level=0, size=20, planes=5, sigma=0.0)
     assert (made[:10] == 0).all()
@@ -124,9 +123,9 @@ def test_thumbnail_at_a_corner_has_zeros_beyond_the_volume(volume: tuple[Tomogra
     assert not thumbnail(Pictures(800_000_000), tomogram, (10**6, 0, 0), "z", level=0, size=20, planes=5, sigma=0.0).any()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(asked=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3000)), max_size=60), limit=st.integers(0, 20_000))
-def test_cache_returns_what_was_made_and_stays_within_its_limit(asked: list[tuple[int, int]], limit: int) -> None:
+def test_cache_returns_what_was_made_and_stays_within_its_limit(asked, limit):
     cache = ArrayCache(limit)
     sizes: dict[int, int] = {}
     for key, proposed in asked:
@@ -137,7 +136,7 @@ def test_cache_returns_what_was_made_and_stays_within_its_limit(asked: list[tupl
         assert cache.nbytes <= limit
 
 
-def test_what_several_threads_ask_for_at_once_is_made_once() -> None:
+def test_what_several_threads_ask_for_at_once_is_made_once():
     cache = ArrayCache(10**6)
     made: list[int] = []
     gate = threading.Event()
@@ -156,7 +155,7 @@ def test_what_several_threads_ask_for_at_once_is_made_once() -> None:
     assert made == [1]
 
 
-def test_a_failure_is_told_to_all_and_tried_again() -> None:
+def test_a_failure_is_told_to_all_and_tried_again():
     cache = ArrayCache(10**6)
 
     def fail() -> np.ndarray:
@@ -167,7 +166,7 @@ def test_a_failure_is_told_to_all_and_tried_again() -> None:
     assert cache.get("a", lambda: np.ones(1)).sum() == 1
 
 
-def test_a_budget_that_is_too_small_is_refused_with_the_number() -> None:
+def test_a_budget_that_is_too_small_is_refused_with_the_number():
     with pytest.raises(BudgetError, match=r"view needs \d+ MB but the memory budget is 200 MB"):
         cache_bytes(200_000_000)
     assert cache_bytes(2_000_000_000) < 2_000_000_000

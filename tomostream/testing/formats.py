@@ -34,7 +34,7 @@ _ZYX = st.lists(st.tuples(_LENGTH, _LENGTH, _LENGTH), min_size=1, max_size=12)
 _HUGE = (b"[" * 2**20, b"x 1 " * 2**19, b"\0" * 2**20, b"\n" * 2**20, b"9" * 2**20 + b"\n", b'{"a":' * 2**18, b'"' * 2**20, b"<a>" * 2**18)
 _LONGEST_MESSAGE = 1000  # letters, with the path
 _quick = settings(
-    max_examples=25,
+    max_examples=min(25, settings().max_examples),
     deadline=None,
     suppress_health_check=[HealthCheck.differing_executors, HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

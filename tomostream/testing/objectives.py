@@ -23,7 +23,11 @@ _any_batch = given(
     labels=st.one_of(st.just([False] * _VOXELS), st.just([True] * _VOXELS), st.lists(st.booleans(), min_size=_VOXELS, max_size=_VOXELS)),
     weights=st.lists(st.sampled_from([0.0, 0.05, 1.0, 40.0]), min_size=_VOXELS, max_size=_VOXELS).filter(any),
 )
-_quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
+_quick = settings(
+    max_examples=min(40, settings().max_examples),
+    deadline=None,
+    suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow],
+)
 
 
 class ObjectiveTests:

@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 from cli_runner import tomostream
-from hypothesis import HealthCheck, given, settings
+from example_counts import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from small_project import make_project
 from store_files import noise, tree, write_foreign, write_store
@@ -94,7 +95,7 @@ def test_shards_that_are_gone_or_cut_are_found_and_made_again(project, name, dam
     assert tree(project) == before
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_flipped_bit_in_any_store_model_or_table_is_found(finished, data):
     files = sorted(

@@ -5,7 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.fft
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -62,7 +63,7 @@ def test_correlation_is_the_formula(floor):
     np.testing.assert_allclose(whole(scorer, volume)[0], (found - 0.1) * 12, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=15)
+@examples(15)
 @given(core=st.tuples(*[st.integers(3, 25)] * 3), seed=st.integers(0, 5))
 def test_blocks_of_any_shape_give_the_whole_volumes_logits(core, seed):
     volume = volume_of((21, 17, 24), seed)

@@ -56,14 +56,14 @@ def figures(script: str) -> list[int]:
 
 
 @pytest.mark.memory
-def test_peak_of_scored_blocks_stays_below_the_projection_within_1_gb() -> None:
+def test_peak_of_scored_blocks_stays_below_the_projection_within_1_gb():
     shards, projected, peak = figures(_SCORE.format(peak=PEAK, level=1, volume=(60, 2400, 2400)))
     assert shards > 1  # so the budget did bind
     assert peak <= projected <= 10**9
 
 
 @pytest.mark.memory
-def test_peak_of_tracing_stays_within_the_budget_for_blocks_and_boxes() -> None:
+def test_peak_of_tracing_stays_within_the_budget_for_blocks_and_boxes():
     picks, share, more = figures(_TRACE.format(peak=PEAK, share=80_000_000))
     assert picks > 0
     assert more <= share, f"{more} above {share}"

@@ -45,18 +45,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "project"
 
 
-def test_five_clicks_find_the_other_particles(finished: Path) -> None:
+def test_five_clicks_find_the_other_particles(finished):
     assert json.loads((finished / "evaluation.json").read_text())["pooled"]["f1"] >= 0.9
 
 
-def test_defaults_are_the_strategys_own_where_nothing_is_said(tmp_path: Path) -> None:
+def test_defaults_are_the_strategys_own_where_nothing_is_said(tmp_path):
     path = make_project(tmp_path, objective={"name": "slices2d"}, network={}, train={"steps": 7})
     configuration = load_configuration(path)
     assert (configuration.network.channels, configuration.train.crop, configuration.train.steps) == ((24, 48, 96), 64, 7)
     assert load_configuration(make_project(tmp_path, network={}, train={})).network.channels != (24, 48, 96)
 
 
-def test_picks_of_a_score_map_are_traced_unless_another_way_is_asked_for(finished: Path, tmp_path: Path) -> None:
+def test_picks_of_a_score_map_are_traced_unless_another_way_is_asked_for(finished, tmp_path):
     arguments = ["pick", finished / "scores" / "t1.ome.zarr", "--radius", "4vox", "--count", "24"]
     assert tomostream(*arguments, "-o", tmp_path / "a", "--block-size", "9,20,17").code == 0
     assert (tmp_path / "a" / "t1.csv").read_bytes() == (finished / "picks" / "t1.csv").read_bytes()
@@ -65,15 +65,13 @@ def test_picks_of_a_score_map_are_traced_unless_another_way_is_asked_for(finishe
     assert "one of greedy, mean-pool, trace, found 'tracing'" in tomostream(*arguments, "-o", tmp_path / "c", "--method", "tracing").message
 
 
-def test_each_species_is_a_class_with_its_own_scores(tmp_path: Path) -> None:
+def test_each_species_is_a_class_with_its_own_scores(tmp_path):
     run(make_project(tmp_path, species=2, **SETTINGS))
     evaluation = json.loads((tmp_path / "project" / "evaluation.json").read_text())
     assert {name: values["pooled"]["f1"] >= 0.6 for name, values in evaluation["species"].items()} == {"ribosome": True, "fas": True}
 
 
-def test_training_that_is_killed_goes_on_and_ends_with_the_same_weights(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_that_is_killed_goes_on_and_ends_with_the_same_weights(finished, tmp_path, monkeypatch):
     path = make_project(tmp_path, **SETTINGS)
     written = fit_module.write_metrics
 
@@ -92,7 +90,7 @@ def test_training_that_is_killed_goes_on_and_ends_with_the_same_weights(
     assert weights == whole
 
 
-def test_a_model_whose_parts_do_not_fit_is_refused(finished: Path) -> None:
+def test_a_model_whose_parts_do_not_fit_is_refused(finished):
     model = load_model(finished / "model")
     assert isinstance(model, SliceModel)
     scorer = model.scorer(device="cpu", precision="float32", threads=None)

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from stream_volumes import ArrayVolume
 
@@ -41,7 +42,7 @@ def detector(channels: tuple[int, ...] = (3, 4, 5), species: int = 1) -> SliceDe
 # --- network
 
 
-def test_a_slice_does_not_see_other_slices() -> None:
+def test_a_slice_does_not_see_other_slices():
     network, rng = detector(), np.random.default_rng(0)
     image = torch.tensor(rng.normal(size=(1, 1, 3, 16, 24)), dtype=torch.float32)
     changed = image.clone()
@@ -54,7 +55,7 @@ def test_a_slice_does_not_see_other_slices() -> None:
 
 
 @pytest.mark.parametrize("channels", [(3,), (2, 3), (2, 3, 4)])
-def test_the_reach_is_the_largest_distance_at_which_a_pixel_changes_a_cell(channels: tuple[int, ...]) -> None:
+def test_the_reach_is_the_largest_distance_at_which_a_pixel_changes_a_cell(channels):
     network = detector(channels)
     stride, edge = network.stride, 64
     image = torch.tensor(np.random.default_rng(0).normal(size=(1, 1, 1, edge, stride)), dtype=torch.float32)
@@ -70,14 +71,14 @@ def test_the_reach_is_the_largest_distance_at_which_a_pixel_changes_a_cell(chann
     assert farthest == network.reach
 
 
-def test_folding_keeps_the_numbers() -> None:
+def test_folding_keeps_the_numbers():
     network = detector()
     image = torch.tensor(np.random.default_rng(0).normal(size=(2, 1, 2, 16, 16)), dtype=torch.float32)
     with torch.no_grad():
         torch.testing.assert_close(deployed(network)(image), network(image), atol=1e-4, rtol=1e-4)
 
 
-def test_confidence_is_the_product_of_object_and_class() -> None:
+def test_confidence_is_the_product_of_object_and_class():
     numbers = torch.tensor(np.random.default_rng(0).normal(size=(2, 5, 1, 3, 3)) * 3, dtype=torch.float32)
     expected = torch.sigmoid(numbers[:, :1]) * torch.softmax(numbers[:, 3:], dim=1)
     torch.testing.assert_close(torch.sigmoid(confidence_logits(numbers)), expected)
@@ -87,7 +88,7 @@ def test_confidence_is_the_product_of_object_and_class() -> None:
     assert torch.isfinite(confidence_logits(certain)).all()
 
 
-def test_wrong_networks_and_slices_are_refused() -> None:
+def test_wrong_networks_and_slices_are_refused():
     with pytest.raises(InputError, match=r"network\.channels.*found \[\]"):
         SliceDetector((), 1, seed=0)
     with pytest.raises(InputError, match="at least one species, found 0"):
@@ -106,7 +107,7 @@ def batch_with(marked: np.ndarray) -> Batch:
     return Batch(one, positive, one, torch.ones(n, dtype=torch.bool))
 
 
-def test_the_cell_that_holds_a_centre_answers_for_it() -> None:
+def test_the_cell_that_holds_a_centre_answers_for_it():
     marked = np.zeros((1, 2, 3, 8, 12), dtype=bool)
     marked[0, 1, 2, 5, 8] = True
     targets = cell_targets(torch.from_numpy(marked), 4)
@@ -115,7 +116,7 @@ def test_the_cell_that_holds_a_centre_answers_for_it() -> None:
     assert float(targets.centre.sum()) == pytest.approx(0.5)
 
 
-def test_the_loss_is_its_formula_on_a_small_grid() -> None:
+def test_the_loss_is_its_formula_on_a_small_grid():
     rng = np.random.default_rng(1)
     marked = np.zeros((1, 2, 2, 8, 8), dtype=bool)
     marked[0, 0, 0, 1, 6] = marked[0, 1, 1, 7, 2] = True
@@ -144,7 +145,7 @@ def test_the_loss_is_its_formula_on_a_small_grid() -> None:
     assert float(loss.total) == pytest.approx(sum(w * v for w, v in zip(weights, expected.values(), strict=True)) / 2, rel=1e-5)
 
 
-def test_a_cell_whose_box_covers_a_true_one_is_let_off() -> None:
+def test_a_cell_whose_box_covers_a_true_one_is_let_off():
     marked = np.zeros((1, 1, 1, 8, 8), dtype=bool)
     marked[0, 0, 0, 3, 3] = True  # at the corner where four cells meet
     numbers = torch.zeros(1, 3, 1, 2, 2)
@@ -160,7 +161,7 @@ def test_a_cell_whose_box_covers_a_true_one_is_let_off() -> None:
 # --- slabs
 
 
-def test_boxes_lie_on_the_slices_near_the_centre_and_parts_agree_with_the_whole() -> None:
+def test_boxes_lie_on_the_slices_near_the_centre_and_parts_agree_with_the_whole():
     points = np.array([[3.4, 2.6, 1.2], [7.0, 0.0, 5.0], [1.0, -2.0, 3.0]])
     whole = centres_of_box(Box.whole((9, 4, 6)), points, half_height=1.5)
     assert np.argwhere(whole).tolist() == [[2, 3, 1], [3, 3, 1], [4, 3, 1], [6, 0, 5], [7, 0, 5], [8, 0, 5]]
@@ -168,7 +169,7 @@ def test_boxes_lie_on_the_slices_near_the_centre_and_parts_agree_with_the_whole(
     np.testing.assert_array_equal(centres_of_box(part, points, half_height=1.5), whole[part.slices])
 
 
-def test_slabs_are_as_high_as_a_label_in_whole_strides() -> None:
+def test_slabs_are_as_high_as_a_label_in_whole_strides():
     usual = {"half_height": 5.0, "edge": 64, "stride": 4, "symmetry": "cube"}
     assert slab_layout([(50, 90, 90)], **usual) == ((12, 64, 64), "cube")
     assert slab_layout([(50, 90, 90), (9, 90, 90)], **usual) == ((8, 64, 64), "cube")
@@ -177,7 +178,7 @@ def test_slabs_are_as_high_as_a_label_in_whole_strides() -> None:
 
 
 @pytest.mark.parametrize(("edge", "symmetry"), [(24, "cube"), (12, "cube"), (24, "none")])
-def test_slabs_are_never_turned_out_of_their_plane(edge: int, symmetry: str) -> None:
+def test_slabs_are_never_turned_out_of_their_plane(edge, symmetry):
     volume = ArrayVolume((16, 40, 40), (8, 16, 16))
     crop, kept = slab_layout([volume.shape], half_height=5.0, edge=edge, stride=4, symmetry=symmetry)
     dataset = SlabDataset(
@@ -208,7 +209,7 @@ def test_slabs_are_never_turned_out_of_their_plane(edge: int, symmetry: str) -> 
 # --- painting and scoring
 
 
-def test_painted_pixels_are_the_highest_flank() -> None:
+def test_painted_pixels_are_the_highest_flank():
     rng = np.random.default_rng(2)
     confidence, centre = rng.normal(size=(2, 3, 4)) * 3, rng.random((2, 3, 4))
     radius, stride = (3.0, 2.0), 4
@@ -226,7 +227,7 @@ def test_painted_pixels_are_the_highest_flank() -> None:
 
 
 @pytest.mark.parametrize("place", [(0.05, 0.95), (0.5, 0.5), (0.9, 0.3)])
-def test_a_box_peaks_at_its_centre_with_its_confidence(place: tuple[float, float]) -> None:
+def test_a_box_peaks_at_its_centre_with_its_confidence(place):
     confidence = torch.full((1, 9, 9), -6.0)
     centre = torch.full((2, 9, 9), 0.5)
     confidence[0, 4, 5], centre[:, 4, 5] = 2.0, torch.tensor(place)
@@ -242,9 +243,9 @@ def scored(scorer: SliceScorer, volume: np.ndarray, needed: Box) -> np.ndarray:
     return scorer.logits(read_extended(lambda box: volume[box.slices], read, shape), read, needed, shape)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(data=st.data())
-def test_a_block_has_the_logits_of_the_whole_volume(data: st.DataObject) -> None:
+def test_a_block_has_the_logits_of_the_whole_volume(data):
     shape = data.draw(st.tuples(st.integers(1, 4), st.integers(5, 70), st.integers(5, 70)))
     start = [data.draw(st.integers(0, n - 1)) for n in shape]
     stop = [data.draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True)]
@@ -256,7 +257,7 @@ def test_a_block_has_the_logits_of_the_whole_volume(data: st.DataObject) -> None
     np.testing.assert_array_equal(scored(scorer, volume, box), scored(scorer, volume, box))
 
 
-def test_a_scorer_is_what_predict_asks_for_and_says_what_it_costs() -> None:
+def test_a_scorer_is_what_predict_asks_for_and_says_what_it_costs():
     scorer = SliceScorer(detector(), radius=[3.0], device="cpu", precision="float32", threads=None)
     assert isinstance(scorer, BlockScorer)
     assert scorer.species == 1
@@ -267,7 +268,7 @@ def test_a_scorer_is_what_predict_asks_for_and_says_what_it_costs() -> None:
     assert large - small == 39 * 100 * 100 * 8  # image and logits; a slice at a time in the network
 
 
-def test_bf16_is_close_and_other_precisions_are_refused() -> None:
+def test_bf16_is_close_and_other_precisions_are_refused():
     volume = np.random.default_rng(0).normal(size=(2, 32, 32)).astype(np.float32)
     exact, rough = (
         scored(SliceScorer(detector(), radius=[3.0], device="cpu", precision=p, threads=None), volume, Box.whole((2, 32, 32)))

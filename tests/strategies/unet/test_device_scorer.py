@@ -22,8 +22,7 @@ from tomostream.strategies.unet.device_scorer import DeviceFusedScorer, DeviceUN
 from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings, matched_targets
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 
-SHAPE = (41, 60, 52)  # of level 0
-LEVEL_SHAPE = (21, 30, 26)
+SHAPE = (33, 44, 36)  # of level 0
 MATCHED = MatchedSettings(support_vox=(4.3, 5.6), floor=0.4, weight=(20.0, 9.0), intercept=(-1.0, 2.0), smooth_vox=1.6)
 PROFILES = (np.cos(np.linspace(0, np.pi, 5)), np.sin(np.linspace(0, np.pi, 6)))
 
@@ -56,7 +55,7 @@ def test_it_is_a_scorer_of_both_kinds(kind):
 
 
 @pytest.mark.parametrize("level", [0, 1])
-@pytest.mark.parametrize("core", [SHAPE, (16, 24, 52)])
+@pytest.mark.parametrize("core", [SHAPE, (16, 24, 36)])
 @pytest.mark.parametrize("kind", ["alone", "fused"])
 def test_stored_scores_are_the_processors(kind, core, level):
     processor, device = both(kind)
@@ -84,7 +83,7 @@ def test_stored_scores_are_the_processors(kind, core, level):
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_interpolation_has_the_bits_of_the_processors(level):
     shape = tuple(-(-n // 2**level) for n in SHAPE)
-    target = Box((3, 0, 17), (40, 60, 50))
+    target = Box((3, 0, 17), (32, 44, 34))
     support = supporting_box(target, level, shape)
     values = np.stack([volume_of(support.shape), volume_of(support.shape, 1)])
     expected = np.empty((2, *target.shape), dtype=np.float32)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
@@ -39,7 +40,7 @@ def frame_of(volume, *, level=0, stride=4, radius=5, chunk=16):
 volumes = st.tuples(*[st.integers(1, 60)] * 3)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(volumes, st.tuples(*[st.integers(7, 40)] * 3), st.integers(0, 2), st.sampled_from([1, 2, 4, 8]), st.integers(0, 9))
 def test_cores_tile_the_volume_once_and_every_block_reads_its_halo_on_the_stride(volume, block, level, stride, radius):
     plan = replace(frame_of(volume, level=level, stride=stride, radius=radius), shard=(32, 16, 48), core=block)
@@ -57,7 +58,7 @@ def test_cores_tile_the_volume_once_and_every_block_reads_its_halo_on_the_stride
     assert (seen == 1).all()
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(volumes, st.integers(0, 1), st.integers(0, 9), st.floats(0, 1))
 def test_chosen_blocks_are_the_least_redundant_that_fit_by_brute_force(volume, level, radius, tightness):
     frame = frame_of(volume, level=level, radius=radius)

@@ -3,7 +3,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from example_counts import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from networks import network_of
 
@@ -17,7 +18,7 @@ def streamed(network, image, planes):
         return list(stream_logits(copy.deepcopy(network), slabs, network.head))
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     channels=st.sampled_from([(4,), (3, 5), (4, 6, 8), (2, 3, 4, 5)]),
     units=st.tuples(*[st.integers(1, 3)] * 3),

@@ -181,7 +181,7 @@ def dilated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(recipe("A network"), tmp_path_factory.mktemp("network") / "site")
 
 
-def test_another_packages_network_is_planned(dilated, tmp_path: Path):
+def test_another_packages_network_is_planned(dilated, tmp_path):
     run = make_project(tmp_path / "data", objective={"name": "dilated"})
     planned = tomostream(dilated, "run", run, "--dry-run")
     assert planned.code == 0, planned.err
@@ -189,7 +189,7 @@ def test_another_packages_network_is_planned(dilated, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_another_packages_network_passes_the_conformance_suite(dilated: Path):
+def test_another_packages_network_passes_the_conformance_suite(dilated):
     assert_passes(dilated, "test_dilated.py")
 
 
@@ -250,7 +250,7 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(recipe("A queue"), tmp_path_factory.mktemp("queue") / "site")
 
 
-def test_another_packages_queue_is_one_of_the_clusters(background, tmp_path: Path):
+def test_another_packages_queue_is_one_of_the_clusters(background, tmp_path):
     assert "background" in tomostream(background, "convert", "--help").out
     run = make_project(tmp_path / "data", cluster={"kind": "background", "gpus": 1})
     assert "the queue background has none, found 1" in tomostream(background, "run", run, "--dry-run").message
@@ -259,7 +259,7 @@ def test_another_packages_queue_is_one_of_the_clusters(background, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_another_packages_queue_passes_the_conformance_suite(background: Path):
+def test_another_packages_queue_passes_the_conformance_suite(background):
     assert_passes(background, "test_background.py")
 
 

@@ -184,7 +184,7 @@ def test_star_ending_tells_relion5_only(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(set(FORMATS) - {"copick"}))
-def test_a_folder_holds_a_file_for_each_tomogram_and_reads_back(tmp_path, name: str):
+def test_a_folder_holds_a_file_for_each_tomogram_and_reads_back(tmp_path, name):
     facts = Conversion(spacing=SPACING, shape=SHAPE, options={"box_size": Length(37.0, True), "unbinned_pixel_size": 2.5})
     parts = [two(tomogram=t, species=s) for t in ("TS_1", "TS_2") for s in ("fas", "ribosome")]
     write_table(f"{tmp_path}/out/", Particles.concatenate(parts), format_name=name, conversion=facts)

@@ -91,7 +91,7 @@ def test_what_can_t_be_meant_is_refused(file, name, message):
 
 
 @pytest.mark.parametrize("name", ["csv", "parquet", "coords", "napari", "portal-ndjson", PIXELS, "star-relion4", "dynamo", "cmm"])
-def test_fractions_of_a_volume_are_refused_in_every_format(tmp_path, name: str):
+def test_fractions_of_a_volume_are_refused_in_every_format(tmp_path, name):
     facts = Conversion(spacing=1.0, options={"unbinned_pixel_size": 1.0})
     rows = Particles.build(np.array([[0.1, 0.5, 0.9], [0.3, 0.2, 1.0]], float), unit="angstrom", tomogram="t")
     write_table(tmp_path / f"t{FORMATS[name].ending}", rows, format_name=name, conversion=facts)

@@ -25,10 +25,11 @@ from tomostream.inference.batch_statistics import Sampling
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.region_scoring import read_extended
 from tomostream.learn.batch import Batch
-from tomostream.learn.fit import FitResult, FitSettings, fit
+from tomostream.learn.fit import FitResult, Lesson, fit
 from tomostream.learn.objectives import Criterion
 from tomostream.learn.precision import resolve_device, resolve_precision
 from tomostream.learn.processes import ALONE, Processes
+from tomostream.learn.steps import FitSettings
 from tomostream.progress import Progress
 from tomostream.strategies.model_folder import ModelSettings, TrainingSummary, pack_arrays, write_folder
 from tomostream.strategies.network_arrays import network_arrays
@@ -134,11 +135,8 @@ def train_network(parts: Parts, training: Training, folder: Path | None, progres
     with progress.track("train", train.steps) as bar:
         return fit(
             parts.network,
-            batches=batches,
-            objective=parts.objective(processes),
-            validate=validation.measure,
-            recalibrate=uniform,
-            settings=fit_settings(training, precision),
+            Lesson(batches, parts.objective(processes), validation.measure, uniform),
+            fit_settings(training, precision),
             folder=folder,
             fingerprint=training.fingerprint,
             report=bar.advance,

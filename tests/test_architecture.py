@@ -32,7 +32,7 @@ FLOORS: dict[str, float] = {
     "strategies.few_shot": 2.8,  # its models are the U-Net's
     "cluster": 3, "simulation": 3, "report": 3,
     "stages": 3.5, "stages.shared": 3.5, "stages.voxel_statistics": 3.6, "stages.conversion": 3.6,
-    "stages.labels": 3.7, "stages.training": 3.7, "stages.prediction": 3.7, "stages.picks": 3.7, "stages.tables": 3.7,
+    "stages.labels": 3.7, "stages.training": 3.7, "stages.prediction": 3.7, "stages.picks": 3.7,
     "stages.evaluation": 3.8, "stages.checking": 3.9,
     "pipeline": 4,
     "view": 4.2, "api": 4.5, "testing": 4.5,
@@ -193,6 +193,21 @@ def test_torch_is_imported_only_where_learning_happens(path):
 
 def test_no_module_has_the_name_of_a_public_function():
     assert not {path.stem for path in modules()} & PUBLIC_FUNCTIONS
+
+
+def test_every_suppression_says_why():
+    """Of the linter in brackets, or after a dash, behind its codes; of the type checker in a comment of its own; only the package is type-checked."""
+    own = Path(__file__)
+    for path in (
+        path for folder in ("tomostream", "tests", "bench") for path in sorted((REPOSITORY / folder).rglob("*.py")) if path != own
+    ):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            where = f"{path.relative_to(REPOSITORY)}:{number}: {line.strip()}"
+            if "# noqa" in line:
+                assert re.search(r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* *(\(.+\)|- .+|# .+)", line), where
+            if "# type: ignore" in line:
+                assert path.is_relative_to(ROOT), where
+                assert re.search(r"# type: ignore\[[\w,-]+\]  # .+", line), where
 
 
 def test_no_drawer_for_odds_and_ends():

@@ -29,7 +29,7 @@ def _others(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = catalogue.installed(catalogue.FORMATS)
     entries = {"a-claimant": "their_copy:FORMAT", "a-module": "their_copy:sys"}
     their = type(sys)("their_copy")
-    their.FORMAT, their.sys = FORMATS["csv"], sys  # type: ignore[attr-defined]
+    their.FORMAT, their.sys = FORMATS["csv"], sys
     monkeypatch.setitem(sys.modules, "their_copy", their)
     monkeypatch.setattr("tomostream.formats.catalogued.installed", lambda group: MappingProxyType(entries | dict(ours)))
     monkeypatch.setattr(catalogue, "_installed", lambda group: MappingProxyType(entries | dict(ours)))

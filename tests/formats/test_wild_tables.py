@@ -439,7 +439,7 @@ def test_many_tomograms_take_no_more_time_than_few(tmp_path, name, facts):
         rows = Particles.build(rng.uniform(0, 500, (8000, 3)), unit="angstrom", tomogram=[f"TS_{i % count}" for i in range(8000)])
         start = time.process_time()
         path = tmp_path / f"p{FORMATS[name].ending}"
-        write_table(path, rows, format_name=name, conversion=Conversion(**facts))  # type: ignore[arg-type]
-        read_table(path, format_name=name, conversion=Conversion(**facts))  # type: ignore[arg-type]
+        write_table(path, rows, format_name=name, conversion=Conversion(**facts))
+        read_table(path, format_name=name, conversion=Conversion(**facts))
         seconds[count] = time.process_time() - start
     assert seconds[800] < 4 * seconds[20] + 0.2

@@ -18,7 +18,7 @@ def view(**values: object) -> SliceView:
         "name": "t1", "z": 5, "image": np.random.default_rng(0).normal(size=(24, 32)).astype(np.float32), "scores": None,
         "hits": points, "misses": points[:1], "false_picks": points[:0], "radius": 4.0, "has_truth": True,
     }  # fmt: skip
-    return SliceView(**(given | values))  # type: ignore[arg-type]
+    return SliceView(**(given | values))
 
 
 def test_training_loss_is_drawn_beside_the_validation_loss():

@@ -54,7 +54,7 @@ def evaluate(
         If the units can't be converted, or the species can't be known.
     """
     from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_particles
-    from tomostream.stages.tables.stage import conversion_from, read_scored, read_truth, truth_of
+    from tomostream.stages.shared.particle_tables import conversion_from, read_scored, read_truth, truth_of
 
     conversion = replace(conversion_from([str(path) for path in tomograms], voxel_size), progress=PythonProgress())
     found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks, conversion)
@@ -122,7 +122,7 @@ def _conversion(facts: dict[str, Any]) -> Conversion:
     """What is given by keywords; those of formats' own options are called as they are."""
     from tomostream.formats.catalogued import format_options
     from tomostream.formats.registry import Conversion
-    from tomostream.stages.tables.stage import conversion_from
+    from tomostream.stages.shared.particle_tables import conversion_from
 
     stores = [str(path) for path in facts.pop("tomograms", ())]
     spacing = facts.pop("voxel_size", None)

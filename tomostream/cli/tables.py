@@ -126,7 +126,7 @@ def _print_scores(values: dict[str, Any], title: str | None) -> None:
 
 
 def _conversion(tomograms: list[str] | None, voxel_size: float | None, shape: str | None, **others: Any) -> Conversion:
-    from tomostream.stages.tables.stage import conversion_from
+    from tomostream.stages.shared.particle_tables import conversion_from
 
     edges = parse_shape(shape, "--shape") if shape else None
     return conversion_from(options.stores_in(tomograms), options.check_voxel_size(voxel_size), shape=edges, **others)
@@ -148,7 +148,7 @@ def export_table(
     format_options: dict[str, object],
 ) -> None:
     """Write picks in another software's format. Units and origins are converted with the spacing and shape given, never guessed."""
-    from tomostream.stages.tables.stage import read_scored, require_inside
+    from tomostream.stages.shared.particle_tables import read_scored, require_inside
 
     conversion = _conversion(tomograms, voxel_size, shape, options=format_options, progress=ConsoleProgress())
     refuse_unused(format_name or format_of(Path(output)), conversion)
@@ -179,7 +179,7 @@ def import_table(
     format_options: dict[str, object],
 ) -> None:
     """Read another software's table and write it as ours, in angstrom."""
-    from tomostream.stages.tables.stage import require_inside
+    from tomostream.stages.shared.particle_tables import require_inside
 
     given = headerless(columns, unit)
     facts = {"tomogram": tomogram, "species": species, "columns": given.columns, "unit": given.unit, "options": format_options}

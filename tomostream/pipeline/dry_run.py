@@ -17,7 +17,7 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, libraries_bytes, rem
 from tomostream.config import Configuration
 from tomostream.errors import TomostreamError
 from tomostream.picking.planning import plan_blocks
-from tomostream.pipeline.inputs import check_inputs
+from tomostream.pipeline.inputs import check_inputs, uses_truth
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram, resolve
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
@@ -60,7 +60,7 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     BudgetError
         If a stage would not fit the memory.
     """
-    run = resolve(configuration, with_clicks="train" in stages)
+    run = resolve(configuration, with_clicks="train" in stages, with_truth=uses_truth(configuration, stages))
     for one in run.tomograms.values():
         if isinstance(one.head, TomostreamError):
             raise one.head

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tomostream.config import Configuration
 from tomostream.stages.picks.expected_count import check_count_is_knowable
 from tomostream.stages.shared.resolved_run import ResolvedRun
-from tomostream.stages.tables.stage import table_paths
 from tomostream.stages.training.inputs import check_positions
 
 
 def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
-    """Refuse a run whose clicks don't fit the tomograms, whose picks could not be counted, or whose truth is not there.
+    """Refuse a run whose clicks don't fit the tomograms, or whose picks could not be counted.
 
     Raises
     ------
@@ -23,5 +23,8 @@ def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
     if run.clicks is not None:
         run.strategy.fingerprint(run.learning)
         check_positions(run)
-    if run.truth is not None and "evaluate" in stages:
-        table_paths(run.truth)
+
+
+def uses_truth(configuration: Configuration, stages: Sequence[str]) -> bool:
+    """Whether one of the stages needs the truth."""
+    return bool({"evaluate", "report"} & set(stages)) or ("pick" in stages and configuration.pick.count == "truth")

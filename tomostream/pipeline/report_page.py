@@ -28,7 +28,6 @@ from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
 from tomostream.score_map import open_score_map
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
-from tomostream.stages.tables.stage import table_paths
 from tomostream.strategies.model_folder import read_record
 from tomostream.tomogram import Tomogram, open_tomogram
 
@@ -65,7 +64,7 @@ def write_report(run: Place, output: Place) -> None:
     project = Project(run)
     if not project.resolved.exists():
         raise InputError(f"{run} is no project folder: it has no {project.resolved.name}; give the folder of `tomostream run` or `demo`")
-    given = resolve(load_configuration(project.resolved), with_clicks=False, with_heads=False)
+    given = resolve(load_configuration(project.resolved), with_clicks=False, with_truth=True)
     found = find_results(given)
     sections: list[Section] = []
     evaluation = _json(project.evaluation)
@@ -95,7 +94,7 @@ def write_report(run: Place, output: Place) -> None:
 
 def find_results(run: ResolvedRun) -> list[Found]:
     """Read the picks, and the truth, of every tomogram that was picked."""
-    truth = None if run.truth is None else Particles.concatenate([read_table(t).positives() for t in table_paths(run.truth)])
+    truth = None if run.truth is None else run.truth.particles.positives()
     result: list[Found] = []
     for name, store in run.stores.items():
         table = run.project.picks / f"{name}.csv"

@@ -14,7 +14,7 @@ from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles, Unit
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
-from tomostream.stages.tables.stage import read_scored, read_truth
+from tomostream.stages.shared.particle_tables import read_scored, read_truth
 from tomostream.units import Length
 
 

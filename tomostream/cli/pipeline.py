@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,7 @@ def run(
     if dry_run:
         plan = plan_run(configuration, stages)
         if json:
-            print_json([step.to_json() for step in plan])
+            print_json([asdict(step) for step in plan])
         else:
             print_table(("stage", "tomogram", "state", "memory", "disk", "work"), [step.row() for step in plan])
         return

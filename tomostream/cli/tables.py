@@ -19,6 +19,7 @@ from tomostream.units import Length, parse_shape
 
 if TYPE_CHECKING:
     from tomostream.evaluation import Evaluation
+    from tomostream.evaluation.answer import ScoresAnswer, TomogramsAnswer
     from tomostream.particles import Particles, Unit
 
 FORMAT_HELP = "Format: " + ", ".join(FORMATS) + " (default: from the file's ending)."
@@ -108,18 +109,20 @@ def evaluate(
 
 def show_evaluation(evaluation: Evaluation) -> None:
     """Print an evaluation, one table a species; and what makes its numbers look wrong."""
-    values = evaluation.to_json()
-    for kind, part in values.get("species", {None: values}).items():
+    from tomostream.evaluation.answer import parts_of
+
+    for kind, part in parts_of(evaluation.to_json()):
         _print_scores(part, title=kind)
     if evaluation.note is not None:
         ConsoleProgress().say(evaluation.note)
 
 
-def _print_scores(values: dict[str, Any], title: str | None) -> None:
+def _print_scores(values: TomogramsAnswer, title: str | None) -> None:
     columns = [key for key in ("tp", "fp", "fn", "precision", "recall", "f1", "f_beta") if key in values["pooled"]]
 
-    def row(name: str, scores: dict[str, Any]) -> list[str]:
-        return [name, *(f"{scores[key]:.3f}" if isinstance(scores[key], float) else str(scores[key]) for key in columns)]
+    def row(name: str, scores: ScoresAnswer) -> list[str]:
+        cells = dict(scores.items())
+        return [name, *(f"{cells[key]:.3f}" if isinstance(cells[key], float) else str(cells[key]) for key in columns)]
 
     rows = [row(name, scores) for name, scores in values["tomograms"].items()]
     print_table(["tomogram", *columns], [*rows, row("pooled", values["pooled"])], title=title)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from scipy import ndimage
@@ -19,6 +19,7 @@ from scipy import ndimage
 from tomostream.config import Species, load_configuration
 from tomostream.errors import InputError
 from tomostream.evaluation import match
+from tomostream.evaluation.answer import EvaluationAnswer, TomogramsAnswer, parts_of
 from tomostream.formats.registry import read_table
 from tomostream.geometry import Box
 from tomostream.learn.training_files import METRICS_NAME
@@ -67,10 +68,10 @@ def write_report(run: Place, output: Place) -> None:
     given = resolve(load_configuration(project.resolved), with_clicks=False, with_truth=True)
     found = find_results(given)
     sections: list[Section] = []
-    evaluation = _json(project.evaluation)
+    evaluation = _evaluation(project.evaluation)
     if evaluation is not None:
         rule = "a truth counts as found if a pick lies within the tolerance" if given.matching == "any" else "one pick, one truth"
-        for kind, part in evaluation.get("species", {None: evaluation}).items():
+        for kind, part in parts_of(evaluation):
             title = "Evaluation" if kind is None else f"Evaluation: {kind}"
             sections.append(Section(title, f"Tolerance {given.tolerance}; {rule}.", *_scores(part)))
     sections.append(Section("Picks", columns=("tomogram", "picks", "best score", "worst score"), rows=[_pick_row(f) for f in found]))
@@ -160,9 +161,9 @@ def _pick_row(found: Found) -> list[str]:
     return [found.tomogram.name, str(len(found.picks)), *ends]
 
 
-def _scores(part: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def _scores(part: TomogramsAnswer) -> tuple[list[str], list[list[str]]]:
     columns = ["tp", "fp", "fn", "precision", "recall", "f1"]
-    named = [*part["tomograms"].items(), ("pooled", part["pooled"])]
+    named = [(name, dict(scores.items())) for name, scores in [*part["tomograms"].items(), ("pooled", part["pooled"])]]
     rows = [[name, *(f"{v[c]:.3f}" if isinstance(v[c], float) else str(v[c]) for c in columns)] for name, v in named]
     return ["tomogram", *columns], rows
 
@@ -181,9 +182,9 @@ def _best_epoch(model: Place) -> int | None:
         return None
 
 
-def _json(path: Place) -> dict[str, Any] | None:
+def _evaluation(path: Place) -> EvaluationAnswer | None:
+    """Read `evaluation.json`; None where there is none, or a broken one: the page does without."""
     try:
-        values: dict[str, Any] = json.loads(path.read_text())
+        return cast(EvaluationAnswer, json.loads(path.read_text()))
     except (OSError, ValueError):
         return None
-    return values

@@ -15,16 +15,15 @@ import datetime
 import fcntl
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
 from tomostream.learn.training_files import METRICS_NAME
-from tomostream.pipeline.journal import read_journal
+from tomostream.pipeline.journal import Event, read_journal
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc
 from tomostream.remote.places import RemotePath
 from tomostream.store.ledger import LEDGER_NAME
@@ -66,10 +65,6 @@ class RunStatus:
     has_started: bool = True  # ever
     retries: int = 0  # tasks that went to another machine, since the run began
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
 
 
 def read_status(folder: Path) -> RunStatus:
@@ -162,9 +157,9 @@ def _owner(folder: Path) -> str | None:
     return None
 
 
-def _last_run(folder: Path) -> list[dict[str, Any]]:
+def _last_run(folder: Path) -> list[Event]:
     """The events since the last run began."""
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     for event in read_journal(folder / "log.jsonl", without=("shard", "message", "start", "finish")):
         if event["event"] == "run":
             events = []
@@ -173,7 +168,7 @@ def _last_run(folder: Path) -> list[dict[str, Any]]:
     return events
 
 
-def _failures(events: Sequence[dict[str, Any]]) -> dict[str, str]:
+def _failures(events: Sequence[Event]) -> dict[str, str]:
     found: dict[str, str] = {}
     for event in events:
         name = event.get("tomogram")
@@ -242,9 +237,7 @@ def _counted(states: list[Progressed]) -> dict[str, int]:
     return found
 
 
-def _pace(
-    events: list[dict[str, Any]], stage: str | None, tomograms: dict[str, dict[str, Progressed]]
-) -> tuple[float | None, float | None]:
+def _pace(events: list[Event], stage: str | None, tomograms: dict[str, dict[str, Progressed]]) -> tuple[float | None, float | None]:
     """Tomograms a minute of the stage in work, and the seconds until its end."""
     if stage not in STAGES:
         return None, None

@@ -18,7 +18,7 @@ ROOT = REPOSITORY / "tomostream"
 # floor of each room, lowest first; a module imports only from lower floors, or from its own room
 FLOORS: dict[str, float] = {
     "redaction": -0.1,
-    "errors": 0, "defaults": 0, "progress": 0, "version": 0,
+    "errors": 0, "defaults": 0, "progress": 0, "version": 0, "fingerprint": 0,
     "particle_columns": 0.05, "geometry": 0.1, "particles": 0.1, "pick_records": 0.1,
     "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "budget": 0.2, "python_words": 0.2,
     "remote": 0.5, "catalogue": 0.5,

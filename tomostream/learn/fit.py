@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tomostream.fingerprint import Fingerprint
 from tomostream.learn.batch import Batch
 from tomostream.learn.checkpoint import Row, TrainingState, Weights, load_checkpoint, save_checkpoint
 from tomostream.learn.objectives import Criterion
@@ -74,7 +75,7 @@ def fit(
     settings: FitSettings,
     *,
     folder: Path | None,
-    fingerprint: dict[str, Any],
+    fingerprint: Fingerprint,
     report: Callable[[int, str], None],
     processes: Processes,
 ) -> FitResult:

@@ -29,6 +29,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, conversion_bytes, libraries_bytes, remote_bytes
 from tomostream.errors import BudgetError, InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import triple
 from tomostream.remote.copies import head_of, identity_of, local_file
 from tomostream.remote.places import Place, RemotePath
@@ -182,7 +183,7 @@ class _Plan:
         return cls(source, header, identity, out_folder / f"{name}.ome.zarr", settings, spec, StoreLayout.plan(spec))
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """What decides the stored bytes."""
         settings = asdict(self.settings)
         del settings["assume_mrc"]  # whoever says so or not, the bytes are the same

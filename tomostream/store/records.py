@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.remote.places import place
 from tomostream.store.seals import SEAL, sealed_group
 from tomostream.store.typed_json import check_json, parse_json
@@ -41,7 +42,7 @@ class StoreRecord(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     complete: bool | None = None
-    fingerprint: dict[str, Any] | None = None
+    fingerprint: Fingerprint | None = None
     kind: Literal["labels", "scores", "tomogram"] | None = None
     normalisation: dict[Annotated[str, Field(pattern=r"^\d+$")], StatisticsRecord] | None = None
     source: dict[str, Any] | None = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.fields import Part
 from tomostream.config.sections import Species
+from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
 from tomostream.strategies.reading_level import choose_level
 from tomostream.strategies.training_set import Training
@@ -52,7 +53,7 @@ class NetworkStrategy(ABC):
         train = settings.train
         return f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {self.name}"
 
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return all settings of network, training, and the strategy's own sections; `train.start` apart."""
         parts: dict[str, Part] = {"network": settings.network, "train": settings.train, **settings.own}
         values: dict[str, Any] = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}

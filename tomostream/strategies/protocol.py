@@ -18,6 +18,7 @@ import numpy as np
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.fields import Part
 from tomostream.config.sections import Species
+from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
 from tomostream.strategies.model_folder import ModelRecord, ModelSettings, TrainingSummary
 from tomostream.strategies.training_set import Training
@@ -88,7 +89,7 @@ class Strategy(Protocol):
     def describe(self, settings: LearningSettings, level: int) -> str:
         """Describe what training will do, for the dry run: one line."""
 
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return what else of the configuration decides the model, apart from species, objective and clicks; plain JSON values.
 
         Raises

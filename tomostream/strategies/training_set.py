@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tomostream.config.configuration import LearningSettings
+from tomostream.fingerprint import Fingerprint
 from tomostream.tomogram import Tomogram
 
 
@@ -77,7 +77,7 @@ class Training:
     validation: Labelled | None
     level: int
     spacing: float
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     buffer_bytes: int
 
     @classmethod

@@ -12,6 +12,7 @@ import numpy as np
 from tomostream.budget import libraries_bytes, remote_bytes
 from tomostream.cluster import Resources
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Box, Triple
 from tomostream.particles import Particles
@@ -32,7 +33,7 @@ from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
 
-def _mask_fingerprint(mask: str | None) -> dict[str, Any] | None:
+def _mask_fingerprint(mask: str | None) -> Fingerprint | None:
     return None if mask is None else tomogram_fingerprint(open_tomogram(mask))
 
 
@@ -73,7 +74,7 @@ class PickSettings:
                 "how many picks? give --count N (the best N), --threshold T (all above T) or --expected N (about N, as the scores say)"
             )
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """All that the picks depend on, as values for JSON."""
         values: dict[str, Any] = {**options_of(self.how_many)}
         for name in (one.name for one in fields(self)):

@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tomostream.cluster import Resources
 from tomostream.errors import ExistsError, InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import CHECKPOINT_NAME, METRICS_NAME
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
@@ -149,7 +150,7 @@ def _take_part(training: Training | None, folder: Path | None, progress: Progres
         strategy_named(training.settings.objective.name).train(training, folder, progress, processes)
 
 
-def _state(folder: Path, fingerprint: dict[str, Any]) -> str:
+def _state(folder: Path, fingerprint: Fingerprint) -> str:
     """Tell whether the folder is absent, done, partial (both with this fingerprint) or other."""
     record = folder / RECORD_NAME
     if not record.exists():
@@ -160,7 +161,7 @@ def _state(folder: Path, fingerprint: dict[str, Any]) -> str:
     return "done" if (folder / SETTINGS_NAME).exists() else "partial"
 
 
-def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: dict[str, Any], *, is_new: bool) -> None:
+def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: Fingerprint, *, is_new: bool) -> None:
     if is_new:
         # what another training left would be mixed with this one's
         for name in (WEIGHTS_NAME, SETTINGS_NAME, METRICS_NAME, CHECKPOINT_NAME, RECORD_NAME):

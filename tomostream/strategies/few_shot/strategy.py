@@ -15,6 +15,7 @@ from tomostream.config.configuration import LearningSettings
 from tomostream.config.fields import Part
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
 from tomostream.strategies.few_shot.settings import CHANNELS, SHA256
 from tomostream.strategies.reading_level import choose_level
@@ -61,7 +62,7 @@ class FewShotStrategy:
         """Name, level and backbone."""
         return f"strategy {self.name}, level {level}, pretrained backbone {SHA256[:8]}"
 
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """The backbone, the network's settings and the seed."""
         return {"backbone": SHA256, "network": settings.network.model_dump(mode="json"), "train": settings.train.seed}
 

@@ -13,6 +13,7 @@ from tomostream.config.configuration import LearningSettings
 from tomostream.config.fields import Part
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
 from tomostream.strategies.matched_filter.settings import Template
@@ -68,7 +69,7 @@ class AverageStrategy:
         """Say name and level."""
         return f"strategy {self.name}, level {level}"
 
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return the level asked for, and the seed."""
         return {"network": settings.network.level, "train": settings.train.seed}
 
@@ -132,7 +133,7 @@ class TemplateStrategy:
         """Say name and level."""
         return f"strategy {self.name}, level {level}"
 
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return the level asked for, the seed, and the template's settings with the densities' content."""
         given = settings.section(Template)
         densities = {s.name: given.density_of(s.name) for s in settings.species}

@@ -13,13 +13,14 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tomostream import defaults
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.fields import Part
+from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
 from tomostream.strategies.network_strategy import NetworkStrategy
 from tomostream.strategies.training_set import Training
@@ -69,7 +70,7 @@ class UNetStrategy(NetworkStrategy):
         train = settings.train
         return _STEP_BYTES[resolve_precision(train.precision, device)] * settings.network.channels[0] * train.batch * train.crop**3
 
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return all settings of network, training and filter."""
         values = super().fingerprint(settings)
         if settings.train.start is not None:  # a model is its weights, wherever it lies

@@ -221,7 +221,11 @@ def test_another_packages_format_is_written_and_read_by_the_commands(xyz, tmp_pa
     table.write_text("tomogram,species,x_angstrom,y_angstrom,z_angstrom,score\nt1,ribosome,3.0,2.0,1.5,\nt1,fas,50.0,40.0,30.0,\n")
     exported = tmp_path / "t1.xyz"
     assert tomostream(xyz, "export", table, "-o", exported).code == 0
-    assert exported.read_text().splitlines()[2] == "ribosome 3.0 2.0 1.5"
+    assert exported.read_text().splitlines()[1:3] == ["particles", "ribosome 3.0 2.0 1.5"]
+    assert tomostream(xyz, "export", table, "-o", exported, "--xyz-comment", "made by hand").code == 0
+    assert exported.read_text().splitlines()[1] == "made by hand"
+    other = tomostream(xyz, "export", table, "-o", tmp_path / "t1.cmm", "--xyz-comment", "x")
+    assert "--xyz-comment is for xyz, the format is cmm; leave it out, or name that format" in other.message
     assert tomostream(xyz, "import", exported, "-o", tmp_path / "back.csv").code == 0
     assert (tmp_path / "back.csv").read_text() == table.read_text()
     exported.write_text("3\nparticles\nribosome 1 2 3\n")

@@ -290,7 +290,7 @@ def test_an_option_is_refused_where_the_file_has_several_names(tmp_path):
     [
         (["csv/c_tomo_ext.csv", "--unit", "A"], "in voxels, you say angstroms"),
         (["parquet/q_caps.parquet", "--columns", "x,y,z", "--unit", "A"], "are for CSV tables without header"),
-        (["star/tomoname_tomostar.star", "--format", PIXELS, "--binning", "4"], "are for star-relion4"),
+        (["star/tomoname_tomostar.star", "--format", PIXELS, "--binning", "4"], "is for star-relion4"),
     ],
 )
 def test_options_that_contradict_or_serve_nothing_are_refused(arguments, message, tmp_path):

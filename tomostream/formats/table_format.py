@@ -16,7 +16,7 @@ from tomostream.particles import Particles
 class TableFormat:
     """A table format; an object of an entry point of the group `tomostream.formats`, whose name is what `--format` says.
 
-    Its module is imported by whoever looks for a format by its ending: what is slow to import belongs into the functions.
+    Its module is imported by every command, for its endings and options: what is slow to import belongs into the functions.
 
     Parameters
     ----------

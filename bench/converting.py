@@ -3,7 +3,7 @@
 All in one process, in turn, each ended by fsync of every file written; the source is in the file cache:
 
 - *copy*: reads the bands that convert reads with `readinto`, and writes the same number of bytes to one file;
-- *convert*: `--levels 1`, uncompressed, chunks of 64, shards of 256;
+- *convert*: `--levels 1`, uncompressed, chunks and shards as `convert` chooses them;
 - *zarr*: the same bands, chunks and shards, through an array of zarr-python with its default pipeline, uncompressed;
 - *pyramid*: convert with its default levels.
 
@@ -29,7 +29,7 @@ from bench.memory import write_volume
 from bench.timing import Finding, Size, compared, interleaved, run_script, seconds
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES
-from tomostream.geometry import Box, triple
+from tomostream.geometry import Box
 from tomostream.store.conversion import ConvertSettings, band_voxels_within, convert_file
 from tomostream.store.decompress import peek_header
 from tomostream.store.specification import StoreLayout, StoreSpec
@@ -68,7 +68,7 @@ def measure(size: Size) -> list[Finding]:
     write_volume(source, shape)
     flush(size.folder)  # or the first round would wait for it
     header = peek_header(source)
-    spec = StoreSpec("volume", shape, np.dtype(np.float32), 10.0, triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX), "none", 1)
+    spec = StoreSpec("volume", shape, np.dtype(np.float32), 10.0, None, None, "none", 1)
     layout = StoreLayout.plan(spec)
     level = layout.levels[0]
     band_voxels = band_voxels_within(MEMORY, header, layout, libraries=LIBRARIES_BYTES)

@@ -1,9 +1,9 @@
 """Does hostile input give a traceback or a hang?  Files of ours and of others with values, bytes and pieces changed, read as the package reads them.
 
-    python -m bench.fuzz [--cases 100000] [--seconds S] [--seed 0] [--only READER ...] [-o REPORT.json]
+    python -m bench.fuzz [--cases 1000] [--seconds S] [--seed 0] [--only READER ...] [-o REPORT.json]
 
 The cases of a reader follow from the seed; a failure is printed with the number of its case, and `--only READER --case N` repeats it.
-Every kind of failure that is found becomes a test in tests/test_fuzz.py.
+A case may take no more than 10 s and 6 GB.  Every kind of failure that is found becomes a test in tests/test_fuzz.py.
 """
 
 from __future__ import annotations
@@ -22,45 +22,53 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
 
 
+def _write(output: Path, seed: int, tried: Counter[str], failures: list[dict[str, object]]) -> None:
+    told = {"seed": seed, "cases": dict(tried), "failed": len(failures), "failures": failures[:200]}
+    output.write_text(json.dumps(told, indent=1) + "\n")
+
+
 def main() -> None:
     """The command line."""
-    from fuzzing import readers
+    from fuzzing import limit_memory, readers
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=100_000, help="of all readers together")
+    parser.add_argument("--cases", type=int, default=1000, help="of each reader")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", metavar="READER")
+    parser.add_argument("--only", nargs="+", metavar="READER", help="those whose names begin so")
+    parser.add_argument("--folder", type=Path, help="for the files; a disk in memory is fastest")
     parser.add_argument("--case", type=int)
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
+    limit_memory(6)
     tried: Counter[str] = Counter()
     failures: list[dict[str, object]] = []
     kinds: set[str] = set()
     deadline = time.monotonic() + given.seconds
-    with tempfile.TemporaryDirectory(prefix="tomostream-fuzz-") as folder:
+    with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-fuzz-") as folder:
         found = readers(Path(folder))
-        names = given.only or list(found)
+        names = [name for name in found if given.only is None or name.startswith(tuple(given.only))]
         number = 0
-        while sum(tried.values()) < given.cases and time.monotonic() < deadline:
+        while number < given.cases and time.monotonic() < deadline:
             for name in names:
                 case = given.case if given.case is not None else number
                 problem = found[name].try_one(random.Random(f"{given.seed} {name} {case}"))
                 tried[name] += 1
                 if problem is not None:
                     failures.append({"reader": name, "case": case, "problem": problem})
-                    kind = f"{name}: {problem.partition(' on b')[0][:160]}"
+                    kind = f"{name}: {problem.partition('on b')[0][:600]}"
                     if kind not in kinds:
                         kinds.add(kind)
                         print(f"{name}, case {case}: {problem[:1800]}\n", file=sys.stderr, flush=True)
+            number += 1
             if given.case is not None:
                 break
-            number += 1
-    told = {"seed": given.seed, "cases": dict(tried), "failures": failures[:200], "failed": len(failures)}
-    print(json.dumps({**told, "failures": len(failures)}, indent=1))
+            if given.output and number % 1000 == 0:
+                _write(given.output, given.seed, tried, failures)
+    print(json.dumps({"seed": given.seed, "cases": dict(tried), "failed": len(failures)}, indent=1))
     if given.output:
-        given.output.write_text(json.dumps(told, indent=1) + "\n")
+        _write(given.output, given.seed, tried, failures)
     sys.exit(1 if failures else 0)
 
 

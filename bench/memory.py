@@ -229,16 +229,13 @@ def _bytes(memory: str) -> int:
 def _project_convert(file: Path, memory: int) -> int:
     from tomostream import defaults
     from tomostream.budget import LIBRARIES_BYTES, conversion_bytes
-    from tomostream.geometry import triple
     from tomostream.store.conversion import band_voxels_within
     from tomostream.store.decompress import peek_header
     from tomostream.store.specification import StoreLayout, StoreSpec
 
     header = peek_header(file)
     dtype = header.native_dtype
-    spec = StoreSpec(
-        file.stem, header.shape, dtype, SPACING, triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX), defaults.CODEC, levels=None
-    )
+    spec = StoreSpec(file.stem, header.shape, dtype, SPACING, None, None, defaults.CODEC, levels=None)
     layout = StoreLayout.plan(spec)
     level = layout.levels[0]
     return conversion_bytes(

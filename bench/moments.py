@@ -33,8 +33,7 @@ def made_up(size: Size, dtype: type, shape: tuple[int, int, int]) -> Tomogram:
     path = size.folder / f"{np.dtype(dtype)}-{shape[0]}-{shape[1]}-{shape[2]}.ome.zarr"
     if path.exists():
         return open_tomogram(path)
-    edges = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
-    spec = StoreSpec(path.name.split(".")[0], shape, np.dtype(dtype), 10.0, *edges, "none", 1, {})
+    spec = StoreSpec(path.name.split(".")[0], shape, np.dtype(dtype), 10.0, None, None, "none", 1, {})
     rng = np.random.default_rng(0)
     with StoreWriter.create_or_resume(path, spec, fingerprint={"made": "for a benchmark"}, overwrite=False) as writer:
         for index in writer.pending():

@@ -62,8 +62,7 @@ def papers_loop(scores: np.ndarray, limit: int) -> float:
 def stored(scores: np.ndarray, size: Size) -> Tomogram:
     """The scores as a store."""
     path = size.folder / f"scores-{scores.shape[0]}.ome.zarr"
-    edges = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
-    spec = StoreSpec(path.name.split(".")[0], triple(scores.shape), scores.dtype, 10.0, *edges, "none", 1, {"kind": "scores"})
+    spec = StoreSpec(path.name.split(".")[0], triple(scores.shape), scores.dtype, 10.0, None, None, "none", 1, {"kind": "scores"})
     with StoreWriter.create_or_resume(path, spec, fingerprint={"made": "for a benchmark"}, overwrite=False) as writer:
         for index in writer.pending():
             writer.write(index, scores[writer.shards.core(index).slices])

@@ -1,12 +1,19 @@
-"""The pages name files, headings and commands that exist."""
+"""The pages name files, headings and commands that exist; every block of code is run (test_docs_code.py), or says why not."""
 
 import re
 from pathlib import Path
 
 import pytest
+import yaml
+from documented import DRAWINGS, PAGES, blocks_of, name_of
 from repository import REPOSITORY
 
-PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"]
+from tomostream.config import configuration_from
+
+RECIPES = "docs/extending.md"  # test_extending.py installs and runs them
+BASE = {"project": "p", "tomograms": ["t.mrc"], "species": [{"name": "ribosome", "radius": "135A"}], "labels": {"train": ["c.csv"]}}
+# in the README; test_readme.py
+READMES_OWN = ("example", "tests")
 
 
 def anchors_of(page: Path) -> set[str]:
@@ -15,7 +22,7 @@ def anchors_of(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
         file = page.parent / target if target else page
@@ -24,12 +31,12 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors_of(file), f"{page.name}: {target}#{anchor}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_files_that_are_named_exist(page):
-    if page.name == "extending.md":  # its files are those of the recipes
+    if name_of(page) == RECIPES:  # its files are those of the recipes
         return
     for name in re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)`", page.read_text()):
-        assert (REPOSITORY / name).exists() or (REPOSITORY / "tomostream" / name).exists(), f"{page.name}: {name}"
+        assert any((home / name).exists() for home in (REPOSITORY, REPOSITORY / "tomostream", page.parent)), f"{page.name}: {name}"
 
 
 def test_the_design_fits_two_screens():
@@ -37,3 +44,23 @@ def test_the_design_fits_two_screens():
     assert len(lines) <= 110
     assert max(map(len, lines)) <= 120
     assert any(line.startswith("```mermaid") for line in lines)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_is_run_or_says_why_not(page):
+    for block in blocks_of(page):
+        if block.language in DRAWINGS:
+            continue
+        kind, _, rest = block.mark.partition(": ")
+        where = f"{name_of(page)}, line {block.line}: <!-- {block.mark} -->"
+        assert kind in ("run", "output", "configuration", "file", "line", "not run", *READMES_OWN), where
+        assert kind not in ("file", "line", "not run") or rest, where
+    fences = re.findall(r"^[ \t>]*```", page.read_text(), re.MULTILINE)
+    assert len(fences) == 2 * sum(block.language != "setup" for block in blocks_of(page)), f"{name_of(page)}: a block is indented"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_configurations_are_allowed(page):
+    for block in blocks_of(page):
+        if block.mark == "configuration":
+            configuration_from(BASE | yaml.safe_load(block.text), f"{name_of(page)}, line {block.line}")

@@ -8,7 +8,8 @@ A package adds one by a line in its own pyproject.toml, and touches nothing here
 1. Other packages' entry points, and ours where tomostream is installed, come from the installed metadata.
 2. In a checkout ours come from its pyproject.toml: an editable install may be older than the file, and a plain checkout has no metadata.
 
-An entry that can't be imported, or is not what its group asks for, is an error only when it is asked for by its name: a broken plug-in stops nobody else.
+An entry that can't be imported, is not what its group asks for, or has the name of another package's, is an error only when it is asked for by its
+name: a broken plug-in stops nobody else.
 """
 
 from __future__ import annotations
@@ -37,28 +38,22 @@ def installed(group: str) -> Mapping[str, str]:
     ----------
     group
         Such as `tomostream.strategies`.
-
-    Raises
-    ------
-    InputError
-        If two packages give the same name.
     """
-    return _installed(group)
+    return MappingProxyType({name: addresses[0] for name, addresses in _installed(group).items()})
 
 
 @functools.cache
-def _installed(group: str) -> Mapping[str, str]:
+def _installed(group: str) -> Mapping[str, tuple[str, ...]]:
+    """The addresses that packages give to each name: one, unless two packages clash."""
     own = _of_the_checkout(group)
-    found: dict[str, str] = dict(own or {})
+    found: dict[str, tuple[str, ...]] = {name: (address,) for name, address in (own or {}).items()}
     for entry in importlib.metadata.entry_points(group=group):
         is_ours = entry.dist is None or entry.dist.name == _PACKAGE
         if is_ours and own is not None:
             continue
-        if found.get(entry.name, entry.value) != entry.value:
-            raise InputError(
-                f"two packages give a {group} of the name '{entry.name}': {found[entry.name]} and {entry.value}; uninstall one"
-            )
-        found[entry.name] = entry.value
+        addresses = found.get(entry.name, ())
+        if entry.value not in addresses:
+            found[entry.name] = (*addresses, entry.value)
     return MappingProxyType(dict(sorted(found.items())))
 
 
@@ -79,14 +74,17 @@ def find(group: str, name: str, what: str, protocol: type | None = None) -> obje
     Raises
     ------
     InputError
-        If there is none of this name, it can't be imported, or it lacks a part of the protocol.
+        If there is none of this name, or two packages give it, it can't be imported, or it lacks a part of the protocol.
     """
-    entries = installed(group)
+    entries = _installed(group)
     if name not in entries:
         raise InputError(f"{what} '{name}' is not installed; installed are {', '.join(entries)}")
-    found = load(entries[name], f"{what} '{name}'")
+    if len(entries[name]) > 1:
+        raise InputError(f"two packages give a {what} of the name '{name}': {' and '.join(entries[name])}; uninstall one")
+    [address] = entries[name]
+    found = load(address, f"{what} '{name}'")
     if protocol is not None:
-        _check_parts(found, protocol, f"{what} '{name}' ({entries[name]})")
+        _check_parts(found, protocol, f"{what} '{name}' ({address})")
     return found
 
 

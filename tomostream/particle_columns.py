@@ -1,7 +1,8 @@
 """What do the columns of a table with names (CSV, Parquet, a data frame) mean?  One rule for all.
 
 Positions: `x_angstrom,y_angstrom,z_angstrom`, `x_voxel,y_voxel,z_voxel`, or `x_coord,y_coord,z_coord` (voxels; the original software's); the
-unit is in the names and never guessed.  Besides, each may be there or not: `tomogram` (or `tomogram_name`), `species`, `score`, `label`.
+unit is in the names and never guessed.  Besides, each may be there or not: `tomogram` (or `tomogram_name`), `species`, `score`, `label`, and
+`rot_degree,tilt_degree,psi_degree` (all three; RELION's angles).
 Capitals don't matter.  Other columns are passed over.
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from tomostream.errors import InputError
+from tomostream.orientations import matrices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +28,7 @@ POSITIONS: dict[tuple[str, str, str], Unit] = {
     ("x_voxel", "y_voxel", "z_voxel"): "voxel",
     ("x_coord", "y_coord", "z_coord"): "voxel",
 }
+ANGLES = ("rot_degree", "tilt_degree", "psi_degree")
 _ROLES = {"tomogram": ("tomogram", "tomogram_name"), "species": ("species",), "score": ("score",), "label": ("label",)}
 
 
@@ -40,6 +43,7 @@ class Columns(NamedTuple):
     species: int | None
     score: int | None
     label: int | None
+    angles: tuple[int, int, int] | None = None
 
 
 def refuse_twice(names: Sequence[str], where: str) -> None:
@@ -78,7 +82,11 @@ def columns_of(header: Sequence[str], where: str) -> Columns | None:
             raise InputError(f"{where} has the columns {' and '.join(here)}, which both name the {role}; remove one of them")
         at[role] = names.index(here[0]) if here else None
     x, y, z = (names.index(name) for name in found[0])
-    return Columns(x, y, z, POSITIONS[found[0]], **at)
+    turned = [name for name in ANGLES if name in names]
+    if turned and len(turned) < len(ANGLES):
+        raise InputError(f"{where} has {', '.join(turned)}; orientations need all of {', '.join(ANGLES)}")
+    rot, tilt, psi = (names.index(name) if turned else -1 for name in ANGLES)
+    return Columns(x, y, z, POSITIONS[found[0]], **at, angles=(rot, tilt, psi) if turned else None)
 
 
 def labels(values: Sequence[object], where: str) -> np.ndarray:
@@ -114,7 +122,7 @@ def number(text: str) -> float:
 
 
 def of_frame(table: pd.DataFrame, where: str) -> dict[str, Any]:
-    """Read a data frame with the columns of our CSV: positions (n, 3) z y x, their unit, tomogram, species, score, label.
+    """Read a data frame with the columns of our CSV: positions (n, 3) z y x, their unit, tomogram, species, score, label, rotation.
 
     Raises
     ------
@@ -135,6 +143,9 @@ def of_frame(table: pd.DataFrame, where: str) -> dict[str, Any]:
         "species": "" if at.species is None else _names(table.iloc[:, at.species], "species", where),
         "score": np.nan if at.score is None else _numbers(table.iloc[:, at.score], "score", where),
         "label": 1 if at.label is None else labels(table.iloc[:, at.label].astype(object).tolist(), where),
+        "rotation": None
+        if at.angles is None
+        else matrices(np.stack([_numbers(table.iloc[:, column], header[column], where) for column in at.angles], axis=1), "relion"),
     }
 
 

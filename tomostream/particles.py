@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.particle_columns import Unit, of_frame
+from tomostream.orientations import angles, are_rotations, known_or_none
+from tomostream.particle_columns import ANGLES, Unit, of_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,9 @@ class Particles:
         int8 (n,): 1 a particle, 0 a place that is none; all 1 where nothing is said.
     spacings
         Edge of a voxel in angstrom, by tomogram, where whoever made the table knew it (`pick` does): the unit can be changed then.
+    rotation
+        float64 (n, 3, 3) on x, y, z, from the reference to the tomogram (`tomostream.orientations`); NaN where one is not known, None where
+        none is.
     """
 
     position_zyx: np.ndarray
@@ -50,6 +54,7 @@ class Particles:
     score: np.ndarray
     label: np.ndarray = field(default=None)  # type: ignore[arg-type]  # set below, where the number of rows is known
     spacings: Mapping[str, float] = field(default_factory=dict)
+    rotation: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.label is None:
@@ -66,13 +71,14 @@ class Particles:
         score: float | Sequence[float] | np.ndarray = np.nan,
         label: int | Sequence[int] | np.ndarray = 1,
         spacings: Mapping[str, float] | None = None,
+        rotation: np.ndarray | None = None,
     ) -> "Particles":
         """Make a table; single values of `tomogram`, `species`, `score` and `label` stand for all rows.
 
         Raises
         ------
         InputError
-            If the unit is unknown, or a label is neither 0 nor 1.
+            If the unit is unknown, a label is neither 0 nor 1, or the rotations are not (n, 3, 3).
         """
         if unit not in ("voxel", "angstrom"):
             raise InputError(f"the unit of positions must be 'voxel' or 'angstrom', found {unit!r}")
@@ -89,7 +95,17 @@ class Particles:
             np.array(np.broadcast_to(np.asarray(score, dtype=np.float64), (n,))),
             labels.astype(np.int8),
             dict(spacings or {}),
+            None if rotation is None else known_or_none(cls._rotations(rotation, n)),
         )
+
+    @staticmethod
+    def _rotations(rotation: np.ndarray, count: int) -> np.ndarray:
+        found = np.array(rotation, dtype=np.float64)
+        if found.shape != (count, 3, 3):
+            raise InputError(f"rotations must have the shape ({count}, 3, 3), a matrix for each particle; found {found.shape}")
+        if not are_rotations(found[known := np.isfinite(found).all(axis=(1, 2))]).all():
+            raise InputError(f"particle {np.flatnonzero(known)[~are_rotations(found[known])][0] + 1}: its matrix is no rotation")
+        return found
 
     @classmethod
     def concatenate(cls, tables: Iterable["Particles"], unit: Unit = "angstrom") -> "Particles":
@@ -107,6 +123,9 @@ class Particles:
             np.concatenate([p.score for p in parts]),
             np.concatenate([p.label for p in parts]),
             {name: spacing for part in parts for name, spacing in part.spacings.items()},
+            None
+            if all(p.rotation is None for p in parts)
+            else np.concatenate([np.full((len(p), 3, 3), np.nan) if p.rotation is None else p.rotation for p in parts]),
         )
 
     @classmethod
@@ -121,12 +140,17 @@ class Particles:
         return cls.build(**of_frame(table, where))
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """As a pandas table: `tomogram, species, x_angstrom, y_angstrom, z_angstrom, score` (or `x_voxel`, ...), and `label` if one is 0."""
+        """As a pandas table: `tomogram, species, x_angstrom, y_angstrom, z_angstrom, score` (or `x_voxel`, ...).
+
+        Besides, where there are any: `rot_degree, tilt_degree, psi_degree` (RELION's angles), and `label` if one is 0.
+        """
         import pandas as pd  # noqa: PLC0415  (takes longer to import than all else here)
 
         columns: dict[str, Any] = {"tomogram": self.tomogram, "species": self.species}
         columns |= {f"{name}_{self.unit}": self.position_zyx[:, axis] for name, axis in zip(_AXES, (2, 1, 0), strict=True)}
         columns["score"] = self.score
+        if self.rotation is not None:
+            columns |= dict(zip(ANGLES, angles(self.rotation, "relion").T, strict=True))
         if self.has_negatives:
             columns["label"] = self.label
         return pd.DataFrame(columns).astype({"tomogram": "str", "species": "str"})
@@ -154,6 +178,7 @@ class Particles:
             species=self.species[keep],
             score=self.score[keep],
             label=self.label[keep],
+            rotation=None if self.rotation is None else self.rotation[keep],
         )
 
     @property

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomostream.errors import InputError
+from tomostream.formats.lists import listed_volumes
 from tomostream.remote.copies import upload, work_folder
+from tomostream.remote.home import expanded
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.store.naming import MRC_ENDINGS, distinct_names
 
@@ -111,7 +113,7 @@ def kept_log(project: Project) -> Iterator[Path]:
 
 
 def input_paths(patterns: list[str]) -> dict[str, str]:
-    """Find the tomograms of a configuration: paths, globs or URLs; name to path.
+    """Find the tomograms of a configuration: paths, globs, URLs or files that list some; name to path.
 
     Raises
     ------
@@ -120,6 +122,9 @@ def input_paths(patterns: list[str]) -> dict[str, str]:
     """
     paths: list[str] = []
     for pattern in patterns:
+        if (listed := listed_volumes(pattern)) is not None:
+            paths.extend(listed)
+            continue
         given = place(pattern)
         if isinstance(given, RemotePath):
             found = [str(one) for one in given.matches()] if glob.has_magic(pattern.partition("?")[0]) else [pattern]
@@ -127,7 +132,7 @@ def input_paths(patterns: list[str]) -> dict[str, str]:
                 raise InputError(f"tomograms: nothing matches '{pattern}'")
             paths.extend(p for p in found if not p.endswith(".partial"))
             continue
-        found = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True)) if glob.has_magic(pattern) else [pattern]
+        found = sorted(glob.glob(str(expanded(pattern)), recursive=True)) if glob.has_magic(pattern) else [pattern]
         if not found or not Path(found[0]).exists():
             raise InputError(f"tomograms: nothing matches '{pattern}' (paths count from the current folder, {Path.cwd()})")
         paths.extend(p for p in found if not p.endswith(".partial"))

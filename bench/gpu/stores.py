@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tomostream import defaults
-from tomostream.geometry import Triple, triple
+from tomostream.geometry import Triple
 from tomostream.store.omezarr import StoreSpec, StoreWriter
 from tomostream.strategies.unet.model import MatchedSettings, UNetSettings, save_model
 from tomostream.tomogram import Tomogram, open_tomogram
@@ -41,8 +41,7 @@ def tomogram(folder: Path, shape: Triple, dtype: str) -> Tomogram:
     path = folder / f"{dtype}-{'x'.join(map(str, shape))}.ome.zarr"
     if path.exists():
         return open_tomogram(path)
-    edges = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
-    spec = StoreSpec(path.name.split(".")[0], shape, np.dtype(dtype), SPACING, *edges, "none", 2, {"kind": "tomogram"})
+    spec = StoreSpec(path.name.split(".")[0], shape, np.dtype(dtype), SPACING, None, None, "none", 2, {"kind": "tomogram"})
     values = tile(min(defaults.SHARD_VOX, 2 * max(shape)))
     if dtype == "int8":
         values = np.clip(np.rint(32 * values), -127, 127).astype(np.int8)

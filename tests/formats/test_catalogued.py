@@ -37,7 +37,7 @@ def _others(monkeypatch: pytest.MonkeyPatch) -> None:
     their.FORMAT, their.sys = FORMATS["csv"], sys
     monkeypatch.setitem(sys.modules, "their_copy", their)
     monkeypatch.setattr("tomostream.formats.catalogued.installed", lambda group: MappingProxyType(entries | dict(ours)))
-    monkeypatch.setattr(catalogue, "_installed", lambda group: MappingProxyType(entries | dict(ours)))
+    monkeypatch.setattr(catalogue, "_installed", lambda group: {name: (address,) for name, address in (entries | dict(ours)).items()})
 
 
 @pytest.mark.usefixtures("_others")

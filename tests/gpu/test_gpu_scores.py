@@ -69,7 +69,7 @@ def expected():
 
 
 def fused_plan(core):
-    request = PlanRequest(volume=SHAPE, level=1, memory=8 * 10**9, block_size=core, name="a volume", chunk=8)
+    request = PlanRequest(volume=SHAPE, level=1, memory=8 * 10**9, block_size=core, name="a volume", chunk=(8, 8, 8))
     return plan_scorer(request, fused("cpu", "float32"))
 
 

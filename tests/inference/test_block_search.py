@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
-from tomostream.geometry import Box
+from tomostream.geometry import Box, triple
 from tomostream.inference.block_search import plan_scorer
 from tomostream.inference.plan import MARGIN_BYTES, PlanRequest
 
@@ -38,7 +38,7 @@ class Halo:
 
 
 def plan_of(volume, halo, memory):
-    request = PlanRequest(volume=volume, level=0, memory=memory, block_size=None, name="t", chunk=CHUNK, max_edge=64)
+    request = PlanRequest(volume=volume, level=0, memory=memory, block_size=None, name="t", chunk=triple(CHUNK), max_edge=64)
     return plan_scorer(request, Halo(halo))
 
 

@@ -115,14 +115,22 @@ class Reader:
     read: Callable[[], object]
     values: object = None
     prepare: Callable[[], object] = lambda: None
+    mutate: Callable[[bytes, random.Random], bytes] | None = None
 
     def __post_init__(self) -> None:
         self.original = self.file.read_bytes()
 
+    def mutated(self, content: bytes, draw: random.Random) -> bytes:
+        """Change some content of the file."""
+        return self.mutate(content, draw) if self.mutate is not None else mutated_text(content, draw, self.values)
+
     def try_one(self, draw: random.Random) -> str | None:
         """What went wrong with one case; None if nothing did."""
+        return self.try_content(self.mutated(self.original, draw))
+
+    def try_content(self, content: bytes) -> str | None:
+        """What went wrong with a file of this content."""
         self.prepare()
-        content = mutated_text(self.original, draw, self.values)
         self.file.write_bytes(content)
         try:
             with limited():
@@ -134,10 +142,11 @@ class Reader:
         except Exception as error:
             import traceback
 
-            where = "".join(traceback.format_tb(error.__traceback__)[-2:])
+            where = "".join(traceback.format_tb(error.__traceback__)[-3:])
             return f"{type(error).__name__}: {error!s:.300}\n{where}\non {content[:1500]!r}"
         finally:
-            self.file.write_bytes(self.original)
+            if self.file.parent.is_dir():  # a finished store has another name
+                self.file.write_bytes(self.original)
         return None
 
 
@@ -164,6 +173,8 @@ def use_store(path) -> None:
 
 def readers(folder: Path) -> dict[str, Reader]:
     """All of them; files are made below `folder`."""
+    from fuzzed_files import table_readers, volume_readers, yaml_readers
+
     found: list[Reader] = []
     statistics = {"mean": 0.0, "std": 1.0, "clipped_mean": 0.0, "clipped_std": 1.0, "finite": 4096, "total": 4096, "clip_sigma": 3.0}
 
@@ -190,6 +201,7 @@ def readers(folder: Path) -> dict[str, Reader]:
     found += _ledgers(folder)
     found += _models(folder)
     found += _configuration(folder)
+    found += [*volume_readers(folder / "volumes"), *table_readers(folder / "tables"), *yaml_readers(folder / "yaml")]
     return {one.name: one for one in found}
 
 
@@ -228,31 +240,18 @@ def _ledgers(folder):
         half_written_head(path)
         begin(True)
 
-    class LedgerReader(Reader):
-        def try_one(self, draw):
-            self.prepare()
-            lines = self.original.splitlines()
-            number = draw.randrange(len(lines))
-            try:
-                lines[number] = mutated_text(lines[number], draw, json.loads(lines[number]))
-            except ValueError:
-                return None
-            ledger.write_bytes(b"\n".join(lines) + b"\n")
-            changed, self.original = self.original, ledger.read_bytes()
-            try:
-                with limited():
-                    read()
-            except TomostreamError:
-                return None
-            except Hang:
-                return f"hung on {self.original[:1000]!r}"
-            except Exception as error:
-                return f"{type(error).__name__}: {error!s:.300} on {self.original[:1500]!r}"
-            finally:
-                self.original = changed
-            return None
+    def mutate(content, draw):
+        lines = content.splitlines()
+        if not lines:
+            return content
+        number = draw.randrange(len(lines))
+        try:
+            lines[number] = mutated_text(lines[number], draw, json.loads(lines[number]))
+        except (ValueError, RecursionError, IndexError):
+            lines[number] = lines[number][: draw.randrange(len(lines[number]) + 1)]
+        return b"\n".join(lines) + b"\n"
 
-    return [LedgerReader("ledger", ledger, read, None, prepare)]
+    return [Reader("ledger", ledger, read, None, prepare, mutate)]
 
 
 def _models(folder):

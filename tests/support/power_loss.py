@@ -69,3 +69,70 @@ class ForgetfulDisk:
 
 class PowerLoss(BaseException):
     """The machine stops here."""
+
+
+class JournalDisk:
+    """A disk that loses power as ext4 and XFS do: names are those of some earlier moment, and of files that were not synchronised any content.
+
+    1. What is done to names reaches the disk in order: found is the state after the `names_at`-th call, or after the last `fsync` if that was later
+       (it carries all names before it).
+    2. A file that was synchronised, and not changed since, is whole.  Any other is what it was at its last `fsync`, what it is, empty, cut off,
+       or zeros.
+    """
+
+    def __init__(self, root, draw):
+        self.root, self._draw = Path(root), draw
+        self._durable: dict[int, bytes] = {}
+        self._names: dict[str, int] = {}  # relative path -> inode; folders: 0
+        self._held: dict[int, int] = {}  # inode -> descriptor
+        self._look()
+        for inode, descriptor in self._held.items():
+            self._durable[inode] = _content(descriptor)
+
+    def _look(self):
+        """Take the names as they are now as those on the disk."""
+        self._names = {}
+        for here, folders, names in os.walk(self.root):
+            for name in folders:
+                self._names[os.path.relpath(Path(here, name), self.root)] = 0
+            for name in names:
+                path = Path(here, name)
+                found = path.lstat()
+                if not stat.S_ISREG(found.st_mode):
+                    continue
+                self._names[os.path.relpath(path, self.root)] = found.st_ino
+                if found.st_ino not in self._held:
+                    self._held[found.st_ino] = os.open(path, os.O_RDONLY)
+
+    def keep_names(self):
+        """From now on these names may be found."""
+        self._look()
+
+    def fsync(self, descriptor):
+        """What `os.fsync` does here."""
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode):
+            self._durable[found.st_ino] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
+        self._look()
+
+    def after_loss(self, target):
+        """Build in `target` what is found after a power loss now."""
+        Path(target).mkdir()
+        for name, inode in sorted(self._names.items()):
+            path = Path(target, name)
+            if not inode:
+                path.mkdir(exist_ok=True)
+                continue
+            path.write_bytes(self._found(inode))
+        return Path(target)
+
+    def _found(self, inode):
+        now, synced = _content(self._held[inode]), self._durable.get(inode)
+        if now == synced:
+            return now
+        choices = [now, b"", bytes(len(now)), now[: self._draw.randint(0, len(now))]]
+        return self._draw.choice([*choices, synced] if synced is not None else choices)
+
+
+def _content(descriptor):
+    return Path(f"/proc/self/fd/{descriptor}").read_bytes()

@@ -66,8 +66,8 @@ def convert(
     *,
     voxel_size: float | None = None,
     dtype: str = defaults.DTYPE,
-    chunk: int | Triple = defaults.CHUNK_VOX,
-    shard: int | Triple = defaults.SHARD_VOX,
+    chunk: int | Triple | None = None,
+    shard: int | Triple | None = None,
     codec: str = defaults.CODEC,
     levels: int | None = None,
     memory: str = defaults.MEMORY,
@@ -88,7 +88,7 @@ def convert(
     dtype
         `keep`, `float32`, `float16` or `int8`.
     chunk, shard
-        Edges in voxels.
+        Edges in voxels; None: near 64 and 256, chosen so that they divide the volume.
     codec
         `none`, `zstd[:level]` or `lz4-bitshuffle`.
     levels
@@ -113,8 +113,8 @@ def convert(
     settings = ConvertSettings(
         voxel_size=voxel_size,
         dtype=dtype,
-        chunk=parse_shape(chunk),
-        shard=parse_shape(shard),
+        chunk=None if chunk is None else parse_shape(chunk),
+        shard=None if shard is None else parse_shape(shard),
         codec=codec,
         levels=levels,
         assume_mrc=assume_mrc,

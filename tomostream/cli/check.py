@@ -23,7 +23,7 @@ def check(
         list[str],
         typer.Argument(
             metavar="PATH...",
-            help="Stores, score maps, model folders, tables of picks, project folders, or folders of them.",
+            help="Stores, score maps, MRC files, model folders, tables of picks, project folders, or folders of them.",
             show_default=False,
         ),
     ],

@@ -54,8 +54,14 @@ def convert(
     output: options.OutFolder,
     voxel_size: options.VoxelSize = None,
     dtype: Annotated[str, typer.Option(metavar="keep|float32|float16|int8", help="Type of the stored voxels.")] = defaults.DTYPE,
-    chunk: Annotated[str, typer.Option(metavar="N|Z,Y,X", help="Edge of a chunk, voxels.")] = str(defaults.CHUNK_VOX),
-    shard: Annotated[str, typer.Option(metavar="N|Z,Y,X", help="Edge of a shard (a file), voxels.")] = str(defaults.SHARD_VOX),
+    chunk: Annotated[
+        str | None,
+        typer.Option(metavar="N|Z,Y,X", help=f"Edge of a chunk, voxels (default: near {defaults.CHUNK_VOX}, what divides the volume)."),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="N|Z,Y,X", help=f"Edge of a shard (a file), voxels (default: near {defaults.SHARD_VOX}, of whole chunks)."),
+    ] = None,
     codec: Annotated[str, typer.Option(metavar="none|zstd[:level]|lz4-bitshuffle", help="Lossless compression.")] = defaults.CODEC,
     levels: Annotated[int | None, typer.Option(min=1, help="Levels of the pyramid (default: until 64 voxels are left).")] = None,
     checksum: Annotated[bool, typer.Option("--checksum", help="Store the source's SHA-256 too (reads it once more).")] = False,
@@ -67,6 +73,7 @@ def convert(
     resources: Resources,
 ) -> None:
     """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
+    from tomostream.formats.lists import volumes
     from tomostream.stages.conversion.stage import convert_many
     from tomostream.store.conversion import ConvertSettings
     from tomostream.store.naming import distinct_names
@@ -74,8 +81,8 @@ def convert(
     settings = ConvertSettings(
         voxel_size=options.check_voxel_size(voxel_size),
         dtype=dtype,
-        chunk=parse_shape(chunk, "--chunk"),
-        shard=parse_shape(shard, "--shard"),
+        chunk=None if chunk is None else parse_shape(chunk, "--chunk"),
+        shard=None if shard is None else parse_shape(shard, "--shard"),
         codec=codec,
         levels=levels,
         checksum=checksum,
@@ -84,7 +91,7 @@ def convert(
 
     def work() -> list[Place]:
         return convert_many(
-            distinct_names(files, from_folder=name_from_folder),
+            distinct_names(volumes(files), from_folder=name_from_folder),
             place(output),
             settings,
             overwrite=overwrite,

@@ -69,9 +69,11 @@ def spread_tomograms(arguments: list[str]) -> list[str]:
 
 
 def stores_in(paths: list[str] | None) -> list[str]:
-    """Expand folders of stores, and patterns of URLs (a shell expands only those of paths), into the stores they mean."""
+    """Expand folders of stores, files that list some, and patterns of URLs (a shell expands only those of paths), into the stores they mean."""
+    from tomostream.formats.lists import volumes
+
     result: list[str] = []
-    for given in paths or []:
+    for given in volumes(paths or []):
         if "://" in given and glob.has_magic(given.partition("?")[0]):
             found = [str(one) for one in RemotePath(given).matches() if not str(one).endswith(".partial")]
             if not found:

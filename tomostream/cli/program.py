@@ -14,7 +14,7 @@ app = typer.Typer(
     name="tomostream",
     help="Pick particles in cryo-electron tomograms from a few clicks, out of core.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tomostream import defaults
 from tomostream.errors import InputError
+from tomostream.remote.home import cache_folder
 
 if TYPE_CHECKING:
     from tomostream.config import Cluster
@@ -62,7 +62,7 @@ class Resources:
         """Folder of the jobs' output: on the shared disk, apart from the user's files."""
         if self.log_folder is not None:
             return Path(self.log_folder).absolute()
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tomostream" / self.kind
+        return cache_folder() / self.kind
 
     @property
     def processes(self) -> int:

@@ -6,6 +6,7 @@ a strategy of another package is configured as ours are.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from tomostream.config.fields import ByteSize, LengthField, Part, PlaceField, Sp
 from tomostream.config.sections import Cluster, Labels, Network, ObjectiveSettings, Pick, Predict, Species, Train
 from tomostream.errors import InputError
 from tomostream.redaction import redacted
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place
 from tomostream.units import Length, parse_bytes
 
 P = TypeVar("P", bound=Part)
+_PACKAGE = "tomostream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ class Configuration(Part):
         if not isinstance(values, dict) or not isinstance(values.get("objective", {}), dict):
             return values
         name = values.get("objective", {}).get("name", defaults.OBJECTIVE)
-        if name not in installed(STRATEGIES):
+        if not isinstance(name, str) or name not in installed(STRATEGIES):
             return values  # the field itself says so
         own = _facts(name).defaults
         parts = {part: values.get(part, {}) for part in own}
@@ -137,6 +140,8 @@ class Configuration(Part):
         if self.pick.count == "truth" and self.truth is None:
             raise ValueError("pick.count: truth needs a table of truth; give it as `truth: TABLE`, or a number")
         facts = _facts(self.objective.name)
+        if (clash := _clashes().get(self.objective.name)) is not None:
+            raise ValueError(clash)
         if self.train.start is not None and not getattr(facts, "continues", False):
             raise ValueError(f"train.start: the strategy {self.objective.name} does not go on from a model; leave train.start out")
         try:
@@ -171,27 +176,40 @@ class Configuration(Part):
 
     def write(self, path: Place) -> None:
         """Write the resolved form as YAML; passwords and signatures in URLs are masked."""
-        path.write_text(redacted(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)), encoding="utf-8")
+        write_atomically(path, redacted(yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)))
 
 
 @functools.cache
 def configuration_class() -> type[Configuration]:
-    """The configuration with the sections of every installed strategy.
-
-    Raises
-    ------
-    InputError
-        If a strategy's section has the name of a general one, or two strategies differ in what a name means.
-    """
-    sections: dict[str, type[Part]] = {}
-    for name in installed(STRATEGIES):
-        try:
-            own = _facts(name).sections
-        except InputError:
-            continue  # a broken plug-in is told when it is asked for
-        for key, section in own.items():
-            if key in Configuration.model_fields or sections.get(key, section) is not section:
-                raise InputError(f"strategy '{name}' brings a section '{key}' of the configuration, which is taken; rename it")
-            sections[key] = section
+    """The configuration with the sections of every installed strategy whose sections' names are its own."""
+    sections = {key: section for name, own in _own_sections().items() if name not in _clashes() for key, section in own.items()}
     fields: dict[str, Any] = {key: (section, section()) for key, section in sections.items()}
     return create_model("Configuration", __base__=Configuration, **fields)
+
+
+@functools.cache
+def _own_sections() -> Mapping[str, Mapping[str, type[Part]]]:
+    """The sections of each installed strategy that works; a broken plug-in is told when it is asked for."""
+    found: dict[str, Mapping[str, type[Part]]] = {}
+    for name in installed(STRATEGIES):
+        with contextlib.suppress(InputError):
+            found[name] = _facts(name).sections
+    return found
+
+
+@functools.cache
+def _clashes() -> Mapping[str, str]:
+    """What is wrong with the names of a strategy's sections, by strategy; ours keep theirs."""
+    found: dict[str, str] = {}
+    ours = {name: sections for name, sections in _own_sections().items() if installed(STRATEGIES)[name].startswith(f"{_PACKAGE}.")}
+    for name, sections in _own_sections().items():
+        rivals = {} if name in ours else {other: one for other, one in _own_sections().items() if other != name}
+        for key, section in sections.items():
+            others = [f"strategy '{other}'" for other, one in rivals.items() if one.get(key, section) is not section]
+            if key in Configuration.model_fields:
+                others = ["tomostream itself"]
+            if others:
+                found[name] = (
+                    f"strategy '{name}' brings a section '{key}' of the configuration, which {' and '.join(others)} has too; rename one, or uninstall one"
+                )
+    return found

@@ -2,8 +2,8 @@
 
 Convention: `ExperimentRuns/RUN/Picks/USER_SESSION_OBJECT.json`; the parts of the file's name hold no underscore.  A point's place is its
 `location` moved by the translation of its 4 x 4 `transformation_`, as copick's own tables of picks have it.  Written into a copick project's
-overlay folder (`-o FOLDER`), or as one file (`-o NAME.json`) if there is one tomogram and one species.  Orientations are written as the
-identity and ignored when read.
+overlay folder (`-o FOLDER`, or `-o PROJECT.json`, the project's file), or as one file (`-o NAME.json`) if there is one tomogram and one species.  The matrix's rotation goes from the
+reference to the tomogram; `trust_orientation` says whether there are any.
 
 A project may hold picks of one object and run by several users or in several sessions, which are different answers to one question: they
 are not joined, the caller chooses.
@@ -20,11 +20,14 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import InputError
+from tomostream.formats import copick_project
 from tomostream.formats.conversion import Conversion
+from tomostream.formats.copick_project import PICKS, RUNS
 from tomostream.formats.format_option import FormatOption, plain_text
 from tomostream.formats.registry import file_name
 from tomostream.formats.table_format import TableFormat
 from tomostream.formats.text_files import json_number, parse_json, read_text
+from tomostream.orientations import are_rotations, or_identity
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
 
@@ -34,22 +37,25 @@ SESSION_OPTION = FormatOption(
     name="session", metavar="SESSION", help="Only this session's picks of a project.", parse=plain_text, writes=False
 )
 _IDENTITY = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
-_PICKS = "Picks"
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
-    """Read one JSON file, or all picks below a copick folder.
+    """Read one JSON file, all picks below a copick folder, or those of a project's file.
 
     Raises
     ------
     InputError
         If a file is no copick picks file, or several users or sessions picked one object in one run and none is chosen.
     """
+    if (project := copick_project.read_project(str(path))) is not None:
+        user, session = conversion.given(USER_OPTION), conversion.given(SESSION_OPTION)
+        listed = copick_project.picks(project, f"*:{user or '*'}/{session or '*'}")
+        return Particles.concatenate([_read_file(Path(file), conversion) for file in listed])
     if not path.is_dir():
         return _read_file(path, conversion)
-    files = sorted(path.glob("*.json") if path.name == _PICKS else path.glob(f"**/{_PICKS}/*.json"))
+    files = sorted(path.glob("*.json") if path.name == PICKS else path.glob(f"**/{PICKS}/*.json"))
     if not files:
-        raise InputError(f"{path} holds no copick picks (ExperimentRuns/RUN/{_PICKS}/*.json)")
+        raise InputError(f"{path} holds no copick picks (ExperimentRuns/RUN/{PICKS}/*.json)")
     chosen = [file for file in files if _is_chosen(file, conversion)]
     if not chosen:
         known = ", ".join(dict.fromkeys(f"{user} (session {session})" for user, session, _ in map(_parts, files)))
@@ -84,7 +90,7 @@ def _read_file(path: Path, conversion: Conversion) -> Particles:
         values: dict[str, Any] = parse_json(read_text(path))
         points = values["points"] or []
         rows = [[json_number(point["location"][axis]) for axis in ("z", "y", "x")] for point in points]
-        moved = [_translation_zyx(point.get("transformation_")) for point in points]
+        placed = np.array([_matrix(point.get("transformation_")) for point in points]).reshape(-1, 4, 4)
         scores = [json_number(point["score"]) if point.get("score") is not None else math.nan for point in points]
         species, run = values["pickable_object_name"], values.get("run_name")
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -95,19 +101,25 @@ def _read_file(path: Path, conversion: Conversion) -> Particles:
     unit = values.get("unit", "angstrom")
     if unit != "angstrom":
         raise InputError(f"{path}: its unit is '{unit}', copick's is angstrom")
-    name = run or conversion.tomogram or (path.parent.parent.name if path.parent.name == _PICKS else "")
-    positions = np.array(rows).reshape(-1, 3) + np.array(moved).reshape(-1, 3)
-    return Particles.build(positions, unit="angstrom", tomogram=name, species=species or "", score=scores)
+    name = run or conversion.tomogram or (path.parent.parent.name if path.parent.name == PICKS else "")
+    positions = np.array(rows).reshape(-1, 3) + placed[:, 2::-1, 3]
+    turned = placed[:, :3, :3]
+    if not (good := are_rotations(turned)).all():
+        conversion.progress.warn(
+            f"{path}: {np.count_nonzero(~good)} matrices hold no rotation; the orientations of these points are left out"
+        )
+        turned = np.where(good[:, None, None], turned, np.nan)
+    rotation = None if values.get("trust_orientation") is False else turned
+    return Particles.build(positions, unit="angstrom", tomogram=name, species=species or "", score=scores, rotation=rotation)
 
 
-def _translation_zyx(matrix: Any) -> tuple[float, float, float]:
+def _matrix(matrix: Any) -> list[list[float]]:
     if matrix is None:
-        return 0.0, 0.0, 0.0
+        return _IDENTITY
     table = [[json_number(value) for value in row] for row in matrix]
     if [len(row) for row in table] != [4, 4, 4, 4] or table[3] != [0.0, 0.0, 0.0, 1.0]:
         raise ValueError("transformation_ must be 4 x 4 numbers, the last row 0 0 0 1")
-    x, y, z = (row[3] for row in table[:3])
-    return z, y, x
+    return table
 
 
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:
@@ -122,14 +134,18 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     found = conversion.written_in(particles, "angstrom", "copick")
     objects = _objects(found.species_names(), conversion)
     groups = [(name, kind, rows) for name, here in found.by_tomogram() for kind, rows in here.by_species()]
-    if path.suffix == ".json":
+    if (project := copick_project.read_project(str(path))) is not None:
+        if not isinstance(project.overlay, Path):
+            raise InputError(f"{path}: its overlay_root is {project.overlay}; export into a folder, and copy that there")
+        path = project.overlay
+    elif path.suffix == ".json":
         if len(groups) > 1:
             raise InputError(f"{path}: one copick file holds one tomogram and species, here are {len(groups)}; give a folder")
         name, kind, rows = groups[0] if groups else ("", "", found)
         _write_file(path, rows, name, objects.get(kind, "particle"))
         return
     files = [
-        (path / "ExperimentRuns" / file_name(name, "tomogram") / _PICKS / f"{USER}_{SESSION}_{objects[kind]}.json", rows, name, kind)
+        (path / RUNS / file_name(name, "tomogram") / PICKS / f"{USER}_{SESSION}_{objects[kind]}.json", rows, name, kind)
         for name, kind, rows in groups
     ]
     for target, rows, name, kind in files:  # only now: all names are known to be good
@@ -152,7 +168,9 @@ def _objects(species: list[str], conversion: Conversion) -> dict[str, str]:
 
 
 def _write_file(path: Path, particles: Particles, name: str, object_name: str) -> None:
-    rows = zip(particles.position_zyx.tolist(), particles.score.tolist(), strict=True)
+    turned = np.tile(np.eye(4), (len(particles), 1, 1))
+    turned[:, :3, :3] = or_identity(particles.rotation, len(particles))
+    rows = zip(particles.position_zyx.tolist(), particles.score.tolist(), turned.tolist(), strict=True)
     values = {
         "pickable_object_name": object_name,
         "user_id": USER,
@@ -163,13 +181,13 @@ def _write_file(path: Path, particles: Particles, name: str, object_name: str) -
         "points": [
             {
                 "location": {"x": x, "y": y, "z": z},
-                "transformation_": _IDENTITY,
+                "transformation_": matrix,
                 "instance_id": 0,
                 "score": None if math.isnan(score) else score,
             }
-            for (z, y, x), score in rows
+            for (z, y, x), score, matrix in rows
         ],
-        "trust_orientation": False,
+        "trust_orientation": particles.rotation is not None,
     }
     write_atomically(path, json.dumps(values, indent=1))
 

@@ -21,7 +21,8 @@ from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.table_format import TableFormat
 from tomostream.formats.text_files import read_lines, shown
-from tomostream.particle_columns import POSITIONS, Columns, columns_of, labels, number
+from tomostream.orientations import angles, matrices
+from tomostream.particle_columns import ANGLES, POSITIONS, Columns, columns_of, labels, number
 from tomostream.particles import Particles, Unit
 from tomostream.remote.atomic_files import write_atomically
 
@@ -120,7 +121,20 @@ def _particles(rows: list[Row], names: list[str], at: Columns, where: str) -> Pa
         species="" if at.species is None else [fields[at.species] for _, fields in rows],
         score=scores,
         label=1 if at.label is None else labels([fields[at.label] for _, fields in rows], where),
+        rotation=None if at.angles is None else matrices(_angles(rows, names, at.angles, where), "relion"),
     )
+
+
+def _angles(rows: list[Row], names: list[str], columns: tuple[int, int, int], where: str) -> np.ndarray:
+    """The angles; NaN in rows where nothing stands."""
+    found = np.full((len(rows), 3), np.nan)
+    for i, (line, fields) in enumerate(rows):
+        for axis, column in enumerate(columns):
+            try:
+                found[i, axis] = number(fields[column]) if fields[column] else math.nan
+            except ValueError:
+                raise InputError(f"{where}, line {line}: {names[column]} must be a number, found '{shown(fields[column])}'") from None
+    return found
 
 
 class _Records:
@@ -201,15 +215,22 @@ def csv_text(particles: Particles, *, unit: Unit = "angstrom") -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     is_labelled = particles.has_negatives
-    writer.writerow([column.replace("angstrom", unit) for column in HEADER] + [LABEL] * is_labelled)
+    turned: list[list[float]] = [[]] * len(particles) if particles.rotation is None else angles(particles.rotation, "relion").tolist()
+    writer.writerow(
+        [column.replace("angstrom", unit) for column in HEADER] + list(ANGLES) * (particles.rotation is not None) + [LABEL] * is_labelled
+    )
     columns = (particles.tomogram, particles.species, particles.position_zyx.tolist(), particles.score.tolist(), particles.label.tolist())
-    for tomogram, species, (z, y, x), score, label in zip(*columns, strict=True):
-        row = [tomogram, species, repr(x), repr(y), repr(z), "" if math.isnan(score) else repr(score)]
+    for tomogram, species, (z, y, x), score, label, degrees in zip(*columns, turned, strict=True):
+        row = [tomogram, species, *map(_text, (x, y, z, score, *degrees))]
         if tomogram.startswith("#"):  # else it would read as a comment
             text.write('"' + tomogram.replace('"', '""') + '",')
             row = row[1:]
         writer.writerow([*row, label] if is_labelled else row)
     return text.getvalue()
+
+
+def _text(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
 
 
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:

@@ -1,6 +1,7 @@
 """Dynamo tables: `.tbl`, text, one row of numbers a particle; beside it `.doc`, which names the tomogram of each number.
 
-Convention: columns 24 to 26 are x, y, z in voxels, columns 4 to 6 the shifts that alignment found, which are added; column 10 is the score
+Convention: columns 24 to 26 are x, y, z in voxels, columns 4 to 6 the shifts that alignment found, which are added; columns 7 to 9
+are the angles tdrot, tilt, narot (degrees); column 10 is the score
 (all zeros: there is none), column 20 the tomogram's number.  Dynamo's documents do not say whether voxels count from 0 or 1; like the
 converters in use (dynamo2m, ArtiaX) no 1 is added or taken off.  One file holds one species.  The map `NAME.doc` has lines `NUMBER FILE`;
 without it a table of one tomogram is that of its file's stem, unless it is named.
@@ -23,14 +24,15 @@ from tomostream.formats.checks import row_tomograms
 from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.table_format import TableFormat
 from tomostream.formats.text_files import read_lines
+from tomostream.orientations import angles, matrices, or_identity
 from tomostream.particle_columns import number
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
 
 _COLUMNS = 40
-_TAG, _ALIGNED, _SHIFT, _SCORE, _TOMOGRAM, _REGION, _CLASS, _X, _PIXEL = 0, 1, 3, 9, 19, 20, 21, 23, 35  # counted from 0
+_TAG, _ALIGNED, _SHIFT, _ANGLES, _SCORE, _TOMOGRAM, _REGION, _CLASS, _X, _PIXEL = 0, 1, 3, 6, 9, 19, 20, 21, 23, 35  # counted from 0
 _AGREES = 1e-3  # relative difference of two sizes of one pixel that rounding explains
-_USED = (*range(_SHIFT, _SHIFT + 3), _SCORE, _TOMOGRAM, *range(_X, _X + 3))
+_USED = (*range(_SHIFT, _SHIFT + 3), _SCORE, _TOMOGRAM, *range(_X, _X + 3), *range(_ANGLES, _ANGLES + 3))
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
@@ -61,7 +63,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
     score = table[:, 3] if table[:, 3].any() else np.nan
     names = _names(path, table[:, 4], conversion)
     _tell_other_pixels(path, np.array(pixels), names, conversion)
-    return Particles.build(xyz[:, ::-1], unit="voxel", tomogram=names, score=score)
+    return Particles.build(xyz[:, ::-1], unit="voxel", tomogram=names, score=score, rotation=matrices(table[:, 8:11], "dynamo"))
 
 
 def _tell_other_pixels(path: Path, pixels: np.ndarray, names: list[str], conversion: Conversion) -> None:
@@ -110,10 +112,14 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     found = conversion.written_in(particles, "voxel", "dynamo (voxels)")
     names = {name: i for i, name in enumerate(found.tomograms(), 1)}
     lines = []
-    for i, ((z, y, x), name, score) in enumerate(zip(found.position_zyx.tolist(), found.tomogram, found.score.tolist(), strict=True)):
+    turned = angles(or_identity(found.rotation, len(found)), "dynamo").tolist()
+    for i, ((z, y, x), name, score, degrees) in enumerate(
+        zip(found.position_zyx.tolist(), found.tomogram, found.score.tolist(), turned, strict=True)
+    ):
         row = ["0"] * _COLUMNS
         row[_TAG], row[_ALIGNED], row[_REGION], row[_CLASS] = str(i + 1), "1", "1", "1"
         row[_SCORE] = "0" if math.isnan(score) else repr(score)
+        row[_ANGLES : _ANGLES + 3] = [repr(angle + 0.0) if angle else "0" for angle in degrees]
         row[_TOMOGRAM] = str(names[name])
         row[_X : _X + 3] = repr(x), repr(y), repr(z)
         row[_PIXEL] = repr(float(conversion.known_spacing(name) or 0))

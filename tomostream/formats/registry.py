@@ -20,6 +20,8 @@ from tomostream.errors import InputError
 from tomostream.formats.catalogued import FORMATS, table_endings, working_formats
 from tomostream.formats.checks import check_finite, check_names, checked
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.copick_project import RUNS, split
+from tomostream.formats.lists import tables
 from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.copies import local_result, local_table
@@ -41,7 +43,6 @@ __all__ = [
 ]
 
 
-COPICK_RUNS = "ExperimentRuns"  # the folder that tells a copick project
 _HEAD_BYTES = 65536  # in which the columns of a STAR file are named
 
 
@@ -71,7 +72,7 @@ def format_of(path: Path, name: str | None = None) -> str:
 
 def is_copick(path: Place) -> bool:
     """Whether a folder is a copick project, or its folder of runs."""
-    return path.is_dir() and (path.name == COPICK_RUNS or (path / COPICK_RUNS).is_dir())
+    return path.is_dir() and (path.name == RUNS or (path / RUNS).is_dir())
 
 
 def _format_to_read(path: Path, name: str | None) -> str:
@@ -96,6 +97,9 @@ def read_table(path: str | Place, *, format_name: str | None = None, conversion:
     InputError
         If the file is missing, broken, of an unknown format, or needs a fact that `conversion` lacks.
     """
+    if isinstance(path, str) and (parts := split(path)) is not None and parts[1]:  # what a copick project's file lists
+        listed = [read_table(file, format_name="copick", conversion=conversion) for file in tables([path])]
+        return Particles.concatenate(listed)
     where = place(path)
     if isinstance(where, RemotePath):
         with local_table(where) as copy:

@@ -46,7 +46,9 @@ def read(path: Path, conversion: Conversion) -> Particles:
     star_tables.refuse_pixel_shifts(path, table, "star-relion4")
     positions *= _pixels_ang(path, _pixels_said(path, tables, table), names, conversion)[:, None]
     positions -= star_tables.refined_shifts_ang(path, table)
-    return Particles.build(positions, unit="angstrom", tomogram=names, score=star_tables.scores(path, table))
+    return Particles.build(
+        positions, unit="angstrom", tomogram=names, score=star_tables.scores(path, table), rotation=star_tables.rotations(path, table)
+    )
 
 
 def _pixels_said(path: Path, tables: Sequence[StarTable], table: StarTable) -> np.ndarray | None:
@@ -105,7 +107,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     pixels = conversion.per_row(particles.tomogram, lambda name: _unbinned_pixel_ang(name, conversion))
     found = conversion.to_unit(particles, "angstrom", _WHY)
     columns = star_tables.coordinate_columns(COORDINATES, conversion.tidy(found.position_zyx / pixels[:, None]))
-    star_tables.write_particles(path, {star_tables.TOMOGRAM: star_tables.relion_names(found, conversion), **columns}, found.score)
+    star_tables.write_particles(path, {star_tables.TOMOGRAM: star_tables.relion_names(found, conversion), **columns}, found)
 
 
 FORMAT = TableFormat(read=read, write=write, ending=".star", one_species=True, options=(UNBINNED_PIXEL_SIZE, BINNING))

@@ -43,7 +43,9 @@ def read(path: Path, conversion: Conversion) -> Particles:
     star_tables.refuse_pixel_shifts(path, table, "star-relion5")
     positions = star_tables.numbers(path, table, COORDINATES) - star_tables.refined_shifts_ang(path, table)
     positions = conversion.tidy(positions + _centres_ang(names, conversion))
-    return Particles.build(positions, unit="angstrom", tomogram=names, score=star_tables.scores(path, table))
+    return Particles.build(
+        positions, unit="angstrom", tomogram=names, score=star_tables.scores(path, table), rotation=star_tables.rotations(path, table)
+    )
 
 
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:
@@ -57,7 +59,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     found = conversion.to_unit(particles, "angstrom", _WHY)
     positions = conversion.tidy(found.position_zyx - _centres_ang(found.tomogram, conversion))
     columns = star_tables.coordinate_columns(COORDINATES, positions)
-    star_tables.write_particles(path, {star_tables.TOMOGRAM: star_tables.relion_names(found, conversion), **columns}, found.score)
+    star_tables.write_particles(path, {star_tables.TOMOGRAM: star_tables.relion_names(found, conversion), **columns}, found)
 
 
 FORMAT = TableFormat(read=read, write=write, ending=".star", one_species=True)

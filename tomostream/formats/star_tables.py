@@ -15,6 +15,7 @@ from tomostream.errors import InputError
 from tomostream.formats.checks import check_fractions, row_tomograms
 from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.star_file import StarTable, write_star
+from tomostream.orientations import angles, matrices, or_identity
 from tomostream.particle_columns import number
 from tomostream.particles import Particles
 from tomostream.store.naming import RECONSTRUCTED, listed_name
@@ -28,6 +29,7 @@ MISSING = "<NA>"  # crYOLO's word for no value
 PARTICLES = "particles"  # what RELION calls the block
 ORIGINS_ANG = ("rlnOriginZAngst", "rlnOriginYAngst", "rlnOriginXAngst")
 ORIGINS_PIX = ("rlnOriginZ", "rlnOriginY", "rlnOriginX")  # RELION up to 3.0, Warp, M
+ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _SUBTOMOGRAM_ANGLES = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
 AGREES = 1e-3  # relative difference of two sizes of one pixel that rounding explains
 
@@ -117,6 +119,26 @@ def scores(path: Path, table: StarTable) -> np.ndarray:
     return np.full(len(table), np.nan) if column is None else numbers(path, table, [column], may_lack=True)[:, 0]
 
 
+def rotations(path: Path, table: StarTable) -> np.ndarray | None:
+    """Return the particles' rotations (n, 3, 3): of the subtomogram, then within it; None where the table has no angles.
+
+    Raises
+    ------
+    InputError
+        If only some of three angles are there, or one is no number.
+    """
+    found = None
+    for columns in (_SUBTOMOGRAM_ANGLES, ANGLES):
+        present = [name for name in columns if name in table]
+        if not present:
+            continue
+        if len(present) < len(columns):
+            raise InputError(f"{path} has {', '.join(present)}; orientations need all of {', '.join(columns)}")
+        inner = matrices(numbers(path, table, columns), "relion")
+        found = inner if found is None else found @ inner
+    return found
+
+
 def refined_shifts_ang(path: Path, table: StarTable) -> np.ndarray:
     """Return the shifts (z, y, x; angstrom) that refinement found, to be subtracted from the coordinates; zero for an axis without.
 
@@ -191,10 +213,13 @@ def relion_names(particles: Particles, conversion: Conversion) -> np.ndarray:
     return particles.renamed(new).tomogram
 
 
-def write_particles(path: Path, columns: Mapping[str, np.ndarray], score: np.ndarray) -> None:
-    """Write one block `particles`: the columns, and the score if there is any."""
-    scored = {} if np.isnan(score).all() else {SCORE: score}
-    write_star(path, {PARTICLES: {**columns, **scored}}, missing="nan")
+def write_particles(path: Path, columns: Mapping[str, np.ndarray], particles: Particles) -> None:
+    """Write one block `particles`: the columns, and angles and scores if there are any (0 where some particles have no angles)."""
+    turned = {}
+    if particles.rotation is not None:
+        turned = dict(zip(ANGLES, angles(or_identity(particles.rotation, len(particles)), "relion").T + 0.0, strict=True))
+    scored = {} if np.isnan(particles.score).all() else {SCORE: particles.score}
+    write_star(path, {PARTICLES: {**columns, **turned, **scored}}, missing="nan")
 
 
 def coordinate_columns(names: Sequence[str], position_zyx: np.ndarray) -> dict[str, np.ndarray]:

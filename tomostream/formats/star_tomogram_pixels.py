@@ -41,7 +41,9 @@ def read(path: Path, conversion: Conversion) -> Particles:
     if shifts.any():
         positions -= shifts / conversion.row_spacings(names, f"{_WHY} with shifts in angstrom")[:, None]
     _refuse_other_pixels(path, table, names, conversion)
-    return Particles.build(positions, unit="voxel", tomogram=names, score=star_tables.scores(path, table))
+    return Particles.build(
+        positions, unit="voxel", tomogram=names, score=star_tables.scores(path, table), rotation=star_tables.rotations(path, table)
+    )
 
 
 def _refuse_other_pixels(path: Path, table: StarTable, names: np.ndarray, conversion: Conversion) -> None:
@@ -75,7 +77,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     """
     found = conversion.written_in(particles, "voxel", _WHY)
     columns = star_tables.coordinate_columns(COORDINATES, found.position_zyx)
-    star_tables.write_particles(path, {star_tables.TOMOGRAM: found.tomogram, **columns}, found.score)
+    star_tables.write_particles(path, {star_tables.TOMOGRAM: found.tomogram, **columns}, found)
 
 
 FORMAT = TableFormat(read=read, write=write, ending=".star", one_species=True)

@@ -46,16 +46,16 @@ def plan_scorer(request: PlanRequest, scorer: BlockScorer) -> PredictionPlan:
     """
     frame = request.frame(stride=1, radius=0, species=scorer.species)
     if request.block_size is not None:
-        return request.with_given_block(request.block_size, lambda shard, core: _sized(frame, shard, core, scorer))
+        return request.with_given_block(request.block_size, frame, lambda shard, core: _sized(frame, shard, core, scorer))
     for shard in _by_reading(frame, scorer, request.longest):
         found = _sized(frame, shard, shard, scorer)
         if found.block_bytes <= request.memory:
             return found
     found = _sized(frame, frame.chunk, frame.chunk, scorer)
-    core = request.chunk
+    core = max(frame.chunk)
     while found.block_bytes > request.memory and core > SMALLEST_CORE_VOX:
-        core //= 2
-        found = _sized(frame, frame.chunk, triple(core), scorer)
+        core = max(SMALLEST_CORE_VOX, core // 2)
+        found = _sized(frame, frame.chunk, triple([min(core, edge) for edge in frame.chunk]), scorer)
     if found.block_bytes > request.memory:
         raise request.refused(found.block_bytes)
     return found

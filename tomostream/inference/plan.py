@@ -21,6 +21,7 @@ from tomostream.errors import BudgetError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.upsample import supporting_box
+from tomostream.store.edges import even_chunk
 from tomostream.units import format_bytes
 
 MAX_SHARD_VOX = 512  # edge of a planned shard: keeps a task's length, what a kill can lose, and a shard's bytes (2^31) bounded
@@ -89,6 +90,10 @@ class PredictionPlan:
         """The same, extended to multiples of the stride."""
         return triple([-(-n // self.stride) * self.stride for n in self.level_shape])
 
+    def shard_over(self, block: Triple) -> Triple:
+        """The shard of whole chunks for blocks of given edges: at least the nominal one, and the block."""
+        return triple([-(-max(defaults.SHARD_VOX, edge) // c) * c for edge, c in zip(block, self.chunk, strict=True)])
+
     @property
     def shards(self) -> BlockGrid:
         """The tasks: each owns one shard."""
@@ -145,7 +150,7 @@ class PlanRequest:
     name
         Of the tomogram, for the message.
     chunk
-        Edge of the score map's chunks, voxels.
+        Of the score map, voxels; None: what divides the volume well (`store.edges`).
     max_edge
         Largest edge of a chosen shard, voxels; None: `MAX_SHARD_VOX`.
     """
@@ -155,7 +160,7 @@ class PlanRequest:
     memory: int
     block_size: Triple | None
     name: str
-    chunk: int = defaults.CHUNK_VOX
+    chunk: Triple | None = None
     max_edge: int | None = None
 
     @property
@@ -165,16 +170,20 @@ class PlanRequest:
 
     def frame(self, *, stride: int, radius: int, species: int) -> PredictionPlan:
         """Return a plan whose shard and core are still to be chosen: they are one chunk."""
-        chunk = triple(self.chunk)
+        chunk = even_chunk(self.volume) if self.chunk is None else self.chunk
         return PredictionPlan(self.volume, self.level, stride, radius, chunk, chunk, chunk, species, 0)
 
-    def with_given_block(self, block: Triple, sized: Callable[[Triple, Triple], PredictionPlan], facts: str = "") -> PredictionPlan:
-        """Return the plan whose core is the block that the user gave; shards are the default ones, or larger if the block is.
+    def with_given_block(
+        self, block: Triple, frame: PredictionPlan, sized: Callable[[Triple, Triple], PredictionPlan], facts: str = ""
+    ) -> PredictionPlan:
+        """Return the plan whose core is the block that the user gave.
 
         Parameters
         ----------
         block
             Level-0 edges.
+        frame
+            See `frame`.
         sized
             Returns the plan of a shard and a core, with its projected bytes.
         facts
@@ -185,8 +194,7 @@ class PlanRequest:
         BudgetError
             If it does not fit the memory.
         """
-        shard = triple([max(-(-defaults.SHARD_VOX // self.chunk), -(-edge // self.chunk)) * self.chunk for edge in block])
-        found = sized(shard, block)
+        found = sized(frame.shard_over(block), block)
         if found.block_bytes > self.memory:
             raise BudgetError(
                 f"predicting {self.name} needs {format_bytes(found.block_bytes)} per block (core {','.join(map(str, block))}{facts}) "

@@ -11,6 +11,7 @@ A line is appended by one write to a file opened for appending, so that two writ
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -57,9 +58,13 @@ class Journal:
             + time.strftime("%z", time.localtime(now))
         )
         values = {"time": stamp, "event": event, **({"stage": self._stage} if self._stage else {}), **facts}
+        line = (redacted(json.dumps(values, default=str)) + "\n").encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
-            os.write(descriptor, (redacted(json.dumps(values, default=str)) + "\n").encode())
+            end = os.fstat(descriptor).st_size
+            if os.write(descriptor, line) < len(line):  # a full disk takes the part that fits
+                os.ftruncate(descriptor, end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         finally:
             os.close(descriptor)
 

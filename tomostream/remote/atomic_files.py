@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tomostream.errors import BusyError, InputError
+from tomostream.remote.lock_holders import holder_of
 from tomostream.remote.places import Place, RemotePath, place
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)  # of file systems and folders that can't be synchronised
@@ -125,9 +126,10 @@ def _locked(temporary: Path) -> int:
             if not isinstance(error, BlockingIOError):
                 os.close(descriptor)
                 raise
+        holder = holder_of(descriptor) if time.monotonic() > deadline else None
         os.close(descriptor)
-        if time.monotonic() > deadline:
-            raise BusyError(f"{temporary} is being written by another process; wait for it to end, or stop it")
+        if holder is not None:
+            raise BusyError(f"{temporary} is being written by {holder}; wait for it to end, or stop it")
         time.sleep(_PAUSE_SECONDS)
 
 

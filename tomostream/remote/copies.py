@@ -13,7 +13,6 @@ import atexit
 import errno
 import functools
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 from tomostream.errors import BudgetError, InputError
 from tomostream.remote.faults import ShortReadError, retried
 from tomostream.remote.filesystems import file_system, stream_options
+from tomostream.remote.home import cache_folder
 from tomostream.remote.places import ByteSink, Place, RemotePath
 
 _PIECE_BYTES = 2**20
@@ -205,5 +205,4 @@ def identity_of(remote: RemotePath) -> dict[str, object]:
 
 def work_folder(path: RemotePath, purpose: str) -> Path:
     """Return the local folder, below the user's cache folder, that keeps work on a remote one between runs."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "tomostream" / purpose / f"{path.name}-{hashlib.sha256(path.url.encode()).hexdigest()[:12]}"
+    return cache_folder() / purpose / f"{path.name}-{hashlib.sha256(path.url.encode()).hexdigest()[:12]}"

@@ -30,12 +30,12 @@ from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, conversion_bytes, libraries_bytes, remote_bytes
 from tomostream.errors import BudgetError, InputError
 from tomostream.fingerprint import Fingerprint
-from tomostream.geometry import triple
+from tomostream.geometry import Triple, triple
 from tomostream.remote.copies import head_of, identity_of, local_file
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.casting import PIECE_VOXELS, Casting, check_stored_type, plan_casting
 from tomostream.store.decompress import compression_of, peek_header, plain_file
-from tomostream.store.existing_output import refuse_other_settings
+from tomostream.store.existing_output import finished_fingerprint, half_written_head, refuse_other_settings
 from tomostream.store.identity import FIRST_BYTES, file_identity
 from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
@@ -62,7 +62,7 @@ class ConvertSettings:
     dtype
         `keep`, `float32`, `float16` or `int8`; see `casting`.
     chunk, shard
-        Edges at level 0, voxels (z y x).
+        Edges at level 0, voxels (z y x); None: near 64 and 256, chosen so that they divide the volume (`edges`).
     codec
         `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`.
     levels
@@ -75,8 +75,8 @@ class ConvertSettings:
 
     voxel_size: float | None = None
     dtype: str = defaults.DTYPE
-    chunk: tuple[int, int, int] = triple(defaults.CHUNK_VOX)
-    shard: tuple[int, int, int] = triple(defaults.SHARD_VOX)
+    chunk: Triple | None = None
+    shard: Triple | None = None
     codec: str = defaults.CODEC
     levels: int | None = None
     checksum: bool = False
@@ -132,7 +132,7 @@ def convert_file(
     TomostreamError
         If the disk runs full; what is done is kept, and the next run goes on.
     """
-    plan = _Plan.of(source, out_folder, settings, name, report)
+    plan = _Plan.of(source, out_folder, settings, name, report, is_kept=not overwrite)
     changed = _last_change(source)
     target = plan.target
     state = store_state(target, plan.fingerprint)
@@ -171,7 +171,9 @@ class _Plan:
     layout: StoreLayout
 
     @classmethod
-    def of(cls, source: Place, out_folder: Place, settings: ConvertSettings, name: str | None, report: Callable[[str], None]) -> _Plan:
+    def of(
+        cls, source: Place, out_folder: Place, settings: ConvertSettings, name: str | None, report: Callable[[str], None], *, is_kept: bool
+    ) -> _Plan:
         """Look at the source and the settings; refuses what can't be converted."""
         check_stored_type(settings.dtype)
         header = peek_header(source, assume_mrc=settings.assume_mrc)
@@ -179,8 +181,10 @@ class _Plan:
         spacing = _choose_spacing(header, settings.voxel_size, report)
         identity = _identity(source)
         stored = header.native_dtype if settings.dtype == "keep" else np.dtype(settings.dtype)
+        target = out_folder / f"{name}.ome.zarr"
+        settings = _as_begun(settings, target) if is_kept else settings
         spec = StoreSpec(name, header.shape, stored, spacing, settings.chunk, settings.shard, settings.codec, settings.levels)
-        return cls(source, header, identity, out_folder / f"{name}.ome.zarr", settings, spec, StoreLayout.plan(spec))
+        return cls(source, header, identity, target, settings, spec, StoreLayout.plan(spec))
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -210,6 +214,18 @@ class _Plan:
         if casting.scale is not None:
             facts |= {"stored_scale": casting.scale, "stored_offset": casting.offset}
         return replace(self.spec, attributes=facts)
+
+
+def _as_begun(settings: ConvertSettings, target: Place) -> ConvertSettings:
+    """The settings with the edges of a store that an earlier release made or began, before they were chosen: the voxels are the same."""
+    if settings.chunk is not None or settings.shard is not None:
+        return settings
+    nominal = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
+    found = finished_fingerprint(target) or (half_written_head(target) or {}).get("fingerprint")
+    earlier = found.get("settings") if isinstance(found, dict) else None
+    if isinstance(earlier, dict) and (earlier.get("chunk"), earlier.get("shard")) == (list(nominal[0]), list(nominal[1])):
+        return replace(settings, chunk=nominal[0], shard=nominal[1])
+    return settings
 
 
 def _write_bands(
@@ -306,10 +322,7 @@ def _make_folder(folder: Path) -> None:
 
 def _check_disk(header: MrcHeader, layout: StoreLayout, target: Path, *, is_kept: bool) -> None:
     """Compare the store's size, uncompressed, and that of a decompressed source, with the free space."""
-    needed = 0
-    for level in layout.levels:
-        edges = [-(-n // c) * c for n, c in zip(level.shape, level.chunk, strict=True)]
-        needed += math.prod(edges) * layout.dtype.itemsize
+    needed = layout.stored_bytes
     if is_kept:  # a half-written store's shards take their space already
         needed = max(0, needed - _folder_bytes(target.with_name(target.name + PARTIAL_SUFFIX)))
     temporary = header.file_bytes if compression_of(header.path) is not None else 0

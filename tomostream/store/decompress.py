@@ -15,17 +15,22 @@ import errno
 import fcntl
 import gzip
 import io
+import math
 import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from tomostream.errors import BudgetError, BusyError, InputError, TomostreamError
 from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.copies import head_of
+from tomostream.remote.lock_holders import holder_of
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.mrc import HEADER_BYTES, MrcHeader, parse_header, read_header, require_regular_file
+from tomostream.store.mrc_voxels import MrcReader
 from tomostream.units import format_bytes
 
 _PIECE_BYTES = 2**20
@@ -141,6 +146,41 @@ def plain_file(header: MrcHeader, folder: Path, report: Callable[[str], None]) -
             remove_quietly(temporary)
 
 
+def voxel_pieces(header: MrcHeader, voxels: int) -> Iterator[np.ndarray]:
+    """Yield all voxels of a local file in file order, `voxels` at a time, decompressed as they come; nothing is written.
+
+    Of a packed file the end is read too, where the checksum of its compression stands.
+
+    Raises
+    ------
+    InputError
+        If the data are damaged or shorter than the header says.
+    """
+    path = _local(header)
+    kind = compression_of(path)
+    if kind is None:
+        with MrcReader(header) as reader:
+            yield from reader.pieces(voxels)
+        return
+    with _opened(path, kind) as stream:
+        _exactly(stream, path, kind, header.data_offset)
+        left = math.prod(header.shape)
+        while left:
+            piece = np.frombuffer(_exactly(stream, path, kind, min(voxels, left) * header.dtype.itemsize), header.dtype)
+            left -= piece.size
+            yield piece
+        for _ in _pieces(stream, path, kind, _PIECE_BYTES, _PIECE_BYTES):
+            pass
+
+
+def _exactly(stream: io.BufferedIOBase, path: Path, kind: str, length: int) -> bytes:
+    """Read so many decompressed bytes."""
+    found = b"".join(_pieces(stream, path, kind, length, length))
+    if len(found) < length:
+        raise InputError(f"{path}: is truncated: its {kind} data end {length - len(found)} bytes early; copy it again")
+    return found
+
+
 def _local(header: MrcHeader) -> Path:
     if not isinstance(header.path, Path):
         raise TypeError(f"{header.path} is not local; download it first")
@@ -152,7 +192,7 @@ def _lock(file: io.FileIO, path: Path, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise BusyError(f"{path}: another process is decompressing it into {folder}; wait for it, or end it") from error
+        raise BusyError(f"{path}: {holder_of(file.fileno())} is decompressing it into {folder}; wait for it, or end it") from error
     except OSError:
         return  # a file system without locks: two processes on one output are then the user's to avoid
     if os.fstat(file.fileno()).st_nlink == 0:  # its last owner removed it between our opening and locking it

@@ -32,6 +32,7 @@ from typing import Any
 
 from tomostream.errors import BusyError
 from tomostream.geometry import Triple, triple
+from tomostream.remote.lock_holders import holder_of
 from tomostream.store.typed_json import json_object
 
 LEDGER_NAME = "ledger.jsonl"
@@ -144,11 +145,12 @@ def _open_locked(path: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lines, _ = _whole_lines(_read_all(descriptor))
-            os.close(descriptor)
             holder: dict[str, object] = next((line["holder"] for line in reversed(lines) if "holder" in line), {})
-            who = f" (pid {holder['pid']} on {holder['host']})" if {"pid", "host"} <= holder.keys() else ", which has just begun"
+            known = {"pid", "host"} <= holder.keys()  # one that has just begun has not written its name yet
+            who = holder_of(descriptor, *([f"another process (pid {holder['pid']} on {holder['host']})"] if known else []))
+            os.close(descriptor)
             raise BusyError(
-                f"{path.parent} is being written by another process{who}; wait for it to end, or stop it: what it has finished is kept"
+                f"{path.parent} is being written by {who}; wait for it to end, or stop it: what it has finished is kept"
             ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:

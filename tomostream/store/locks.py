@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tomostream.errors import BusyError
+from tomostream.remote.lock_holders import holder_of
 
 _TRIES, _PAUSE_SECONDS = 4, 0.05
 
@@ -39,7 +40,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
             _lock(handle.fileno())
         except BlockingIOError:
             handle.seek(0)
-            holder = handle.read().strip() or "another process"
+            holder = holder_of(handle.fileno(), handle.read().strip() or "another process")
             raise BusyError(f"{what} is in work by {holder}; wait until it is done, or stop it") from None
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")

@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Triple, triple
+from tomostream.store.edges import even_edges
 
 _SMALL_VOLUME_VOX = 64  # levels stop at the first whose largest edge is at most this
 _SMALL_SHARD_VOX = 16  # ... and before a shard's edge falls below this
@@ -40,6 +42,11 @@ class LevelLayout:
     def shards(self) -> BlockGrid:
         """The level's shards as a block grid."""
         return BlockGrid(self.shape, self.shard)
+
+    @property
+    def stored_voxels(self) -> int:
+        """Voxels of all chunks, those beyond the volume included."""
+        return math.prod(-(-n // c) * c for n, c in zip(self.shape, self.chunk, strict=True))
 
 
 def level_shape(shape: Triple, level: int) -> Triple:
@@ -88,7 +95,7 @@ def rounded_to(block: Shaped[np.ndarray, "z y x"], dtype: np.dtype[Any]) -> Shap
     return np.rint(block).astype(dtype) if dtype.kind in "iu" else block.astype(dtype, copy=False)
 
 
-def plan_levels(shape: Triple, *, chunk: Triple, shard: Triple, levels: int | None) -> tuple[LevelLayout, ...]:
+def plan_levels(shape: Triple, *, chunk: Triple | None, shard: Triple | None, levels: int | None) -> tuple[LevelLayout, ...]:
     """Lay out a pyramid.
 
     Parameters
@@ -96,7 +103,8 @@ def plan_levels(shape: Triple, *, chunk: Triple, shard: Triple, levels: int | No
     shape
         Of level 0, voxels.
     chunk, shard
-        Wanted edges at level 0, voxels.  The shard is rounded up to whole chunks; neither is longer than the volume needs.
+        Wanted edges at level 0, voxels.  The shard is rounded up to whole chunks; neither is longer than the volume needs.  Where neither
+        is given they are chosen so that they divide the volume well (`edges`); of one alone, the other is the nominal one.
     levels
         Number of levels with level 0; None: halve until the largest edge is at most 64 or a shard's edge would fall below 16.
 
@@ -105,6 +113,8 @@ def plan_levels(shape: Triple, *, chunk: Triple, shard: Triple, levels: int | No
     InputError
         If an edge or `levels` is below 1, or a shard can't be halved that often.
     """
+    is_chosen = chunk is None and shard is None
+    chunk, shard = chunk or triple(defaults.CHUNK_VOX), shard or triple(defaults.SHARD_VOX)
     for what, edges in (("shape", shape), ("chunk", chunk), ("shard", shard)):
         if min(edges) < 1:
             raise InputError(f"{what} {edges}: each edge must be at least 1 voxel (z, y, x)")
@@ -122,6 +132,12 @@ def plan_levels(shape: Triple, *, chunk: Triple, shard: Triple, levels: int | No
         raise InputError(
             f"levels {levels}: a volume of {shape} voxels in shards of {whole} can have 1 to {most} levels, because each halves the shard; "
             f"take at most {most}, or a shard that is a multiple of {2 ** max(levels - 1, 0)}"
+        )
+    if is_chosen:
+        along = [even_edges(n, levels) for n in shape]
+        return tuple(
+            LevelLayout(level_shape(shape, level), *(triple([axis[level][part] for axis in along]) for part in (0, 1)))
+            for level in range(levels)
         )
     return tuple(_layout(shape, chunk, whole, level) for level in range(levels))
 

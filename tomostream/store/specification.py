@@ -44,7 +44,7 @@ class StoreSpec:
     spacing
         Edge of a level-0 voxel, angstrom.
     chunk, shard
-        Wanted edges at level 0, voxels; see `pyramid.plan_levels` for the rounding.
+        Wanted edges at level 0, voxels, or None: chosen; see `pyramid.plan_levels`.
     codec
         `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`.
     levels
@@ -57,8 +57,8 @@ class StoreSpec:
     shape: Triple
     dtype: np.dtype[Any]
     spacing: float
-    chunk: Triple
-    shard: Triple
+    chunk: Triple | None
+    shard: Triple | None
     codec: str
     levels: int | None
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -87,6 +87,11 @@ class StoreLayout:
         if not 0 < spec.spacing < float("inf"):
             raise InputError(f"store '{spec.name}': the voxel spacing is {spec.spacing} angstrom; it must be above zero and finite")
         return cls(plan_levels(spec.shape, chunk=spec.chunk, shard=spec.shard, levels=spec.levels), dtype, Codec.parse(spec.codec))
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all chunks, before they are compressed."""
+        return sum(level.stored_voxels for level in self.levels) * self.dtype.itemsize
 
     def to_json(self) -> dict[str, Any]:
         """As plain values for JSON."""

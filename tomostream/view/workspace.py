@@ -23,6 +23,7 @@ import yaml
 
 from tomostream.config import Configuration, configuration_from, load_configuration
 from tomostream.errors import InputError, TomostreamError
+from tomostream.remote.home import expanded
 from tomostream.remote.places import RemotePath
 from tomostream.store.naming import MRC_ENDINGS, tomogram_name
 from tomostream.tomogram import Tomogram, open_tomogram
@@ -164,7 +165,7 @@ def open_workspace(paths: Sequence[str], *, project: Path | None, clicks: Path |
         if "://" in path:
             sources.append(path)
             continue
-        where = Path(path).expanduser()
+        where = expanded(path)
         if not where.exists():
             raise InputError(
                 f"{path} does not exist; give tomograms (MRC or OME-Zarr), folders of them, a project folder or a configuration"
@@ -220,7 +221,7 @@ def _base(configuration: Configuration, run: Path | None) -> Path:
 
 
 def _matching(pattern: str, base: Path) -> list[str]:
-    return [] if "://" in pattern else sorted(glob.glob(str(base / Path(pattern).expanduser()), recursive=True))
+    return [] if "://" in pattern else sorted(glob.glob(str(base / expanded(pattern)), recursive=True))
 
 
 def _configured(configuration: Configuration, config: Path | None, run: Path | None, base: Path) -> list[str]:

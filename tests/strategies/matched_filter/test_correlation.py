@@ -153,7 +153,7 @@ def test_any_scorer_is_planned_within_the_memory():
     tight = plan_for((300, 300, 300), memory=800_000_000)
     assert tight.block_bytes <= 800_000_000
     assert len(tight.shards) > 1
-    assert all(edge % 64 == 0 for edge in tight.shard)
+    assert all(edge % chunk == 0 for edge, chunk in zip(tight.shard, tight.chunk, strict=True))
     tiny = plan_for((64, 64, 64), memory=tight_memory())
     assert max(tiny.core) < 64
     assert tiny.shard == (64, 64, 64)

@@ -42,7 +42,7 @@ def both(kind):
 
 
 def plan_of(scorer, core, level):
-    request = PlanRequest(volume=SHAPE, level=level, memory=8 * 10**9, block_size=core, name="a volume", chunk=8)
+    request = PlanRequest(volume=SHAPE, level=level, memory=8 * 10**9, block_size=core, name="a volume", chunk=(8, 8, 8))
     return plan_scorer(request, scorer)
 
 

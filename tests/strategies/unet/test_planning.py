@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
-from tomostream.geometry import Box
+from tomostream.geometry import Box, triple
 from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.strategies.unet.cost import NetworkCost, network_cost
 from tomostream.strategies.unet.planning import _sized, least_redundant, plan_prediction
@@ -26,7 +26,7 @@ class Network:
 
 
 def make_plan(volume, *, memory=2 * 10**9, block_size=None, chunk=16, network=None):
-    request = PlanRequest(volume=volume, level=0, memory=memory, block_size=block_size, name="tomo_012", chunk=chunk)
+    request = PlanRequest(volume=volume, level=0, memory=memory, block_size=block_size, name="tomo_012", chunk=triple(chunk))
     return plan_prediction(request, network or Network(), precision="float32")
 
 

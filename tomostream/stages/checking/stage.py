@@ -25,8 +25,8 @@ from tomostream.stages.checking.folders import PICKS_RECORD, check_model, check_
 from tomostream.stages.checking.remaking import remake_picks, remake_shard, remake_statistics
 from tomostream.stages.checking.sources import Sources
 from tomostream.stages.checking.store_voxels import check_voxels, projected_bytes
+from tomostream.stages.checking.volumes import check_volume
 from tomostream.store.naming import MRC_ENDINGS
-from tomostream.store.preflight import inspect_file
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import format_bytes
@@ -40,7 +40,7 @@ def check_paths(paths: Sequence[str], *, repair: bool, memory: int, progress: Pr
     Parameters
     ----------
     paths
-        Stores (also URLs), model folders, project folders, tables, or folders of them.
+        Stores (also URLs), MRC files, model folders, project folders, tables, or folders of them.
     repair
         Whether to make again what can be made; the result is what is damaged still.
     memory
@@ -97,8 +97,8 @@ class _Check:
             return
         if not path.exists():
             raise InputError(f"{path} does not exist; give stores, model folders, tables or project folders")
-        if path.name.lower().endswith(MRC_ENDINGS):  # given as the source of a store; its header is looked at
-            yield from (Damage(text, "header", problem) for problem in inspect_file(path).problems)
+        if path.name.lower().endswith(MRC_ENDINGS):
+            yield from check_volume(path, self._progress)
             return
         if path.is_file():
             yield from self._table(path)

@@ -15,7 +15,7 @@ from tomostream.cluster import Resources, open_pool
 from tomostream.errors import BudgetError, InputError
 from tomostream.fingerprint import Fingerprint
 from tomostream.formats.registry import Conversion, read_table
-from tomostream.geometry import Box, Triple, triple
+from tomostream.geometry import Box, Triple
 from tomostream.masks import check_labels, mask_of_box, points_touching
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, RemotePath, place
@@ -25,6 +25,7 @@ from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fi
 from tomostream.stages.shared.opening import open_told
 from tomostream.store.naming import counterpart
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state, write_shard
+from tomostream.store.specification import StoreLayout
 from tomostream.units import Length, format_bytes
 
 POINT_BYTES = 1000  # of a row while the table is read: Python's own objects
@@ -101,8 +102,8 @@ def write_labels(
         shape=tomogram.shape,
         dtype=np.dtype(np.uint8),
         spacing=tomogram.spacing,
-        chunk=triple(defaults.CHUNK_VOX),
-        shard=triple(defaults.SHARD_VOX),
+        chunk=None,
+        shard=None,
         codec=defaults.CODEC,
         levels=1,
         attributes={"kind": "labels", "values": {str(i): name for i, name in enumerate(species, start=1)}},
@@ -143,7 +144,8 @@ def write_labels(
 
 def _check_memory(spec: StoreSpec, points: int, resources: Resources, *, is_remote: bool) -> None:
     """Refuse before work what does not fit: a shard, the chunk that is encoded, and a window's scratch for each thread, and the points."""
-    shard = math.prod(min(s, -(-n // c) * c) for s, n, c in zip(spec.shard, spec.shape, spec.chunk, strict=True))
+    level = StoreLayout.plan(spec).levels[0]
+    shard = math.prod(min(s, -(-n // c) * c) for s, n, c in zip(level.shard, level.shape, level.chunk, strict=True))
     needed = LIBRARIES_BYTES + remote_bytes(is_remote) + POINT_BYTES * points + resources.local_threads * (2 * shard + SCRATCH_BYTES)
     if needed > resources.memory:
         raise BudgetError(

@@ -57,9 +57,7 @@ def predict_array(array: np.ndarray, model: Model, *, precision: str, threads: i
         coarse = rounded_to(mean_pooled(coarse), array.dtype)
     normalised = statistics_of(coarse, clip_sigma=defaults.CLIP_SIGMA).apply(coarse)
     shape = triple(array.shape)
-    plan = plan_model(
-        model, shape, precision=precision, memory=memory, block_size=None, name="the array", max_edge=max(shape) + defaults.CHUNK_VOX
-    )
+    plan = plan_model(model, shape, precision=precision, memory=memory, block_size=None, name="the array", max_edge=2 * max(shape))
     scorer = model.scorer(device=defaults.DEVICE, precision=precision, threads=threads)
     if adapts(model):
         statistics = own_statistics(model, lambda box: normalised[box.slices], triple(normalised.shape), device=defaults.DEVICE)

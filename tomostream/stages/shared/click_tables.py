@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.sections import Labels
 from tomostream.errors import InputError
+from tomostream.formats.lists import tables
 from tomostream.particles import Particles
 from tomostream.stages.shared.clicks import read_points
 from tomostream.strategies.protocol import Strategy
@@ -62,11 +63,12 @@ def read_click_tables(labels: Labels, settings: LearningSettings, strategy: Stra
         If a table is broken, or its clicks don't fit the tomograms, the species or what is expected.
     """
     names = [one.name for one in settings.species]
-    train = read_points(labels.train, names, tomograms, "labels.train")
-    validate = read_points(labels.validate_, names, tomograms, "labels.validate") if labels.validate_ else None
+    train_tables, validate_tables = tables(labels.train), tables(labels.validate_)
+    train = read_points(train_tables, names, tomograms, "labels.train")
+    validate = read_points(validate_tables, names, tomograms, "labels.validate") if validate_tables else None
     others = unlabelled_names(settings, strategy, tomograms, train.tomograms())
     _check_expected(settings, strategy, train)
-    return ClickTables(tuple(labels.train), tuple(labels.validate_), train, validate, tuple(others))
+    return ClickTables(tuple(train_tables), tuple(validate_tables), train, validate, tuple(others))
 
 
 def unlabelled_names(settings: LearningSettings, strategy: Strategy, names: Sequence[str], clicked: Sequence[str]) -> list[str]:

@@ -27,7 +27,7 @@ from tomostream.config.configuration import LearningSettings
 from tomostream.config.sections import Pick, Predict
 from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.registry import Conversion
-from tomostream.geometry import Triple, triple
+from tomostream.geometry import Triple
 from tomostream.project import Project, input_paths, is_mrc
 from tomostream.redaction import redacted
 from tomostream.remote.places import Place, place
@@ -35,11 +35,14 @@ from tomostream.stages.shared.click_tables import ClickTables, read_click_tables
 from tomostream.stages.shared.truth_table import TruthTable, read_truth_table
 from tomostream.store.conversion import band_voxels_within
 from tomostream.store.decompress import peek_header
+from tomostream.store.mrc import MrcHeader
 from tomostream.store.specification import StoreLayout, StoreSpec
 from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.protocol import Strategy
 from tomostream.tomogram import open_tomogram
 from tomostream.units import Length, parse_bytes
+
+_FAR = 1.5  # times that `voxel_size` and a header's spacing may differ by; less may be a calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,21 @@ def _head(configuration: Configuration, name: str, path: str) -> Head | Tomostre
         return error
 
 
+def refuse_far_spacing(header: MrcHeader, voxel_size: float | None) -> None:
+    """Refuse a `voxel_size` that a header which knows its spacing contradicts grossly: radii would be wrong by that, and nobody would see it."""
+    found = header.spacing_zyx
+    if voxel_size is None or found is None or header.spacing_doubt is not None:
+        return
+    factor = max(max(found) / voxel_size, voxel_size / min(found))
+    if factor > _FAR:
+        z, y, x = found
+        raise InputError(
+            f"{header.path}: voxel_size is {voxel_size:g} angstrom in the configuration, but the header says z {z:.6g}, y {y:.6g}, x {x:.6g}: a factor of {factor:.3g}, "
+            f"at most {_FAR:g} is allowed; leave voxel_size out or mend it; if the header is wrong, say so for this file: tomostream convert {header.path} "
+            f"--voxel-size {voxel_size:g} -o DIR, and name the store in `tomograms`"
+        )
+
+
 def _store_head(path: str, voxel_size: float | None) -> Head:
     tomogram = open_tomogram(path, voxel_size=voxel_size)
     return Head(tomogram.shape, tomogram.spacing, tomogram.dtype.itemsize, None, None)
@@ -211,12 +229,12 @@ def _store_head(path: str, voxel_size: float | None) -> Head:
 def _source_head(path: str, name: str, voxel_size: float | None, memory: int) -> Head:
     """Read the head of an MRC file, and plan its conversion."""
     header = peek_header(place(path))
+    refuse_far_spacing(header, voxel_size)
     spacing = voxel_size or header.spacing
     if spacing is None:
         raise InputError(f"{path} has no voxel spacing in its header; give `voxel_size: ANGSTROM` in the configuration")
     stored = np.dtype(header.native_dtype)
-    chunk, shard = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
-    layout = StoreLayout.plan(StoreSpec(name, header.shape, stored, spacing, chunk, shard, defaults.CODEC, None))
+    layout = StoreLayout.plan(StoreSpec(name, header.shape, stored, spacing, None, None, defaults.CODEC, None))
     level = layout.levels[0]
     needed = conversion_bytes(
         band_voxels=min(band_voxels_within(memory, header, layout, libraries=LIBRARIES_BYTES), math.prod(header.shape)),
@@ -226,5 +244,4 @@ def _source_head(path: str, name: str, voxel_size: float | None, memory: int) ->
         stored_itemsize=stored.itemsize,
         is_cast=False,
     )
-    disk = sum(math.prod(one.shape) for one in layout.levels) * stored.itemsize
-    return Head(header.shape, spacing, stored.itemsize, needed, disk)
+    return Head(header.shape, spacing, stored.itemsize, needed, layout.stored_bytes)

@@ -64,14 +64,14 @@ def plan_prediction(request: PlanRequest, network: PlannedNetwork, *, precision:
     cost = network_cost(network.channels, species=network.species, precision=precision)
     seen = f"halo {frame.radius}, {precision}"
     if request.block_size is not None:
-        return request.with_given_block(request.block_size, lambda shard, core: _sized(frame, shard, core, cost), f", {seen}")
-    chunk, step = request.chunk, network.stride * 2**request.level
-    least_edge = min(chunk, -(-SMALLEST_CORE_VOX // network.stride) * step)
-    for edges in ((), tuple(range(least_edge, chunk + 1, step))):  # parts of a chunk where not even one fits
+        return request.with_given_block(request.block_size, frame, lambda shard, core: _sized(frame, shard, core, cost), f", {seen}")
+    widest, step = min(frame.chunk[1:]), network.stride * 2**request.level
+    least_edge = min(widest, -(-SMALLEST_CORE_VOX // network.stride) * step)
+    for edges in ((), tuple(range(least_edge, widest + 1, step))):  # parts of a chunk where not even one fits
         best = least_redundant(frame, cost, memory=request.memory, max_edge=request.longest, within_chunk=edges)
         if best is not None:
             return best
-    core = (chunk, least_edge, least_edge)
+    core = (frame.chunk[0], least_edge, least_edge)
     raise request.refused(
         _sized(frame, frame.chunk, core, cost).block_bytes,
         f" (core {','.join(map(str, core))}, {seen}, channels {', '.join(map(str, network.channels))}, {network.species} species)",

@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.plan import PlanRequest
@@ -226,6 +225,6 @@ def score_array(
     scorer = UNetScorer(StreamedNetwork(network, device=device, precision=precision, threads=None))
     if not isinstance(network, ResidualUNet):
         raise TypeError("a scorer accepts a ResidualUNet only")
-    longest = max(volume.shape) + defaults.CHUNK_VOX
+    longest = 2 * max(volume.shape)
     request = PlanRequest(volume=triple(volume.shape), level=0, memory=memory, block_size=None, name="the array", max_edge=longest)
     return score_volume(volume, plan_prediction(request, network, precision=precision), scorer, as_logits=False)

@@ -1,0 +1,207 @@
+"""What does any command do when something fails under it: the disk, the memory, or somebody's patience?
+
+    python -m bench.faults [--faults 300 | --every] [--seconds S] [--seed 0] [--only COMMAND ...] [--kinds KIND ...] [-o REPORT.json]
+
+1. Every command once undisturbed, under a preloaded library (tests/support/faulty_disk.c, built here by `cc`) that counts its calls below the
+   folder of the data set, whatever library makes them.
+2. Each trial draws a command, a kind and a call:
+   - `full`: that call and all later ones that change something say ENOSPC (a write takes half of its bytes first);
+   - `broken`: that one call that changes something says EIO;
+   - `unreadable`: that one call that reads says EIO;
+   - `interrupt`, `terminate`: a signal comes before that call;
+   - `memory`: the process may take so many MB (0 to 63) more than it has when it begins.
+3. The command must end with 0, 2 or 3 (a signal: 130 or 143, or 0 at its end), with one message where it is not 0, no traceback, no internal
+   fault; with 0 its results must be the undisturbed ones.  Run again undisturbed it must leave, byte for byte, the files of an undisturbed run.
+
+A failure is repeated by `--only COMMAND --kinds KIND --call N`.  Linux, with a C compiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import errno
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.ground import COMMANDS, REPOSITORY, Ground, Outcome, differing, forked, load_libraries, tree
+
+SOURCE = REPOSITORY / "tests" / "support" / "faulty_disk.c"
+CHANGES, READS = 1, 2
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What fails: which calls, with which error, from then on or once; or which signal comes."""
+
+    calls: int = CHANGES
+    error: int = 0
+    stays: bool = False
+    signal: int = 0
+
+
+KINDS = {
+    "full": Kind(error=errno.ENOSPC, stays=True), "broken": Kind(error=errno.EIO), "unreadable": Kind(READS, errno.EIO),
+    "interrupt": Kind(CHANGES | READS, signal=signal.SIGINT), "terminate": Kind(CHANGES | READS, signal=signal.SIGTERM), "memory": Kind(),
+}  # fmt: skip
+MOST_MEGABYTES = 64
+LATER_TIDIED = (".tmp", ".decompressed", "ledger.jsonl")  # may lie there until the next run where a removal failed
+LIBRARY_VARIABLE = "LD_PRELOAD"
+
+
+def build_library(folder: Path) -> Path:
+    """Compile the failing disk."""
+    library = folder / "faulty_disk.so"
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl", "-lpthread"], check=True)
+    return library
+
+
+class FaultyDisk:
+    """The preloaded library, in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._library = ctypes.CDLL(None)
+        self._library.faulty_disk_count.restype = ctypes.c_long
+        self._library.faulty_disk_call.restype = ctypes.c_char_p
+        self.folder, self.kind, self.call = folder, "full", 0
+
+    def arm(self) -> None:
+        """Fail from now on, in this process."""
+        kind = KINDS[self.kind]
+        if self.kind == "memory":
+            if self.call:
+                limit_memory_to(self.call - 1)
+            return
+        self._library.faulty_disk_arm(
+            os.fsencode(self.folder), kind.calls, ctypes.c_long(self.call), kind.error, int(kind.stays), int(kind.signal)
+        )
+
+    def count(self) -> int:
+        """The calls so far."""
+        return MOST_MEGABYTES if self.kind == "memory" else int(self._library.faulty_disk_count())
+
+    def failed(self) -> str:
+        """The first call that failed."""
+        told: bytes = self._library.faulty_disk_call()
+        return os.fsdecode(told)
+
+
+def limit_memory_to(megabytes: int) -> None:
+    """Let this process take so much more than it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + megabytes * 2**20,) * 2)
+
+
+def problem_of(code: int, said: str, kind: str, command: str) -> str | None:
+    """What is wrong with how a command ended."""
+    number = KINDS[kind].signal
+    allowed = (0, 128 + number) if number else (0, 2, 3)
+    if code not in allowed:
+        return f"it ended with {code}"
+    if "Traceback" in said or "internal fault" in said or "Error ignored" in said:
+        return "it printed a traceback"
+    messages = said.count("tomostream: error: ")
+    # a second signal handler, or a message of `check` on standard output, is no second message
+    if code and messages != 1 and not (command == "check" and code == 2):
+        return f"{messages} messages"
+    return None
+
+
+def fail_once(ground: Ground, disk: FaultyDisk, command: str) -> str | None:
+    """One trial; what is wrong then."""
+    trial = ground.copy()
+    code, call = forked(COMMANDS[command], trial, ground.log, before=disk.arm, told=disk.failed)
+    said = ground.log.read_text()
+    problem = problem_of(code, said, disk.kind, command)
+    left_out = command == "init" and "is left out" in said  # the configuration is the user's now, and says so
+    if problem is None and code == 0 and not left_out:
+        wrong = [name for name in differing(tree(trial), ground.expected[command]) if not name.endswith(LATER_TIDIED)]
+        problem = f"it ended with 0 and left other files: {', '.join(wrong[:5])}" if wrong else None
+    if problem is None and not (code == 0 and left_out):
+        problem = ground.rerun(command, trial)
+    return None if problem is None else f"{call}: {problem}: {said[-1500:]}"
+
+
+def fail_at_random(
+    folder: Path, *, seed: int, faults: int, seconds: float, names: list[str], kinds: list[str], call: int | None, every: bool
+) -> Outcome:
+    """Make trials until there are `faults`, or the time is over."""
+    load_libraries()
+    outcome = Outcome(seed)
+    disk = FaultyDisk(folder / "trial")
+    draw = random.Random(seed)
+    deadline = time.monotonic() + seconds
+    ground = Ground(folder, Outcome(seed), before=disk.arm, count=disk.count)
+
+    def calls(command: str, kind: str) -> int:
+        key = f"{command}, {'memory' if kind == 'memory' else KINDS[kind].calls}"
+        if key not in outcome.calls:
+            disk.kind, disk.call = kind, 0
+            ground.expected.pop(command, None)
+            ground.prepare(command)
+            outcome.calls[key] = ground.outcome.calls[command]
+        return outcome.calls[key]
+
+    def drawn() -> Iterator[tuple[str, str, int]]:
+        if every:
+            for command in names:
+                for kind in kinds:
+                    yield from ((command, kind, at) for at in range(1, calls(command, kind) + 1))
+            return
+        for number in range(faults):
+            command, kind = names[number % len(names)], draw.choice(kinds)
+            if most := calls(command, kind):
+                yield command, kind, call or draw.randint(1, most)
+
+    for command, kind, at in drawn():
+        if time.monotonic() > deadline:
+            break
+        disk.kind, disk.call = kind, at
+        problem = fail_once(ground, disk, command)
+        outcome.trials[f"{command}, {kind}"] += 1
+        if problem is not None:
+            outcome.failures.append({"command": command, "kind": kind, "call": at, "problem": problem})
+            print(f"{command}, {kind} at call {at}: {problem}\n", file=sys.stderr, flush=True)
+    return outcome
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faults", type=int, default=300)
+    parser.add_argument("--every", action="store_true", help="every call of every kind, in turn")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop then")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS), metavar="COMMAND")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--call", type=int, help="the call that fails (default: drawn)")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("-o", "--output", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-faults-") as name:
+        folder = Path(name).resolve()
+        if "faulty_disk" not in os.environ.get(LIBRARY_VARIABLE, ""):  # a library is preloaded at a program's start
+            environment = os.environ | {LIBRARY_VARIABLE: str(build_library(folder))}
+            sys.exit(subprocess.run([sys.executable, "-m", "bench.faults", *sys.argv[1:]], env=environment, check=False).returncode)
+        outcome = fail_at_random(
+            folder, seed=given.seed, faults=given.faults, seconds=given.seconds, names=given.only, kinds=given.kinds, call=given.call,
+            every=given.every,
+        )  # fmt: skip
+    print(json.dumps(outcome.to_json(), indent=1))
+    if given.output:
+        given.output.write_text(json.dumps(outcome.to_json(), indent=1) + "\n")
+    sys.exit(1 if outcome.failures else 0)
+
+
+if __name__ == "__main__":
+    main()

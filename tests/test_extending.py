@@ -225,7 +225,7 @@ def test_another_packages_format_is_written_and_read_by_the_commands(xyz, tmp_pa
     assert tomostream(xyz, "export", table, "-o", exported, "--xyz-comment", "made by hand").code == 0
     assert exported.read_text().splitlines()[1] == "made by hand"
     other = tomostream(xyz, "export", table, "-o", tmp_path / "t1.cmm", "--xyz-comment", "x")
-    assert "--xyz-comment is for xyz, the format is cmm; leave it out, or name that format" in other.message
+    assert "--xyz-comment is for xyz, but the format is cmm; leave it out, or give --format xyz" in other.message
     assert tomostream(xyz, "import", exported, "-o", tmp_path / "back.csv").code == 0
     assert (tmp_path / "back.csv").read_text() == table.read_text()
     exported.write_text("3\nparticles\nribosome 1 2 3\n")

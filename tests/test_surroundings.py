@@ -172,9 +172,9 @@ def changing(path, change, after):
     ("change", "word"),
     [
         (lambda path: os.truncate(path, 1024 + 4 * 64 * 56 * 20), "ended"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-4] + b"abcd"), "has changed while it was converted"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-4] + b"abcd"), "changed while it was being converted"),
         (lambda path: path.unlink(), "t1.mrc"),
-        (lambda path: os.replace(path.with_name("t2.mrc"), path), "has changed while it was converted"),
+        (lambda path: os.replace(path.with_name("t2.mrc"), path), "changed while it was being converted"),
     ],
 )
 def test_a_volume_that_changes_while_it_is_read_becomes_no_store(ground, change, word):

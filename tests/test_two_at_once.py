@@ -95,7 +95,7 @@ def test_of_two_commands_at_once_each_ends_well_or_names_the_other(ground, first
     assert ended in (0, 2), told
     assert code in (0, 2), told
     for said, pid in ((second_log.read_text(), child),):
-        if "in work by" in said or "being written by" in said or "is decompressing" in said:
+        if "in use by" in said or "being written by" in said or "is decompressing" in said:
             assert f"pid {pid}" in said or f"process {pid}" in said, told
     for name in {first, second} - {"check project", "status"}:  # each again: at its own settings, or told of the other's
         forked(COMMANDS.get(name) or OTHERS[name], trial, ground.log)
@@ -121,7 +121,7 @@ def test_the_holder_of_a_lock_is_named_by_the_kernel_and_not_by_an_old_text(tmp_
     holders = [held(lock, FLOCK), held(table, FLOCK)]
     try:
         with (
-            pytest.raises(BusyError, match=rf"the run is in work by another process \(pid {holders[0].pid} on "),
+            pytest.raises(BusyError, match=rf"the run is in use by another process \(pid {holders[0].pid} on "),
             exclusive(lock, "the run"),
         ):
             pass

@@ -456,7 +456,7 @@ def test_evaluate_scores_the_tomograms_with_a_table(scores):
     assert done.json["pooled"]["f1"] == pytest.approx(2 / 3)
     assert list(done.json["tomograms"]) == ["t0", "t1"]
     assert json.loads(Path("e/x.json").read_text()) == done.json
-    assert "not scored, for want of picks: t2" in done.err
+    assert "not scored, because they have no table of picks: t2" in done.err
     assert Path("c.csv").read_text().startswith("species,threshold,precision,recall\nparticle,")
     shown = tomostream("evaluate", "--picks", "picks", "--truth", "truth", "--tolerance", "30A", "--matching", "one-to-one")
     assert [line.split()[0] for line in shown.out.splitlines()] == ["tomogram", "t0", "t1", "pooled"]

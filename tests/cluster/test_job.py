@@ -89,7 +89,7 @@ def test_jobs_that_come_no_further_are_not_submitted_for_ever(tmp_path):
 
 
 def test_what_slurm_refuses_is_told_in_its_words(tmp_path):
-    with pytest.raises(InputError, match=r"SLURM refuses the job: .+ Mend queue"):
+    with pytest.raises(InputError, match=r"SLURM refuses the job: .+ Correct queue"):
         run(tmp_path, "true", name="refused", queue="nowhere")
 
 

@@ -54,7 +54,7 @@ def test_the_configurations_cluster_becomes_the_settings():
 
 
 def test_a_time_that_yaml_takes_for_a_number_is_refused_with_the_remedy():
-    with pytest.raises(ConfigurationError, match=r'cluster.walltime: a time must stand in quotes, as "12:00:00"; YAML made 43200 of it'):
+    with pytest.raises(ConfigurationError, match=r'cluster.walltime: write a time in quotes, as "12:00:00"; YAML read 43200 instead'):
         cluster_from({"walltime": 43200})
 
 

@@ -30,7 +30,7 @@ def test_through_tls_with_dasks_own_settings_and_not_without(certificates, tmp_p
             assert dict(pool.run(cluster_tasks.square, range(3))) == {0: 0, 1: 1, 2: 4}
         assert not any("encrypted" in text for text in heard.texts)
         with (
-            pytest.raises(InputError, match=r"no Dask scheduler can be reached there .*TLS"),
+            pytest.raises(InputError, match=r"no Dask scheduler answers there .*TLS"),
             open_pool(Resources(scheduler=str(file)), Progress()),
         ):
             pass

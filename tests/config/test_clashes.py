@@ -54,7 +54,7 @@ def installed_too(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", [None, "nnpu", "few_shot", "alone"])
-def test_strategies_of_clashing_sections_do_not_stop_the_others(name: str | None) -> None:
+def test_strategies_of_clashing_sections_do_not_stop_the_others(name):
     found = configuration_from(LEAST | ({} if name is None else {"objective": {"name": name}}), "c.yaml")
     assert type(found.template).__module__.startswith("tomostream.")
     assert found.alone.edge == 3  # type: ignore[attr-defined]
@@ -70,18 +70,18 @@ def test_strategies_of_clashing_sections_do_not_stop_the_others(name: str | None
         ("trains", "'trains' brings a section 'train' .*which tomostream itself has too"),
     ],
 )
-def test_who_asks_for_one_of_them_is_told(name: str, message: str) -> None:
+def test_who_asks_for_one_of_them_is_told(name, message):
     with pytest.raises(ConfigurationError, match=message):
         configuration_from(LEAST | {"objective": {"name": name}}, "c.yaml")
 
 
 @pytest.mark.parametrize("name", [["nnpu"], {"a": 1}, None, 3])
-def test_a_strategy_s_name_of_another_type_is_one_message(name: object) -> None:
+def test_a_strategy_s_name_of_another_type_is_one_message(name):
     with pytest.raises(ConfigurationError, match=r"objective\.name"):
         configuration_from(LEAST | {"objective": {"name": name}}, "c.yaml")
 
 
-def test_a_name_that_two_packages_give_stops_who_asks_for_it_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_two_packages_give_stops_who_asks_for_it_only(monkeypatch):
     group = "tomostream.test_clash"
 
     def entry(name: str, value: str) -> SimpleNamespace:

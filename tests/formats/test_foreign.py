@@ -161,14 +161,14 @@ def test_relion4_pixels_come_from_the_option_the_binning_or_the_file(tmp_path):
             write_table(path, two(), format_name="star-relion4", conversion=facts)
         with pytest.raises(InputError, match=option):
             read_table(path, format_name="star-relion4", conversion=facts)
-    with pytest.raises(InputError, match=r"its pixels are 2\.5 A.*you say 3 A"):
+    with pytest.raises(InputError, match=r"has pixels of 2\.5 A.*you gave 3 A"):
         read_table(GOLDEN / "relion4.star", format_name="star-relion4", conversion=Conversion(options={"unbinned_pixel_size": 3.0}))
 
 
 def test_shifts_of_turned_subtomograms_are_refused(tmp_path):
     text = (GOLDEN / "relion4.star").read_text().replace("_rlnTomoParticleId", "_rlnTomoSubtomogramTilt")
     (tmp_path / "p.star").write_text(text)
-    with pytest.raises(InputError, match="turned subtomograms"):
+    with pytest.raises(InputError, match="rotated subtomograms"):
         read_table(tmp_path / "p.star", format_name="star-relion4")
 
 

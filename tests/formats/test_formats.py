@@ -162,7 +162,7 @@ def test_broken_csv_is_refused_with_its_line(tmp_path, text, message):
 def test_unknown_format_names_the_known_ones(tmp_path):
     with pytest.raises(InputError, match=r"format 'relion' is unknown.*star-relion5"):
         write_table(tmp_path / "x", table(), format_name="relion")
-    with pytest.raises(InputError, match="ending does not tell"):
+    with pytest.raises(InputError, match="ending does not identify"):
         write_table(tmp_path / "x.unknown", table())
 
 

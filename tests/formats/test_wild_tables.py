@@ -70,10 +70,10 @@ def test_positions_are_where_the_file_means_them(file, name, expected):
     [
         ("star/normalised.star", PIXELS, r"within 0\.\.1.*WarpTools.*multiply"),
         ("star/normalised.star", "star-relion4", r"within 0\.\.1"),
-        ("star/pixel_origins.star", "star-relion4", "shifts in pixels.*does not say the size"),
-        ("star/px_contra.star", PIXELS, r"pixels are 5\.36 A \(rlnPixelSize\).*are 10 A"),
+        ("star/pixel_origins.star", "star-relion4", "shifts in pixels.*does not give the pixel size"),
+        ("star/px_contra.star", PIXELS, r"pixels of 5\.36 A \(rlnPixelSize\).*are 10 A"),
         ("star/dup_col.star", PIXELS, "line 9.*rlnCoordinateX twice"),
-        ("star/fewer_cols.star", PIXELS, "line 13 has 7 values, 8 columns are named"),
+        ("star/fewer_cols.star", PIXELS, "line 13 has 7 values, but 8 columns are named"),
         ("copick/two_users", None, r"alice_1_ribosome\.json and .*tomotwin_9_ribosome\.json both hold.*--user"),
         ("copick/p_nan.json", None, "must be finite, particle 1"),
         ("copick/p_inf.json", None, "must be finite, particle 1"),
@@ -119,7 +119,7 @@ def test_a_mended_star_file_is_read_anew(tmp_path):
 def test_rows_with_too_many_values_never_shift_into_each_other(tmp_path):
     """Two rows of six values are three rows of four to a reader that doesn't look at lines."""
     path = star(tmp_path / "a.star", XYZ, "a 1 2 3 b 4", "5 6 c 7 8 9")
-    with pytest.raises(InputError, match="line 9 has 6 values, 4"):
+    with pytest.raises(InputError, match="line 9 has 6 values, but 4"):
         read_table(path, format_name=PIXELS)
 
 
@@ -132,7 +132,7 @@ def test_shifts_in_angstrom_and_in_pixels_together_are_refused(tmp_path):
 def test_a_pixel_size_by_magnification_is_compared_too(tmp_path):
     path = star(tmp_path / "a.star", f"{XYZ} rlnDetectorPixelSize rlnMagnification", "a 10 20 30 5.0 10000")
     assert len(read_table(path, format_name=PIXELS, conversion=Conversion(spacing=5.0))) == 1
-    with pytest.raises(InputError, match=r"pixels are 5 A.*are 10 A"):
+    with pytest.raises(InputError, match=r"pixels of 5 A.*are 10 A"):
         read_table(path, format_name=PIXELS, conversion=TEN)
 
 
@@ -197,14 +197,14 @@ def test_relions_file_of_a_tomogram_is_the_tomogram(tmp_path):
     write_table(path, rows, format_name="star-relion5", conversion=Conversion(facts.spacings, facts.shapes, progress=heard))
     assert "TS_01\t" in path.read_text()
     assert "rec_" not in path.read_text()
-    assert heard.texts == ["named as RELION names its tomograms: 'rec_TS_01' is 'TS_01'"]
+    assert heard.texts == ["renamed for RELION: 'rec_TS_01' is 'TS_01'"]
     back = read_table(path, conversion=facts)
     assert back.tomograms() == ["rec_TS_01"]  # as its store is called here
     assert np.allclose(back.position_zyx, rows.position_zyx)
     with pytest.raises(InputError, match=r"'TS_01'.*those given are named other"):
         read_table(path, conversion=Conversion({"other": 10.0}, {"other": (1, 1, 1)}))
     both = Particles.concatenate([rows, rows.renamed({"rec_TS_01": "TS_01"})])
-    with pytest.raises(InputError, match="another of that name"):
+    with pytest.raises(InputError, match="another tomogram already has that name"):
         write_table(path, both, format_name="star-relion4", conversion=Conversion(options={"unbinned_pixel_size": 1.0}))
 
 
@@ -288,8 +288,8 @@ def test_an_option_is_refused_where_the_file_has_several_names(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["csv/c_tomo_ext.csv", "--unit", "A"], "in voxels, you say angstroms"),
-        (["parquet/q_caps.parquet", "--columns", "x,y,z", "--unit", "A"], "are for CSV tables without header"),
+        (["csv/c_tomo_ext.csv", "--unit", "A"], "in voxels, but --unit says angstroms"),
+        (["parquet/q_caps.parquet", "--columns", "x,y,z", "--unit", "A"], "are for CSV tables without a header"),
         (["star/tomoname_tomostar.star", "--format", PIXELS, "--binning", "4"], "is for star-relion4"),
     ],
 )

@@ -98,7 +98,7 @@ def test_another_package_adds_a_picker_by_an_entry_point():
     ("address", "said"),
     [
         ("their_picker:NOTHING", r"picker 'broken' can't be loaded from their_picker:NOTHING: AttributeError"),
-        ("their_picker:Corner.name", r"picker 'broken' \(their_picker:Corner.name\) lacks what a picker has: name, needs_count and pick"),
+        ("their_picker:Corner.name", r"picker 'broken' \(their_picker:Corner.name\) is not a picker: it needs name, needs_count and pick"),
     ],
 )
 def test_an_entry_that_is_no_picker_is_named_and_stops_no_other(other_package, address, said):

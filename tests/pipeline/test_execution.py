@@ -196,7 +196,7 @@ def test_a_second_training_of_the_same_model_is_refused(tmp_path):
     path = make_project(tmp_path)
     folder = tmp_path / "project" / "model"
     folder.mkdir(parents=True)
-    with exclusive(folder / LOCK_NAME, "the test's"), pytest.raises(BusyError, match=rf"in work by process {os.getpid()} on"):
+    with exclusive(folder / LOCK_NAME, "the test's"), pytest.raises(BusyError, match=rf"in use by process {os.getpid()} on"):
         run(path, stages=["train"])
     assert [p.name for p in folder.iterdir()] == [LOCK_NAME]
 

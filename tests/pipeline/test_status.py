@@ -195,7 +195,7 @@ def test_broken_lines_of_a_journal_are_passed_over_and_secrets_masked(tmp_path):
 
 
 def test_a_second_run_on_the_same_project_is_refused(trained):
-    with exclusive(trained / "project" / RUN_LOCK, "the project"), pytest.raises(BusyError, match="in work by"):
+    with exclusive(trained / "project" / RUN_LOCK, "the project"), pytest.raises(BusyError, match="in use by"):
         run_project(load_configuration(trained / "run.yaml"), stages=["pick"], overwrite=False, progress=Progress())
 
 

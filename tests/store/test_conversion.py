@@ -206,7 +206,7 @@ def test_spacing_that_contradicts_the_header_is_used_and_told(source, out):
     assert texts == []
     convert(source, out / "b", voxel_size=13.48, report=texts.append)
     assert len(texts) == 1
-    assert "13.48 is used; the header says z 10, y 10, x 10" in texts[0]
+    assert "13.48 is used, but the header says z 10, y 10, x 10" in texts[0]
 
 
 def test_anisotropic_header_is_refused_unless_the_spacing_is_given(source, out):
@@ -245,7 +245,7 @@ def test_changed_source_of_equal_size_is_noticed(source, out):
 
 
 def test_source_that_changes_meanwhile_is_refused(source, out):
-    with pytest.raises(InputError, match="changed while it was converted"):
+    with pytest.raises(InputError, match="changed while it was being converted"):
         convert(source, out, progress=lambda done, total: os.utime(source, ns=(1, done)))
     assert not (out / "tomo.ome.zarr").exists()
 

@@ -110,7 +110,7 @@ def test_full_disk_is_told_before_and_while_decompressing(packed, out, monkeypat
     monkeypatch.undo()
     (out / ".tomo.mrc.gz.decompressed").symlink_to("/dev/full")
     (out / ".tomo.mrc.bz2.decompressed").symlink_to("/dev/full")
-    with pytest.raises(BudgetError, match=r"disk ran full while .*tomo\.mrc"), plain_file(header, out, print):
+    with pytest.raises(BudgetError, match=r"disk filled up while .*tomo\.mrc"), plain_file(header, out, print):
         pass
 
 

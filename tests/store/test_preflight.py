@@ -101,8 +101,8 @@ def test_missing_and_odd_spacings_are_told(whole):
     ("offset", "form", "values", "words"),
     [
         (28, "<3i", (1, 1, 1), "mx, my, mz are 1"),
-        (40, "<3f", (7e-9, 6e-9, 5e-9), "which no electron tomogram has"),
-        (40, "<3f", (1400.0, 1200.0, 1000.0), "which no electron tomogram has"),
+        (40, "<3f", (7e-9, 6e-9, 5e-9), "which is implausible for an electron tomogram"),
+        (40, "<3f", (1400.0, 1200.0, 1000.0), "which is implausible for an electron tomogram"),
         (40, "<3f", (7.0, 6.0, 5.0), "exactly 1 angstrom"),
     ],
 )

@@ -187,7 +187,7 @@ def test_a_second_writer_is_refused_at_once_on_one_machine(bucket):
     volume = noise(20, 16, 16)
     with StoreWriter.create_or_resume(bucket / "t.ome.zarr", spec_of(volume, **SETTINGS), fingerprint=MADE, overwrite=False):
         start = time.monotonic()
-        with pytest.raises(BusyError, match=r"t\.ome\.zarr is being written by another process \(pid \d+ on .*\); wait for it to end"):
+        with pytest.raises(BusyError, match=r"t\.ome\.zarr is being written by another process \(pid \d+ on .*\); wait for it to finish"):
             stored(volume, bucket / "t.ome.zarr")
         assert time.monotonic() - start < 2
     stored(volume, bucket / "t.ome.zarr")

@@ -63,7 +63,11 @@ NUMBERS = (
     b"<NA>",
     b"\xff",
 )
-FACTS = {"spacings": {"TS_1": 13.48, "TS_2": 7.0}, "shapes": {"TS_1": (112, 320, 318), "TS_2": (50, 60, 70)}, "options": {"unbinned_pixel_size": 3.37}}
+FACTS = {
+    "spacings": {"TS_1": 13.48, "TS_2": 7.0},
+    "shapes": {"TS_1": (112, 320, 318), "TS_2": (50, 60, 70)},
+    "options": {"unbinned_pixel_size": 3.37},
+}
 
 
 def mutated_header(content: bytes, draw: random.Random) -> bytes:

@@ -42,7 +42,7 @@ def test_files_are_converted_where_run_looks_for_them(workspace):
 def test_one_of_a_kind_at_a_time_and_stopping_is_no_failure(workspace):
     jobs = Jobs(workspace)
     jobs.start("suggest", ["view", "--no-browser", "-o", str(workspace.project / "other")], about="waits")
-    with pytest.raises(BusyError, match="at work already"):
+    with pytest.raises(BusyError, match="is already running"):
         jobs.start("suggest", ["--version"])
     time.sleep(1.5)
     jobs.stop("suggest")
@@ -98,7 +98,7 @@ def test_the_second_round_replaces_the_model_and_the_first_does_not(workspace, m
     rounds = Rounds(workspace, jobs, PickTables(workspace))
     asked: list[list[str]] = []
     monkeypatch.setattr(jobs, "start", lambda kind, arguments, about="": asked.append([kind, *arguments]))
-    with pytest.raises(InputError, match="name and radius"):
+    with pytest.raises(InputError, match="the name and the radius"):
         rounds.train_and_pick()
     write_configuration(workspace, [{"name": "ball", "radius": "60A"}], voxel_size=None)
     rounds.train_and_pick()

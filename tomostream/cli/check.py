@@ -1,4 +1,4 @@
-"""The command that looks whether what was made is still whole: check."""
+"""The command that verifies results on disk: check."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def check(
             show_default=False,
         ),
     ],
-    repair: Annotated[bool, typer.Option("--repair", help="Make again what can be made, with the same bytes.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make damaged parts again where possible, with the same bytes.")] = False,
     json: options.Json = False,
     memory: MEMORY = defaults.MEMORY,
 ) -> None:
-    """Read everything and compare checksums, hashes, levels and statistics; list what is damaged. Exit 0: whole, 2: damaged."""
+    """Read everything, compare checksums, hashes, levels and statistics, and list damaged parts. Exit code 0: intact, 2: damaged."""
     from tomostream.stages.checking.stage import check_paths
 
     found = check_paths(paths, repair=repair, memory=parse_bytes(memory, "--memory"), progress=ConsoleProgress())

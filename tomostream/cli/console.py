@@ -1,4 +1,4 @@
-"""What the user sees: progress with an ETA on a terminal, plain lines elsewhere; always on standard error, so that `--json` stays pure."""
+"""What the user sees: progress with the time left on a terminal, plain lines elsewhere; on standard error, so that `--json` prints only JSON."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tomostream.redaction import redacted
 
 T = TypeVar("T")
 
-PLAIN_SECONDS = 10.0  # between two plain lines of one piece of work
+PLAIN_SECONDS = 10.0  # between two plain lines about the same task
 
 
 class _Pace:
-    """How fast it goes; what was done before does not count."""
+    """The speed of a task; steps that were done before don't count."""
 
     def __init__(self) -> None:
         self._voxels = self._done = 0
@@ -39,16 +39,16 @@ class _Pace:
         self._done += steps
 
     def left(self, steps: int) -> float:
-        """Seconds for so many steps more; NaN where nothing is done yet."""
+        """Return the seconds that so many more steps take; NaN if nothing is done yet."""
         return self.elapsed / self._done * steps if self._done else float("nan")
 
     @property
     def elapsed(self) -> float:
-        """Seconds."""
+        """Seconds since the start."""
         return time.monotonic() - self._start
 
     def __str__(self) -> str:
-        """The throughput, where a step's voxels are known."""
+        """Return the throughput, if the number of voxels of a step is known."""
         return f"{self._voxels * self._done / max(self.elapsed, 1e-3) / 1e6:.3g} Mvox/s" if self._voxels and self._done else ""
 
 
@@ -64,7 +64,7 @@ class _RichBar(Bar):
             self._bars.update(self._task, note=note)
 
     def skip(self, steps: int) -> None:
-        self._bars.reset(self._task, completed=steps)  # so that the time left is not reckoned from these
+        self._bars.reset(self._task, completed=steps)  # so that these don't enter the estimate of the time left
 
     def measure(self, voxels: int) -> None:
         self._pace.measure(voxels)
@@ -110,7 +110,7 @@ class ConsoleProgress(Progress):
     Parameters
     ----------
     log
-        A file that gets every message as one JSON object a line, besides.
+        A file that also gets every message, as one JSON object per line.
     """
 
     def __init__(self, log: Path | None = None) -> None:
@@ -157,7 +157,7 @@ class ConsoleProgress(Progress):
     def _add(self, bars: RichProgress, title: str, total: int) -> Iterator[Bar]:
         task = bars.add_task(title, total=total, note="", pace="")
         yield _RichBar(bars, task)
-        if len(bars.tasks) > 1:  # one of many: it would fill the screen
+        if len(bars.tasks) > 1:  # one of many: they would fill the screen
             bars.remove_task(task)
 
     def record(self, event: str, **facts: object) -> None:
@@ -166,7 +166,7 @@ class ConsoleProgress(Progress):
 
 
 def show_done(work: Callable[[], Sequence[T]], show: Callable[[Sequence[T]], None]) -> None:
-    """Do the work and show its results; also those that are done when other inputs failed."""
+    """Do the work and show its results, including those that are done when other inputs failed."""
     try:
         done = work()
     except SomeFailedError as error:
@@ -176,7 +176,7 @@ def show_done(work: Callable[[], Sequence[T]], show: Callable[[Sequence[T]], Non
 
 
 def print_json(values: object) -> None:
-    """Write JSON, and only that, to standard output."""
+    """Write JSON to standard output."""
     sys.stdout.write(redacted(json.dumps(values, indent=1, allow_nan=False, default=str)) + "\n")
 
 
@@ -189,5 +189,5 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     for row in rows:
         table.add_row(*map(redacted, row))
     console = Console(soft_wrap=True, highlight=False)
-    # in a file or pipe nothing is cut, however long the line
+    # lines in a file or pipe are never cut
     Console(soft_wrap=True, highlight=False, width=console.width if console.is_terminal else 400).print(table, markup=False)

@@ -32,7 +32,7 @@ def inspect(
     assume_mrc: options.AssumeMrc = False,
     json: options.Json = False,
 ) -> None:
-    """Tell shape, type, voxel spacing and header statistics of volumes, and what is wrong with them. Reads the heads and a few voxels."""
+    """Show shape, type, voxel spacing and header statistics of volumes, and what is wrong with them. Reads only headers and a few voxels."""
     from tomostream.store.preflight import inspect_file
 
     found = [inspect_file(path, assume_mrc=assume_mrc) for path in options.stores_in(files)]
@@ -63,8 +63,8 @@ def convert(
         typer.Option(metavar="N|Z,Y,X", help=f"Edge of a shard (a file), voxels (default: near {defaults.SHARD_VOX}, of whole chunks)."),
     ] = None,
     codec: Annotated[str, typer.Option(metavar="none|zstd[:level]|lz4-bitshuffle", help="Lossless compression.")] = defaults.CODEC,
-    levels: Annotated[int | None, typer.Option(min=1, help="Levels of the pyramid (default: until 64 voxels are left).")] = None,
-    checksum: Annotated[bool, typer.Option("--checksum", help="Store the source's SHA-256 too (reads it once more).")] = False,
+    levels: Annotated[int | None, typer.Option(min=1, help="Levels of the pyramid (default: down to 64 voxels).")] = None,
+    checksum: Annotated[bool, typer.Option("--checksum", help="Also store the SHA-256 of the source (reads it once more).")] = False,
     assume_mrc: options.AssumeMrc = False,
     name_from_folder: options.NameFromFolder = False,
     overwrite: options.Overwrite = False,
@@ -72,7 +72,7 @@ def convert(
     *,
     resources: Resources,
 ) -> None:
-    """Convert MRC tomograms to chunked OME-Zarr stores with a mean pyramid, streamed: `DIR/NAME.ome.zarr`."""
+    """Convert MRC tomograms to chunked OME-Zarr stores with a pyramid of means: `DIR/NAME.ome.zarr`."""
     from tomostream.formats.lists import volumes
     from tomostream.stages.conversion.stage import convert_many
     from tomostream.store.conversion import ConvertSettings
@@ -113,7 +113,7 @@ def stats(
     *,
     resources: Resources,
 ) -> None:
-    """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels."""
+    """Measure the mean and standard deviation of the finite voxels, raw and after standardising and clipping at 3 sigma."""
     from tomostream.stages.voxel_statistics.stage import stats_many
     from tomostream.store.naming import distinct_names
 

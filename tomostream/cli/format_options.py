@@ -55,6 +55,6 @@ def refuse_unused(format_name: str, conversion: Conversion) -> None:
     for option, takers in format_options().items():
         if conversion.given(option) is not None and format_name in FORMATS and format_name not in takers:
             raise InputError(
-                f"{option.flag} is for {' and '.join(takers)}, the format is {format_name}; leave it out, or name "
-                f"{'that format' if len(takers) == 1 else 'one of those'}"
+                f"{option.flag} is for {' and '.join(takers)}, but the format is {format_name}; leave it out, or give --format "
+                f"{' or '.join(takers)}"
             )

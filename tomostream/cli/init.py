@@ -1,4 +1,4 @@
-"""The command that begins: init."""
+"""The command that writes a first configuration: init."""
 
 from __future__ import annotations
 
@@ -19,28 +19,32 @@ def register(app: typer.Typer) -> None:
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Folder that holds the tomograms (and folders of them).", show_default=False)
+        Path, typer.Argument(metavar="FOLDER", help="Folder with the tomograms (or with folders of them).", show_default=False)
     ],
-    species: Annotated[str | None, typer.Option(metavar="NAME", help="What the particle is called.", show_default=False)] = None,
+    species: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the particle.", show_default=False)] = None,
     radius: Annotated[str | None, typer.Option(metavar="LENGTH", help="Its radius, as 135A or 10vox.", show_default=False)] = None,
     clicks: Annotated[
         list[str] | None, typer.Option(metavar="TABLE", help="Clicked centres to learn from (repeat).", show_default=False)
     ] = None,
     validate: Annotated[
         list[str] | None,
-        typer.Option(metavar="TABLE", help="Clicks of another tomogram, to choose the best epoch (repeat).", show_default=False),
+        typer.Option(metavar="TABLE", help="Clicked centres in another tomogram, to choose the best epoch (repeat).", show_default=False),
     ] = None,
-    expected: Annotated[int | None, typer.Option(metavar="N", help="Particles in a tomogram, a guess.", show_default=False)] = None,
-    truth: Annotated[str | None, typer.Option(metavar="TABLE", help="All particles, where they are known.", show_default=False)] = None,
+    expected: Annotated[
+        int | None, typer.Option(metavar="N", help="Estimated number of particles per tomogram.", show_default=False)
+    ] = None,
+    truth: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Positions of all particles, if they are known.", show_default=False)
+    ] = None,
     voxel_size: options.VoxelSizeUnsaid = None,
-    project: Annotated[str, typer.Option(metavar="DIR", help="Folder for everything that a run makes.")] = "my-project",
+    project: Annotated[str, typer.Option(metavar="DIR", help="Folder for all results of a run.")] = "my-project",
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.yaml", help="The configuration to write.")] = Path(
         "tomostream.yaml"
     ),
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Write a commented configuration from the tomograms in a folder; with species, radius and clicks it runs as it is."""
+    """Write a commented configuration for the tomograms in a folder; with species, radius and clicks it is ready to run."""
     from tomostream.pipeline.first_configuration import Answers, write_first_configuration
 
     answers = Answers(
@@ -58,6 +62,6 @@ def init(
     if json:
         print_json({"path": str(output), "missing": missing})
     elif missing:
-        progress.say(f"{output}: still to be filled in: {'; '.join(missing)}")
+        progress.say(f"{output}: please fill in: {'; '.join(missing)}")
     else:
-        progress.say(f"{output}: next, tomostream run {output} --dry-run")
+        progress.say(f"{output}: next: tomostream run {output} --dry-run")

@@ -1,4 +1,4 @@
-"""Commands that learn and find: train, predict, pick, suggest."""
+"""Commands that train and pick: train, predict, pick, suggest."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def train(
     *,
     overrides: Overrides,
 ) -> None:
-    """Train a network on streamed subtomograms; writes model.safetensors, model.json and metrics.csv.
+    """Train on streamed subtomograms; write model.safetensors, model.json and metrics.csv.
 
-    In this process, or as a job of a queue (--cluster); in several processes: torchrun -m tomostream train.
+    Runs in this process, or as a job of a queue (--cluster). For several processes: torchrun -m tomostream train.
     """
     from tomostream.config import load_configuration
     from tomostream.pipeline.training import train_configured
@@ -48,10 +48,10 @@ def train(
     runs_elsewhere = overrides.cluster not in (None, defaults.CLUSTER) and job_queue_named(overrides.cluster) is None
     if runs_elsewhere or overrides.scheduler is not None or overrides.workers not in (None, 1):
         raise InputError(
-            f"train has no tasks to hand out: leave out --scheduler and --workers, and give --cluster {defaults.CLUSTER} or a queue that runs jobs; "
-            "several processes train together under torchrun, or by cluster.train_processes in a job"
+            f"train runs in one process: leave out --scheduler and --workers, and use --cluster {defaults.CLUSTER} or a queue that runs jobs; "
+            "to train in several processes, use torchrun, or cluster.train_processes in a job"
         )
-    # training takes of the GPU what its batch needs
+    # training takes as much of the GPU as its batch needs
     configuration = replace(overrides, workers=None, gpu_memory=None).applied_to(load_configuration(config))
     if overrides.threads is not None and job_queue_named(configuration.cluster.kind) is None:
         import torch
@@ -72,14 +72,17 @@ def predict(
     block_size: options.BlockSize = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = defaults.DEVICE,
     precision: Annotated[
-        str, typer.Option(metavar="float32|bf16", help="Arithmetic; bf16 is faster where the processor has it.")
+        str, typer.Option(metavar="float32|bf16", help="Precision of the computation; bf16 is faster if the processor supports it.")
     ] = defaults.PREDICT_PRECISION,
     box: options.BoxOption = None,
     mask: options.MaskOption = None,
     voxel_size: options.VoxelSizeUnsaid = None,
     mixed_devices: Annotated[
         bool,
-        typer.Option("--mixed-devices", help="Go on with what another kind of processor, thread count or torch began; the store says so."),
+        typer.Option(
+            "--mixed-devices",
+            help="Continue scores that another kind of processor, thread count or torch version began; the store records it.",
+        ),
     ] = False,
     name_from_folder: options.NameFromFolder = False,
     overwrite: options.Overwrite = False,
@@ -127,18 +130,19 @@ def predict(
 @takes_resources
 def pick(
     stores: options.Stores,
-    radius: Annotated[str, typer.Option(metavar="LENGTH", help="No two picks within this distance, as 135A or 10vox.")],
+    radius: Annotated[str, typer.Option(metavar="LENGTH", help="Least distance between two picks, as 135A or 10vox.")],
     output: options.OutFolder,
-    count: Annotated[int | None, typer.Option(help="The best N.", show_default=False)] = None,
-    threshold: Annotated[float | None, typer.Option(help="All with a score above T.", show_default=False)] = None,
+    count: Annotated[int | None, typer.Option(help="Keep the best N picks.", show_default=False)] = None,
+    threshold: Annotated[float | None, typer.Option(help="Keep all picks with a score above T.", show_default=False)] = None,
     expected: Annotated[
-        int | None, typer.Option(help="About N particles are there: the peaks' scores say how many are picked.", show_default=False)
+        int | None,
+        typer.Option(help="Expected number of particles; the scores of the peaks decide how many are picked.", show_default=False),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
             metavar="greedy|mean-pool|trace",
-            help="How: best first, or the peaks of the pooled binary scores (T: where they are cut, default 0.5), or peaks of slices traced through z. Default: the score map's.",
+            help="greedy: best score first; mean-pool: peaks of the pooled binary scores (T: the cut, default 0.5); trace: peaks of slices traced through z. Default: the score map's.",
             show_default=False,
         ),
     ] = None,
@@ -148,7 +152,7 @@ def pick(
         str | None, typer.Option(metavar="LENGTH", help="Average scores over a ball of this radius first.", show_default=False)
     ] = None,
     border: Annotated[
-        str | None, typer.Option(metavar="LENGTH", help="No picks this near to a face of the volume.", show_default=False)
+        str | None, typer.Option(metavar="LENGTH", help="Keep picks at least this far from the faces of the volume.", show_default=False)
     ] = None,
     box: options.BoxOption = None,
     mask: options.MaskOption = None,
@@ -191,7 +195,7 @@ def pick(
 def suggest(
     inputs: Annotated[list[str], typer.Argument(metavar="RUN|ZARR...", help="Project folder of `run`, or score maps.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="TABLE", help="The table of places to write.")],
-    points: Annotated[int, typer.Option(min=1, help="Places wanted, of all tomograms together.")] = defaults.SUGGESTED_POINTS,
+    points: Annotated[int, typer.Option(min=1, help="Number of places to suggest, over all tomograms.")] = defaults.SUGGESTED_POINTS,
     radius: Annotated[
         str | None, typer.Option(metavar="LENGTH", help="Radius of the particle, as 135A or 10vox (score maps).", show_default=False)
     ] = None,
@@ -201,12 +205,12 @@ def suggest(
     ] = None,
     species: Annotated[str | None, typer.Option(help="Name in the table (default: the score map's, else 'particle').")] = None,
     known: Annotated[
-        list[str] | None, typer.Option(metavar="TABLE", help="Points that were looked at (repeat; default: the run's clicks).")
+        list[str] | None, typer.Option(metavar="TABLE", help="Places that are labelled already (repeat; default: the run's clicks).")
     ] = None,
     json: options.Json = False,
     memory: MEMORY = defaults.MEMORY,
 ) -> None:
-    """Suggest where to click next: the picks of which the model is least sure, spread over the tomograms."""
+    """Suggest where to click next: the picks that the model is least sure of, spread over the tomograms."""
     from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps
 
     is_project = len(inputs) == 1 and (Path(inputs[0]) / "resolved.yaml").is_file()
@@ -216,7 +220,7 @@ def suggest(
         places = suggest_from_project(Path(inputs[0]), points=points, output=output, progress=ConsoleProgress())
     elif radius is None or count is None:
         raise InputError(
-            "suggest needs --radius and --count (particles expected in a tomogram) for score maps; or give a run's project folder"
+            "suggest needs --radius and --count (particles expected in a tomogram) for score maps; give them, or the project folder of a run"
         )
     else:
         settings = SuggestSettings(

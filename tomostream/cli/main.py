@@ -1,6 +1,6 @@
-"""The program `tomostream`: where it starts, and what its exit codes mean.
+"""The program `tomostream`: its entry point and its exit codes.
 
-The commands are imported only when signals are handled: they take a few tenths of a second.
+The commands are imported after the signal handlers are installed, because the imports take a few tenths of a second.
 
 0 success; 2 bad input, with one message; 3 some of many inputs failed; 130/143 a signal; 1 an internal fault.
 """
@@ -46,49 +46,49 @@ def main() -> None:
         app(options.spread_tomograms(sys.argv[1:]))
     except PeerEndedError as error:
         if _is_follower():
-            sys.exit(error.exit_code)  # whose fault it was has said so, or the first process does
+            sys.exit(error.exit_code)  # the error has been reported by the process that failed, or will be by the first one
         _fail(str(error), error.exit_code)
     except TomostreamError as error:
         _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what reads our output has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has closed it
         sys.exit(0)
     except MemoryError:
-        _fail("out of memory; give a smaller --memory, so that blocks are smaller, or free some", 2)
+        _fail("out of memory; lower --memory, so that blocks are smaller, or close other programs", 2)
     except OSError as error:
         if error.errno is None:  # not the system's
             _internal(error)
         what = _SYSTEM.get(error.errno, error.strerror)
         where = f": {error.filename}" if error.filename else ""
-        _fail(f"{what}{where}; nothing finished is lost, run the same command again when that is mended", 2)
-    except Exception as error:  # the last resort: anything else is a bug of ours, and says so
+        _fail(f"{what}{where}; finished work is kept: fix this, then run the same command again", 2)
+    except Exception as error:  # anything else is a bug of tomostream
         _internal(error)
     finally:
-        # the result stands: a signal from here on, while libraries take themselves down, ends the process without a word
+        # the result is complete: a signal from here on, while libraries shut down, ends the process silently
         for number in _SIGNALS:
             signal.signal(number, _leave_at_once)
         sys.unraisablehook = before
 
 
 def let_waiting_threads_sleep() -> None:
-    """Let threads of numerical libraries sleep while they wait for each other, here and in every process that this one starts.
+    """Let threads of numerical libraries sleep while they wait for each other, in this process and in its children.
 
-    By default they spin, and with one neighbour on the machine training takes ten times as long.  OpenMP reads this once, when it is loaded:
-    so it is set before anything that uses it.  What the user has set stays.
+    By default they spin, which slows training severely beside one other program.  OpenMP reads the setting once, when it is loaded,
+    so it is set first.  A value that the user has set is kept.
     """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def _spell_out() -> None:
-    """Let a name that the terminal's encoding lacks be spelled out: it is no fault."""
+    """Print names that the terminal's encoding lacks with escapes instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _is_follower() -> bool:
-    """Whether torchrun started this process beside a first one, which speaks for all."""
+    """Whether torchrun started this process beside a first one, which reports for all."""
     return os.environ.get("RANK", "0") != "0" and "TORCHELASTIC_RUN_ID" in os.environ
 
 
@@ -102,15 +102,15 @@ def _internal(error: BaseException) -> NoReturn:
 
 
 def _on_signal(number: int, frame: object) -> NoReturn:
-    """Leave through the open contexts, so that they close what they hold; unfinished work resumes from what is on disk.
+    """Exit through the open contexts, so that they close their resources; unfinished work resumes from disk.
 
-    A second signal does not wait for that.
+    A second signal exits at once.
     """
     del frame
     for each in _SIGNALS:
         signal.signal(each, _leave_at_once)
     if not _is_follower():
-        # written past Python's buffer: the signal may have come in the midst of a line to it
+        # written past Python's buffer: the signal may have interrupted a line in it
         os.write(2, b"tomostream: error: interrupted; run the same command again to go on\n")
     sys.exit(128 + number)
 
@@ -121,7 +121,7 @@ def _leave_at_once(number: int, frame: object) -> NoReturn:
 
 
 def _unraisable(problem: sys.UnraisableHookArgs) -> None:
-    """A signal that came while an object was taken down is swallowed there, with a traceback: leave all the same."""
+    """Exit even if the signal arrived while an object was being deleted, where Python would swallow it."""
     if isinstance(problem.exc_value, SystemExit) and isinstance(problem.exc_value.code, int):
         os._exit(problem.exc_value.code)
     sys.__unraisablehook__(problem)

@@ -13,35 +13,39 @@ import typer
 from tomostream.errors import InputError
 from tomostream.remote.places import RemotePath
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, and only that, on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that were made with other settings.")]
 OutFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")]
 Stores = Annotated[list[str], typer.Argument(metavar="ZARR...", help="OME-Zarr stores: folders or URLs.", show_default=False)]
 BlockSize = Annotated[
     str | None,
-    typer.Option("--block-size", metavar="N|Z,Y,X", help="Edge of a block's core in voxels, halo extra (default: from the budget)."),
+    typer.Option("--block-size", metavar="N|Z,Y,X", help="Edge of a block's core in voxels, without the halo (default: from the budget)."),
 ]
 BoxOption = Annotated[
     str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels, half-open.", show_default=False)
 ]
 MaskOption = Annotated[
-    str | None, typer.Option("--mask", metavar="ZARR", help="Only where this store on the same grid is not zero.", show_default=False)
+    str | None, typer.Option("--mask", metavar="ZARR", help="Only where this store, on the same grid, is not zero.", show_default=False)
 ]
 NameFromFolder = Annotated[bool, typer.Option("--name-from-folder", help="Name tomograms by their files' folders.")]
-AssumeMrc = Annotated[bool, typer.Option("--assume-mrc", help="Read files without the stamp `MAP ` as MRC, if their header is a volume's.")]
+AssumeMrc = Annotated[
+    bool, typer.Option("--assume-mrc", help="Read files without the stamp `MAP ` as MRC, if their header describes a volume.")
+]
 VoxelSize = Annotated[float | None, typer.Option("--voxel-size", metavar="ANGSTROM", help="Voxel spacing in angstrom.", show_default=False)]
 VoxelSizeUnsaid = Annotated[
     float | None,
-    typer.Option("--voxel-size", metavar="ANGSTROM", help="Voxel spacing in angstrom, where a store does not say it.", show_default=False),
+    typer.Option("--voxel-size", metavar="ANGSTROM", help="Voxel spacing in angstrom, for stores without one.", show_default=False),
 ]
 TomogramStores = Annotated[
     list[str] | None,
-    typer.Option("--tomograms", metavar="ZARR", help="Stores that tell spacing and shape (one or more, or a folder of them)."),
+    typer.Option(
+        "--tomograms", metavar="ZARR", help="Stores from which to take voxel spacing and shape (one or more, or a folder of them)."
+    ),
 ]
 
 
 def check_voxel_size(value: float | None) -> float | None:
-    """Refuse a voxel spacing that can't be one.
+    """Refuse an impossible voxel spacing.
 
     Raises
     ------

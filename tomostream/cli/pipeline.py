@@ -1,4 +1,4 @@
-"""Commands that do everything: run, demo."""
+"""Commands for the whole path: run, demo."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def run(
             show_default=False,
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with projected memory and disk; do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan, with projected memory and disk.")] = False,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     *,
     overrides: Overrides,
 ) -> None:
-    """Take a data set through the whole path: convert, stats, train, predict, pick, evaluate, report. Run again to resume."""
+    """Process a data set from start to end: convert, stats, train, predict, pick, evaluate, report. Run it again to resume."""
     from tomostream.config import load_configuration
     from tomostream.learn.torchrun import refuse_torchrun
     from tomostream.pipeline.dry_run import plan_run
@@ -70,7 +70,7 @@ def demo(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
 ) -> None:
-    """Simulate a small data set and take it through the whole path: at most 5 minutes on 2 cores. Ends with picks and a report."""
+    """Simulate a small data set and process it from start to end: picks and a report, in at most 5 minutes on 2 cores."""
     from tomostream.pipeline.demonstration import run_demo
 
     evaluation = run_demo(folder, overwrite=overwrite, make_progress=ConsoleProgress)
@@ -78,4 +78,4 @@ def demo(
         print_json({"project": str(folder), "evaluation": evaluation.to_json()})
     else:
         show_evaluation(evaluation)
-        ConsoleProgress().say(f"look at {folder / 'report.html'}; the configuration to start your own from is {folder / 'demo.yaml'}")
+        ConsoleProgress().say(f"open {folder / 'report.html'}; as a start for your own data, copy {folder / 'demo.yaml'}")

@@ -33,4 +33,4 @@ def _print_version(wanted: bool) -> bool:
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)] = False,
 ) -> None:
-    del version  # its callback has done all
+    del version  # its callback has done the work

@@ -1,7 +1,7 @@
-"""The options that say where a stage runs and with what: declared once, given to each computing command by a decorator.
+"""Options for the resources of a stage: declared once, added to each computing command by a decorator.
 
-`takes_resources` is for commands with settings of their own: a command gets the options as one value, `resources`.  `takes_overrides` is for
-those with a configuration: there an option that is not given leaves the configuration's value.
+`takes_resources` is for commands without a configuration: the command gets the options as one value, `resources`.  `takes_overrides` is for
+commands with a configuration, where an option that is not given leaves the configuration's value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PANEL = "Resources"
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """One option: its type, its default where there is no configuration, and what typer is told of it."""
+    """An option: its type, its default without a configuration, and its settings for typer."""
 
     name: str
     type: Any
@@ -38,7 +38,7 @@ class _Option:
     more: dict[str, Any]
 
     def parameter(self, *, is_override: bool) -> inspect.Parameter:
-        """A command's parameter; an override has no default, and says so."""
+        """Return the command's parameter; an override has no default, and its help says so."""
         is_told = is_override and self.default is not None
         help_text = self.help.removesuffix(".") + " (default: the configuration's)." if is_told else self.help
         told = {"help": help_text, **self.more}
@@ -81,7 +81,7 @@ MEMORY = next(option for option in _OPTIONS if option.name == "memory").paramete
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the command line says instead of a configuration; None: nothing."""
+    """Values of the command line that replace those of a configuration; None: not given."""
 
     cluster: str | None
     scheduler: str | None
@@ -92,7 +92,7 @@ class Overrides:
     cluster_option: list[str] | None
 
     def applied_to(self, configuration: Configuration) -> Configuration:
-        """The configuration with these values.
+        """Return the configuration with these values.
 
         Raises
         ------
@@ -114,19 +114,19 @@ class Overrides:
 
 
 def takes_resources(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options; it gets them checked, as `resources`."""
+    """Add the options to a command, which gets them, checked, as `resources`."""
     return with_options(command, "resources", _resources, [option.parameter(is_override=False) for option in _OPTIONS])
 
 
 def takes_overrides(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options, none with a default; it gets them as `overrides`."""
+    """Add the options, without defaults, to a command, which gets them as `overrides`."""
     return with_options(command, "overrides", Overrides, [option.parameter(is_override=True) for option in _OPTIONS])
 
 
 def _resources(
     *, cluster: str, memory: str, gpu_memory: str | None, cluster_option: list[str] | None, **given: str | int | None
 ) -> Resources:
-    """Check the options (every computing stage takes all; `gpu_memory` and `threads` serve those that have a network).
+    """Check the options (every computing stage takes all of them; `gpu_memory` and `threads` matter to those with a network).
 
     Raises
     ------
@@ -148,7 +148,7 @@ def key_values(given: list[str] | None) -> dict[str, str | list[str]]:
     Raises
     ------
     InputError
-        If one is no KEY=VALUE, or a key is given twice.
+        If one is not KEY=VALUE, or a key is given twice.
     """
     result: dict[str, str | list[str]] = {}
     sbatch: list[str] = []
@@ -157,9 +157,9 @@ def key_values(given: list[str] | None) -> dict[str, str | list[str]]:
         if not equals or not key:
             raise InputError(f"--cluster-option must be KEY=VALUE, as walltime=02:00:00, found '{text}'")
         if key in ("kind", "scheduler", "workers", "threads"):
-            raise InputError(f"--cluster-option {text}: give --{'cluster' if key == 'kind' else key} instead")
+            raise InputError(f"--cluster-option {text}: use --{'cluster' if key == 'kind' else key} instead")
         if key in result:
-            raise InputError(f"--cluster-option {key} is given twice: {result[key]} and {value}")
+            raise InputError(f"--cluster-option {key} is given twice ({result[key]} and {value}); give it once")
         if key == "options":
             sbatch.append(value)
         else:

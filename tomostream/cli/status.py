@@ -1,4 +1,4 @@
-"""The command that looks at a run from another shell: status."""
+"""The command that shows the progress of a run from another shell: status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tomostream.pipeline.status import RunStatus
 
 _WATCH_SECONDS = 5.0
-_MOST_ROWS = 40  # tomograms that are listed one by one, unless all are asked for
+_MOST_ROWS = 40  # tomograms that are listed without --all
 
 
 def register(app: typer.Typer) -> None:
@@ -26,11 +26,11 @@ def register(app: typer.Typer) -> None:
 
 def status(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Project folder of `run`, or its configuration.", show_default=False)],
-    watch: Annotated[bool, typer.Option("--watch", help=f"Look again every {_WATCH_SECONDS:g} s, until the run ends.")] = False,
-    every: Annotated[bool, typer.Option("--all", help=f"List every tomogram (default: {_MOST_ROWS} that are not done).")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help=f"Repeat every {_WATCH_SECONDS:g} s until the run ends.")] = False,
+    every: Annotated[bool, typer.Option("--all", help=f"List every tomogram (default: at most {_MOST_ROWS} that are not done).")] = False,
     json: options.Json = False,
 ) -> None:
-    """Tell how far a run is: stages, tomograms, shards, failures, time left. Looks only; from any shell, while it runs or later."""
+    """Show the progress of a run: stages, tomograms, shards, failures, time left. Changes nothing; works from any shell, during the run or later."""
     from tomostream.pipeline.status import read_status
 
     while True:

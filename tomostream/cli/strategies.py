@@ -1,4 +1,4 @@
-"""The command that lists what is installed: strategies."""
+"""The command that lists the installed strategies: strategies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 
 def strategies(json: options.Json = False) -> None:
-    """List the strategies that are installed, ours and other packages': what `objective.name` may say."""
+    """List the installed strategies, ours and those of other packages: the values of `objective.name`."""
     from tomostream.catalogue import STRATEGIES, installed
     from tomostream.errors import InputError
     from tomostream.strategies.catalogued import strategy_named
@@ -23,7 +23,7 @@ def strategies(json: options.Json = False) -> None:
     for name, address in installed(STRATEGIES).items():
         try:
             summary = strategy_named(name).summary
-        except InputError as error:  # a broken plug-in is shown, and stops nobody
+        except InputError as error:  # list a broken plug-in instead of failing
             summary = f"broken: {error}"
         rows.append({"name": name, "summary": summary, "module": address.partition(":")[0]})
     if json:

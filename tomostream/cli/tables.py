@@ -51,18 +51,26 @@ def headerless(columns: str | None, unit: str | None) -> Conversion:
 
 @takes_format_options(reads=True)
 def evaluate(
-    picks: Annotated[str, typer.Option(metavar="FILE|DIR", help="Picks; the tomograms with a table are scored, an empty one too.")],
+    picks: Annotated[str, typer.Option(metavar="FILE|DIR", help="Picks. Tomograms with a table, even an empty one, are scored.")],
     truth: Annotated[str, typer.Option(metavar="FILE|DIR", help="True centres.")],
-    tolerance: Annotated[str, typer.Option(metavar="LENGTH", help="Distance for a match, as 10vox or 135A.")] = defaults.TOLERANCE,
+    tolerance: Annotated[str, typer.Option(metavar="LENGTH", help="Largest distance of a match, as 10vox or 135A.")] = defaults.TOLERANCE,
     species: Annotated[list[str] | None, typer.Option(help="Species to score (repeat; default: all in the picks).")] = None,
-    matching: Annotated[str, typer.Option(metavar="any|one-to-one", help="any: the paper's rule.")] = defaults.MATCHING,
+    matching: Annotated[
+        str,
+        typer.Option(
+            metavar="any|one-to-one",
+            help="any: a true particle counts as found if a pick is within the tolerance; one-to-one: each pick matches at most one.",
+        ),
+    ] = defaults.MATCHING,
     beta: Annotated[float, typer.Option(help="Weight of recall in F-beta.")] = 1.0,
-    curve: Annotated[Path | None, typer.Option(metavar="FILE", help="Write precision and recall over the score, as CSV.")] = None,
+    curve: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write precision and recall for every score threshold, as CSV.")
+    ] = None,
     columns: Annotated[str | None, typer.Option(metavar="x,y,z", help="Columns of a truth table without header.")] = None,
     unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a truth table without header.")] = None,
     picks_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of picks: " + FORMAT_HELP)] = None,
-    truth_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Of the truth, likewise.")] = None,
-    tomogram: Annotated[str | None, typer.Option(help="Name of the picks' tomogram, whatever their file says (of one).")] = None,
+    truth_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="Format of the truth, likewise.")] = None,
+    tomogram: Annotated[str | None, typer.Option(help="Name of the picks' tomogram; replaces the name in the file (one tomogram).")] = None,
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
     shape: Shape = None,
@@ -71,7 +79,7 @@ def evaluate(
     *,
     format_options: dict[str, object],
 ) -> None:
-    """Score picks against truth: TP FP FN precision recall F1 per tomogram and pooled."""
+    """Compare picks with the truth: TP, FP, FN, precision, recall and F1, per tomogram and pooled."""
     from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_curve, write_evaluation
 
     if matching not in ("any", "one-to-one"):
@@ -98,9 +106,9 @@ def evaluate(
     if curve is not None:
         write_curve(place(curve), found)
     if found.unscored:
-        progress.say(f"not scored, for want of picks: {', '.join(found.unscored)}")
+        progress.say(f"not scored, because they have no table of picks: {', '.join(found.unscored)}")
     if found.without_truth:
-        progress.warn(f"without truth, so that every pick counts as false: {', '.join(found.without_truth)}")
+        progress.warn(f"no truth, so every pick counts as false: {', '.join(found.without_truth)}")
     if json:
         print_json(found.to_json())
     else:
@@ -108,7 +116,7 @@ def evaluate(
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
-    """Print an evaluation, one table a species; and what makes its numbers look wrong."""
+    """Print an evaluation, one table per species, and warnings about suspicious numbers."""
     from tomostream.evaluation.answer import parts_of
 
     for kind, part in parts_of(evaluation.to_json()):
@@ -139,7 +147,8 @@ def _conversion(tomograms: list[str] | None, voxel_size: float | None, shape: st
 def export_table(
     picks: Annotated[str, typer.Argument(metavar="PICKS", help="Table of picks, or a folder of them.", show_default=False)],
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE|DIR", help="File to write; or a folder (with a final /): one file a tomogram.")
+        str,
+        typer.Option("-o", "--output", metavar="FILE|DIR", help="File to write, or a folder (with a final /) for one file per tomogram."),
     ],
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
     species: Annotated[str | None, typer.Option(help="Only this species.")] = None,
@@ -150,7 +159,7 @@ def export_table(
     *,
     format_options: dict[str, object],
 ) -> None:
-    """Write picks in another software's format. Units and origins are converted with the spacing and shape given, never guessed."""
+    """Write picks in the format of other software. Units and origins are converted with the given spacing and shape, never guessed."""
     from tomostream.stages.shared.particle_tables import read_scored, require_inside
 
     conversion = _conversion(tomograms, voxel_size, shape, options=format_options, progress=ConsoleProgress())
@@ -167,11 +176,11 @@ def export_table(
 
 @takes_format_options(reads=True)
 def import_table(
-    file: Annotated[str, typer.Argument(metavar="FILE|DIR", help="Table of another software, or a folder of them.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="FILE|DIR", help="Table of other software, or a folder of them.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PICKS", help="The CSV table to write.")],
     format_name: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=FORMAT_HELP)] = None,
-    tomogram: Annotated[str | None, typer.Option(help="Name of the tomogram, whatever the file says (of one).")] = None,
-    species: Annotated[str | None, typer.Option(help="Name of the species, whatever the file says (of one).")] = None,
+    tomogram: Annotated[str | None, typer.Option(help="Name of the tomogram; replaces the name in the file (one tomogram).")] = None,
+    species: Annotated[str | None, typer.Option(help="Name of the species; replaces the name in the file (one species).")] = None,
     columns: Annotated[str | None, typer.Option(metavar="x,y,z", help="Columns of a CSV table without header.")] = None,
     unit: Annotated[str | None, typer.Option(metavar="vox|A", help="Unit of a CSV table without header.")] = None,
     tomograms: options.TomogramStores = None,
@@ -181,7 +190,7 @@ def import_table(
     *,
     format_options: dict[str, object],
 ) -> None:
-    """Read another software's table and write it as ours, in angstrom."""
+    """Read a table of other software and write it as a tomostream table, in angstrom."""
     from tomostream.stages.shared.particle_tables import require_inside
 
     given = headerless(columns, unit)
@@ -190,7 +199,7 @@ def import_table(
     if format_name is not None:
         refuse_unused(format_name, conversion)
     particles = read_table(file, format_name=format_name, conversion=conversion)
-    if particles.tomograms() == [""]:  # a table that names none is of the tomogram that its file is called after
+    if particles.tomograms() == [""]:  # without a name, the file's name gives the tomogram
         particles = particles.named(tomogram=file_tomogram(place(file), conversion))
     require_inside(particles, conversion, file)
     write_table(output, particles, format_name="csv", conversion=conversion)
@@ -206,10 +215,10 @@ def _done(particles: Particles, output: str, json: bool) -> None:
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Project folder of `run` or `demo`.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="The page to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="HTML page to write.")],
     json: options.Json = False,
 ) -> None:
-    """Write one self-contained page: training curves, slices with picks, scores, counts."""
+    """Write one self-contained HTML page: training curves, slices with picks, scores, counts."""
     from tomostream.pipeline.report_page import write_report
 
     write_report(place(run), place(output))

@@ -26,8 +26,8 @@ def view(
             show_default=False,
         ),
     ] = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port on 127.0.0.1; 0: any that is free.")] = 0,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address only.")] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port on 127.0.0.1; 0: any free port.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     clicks: Annotated[
         Path | None,
         typer.Option(
@@ -43,13 +43,13 @@ def view(
             "-o",
             "--output",
             metavar="DIR",
-            help="Project folder for what is made (default: that of the run or configuration, else ./tomostream-view).",
+            help="Project folder for the results (default: that of the run or configuration, else ./tomostream-view).",
             show_default=False,
         ),
     ] = None,
     memory: Annotated[str, typer.Option("--memory", metavar="SIZE", help="Budget of the server; GB = 10^9 bytes.")] = defaults.MEMORY,
 ) -> None:
-    """Look at tomograms, click particles, train, pick and correct: a workbench in the browser, on this machine only."""
+    """Open a workbench in the browser, on this machine only: view tomograms, click particles, train, pick and correct."""
     try:
         import starlette  # noqa: F401  (only whether it is there)
         import uvicorn  # noqa: F401  (likewise)

@@ -6,7 +6,7 @@
    in a row without progress it stops.
 4. Leaving, also by a signal, cancels the job.
 
-Limits: if the client is killed outright, the job goes on alone until it is done or its walltime is over.
+Limits: if the client is killed outright, the job continues alone until it is done or its walltime is over.
 """
 
 from __future__ import annotations

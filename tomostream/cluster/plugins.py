@@ -35,7 +35,7 @@ class Keep(WorkerPlugin):
         self.name = f"tomostream-{hashlib.sha256(pickle.dumps(load)).hexdigest()[:16]}"
 
     async def setup(self, worker: object) -> None:
-        """Load outside the worker's event loop, so that it goes on answering."""
+        """Load outside the worker's event loop, so that it keeps answering."""
         del worker
         with contextlib.suppress(Exception):  # the first task meets it again, where it is counted and reported
             await asyncio.to_thread(resident, self.load)

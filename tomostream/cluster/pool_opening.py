@@ -1,4 +1,4 @@
-"""Open the pool that was asked for: start it or join it, and take it down again."""
+"""Open the pool that was requested: start it or join it, and shut it down at the end."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tomostream.cluster.resources import Resources
 from tomostream.errors import InputError
 from tomostream.progress import Progress
 
-CONNECT_SECONDS = 10  # a scheduler that answers at all does so at once
+CONNECT_SECONDS = 10  # a scheduler that works answers at once
 _ADDRESS = re.compile(r"^[\w.\-]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$")
 
 
 @contextmanager
 def open_pool(resources: Resources, progress: Progress, *, needs_gpu: bool | None = False) -> Iterator[Pool]:
-    """Start (or join) what runs the tasks, and take it down again.
+    """Start (or join) the workers, and shut them down at the end.
 
     With `kind` none, `workers` are threads of this process, for input and output.
 
@@ -76,7 +76,7 @@ def _quiet() -> Iterator[None]:
 
     logger = logging.getLogger("distributed.client")
     before = logger.level
-    logger.setLevel(logging.CRITICAL)  # it prints tracebacks of what is told in our words
+    logger.setLevel(logging.CRITICAL)  # it prints tracebacks of errors that we report ourselves
     try:
         with dask.config.set({"distributed.worker.profile.enabled": False}):
             yield
@@ -104,14 +104,14 @@ def _join(scheduler: str) -> Any:
     """Connect to a running scheduler by its address or its file."""
     is_address = "://" in scheduler or (_ADDRESS.match(scheduler) is not None and not Path(scheduler).exists())
     if not is_address and not Path(scheduler).is_file():
-        raise InputError(f"--scheduler {scheduler}: there is no such file, and it is no address; give tcp://HOST:PORT or a scheduler file")
+        raise InputError(f"--scheduler {scheduler}: is neither a file nor an address; give tcp://HOST:PORT or a scheduler file")
     from tomostream.cluster.client import ClosingClient  # noqa: PLC0415  (as above)
 
     where = {"address": scheduler} if is_address else {"scheduler_file": scheduler}
     try:
         return ClosingClient(timeout=f"{CONNECT_SECONDS}s", set_as_default=False, **where)
-    except Exception as error:  # whatever address, file, name server or TLS settings can do wrong
+    except Exception as error:  # any error of address, file, name server or TLS settings
         raise InputError(
-            f"--scheduler {scheduler}: no Dask scheduler can be reached there ({type(error).__name__}: {first_line(error)}); "
+            f"--scheduler {scheduler}: no Dask scheduler answers there ({type(error).__name__}: {first_line(error)}); "
             "give tcp://HOST:PORT (tls://HOST:PORT with Dask's TLS settings) or a scheduler file"
         ) from None

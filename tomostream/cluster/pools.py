@@ -1,7 +1,7 @@
-"""Run tasks in this process, one after the other or in threads; and what every pool promises.
+"""Run tasks in this process, one after the other or in threads; and the interface of every pool.
 
 1. `Pool.outcomes` keeps a bounded number of tasks in flight, whatever their number, and hands each result to the caller as it comes.
-2. An error that the user can mend (`TomostreamError`) is a result of its task; `Pool.run` raises it.
+2. An error that the user can fix (`TomostreamError`) is a result of its task; `Pool.run` raises it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Pool:
 
     @contextmanager
     def keeping(self, load: Load[object]) -> Iterator[None]:
-        """Have every worker load this before its first task, and keep it until the end; tasks get it by `resident(load)`."""
+        """Let every worker load this before its first task and keep it until the end; tasks get it with `resident(load)`."""
         try:
             yield
         finally:
@@ -79,7 +79,7 @@ class Pool:
 
 
 def guarded(function: Callable[[T], R], task: T) -> R | TomostreamError:
-    """Return a user's error as a value: an exception would make a scheduler try again what can't succeed."""
+    """Return a user's error as a value: after an exception a scheduler would repeat what can't succeed."""
     try:
         return function(task)
     except TomostreamError as error:

@@ -182,4 +182,4 @@ def refusal(title: str, text: str) -> InputError:
     """Return the error for a job that a queue refused, from what its command said."""
     errors = [line.partition("error: ")[2].strip() for line in text.splitlines() if "error: " in line]
     said = "; ".join(errors) or (text.strip().splitlines() or ["no details"])[0]
-    return InputError(f"{title} refuses the job: {said}. Mend queue, account, walltime, memory, gpus or options")
+    return InputError(f"{title} refuses the job: {said}. Correct queue, account, walltime, memory, gpus or options")

@@ -44,7 +44,7 @@ class Resources:
 
     @classmethod
     def configured(cls, given: Cluster, memory: int, gpu_memory: int | None = None) -> Resources:
-        """As the configuration says; the budgets of one process in bytes."""
+        """Read the configuration's values; the budgets of one process are in bytes."""
         return cls(**given.model_dump() | {"options": tuple(given.options), "memory": memory, "gpu_memory": gpu_memory})
 
     @property
@@ -70,7 +70,7 @@ class Resources:
         return max(1, self.gpus)
 
     def leave(self) -> tuple[int, int]:
-        """When a worker leaves by itself, and by how much that differs from worker to worker: seconds.
+        """Return after how many seconds a worker leaves, and by how many seconds that varies between workers.
 
         Derived from the walltime W where not given: stagger = min(10 min, W / 10), lifetime = W - min(2 min, W / 10) - stagger, so
         that the last one leaves before the queue would kill it.
@@ -104,7 +104,7 @@ def seconds_of(text: str, where: str) -> int:
     Raises
     ------
     InputError
-        If it is none of these, or zero.
+        If it is not one of these, or zero.
     """
     simple = re.fullmatch(r"(\d+)([smhd])", text)
     clock = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)

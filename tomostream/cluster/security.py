@@ -23,7 +23,7 @@ def configured() -> Any:
     Raises
     ------
     InputError
-        If they are incomplete or name files that are not there, or encryption is required without them.
+        If they are incomplete or name missing files, or encryption is required without them.
     """
     from distributed.security import Security  # noqa: PLC0415  (distributed takes 0.5 s to import; most commands don't need it)
 
@@ -44,7 +44,7 @@ def configured() -> Any:
         if value is None:
             raise InputError(f"Dask's TLS settings are incomplete: distributed.comm.tls.{name} is missing")
         if "\n" not in value and not Path(value).is_file():
-            raise InputError(f"Dask's TLS settings name a file that is not there: distributed.comm.tls.{name} is {value}")
+            raise InputError(f"Dask's TLS settings name a missing file: distributed.comm.tls.{name} is {value}")
     return security
 
 
@@ -52,8 +52,8 @@ def warn_if_open(address: str, progress: Progress) -> None:
     """Warn if others on the network could read what goes to this address, or send it code."""
     if address.startswith("tcp://") and not is_loopback(address):
         progress.warn(
-            f"the connection to the scheduler at {address} is not encrypted: whoever reaches it can run code as you; "
-            "give Dask TLS certificates (distributed.comm.tls.*, see docs/cluster.md), or keep to a network that you trust"
+            f"the connection to the scheduler at {address} is not encrypted: anyone who can reach it can run code as you; "
+            "give Dask TLS certificates (distributed.comm.tls.*, see docs/cluster.md), or use only a network that you trust"
         )
 
 

@@ -80,7 +80,7 @@ def _inside(folder: str) -> Iterator[None]:
         there.__enter__()
     except OSError as error:
         raise MachineError(
-            f"a worker on {socket.gethostname()} does not see the folder {folder} ({error.strerror}); workers and client must share their files"
+            f"a worker on {socket.gethostname()} does not see the folder {folder} ({error.strerror}); workers and client need a shared file system"
         ) from None
     try:
         yield

@@ -1,4 +1,4 @@
-"""The configuration of `train` and `run`: one YAML file, every key known, every default taken from `defaults`.
+"""The configuration of `train` and `run`: one YAML file with known keys only and defaults from `defaults`.
 
 Paths are relative to the current folder, as in a shell.
 """

@@ -1,7 +1,7 @@
-"""The whole configuration: the general sections, and those of the strategies that are installed.
+"""The whole configuration: the general sections and those of the installed strategies.
 
-A strategy brings sections of its own (pydantic models), and defaults for the general ones; both come from the catalogue, so that
-a strategy of another package is configured as ours are.
+A strategy brings its own sections (pydantic models), and defaults for the general ones; both come from the catalogue, so that
+strategies of other packages are configured like ours.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PACKAGE = "tomostream"
 
 @dataclass(frozen=True, slots=True)
 class LearningSettings:
-    """What a strategy sees of the configuration.
+    """The part of the configuration that a strategy sees.
 
     Parameters
     ----------
@@ -60,24 +60,24 @@ class LearningSettings:
         raise TypeError(f"strategy {self.objective.name} has no section {kind.__name__}")
 
 
-@runtime_checkable  # the tests check every annotation
+@runtime_checkable  # the tests check annotations as they run
 class _Facts(Protocol):
-    """What the configuration must know of a strategy (`strategies.protocol.Strategy`)."""
+    """What the configuration needs from a strategy (`strategies.protocol.Strategy`)."""
 
     sections: Mapping[str, type[Part]]
     defaults: Mapping[str, Mapping[str, Any]]
 
     def check(self, settings: LearningSettings) -> None:
-        """Refuse what the strategy can't do."""
+        """Refuse settings that the strategy does not support."""
 
 
 def _facts(name: str) -> _Facts:
-    """What the configuration must know of an installed strategy.
+    """Return what the configuration needs from an installed strategy.
 
     Raises
     ------
     InputError
-        If the strategy can't be loaded, lacks one of the facts, or a section of it can't be made of defaults alone.
+        If the strategy can't be loaded, lacks one of the attributes, or has a section that can't be built from defaults alone.
     """
     found = cast(_Facts, find(STRATEGIES, name, "strategy", _Facts))
     for key, section in found.sections.items():
@@ -92,14 +92,14 @@ def _facts(name: str) -> _Facts:
 
 
 class Configuration(Part):
-    """All of a run."""
+    """The configuration of a run."""
 
     project: PlaceField
-    """Folder or URL for everything that is made."""
+    """Folder or URL for all results."""
     tomograms: list[str] = Field(min_length=1)
     """MRC files, OME-Zarr stores, patterns, URLs ([storage.md](storage.md))."""
     voxel_size: Spacing | None = None
-    """Angstrom; only where the files have none."""
+    """Angstrom; only if the files have none."""
     species: list[Species] = Field(min_length=1)
     labels: Labels
     objective: ObjectiveSettings = ObjectiveSettings()
@@ -110,24 +110,24 @@ class Configuration(Part):
     truth: str | None = None
     """Table of all particles, to evaluate against."""
     tolerance: LengthField = Length.parse(defaults.TOLERANCE)
-    """Distance for a match."""
+    """Largest distance of a match."""
     matching: Literal["any", "one-to-one"] = defaults.MATCHING
-    """`any`: a truth counts as found if a pick lies within the tolerance; `one-to-one` is stricter."""
+    """`any`: a true particle counts as found if a pick lies within the tolerance; `one-to-one`: each pick matches at most one."""
     cluster: Cluster = Cluster()
     memory: ByteSize = defaults.MEMORY
     """Budget of one process, libraries included."""
     gpu_memory: ByteSize | None = None
-    """Budget on the GPU. Default: four fifths of it."""
+    """Budget on the GPU. Default: four fifths of its memory."""
 
     @model_validator(mode="before")
     @classmethod
     def _with_strategy_defaults(cls, values: Any) -> Any:
-        """The strategy's own defaults stand in for the general ones where the configuration says nothing."""
+        """Use the strategy's defaults, instead of the general ones, for keys that the configuration leaves out."""
         if not isinstance(values, dict) or not isinstance(values.get("objective", {}), dict):
             return values
         name = values.get("objective", {}).get("name", defaults.OBJECTIVE)
         if not isinstance(name, str) or name not in installed(STRATEGIES):
-            return values  # the field itself says so
+            return values  # the field's own check reports it
         own = _facts(name).defaults
         parts = {part: values.get(part, {}) for part in own}
         return values | {part: {**own[part], **given} for part, given in parts.items() if isinstance(given, dict)}
@@ -143,7 +143,7 @@ class Configuration(Part):
         if (clash := _clashes().get(self.objective.name)) is not None:
             raise ValueError(clash)
         if self.train.start is not None and not getattr(facts, "continues", False):
-            raise ValueError(f"train.start: the strategy {self.objective.name} does not go on from a model; leave train.start out")
+            raise ValueError(f"train.start: the strategy {self.objective.name} can't continue from a model; leave train.start out")
         try:
             facts.check(self.learning)
         except InputError as error:
@@ -152,7 +152,7 @@ class Configuration(Part):
 
     @property
     def learning(self) -> LearningSettings:
-        """The part of it that a strategy sees."""
+        """Return the part that a strategy sees."""
         own = {key: getattr(self, key) for key in _facts(self.objective.name).sections}
         return LearningSettings(
             species=tuple(self.species),
@@ -171,7 +171,7 @@ class Configuration(Part):
         return parse_bytes(self.memory)
 
     def resolved(self) -> dict[str, Any]:
-        """The configuration with every default filled in, as plain values."""
+        """Return the configuration with every default filled in, as plain values."""
         return self.model_dump(mode="json", by_alias=True)
 
     def write(self, path: Place) -> None:

@@ -14,7 +14,7 @@ from tomostream.units import Length, parse_bytes, parse_shape
 
 
 def _checked(parse: Callable[[Any], Any]) -> BeforeValidator:
-    """Let pydantic collect our own errors, so that one run names every mistake."""
+    """Let pydantic collect our own errors, so that one message names every mistake."""
 
     def validator(value: Any) -> Any:
         try:
@@ -65,7 +65,7 @@ def _text(value: Any, what: str) -> Any:
 
 def _time(value: Any) -> Any:
     if isinstance(value, int):  # YAML 1.1 reads 12:00:00 as a number to the base 60
-        raise ValueError(f'a time must stand in quotes, as "12:00:00"; YAML made {value} of it')
+        raise ValueError(f'write a time in quotes, as "12:00:00"; YAML read {value} instead')
     return value
 
 

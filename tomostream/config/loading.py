@@ -1,4 +1,4 @@
-"""From a YAML file to a checked configuration; one message names every mistake.
+"""Read a YAML file into a checked configuration; one message names every mistake.
 
 1. `${VAR}` is replaced from the environment (an unset variable is an error: there is no silent default).
 2. Unknown keys are refused, with the nearest known one.
@@ -39,7 +39,7 @@ def expand_variables(text: str, where: str) -> str:
             )
         return os.environ[name]
 
-    # comments may speak of ${VAR} without needing it
+    # comments may mention ${VAR} without a value
     lines = (
         line if line.lstrip().startswith("#") else re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", value, line) for line in text.splitlines()
     )
@@ -52,7 +52,7 @@ def load_configuration(path: str | Place) -> Configuration:
     Raises
     ------
     ConfigurationError
-        With the file, the key, the value found and what is allowed.
+        If it is wrong: with the file, the key, the value found and what is allowed.
     """
     path = place(path)
     try:
@@ -64,11 +64,11 @@ def load_configuration(path: str | Place) -> Configuration:
     try:
         values = yaml.safe_load(expand_variables(text, str(path)))
     except RecursionError:
-        raise ConfigurationError(f"configuration {path} is no YAML: it is nested too deeply") from None
+        raise ConfigurationError(f"configuration {path} is not valid YAML: it is nested too deeply") from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"configuration {path} is no YAML:\n{textwrap.indent(str(error), '  ')}") from None
+        raise ConfigurationError(f"configuration {path} is not valid YAML:\n{textwrap.indent(str(error), '  ')}") from None
     except (ValueError, OverflowError):
-        raise ConfigurationError(f"configuration {path} has a date or number that can't be") from None
+        raise ConfigurationError(f"configuration {path} has an impossible date or number") from None
     if not isinstance(values, dict):
         raise ConfigurationError(
             f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}"
@@ -77,12 +77,12 @@ def load_configuration(path: str | Place) -> Configuration:
 
 
 def cluster_from(values: dict[str, Any]) -> Cluster:
-    """Check the keys of `cluster` where they stand alone, on the command line.
+    """Check keys of `cluster` that are given on the command line.
 
     Raises
     ------
     ConfigurationError
-        Naming every wrong key, its value and what is allowed.
+        If any is wrong: names every wrong key, its value and what is allowed.
     """
     try:
         return Cluster.model_validate(values)
@@ -92,12 +92,12 @@ def cluster_from(values: dict[str, Any]) -> Cluster:
 
 
 def configuration_from(values: dict[str, Any], where: str) -> Configuration:
-    """Check values that are already parsed.
+    """Check values that are parsed already.
 
     Raises
     ------
     ConfigurationError
-        Naming every wrong key, its value and what is allowed.
+        If any is wrong: names every wrong key, its value and what is allowed.
     """
     try:
         return configuration_class().model_validate(values)
@@ -149,9 +149,9 @@ def with_resources(
     gpu_memory: str | None,
     options: dict[str, Any] | None = None,
 ) -> Configuration:
-    """Replace where and with how much memory to compute; None leaves the configuration's value.
+    """Replace the settings of cluster and memory; None keeps the configuration's value.
 
-    `options` are further keys of `cluster`.
+    `options`: further keys of `cluster`.
 
     Raises
     ------

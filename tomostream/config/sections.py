@@ -1,4 +1,4 @@
-"""The sections of the configuration that every run has, whatever its strategy; a strategy's own sections lie in its folder."""
+"""The sections of the configuration that every run has; a strategy's own sections are in its folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Symmetry = Literal["cube", "wedge", "none"]
 
 
 def _installed(group: str, what: str, *also: str) -> AfterValidator:
-    """Let only what is installed pass, and `also`."""
+    """Accept only installed names."""
 
     def validator(name: str) -> str:
         names = [*also, *installed(group)]
@@ -35,24 +35,24 @@ QueueName = Annotated[str, _installed(QUEUES, "queue", defaults.CLUSTER)]
 
 
 class Species(Part):
-    """One kind of particle to find."""
+    """A kind of particle to find."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
-    """Of the particle; letters, digits, `.` and `-`."""
+    """Name of the particle; letters, digits, `.` and `-`."""
     radius: LengthField
-    """Of the particle: of its label, and the least distance of two picks."""
+    """Radius of the particle: the radius of its label, and the least distance of two picks."""
     expected: int | dict[str, int] | None = None
-    """Particles per tomogram, a guess, or `{TOMOGRAM: NUMBER}`. Default: estimated from the clicks. 0: none are picked."""
+    """Estimated number of particles per tomogram, or `{TOMOGRAM: NUMBER}`. Default: estimated from the clicks. 0: none are picked."""
 
     def expected_in(self, tomogram: str) -> int | None:
-        """The number of particles that the user expects in this tomogram."""
+        """Return the number of particles that the user expects in this tomogram."""
         return self.expected.get(tomogram) if isinstance(self.expected, dict) else self.expected
 
     @model_validator(mode="after")
     def _numbers(self) -> Species:
         for number in self.expected.values() if isinstance(self.expected, dict) else [self.expected]:
             if number is not None and number < 0:
-                raise ValueError(f"expected is a number of particles, at least 0, found {number}")
+                raise ValueError(f"expected must be a number of particles, at least 0, found {number}")
         return self
 
 
@@ -62,16 +62,16 @@ class Labels(Part):
     train: list[str] = Field(min_length=1)
     """Tables of clicked centres to learn from."""
     validate_: list[str] = Field(default=[], alias="validate")
-    """Tables of clicked centres that choose the best epoch, of other tomograms."""
+    """Tables of clicked centres in other tomograms, to choose the best epoch."""
 
 
 class ObjectiveSettings(Part):
-    """Which strategy learns, and its parameters: what to do with unlabelled voxels."""
+    """The strategy and its parameters, such as the treatment of unlabelled voxels."""
 
     name: StrategyName = defaults.OBJECTIVE
-    """Which strategy learns; `tomostream strategies` lists them."""
+    """Name of the strategy; `tomostream strategies` lists them."""
     weight: float = Field(default=defaults.KL_WEIGHT, gt=0)
-    """Of the divergence (`kl`) or of the cross-entropy of counts (`ge_binomial`)."""
+    """Weight of the divergence (`kl`) or of the cross-entropy of counts (`ge_binomial`)."""
     order: Literal["prior_to_pu", "pu_to_prior"] = defaults.KL_ORDER
     """`kl`: KL(prior, mean score) as in Topaz, or `pu_to_prior` as in the paper."""
     prior: float | None = Field(default=None, gt=0, lt=1)
@@ -84,9 +84,9 @@ class Network(Part):
     channels: tuple[int, ...] = Field(default=defaults.CHANNELS, min_length=1, max_length=6)
     """Channels of the U-Net's levels, finest first."""
     level: int | Literal["auto"] = defaults.LEVEL
-    """Pyramid level that is read; `auto`: the coarsest at which the smallest radius has 4 voxels."""
+    """Pyramid level to read; `auto`: the coarsest at which the smallest radius has 4 voxels."""
     backbone: Literal["auto", "none"] = defaults.BACKBONE
-    """Pretrained weights that ship with tomostream: `auto`: used by the strategies that know them (`few_shot`; the others begin with random weights); `none`: by none, so that `few_shot` is refused."""
+    """Pretrained weights that ship with tomostream. `auto`: for the strategies that can use them (`few_shot`; the others start with random weights); `none`: never, so that `few_shot` is refused."""
     batch_statistics: Literal["tomogram", "training"] = defaults.BATCH_STATISTICS
     """Batch-norm statistics in prediction: each tomogram's own, or those of the training tomograms."""
 
@@ -95,40 +95,40 @@ class Train(Part):
     """Sampling and optimisation."""
 
     crop: int = Field(default=defaults.CROP_VOX, ge=8)
-    """Edge of a crop, voxels of the level that is read."""
+    """Edge of a crop in voxels of the pyramid level that is read."""
     batch: int = Field(default=defaults.BATCH, ge=1)
     """Crops per step."""
     steps: int = Field(default=defaults.STEPS, ge=1)
     """Optimisation steps."""
     minutes: float | None = Field(default=None, gt=0)
-    """Ends training earlier; then a run cannot be repeated byte for byte."""
+    """Time limit for training; with it a run cannot be repeated byte for byte."""
     steps_per_epoch: int = Field(default=defaults.STEPS_PER_EPOCH, ge=1)
     """Steps between validations and checkpoints."""
     learning_rate: float = Field(default=defaults.LEARNING_RATE, gt=0)
-    """At its largest."""
+    """Largest learning rate."""
     schedule: Literal["cosine", "plateau"] = defaults.SCHEDULE
-    """Of the learning rate; `plateau`: halve after 5 epochs without better validation."""
+    """Schedule of the learning rate; `plateau`: halve after 5 epochs without better validation."""
     labelled_fraction: float = Field(default=defaults.LABELLED_FRACTION, ge=0, le=1)
-    """Share of crops drawn around clicks; weights make up for it."""
+    """Fraction of crops drawn around clicks; weights correct for it."""
     symmetry: Symmetry = defaults.SYMMETRY
-    """Augmentation: the 48 symmetries of the cube, those that keep the missing wedge, or none."""
+    """Augmentation: all 48 symmetries of the cube, only those that keep the missing wedge, or none."""
     label_shape: Literal["sphere", "gaussian", "cube"] = defaults.LABEL_SHAPE
-    """What a click marks in the label mask."""
+    """Shape of a label around a click."""
     label_radius: LengthField | None = None
-    """Of a label. Default: the species' radius. Where particles touch, give half of it."""
+    """Radius of a label. Default: the species' radius. If particles touch, give half of it."""
     unlabelled: int = Field(default=defaults.UNLABELLED_TOMOGRAMS, ge=0)
-    """Tomograms without clicks to learn from too, at most, evenly spaced (U-Net strategies)."""
+    """Largest number of tomograms without clicks that training also uses, evenly spaced (U-Net strategies)."""
     seed: int = Field(default=defaults.SEED, ge=0)
-    """Of everything random."""
+    """Seed of all random numbers."""
     precision: Precision = defaults.PRECISION
-    """`auto`: bf16 where the processor or GPU computes in it, else float32."""
+    """`auto`: bf16 if the processor or GPU supports it, else float32."""
     start: PlaceField | None = None
-    """Model folder whose network training goes on from, with more clicks say (U-Net strategies); `steps` is then 100 unless given."""
+    """Model folder to continue training from, for instance with more clicks (U-Net strategies); `steps` is then 100 unless given."""
 
     @model_validator(mode="before")
     @classmethod
     def _fewer_steps(cls, values: Any) -> Any:
-        """What goes on from a model needs fewer steps."""
+        """Use fewer steps when training continues from a model."""
         if isinstance(values, dict) and values.get("start") is not None and "steps" not in values:
             return values | {"steps": defaults.STEPS_FROM_A_MODEL}
         return values
@@ -138,7 +138,7 @@ class Predict(Part):
     """Inference."""
 
     precision: Literal["float32", "bf16"] = defaults.PREDICT_PRECISION
-    """`bf16` is faster where the processor has it."""
+    """`bf16` is faster if the processor supports it."""
     score_dtype: Literal["float32", "float16", "int8"] = defaults.SCORE_DTYPE
     """Type of the stored scores."""
     logits: bool = False
@@ -146,22 +146,22 @@ class Predict(Part):
     block_size: ShapeText = None
     """Edges of the core of a block, voxels, as `64` or `32,64,64`. Default: from the budget."""
     device: Literal["auto", "cpu", "cuda"] = defaults.DEVICE
-    """`auto`: a GPU if there is one. Also for training."""
+    """`auto`: the GPU if there is one. Also for training."""
     mixed_devices: bool = False
     """Continue scores that another kind of processor, thread count or torch version began."""
 
 
 class Pick(Part):
-    """How many peaks are particles."""
+    """How many peaks become picks."""
 
     count: int | Literal["truth", "auto"] | None = None
-    """A number; `truth`: as many as the truth has; `auto`: the scores choose, guided by the expected number (all as many as expected, where the strategy's scores cannot tell). Default: as `auto`, unless a threshold is given."""
+    """A number; `truth`: as many as the truth has; `auto`: the scores decide, guided by the expected number (exactly that number if the strategy's scores cannot decide). Default: `auto`, unless a threshold is given."""
     threshold: float | None = None
     """Pick scores above it."""
     smooth: LengthField | None = None
     """Average scores over a ball of this radius first."""
     border: LengthField | None = None
-    """Keep this far from the faces."""
+    """Keep picks at least this far from the faces of the volume."""
     method: PickerName | None = None  # default: the strategy's
     """The picker. Default: the strategy's."""
 
@@ -182,28 +182,28 @@ class Cluster(Part):
     workers: int = Field(default=defaults.WORKERS, ge=1)
     """Processes, or jobs."""
     threads: int | None = Field(default=None, ge=1)
-    """Of torch, per block. Default: all cores, divided among the workers."""
+    """Threads of torch, per block. Default: all cores, divided among the workers."""
     queue: str | None = None
     """Of jobs. Default: the queue's."""
     account: str | None = None
     """Of jobs. Default: the queue's."""
     walltime: TimeText = defaults.WALLTIME
-    """Of a job, in quotes."""
+    """Time limit of a job, in quotes."""
     gpus: int = Field(default=0, ge=0)
-    """Of a job: one process each."""
+    """GPUs of a job, one process each."""
     train_processes: int = Field(default=1, ge=1)
-    """Of a training, in a job of its own; one GPU each if `gpus` is not 0. A step takes as many times `train.batch` crops."""
+    """Processes of a training in its own job; one GPU each if `gpus` is not 0. A step then uses `train.batch` crops per process."""
     options: list[str] = Field(default=[])
     """Further lines of a job's script, in the queue's words, as `--nice`."""
     interface: str | None = None
-    """Of the network between nodes. Default: the default route's."""
+    """Network interface between nodes. Default: that of the default route."""
     port: int = Field(default=0, ge=0, le=65535)
-    """Of the scheduler; 0: any."""
+    """Port of the scheduler; 0: any."""
     dashboard: str = defaults.DASHBOARD
     """HOST:PORT of Dask's dashboard."""
     lifetime: TimeText | None = None
-    """After which a worker leaves, in quotes. Default: from the walltime."""
+    """Time after which a worker leaves, in quotes. Default: from the walltime."""
     lifetime_stagger: TimeText | None = None
     """Workers leave up to this much earlier or later. Default: from the walltime."""
     log_folder: str | None = None
-    """Of the jobs' output. Default: `~/.cache/tomostream/KIND`."""
+    """Folder for the jobs' output. Default: `~/.cache/tomostream/KIND`."""

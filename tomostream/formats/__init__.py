@@ -1,4 +1,4 @@
-"""Particle tables of this and other software; the one place where x, y, z of files become z, y, x of arrays, and back.
+"""Particle tables of tomostream and other software; the one place that converts between x, y, z in files and z, y, x in arrays.
 
 Each module reads and writes one family of files and says its convention: unit, origin, order.  `registry` names them.
 """

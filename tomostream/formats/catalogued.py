@@ -1,4 +1,4 @@
-"""Which table formats are there?  Those of the entry-point group `tomostream.formats`, ours and other packages', by name."""
+"""Which table formats are installed?  Those of the entry-point group `tomostream.formats`, ours and those of other packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OURS = "tomostream."
 
 
 class _Formats(Mapping[str, TableFormat]):
-    """The formats by name; one is imported when it is asked for, names import none."""
+    """The formats by name; a format is imported when it is used, not for its name."""
 
     def __getitem__(self, name: str) -> TableFormat:
         """The format of a name.
@@ -50,7 +50,7 @@ FORMATS: Mapping[str, TableFormat] = _Formats()
 
 
 def working_formats() -> dict[str, TableFormat]:
-    """All formats that can be imported, ours first: what is broken in another package is told only where it is asked for by name."""
+    """Return all formats that can be imported, ours first; a broken one of another package is reported only when it is requested by name."""
     entries = installed(GROUP)
     found: dict[str, TableFormat] = {}
     for name in sorted(entries, key=lambda name: not entries[name].startswith(_OURS)):
@@ -72,5 +72,5 @@ def format_options() -> dict[FormatOption[Any], list[str]]:
 
 
 def table_endings() -> tuple[str, ...]:
-    """The endings of the tables that a folder is searched for."""
+    """The endings of tables that are searched for in a folder."""
     return tuple(dict.fromkeys(ending for form in working_formats().values() for ending in (form.ending, *form.known_by)))

@@ -36,7 +36,9 @@ def read(path: Path, conversion: Conversion) -> Particles:
     tables = read_star(path)
     boxes = [table for table in tables if table.block == "cryolo"]
     if not boxes:
-        raise InputError(f"{path} is no .cbox: it has no block 'cryolo', its blocks are {', '.join(t.block for t in tables) or 'none'}")
+        raise InputError(
+            f"{path} is not a .cbox file: it has no block 'cryolo', its blocks are {', '.join(t.block for t in tables) or 'none'}"
+        )
     table = star_tables.particle_table(path, boxes, _COLUMNS)
     z, y, x, height, width = star_tables.numbers(path, table, _COLUMNS).T
     score = star_tables.numbers(path, table, [_CONFIDENCE], may_lack=True)[:, 0] if _CONFIDENCE in table else np.nan

@@ -1,4 +1,4 @@
-"""What holds for every table of particles, whatever its format: the one check at each reader's exit and each writer's entrance.
+"""What must hold for every table of particles?  The one check after each reader and before each writer.
 
 1. Positions are finite numbers, and not all within 0..1: those are fractions of a volume (WarpTools' matching writes them), not voxels.
 2. A tomogram's name is one, not a file's (`TS_01.mrc`, `TS_01.tomostar` are `TS_01`); None and NaN are no names; a store that is known
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def checked(particles: Particles, conversion: Conversion, where: str) -> Particles:
-    """Return what a reader found, with its names made right.
+    """Return what a reader found, with correct names.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def row_tomograms(values: Iterable[object], conversion: Conversion, where: str, 
 
 
 def one_of(found: list[str], said: str | None, only: str | None, where: str, what: str) -> list[str]:
-    """Let what the caller says win over the names of a table, if that has only one; fill in those that are empty.
+    """Replace the names of a table by the caller's, if the table has only one; fill in empty names.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def one_of(found: list[str], said: str | None, only: str | None, where: str, wha
             more = ", ..." if len(several) > 4 else ""
             raise InputError(
                 f"{where} names {len(several)} {what if what == 'species' else what + 's'} ({', '.join(several[:4])}{more}); --{what} "
-                f"{said} can stand for one only: leave it out, or split the table"
+                f"{said} can replace only one: leave it out, or split the table"
             )
         return [said] * len(found)
     return [name or only for name in found] if only is not None else found
@@ -116,7 +116,7 @@ def check_finite(position_zyx: np.ndarray, where: str) -> None:
 
 
 def check_fractions(position_zyx: np.ndarray, where: str) -> None:
-    """Refuse positions that are all within 0..1, and not whole.
+    """Refuse positions that all lie within 0..1 and are not whole numbers.
 
     Raises
     ------
@@ -140,6 +140,6 @@ def check_names(names: Iterable[str], where: str) -> None:
     """
     for name in names:
         if not is_text(name):
-            raise InputError(f"{where}: the name {name!r} is no UTF-8 text; rename it")
+            raise InputError(f"{where}: the name {name!r} is not UTF-8 text; rename it")
         if any(unicodedata.category(letter) == "Cc" for letter in name):
             raise InputError(f"{where}: the name {name[:60]!r} holds a line break or another control character; is a quote never closed?")

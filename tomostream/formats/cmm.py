@@ -36,13 +36,13 @@ def read(path: Path, conversion: Conversion) -> Particles:
     """
     try:
         if b"<!ENTITY" in (content := path.read_bytes()):  # nothing that ChimeraX writes; nested ones fill the memory
-            raise InputError(f"{path} declares XML entities, which a file of markers has none of")
+            raise InputError(f"{path} declares XML entities, which a file of markers never has; remove them")
         root = ElementTree.fromstring(content)
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
-        raise InputError(f"{path} is no file of markers: {error}") from None
+        raise InputError(f"{path} is not a file of markers: {error}") from None
     sets = [root] if root.tag == "marker_set" else root.findall("marker_set")
     if root.tag not in ("marker_set", "marker_sets"):
-        raise InputError(f"{path} is no file of markers: its root is <{root.tag}>, not <marker_set>")
+        raise InputError(f"{path} is not a file of markers: its root is <{root.tag}>, not <marker_set>")
     parts = [_read_set(path, one, conversion) for one in sets]
     return Particles.concatenate(parts)
 

@@ -1,6 +1,6 @@
-"""What does a change of units, origins or names need to know?  The facts that a caller gives for the tomograms of a table.
+"""What is needed to convert units, origins or names?  The facts that a caller gives about the tomograms of a table.
 
-What is not given is never guessed: whoever needs it refuses and names the option.
+Missing facts are never guessed: the function that needs one raises an error that names the option.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What a format may need to know about the tomograms.
+    """Facts about the tomograms that a format may need.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Conversion:
     classes
         The species in the order in which formats number them; set where a table is written to several files.
     progress
-        Is told what the user should know.
+        Receives messages for the user.
     """
 
     spacings: dict[str, float] = field(default_factory=dict)
@@ -65,19 +65,19 @@ class Conversion:
 
     @property
     def known_tomograms(self) -> Collection[str]:
-        """The names of the tomograms whose stores are known."""
+        """Return the names of the tomograms whose stores are known."""
         return self.spacings.keys() | self.shapes.keys()
 
     def known_spacing(self, tomogram: str) -> float | None:
-        """The voxel spacing of a tomogram (angstrom), if it is known."""
+        """Return the voxel spacing of a tomogram (angstrom), if it is known."""
         return self.spacings.get(counterpart(tomogram, self.spacings), self.spacing)
 
     def known_shape(self, tomogram: str) -> Triple | None:
-        """The shape of a tomogram in voxels, if it is known."""
+        """Return the shape of a tomogram in voxels, if it is known."""
         return self.shapes.get(counterpart(tomogram, self.shapes), self.shape)
 
     def per_row(self, names: np.ndarray, value_of: Callable[[str], float]) -> np.ndarray:
-        """Return a value for each row's tomogram, float64 (n,); it is asked once for each tomogram."""
+        """Return a value for each row's tomogram, float64 (n,); computed once per tomogram."""
         known = {name: value_of(name) for name in dict.fromkeys(names.tolist())}
         return np.array([known[name] for name in names.tolist()], dtype=np.float64)
 
@@ -142,7 +142,7 @@ class Conversion:
         return replace(particles, position_zyx=particles.position_zyx * factor, unit=unit)
 
     def written_in(self, particles: Particles, unit: Unit, why: str) -> Particles:
-        """Convert as `to_unit`, for a file: what was reckoned is rounded (`tidy`), what is in this unit already stays as it is."""
+        """Convert like `to_unit`, for a file: computed values are rounded (`tidy`), values that are already in this unit stay exact."""
         if particles.unit == unit:
             return particles
         found = self.to_unit(particles, unit, why)
@@ -150,10 +150,10 @@ class Conversion:
 
     @staticmethod
     def tidy(positions: np.ndarray) -> np.ndarray:
-        """Round what was reckoned to a millionth (of an angstrom or voxel): the digits behind are the arithmetic's."""
+        """Round computed values to a millionth (of an angstrom or voxel): further digits are rounding noise."""
         return np.round(positions, _DECIMALS) + 0.0  # no -0.0
 
 
 def file_tomogram(path: Place, conversion: Conversion) -> str:
-    """Name the tomogram of a file that does not name it: as the caller says, or as the file is called."""
+    """Name the tomogram of a file without a name in it: the caller's name, or the file's."""
     return conversion.tomogram or conversion.only_tomogram or tomogram_name(path.stem)

@@ -2,7 +2,7 @@
 
 Convention: DeepETPicker separates by tabs, TomoTwin by blanks; the tomogram is the file's stem unless it is named.  With several species
 the class column is written, numbered from 1 in order of the species' first appearance in the whole export (all its files count alike, and
-what each number means is told); one species needs none.  Lines that begin with `#` are comments.
+a message gives their meaning); one species needs no numbers.  Lines that begin with `#` are comments.
 """
 
 from __future__ import annotations

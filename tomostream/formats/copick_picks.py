@@ -75,7 +75,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
 
 
 def _parts(file: Path) -> tuple[str, str, str]:
-    """User, session and object of a file's name; a name of other form is all object."""
+    """Return user, session and object of a file's name; a name of another form is all object."""
     parts = file.stem.split("_", 2)
     return (parts[0], parts[1], parts[2]) if len(parts) == 3 else ("", "", file.stem)
 
@@ -94,13 +94,13 @@ def _read_file(path: Path, conversion: Conversion) -> Particles:
         scores = [json_number(point["score"]) if point.get("score") is not None else math.nan for point in points]
         species, run = values["pickable_object_name"], values.get("run_name")
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(f"{path} is no copick picks file: {type(error).__name__}: {error}") from None
+        raise InputError(f"{path} is not a copick picks file: {type(error).__name__}: {error}") from None
     for name, value in (("pickable_object_name", species), ("run_name", run)):
         if not isinstance(value, str | None):
             raise InputError(f"{path}: {name} must be a name, found {value!r:.80}")
     unit = values.get("unit", "angstrom")
     if unit != "angstrom":
-        raise InputError(f"{path}: its unit is '{unit}', copick's is angstrom")
+        raise InputError(f"{path}: its unit is '{unit}'; copick uses angstrom")
     name = run or conversion.tomogram or (path.parent.parent.name if path.parent.name == PICKS else "")
     positions = np.array(rows).reshape(-1, 3) + placed[:, 2::-1, 3]
     turned = placed[:, :3, :3]
@@ -123,7 +123,7 @@ def _matrix(matrix: Any) -> list[list[float]]:
 
 
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:
-    """Write one file, or one a tomogram and species below a folder.
+    """Write one file, or one per tomogram and species below a folder.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         path = project.overlay
     elif path.suffix == ".json":
         if len(groups) > 1:
-            raise InputError(f"{path}: one copick file holds one tomogram and species, here are {len(groups)}; give a folder")
+            raise InputError(f"{path}: a copick file holds one tomogram and one species, but there are {len(groups)} pairs; give a folder")
         name, kind, rows = groups[0] if groups else ("", "", found)
         _write_file(path, rows, name, objects.get(kind, "particle"))
         return
@@ -154,16 +154,16 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
 
 
 def _objects(species: list[str], conversion: Conversion) -> dict[str, str]:
-    """Name the species as copick may: letters, digits, points and dashes."""
+    """Rename the species as copick requires: letters, digits, points and dashes."""
     objects = {kind: re.sub(r"[^A-Za-z0-9.-]+", "-", kind) or "particle" for kind in species}
     holder: dict[str, str] = {}
     for kind, name in objects.items():
         if (other := holder.setdefault(name, kind)) is not kind:
             raise InputError(
-                f"species '{other}' and '{kind}' would both be '{name}' in copick, whose names have no blanks and underscores; rename one"
+                f"species '{other}' and '{kind}' would both become '{name}' in copick, whose names have no blanks or underscores; rename one"
             )
     if changed := [f"'{kind}' is '{name}'" for kind, name in objects.items() if kind != name]:
-        conversion.progress.say(f"named as copick's objects may be: {', '.join(changed)}")
+        conversion.progress.say(f"renamed for copick: {', '.join(changed)}")
     return objects
 
 

@@ -4,7 +4,7 @@ Convention: one row a particle; positions from the volume's corner, voxel i at i
 names (see `columns`).  A table without header is read if the caller names its columns and unit.
 
 Lines that begin with `#` are comments, blank lines count for nothing, and a first line `sep=;` is Excel's.  A name that begins with `#` is
-quoted on writing; a comment that could be a row is told.  Numbers are written as the shortest text that reads back exactly.
+quoted on writing; a comment that could be a row gives a warning.  Numbers are written as the shortest text that reads back exactly.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
         at = _positions(rows[0][1], where)
         if conversion.unit not in (None, at.unit):
             raise InputError(
-                f"{where} says that its positions are in {at.unit}s, you say {conversion.unit}s; leave --unit out, or mend its header"
+                f"{where} has positions in {at.unit}s, but --unit says {conversion.unit}s; leave --unit out, or correct the header"
             )
         rows = rows[1:]
     _tell_comments(comments, at, len(names), where, conversion)
@@ -83,10 +83,10 @@ def _positions(header: list[str], where: str) -> Columns:
         return found
     if all(_is_number(field) for field in header[:3]):
         raise InputError(
-            f"{where} has no header (its first line is {shown(','.join(header))}); say what its columns are, as --columns x,y,z --unit vox"
+            f"{where} has no header (its first line is {shown(','.join(header))}); name its columns, as --columns x,y,z --unit vox"
         )
     if "axis-0" in header:
-        raise InputError(f"{where} is a points layer of napari's (axis-0,axis-1,axis-2); name it with --format napari")
+        raise InputError(f"{where} is a points layer of napari (axis-0,axis-1,axis-2); give --format napari")
     allowed = " or ".join(",".join(xyz) for xyz in POSITIONS)
     raise InputError(f"{where}: its columns are {shown(','.join(header))}; the positions must be named {allowed} (never guessed)")
 
@@ -138,7 +138,7 @@ def _angles(rows: list[Row], names: list[str], columns: tuple[int, int, int], wh
 
 
 class _Records:
-    """Feeds the CSV reader line by line; comments and blank lines between records are kept from it."""
+    """Feeds the CSV reader line by line, without the comments and blank lines between records."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
@@ -159,7 +159,7 @@ class _Records:
 
 
 def _rows(lines: list[str], where: str) -> tuple[list[Row], list[Row]]:
-    """Split into fields, all stripped; and the comments, split likewise."""
+    """Return the stripped fields, and the comments, split likewise."""
     first = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
     delimiter = next((d for d in _DELIMITERS if d in first), None)
     if first.strip().lower().startswith("sep=") and len(first.strip()) <= len("sep=,"):
@@ -183,7 +183,7 @@ def _rows(lines: list[str], where: str) -> tuple[list[Row], list[Row]]:
 
 
 def _tell_comments(comments: list[Row], at: Columns, width: int, where: str, conversion: Conversion) -> None:
-    """Say which comments could be rows of a tomogram whose name begins with #."""
+    """Report which comments could be rows of a tomogram whose name begins with #."""
     if at.x == 0 or at.tomogram is None:
         return
     lines = [line for line, fields in comments if len(fields) == width and all(_is_number(fields[column]) for column in (at.x, at.y, at.z))]

@@ -1,4 +1,4 @@
-"""Dynamo tables: `.tbl`, text, one row of numbers a particle; beside it `.doc`, which names the tomogram of each number.
+"""Dynamo tables: `.tbl`, text, one row of numbers per particle; a `.doc` file beside it names the tomogram of each number.
 
 Convention: columns 24 to 26 are x, y, z in voxels, columns 4 to 6 the shifts that alignment found, which are added; columns 7 to 9
 are the angles tdrot, tilt, narot (degrees); column 10 is the score
@@ -83,7 +83,7 @@ def _names(path: Path, numbers: np.ndarray, conversion: Conversion) -> list[str]
     table_map = path.with_suffix(".doc")
     if not table_map.exists():
         if len(np.unique(numbers)) > 1:
-            raise InputError(f"{path} holds {len(np.unique(numbers))} tomograms and their names are not known; put {table_map} beside it")
+            raise InputError(f"{path} holds {len(np.unique(numbers))} tomograms whose names are not known; put {table_map} beside it")
         return [file_tomogram(path, conversion)] * len(numbers)
     pairs = (line.split(maxsplit=1) for line in read_lines(table_map) if line.strip())
     try:

@@ -1,4 +1,4 @@
-"""Motive lists in EM files: a matrix of 20 rows, one column a particle, as TOM, AV3, Artiatomi and their kin use it.
+"""Motive lists in EM files: a matrix of 20 rows, one column per particle, as used by TOM, AV3, Artiatomi and similar software.
 
 Convention: rows 8 to 10 are x, y, z in voxels and count from 1 (MATLAB), rows 11 to 13 the shifts that alignment found, which are added;
 rows 17 to 19 are the angles phi, psi, theta (degrees); row 1 is the score (all zeros: there is none), row 5 the tomogram's number, row 20 the class.  One file holds one tomogram and species;
@@ -41,17 +41,19 @@ def read(path: Path, conversion: Conversion) -> Particles:
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from None
     if len(content) < _HEAD:
-        raise InputError(f"{path} is no EM file: it has {len(content)} bytes, its head alone has {_HEAD}")
-    # the machine's byte is often wrong: the number of rows tells the order of the bytes
+        raise InputError(f"{path} is not an EM file: it has {len(content)} bytes, but the header alone has {_HEAD}")
+    # the machine's byte is often wrong: the number of rows shows the byte order
     order = next((o for o in "<>" if struct.unpack_from(f"{o}i", content, 4)[0] == _ROWS), None)
     if order is None or content[3] not in _TYPES:
-        raise InputError(f"{path} is no motive list: that is an EM file of {_ROWS} rows of numbers (types {', '.join(map(str, _TYPES))})")
+        raise InputError(
+            f"{path} is not a motive list: that is an EM file of {_ROWS} rows of numbers (types {', '.join(map(str, _TYPES))})"
+        )
     _, columns, planes = struct.unpack_from(f"{order}3i", content, 4)
     kind = np.dtype(order + _TYPES[content[3]])
     expected = _ROWS * columns * planes * kind.itemsize
     if columns < 0 or planes != 1 or len(content) - _HEAD != expected:
         raise InputError(
-            f"{path} is a broken motive list: {columns} x {planes} columns take {expected} bytes, it has {len(content) - _HEAD}"
+            f"{path} is a broken motive list: {columns} x {planes} columns take {expected} bytes, but it has {len(content) - _HEAD}"
         )
     table = np.frombuffer(content, kind, offset=_HEAD).reshape(columns, _ROWS).astype(np.float64)
     if not np.isfinite(table[:, [_TOMOGRAM, *range(_X, _SHIFT + 3), *_ANGLES]]).all():

@@ -1,4 +1,4 @@
-"""IMOD models: `.mod`, binary, big-endian; one file holds one tomogram, one object of scattered points a species.
+"""IMOD models: `.mod`, binary, big-endian; one file holds one tomogram, with one object of scattered points per species.
 
 Convention: IMOD counts x and y from a voxel's edge and z from its middle, so that the centre of voxel (i, j, k) is at
 (i + 0.5, j + 0.5, k).  Coordinates are voxels of the file on which the model was last saved, whatever origin that file's header has, so
@@ -53,7 +53,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from None
     if content[:4] != _MAGIC[:4]:
-        raise InputError(f"{path} is no IMOD model: it begins with {content[:8]!r}, not {_MAGIC!r}")
+        raise InputError(f"{path} is not an IMOD model: it begins with {content[:8]!r}, not {_MAGIC!r}")
     parts: list[tuple[str, np.ndarray]] = []
     species, at = "", len(_MAGIC) + len(_bytes(path, content, len(_MAGIC), _MODEL.size))
     while (chunk := _bytes(path, content, at, 4)) != b"IEOF":
@@ -87,7 +87,7 @@ def _head(path: Path, layout: struct.Struct, content: bytes, at: int) -> tuple[A
 
 def _bytes(path: Path, content: bytes, at: int, size: int) -> bytes:
     if size < 0 or at + size > len(content):
-        raise InputError(f"{path} is a broken IMOD model: at byte {at} it should have {size} more, it ends at byte {len(content)}")
+        raise InputError(f"{path} is a broken IMOD model: at byte {at} it should have {size} more, but it ends at byte {len(content)}")
     return content[at : at + size]
 
 

@@ -20,12 +20,12 @@ def read(path: Path, conversion: Conversion) -> Particles:
         If it is no Parquet file, or its positions' columns are not known.
     """
     del conversion  # the columns' names say the unit
-    import pandas as pd  # noqa: PLC0415  (takes long, and who looks for a format by its ending needs no pandas)
+    import pandas as pd  # noqa: PLC0415  (slow to import, and finding a format by its ending needs no pandas)
 
     try:
         table = pd.read_parquet(path)
     except Exception as error:  # pyarrow raises a family of its own
-        raise InputError(f"{path} is no Parquet table: {error}") from None
+        raise InputError(f"{path} is not a Parquet table: {error}") from None
     return Particles.from_dataframe(table, where=str(path))
 
 

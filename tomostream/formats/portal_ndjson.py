@@ -1,4 +1,4 @@
-"""The CryoET Data Portal's annotations: one JSON object a line, `{"type": "point", "location": {"x": ..., "y": ..., "z": ...}}`.
+"""The CryoET Data Portal's annotations: one JSON object per line, `{"type": "point", "location": {"x": ..., "y": ..., "z": ...}}`.
 
 Convention: voxel index of the tomogram, x y z; one file holds one tomogram and species, and names neither: the tomogram is the file's
 stem unless it is named.  An `orientedPoint` has an `xyz_rotation_matrix`, from the reference to the tomogram; `instancePoint` is read as a
@@ -43,7 +43,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
             kind, row = point.get("type"), [json_number(point["location"][axis]) for axis in ("z", "y", "x")]
             turned.append(_rotation(point.get("xyz_rotation_matrix")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}, line {number} is no point of the portal's: {type(error).__name__}: {error}") from None
+            raise InputError(f"{path}, line {number} is not a point of the portal: {type(error).__name__}: {error}") from None
         if kind not in _TYPES or not all(math.isfinite(value) for value in row):
             raise InputError(f"{path}, line {number}: expected type {', '.join(_TYPES)} and finite numbers, found '{line.strip()[:120]}'")
         rows.append(row)

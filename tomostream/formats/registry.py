@@ -1,4 +1,4 @@
-"""Which file format is this, who reads and writes it, and what goes into one file?
+"""Which file format is this, which code reads and writes it, and what goes into one file?
 
 A format is a pair of functions on a `Particles` table and `Conversion`, the facts that a change of units or origin needs (`table_format`);
 those that are installed are found by name (`catalogued`).  What is not given is never guessed: the format that needs it refuses and names
@@ -47,7 +47,7 @@ _HEAD_BYTES = 65536  # in which the columns of a STAR file are named
 
 
 def format_of(path: Path, name: str | None = None) -> str:
-    """Name the format: the one asked for, or the one that the file's ending tells.
+    """Return the format's name: the given one, or the one of the file's ending.
 
     Raises
     ------
@@ -65,8 +65,8 @@ def format_of(path: Path, name: str | None = None) -> str:
             return known
     sharing = [known for known, form in formats.items() if ending == form.ending]
     raise InputError(
-        f"{path}: its ending does not tell its format; name it ({', '.join(sharing or FORMATS)}) with --format, evaluate: --picks-format, "
-        "--truth-format; where a command has none, make a table of ours first: tomostream import FILE --format F -o PICKS.csv"
+        f"{path}: its ending does not identify its format; name it ({', '.join(sharing or FORMATS)}) with --format (evaluate: --picks-format, "
+        "--truth-format); for other commands, import the table first: tomostream import FILE --format F -o PICKS.csv"
     )
 
 
@@ -111,7 +111,7 @@ def read_table(path: str | Place, *, format_name: str | None = None, conversion:
         raise InputError(f"table {path} does not exist")
     if found != "csv" and (conversion.columns is not None or conversion.unit is not None):
         raise InputError(
-            f"{path}: --columns and --unit are for CSV tables without header, {found} says itself what its columns are; leave them out"
+            f"{path}: --columns and --unit are for CSV tables without a header, but {found} names its columns itself; leave them out"
         )
     if path.is_dir() and found != "copick":
         return _read_folder(path, found, conversion)
@@ -133,12 +133,12 @@ def folder_tables(folder: Place, found: str) -> list[tuple[Place, str | None]]:
     ending = FORMATS[found].ending
     files = sorted(p for pattern in (f"*{ending}", f"*/*{ending}") for p in folder.glob(pattern) if not p.name.startswith("."))
     if not files:
-        raise InputError(f"folder {folder} holds no {ending} file, nor has it folders SPECIES with any")
+        raise InputError(f"folder {folder} holds no {ending} file, and no folders SPECIES with such files")
     return [(file, None if file.parent == folder else file.parent.name) for file in files]
 
 
 def refuse_shared(holder: dict[tuple[str, str], Place], table: Place, part: Particles) -> None:
-    """Note which table holds which species of which tomogram; refuse a second one.
+    """Record which table holds which species of which tomogram; refuse a second one.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def _read_folder(folder: Path, found: str, conversion: Conversion) -> Particles:
 
 
 def write_table(path: str | Place, particles: Particles, *, format_name: str | None = None, conversion: Conversion | None = None) -> None:
-    """Write particles to a file of any known format, whole or not at all; or to a folder, one file a tomogram (and species).
+    """Write particles to a file of any known format, completely or not at all; or to a folder, one file per tomogram (and species).
 
     It is a folder if it exists as one, its name ends with a slash, or it has no ending and what is written does not fit into one file.
 
@@ -188,9 +188,7 @@ def write_table(path: str | Place, particles: Particles, *, format_name: str | N
     check_finite(particles.position_zyx, f"{path} can't be written")
     check_names((*particles.tomograms(), *particles.species_names()), f"{path} can't be written")
     if particles.has_negatives and not form.labelled:
-        conversion.progress.warn(
-            f"{path}: {found} can't hold places that are no particles; {len(particles.negatives())} rows labelled 0 are left out"
-        )
+        conversion.progress.warn(f"{path}: {found} can't hold negative labels; {len(particles.negatives())} rows labelled 0 are left out")
         particles = particles.positives()
     surplus = [
         f"one {what} a file, here are {', '.join(names)}"
@@ -221,7 +219,7 @@ def write_table(path: str | Place, particles: Particles, *, format_name: str | N
 
 
 def file_name(name: str, what: str) -> str:
-    """Return a name that is to be a file's or a folder's, never one that leads elsewhere.
+    """Return a name for a file or folder; refuse one that leads elsewhere.
 
     Raises
     ------
@@ -229,7 +227,7 @@ def file_name(name: str, what: str) -> str:
         If it can't be; `what` says what it names.
     """
     if name in ("", ".", "..") or "/" in name or "\\" in name or os.sep in name:
-        raise InputError(f"'{name}' can't be a file's name, so this {what} can't have a file of its own; rename it in the table")
+        raise InputError(f"'{name}' can't be a file's name, so this {what} can't have its own file; rename it in the table")
     return name
 
 
@@ -238,4 +236,4 @@ def _write_whole(path: Path, particles: Particles, form: TableFormat, conversion
         path.parent.mkdir(parents=True, exist_ok=True)
         form.write(path, particles, conversion)
     except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder or free some space") from None
+        raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder, or free some space") from None

@@ -6,7 +6,7 @@
    a value it is a letter, as in the STAR standard (some readers cut there, so none is written).
 3. A row that has not as many values as there are columns is refused with its line: nothing shifts silently.
 
-Nothing is kept between two readings, and values stay text: who needs numbers parses them exactly.
+Nothing is kept between two readings, and values stay text: the caller parses numbers exactly.
 
 References
 ----------
@@ -57,7 +57,7 @@ def read_star(path: Path) -> list[StarTable]:
     """
     lines = read_lines(path)
     if not any(line.lstrip().startswith("data_") for line in lines):
-        raise InputError(f"{path} is no STAR file: it has no block data_...")
+        raise InputError(f"{path} is not a STAR file: it has no block data_...")
     parser = _Parser(path)
     for number, line in enumerate(lines, 1):
         words = line.split()
@@ -83,7 +83,7 @@ class _Parser:
         if first.startswith("data_"):
             self._begin(StarTable(first.removeprefix("data_")), is_loop=False)
         elif not self.tables:
-            raise InputError(f"{self._path}, line {number} is no STAR file's: expected data_..., found '{line.strip()[:60]}'")
+            raise InputError(f"{self._path}, line {number} is not valid STAR: expected data_..., found '{line.strip()[:60]}'")
         elif first == "loop_":
             self._begin(StarTable(self.tables[-1].block), is_loop=True)  # a second loop of one block is a table of its own
         elif first[0] == "_" and self._may_name:
@@ -112,16 +112,16 @@ class _Parser:
     def _row(self, number: int, line: str, words: list[str]) -> None:
         values = words if not any(mark in line for mark in "\"'#") else _values(line)
         if not self._is_loop or not self._names:
-            raise InputError(f"{self._path}, line {number} is no STAR file's: a row without columns, '{line.strip()[:60]}'")
+            raise InputError(f"{self._path}, line {number} is not valid STAR: a row without columns, '{line.strip()[:60]}'")
         if len(values) != len(self._names):
             raise InputError(
-                f"{self._path}, line {number} has {len(values)} values, {len(self._names)} columns are named ({', '.join(self._names)})"
+                f"{self._path}, line {number} has {len(values)} values, but {len(self._names)} columns are named ({', '.join(self._names)})"
             )
         self._may_name = False
         self._rows.append(values)
 
     def close(self) -> None:
-        """End the table: its columns are whole."""
+        """End the table: its columns are complete."""
         if self._names:
             columns = zip(*self._rows, strict=True) if self._rows else ([] for _ in self._names)
             self.tables[-1].columns.update((name, list(values)) for name, values in zip(self._names, columns, strict=True))
@@ -138,7 +138,7 @@ def _values(line: str) -> list[str]:
 
 
 def write_star(path: Path, blocks: Mapping[str, Mapping[str, str | np.ndarray]], *, missing: str) -> None:
-    """Write a STAR file, whole or not at all.
+    """Write a STAR file, completely or not at all.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def write_star(path: Path, blocks: Mapping[str, Mapping[str, str | np.ndarray]],
     blocks
         By name: single values, or columns (text, int64 or float64) of one length.
     missing
-        What stands for NaN.
+        Text for NaN.
 
     Raises
     ------

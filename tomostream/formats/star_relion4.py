@@ -26,7 +26,9 @@ from tomostream.particles import Particles
 UNBINNED_PIXEL_SIZE = FormatOption(
     name="unbinned_pixel_size", metavar="ANGSTROM", help="Pixel size of the tilt series.", parse=positive_number
 )
-BINNING = FormatOption(name="binning", metavar="N", help="Or how often larger the tomograms' voxels are.", parse=positive_number)
+BINNING = FormatOption(
+    name="binning", metavar="N", help="Binning of the tomograms, instead of --unbinned-pixel-size.", parse=positive_number
+)
 _WHY = "star-relion4 (unbinned pixels)"
 _PIXEL, _GROUP = "rlnTomoTiltSeriesPixelSize", "rlnOpticsGroup"
 
@@ -52,23 +54,23 @@ def read(path: Path, conversion: Conversion) -> Particles:
 
 
 def _pixels_said(path: Path, tables: Sequence[StarTable], table: StarTable) -> np.ndarray | None:
-    """The pixel size of each row that the file itself tells, if it tells any."""
+    """Return the pixel size of each row as given in the file, if there is any."""
     holder = next((block for block in (table, *tables) if _PIXEL in block and len(block)), None)
     if holder is None:
         return None
     sizes = star_tables.numbers(path, holder, [_PIXEL])[:, 0]
     if not (sizes > 0).all():
-        raise InputError(f"{path}: {_PIXEL} must be above zero, found {sizes[~(sizes > 0)][0]:g} (angstrom); mend the file")
+        raise InputError(f"{path}: {_PIXEL} must be above zero, found {sizes[~(sizes > 0)][0]:g} (angstrom); correct the file")
     if holder is table:
         return sizes
     if len(np.unique(sizes)) == 1:
         return np.full(len(table), sizes[0])
     if _GROUP not in table or _GROUP not in holder:
         listed = ", ".join(f"{value:g}" for value in np.unique(sizes))
-        raise InputError(f"{path}: {_PIXEL} has several sizes ({listed} angstrom), and no {_GROUP} tells whose; split or mend the file")
+        raise InputError(f"{path}: {_PIXEL} has several sizes ({listed} angstrom), and no {_GROUP} assigns them; split or correct the file")
     of_group = dict(zip(holder[_GROUP], sizes.tolist(), strict=True))
     if unknown := [group for group in dict.fromkeys(table[_GROUP]) if group not in of_group]:
-        raise InputError(f"{path}: {_GROUP} {unknown[0]} of the particles is not in its block '{holder.block}'; mend the file")
+        raise InputError(f"{path}: {_GROUP} {unknown[0]} of the particles is not in its block '{holder.block}'; correct the file")
     return np.array([of_group[group] for group in table[_GROUP]])
 
 
@@ -80,7 +82,7 @@ def _pixels_ang(path: Path, said: np.ndarray | None, names: np.ndarray, conversi
         if (bad := np.abs(given / said - 1) > star_tables.AGREES).any():
             i = int(np.argmax(bad))
             raise InputError(
-                f"{path} says that its pixels are {said[i]:g} A ({_PIXEL}), you say {given[i]:g} A; leave that out, or mend it"
+                f"{path} has pixels of {said[i]:g} A ({_PIXEL}), but you gave {given[i]:g} A; leave your value out, or correct it"
             )
     return said
 

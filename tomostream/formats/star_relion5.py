@@ -23,7 +23,7 @@ _HINT = "; rlnCoordinateX/Y/Z are pixels, of --format star-relion4 (unbinned) or
 
 
 def _centres_ang(names: np.ndarray, conversion: Conversion) -> np.ndarray:
-    """Where each row's tomogram has its centre, (n, 3)."""
+    """Return the centre of each row's tomogram, (n, 3)."""
     centre = {
         name: np.asarray(conversion.shape_of(name, _WHY)) / 2 * conversion.spacing_of(name, _WHY) for name in dict.fromkeys(names.tolist())
     }

@@ -1,4 +1,4 @@
-"""What the STAR formats share: finding the table of particles, reading its numbers exactly, naming tomograms, writing.
+"""What the STAR formats share: find the table of particles, read its numbers exactly, name tomograms, write.
 
 STAR files of particles know no species: one file holds one.  Numbers are written as the shortest text that reads back exactly.
 """
@@ -35,12 +35,12 @@ AGREES = 1e-3  # relative difference of two sizes of one pixel that rounding exp
 
 
 def particle_table(path: Path, tables: Sequence[StarTable], columns: Sequence[str], hint: str = "") -> StarTable:
-    """Choose the block that has the columns; of several the one called `particles`.
+    """Choose the block with the columns; of several, the one named `particles`.
 
     Raises
     ------
     InputError
-        If there is none, or there are several; `hint` says what else it may be.
+        If there is none, or there are several; `hint` says what else the file may be.
     """
     found = [table for table in tables if all(column in table for column in columns)]
     named = [table for table in found if table.block == PARTICLES]
@@ -50,7 +50,7 @@ def particle_table(path: Path, tables: Sequence[StarTable], columns: Sequence[st
         names = ", ".join(f"data_{table.block}" for table in found)
         raise InputError(f"{path} has several tables of particles ({names}); keep one of them in the file")
     if not tables:
-        raise InputError(f"{path} holds no table of particles")
+        raise InputError(f"{path} holds no table of particles; give a particles STAR file")
     nearest = next((table for table in tables if table.block == PARTICLES), None) or max(
         tables, key=lambda table: sum(c in table for c in columns)
     )
@@ -59,7 +59,7 @@ def particle_table(path: Path, tables: Sequence[StarTable], columns: Sequence[st
 
 
 def numbers(path: Path, table: StarTable, columns: Sequence[str], *, may_lack: bool = False) -> np.ndarray:
-    """Return columns as float64 (rows, columns), parsed exactly; `may_lack` lets `<NA>`, `nan` and their like stand for no value.
+    """Return columns as float64 (rows, columns), parsed exactly; with `may_lack`, `<NA>`, `nan` and similar mean a missing value.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def numbers(path: Path, table: StarTable, columns: Sequence[str], *, may_lack: b
 
 
 def positions(path: Path, table: StarTable) -> np.ndarray:
-    """Return the coordinates (z, y, x; pixels) as they stand in the file.
+    """Return the coordinates (z, y, x; pixels) as stored in the file.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def refined_shifts_ang(path: Path, table: StarTable) -> np.ndarray:
     found = _shifts(path, table, ORIGINS_ANG)
     if found.any() and _shifts(path, table, ORIGINS_PIX).any():
         raise InputError(
-            f"{path} has shifts in angstrom ({ORIGINS_ANG[2]}, ...) and in pixels ({ORIGINS_PIX[2]}, ...); remove those that don't count"
+            f"{path} has shifts in angstrom ({ORIGINS_ANG[2]}, ...) and in pixels ({ORIGINS_PIX[2]}, ...); remove those that don't apply"
         )
     return found
 
@@ -167,7 +167,7 @@ def refined_shifts_pix(path: Path, table: StarTable) -> np.ndarray:
 
 
 def refuse_pixel_shifts(path: Path, table: StarTable, format_name: str) -> None:
-    """Refuse shifts in pixels where it is not known of what size.
+    """Refuse shifts in pixels of unknown size.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def refuse_pixel_shifts(path: Path, table: StarTable, format_name: str) -> None:
     """
     if refined_shifts_pix(path, table).any():
         raise InputError(
-            f"{path} has shifts in pixels ({ORIGINS_PIX[2]}, ...), of which {format_name} does not say the size; let RELION re-centre the particles, "
+            f"{path} has shifts in pixels ({ORIGINS_PIX[2]}, ...), but {format_name} does not give the pixel size; let RELION re-centre the particles, "
             "or convert them to rlnOriginXAngst, ... (pixels times their size)"
         )
 
@@ -188,14 +188,14 @@ def _shifts(path: Path, table: StarTable, columns: Sequence[str]) -> np.ndarray:
     angles = [name for name in _SUBTOMOGRAM_ANGLES if name in table]
     if found.any() and angles and numbers(path, table, angles).any():
         raise InputError(
-            f"{path}: its shifts {columns[2]}, ... are along the axes of turned subtomograms ({', '.join(angles)}), "
+            f"{path}: its shifts {columns[2]}, ... are along the axes of rotated subtomograms ({', '.join(angles)}), "
             "which is not supported; let RELION apply them (re-centre the particles) first"
         )
     return found
 
 
 def relion_names(particles: Particles, conversion: Conversion) -> np.ndarray:
-    """Name the rows' tomograms as RELION 5 does: its file `rec_TS_01.mrc` is of the tomogram `TS_01`; told where it changes a name.
+    """Name the rows' tomograms as RELION 5 does: its file `rec_TS_01.mrc` is the tomogram `TS_01`; report changed names.
 
     Raises
     ------
@@ -206,10 +206,10 @@ def relion_names(particles: Particles, conversion: Conversion) -> np.ndarray:
     new = {name: name.removeprefix(RECONSTRUCTED) or name for name in names}
     if len(set(new.values())) < len(names):
         twice = next(name for name in names if name.startswith(RECONSTRUCTED) and new[name] in names)
-        raise InputError(f"RELION knows tomogram '{twice}' as '{new[twice]}', and there is another of that name; rename one of them")
+        raise InputError(f"RELION names tomogram '{twice}' '{new[twice]}', but another tomogram already has that name; rename one of them")
     changed = [f"'{name}' is '{new[name]}'" for name in names if new[name] != name]
     if changed:
-        conversion.progress.say(f"named as RELION names its tomograms: {', '.join(changed[:4])}{' ...' if len(changed) > 4 else ''}")
+        conversion.progress.say(f"renamed for RELION: {', '.join(changed[:4])}{' ...' if len(changed) > 4 else ''}")
     return particles.renamed(new).tomogram
 
 

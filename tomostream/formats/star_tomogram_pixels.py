@@ -1,7 +1,7 @@
 """STAR files in pixels of the tomogram: `rlnCoordinateX/Y/Z` as TomoTwin, pytom-match-pick, Warp and others write them.
 
 Convention: voxel index of the tomogram that was picked.  The same columns mean unbinned pixels in RELION 4 (`star_relion4`), a factor of
-4 to 10, which no column tells: hence the two names.  The tomogram is `rlnTomoName`, or the file in `rlnMicrographName`, or else the
+4 to 10, which no column shows: hence the two names.  The tomogram is `rlnTomoName`, or the file in `rlnMicrographName`, or else the
 STAR file's own name; the score is `rlnAutopickFigureOfMerit` or pytom's `rlnLCCmax`.  Read as voxels; the voxel size is asked for where
 angstrom are needed.  Shifts that refinement found are subtracted: `rlnOriginX/Y/ZAngst`, or in pixels `rlnOriginX/Y/Z`.
 """
@@ -47,7 +47,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
 
 
 def _refuse_other_pixels(path: Path, table: StarTable, names: np.ndarray, conversion: Conversion) -> None:
-    """Compare the pixel size that the file tells, if it tells one, with the voxel size that is known."""
+    """Compare the pixel size in the file, if there is one, with the known voxel size."""
     if _PIXEL in table:
         column, said = _PIXEL, star_tables.numbers(path, table, [_PIXEL])[:, 0]
     elif _DETECTOR in table and _MAGNIFICATION in table:
@@ -62,8 +62,8 @@ def _refuse_other_pixels(path: Path, table: StarTable, names: np.ndarray, conver
     if bad.any():
         i = int(np.argmax(bad))
         raise InputError(
-            f"{path} says that its pixels are {said[i]:g} A ({column}), the voxels of tomogram '{names[i]}' are {known[i]:g} A; give that size, "
-            "or the tomogram of that size; if the column is wrong, remove it"
+            f"{path} has pixels of {said[i]:g} A ({column}), but the voxels of tomogram '{names[i]}' are {known[i]:g} A; give the file's size, "
+            "or the tomogram with that size; if the column is wrong, remove it"
         )
 
 

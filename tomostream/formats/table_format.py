@@ -14,16 +14,16 @@ from tomostream.particles import Particles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFormat:
-    """A table format; an object of an entry point of the group `tomostream.formats`, whose name is what `--format` says.
+    """A table format: the object of an entry point in the group `tomostream.formats`, whose name is given to `--format`.
 
-    Its module is imported by every command, for its endings and options: what is slow to import belongs into the functions.
+    Its module is imported by every command, for its endings and options, so slow imports belong into the functions.
 
     Parameters
     ----------
     read
         Reads a file (or what the format calls one), in any unit; raises an InputError for what it can't read.
     write
-        Writes particles, whole or not at all.
+        Writes particles, completely or not at all.
     ending
         Of its files, such as `.csv`.
     known_by

@@ -1,4 +1,4 @@
-"""Reading text as other software writes it: UTF-8, with or without a byte-order mark (UTF-16 with one); lines; numbers; JSON.
+"""Read text files of other software: UTF-8, with or without a byte-order mark (UTF-16 with one); lines; numbers; JSON.
 
 Whatever the computer's locale is, text is UTF-8.  Lines end with a line feed, a carriage return or both, and nothing else: other
 separators of Unicode may stand inside a text.
@@ -35,7 +35,7 @@ def read_text(path: Path) -> str:
         raise InputError(f"table {path} can't be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise InputError(
-            f"table {path} can't be read as text: it is no UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+            f"table {path} can't be read as text: it is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from None
 
 
@@ -52,12 +52,12 @@ def read_lines(path: Path) -> list[str]:
 
 
 def json_number(value: Any) -> float:
-    """Return a number of JSON; NaN and infinities too.
+    """Return a JSON number; NaN and infinities are allowed.
 
     Raises
     ------
     ValueError
-        If it is none, or text.
+        If it is not a number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"expected a number, found {value!r}"[:120])
@@ -68,7 +68,7 @@ def json_number(value: Any) -> float:
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON; whatever is wrong with it is a ValueError, too deep a nesting too.
+    """Parse JSON; any error, including deep nesting, is a ValueError.
 
     Raises
     ------
@@ -82,6 +82,6 @@ def parse_json(text: str) -> Any:
 
 
 def shown(line: str) -> str:
-    """Return a line as a message shows it: cut where it is very long."""
+    """Shorten a very long line for a message."""
     text = line.strip()
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."

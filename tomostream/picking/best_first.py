@@ -1,6 +1,6 @@
-"""The picker `greedy`: the best peaks first, no two within the radius; and where the scores choose their number, so many of them.
+"""The picker `greedy`: the best peaks first, no two within the radius; the scores may decide how many.
 
-Probabilities are compared as logits when their number is chosen: as such they are unbounded (`counting`).
+To choose the number, probabilities are converted to logits, which are unbounded (`counting`).
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from tomostream.picking.how_many import AsManyAs, Best
 from tomostream.picking.protocol import Execution, PickRequest, Picks, Source
 from tomostream.progress import Progress
 
-SURPRISING = 2.0  # times the expected number of picks: the scores hardly tell particles from noise
+SURPRISING = 2.0  # times the expected number of picks: the scores hardly separate particles from noise
 _LEAST_PROBABILITY = 6e-8  # float32 has no probability between 1 - 6e-8 and 1
 _NO_PROGRESS = Progress()
 
@@ -43,7 +43,7 @@ class GreedyPicker:
 
 
 def _chosen(picks: Picks, source: Source, expected: int, progress: Progress) -> Picks:
-    """The best of the candidates: as many as their scores say."""
+    """Return the best candidates: as many as their scores suggest."""
     from scipy.special import logit  # noqa: PLC0415  (as above)
 
     from tomostream.picking.counting import choose_count  # noqa: PLC0415  (as above)
@@ -51,12 +51,12 @@ def _chosen(picks: Picks, source: Source, expected: int, progress: Progress) -> 
     is_bounded = source.values == "probability"
     values = logit(np.clip(picks.score, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)) if is_bounded else picks.score
     choice = choose_count(values, expected=expected)
-    hope = "" if np.isnan(choice.f1) else f"; F1 {choice.f1:.2f} is to be expected"
+    hope = "" if np.isnan(choice.f1) else f"; expected F1 {choice.f1:.2f}"
     progress.say(
         f"{source.name}: {choice.picks} picks chosen, about {choice.particles:.0f} particles by the scores ({expected} expected){hope}"
     )
     if choice.picks > SURPRISING * expected:
-        progress.warn(f"{source.name}: {choice.picks} picks are far more than the {expected} expected; look at them, or give a count")
+        progress.warn(f"{source.name}: {choice.picks} picks are far more than the {expected} expected; check them, or set a count")
     return replace(picks, index_zyx=picks.index_zyx[: choice.picks], score=picks.score[: choice.picks])
 
 

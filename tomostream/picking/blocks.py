@@ -1,8 +1,8 @@
-"""How is a volume larger than memory picked?  Block by block; the picks are those of the greedy loop over the whole, whatever the blocks.
+"""How are particles picked in a volume larger than memory?  Block by block; for any blocks the picks equal those of the greedy loop over the whole volume.
 
-1. Plan the blocks and their halo (`planning`); what does not fit the memory is refused before work.
-2. For a count without a threshold, look at all blocks once for thresholds to try (`thresholds`).
-3. Label each block (`greedy`), in any process or thread, and settle the answers in the blocks' order (`settling`).  One thread reads the next
+1. Plan the blocks and their halo (`planning`); refuse, before any work, what does not fit into memory.
+2. For a count without a threshold, read all blocks once to find thresholds to try (`thresholds`).
+3. Label each block (`greedy`), in any process or thread, and merge the answers in the order of the blocks (`merging`).  One thread reads the next
    block while another labels.
 4. With a count, take the next lower threshold until there are enough picks.
 
@@ -59,16 +59,16 @@ def pick_volume(
     source, request, execution
         See `protocol`.
     pool
-        Only the peaks of the pooled scores are candidates, and their pooled scores are what is compared (DeepETPicker's way).
+        Only the peaks of the pooled scores are candidates, and their pooled scores are compared (as in DeepETPicker).
     progress
-        Told of each block that is done.
+        Notified of each finished block.
 
     Raises
     ------
     InputError
-        If the request can't be met, or the scores are no real numbers.
+        If the request is impossible, or the scores are not real numbers.
     BudgetError
-        If the smallest block does not fit the memory, or the picks and undecided candidates don't; the message tells the threshold
+        If the smallest block, or the picks and undecided candidates, don't fit into memory; the message gives the threshold
         with which they would.
     """
     request = request.within(source.shape)
@@ -112,7 +112,7 @@ class _Blocks:
 
     @classmethod
     def planned(cls, windows: ScoreWindows, request: PickRequest, execution: Execution, most: int | None) -> "_Blocks":
-        """Plan the blocks; refuses what the memory does not hold."""
+        """Plan the blocks; refuse what does not fit into memory."""
         plan = plan_blocks(
             windows.domain.shape,
             block=execution.block,
@@ -135,14 +135,14 @@ class _Blocks:
     def thresholds(self, count: int, progress: Progress) -> list[float]:
         """Look at all blocks once for the thresholds to try for a count."""
         seen = NOTHING
-        with progress.track("look for the threshold", len(self.cores)) as bar:
+        with progress.track("find the threshold", len(self.cores)) as bar:
             for part in self.run(_SurveyBlock(self.windows, self.radius, count), self.cores):
                 seen = seen.merged(part, count)
                 bar.advance()
         return thresholds_to_try(seen, count=count)
 
     def settled(self, threshold: float, most: int | None, progress: Progress) -> Points:
-        """Label all blocks, and settle their answers in order."""
+        """Label all blocks, and merge their answers in order."""
         settlement = Settlement(
             self.windows.shape,
             domain=self.windows.domain,
@@ -163,7 +163,7 @@ class _Blocks:
 
 
 def _with_threshold(cores: list[Box], settlement: Settlement) -> Iterator[tuple[Box, float]]:
-    """Give each block the threshold that holds when its turn comes."""
+    """Give each block the threshold that applies when its turn comes."""
     for core in cores:
         yield core, settlement.threshold
 
@@ -205,7 +205,7 @@ def _in_volume(points: Points, window: Box, shape: Triple) -> Points:
 
 @dataclass(frozen=True, slots=True)
 class _SurveyBlock:
-    """Look at one core for thresholds to try."""
+    """Search one core for thresholds to try."""
 
     windows: ScoreWindows
     radius: float
@@ -220,7 +220,7 @@ class _SurveyBlock:
 
 
 def _reading_ahead(function: "_LabelBlock | _SurveyBlock", tasks: Iterable[Any], *, cores: list[Box]) -> Iterator[Any]:
-    """Run an ordered map over cores; while one is worked on, a thread reads the next."""
+    """Run an ordered map over cores; while one is processed, a thread reads the next."""
     with ThreadPoolExecutor(1) as reader:
         ahead = [reader.submit(function.scores, cores[0])]
         for following, task in zip([*cores[1:], None], tasks, strict=True):

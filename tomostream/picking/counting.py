@@ -1,18 +1,18 @@
-"""How many of the best peaks are particles, when nobody knows?  The split of their scores into noise and particles that F1 likes best.
+"""How many of the best peaks are particles if the number is unknown?  The number with the best expected F1, from a mixture of noise and particles.
 
 In a good score map, the peaks' scores have two parts: the tail of the noise, which falls off like an exponential, and a bump of particles
 at its end.  So, over the highest peaks (several times the expected number; less what the lowest of them has),
 
     density(x) = (1 - p) Exponential(x; rate) + p Normal(x; mean, deviation), cut off at 0
 
-1. The four parameters are those of most likelihood, with two weak priors: the number of particles p n is about the expected one
-   (log-normal; people guess it to a factor of 1.3 or so), and the bump's deviation about a quarter of its mean.
+1. The four parameters have the greatest likelihood, with two weak priors: the number of particles p n is about the expected one
+   (log-normal; guesses are within a factor of about 1.3), and the bump's deviation is about a quarter of its mean.
 2. A pick of score x is a particle with probability r(x), the second part's share of the density.
 3. Of the k best picks, the sum of r are particles; of p n in all.  So F1 is expected to be 2 sum(r) / (k + p n): the best k is chosen.
 
 Probabilities must be given as logits: as such they are unbounded, and the parts have these shapes.
 
-Limits: where noise and particles overlap without a dip between them, the expected number decides alone, nearly.
+Limits: if noise and particles overlap without a dip between them, the expected number decides almost alone.
 
 References
 ----------
@@ -29,16 +29,16 @@ from scipy.special import expit, ndtr
 
 from tomostream.errors import InputError
 
-CANDIDATES = 5  # peaks that are looked at, of the expected number
+CANDIDATES = 5  # peaks that are examined, as a multiple of the expected number
 COUNT_SPREAD = 0.3  # standard deviation of the logarithm of the expected number
 _SHAPE, _SHAPE_SPREAD = 0.25, 0.5  # the bump's deviation over its mean, and the spread of its logarithm
-_LEAST_PEAKS = 20  # fewer say nothing of a distribution
+_LEAST_PEAKS = 20  # fewer don't show a distribution
 _STARTS = (2.0, 3.0, 4.0, 5.0)  # of the bump's mean, in means of all
 
 
 @dataclass(frozen=True, slots=True)
 class CountChoice:
-    """How many picks are taken, how many particles there seem to be, and the F1 that is expected of the choice."""
+    """The number of picks, the estimated number of particles, and the F1 expected of this choice."""
 
     picks: int
     particles: float
@@ -46,7 +46,7 @@ class CountChoice:
 
 
 def choose_count(scores: Float64[np.ndarray, " n"], *, expected: int, spread: float = COUNT_SPREAD) -> CountChoice:
-    """Choose how many of the best peaks are picks.
+    """Choose how many of the best peaks become picks.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def choose_count(scores: Float64[np.ndarray, " n"], *, expected: int, spread: fl
         Of peaks no two of which are within a particle's radius, falling, finite; the best `CANDIDATES` x `expected` of a volume, or all.
         Logits, correlations: anything unbounded.
     expected
-        Particles in the volume, as a person would guess.
+        Estimated number of particles in the volume.
     spread
         How far the logarithm of that guess may be off (standard deviation).
 

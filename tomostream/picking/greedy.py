@@ -1,11 +1,11 @@
-"""Which voxels of one window are certainly picks, and which can't be told from this window alone?  Pure; exact.
+"""Which voxels of one window are certainly picks, and which can't be decided from this window alone?  Pure; exact.
 
 The picks of a volume are those of the sequential greedy loop: visit the voxels with score > T in the order of descending score (ties:
 ascending linear index, z slowest); accept one unless an accepted one lies within the radius.  A window shows only a part of the volume,
 so the loop runs on it with three answers.  In that order, a candidate is
 
 1. suppressed, if a certain pick lies within the radius;
-2. undecided, if its ball leaves the window through an *open* face (one behind which the volume goes on), or an earlier undecided
+2. undecided, if its ball leaves the window through an *open* face (one behind which the volume continues), or an earlier undecided
    candidate lies within the radius;
 3. accepted otherwise: a certain pick.
 
@@ -13,7 +13,7 @@ By induction over the order, what is accepted or suppressed here is so in the wh
 necessary is harmless.  `settling` decides those from the answers of all windows.
 
 How it is fast: a pick paints its ball into an array of states of the window's shape, so that most candidates cost one vectorised
-look-up. Undecided candidates mark only themselves; whoever would be accepted looks through its ball for one of them, and what it finds
+look-up. Undecided candidates mark only themselves; a candidate that would be accepted searches its ball for one of them, and the result
 is remembered for the neighbourhood.  Candidates are sorted in descending portions, and what has been suppressed meanwhile never is.
 When a portion brings no pick and every candidate left is known to be blocked, the rest needs no loop.
 
@@ -104,7 +104,7 @@ def label_window(
     core
         The part of the window whose labels are wanted, relative to the window.
     open_low, open_high
-        Per axis, whether the volume goes on beyond the window's first and last voxels.
+        Per axis, whether the volume continues beyond the window's first and last voxels.
 
     References
     ----------
@@ -138,7 +138,7 @@ def label_window(
         if not len(picks) and canvas.are_all_blocked(index):
             undecided.append(Points(index, value.astype(np.float64)))
             break
-    # a certain pick near an undecided candidate says that this is none, even if it comes later in the order
+    # a certain pick near an undecided candidate suppresses it, even if it comes later in the order
     return Labels(canvas.core_part(Points.joined(accepted)), canvas.core_part(Points.joined(undecided)))
 
 
@@ -153,7 +153,7 @@ def rounded_down(threshold: float, dtype: np.dtype) -> np.floating:
 
 
 class _Canvas:
-    """The states of a window's voxels (three views of one memory: byte by byte, flat, in space) and who blocks whom.
+    """The states of a window's voxels (three views of one memory: byte by byte, flat, in space) and which voxels block which.
 
     Small cells that lie wholly in the ball of an undecided candidate are remembered as blocked: their later candidates need no look
     through their own balls.

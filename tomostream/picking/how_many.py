@@ -1,6 +1,6 @@
-"""How many peaks are picks?  The best N, all above a score, or as many as the scores say.
+"""How many peaks become picks?  The best N, all above a score, or as many as the scores suggest.
 
-Each way is a type, and refuses what can't be meant when it is made.  `how_many` reads the options of a command or the keys of a configuration.
+Each rule is a type that checks its values when it is created.  `how_many` reads the options of a command or the keys of a configuration.
 
 Both `most` (picks at most; None: no limit) and `above` (picks score above it; None: no limit) can be asked of each way.
 """
@@ -50,9 +50,9 @@ class Above:
 
 @dataclass(frozen=True, slots=True)
 class AsManyAs:
-    """About `expected` picks, the number that a person would guess: the scores of the peaks decide (`counting`).
+    """About `expected` picks, an estimate by the user: the scores of the peaks decide (`counting`).
 
-    A picker that can't tell from the scores takes the best `expected`.
+    A picker that can't decide from the scores takes the best `expected`.
     """
 
     expected: int
@@ -64,7 +64,7 @@ class AsManyAs:
 
     @property
     def most(self) -> int:
-        """Picks at most, for a picker that can't tell from the scores."""
+        """Picks at most, for a picker that can't decide from the scores."""
         return self.expected
 
 
@@ -74,16 +74,16 @@ HowMany = Best | Above | AsManyAs
 def how_many(
     *, count: int | None = None, threshold: float | None = None, expected: int | None = None, are_options: bool = True
 ) -> HowMany | None:
-    """Read the number of picks; None where nobody says it, which only a picker with a cut of its own can do without.
+    """Read the number of picks; None if it is not given, which only a picker with its own cut accepts.
 
     Parameters
     ----------
     count
-        The best so many.
+        Keep the best `count`.
     threshold
-        All above it; with a count or an expected number, those are taken of the picks above it.
+        Keep all picks above it; with a count or an expected number, choose from those.
     expected
-        About so many.
+        Keep about this many.
     are_options
         Whether they are options of a command, as messages name them, not keywords.
 
@@ -95,7 +95,7 @@ def how_many(
     label = "--{}" if are_options else "{}: it"
     if count is not None and expected is not None:
         raise InputError(
-            f"--count {count} (the best {count}) and --expected {expected} (as many as the scores say) exclude each other; give one"
+            f"--count {count} (the best {count}) and --expected {expected} (as many as the scores suggest) exclude each other; give one"
         )
     for name, value in (("count", count), ("expected", expected)):
         _check_number(label.format(name), value)
@@ -117,7 +117,7 @@ def options_of(wanted: HowMany | None) -> dict[str, int | float | None]:
 
 
 def needed(wanted: HowMany | None) -> HowMany:
-    """Refuse to pick where nobody says how many.
+    """Refuse to pick without a number of picks.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def needed(wanted: HowMany | None) -> HowMany:
         If there is no number.
     """
     if wanted is None:
-        raise InputError("how many picks? give a threshold (all above it), a count (the best so many), or both")
+        raise InputError("the number of picks is not set: give a threshold (all picks above it), a count (the best N), or both")
     return wanted
 
 

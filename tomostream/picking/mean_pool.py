@@ -1,4 +1,4 @@
-"""Where are the particles in a map of blobs?  DeepETPicker's answer: binarise, mean-pool until each blob has one peak, take the peaks.
+"""Where are the particles in a map of blobs?  As in DeepETPicker: binarise, mean-pool until each blob has one peak, take the peaks.
 
 1. Binarise: 1 where the score is above the threshold (0.5), else 0; a missing score (NaN) is 0.
 2. Mean-pool several times, stride 1, windows of 5 voxels: as often as makes the windows together as wide as a label, so that a
@@ -32,7 +32,7 @@ _BLOB = 0.6  # radius of the blobs, of the particle's: networks of this kind mar
 
 @dataclass(frozen=True, slots=True)
 class MeanPool:
-    """How to turn scores into peaks.
+    """How scores become peaks.
 
     Parameters
     ----------
@@ -53,14 +53,14 @@ class MeanPool:
 
     @classmethod
     def for_radius(cls, radius: float, *, threshold: float) -> "MeanPool":
-        """Pool as often as it takes for the windows together to reach to each side as far as a label does (radius of the particle, voxels)."""
+        """Pool so often that the windows together reach as far to each side as a label (radius of the particle, voxels)."""
         if not (math.isfinite(radius) and radius > 0):
             raise InputError(f"radius: {radius:g} voxels must be above zero and finite")
         return cls(threshold, math.ceil(_BLOB * radius / (WINDOW_VOX // 2)))
 
     @property
     def halo(self) -> int:
-        """Voxels around a voxel on which its being a peak depends."""
+        """Voxels around a voxel that decide whether it is a peak."""
         return self.rounds * (WINDOW_VOX // 2) + 1
 
     def peaks(self, scores: Num[np.ndarray, "z y x"], *, at: Box, wanted: Box, shape: Triple) -> Float64[np.ndarray, "a b c"]:

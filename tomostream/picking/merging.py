@@ -1,4 +1,4 @@
-"""Which undecided candidates are picks after all?  The answers of all blocks, merged while they come, in bounded memory.
+"""Which undecided candidates are picks?  The answers of all blocks, merged as they arrive, in bounded memory.
 
 A = the certain picks so far, U = the undecided candidates so far; each voxel is owned by one block.  A true pick is never within the
 radius of another, so dropping from U what lies within the radius of A never drops one; and every true pick is in A or U.  So:
@@ -27,8 +27,8 @@ from tomostream.geometry import Box, Triple
 from tomostream.picking.greedy import Points
 from tomostream.units import format_bytes
 
-POINT_BYTES = 120  # of a held point at the worst moment: itself, its coordinates, a search tree, a sort
-_AT_ONCE = 2**14  # candidates looked at, or turned into Python numbers, at a time
+POINT_BYTES = 120  # peak memory per held point: itself, its coordinates, a search tree, a sort
+_AT_ONCE = 2**14  # candidates examined, or converted to Python numbers, at a time
 _FRESH = 2**14  # labels that wait at least before they are compared with what is held
 
 
@@ -38,7 +38,7 @@ def in_order(points: Points) -> Points:
 
 
 class Settlement:
-    """Collects the labels of blocks, in the order of the block grid (z slowest), and settles them.
+    """Collects the labels of blocks, in the order of the block grid (z slowest), and decides them.
 
     Blocks that are still to come need no candidates at or below `threshold`, which rises.
 
@@ -112,9 +112,9 @@ class Settlement:
         if self.threshold > self._asked:
             wanted = f"picking above {self._asked:g}" if self._count is None else f"picking the best {self._count}"
             raise BudgetError(
-                f"{wanted} found {self._seen} picks and undecided voxels, but {format_bytes(self._memory)} of memory hold "
-                f"{self._capacity} of them; with the threshold {self.threshold!r} they would fit ({len(found)} picks); "
-                "raise the threshold or the memory, or ask for fewer picks by a count"
+                f"{wanted} found {self._seen} picks and undecided voxels, but {format_bytes(self._memory)} of memory can hold only "
+                f"{self._capacity} of them; with the threshold {self.threshold!r} they fit ({len(found)} picks): "
+                "raise the threshold or the memory, or give a smaller count"
             )
         return found
 

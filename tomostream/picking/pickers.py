@@ -1,4 +1,4 @@
-"""Which pickers are there?  Those of the entry-point group `tomostream.pickers`, ours and other packages', by name."""
+"""Which pickers are installed?  Those of the entry-point group `tomostream.pickers`, ours and those of other packages."""
 
 from tomostream.catalogue import PICKERS, find, installed
 from tomostream.errors import InputError
@@ -6,21 +6,21 @@ from tomostream.picking.protocol import Picker
 
 
 def picker_names() -> list[str]:
-    """The names of all that are installed; none is imported."""
+    """Return the names of all installed pickers, without importing any."""
     return list(installed(PICKERS))
 
 
 def picker(name: str) -> Picker:
-    """The picker of a name.
+    """Return the picker with this name.
 
     Raises
     ------
     InputError
-        If there is none, or what is there is no picker.
+        If there is none, or the entry is not a picker.
     """
     if name not in installed(PICKERS):
         raise InputError(f"--method must be one of {', '.join(picker_names())}, found '{name}'")
     found = find(PICKERS, name, "picker")
     if not isinstance(found, Picker):
-        raise InputError(f"picker '{name}' ({installed(PICKERS)[name]}) lacks what a picker has: name, needs_count and pick")
+        raise InputError(f"picker '{name}' ({installed(PICKERS)[name]}) is not a picker: it needs name, needs_count and pick")
     return found

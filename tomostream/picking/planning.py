@@ -1,6 +1,6 @@
-"""How large may a block be?  Pure arithmetic: bytes projected from shapes, before anything is read.
+"""How large may a block be?  Pure arithmetic: memory is projected from shapes, before anything is read.
 
-Half of what the libraries leave of the budget is for the blocks in work, half for picks and undecided candidates.  Large blocks are best:
+Half of what the libraries leave of the budget is for the blocks being processed, half for picks and undecided candidates.  Large blocks are best:
 the fewer faces, the fewer undecided candidates and the less is read twice.  The block asked for, or the whole domain, is halved along its
 longest edge until its window fits; once it is small the halo gives way, which costs more undecided candidates but no exactness.
 """
@@ -63,7 +63,7 @@ def plan_blocks(
     libraries
         What they take of it, bytes.
     workers
-        Blocks in work at a time in this process.
+        Blocks processed at once in this process.
 
     Raises
     ------
@@ -84,8 +84,8 @@ def plan_blocks(
         else:
             raise BudgetError(
                 f"picking needs {format_bytes(libraries + 2 * needed)} even in blocks of {edges[longest]} voxels (radius {radius:g}, "
-                f"smoothing {smooth:g} voxels, {workers} at a time), but the memory budget is {format_bytes(memory)}; "
-                "raise the budget or take fewer workers"
+                f"smoothing {smooth:g} voxels, {workers} at a time), but the memory budget is {format_bytes(memory)}: "
+                "raise the budget, or use fewer workers"
             )
     return Plan(triple(edges), margin, share)
 
@@ -100,6 +100,6 @@ def check_count(count: int | None, settling_bytes: int) -> None:
     """
     if count is not None and 2 * count * POINT_BYTES > settling_bytes:
         raise BudgetError(
-            f"{count} picks need {format_bytes(2 * count * POINT_BYTES)}, but the memory budget leaves {format_bytes(settling_bytes)} to them "
-            f"({settling_bytes // (2 * POINT_BYTES)} picks); ask for fewer or raise the budget"
+            f"{count} picks need {format_bytes(2 * count * POINT_BYTES)}, but the memory budget leaves {format_bytes(settling_bytes)} for them "
+            f"({settling_bytes // (2 * POINT_BYTES)} picks); give a smaller count, or raise the budget"
         )

@@ -1,12 +1,12 @@
-"""How does mean-pooling serve a wanted count?  With the peaks at the usual cut first, then, where they are too few, those at lower cuts.
+"""How does mean-pooling reach a wanted count?  With the peaks at the usual cut first, then, if they are too few, with those at lower cuts.
 
-Scores are binarised at 0.5, which gives some number of peaks.  Who wants more lowers the cut; but then hills melt into each other, or a whole
-background rises above it.  So a lower cut only adds:
+Scores are binarised at 0.5, which gives some number of peaks.  A lower cut gives more, but then hills merge, or a whole
+background rises above it.  A lower cut therefore only adds peaks:
 
 1. The peaks at 0.5, by their pooled scores.
 2. While there are fewer than wanted: the peaks at the next lower cut that are farther than the least distance from all so far.
 
-A pick's score is its cut, plus the share that its pooled score makes of the way to the next higher cut: it falls with the rank.
+A pick's score is its cut, plus its pooled score as a fraction of the step to the next higher cut: it falls with the rank.
 With a given threshold there is one cut, and the scores are the pooled ones.
 """
 
@@ -68,7 +68,7 @@ class MeanPoolPicker:
 
 
 def _distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Distance of each point to the nearest of the others; infinite where there is none."""
+    """Return the distance of each point to the nearest other point; infinite if there is none."""
     nearest = np.full(len(points), np.inf)
     for start in range(0, len(points), 256):  # bounds the table of distances
         part = points[start : start + 256, None, :] - others[None, :, :]

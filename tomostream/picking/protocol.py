@@ -1,7 +1,7 @@
-"""What is a picker?  An object that finds the picks of a volume: from which scores, which are wanted, and with what means.
+"""What is a picker?  An object that finds the picks of a volume, given scores, a request and resources.
 
-`Source` is where the scores come from, `PickRequest` all that the picks depend on, `Execution` what they don't depend on.  A `Picker` has a name;
-those that are installed are found by it (`pickers`).
+`Source` holds the scores, `PickRequest` everything else that the picks depend on, `Execution` what they don't depend on.  A `Picker` has a name;
+installed pickers are found by it (`pickers`).
 """
 
 import math
@@ -85,7 +85,7 @@ class PickRequest:
     radius
         Least distance between picks, exclusive, in voxels: at this distance a pick still suppresses.
     how_many
-        None: nobody says; only pickers without `needs_count` take that.
+        None: not given; only pickers without `needs_count` accept this.
     smooth
         Radius in voxels of a ball over which the scores are averaged first; below 1 they are not.
     border
@@ -122,7 +122,7 @@ class PickRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """With what means the picks are found; they don't depend on it.
+    """The resources for picking; the picks don't depend on them.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class Execution:
     block, halo
         Edges of a block's core and its halo, in voxels: at most; smaller ones are taken where the memory is short.
     workers
-        Threads, each with a block in work.
+        Threads; each processes one block.
     map_blocks
         An ordered map that runs a picklable function over blocks, instead of threads (if the source and the mask are picklable too).
 
@@ -161,12 +161,12 @@ class Picker(Protocol):
 
     @property
     def name(self) -> str:
-        """As it is asked for: the entry point's name."""
+        """The entry point's name."""
         ...
 
     @property
     def needs_count(self) -> bool:
-        """Whether it must be told how many picks are wanted."""
+        """Whether it needs the number of picks."""
         ...
 
     def pick(self, source: Source, request: PickRequest, execution: Execution, progress: Progress) -> Picks:

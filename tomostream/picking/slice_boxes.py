@@ -1,4 +1,4 @@
-"""Which boxes are there on each slice?  The peaks of every x-y plane after 2-D non-maximum suppression, slice after slice, out of core.
+"""Which boxes does each slice have?  The peaks of every x-y plane after 2-D non-maximum suppression, slice after slice, out of core.
 
 1. A voxel is a candidate if it is above the floor, and comes before its eight neighbours in its plane in the order of descending score (ties: the
    smaller index).  That needs one voxel around a block, and a plateau has one candidate.
@@ -80,7 +80,7 @@ def boxes_of_slices(
         if held * BOX_BYTES > memory:
             raise BudgetError(
                 f"the slices {core.start[0]} to {core.stop[0] - 1} have more than {held} peaks above {floor():g}, but {format_bytes(memory)} of memory "
-                f"hold {memory // BOX_BYTES}; raise the threshold or the memory"
+                f"can hold {memory // BOX_BYTES}: raise the threshold or the memory"
             )
         first = np.searchsorted(place[:, 0], np.arange(core.start[0], core.stop[0] + 1))
         for z, (start, stop) in enumerate(zip(first[:-1].tolist(), first[1:].tolist(), strict=True), core.start[0]):

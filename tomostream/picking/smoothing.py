@@ -1,6 +1,6 @@
 """What is the mean score around each voxel?  The mean over a ball, in blocks, with the bits of the whole-volume filter.
 
-Scores of a voxel classifier saturate inside a particle, so that the highest voxel may lie anywhere on a plateau; the mean over a ball
+Scores of a voxel classifier saturate inside a particle, so the highest voxel may lie anywhere on a plateau; the mean over a ball
 has its peak in the plateau's middle.
 
 1. Along x: sums over runs of 2 w + 1 voxels, each from the next shorter one.
@@ -106,7 +106,7 @@ def _inside_count(wanted: Box, shape: Triple, radius: float) -> Float[np.ndarray
 
 
 def inside_counts(wanted: Box, shape: Triple, radius: float) -> tuple[Float64[np.ndarray, "n m k"], list[np.ndarray]]:
-    """Count the voxels of the ball that lie in the volume: far from the faces always the same, so a small volume tells all.
+    """Count the voxels of the ball that lie in the volume: far from the faces the count is constant, so a small volume suffices.
 
     Returns
     -------

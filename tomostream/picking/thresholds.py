@@ -1,4 +1,4 @@
-"""Above which threshold are the best N picks, when none is given?  One look at all scores, in memory that does not grow with the volume.
+"""Which threshold gives the best N picks?  Found in one pass over all scores, in memory that does not grow with the volume.
 
 The first N picks of the greedy loop don't depend on the threshold, as long as there are N above it.  So any threshold low enough is
 right, and a high one is fast.

@@ -1,4 +1,4 @@
-"""Which particles do the slices of a volume show?  Boxes of slices, traced through z, as picks; out of core.
+"""Which particles do the slices of a volume show?  Boxes on slices are traced through z and become picks; out of core.
 
 1. Which boxes are worth tracing?  Those above the threshold.  With only a count of picks, the best boxes of the volume: so many as that many
    particles have on the slices that they span; a first pass over the volume finds the score of the last of them.
@@ -39,7 +39,7 @@ class TracePicker:
     Parameters
     ----------
     tracing
-        How boxes become particles; None: as is usual for the radius.
+        How boxes become particles; None: the default for the radius.
     """
 
     tracing: Tracing | None = None
@@ -49,7 +49,7 @@ class TracePicker:
     def pick(self, source: Source, request: PickRequest, execution: Execution, progress: Progress = _NO_PROGRESS) -> Picks:
         """Pick a score volume slice by slice, and trace the boxes through z; best first.
 
-        Boxes score above the threshold.  One block is in work at a time.
+        Boxes score above the threshold.  One block is processed at a time.
 
         Returns
         -------
@@ -90,7 +90,7 @@ class _Slices:
 
     @classmethod
     def planned(cls, windows: ScoreWindows, distance: float, execution: Execution) -> "_Slices":
-        """Plan the blocks; refuses what the memory does not hold."""
+        """Plan the blocks; refuse what does not fit into memory."""
         memory, libraries = execution.memory, execution.libraries
         shape = windows.domain.shape
         asked = _layer(shape, (memory - libraries) // 2) if execution.block is None else execution.block
@@ -107,10 +107,10 @@ class _Slices:
         return boxes_of_slices(self.windows, block=self.block, distance=self.distance, floor=floor, memory=self.memory, advance=advance)
 
     def floor_of_best(self, number: int, progress: Progress) -> float:
-        """The score above which the best so many boxes of the volume are."""
+        """Return the score above which the wanted number of best boxes lies."""
         _check_held(number, self.memory)
         best = _Best(number)
-        with progress.track("look for boxes", self.blocks) as bar:
+        with progress.track("find boxes", self.blocks) as bar:
             for boxes in self.boxes(lambda: best.floor, bar.advance):
                 best.add(boxes.score)
         return best.floor
@@ -146,8 +146,8 @@ class _Best:
 def _check_held(number: int, memory: int) -> None:
     if number * BOX_BYTES > memory:
         raise BudgetError(
-            f"{number} boxes and traces don't fit: {format_bytes(memory)} of memory hold {memory // BOX_BYTES}; "
-            "raise the threshold or the memory, or ask for fewer picks"
+            f"{number} boxes and traces don't fit: {format_bytes(memory)} of memory can hold {memory // BOX_BYTES}; "
+            "raise the threshold or the memory, or give a smaller count"
         )
 
 

@@ -5,7 +5,7 @@
 2. A trace ends when it found no box on more than `gap` slices in a row; it counts if it has at least `shortest` boxes.
 3. Its centre is the mean of its boxes' centres; its score the mean, or the largest, of theirs.
 
-Traces depend on the boxes of the slices (`slice_boxes`) alone.  What a volume's traces become is told in `traced`.
+Traces depend only on the boxes of the slices (`slice_boxes`).  `traced` turns the traces of a volume into picks.
 
 References
 ----------
@@ -38,7 +38,7 @@ class Tracing:
     distance
         Boxes of a slice lie farther apart than this.
     link
-        A trace goes on in a box at most this far from its last one, in y and x.
+        A trace continues in a box at most this far from its last one, in y and x.
     gap
         Slices that a trace may miss in a row.
     shortest
@@ -80,7 +80,7 @@ class Tracing:
 
 
 def default_tracing(radius: float) -> Tracing:
-    """The tracing of particles of `radius` voxels, where nobody says more."""
+    """Return the default tracing for particles of `radius` voxels."""
     return Tracing.for_radius(
         radius,
         distance=defaults.TRACE_DISTANCE,

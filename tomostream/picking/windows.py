@@ -1,4 +1,4 @@
-"""What are the scores of a window, as picking sees them?  Read, smoothed, and -inf where no voxel may be a pick.
+"""Which scores of a window does picking see?  They are read, smoothed, and set to -inf where no voxel may be a pick.
 
 1. Read the window (with the smoothing's own halo) and convert it to a float type that holds every value exactly: booleans, half-precision
    floats and integers up to 16 bits to float32, wider integers to float64 (in which scores are compared; beyond 2^53 they round).
@@ -90,7 +90,7 @@ class ScoreWindows:
         around = window.expanded(int(self.smooth)).clipped(Box.whole(self.shape))
         raw = np.asarray(self.read(around))
         if raw.shape != around.shape:
-            raise InputError(f"scores: the box {around} must have shape {around.shape}, but reading it gave {raw.shape}")
+            raise InputError(f"scores: the box {around} must have shape {around.shape}, but has {raw.shape}")
         scores = as_float(raw)
         if self.smooth >= 1:
             return ball_mean(scores, at=around, wanted=window, shape=self.shape, radius=self.smooth)

@@ -1,1 +1,1 @@
-"""Files and folders that are not on this machine's disks: URLs that fsspec knows, and what may go wrong on the way to them."""
+"""Files and folders on servers: URLs that fsspec can open, and their errors."""

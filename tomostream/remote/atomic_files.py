@@ -1,13 +1,13 @@
-"""How is a small file written so that a kill, or a power loss, leaves the old one or the new one?
+"""How is a small file written so that a kill or a power failure leaves either the old file or the new one?
 
-1. It is written beside its place under one temporary name, `.NAME.tmp`: what a kill left there is written over, not collected.
-2. Who writes holds a lock (flock) on the temporary file, so that two that write the same file do so one after the other.
-3. The file is synchronised with the disk, then renamed over the old one, then its folder is synchronised: a rename that reached the disk
-   before the content did would leave an empty file.
+1. Write it in the same folder under one temporary name, `.NAME.tmp`, so that the remains of a kill are overwritten.
+2. Hold a lock (flock) on the temporary file, so that two writers of one file take turns.
+3. Synchronise the file with the disk, rename it over the old one, then synchronise its folder: a rename that reached the disk
+   before the content would leave an empty file.
 
-On an object store one upload does all this.
+On an object store a single upload has the same effect.
 
-Limits: on file systems that know no locks two writers of one file can mix.
+Limits: on file systems without locks two writers of one file can interfere.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tomostream.errors import BusyError, InputError
 from tomostream.remote.lock_holders import holder_of
 from tomostream.remote.places import Place, RemotePath, place
 
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)  # of file systems and folders that can't be synchronised
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)  # from file systems and folders that can't be synchronised
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 _WAIT_SECONDS, _PAUSE_SECONDS = 30.0, 0.02  # for another writer of the same small file
 
 
 def write_atomically(path: Place, content: bytes | str) -> None:
-    """Replace `path` by `content` (text as UTF-8), or leave it as it was; its folder is made if need be.
+    """Replace `path` by `content` (text as UTF-8), or leave it unchanged; create its folder if needed.
 
     Raises
     ------
@@ -49,12 +49,12 @@ def write_atomically(path: Place, content: bytes | str) -> None:
         with replacing(path) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
-        raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder or free some space") from None
+        raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder, or free some space") from None
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file to write; it replaces `path` when the block ends well, and is removed otherwise.
+    """Yield a temporary file to write; it replaces `path` when the block succeeds, and is removed otherwise.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def synchronise(path: Path) -> None:
     Raises
     ------
     OSError
-        If the disk refuses what was written.
+        If the disk fails to write it.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -104,7 +104,7 @@ def synchronise_tree(folder: Path) -> None:
 
 
 def remove_quietly(path: Path) -> None:
-    """Remove a file that may not be there, in a folder that may not be writable: what else was done is not worth less for it."""
+    """Remove a file if possible; a missing file or a read-only folder is not an error."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
@@ -112,7 +112,7 @@ def remove_quietly(path: Path) -> None:
 
 
 def _locked(temporary: Path) -> int:
-    """Open the temporary file and lock it; the one who holds it may rename it meanwhile, and then it is another's."""
+    """Open the temporary file and lock it; try again if its holder renamed it meanwhile."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -129,7 +129,7 @@ def _locked(temporary: Path) -> int:
         holder = holder_of(descriptor) if time.monotonic() > deadline else None
         os.close(descriptor)
         if holder is not None:
-            raise BusyError(f"{temporary} is being written by {holder}; wait for it to end, or stop it")
+            raise BusyError(f"{temporary} is being written by {holder}; wait for it to finish, or stop it")
         time.sleep(_PAUSE_SECONDS)
 
 

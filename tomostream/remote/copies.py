@@ -1,10 +1,10 @@
-"""Local copies of remote files, for code that needs a real file or folder; and back.
+"""Local copies of remote files, for code that needs a real file or folder, and uploads of local ones.
 
-1. `downloaded` streams one object into a temporary file: one request, no ranges asked for.
-2. `local_file` gives a table or another small file under its own name in a temporary folder; `local_result` the same for writing: what was
-   written there is uploaded when all went well.
+1. `downloaded` streams one object into a temporary file, with one request and without ranges.
+2. `local_file` copies a table or another small file, under its own name, to a temporary folder; `local_result` is the same for writing: the file
+   is uploaded when the block succeeds.
 3. `local_folder` mirrors a folder of small files (a model) once per process.
-4. `work_folder` is where work on a remote folder is kept between runs: below the user's cache folder, one for each URL.
+4. `work_folder` keeps work on a remote folder between runs: below the user's cache folder, one folder for each URL.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _PIECE_BYTES = 2**20
 
 
 def download(remote: RemotePath, target: Path) -> int:
-    """Stream an object into a local file; returns its length.
+    """Stream an object into a local file; return its length.
 
     Raises
     ------
     FileNotFoundError
-        If it is not there.
+        If it does not exist.
     TomostreamError
         If it can't be fetched, or does not fit the disk.
     """
@@ -63,7 +63,7 @@ def head_of(remote: RemotePath, count: int) -> bytes:
     Raises
     ------
     InputError
-        If it is not there.
+        If it does not exist.
     """
 
     def fetch() -> bytes:
@@ -82,18 +82,18 @@ def head_of(remote: RemotePath, count: int) -> bytes:
 
 def _no_room(error: OSError, target: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return BudgetError(f"{target.parent}: the disk ran full during a download; free space, or set TMPDIR to a larger disk")
-    return InputError(f"{target} can't be written: {error.strerror or error}; set TMPDIR to a folder that can")
+        return BudgetError(f"{target.parent}: the disk filled up during a download; free space, or set TMPDIR to a larger disk")
+    return InputError(f"{target} can't be written: {error.strerror or error}; set TMPDIR to a writable folder")
 
 
 @contextmanager
 def local_file(path: Place) -> Iterator[Path]:
-    """Give a local copy of a file.
+    """Yield a local copy of a file.
 
     Raises
     ------
     FileNotFoundError
-        If it is remote and not there.
+        If it is remote and does not exist.
     """
     if isinstance(path, Path):
         yield path
@@ -103,18 +103,18 @@ def local_file(path: Place) -> Iterator[Path]:
         download(path, copy)
         try:
             yield copy
-        except InputError as error:  # it names the copy
+        except InputError as error:  # the error names the copy
             raise type(error)(str(error).replace(str(copy), str(path))) from None
 
 
 @contextmanager
 def local_table(path: Place) -> Iterator[Path]:
-    """Give a local copy of a table, or of a folder of tables.
+    """Yield a local copy of a table, or of a folder of tables.
 
     Raises
     ------
     InputError
-        If it is remote and not there.
+        If it is remote and does not exist.
     """
     if isinstance(path, Path) or not path.is_dir():
         try:
@@ -133,7 +133,7 @@ def local_table(path: Place) -> Iterator[Path]:
 
 @contextmanager
 def local_result(path: Place) -> Iterator[Path]:
-    """Give a local path for writing a file (or the folder of a project); upload it when the block ends without error."""
+    """Yield a local path for writing a file (or a project's folder); upload it when the block succeeds."""
     if isinstance(path, Path):
         yield path
         return
@@ -145,7 +145,7 @@ def local_result(path: Place) -> Iterator[Path]:
 
 
 def upload(file: Path, remote: RemotePath) -> None:
-    """Send a local file; the object appears whole."""
+    """Upload a local file; the object appears complete."""
     with file.open("rb") as source:
 
         def write(stream: ByteSink) -> None:
@@ -157,14 +157,14 @@ def upload(file: Path, remote: RemotePath) -> None:
 
 @functools.lru_cache(maxsize=4)
 def _mirror(remote: RemotePath, names: tuple[str, ...], state: str) -> Path:
-    del state  # a changed folder is mirrored anew
+    del state  # a changed folder is mirrored again
     folder = Path(tempfile.mkdtemp(prefix="tomostream-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in names:
         try:
             download(remote / name, folder / name)
         except FileNotFoundError:
-            continue  # the reader of the folder reports what it lacks
+            continue  # the reader of the folder reports missing files
     return folder
 
 
@@ -180,7 +180,7 @@ def local_folder(path: Place, names: Sequence[str]) -> Path:
         return path
     state = identity_of(path / names[-1]) if (path / names[-1]).is_file() else None
     if state is None:
-        raise InputError(f"{path} has no {names[-1]}; give the URL of a folder that `tomostream train` or `run` has finished")
+        raise InputError(f"{path} has no {names[-1]}; give the URL of a finished folder of `tomostream train` or `run`")
     return _mirror(path, tuple(names), str(state))
 
 
@@ -190,7 +190,7 @@ def identity_of(remote: RemotePath) -> dict[str, object]:
     Raises
     ------
     InputError
-        If it is not there.
+        If it does not exist.
     """
     try:
         info = remote.info()

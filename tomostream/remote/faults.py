@@ -1,11 +1,11 @@
-"""Classify a failed request: whether to try again, and what to say otherwise.
+"""Classify a failed request: try it again, or report it, and how.
 
-1. Transient: throttling (429, 503 SlowDown), the server's own faults (500, 502, 504), connections that were refused, cut or timed out.
+1. Transient: throttling (429, 503 SlowDown), server errors (500, 502, 504), connections that were refused, cut or timed out.
    The request is sent again after a random pause, below 0.25 s at first, and doubling up to 20 s: many workers that were throttled
-   together must not come back together.  After `ATTEMPTS` tries the run stops; what it has finished is kept.  A server that is not there
-   at all (refused, no such host) is most likely a wrong URL, and gets `CONNECT_ATTEMPTS`.
-2. Permanent: no permission (403), no such bucket, a wrong endpoint.  One message, with the URL and what to look at; no second try.
-3. "Not there" (404) is an answer, not a fault: `FileNotFoundError`, as of a local file.
+   together must not return together.  After `ATTEMPTS` tries the run stops; finished work is kept.  A server that can't be reached
+   at all (refused, no such host) is probably a wrong URL, and gets `CONNECT_ATTEMPTS`.
+2. Permanent: no permission (403), no such bucket, a wrong endpoint.  One message, with the URL and what to check; no second try.
+3. "Not found" (404) is an answer, not a fault: `FileNotFoundError`, as for a local file.
 
 The libraries' own retries are switched off (`filesystems`): retries must not multiply.
 
@@ -45,7 +45,7 @@ _TRANSIENT_TYPES = {
 }  # fmt: skip
 _UNREACHABLE_TYPES = {"ClientConnectorError", "EndpointConnectionError", "ConnectionRefusedError"}
 _NO_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
-_BUGS = (TypeError, AttributeError, NameError, AssertionError, MemoryError)  # no server's fault
+_BUGS = (TypeError, AttributeError, NameError, AssertionError, MemoryError)  # never the server's fault
 _CREDENTIALS = (
     "check that the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, ~/.aws, fsspec's configuration) are there, valid and "
     "allowed to do this, and the endpoint (AWS_ENDPOINT_URL); for a public bucket set FSSPEC_S3_ANON=true"
@@ -53,29 +53,29 @@ _CREDENTIALS = (
 
 
 class DeniedError(InputError):
-    """The server denies access; some servers answer so for what is not there."""
+    """The server denies access; some servers also answer this for missing objects."""
 
 
 class ShortReadError(ConnectionError):
-    """A server sent less than it promised."""
+    """A server sent fewer bytes than it announced."""
 
 
 def retried(work: Callable[[], T], url: str) -> T:
-    """Do a request, again after a pause while its faults are transient.
+    """Do a request; repeat it after a pause while its faults are transient.
 
     Parameters
     ----------
     work
-        The request; doing it twice must be no harm.
+        The request; doing it twice must be harmless.
     url
         For the message.
 
     Raises
     ------
     FileNotFoundError
-        If what is asked for is not there.
+        If the object does not exist.
     TomostreamError
-        If the fault is permanent, or does not end.
+        If the fault is permanent, or persists.
     """
     for attempt in itertools.count(1):
         try:
@@ -104,7 +104,7 @@ async def retried_async(work: Callable[[], Awaitable[T]], url: str) -> T:
 
 
 def _allowed(error: BaseException) -> int:
-    """How many tries a request gets that fails so."""
+    """Return how many tries a request gets after this fault."""
     if not is_transient(error):
         return 1
     return CONNECT_ATTEMPTS if _is_unreachable(error) else ATTEMPTS
@@ -115,7 +115,7 @@ def _is_unreachable(error: BaseException) -> bool:
 
 
 def _pause(attempt: int) -> float:
-    """Seconds before the next try: random, up to twice as long as before."""
+    """Return the seconds before the next try: random, up to twice as long as before."""
     return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (attempt - 1)))
 
 
@@ -150,14 +150,14 @@ def is_conflict(error: BaseException) -> bool:
 
 
 def explained(error: BaseException, url: str) -> Exception:
-    """Return the message for a fault that no further try will mend."""
+    """Return the error for a fault that further tries can't fix."""
     chain = list(_chain(error))
     statuses, codes = zip(*(_status(one) for one in chain), strict=True)
     if _is_unreachable(error):
         text = f"{url} can't be reached ({_words(error)}); check the URL, the network and the endpoint (AWS_ENDPOINT_URL)"
     elif is_transient(error):
         return TomostreamError(
-            f"{url}: the server kept failing after {ATTEMPTS} tries ({_words(error)}); what is finished is kept: check the network, the endpoint "
+            f"{url}: the server kept failing after {ATTEMPTS} tries ({_words(error)}); finished work is kept: check the network, the endpoint "
             "(AWS_ENDPOINT_URL) and the server's load, and run the same command again"
         )
     elif "NoSuchBucket" in codes:
@@ -174,7 +174,7 @@ def explained(error: BaseException, url: str) -> Exception:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error, and what it was raised from: the libraries wrap the server's answer."""
+    """Yield an error and its causes: the libraries wrap the server's answer."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -184,7 +184,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _status(error: BaseException) -> tuple[int | None, str | None]:
-    """Return the HTTP status and the service's own code, where an error holds the server's answer."""
+    """Return the HTTP status and the service's own code, if an error holds the server's answer."""
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -1,4 +1,4 @@
-"""Choose and set up the file system that serves a URL.
+"""Choose and set up the file system for a URL.
 
 fsspec chooses it by the URL's scheme, and takes credentials, endpoint and other settings from the standard places only: the environment
 (AWS_*, FSSPEC_*), ~/.aws, fsspec's configuration files.  On top of them:
@@ -7,7 +7,7 @@ fsspec chooses it by the URL's scheme, and takes credentials, endpoint and other
 2. the libraries' own retries are off (`faults` has ours);
 3. credentials in the URL of an object store are refused.
 
-Limits: a file system must be opened anew after a fork; fsspec does that when it is asked for one again, so none is kept here.
+Limits: a file system must be opened again after a fork; fsspec does so when asked again, so none is kept here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def file_system(url: str, *, is_asynchronous: bool = False) -> tuple[Any, str]:
     Raises
     ------
     InputError
-        If no installed package knows the scheme, or the URL holds what it must not.
+        If no installed package knows the scheme, or the URL holds credentials.
     """
     import fsspec.config  # noqa: PLC0415  (the command line must start without it)
     import fsspec.core  # noqa: PLC0415  (as above)
@@ -63,5 +63,5 @@ def file_system(url: str, *, is_asynchronous: bool = False) -> tuple[Any, str]:
 
 
 def stream_options(url: str) -> dict[str, Any]:
-    """Options to open a file for reading from its beginning to its end: without range requests, which some web servers don't know."""
+    """Options to open a file for reading from its beginning to its end: without range requests, which some web servers lack."""
     return {"block_size": 0} if scheme_of(url) in _WEB else {"block_size": 8 * 2**20, "cache_type": "readahead"}

@@ -1,17 +1,17 @@
-"""One writer at a time where there are no locks: a lease, an object that its holder renews.
+"""How is writing limited to one process where there are no locks?  By a lease: an object that its holder renews.
 
     NAME.ome.zarr.partial/lease.json   {"owner": ..., "beat": 17, "host": ..., "machine": ..., "pid": ..., "started": ...}
 
-1. The object is made by a conditional write: of two that try, one succeeds.
-2. Its holder writes it again, with a higher beat, every `BEAT_SECONDS`, and looks whether it is still its own.
-3. A run that finds a lease knows at once whether the holder lives, if that is on the same machine.  Otherwise it watches the object: when its beat
-   changes, the holder lives, and the run refuses; when it does not for `LEASE_SECONDS`, the holder is dead, and the lease is
+1. The object is created by a conditional write: of two processes that try, one succeeds.
+2. Its holder writes it again, with a higher beat, every `BEAT_SECONDS`, and checks that it still owns it.
+3. A run that finds a lease knows at once whether the holder is alive, if that is on the same machine.  Otherwise it watches the object: when its beat
+   changes, the holder is alive, and the run refuses; when it does not change for `LEASE_SECONDS`, the holder is dead, and the lease is
    taken over.  Clocks of different machines are never compared.
-4. A run that took over waits a moment and reads the object again: of two that took over together, the later one stays.
-5. A holder that finds another's name, or can't renew for `LEASE_SECONDS`, has lost: `check` raises before its next step.
+4. A run that took over waits a moment and reads the object again: of two that took over at once, the later one wins.
+5. A holder that finds another owner, or can't renew for `LEASE_SECONDS`, has lost the lease: `check` raises before its next step.
 
-Limits: on servers without conditional writes two that begin in the same moment are told apart by step 4 only.  A process that was stopped
-for longer than the lease and goes on in the middle of one upload can still finish that one upload.
+Limits: on servers without conditional writes, only step 4 separates two processes that start at the same moment.  A process that was stopped
+for longer than the lease, in the middle of an upload, can still finish that upload.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tomostream.remote.places import RemotePath
 
 BEAT_SECONDS = 15.0
 LEASE_SECONDS = 60.0
-SETTLE_SECONDS = 1.0  # between taking over and looking whether another run did too
+SETTLE_SECONDS = 1.0  # between taking over and checking whether another run did too
 _LOOK_SECONDS = 2.0
 
 
@@ -50,7 +50,7 @@ class Holder(TypedDict, total=False):
 
 
 class Lease:
-    """The right to write below a URL, while the lease is open; a context manager.
+    """The right to write below a URL while the lease is open; a context manager.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Lease:
     Raises
     ------
     BusyError
-        If another process holds it and lives.
+        If another process that is alive holds it.
     """
 
     def __init__(self, path: RemotePath, what: str) -> None:
@@ -78,7 +78,7 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Refuse to go on without the lease.
+        """Refuse to continue without the lease.
 
         Raises
         ------
@@ -91,17 +91,17 @@ class Lease:
             raise self._fault
         if time.monotonic() - self._renewed > LEASE_SECONDS:
             raise TomostreamError(
-                f"{self._what}: the server could not be reached for {LEASE_SECONDS:.0f} s, so another run may have taken over; what is finished is "
+                f"{self._what}: the server could not be reached for {LEASE_SECONDS:.0f} s, so another run may have taken over; finished work is "
                 "kept: run the same command again"
             )
 
     def close(self) -> None:
-        """Give the lease back, if it is still ours."""
+        """Release the lease, if it is still ours."""
         if self._end.is_set():
             return
         self._end.set()
         self._thread.join(timeout=BEAT_SECONDS)  # it may be waiting for a server that does not answer
-        with suppress(TomostreamError, OSError):  # else the next run waits until it has run out
+        with suppress(TomostreamError, OSError):  # else the next run waits until the lease expires
             found = self._read()
             if found is not None and found.get("owner") == self._owner:
                 self._path.unlink(missing_ok=True)
@@ -116,7 +116,7 @@ class Lease:
         while not self._path.create(self._content()):
             found = self._read()
             if found is None:
-                continue  # it was given back meanwhile
+                continue  # it was released meanwhile
             self._wait_for_its_end(found)
             self._write()
             time.sleep(SETTLE_SECONDS)
@@ -144,7 +144,7 @@ class Lease:
     def _busy(self, holder: Holder) -> BusyError:
         return BusyError(
             f"{self._what} is being written by another process (pid {holder.get('pid', 'unknown')} on {holder.get('host', 'an unknown host')}); "
-            "wait for it to end, or stop it: what it has finished is kept"
+            "wait for it to finish, or stop it (its finished work is kept)"
         )
 
     def _renew(self) -> None:
@@ -156,7 +156,7 @@ class Lease:
                     return
                 self._write()
             except (TomostreamError, OSError):
-                continue  # `check` says when that has lasted too long
+                continue  # `check` raises when this lasts too long
 
     def _write(self) -> None:
         self._beat += 1
@@ -172,7 +172,7 @@ class Lease:
         except FileNotFoundError:
             return None
         except (ValueError, RecursionError):
-            return {}  # not ours, or of another version: watched like any other
+            return {}  # not ours, or of another version: watch it like any other
         return cast(Holder, found) if isinstance(found, dict) else {}
 
 
@@ -181,7 +181,7 @@ def _self() -> Holder:
 
 
 def _machine() -> str:
-    """Tells the machine, since its last start, and its space of process numbers (containers have their own)."""
+    """Identify the machine's current boot and its namespace of process ids (containers have their own)."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -191,7 +191,7 @@ def _machine() -> str:
 
 
 def _lives(holder: Holder) -> bool:
-    """Return whether the process that a record of this machine names still runs."""
+    """Return whether the process in a record of this machine still runs."""
     try:
         return bool(psutil.Process(int(holder["pid"])).create_time() == holder["started"])
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):

@@ -1,7 +1,7 @@
-"""A *place*: a local path or a URL, as one kind of value.
+"""A *place*: a local path or a URL, as one type.
 
-`place("s3://bucket/run")` gives a `RemotePath`, which has the part of `pathlib.Path`'s methods that the package uses; anything else gives a
-`Path`.  So most code never asks which of the two it holds.
+`place("s3://bucket/run")` gives a `RemotePath`, which has those methods of `pathlib.Path` that the package uses; anything else gives a
+`Path`.  So most code need not know which of the two it holds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tomostream.remote.remote_path import ByteSink, RemotePath
 
 __all__ = ["ByteSink", "Place", "RemotePath", "place"]
 
-# what `Path` makes of a URL
+# how `Path` changes a URL
 _COLLAPSED = re.compile(r"^([a-z][a-z0-9+.\-]+):/(?!/)")
 
 Place = Path | RemotePath
@@ -25,7 +25,7 @@ _LONGEST_NAME = 255  # bytes
 
 
 def place(path_or_url: str | os.PathLike[str] | RemotePath) -> Place:
-    """Return the place that a text names; a `Path` that was made from a URL is taken as that URL.
+    """Return the place that a text names; a `Path` made from a URL becomes that URL again.
 
     >>> place("s3://bucket/run/"), place("file:///data/t.mrc"), place(Path("s3://bucket/run"))
     (RemotePath('s3://bucket/run'), PosixPath('/data/t.mrc'), RemotePath('s3://bucket/run'))
@@ -33,7 +33,7 @@ def place(path_or_url: str | os.PathLike[str] | RemotePath) -> Place:
     Raises
     ------
     InputError
-        If it holds a zero byte, or a name that is too long for any disk.
+        If it holds a zero byte, or a name too long for any disk.
     """
     if isinstance(path_or_url, RemotePath):
         return path_or_url

@@ -1,9 +1,9 @@
-"""Read and seek in a remote object: range requests, several at once, for the parts announced.
+"""Read and seek in a remote object: concurrent range requests for parts that are announced.
 
-1. `prefetch` takes the parts that will be read next; neighbours become one request of at most `REQUEST_BYTES`, and all are sent together.
-2. `readinto` is served from what was fetched; anything else costs another request.
+1. `prefetch` takes the parts that will be read next; neighbours are joined to requests of at most `REQUEST_BYTES`, and all are sent together.
+2. `readinto` is served from the fetched parts; anything else costs another request.
 
-Limits: the server must know range requests; one that does not is recognised and refused.
+Limits: the server must support range requests; one that does not is recognised and refused.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RangeReader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to an offset; nothing is fetched."""
+        """Move to an offset without fetching."""
         self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         return self._at
 
@@ -51,7 +51,7 @@ class RangeReader(io.RawIOBase):
         return self._at
 
     def readinto(self, target: memoryview) -> int:  # type: ignore[override]  # any writable buffer of bytes
-        """Fill a buffer, as far as one fetched part goes."""
+        """Fill a buffer, as far as one fetched part reaches."""
         stop = min(self._at + len(target), self._size)
         if stop <= self._at:
             return 0
@@ -62,7 +62,7 @@ class RangeReader(io.RawIOBase):
         return count
 
     def prefetch(self, parts: Iterable[tuple[int, int]]) -> None:
-        """Fetch (start, stop) parts, and forget those of the last call."""
+        """Fetch (start, stop) parts, and drop those of the last call."""
         merged: list[tuple[int, int]] = []
         for start, stop in sorted((max(0, a), min(b, self._size)) for a, b in parts):
             if stop <= start:

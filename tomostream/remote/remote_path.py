@@ -1,8 +1,8 @@
-"""Read and write the files below a URL, with the part of `pathlib.Path`'s methods that the package uses.
+"""Read and write files below a URL, with those methods of `pathlib.Path` that the package uses.
 
-1. There are no folders on an object store: making one does nothing, a folder exists if an object lies below it.
-2. Objects appear whole or not at all, and can't be appended to or renamed: writing replaces.
-3. Requests fail for a while and work again: each goes through `faults.retried`.
+1. An object store has no folders: creating one does nothing, and a folder exists if an object lies below it.
+2. Objects appear complete or not at all, and can't be appended to or renamed: writing replaces.
+3. Requests may fail for a while: each goes through `faults.retried`.
 
 Limits: a URL with a query (a presigned one) names one file; nothing can be joined to it.
 """
@@ -18,15 +18,15 @@ from tomostream.errors import InputError
 from tomostream.remote.faults import ShortReadError, is_conflict, retried
 from tomostream.remote.filesystems import file_system, stream_options
 
-PART_BYTES = 2**24  # a longer object is sent in such parts, and appears when the last one is there
+PART_BYTES = 2**24  # a longer object is sent in such parts, and appears after the last one
 
 
 @runtime_checkable  # the tests check annotations as they run
 class ByteSink(Protocol):
-    """What bytes can be written to: an open file, or an upload."""
+    """A target for bytes: an open file, or an upload."""
 
     def write(self, data: Any, /) -> int:
-        """Take the bytes; returns how many they are."""
+        """Write the bytes; return their number."""
         ...
 
 
@@ -100,21 +100,21 @@ class RemotePath:
         """Return the URL itself."""
         return self
 
-    # --- what is there
+    # --- what exists
 
     def info(self) -> dict[str, Any]:
-        """Return what the server says of it: `size`, `type`, and its dates or tags.
+        """Return what the server says about it: `size`, `type`, and its dates or tags.
 
         Raises
         ------
         FileNotFoundError
-            If it is not there.
+            If it does not exist.
         """
         found: dict[str, Any] = self._do(lambda fs, path: fs.info(path))
         return found
 
     def exists(self) -> bool:
-        """Return whether there is an object, or one below it."""
+        """Return whether this object exists, or one below it."""
         try:
             self.info()
         except FileNotFoundError:
@@ -122,11 +122,11 @@ class RemotePath:
         return True
 
     def is_file(self) -> bool:
-        """Return whether there is an object of exactly this name."""
+        """Return whether an object of exactly this name exists."""
         return self._kind() == "file"
 
     def is_dir(self) -> bool:
-        """Return whether there are objects below it."""
+        """Return whether objects exist below it."""
         return self._kind() == "directory"
 
     def _kind(self) -> str:
@@ -136,21 +136,21 @@ class RemotePath:
             return "absent"
 
     def iterdir(self) -> Iterator[RemotePath]:
-        """Yield what lies directly below it."""
+        """Yield the places directly below it."""
         names: list[str] = self._do(lambda fs, path: [str(entry).rstrip("/") for entry in fs.ls(path, detail=False)])
         return iter(sorted(self / name.rpartition("/")[2] for name in names))
 
     def glob(self, pattern: str) -> Iterator[RemotePath]:
-        """Yield the places below that a pattern names."""
+        """Yield the places below it that match a pattern."""
         return iter((self / pattern).matches())
 
     def matches(self) -> list[RemotePath]:
-        """Return the places that this URL, taken as a pattern, names."""
+        """Return the places that match this URL as a pattern."""
         names: list[str] = self._do(lambda fs, path: [fs.unstrip_protocol(found) for found in fs.glob(path)])
         return sorted(RemotePath(name) for name in names)
 
     def below(self) -> dict[str, int]:
-        """All objects below it, by relative name, with their sizes: one request per thousand."""
+        """Return all objects below it, by relative name, with their sizes; one request per thousand."""
 
         def find(fs: Any, path: str) -> dict[str, int]:
             root = fs._strip_protocol(path).rstrip("/") + "/"
@@ -174,14 +174,14 @@ class RemotePath:
         return self.read_bytes().decode(encoding)
 
     def read_ranges(self, ranges: list[tuple[int, int]]) -> list[bytes]:
-        """Parts of the object, (start, stop) each, fetched side by side.
+        """Return parts of the object, each (start, stop), fetched concurrently.
 
         Raises
         ------
         FileNotFoundError
-            If it is not there.
+            If it does not exist.
         TomostreamError
-            If the server sends something else than the parts.
+            If the server sends anything but the parts.
         """
 
         def fetch(fs: Any, path: str) -> list[bytes]:
@@ -192,7 +192,7 @@ class RemotePath:
                     raise part
                 if len(part) > stop - start:
                     raise InputError(
-                        f"{self.url} can't be read: the server sends the whole file where a part was asked for (it knows no range requests); use another server, or copy it"
+                        f"{self.url} can't be read: the server sends the whole file instead of a part (it has no range requests); use another server, or copy it"
                         " to a local folder"
                     )
                 if len(part) < stop - start:
@@ -203,7 +203,7 @@ class RemotePath:
         return found
 
     def open(self, mode: str = "rb") -> Any:
-        """Open the object to be read from its begin to its end."""
+        """Open the object for reading from start to end."""
         if mode != "rb":
             raise ValueError(f"a remote file is opened to be read only, not as {mode!r}")
         return self._do(lambda fs, path: fs.open(path, "rb", **stream_options(self.url)))
@@ -214,18 +214,18 @@ class RemotePath:
         """Do nothing: object stores have no folders."""
 
     def write_bytes(self, content: bytes) -> int:
-        """Replace the object, whole or not at all."""
+        """Replace the object, completely or not at all."""
         self._do(lambda fs, path: fs.pipe_file(path, content))
         return len(content)
 
     def write_text(self, text: str, encoding: str = "utf-8") -> int:
-        """Replace the object, whole or not at all."""
+        """Replace the object, completely or not at all."""
         return self.write_bytes(text.encode(encoding))
 
     def create(self, content: bytes) -> bool:
-        """Make the object, unless it exists; return whether this call made it.
+        """Create the object unless it exists; return whether this call created it.
 
-        Of two that try, one gets True, where the server knows conditional writes (S3 and most of its kind do).
+        Of two callers, one gets True, if the server supports conditional writes (as S3 and most similar servers do).
         """
         fault: list[Exception] = []
 
@@ -234,7 +234,7 @@ class RemotePath:
                 fs.pipe_file(path, content, mode="create")
             except Exception as error:  # as in `faults`
                 if is_conflict(error):
-                    # our own first try may have succeeded although its answer was lost
+                    # our first try may have succeeded although its answer was lost
                     return bool(fault) and bytes(fs.cat_file(path)) == content
                 fault.append(error)
                 raise
@@ -244,7 +244,7 @@ class RemotePath:
         return was_made
 
     def upload(self, write: Callable[[ByteSink], object]) -> None:
-        """Replace the object by what `write` writes; it appears when all is there.  Holds two parts of `PART_BYTES`, however long it is.
+        """Replace the object by what `write` writes; it appears when it is complete.  Uses memory for two parts of `PART_BYTES` at most.
 
         `write` is called again if the connection fails.
         """
@@ -271,13 +271,13 @@ class RemotePath:
                 raise
 
     def remove_tree(self, keep: tuple[str, ...] = ()) -> None:
-        """Remove all objects below it, but those of these names."""
+        """Remove all objects below it, except those with these names."""
         names = [name for name in self.below() if name not in keep]
         if names:
             self._do(lambda fs, path: fs.rm([f"{path.rstrip('/')}/{name}" for name in names]))
 
     def _do(self, work: Callable[[Any, str], Any]) -> Any:
-        """Do requests, with retries; `work` gets the file system and the path in it."""
+        """Send requests with retries; `work` gets the file system and the path in it."""
 
         def once() -> Any:
             fs, path = file_system(self.url)

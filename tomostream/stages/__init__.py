@@ -1,1 +1,1 @@
-"""The layer that composes: one module a stage, each a loop over tomograms that skips what is done and resumes what is not."""
+"""The stages: each is a loop over tomograms that skips finished work and resumes unfinished work."""

@@ -1,1 +1,1 @@
-"""Volumes on disk: MRC files in, sharded OME-Zarr stores out; who has written what."""
+"""Volumes on disk: read MRC files, write sharded OME-Zarr stores, and record which shards are written."""

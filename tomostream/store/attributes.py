@@ -1,10 +1,10 @@
 """How are the attributes of a finished store changed, while others read it or change it too?
 
-1. The group's `zarr.json` is locked (flock).  Who had to wait looks whether the file was replaced meanwhile, and then starts over.
-2. The changed file is written beside it and renamed: a reader sees the old or the new one.
-3. On an object store a lease takes the lock's place, and one upload the renaming's.
+1. Lock the group's `zarr.json` (flock).  A process that had to wait checks whether the file was replaced meanwhile; if so, it starts over.
+2. Write the changed file beside it and rename it: a reader sees either the old file or the new one.
+3. On an object store, use a lease instead of the lock, and one upload instead of the renaming.
 
-Limits: stores made by us only.
+Limits: only stores that tomostream made.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tomostream.remote.places import Place, RemotePath
 from tomostream.store.seals import SEAL, metadata_text, sealed_group
 from tomostream.store.typed_json import json_object
 
-_LOOK_SECONDS = 0.2  # between two tries to get a lease that others hold for an instant
+_LOOK_SECONDS = 0.2  # between two attempts to get a lease; others hold it only briefly
 
 
 def change_attributes(path: Place, change: Callable[[dict[str, Any]], None]) -> None:
@@ -51,7 +51,7 @@ def change_attributes(path: Place, change: Callable[[dict[str, Any]], None]) -> 
         raise _foreign(path) from None
     except OSError as error:
         raise InputError(
-            f"{metadata} can't be written: {error.strerror or error}; change its permissions, or keep the statistics elsewhere (-o DIR)"
+            f"{metadata} can't be written: {error.strerror or error}; change its permissions, or write the statistics to another folder (-o DIR)"
         ) from None
 
 
@@ -72,7 +72,7 @@ def _change_remote(path: RemotePath, change: Callable[[dict[str, Any]], None]) -
 
 
 def _changed(text: bytes, path: Place, change: Callable[[dict[str, Any]], None]) -> str:
-    """The group's metadata with the change, as text."""
+    """Return the group's metadata with the change, as text."""
     group = json_object(text) or {}
     attributes = group.get("attributes")
     ours = attributes.get("tomostream") if isinstance(attributes, dict) else None
@@ -85,5 +85,5 @@ def _changed(text: bytes, path: Place, change: Callable[[dict[str, Any]], None])
 
 def _foreign(path: Place) -> InputError:
     return InputError(
-        f"{path} was not made by tomostream, and other software's stores are left as they are; keep the statistics elsewhere (-o DIR)"
+        f"{path} was not made by tomostream, and stores of other software are never changed; write the statistics to another folder (-o DIR)"
     )

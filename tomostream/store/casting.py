@@ -1,4 +1,4 @@
-"""As which type are a source's voxels stored, and what must be known of the whole file before the first is written?
+"""Which type are a source's voxels stored as, and what must be known about the whole file before the first voxel is written?
 
 - `keep`: the source's own type (its byte order becomes this machine's).
 - `float32`: exact for all MRC modes.
@@ -6,8 +6,8 @@
 - `int8`: `round(32 (x - mean) / std)`, limited to +-127, with mean and std (ddof 0) of the whole file, so that 4 standard deviations
   fit; `raw = stored * scale + offset` with `scale = std / 32`, `offset = mean`.  Refused if a voxel is not finite.
 
-The last two need a pass over the file.  It goes in pieces of fixed size, in file order, so that the stored voxels don't depend on the
-memory budget.
+The last two need to read the whole file once.  It is read in pieces of fixed size, in file order, so that the stored voxels don't
+depend on the memory budget.
 """
 
 from collections.abc import Iterable
@@ -104,7 +104,7 @@ def plan_casting(dtype: str, source: np.dtype[Any], pieces: Iterable[Num[np.ndar
 
 
 def check_stored_type(dtype: str) -> None:
-    """Refuse a stored type that is none of `STORED_TYPES`.
+    """Refuse a stored type that is not in `STORED_TYPES`.
 
     Raises
     ------

@@ -1,10 +1,10 @@
 """How does an MRC file become a store, within a memory budget, and safely when killed at any moment?
 
-1. Look: header, spacing, what is there already, memory, disk.  All refusals come here, before any work.
-2. A remote source is downloaded, by one request; a compressed one becomes a plain temporary file beside the output (`decompress`).
-3. If the stored type needs it, one pass over the file (`casting`).
-4. Band by band (`bands`): read, cut into shards, cast each, write it with its coarser levels, note it as done.
-5. The group's metadata and the final name come last; a killed run is taken up at its first shard that is not done.
+1. Check the header, the voxel spacing, existing output, memory and disk.  Everything that is refused is refused here, before any work.
+2. Download a remote source, with one request; decompress a compressed one to a temporary file beside the output (`decompress`).
+3. If the stored type needs it, read the file once to measure it (`casting`).
+4. Band by band (`z_bands`): read, cut into shards, cast each, write it with its coarser levels, record it as done.
+5. Write the group's metadata, then rename.  A run that was killed resumes at its first unfinished shard.
 
 The stored bytes depend on the source and the settings only, not on the memory budget or on restarts.
 
@@ -47,13 +47,13 @@ from tomostream.store.z_bands import Band, plan_bands
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.units import format_bytes
 
-_BAND_BYTES = 2**30  # longer bands read no faster, and the first shard waits for them
-_SPACING_TOLERANCE = 0.01  # relative difference of header and option that is not worth a word
+_BAND_BYTES = 2**30  # longer bands are read no faster, and delay the first shard
+_SPACING_TOLERANCE = 0.01  # relative difference of header and option below which there is no warning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertSettings:
-    """How a tomogram is stored; all that its bytes depend on beside the source.
+    """How a tomogram is stored: everything that its bytes depend on, apart from the source.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class ConvertSettings:
     checksum
         Whether to store the source's SHA-256.
     assume_mrc
-        Whether a file without the stamp `MAP ` is one all the same.
+        Whether to read a file without the stamp `MAP ` as MRC.
     """
 
     voxel_size: float | None = None
@@ -94,20 +94,20 @@ def convert_file(
     progress: Callable[[int, int], None] | None = None,
     report: Callable[[str], None],
 ) -> Place:
-    """Convert an MRC file (also .gz, .bz2) to `out_folder/NAME.ome.zarr`; what is done already is left as it is.
+    """Convert an MRC file (also .gz, .bz2) to `out_folder/NAME.ome.zarr`; skip what is already done.
 
     Parameters
     ----------
     source
         The file, local or remote.
     out_folder
-        Made if there is none; local or on an object store.
+        Created if it does not exist; local or on an object store.
     settings
         How it is stored.
     memory
         Budget of the process in bytes, libraries included.
     overwrite
-        Whether a store made from another source or with other settings may be replaced; a finished one is made anew.
+        Whether to replace a store that was made from another source or with other settings; a finished store is made again.
     name
         The tomogram's name; None: the file's.
     progress
@@ -126,11 +126,11 @@ def convert_file(
     BudgetError
         If memory or disk doesn't suffice.
     ExistsError
-        If there is a store of another source or of other settings, and not `overwrite`.
+        If a store of another source or with other settings exists, and `overwrite` is false.
     BusyError
         If another process converts to the same store.
     TomostreamError
-        If the disk runs full; what is done is kept, and the next run goes on.
+        If the disk is full; finished shards are kept, and the next run continues.
     """
     plan = _Plan.of(source, out_folder, settings, name, report, is_kept=not overwrite)
     changed = _last_change(source)
@@ -154,13 +154,13 @@ def convert_file(
         with StoreWriter.create_or_resume(target, spec, fingerprint=plan.fingerprint, overwrite=overwrite) as writer:
             _write_bands(bands, reader, casting.apply, writer, progress)
             if _last_change(source) != changed or _identity(source) != plan.identity:
-                raise InputError(f"{source}: has changed while it was converted; run the command again with --overwrite")
+                raise InputError(f"{source}: changed while it was being converted; run the command again with --overwrite")
             return writer.finish()
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One conversion before it begins: from what, to where, in which layout."""
+    """A planned conversion: its source, its target and its layout."""
 
     source: Place
     header: MrcHeader
@@ -174,7 +174,7 @@ class _Plan:
     def of(
         cls, source: Place, out_folder: Place, settings: ConvertSettings, name: str | None, report: Callable[[str], None], *, is_kept: bool
     ) -> _Plan:
-        """Look at the source and the settings; refuses what can't be converted."""
+        """Read the source's header and check the settings; refuse what can't be converted."""
         check_stored_type(settings.dtype)
         header = peek_header(source, assume_mrc=settings.assume_mrc)
         name = name or tomogram_name(str(source))
@@ -188,15 +188,15 @@ class _Plan:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What decides the stored bytes."""
+        """Everything that determines the stored bytes."""
         settings = asdict(self.settings)
-        del settings["assume_mrc"]  # whoever says so or not, the bytes are the same
+        del settings["assume_mrc"]  # it does not change the stored bytes
         return {"source": self.identity, "settings": settings}
 
     def bands(self, memory: int, *, is_kept: bool) -> tuple[Band, ...]:
-        """The bands in which the source is read; refuses what memory or disk don't hold, and makes the folder.
+        """Plan the bands in which the source is read, check memory and disk, and create the folder.
 
-        `is_kept` says that the space of a half-written store's shards is taken already.
+        `is_kept`: the shards of a half-written store already take up disk space.
         """
         is_remote = isinstance(self.source, RemotePath) or isinstance(self.target, RemotePath)
         band_voxels = band_voxels_within(memory - remote_bytes(is_remote), self.header, self.layout, libraries=libraries_bytes())
@@ -205,11 +205,11 @@ class _Plan:
             _check_disk(self.header, self.layout, self.target, is_kept=is_kept)
         if isinstance(self.source, RemotePath):
             _check_download(self.header, int(self.identity["size"] or 0))
-        # after the disk: a damaged header's edges may be absurd
+        # after the check of the disk: the edges in a damaged header may be absurd
         return plan_bands(self.layout.levels[0].shards, most_voxels=band_voxels)
 
     def spec_with_facts(self, casting: Casting, sha256: str | None) -> StoreSpec:
-        """The store's specification with what is recorded of its source."""
+        """Return the store's specification, with the recorded facts about its source."""
         facts: dict[str, Any] = {"source": _source_facts(self.header, self.identity["size"], sha256)}
         if casting.scale is not None:
             facts |= {"stored_scale": casting.scale, "stored_offset": casting.offset}
@@ -251,7 +251,7 @@ def _write_bands(
             pending.remove(index)
             if progress is not None:
                 progress(total - len(pending), total)
-        del voxels  # before the next band is read: two of them would break the budget
+        del voxels  # before the next band is read: two bands would exceed the budget
 
 
 def _choose_spacing(header: MrcHeader, voxel_size: float | None, report: Callable[[str], None]) -> float:
@@ -269,12 +269,12 @@ def _choose_spacing(header: MrcHeader, voxel_size: float | None, report: Callabl
     found = header.spacing_zyx
     if found is not None and max(abs(one - voxel_size) for one in found) > _SPACING_TOLERANCE * voxel_size:
         z, y, x = found
-        report(f"{header.path}: --voxel-size {voxel_size:g} is used; the header says z {z:.6g}, y {y:.6g}, x {x:.6g} angstrom")
+        report(f"{header.path}: --voxel-size {voxel_size:g} is used, but the header says z {z:.6g}, y {y:.6g}, x {x:.6g} angstrom")
     return voxel_size
 
 
 def band_voxels_within(memory: int, header: MrcHeader, layout: StoreLayout, *, libraries: int) -> int:
-    """How many voxels may be read at once, where the libraries take `libraries` bytes of the memory; at least a shard."""
+    """Return how many voxels may be read at once when the libraries take `libraries` bytes of the memory; at least one shard."""
     level = layout.levels[0]
     shard = level.shards.core((0, 0, 0)).shape  # a volume may be smaller than a shard
     source_itemsize = header.dtype.itemsize
@@ -293,7 +293,7 @@ def band_voxels_within(memory: int, header: MrcHeader, layout: StoreLayout, *, l
     if needed > memory:
         raise BudgetError(
             f"{header.path}: converting needs {format_bytes(needed)} for one shard of {shard} voxels (z, y, x; {header.native_dtype} stored as "
-            f"{layout.dtype}) but --memory is {format_bytes(memory)}; raise --memory, or give a smaller --shard"
+            f"{layout.dtype}) but --memory is {format_bytes(memory)}; raise --memory, or choose a smaller --shard"
         )
     least = math.prod(shard) * source_itemsize
     spare = memory - projected(0) - (libraries - LIBRARIES_BYTES)
@@ -301,13 +301,13 @@ def band_voxels_within(memory: int, header: MrcHeader, layout: StoreLayout, *, l
 
 
 def _check_download(header: MrcHeader, size: int) -> None:
-    """Compare a remote source's size, and that of its decompressed copy, with the free space of the folder of temporary files."""
+    """Compare the size of a remote source, and of its decompressed copy, with the free space in the temporary folder."""
     folder = tempfile.gettempdir()
     needed = size + (header.file_bytes if compression_of(header.path) is not None else 0)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise BudgetError(
-            f"{header.path}: its download takes {format_bytes(needed)}, but {folder} has {format_bytes(free)} free; free space, or set TMPDIR to a larger disk"
+            f"{header.path}: the download needs {format_bytes(needed)}, but {folder} has {format_bytes(free)} free; free some space, or set TMPDIR to a folder on a larger disk"
         )
 
 
@@ -321,9 +321,9 @@ def _make_folder(folder: Path) -> None:
 
 
 def _check_disk(header: MrcHeader, layout: StoreLayout, target: Path, *, is_kept: bool) -> None:
-    """Compare the store's size, uncompressed, and that of a decompressed source, with the free space."""
+    """Compare the uncompressed size of the store, and of a decompressed source, with the free space."""
     needed = layout.stored_bytes
-    if is_kept:  # a half-written store's shards take their space already
+    if is_kept:  # the shards of a half-written store already take up their space
         needed = max(0, needed - _folder_bytes(target.with_name(target.name + PARTIAL_SUFFIX)))
     temporary = header.file_bytes if compression_of(header.path) is not None else 0
     free = shutil.disk_usage(target.parent).free
@@ -355,7 +355,7 @@ def _identity(source: Place) -> dict[str, Any]:
 
 
 def _last_change(source: Place) -> int | None:
-    """When a local source was changed last; a remote one's tag is part of its identity."""
+    """Return when a local source was last changed; for a remote source the tag in its identity serves instead."""
     return None if isinstance(source, RemotePath) else source.stat().st_mtime_ns
 
 

@@ -1,10 +1,10 @@
-"""How is a compressed MRC file read by seek?  As a plain copy beside the output, which lives as long as it is read.
+"""How is a compressed MRC file read at random positions?  From a decompressed temporary copy beside the output.
 
 1. The content, not the suffix, says whether a file is compressed (gzip, bzip2).
 2. The first 1024 bytes are decompressed in memory: they give the size that the whole file must have.
 3. That size is compared with the free space; then the file is streamed, 1 MB at a time, to a temporary file in the output folder.
-4. A remote file is first downloaded, by one request, to the folder of temporary files (TMPDIR); its header is known from its begin before.
-5. Temporary files are removed whatever happens.  A killed process leaves it; the next run on the same file replaces it.
+4. A remote file is first downloaded, with one request, to the temporary folder (TMPDIR); its header was read before, from its first bytes.
+5. Temporary files are removed on success and on failure.  A killed process leaves its file behind; the next run on the same source replaces it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tomostream.store.mrc_voxels import MrcReader
 from tomostream.units import format_bytes
 
 _PIECE_BYTES = 2**20
-_HEAD_BYTES = 2**20  # of a remote file that are read to know it: holds a whole block of bzip2
+_HEAD_BYTES = 2**20  # of a remote file that are read to identify it: enough for a whole bzip2 block
 _MAGIC = {"gzip": b"\x1f\x8b\x08", "bzip2": b"BZh"}
 # what the two decompressors raise on damaged or cut-off data
 _DAMAGED = (EOFError, zlib.error, OSError)
@@ -46,7 +46,7 @@ def compression_of(path: Place) -> str | None:
     Raises
     ------
     InputError
-        If it is no readable file.
+        If it is not a readable file.
     """
     if isinstance(path, RemotePath):
         return _kind_of(head_of(path, HEADER_BYTES))
@@ -64,9 +64,9 @@ def _kind_of(head: bytes) -> str | None:
 
 
 def peek_header(path: Place, *, assume_mrc: bool = False) -> MrcHeader:
-    """Read the header of an MRC file, compressed or not; of a compressed file only the head is decompressed.
+    """Read the header of an MRC file, compressed or not; only the head of a compressed file is decompressed.
 
-    `assume_mrc`: also of a file without the stamp `MAP `; of a plain local one see `read_header`.
+    `assume_mrc`: accept a file without the stamp `MAP ` too; for plain local files see `read_header`.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def _remote_head(path: RemotePath) -> bytes:
 
 @contextlib.contextmanager
 def plain_file(header: MrcHeader, folder: Path, report: Callable[[str], None]) -> Iterator[Path]:
-    """Give the path of a plain MRC file: the file itself, or a temporary copy in `folder` if it is compressed.
+    """Yield the path of a plain MRC file: the file itself, or, if it is compressed, a temporary copy in `folder`.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def plain_file(header: MrcHeader, folder: Path, report: Callable[[str], None]) -
     folder
         An existing folder.
     report
-        Takes a line of text, where more data follow than the header promises.
+        Called with one line of text if the file has more data than its header says.
 
     Raises
     ------
@@ -188,14 +188,16 @@ def _local(header: MrcHeader) -> Path:
 
 
 def _lock(file: io.FileIO, path: Path, folder: Path) -> None:
-    """Take the temporary file; the lock goes when the file is closed or the process is killed."""
+    """Open and lock the temporary file; the lock ends when the file is closed or the process dies."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise BusyError(f"{path}: {holder_of(file.fileno())} is decompressing it into {folder}; wait for it, or end it") from error
+        raise BusyError(
+            f"{path}: {holder_of(file.fileno())} is decompressing it into {folder}; wait for it to finish, or stop it"
+        ) from error
     except OSError:
-        return  # a file system without locks: two processes on one output are then the user's to avoid
-    if os.fstat(file.fileno()).st_nlink == 0:  # its last owner removed it between our opening and locking it
+        return  # a file system without locks: the user must not run two processes on one output
+    if os.fstat(file.fileno()).st_nlink == 0:  # its last owner removed it between our open and our lock
         raise BusyError(f"{path}: another process has just decompressed it into {folder}; run the command again")
 
 
@@ -212,12 +214,10 @@ def _copy(header: MrcHeader, kind: str, target: io.FileIO, report: Callable[[str
             except OSError as error:
                 raise _write_error(error, header, Path(str(target.name)).parent) from error
             if is_longer:
-                report(f"{path}: bytes follow the {header.file_bytes} that its header promises; they are ignored")
+                report(f"{path}: more bytes follow the {header.file_bytes} that its header gives; they are ignored")
                 return
     if written < header.file_bytes:
-        raise InputError(
-            f"{path}: is truncated: decompressed it has {written} bytes, its header promises {header.file_bytes}; copy it again"
-        )
+        raise InputError(f"{path}: is truncated: decompressed it has {written} bytes, its header says {header.file_bytes}; copy it again")
 
 
 def _opened(path: Path, kind: str) -> gzip.GzipFile | bz2.BZ2File:
@@ -241,7 +241,7 @@ def _pieces(stream: io.BufferedIOBase, path: Path, kind: str, piece_bytes: int, 
 def _write_error(error: OSError, header: MrcHeader, folder: Path) -> TomostreamError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BudgetError(
-            f"{folder}: the disk ran full while {header.path} was decompressed to {format_bytes(header.file_bytes)}; "
+            f"{folder}: the disk filled up while {header.path} was decompressed to {format_bytes(header.file_bytes)}; "
             "free space and run the same command again, or choose another output folder"
         )
     return InputError(f"{folder}: can't be written: {error.strerror or error}; choose another output folder")

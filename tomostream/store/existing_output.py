@@ -1,7 +1,7 @@
-"""What is at the path where a store is to be made, and may it be replaced?
+"""What already exists at the path where a store is to be written, and may it be replaced?
 
-A finished store of ours says so in its group's metadata, with the fingerprint of what made it; these metadata are written last.  Of a
-half-written one the fingerprint is beside it (suffix `.partial`): in its ledger, or on an object store in its head.  Nothing else is ever
+A finished store of ours records the fingerprint of what made it in its group's metadata, which are written last.  A half-written store
+keeps its fingerprint beside it (suffix `.partial`): in its ledger, or on an object store in its head.  Nothing else is ever
 replaced.
 """
 
@@ -21,7 +21,7 @@ from tomostream.store.ledger import LEDGER_NAME, read_head
 from tomostream.store.typed_json import json_object
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 
-REPLACED_SUFFIX = ".replaced"  # of an old store, between the new one's completion and its own removal
+REPLACED_SUFFIX = ".replaced"  # of an old store, after the new one is complete and before the old one is removed
 
 HEAD_NAME = "head.json"  # of a half-written store on an object store: its fingerprint and layout
 
@@ -30,14 +30,14 @@ StoreState = Literal["absent", "done", "partial", "other"]
 
 
 def store_state(path: Place, fingerprint: Fingerprint) -> StoreState:
-    """Say what is at `path`, compared with what `fingerprint` would make.
+    """Compare what exists at `path` with what `fingerprint` would make.
 
     Returns
     -------
-    `done`: finished with the same fingerprint.  `other`: something else is there, or half-written by another fingerprint.
-    `partial`: half-written with the same.  `absent`: nothing worth keeping.
+    `done`: finished with the same fingerprint.  `other`: something else exists there, or it is half-written with another fingerprint.
+    `partial`: half-written with the same fingerprint.  `absent`: nothing that must be kept.
 
-    What a kill in the last moment of `finish` may have left behind is tidied up.
+    Remains of a `finish` that was killed at its last step are removed.
     """
     found = finished_fingerprint(path)
     if found is not None and is_same_identity(found, plain(fingerprint)):
@@ -54,12 +54,12 @@ def store_state(path: Place, fingerprint: Fingerprint) -> StoreState:
 
 
 def beside(path: P, suffix: str) -> P:
-    """The path with a suffix appended to its name."""
+    """Return the path with a suffix appended to its name."""
     return path.with_name(path.name + suffix)
 
 
 def half_written_head(path: Place) -> dict[str, Any] | None:
-    """The head of the half-written store that will be `path`: its fingerprint and layout; None if there is none."""
+    """Return the head (fingerprint and layout) of the half-written store that will become `path`; None if there is none."""
     if isinstance(path, Path):
         return read_head(beside(path, PARTIAL_SUFFIX) / LEDGER_NAME)
     try:
@@ -79,21 +79,21 @@ def adopted(path: Place, fingerprint: Fingerprint) -> Fingerprint:
 
 
 def _is_there(path: Place) -> bool:
-    """Whether something stands under the name itself; shards of a half-written store on an object store don't count."""
+    """Whether something exists under the name itself; shards of a half-written store on an object store don't count."""
     if isinstance(path, Path):
         return os.path.lexists(path)
     return path.exists() if half_written_head(path) is None else (path / "zarr.json").is_file()
 
 
 def finished_fingerprint(path: Place) -> Fingerprint | None:
-    """The fingerprint of a finished store of ours; None for anything else."""
+    """Return the fingerprint of a finished store of ours; None for anything else."""
     ours = own_attributes(path)
     found = ours.get("fingerprint") if ours.get("complete") is True else None
     return found if isinstance(found, dict) else None
 
 
 def own_attributes(path: Place) -> dict[str, Any]:
-    """The attribute `tomostream` of the store at `path`, unchecked; empty for anything else."""
+    """Return the attribute `tomostream` of the store at `path`, unchecked; empty for anything else."""
     try:
         group = json_object((path / "zarr.json").read_bytes())
     except OSError:
@@ -104,12 +104,12 @@ def own_attributes(path: Place) -> dict[str, Any]:
 
 
 def refuse_existing(path: Place, fingerprint: Fingerprint, *, overwrite: bool) -> None:
-    """Refuse to write to `path` where something is that must stay.
+    """Refuse to write to `path` if something exists there that must be kept.
 
     Raises
     ------
     ExistsError
-        If there is something that is not ours, or a finished store and `overwrite` is false.
+        If something that is not ours exists there, or a finished store exists and `overwrite` is false.
     """
     if not _is_there(path):
         return
@@ -126,12 +126,12 @@ def refuse_existing(path: Place, fingerprint: Fingerprint, *, overwrite: bool) -
 
 
 def refuse_other_settings(path: Place, fingerprint: Fingerprint) -> None:
-    """Refuse, before any work, what `store_state` calls `other`; the message says which settings differ.
+    """Refuse, before any work, to write where `store_state` is `other`; the message names the settings that differ.
 
     Raises
     ------
     ExistsError
-        If at `path`, or half-written beside it, is something that `fingerprint` would not make.
+        If something else exists at `path`, or half-written beside it.
     """
     wanted = plain(fingerprint)
     if _is_there(path):

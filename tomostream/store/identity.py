@@ -1,11 +1,11 @@
-"""Is this file, or this folder of other software, the one that it was?  Told by content, not by place and time, so that a copy is the same.
+"""Is this file, or this folder from other software, still the same?  Content decides, not path or time, so that a copy counts as the same.
 
 1. A file: its name, its size, and a hash; of a large file the hash of its first megabyte and of pieces evenly spread over the rest.
 2. A folder (a store of other software): the number and bytes of its files, and a hash of every name and size, of all metadata, and of the
    chunks; of a large store of evenly chosen chunks, again by pieces.
-3. `is_same_identity` compares what was recorded with what is found; it understands what tomostream 0.1 recorded, which had times and paths.
+3. `is_same_identity` compares a recorded identity with the present one; it also reads the records of tomostream 0.1, which held times and paths.
 
-Limits: a change of a large file or store that touches none of the pieces, and no size, is not noticed.  Reprocessed voxels differ everywhere.
+Limits: a change of a large file or store that touches none of the hashed pieces and no size goes unnoticed.  Reprocessing changes all voxels.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 FIRST_BYTES = 2**20
-WHOLE_BYTES = 2**24  # up to which a file is hashed wholly
+WHOLE_BYTES = 2**24  # up to this size a file is hashed completely
 _PIECES, _PIECE_BYTES = 64, 2**14
-_FOLDER_WHOLE_BYTES = 2**26  # up to which all chunks of a folder are
+_FOLDER_WHOLE_BYTES = 2**26  # up to this size all chunks of a folder are hashed
 _CHUNKS = 256  # of a larger folder
 _METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 
 
 def file_identity(path: Path) -> dict[str, Any]:
-    """What identifies a file's content.
+    """Return what identifies a file's content.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def file_identity(path: Path) -> dict[str, Any]:
 
 
 def folder_identity(path: Path) -> dict[str, Any]:
-    """What identifies the content of the files below a folder.
+    """Return what identifies the content of the files below a folder.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def folder_identity(path: Path) -> dict[str, Any]:
 
 
 def is_same_identity(found: object, wanted: object) -> bool:
-    """Whether what was recorded means what is wanted, both values of JSON.
+    """Whether a recorded identity matches the present one; both are JSON values.
 
     Equal values do.  Of what 0.1 recorded: a source file with a time is the one of the same name, size and first megabyte; tables of clicks
     that are named by their paths are those of the same hashes; a store of other software is the same if it still lies where it was, as it was.
@@ -82,7 +82,7 @@ def is_same_identity(found: object, wanted: object) -> bool:
 
 
 def _digest(path: Path, size: int) -> str:
-    """The hash of a file's content, or of pieces of it."""
+    """Return the hash of a file's content, or of pieces of it."""
     with path.open("rb") as file:
         if size <= WHOLE_BYTES:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,21 +1,21 @@
-"""Which shards of a half-written store are done, and who is writing it?
+"""Which shards of a half-written store are done, and which process is writing it?
 
 A ledger is a text file in the folder of the half-written store, one JSON object a line:
 
     {"fingerprint": ..., ...}     the head: what makes the store
-    {"holder": {...}}             who opened it to write (one line each time), for the message to others; and since when its machine runs
-    {"note": {...}}               what is to be kept until the store is whole
-    {"shard": [z, y, x]}          one line a finished shard
-    {"lost": [z, y, x]}           one that was named as finished and is not there: a power loss took it
+    {"holder": {...}}             the process that opened it for writing (one line each time), for messages, and the boot of its machine
+    {"note": {...}}               values to keep until the store is complete
+    {"shard": [z, y, x]}          a finished shard
+    {"lost": [z, y, x]}           a shard that was recorded as finished but was lost in a power failure
 
-1. Who writes holds an exclusive lock (flock) on the file; a second writer is refused.  The lock dies with the process.
+1. The writer holds an exclusive lock (flock) on the file; a second writer is refused.  The lock ends with the process.
 2. A line is appended by one write, after the shard's files have their final names.
 3. A process killed while it appends leaves a torn last line: reading stops there, and the next writer cuts it off.
 
 4. Nothing is forced to the disk before the store is published, so a machine's own crash (not the process's) can lose shards that the ledger
-   names.  Who takes it up on a machine that was started since, or on another one, must look (`is_doubtful`).
+   names.  A writer that resumes after a restart of the machine, or on another machine, must check them (`is_doubtful`).
 
-Limits: on file systems that know no locks a second writer is not noticed.
+Limits: on file systems without locks a second writer goes unnoticed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ledger:
     Parameters
     ----------
     path
-        The file; made if there is none (its folder must exist).
+        The file; created if it does not exist (its folder must exist).
 
     Raises
     ------
@@ -70,13 +70,13 @@ class Ledger:
                 self.done.discard(line["lost"])
         self.notes: list[dict[str, Any]] = [line["note"] for line in rest if "note" in line]
         holders = [line["holder"] for line in rest if "holder" in line]
-        #: whether the shards that are named as done may have been lost
+        #: whether shards that are recorded as done may have been lost
         self.is_doubtful = bool(self.done) and any(holder.get("running_since") != _boot() for holder in holders[-1:])
         if self.head is not None and not self.is_doubtful:
             self._append_holder()
 
     def clear(self) -> None:
-        """Forget everything.  To be called before shards are removed: a kill in between must not leave them named as done."""
+        """Forget everything.  Call it before shards are removed: a kill in between must not leave them recorded as done."""
         os.ftruncate(self._descriptor, 0)
         self.head = None
         self.done = set()
@@ -90,14 +90,14 @@ class Ledger:
         self._append_holder()
 
     def mark_done(self, index: Triple) -> None:
-        """Record a shard whose files are in place; again is no harm."""
+        """Record a shard whose files are in place; recording it twice is harmless."""
         with self._append_lock:
             if index not in self.done:
                 self._append({"shard": list(index)})
                 self.done.add(index)
 
     def settle(self, lost: list[Triple]) -> None:
-        """Say which of the shards that were named as done are lost; the doubt ends."""
+        """Record which of the shards that were recorded as done are lost; afterwards the ledger is reliable again."""
         for index in lost:
             self._append({"lost": list(index)})
             self.done.discard(index)
@@ -105,14 +105,14 @@ class Ledger:
         self.is_doubtful = False
 
     def add_note(self, values: dict[str, Any]) -> None:
-        """Record JSON values; again is no harm."""
+        """Record JSON values; recording them twice is harmless."""
         with self._append_lock:
             if values not in self.notes:
                 self._append({"note": values})
                 self.notes.append(values)
 
     def close(self) -> None:
-        """Let go of the lock; the file stays."""
+        """Release the lock; the file stays."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -124,7 +124,7 @@ class Ledger:
         data = json.dumps(line).encode() + b"\n"
         end = os.fstat(self._descriptor).st_size
         written = os.write(self._descriptor, data)
-        if written < len(data):  # a full disk takes the part that fits
+        if written < len(data):  # a full disk accepts only the part that fits
             os.ftruncate(self._descriptor, end)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -150,13 +150,13 @@ def _open_locked(path: Path) -> int:
             who = holder_of(descriptor, *([f"another process (pid {holder['pid']} on {holder['host']})"] if known else []))
             os.close(descriptor)
             raise BusyError(
-                f"{path.parent} is being written by {who}; wait for it to end, or stop it: what it has finished is kept"
+                f"{path.parent} is being written by {who}; wait for it to finish, or stop it (its finished work is kept)"
             ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 os.close(descriptor)
                 raise
-        # the holder before us may have moved the folder away between our opening and our locking
+        # the previous holder may have moved the folder between our open and our lock
         try:
             here = path.stat()
         except FileNotFoundError:
@@ -172,7 +172,7 @@ def _read_all(descriptor: int) -> bytes:
 
 
 def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The leading lines that are whole, of the kinds above, and where they end; shards' indices as triples."""
+    """Return the leading complete lines of the kinds above, and where they end; shard indices become triples."""
     lines: list[dict[str, Any]] = []
     end = 0
     while (stop := data.find(b"\n", end)) >= 0:
@@ -203,8 +203,8 @@ def _head(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 @functools.cache
 def _boot() -> str:
-    """Which start of which machine this is."""
+    """Identify this machine and its current boot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return socket.gethostname()  # not Linux: crashes of the machine are not told from those of the process
+        return socket.gethostname()  # not Linux: a crash of the machine can't be distinguished from one of the process

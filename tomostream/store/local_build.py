@@ -1,4 +1,4 @@
-"""How is a store built on a disk?  In a folder of its own, `NAME.ome.zarr.partial`, that is renamed when it is whole.
+"""How is a store built on a disk?  In a separate folder, `NAME.ome.zarr.partial`, which is renamed when it is complete.
 
 1. The folder holds the metadata of the level arrays, and a ledger: the fingerprint, and a line for each finished shard; locked by its holder.
 2. Every file is written under another name in `.writing`, and renamed into place.
@@ -52,7 +52,7 @@ class LocalBuild:
             self.partial.mkdir(parents=True, exist_ok=True)
             ledger = Ledger(self.partial / LEDGER_NAME)
             try:
-                refuse_existing(path, fingerprint, overwrite=overwrite)  # it may have been finished while we waited for the lock
+                refuse_existing(path, fingerprint, overwrite=overwrite)  # another process may have finished it while we waited for the lock
                 head = {"fingerprint": fingerprint, "layout": layout.to_json()}
                 if ledger.head is not None and ledger.head["fingerprint"] != fingerprint and not overwrite:
                     raise ExistsError(
@@ -75,13 +75,13 @@ class LocalBuild:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What makes the store."""
+        """The fingerprint of what makes the store."""
         found: dict[str, Any] = self._ledger.head["fingerprint"] if self._ledger.head else {}
         return found
 
     @property
     def done(self) -> set[Triple]:
-        """The shards that the ledger names."""
+        """The shards that the ledger records as done."""
         return self._ledger.done
 
     def mark_done(self, index: Triple) -> None:
@@ -91,7 +91,7 @@ class LocalBuild:
 
     @property
     def notes(self) -> list[dict[str, Any]]:
-        """Those in the ledger."""
+        """The notes in the ledger."""
         return self._ledger.notes
 
     def add_note(self, values: dict[str, Any]) -> None:
@@ -112,18 +112,18 @@ class LocalBuild:
                 self.path.rename(aside)
             self.partial.rename(self.path)
             synchronise(self.path.parent)
-            # nobody can step in between: the lock is held until here
+            # no other process can interfere: the lock is held until here
         remove_quietly(self.path / LEDGER_NAME)
         self.close()
         shutil.rmtree(aside, ignore_errors=True)
 
     def close(self) -> None:
-        """Let go of the lock.  An unfinished store stays for a later run."""
+        """Release the lock.  An unfinished store stays for a later run."""
         self._ledger.close()
 
 
 def local_layout(partial: Path) -> StoreLayout | None:
-    """The layout that the ledger of a half-written store holds."""
+    """Return the layout that the ledger of a half-written store holds."""
     head = read_head(partial / LEDGER_NAME)
     return None if head is None else StoreLayout.from_json(head["layout"])
 
@@ -142,7 +142,7 @@ def put_file(partial: Path, level: int, index: Triple, layout: StoreLayout, bloc
 
 
 def _is_lost(partial: Path, layout: StoreLayout, index: Triple) -> bool:
-    """Whether a shard that was finished is not whole, at any level."""
+    """Whether a finished shard is incomplete at any level."""
     return any(
         damage_of_shard(partial / str(number), level, layout.dtype, layout.codec, index) for number, level in enumerate(layout.levels)
     )
@@ -170,11 +170,11 @@ def _prepare(partial: Path, layout: StoreLayout) -> None:
 
 
 def _clear(scratch: Path) -> None:
-    """Remove it; a worker whose client was killed may be writing its last shard there."""
+    """Remove the folder; a worker whose client was killed may still be writing its last shard there."""
     for tries_left in reversed(range(_TRIES)):
         try:
             shutil.rmtree(scratch)
-        except OSError as error:  # a file came or went meanwhile
+        except OSError as error:  # a file appeared or vanished meanwhile
             if not scratch.exists():
                 return
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) or not tries_left:
@@ -192,14 +192,14 @@ def _write_json(path: Path, values: dict[str, Any], scratch: Path) -> None:
 
 @contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """Turn the file system's refusals into errors that say what to do."""
+    """Turn errors of the file system into errors that say what to do."""
     try:
         yield
     except FileNotFoundError:
-        raise TomostreamError(f"{path} vanished while it was being written; it was finished, moved or removed by another process") from None
+        raise TomostreamError(f"{path} disappeared while it was being written; another process finished, moved or removed it") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise TomostreamError(
-                f"{path}: the disk is full; free some space and run the same command again, finished shards are kept"
+                f"{path}: the disk is full; free some space and run the same command again; finished shards are kept"
             ) from None
         raise InputError(f"{path} can't be written: {error.strerror or error}; choose another folder, or change its permissions") from None

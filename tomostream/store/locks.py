@@ -1,6 +1,6 @@
-"""One process at a time: an exclusive lock on a file, which dies with the process that holds it.
+"""How is work limited to one process at a time?  By an exclusive lock on a file, which ends with the process that holds it.
 
-Limits: on file systems that know no locks a second process is not noticed.
+Limits: on file systems without locks a second process goes unnoticed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     Parameters
     ----------
     path
-        The file; made if there is none, and left there.
+        The file; created if it does not exist, and never removed.
     what
         What is locked, for the message.
 
@@ -41,7 +41,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             handle.seek(0)
             holder = holder_of(handle.fileno(), handle.read().strip() or "another process")
-            raise BusyError(f"{what} is in work by {holder}; wait until it is done, or stop it") from None
+            raise BusyError(f"{what} is in use by {holder}; wait until it finishes, or stop it") from None
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()
@@ -49,7 +49,7 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> None:
-    """Take the lock; who only looks whether it is held (`status`) has it for a moment, so a few tries are made."""
+    """Take the lock; `status` holds it for a moment when it checks, so try a few times."""
     for _ in range(_TRIES - 1):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,8 @@
-"""What does an MRC file say about itself, and can it be trusted?
+"""What does the header of an MRC file say, and can it be trusted?
 
 1. The 1024 bytes of the header are parsed in the byte order of the machine stamp; where the stamp is bad or contradicts the sizes,
    in the order that gives a known mode and plausible edges, with a warning.
-2. Everything that would give a wrong volume is refused with the value found; what is only odd becomes a warning.
+2. Everything that would give a wrong volume is refused, with the value found; anything else unusual becomes a warning.
 
 Limits: modes 0, 1, 2, 6 and 12; axis order x y z; volumes only (no tilt series, no stacks of volumes).
 
@@ -44,15 +44,15 @@ _ORDERS: tuple[ByteOrder, ...] = ("<", ">")
 _STAMPS: dict[bytes, ByteOrder] = {b"\x44\x44": "<", b"\x44\x41": "<", b"\x11\x11": ">"}
 _IMOD_STAMP, _IMOD_STAMP_AT, _IMOD_FLAGS_AT = 1146047817, 152, 156
 _NO_STAMP = "is not an MRC file: bytes 208-211 are {!r}, they must be b'MAP '"
-_UNSET = (b"\0\0\0\0", b"    ")  # where the stamp stands, of programs that knew none
-_PLAUSIBLE_EDGE = 2**16  # an edge below it, read in the wrong byte order, comes out at or above it
+_UNSET = (b"\0\0\0\0", b"    ")  # in place of the stamp, as written by programs that predate it
+_PLAUSIBLE_EDGE = 2**16  # an edge below this, read in the wrong byte order, gives a value at or above it
 _STACK_SUFFIXES = {".st": "a tilt series", ".ali": "an aligned tilt series", ".mrcs": "a stack of images"}
 _ANISOTROPY = 0.01  # relative difference of the axes' spacings above which voxels aren't cubes
 
 
 @dataclass(frozen=True, slots=True)
 class MrcHeader:
-    """What an MRC file says about itself.
+    """What the header of an MRC file says.
 
     Parameters
     ----------
@@ -61,21 +61,21 @@ class MrcHeader:
     shape
         Voxels along z, y, x.
     mode, dtype
-        The MRC mode, and the voxels' type in the byte order that they have on disk.
+        The MRC mode, and the type of the voxels in their byte order on disk.
     spacing_zyx
         Angstrom; None where the header has none (zero, negative or not finite).
     sampling_zyx
         `mz`, `my`, `mx`: how many voxels the header counts to the cell's edges.
     origin_xyz, start_xyz
-        `origin` (angstrom) and `nxstart`... (voxels) as found; tomostream counts from the volume's corner and doesn't use them.
+        `origin` (angstrom) and `nxstart`... (voxels) as found; tomostream measures from the volume's corner and ignores them.
     dmin, dmax, dmean, rms
-        The header's statistics as found; programs often leave them unset.
+        The header's statistics as found; many programs leave them unset.
     extended_bytes
         Size of the extended header, which lies between the header and the voxels.
     is_imod
-        Whether the file has IMOD's stamp; IMOD's bytes are unsigned unless it says otherwise.
+        Whether the file has IMOD's stamp; bytes of IMOD are unsigned unless a flag says otherwise.
     warnings
-        What is odd, but doesn't make the volume wrong (of the spacing see `spacing_doubt`).
+        Anything unusual that doesn't make the volume wrong (for the voxel spacing see `spacing_doubt`).
     """
 
     path: Place
@@ -97,7 +97,7 @@ class MrcHeader:
 
     @property
     def spacing(self) -> float | None:
-        """The one voxel spacing in angstrom, None where the header has none.
+        """The voxel spacing in angstrom; None if the header has none.
 
         Raises
         ------
@@ -112,21 +112,21 @@ class MrcHeader:
                 f"{self.path}: the voxels are not cubes: the header's spacing is z {z:.6g}, y {y:.6g}, x {x:.6g} angstrom, at most 1 % of "
                 "difference is allowed; if the header is wrong, give the true spacing with --voxel-size, else resample the volume"
             )
-        # the header's 32-bit floats carry 6 digits and a bit; more would print as 13.479999
+        # 32-bit floats hold between 6 and 7 digits; more would print as 13.479999
         return float(f"{(z + y + x) / 3:.6g}")
 
     @property
     def spacing_doubt(self) -> str | None:
-        """Why the spacing needs a look, if it does."""
+        """Why the voxel spacing should be checked, if it should."""
         if self.spacing_zyx is None:
             return "the header has no voxel spacing; give it with --voxel-size ANGSTROM"
         if self.spacing_zyx == (1.0, 1.0, 1.0):
-            return "the header's voxel spacing is exactly 1 angstrom, which programs write that don't know it; if so, give --voxel-size ANGSTROM"
+            return "the header's voxel spacing is exactly 1 angstrom, which programs write when they don't know it; if so, give --voxel-size ANGSTROM"
         if self.sampling_zyx == (1, 1, 1) and max(self.shape) > 1:
             edges = [spacing / n for spacing, n in zip(self.spacing_zyx, self.shape, strict=True)]
             return (
-                f"the header counts one voxel to the cell (mx, my, mz are 1), so the voxel spacing comes out as {self.spacing_zyx[2]:g} angstrom; if that is the "
-                f"whole volume's edge it is {edges[2]:.4g}: give --voxel-size ANGSTROM"
+                f"the header counts one voxel to the cell (mx, my, mz are 1), so the voxel spacing comes out as {self.spacing_zyx[2]:g} angstrom; if that is "
+                f"the edge of the whole volume, it is {edges[2]:.4g}: give --voxel-size ANGSTROM"
             )
         return next((doubt for one in self.spacing_zyx if (doubt := spacing_doubt(one)) is not None), None)
 
@@ -137,7 +137,7 @@ class MrcHeader:
 
     @property
     def data_offset(self) -> int:
-        """Where the first voxel lies, in bytes."""
+        """Position of the first voxel, in bytes."""
         return HEADER_BYTES + self.extended_bytes
 
     @property
@@ -157,12 +157,12 @@ class MrcHeader:
 
 
 def require_regular_file(path: Path) -> int:
-    """Return the size in bytes of a file; refuse what is none (a missing path, a folder, a pipe that would block).
+    """Return a file's size in bytes; refuse a missing path, a folder, or a pipe that would block.
 
     Raises
     ------
     InputError
-        If it is no readable regular file.
+        If it is not a readable regular file.
     """
     try:
         status = path.stat()
@@ -181,8 +181,8 @@ def has_stamp(head: bytes) -> bool:
 def read_header(path: Path, *, assume_mrc: bool = False) -> MrcHeader:
     """Read and check the header of a plain (not compressed) MRC file.
 
-    A file whose stamp is unset (old programs left it out) is read, with a warning, if its mode, its edges and its length agree; `assume_mrc`:
-    any file without it, if mode and edges are a volume's.
+    A file without a stamp (old programs left it out) is read, with a warning, if its mode, its edges and its length agree; with `assume_mrc`,
+    any file without it is read if its mode and edges are those of a volume.
 
     Raises
     ------
@@ -199,20 +199,20 @@ def read_header(path: Path, *, assume_mrc: bool = False) -> MrcHeader:
     header = parse_header(head, path, assume_mrc=assume_mrc or is_unset)
     if is_unset and not assume_mrc and size != header.file_bytes:
         raise InputError(
-            f"{path}: {_NO_STAMP.format(head[208:212])}, and its length of {size} bytes is not what it would promise as one "
-            f"({_describe(header)}: {header.file_bytes}); if it is one nevertheless, say so with --assume-mrc"
+            f"{path}: {_NO_STAMP.format(head[208:212])}, and its length of {size} bytes does not match that header "
+            f"({_describe(header)}: {header.file_bytes}); if it is an MRC file, read it with --assume-mrc"
         )
     if size < header.file_bytes:
         if header.extended_bytes and size == header.file_bytes - header.extended_bytes:
             raise InputError(
-                f"{path}: looks truncated, but has {size} bytes, exactly as many as its voxels ({_describe(header)}) take without the extended header of {header.extended_bytes} bytes "
-                "that its header promises: the promise (nsymbt, bytes 92-95) is wrong, not the copy; write 0 there, or write the file anew"
+                f"{path}: looks truncated, but has {size} bytes, exactly what its voxels ({_describe(header)}) take without the extended header of {header.extended_bytes} bytes "
+                "that its header gives: that number (nsymbt, bytes 92-95) is wrong, not the copy; set it to 0, or write the file again"
             )
         raise InputError(
-            f"{path}: is truncated: it has {size} bytes, its header ({_describe(header)}) promises {header.file_bytes}; copy it again"
+            f"{path}: is truncated: it has {size} bytes, its header ({_describe(header)}) says {header.file_bytes}; copy it again"
         )
     if size > header.file_bytes:
-        text = f"{size - header.file_bytes} bytes follow the voxels that the header promises ({_describe(header)}); they are ignored"
+        text = f"{size - header.file_bytes} bytes follow the voxels that the header describes ({_describe(header)}); they are ignored"
         header = replace(header, warnings=(*header.warnings, text))
     return header
 
@@ -241,26 +241,28 @@ def parse_header(head: bytes, path: Place, *, assume_mrc: bool = False) -> MrcHe
     if len(head) < HEADER_BYTES:
         raise InputError(f"{path}: is not an MRC file: it has {len(head)} bytes, the header alone takes {HEADER_BYTES}; copy it again")
     if not is_text(path.name):
-        raise InputError(f"{path}: the file's name is no UTF-8 text, so no store can have it; rename the file")
+        raise InputError(f"{path}: the file's name is not UTF-8 text, so no store can have this name; rename the file")
     if not has_stamp(head) and not assume_mrc:
-        raise InputError(f"{path}: {_NO_STAMP.format(head[208:212])}; if it is one nevertheless, say so with --assume-mrc")
+        raise InputError(f"{path}: {_NO_STAMP.format(head[208:212])}; if it is an MRC file, read it with --assume-mrc")
     order, warnings = _byte_order(head)
     record = np.frombuffer(head, HEADER_DTYPE.newbyteorder(order))[0]
     if not has_stamp(head):
         if not any(_is_plausible(np.frombuffer(head, HEADER_DTYPE.newbyteorder(one))[0]) for one in _ORDERS):
-            raise InputError(f"{path}: {_NO_STAMP.format(head[208:212])}, and its mode and edges are no volume's either")
-        warnings.append(f"{_NO_STAMP.format(head[208:212])}; taken as one, because its mode and edges are a volume's")
+            raise InputError(
+                f"{path}: {_NO_STAMP.format(head[208:212])}, and its mode and edges are not those of a volume; give an MRC file"
+            )
+        warnings.append(f"{_NO_STAMP.format(head[208:212])}; read as MRC all the same, because its mode and edges are those of a volume")
     mode, shape = int(record["mode"]), (int(record["nz"]), int(record["ny"]), int(record["nx"]))
     _check(record, mode, shape, path)
     is_imod, dtype, byte_warnings = _voxel_type(head, record, mode, order)
     warnings += byte_warnings
     if not any(int(record[k]) for k in ("mapc", "mapr", "maps")):
-        warnings.append("the axis order (mapc, mapr, maps) is not set; taken as x, y, z")
+        warnings.append("the axis order (mapc, mapr, maps) is not set; x, y, z is assumed")
     if head[104:108] == b"SERI":
         warnings.append("the extended header is SerialEM's: this may be a tilt series, not a tomogram")
     if int(record["mz"]) == 1 and shape[0] > 1 and int(record["mx"]) != 1:
         warnings.append(
-            f"the header counts one slice to the cell (mz is 1) though there are {shape[0]}: it was written as a stack of images; see that it is a volume"
+            f"the header counts one slice to the cell (mz is 1) though there are {shape[0]}: it was written as a stack of images; check that it is a volume"
         )
     return MrcHeader(
         path=path,
@@ -289,7 +291,9 @@ def _byte_order(head: bytes) -> tuple[ByteOrder, list[str]]:
         return stamped, []
     order: ByteOrder = plausible[0] if len(plausible) == 1 else "<"
     kind = "little-endian" if order == "<" else "big-endian"
-    return order, [f"the machine stamp {head[212:216].hex(' ')} doesn't give the byte order of this file; taken as {kind} from its edges"]
+    return order, [
+        f"the machine stamp {head[212:216].hex(' ')} does not match the byte order of this file; {kind} is assumed from its edges"
+    ]
 
 
 def _is_plausible(record: Any) -> bool:
@@ -306,14 +310,14 @@ def _check(record: Any, mode: int, shape: Triple, path: Place) -> None:
     axes = tuple(int(record[k]) for k in ("mapc", "mapr", "maps"))
     if axes not in ((1, 2, 3), (0, 0, 0)):
         raise InputError(
-            f"{path}: its axis order (mapc, mapr, maps) is {axes}, only (1, 2, 3) is read; reorder its axes to x, y, z (IMOD: clip rotx, trimvol)"
+            f"{path}: its axis order (mapc, mapr, maps) is {axes}, only (1, 2, 3) can be read; reorder its axes to x, y, z (IMOD: clip rotx, trimvol)"
         )
     if int(record["ispg"]) >= 401:
         raise InputError(
-            f"{path}: is a stack of volumes (space group {int(record['ispg'])}), not one tomogram; give each volume as a file of its own"
+            f"{path}: is a stack of volumes (space group {int(record['ispg'])}), not one tomogram; write each volume to its own file"
         )
     if int(record["nsymbt"]) < 0:
-        raise InputError(f"{path}: its header says {int(record['nsymbt'])} bytes of extended header; it is damaged, write it anew")
+        raise InputError(f"{path}: its header says {int(record['nsymbt'])} bytes of extended header; it is damaged: write the file again")
 
 
 def _voxel_type(head: bytes, record: Any, mode: int, order: ByteOrder) -> tuple[bool, np.dtype[Any], list[str]]:

@@ -1,7 +1,7 @@
 """How is a box of an MRC file's voxels read without mapping the file?
 
-By seek and `readinto`, straight into the array that is returned.  Nothing is mapped, so the pages of the file never count as memory of
-the process, and no buffer besides the array is needed.
+By seek and `readinto`, directly into the array that is returned.  Nothing is mapped, so pages of the file never count as memory of
+the process, and no other buffer is needed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MrcReader:
         if not isinstance(header.path, Path):
             raise TypeError(f"{header.path} is not local; read a copy of it")
         try:
-            self._file = header.path.open("rb", buffering=0)  # every read goes straight into its array
+            self._file = header.path.open("rb", buffering=0)  # every read goes directly into its array
         except OSError as error:
             raise InputError(f"{header.path}: can't be read: {error.strerror or error}") from error
 
@@ -46,7 +46,7 @@ class MrcReader:
     def read(self, box: Box) -> np.ndarray:
         """Return the voxels of `box` (inside the volume) in this machine's byte order.
 
-        Full x rows of one section are one read, full sections one read in all; of a narrower box each row is one.
+        Full x rows of one section take one read, full sections one read in all; a narrower box takes one read for each row.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class MrcReader:
             while done < len(view):  # one call reads at most 2 GiB
                 n = self._file.readinto(view[done:])
                 if not n:
-                    raise InputError(f"{header.path}: ended {len(view) - done} bytes early while it was read; has it changed?")
+                    raise InputError(f"{header.path}: ended {len(view) - done} bytes early while it was being read; has it changed?")
                 done += n
         except OSError as error:
             raise InputError(f"{header.path}: can't be read: {error.strerror or error}") from error

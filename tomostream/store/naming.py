@@ -1,9 +1,9 @@
-"""What is a tomogram called?  Its file's name, less the suffixes of volumes and of compression.
+"""How is a tomogram named?  By its file's name without the suffixes of volumes and of compression.
 
 One rule for every stage, so that a table made from `TS_01.mrc.gz` finds the store `TS_01.ome.zarr`.  In copick's layout
 (`ExperimentRuns/RUN/VoxelSpacing10.000/denoised.zarr`) every tomogram's file has the same name; there the run's name is the tomogram's.
 
-What a table says is a name, or a file (`Tomograms/job006/tomograms/rec_TS_01.mrc`, `TS_01.tomostar`): see `listed_tomogram`.  RELION 5 calls
+A table gives a name or a file (`Tomograms/job006/tomograms/rec_TS_01.mrc`, `TS_01.tomostar`): see `listed_tomogram`.  RELION 5 names
 the file of tomogram `TS_01` `rec_TS_01.mrc`: see `counterpart`.
 """
 
@@ -19,12 +19,12 @@ from tomostream.errors import InputError
 from tomostream.remote.places import place
 
 SUFFIXES = (".gz", ".bz2", ".mrc", ".rec", ".map", ".zarr", ".ome")
-# how the name of a file ends that must be converted first (lower case)
+# endings of files that must be converted first (lower case)
 MRC_ENDINGS = tuple(volume + packed for volume in (".mrc", ".rec", ".map") for packed in ("", ".gz", ".bz2"))
-RECONSTRUCTED = "rec_"  # how RELION's files of reconstructed tomograms begin
-_LISTED_SUFFIX = ".tomostar"  # Warp's description of a tilt series, which its tables name for the tomogram
+RECONSTRUCTED = "rec_"  # prefix of RELION's reconstructed tomograms
+_LISTED_SUFFIX = ".tomostar"  # Warp's description of a tilt series; its tables name this file instead of the tomogram
 _VOXEL_SPACING = re.compile(r"VoxelSpacing\d+(\.\d+)?")  # copick's folder of one run's tomograms of one spacing
-_NO_NAMES = frozenset({"nan", "NaN", "None", "<NA>"})  # how pandas and Python print that there is no name
+_NO_NAMES = frozenset({"nan", "NaN", "None", "<NA>"})  # how pandas and Python print a missing name
 
 
 def tomogram_name(path: str | os.PathLike[str]) -> str:
@@ -43,7 +43,7 @@ def tomogram_name(path: str | os.PathLike[str]) -> str:
 
 
 def _parent(path: PurePosixPath, text: str) -> str:
-    """The name of a path's folder; of a relative local path also where that lies above the working directory."""
+    """Return the name of a path's folder; for a relative local path, even if that lies above the working directory."""
     return path.parent.name if "://" in text or path.parent.name else PurePosixPath(os.path.abspath(str(path))).parent.name
 
 
@@ -56,7 +56,7 @@ def _less(name: str, suffixes: tuple[str, ...]) -> str:
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8; a file's name of other bytes can't."""
+    """Whether a name can be written as UTF-8; file names may hold other bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -65,7 +65,7 @@ def is_text(name: str) -> bool:
 
 
 def listed_name(value: object) -> str:
-    """Return a name of a table without blanks around it; empty for None, NaN and how they are printed."""
+    """Return a table's name without surrounding blanks; empty for None, NaN and their printed forms."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     text = str(value).strip()
@@ -73,14 +73,14 @@ def listed_name(value: object) -> str:
 
 
 def listed_tomogram(value: object, *, is_file: bool = False) -> str:
-    """Return the tomogram that a table's value names: a name, or the file of one.
+    """Return the name of the tomogram that a table's value means: a name or a file.
 
     Parameters
     ----------
     value
         As it stands in the table.
     is_file
-        Whether it is known to be a file (`rlnMicrographName`).  Else only what ends with a volume's suffix, or `.tomostar`, is one; any
+        Whether it is known to be a file (`rlnMicrographName`).  Otherwise only a value with a volume's suffix, or `.tomostar`, is a file; any
         other text is the name itself, slashes and all.
 
     Examples
@@ -97,12 +97,12 @@ def listed_tomogram(value: object, *, is_file: bool = False) -> str:
     if ".zarr" in file:
         return tomogram_name(path)
     short = _less(file, suffixes)
-    # a file in a folder that begins so is RELION's of the tomogram without it; a bare name may be the user's own
+    # a file in a folder with this prefix is RELION's file of the tomogram without it; a bare name may be the user's own
     return short.removeprefix(RECONSTRUCTED) or short if "/" in path else short
 
 
 def counterpart(name: str, known: Collection[str]) -> str:
-    """Return which of the known names this one means: itself, or with or without RELION's `rec_`; itself too where none is known.
+    """Return the known name that this one means: the same, or with or without RELION's `rec_`; if none matches, the name itself.
 
     >>> counterpart("TS_01", ["rec_TS_01"]), counterpart("rec_TS_01", ["TS_01"]), counterpart("TS_02", ["TS_01"])
     ('rec_TS_01', 'TS_01', 'TS_02')
@@ -114,7 +114,7 @@ def counterpart(name: str, known: Collection[str]) -> str:
 
 
 def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[str, str]:
-    """Name the inputs: their files' names less the known suffixes, or their folders' names.
+    """Name the inputs by their files, without the known suffixes, or by their folders.
 
     Returns
     -------
@@ -124,13 +124,13 @@ def distinct_names(paths: Sequence[str], *, from_folder: bool = False) -> dict[s
     Raises
     ------
     InputError
-        If two inputs have one name, or there is no input.
+        If two inputs have the same name, or there is no input.
     """
     if not paths:
         raise InputError("no input is given; name at least one file")
     names: dict[str, str] = {}
     for path in paths:
-        place(path)  # refuses what can be none
+        place(path)  # refuses an impossible path
         name = _folder_name(path) if from_folder else tomogram_name(path)
         if name in names:
             hint = (

@@ -1,8 +1,8 @@
 """What does the metadata of an OME-Zarr image (0.4 or 0.5) say about its axes, voxel spacing and levels?
 
-1. 0.5 keeps them under the attribute `ome`, 0.4 beside the other attributes; the first multiscale image is taken.
-2. The last three axes must be z y x; axes before them (time, channel) are the caller's to squeeze.
-3. Voxel spacing = scale of the dataset x scale of the whole image, brought to angstrom.
+1. Version 0.5 keeps the metadata under the attribute `ome`, 0.4 beside the other attributes; the first multiscale image is used.
+2. The last three axes must be z y x; the caller removes axes before them (time, channel).
+3. Voxel spacing = scale of the dataset x scale of the whole image, converted to angstrom.
 
 Limits: rotations and affine transformations are refused by the formats themselves; translations are not needed, because positions
 count from the volume's corner.
@@ -28,20 +28,20 @@ _ANISOTROPY = 0.01  # relative difference of the axes' spacings above which voxe
 
 @dataclass(frozen=True, slots=True)
 class ImageMetadata:
-    """What is known of an image without opening its arrays.
+    """What is known about an image without opening its arrays.
 
     Parameters
     ----------
     paths
-        Of the level arrays below the group, finest first.
+        Paths of the level arrays below the group, finest first.
     spacings
-        Of each level, (z, y, x) in angstrom; bare numbers where the axes have no unit.
+        Voxel spacing of each level, (z, y, x) in angstrom; bare numbers if the axes have no unit.
     has_unit
-        Whether every axis has a unit; without, the voxel spacing is not known.
+        Whether every axis has a unit; without one the voxel spacing is unknown.
     leading
         Number of axes before z y x.
     warnings
-        What had to be assumed.
+        Assumptions that had to be made.
     """
 
     paths: tuple[str, ...]
@@ -52,7 +52,7 @@ class ImageMetadata:
 
     @property
     def spacing(self) -> float:
-        """Edge of a level-0 voxel, angstrom; the mean of the axes where they differ slightly."""
+        """Edge of a level-0 voxel, angstrom; the mean over the axes if they differ slightly."""
         z, y, x = self.spacings[0]
         return z if z == y == x else (z + y + x) / 3
 
@@ -70,7 +70,7 @@ def read_image_metadata(attributes: Mapping[str, Any], where: str) -> ImageMetad
     Raises
     ------
     InputError
-        If they are not those of an image with cubic voxels and axes z y x.
+        If they don't describe an image with cubic voxels and axes z y x.
     """
     try:
         image = _image(attributes)
@@ -109,7 +109,7 @@ def read_image_metadata(attributes: Mapping[str, Any], where: str) -> ImageMetad
 
 
 def no_unit(scale: float) -> str:
-    """Say that the spacing of an image without unit is not known."""
+    """Explain that the voxel spacing of an image without a unit is unknown."""
     return (
         f"the axes have no unit (their scale is {scale:g}), so the voxel spacing is not known; give it with --voxel-size ANGSTROM (in a "
         "configuration: voxel_size), or write the unit into the metadata"
@@ -123,7 +123,7 @@ def _image(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_scale(dataset: dict[str, Any]) -> list[dict[str, Any]]:
-    """A dataset's transformations; without a scale among them the voxel spacing would be a guess."""
+    """Return a dataset's transformations; without a scale among them the voxel spacing would be a guess."""
     transformations: list[dict[str, Any]] = dataset["coordinateTransformations"]
     if not any(transformation["type"] == "scale" for transformation in transformations):
         raise KeyError("scale")
@@ -131,7 +131,7 @@ def _with_scale(dataset: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _scale(transformations: Any, axes: int) -> list[float]:
-    """The product of the scales in a list of transformations; no list means 1."""
+    """Return the product of the scales in a list of transformations; no list means 1."""
     result = [1.0] * axes
     for transformation in transformations or ():
         if transformation["type"] == "scale":

@@ -1,22 +1,22 @@
-"""How is a store built on an object store, which knows no renaming, no appending and no locks?  In place; its last object makes it visible.
+"""How is a store built on an object store, without renaming, appending or locks?  In place; its last object makes it visible.
 
-    NAME.ome.zarr.partial/lease.json    who writes it (`remote.leases`)
+    NAME.ome.zarr.partial/lease.json    the process that writes it (`remote.leases`)
     NAME.ome.zarr.partial/head.json     fingerprint and layout: written before any shard
-    NAME.ome.zarr.partial/notes.json    what is to be kept until the store is whole
+    NAME.ome.zarr.partial/notes.json    values to keep until the store is complete
     NAME.ome.zarr/0/zarr.json ...       the level arrays' metadata
-    NAME.ome.zarr/0/c/z/y/x             a shard: one upload, there whole or not at all
-    NAME.ome.zarr/zarr.json             the group's metadata: written last, it alone makes the store one
+    NAME.ome.zarr/0/c/z/y/x             a shard: one upload, either complete or absent
+    NAME.ome.zarr/zarr.json             the group's metadata: written last; only they make it a store
 
 1. A new build takes the lease, writes a head that says `"clearing": true`, removes the old store's group metadata, then all its objects,
-   and writes the head as it will stay.  Killed in between, the next one begins to clear again; so no shard of other settings is left.
+   and writes the final head.  If it is killed in between, the next build clears again, so no shard of other settings remains.
 2. The ledger is the listing of level 0: a shard is uploaded at its coarsest level first, so that one at level 0 is done at all levels.  A
-   resumed build lists them once, a thousand a request; nothing else is ever listed.
-3. Who writes a shard reads the head first, and compares the fingerprint's digest in `partial`'s name: a worker left over from a run with
+   resumed build lists them once, a thousand per request; nothing else is ever listed.
+3. A worker reads the head before it writes a shard, and compares the fingerprint's digest in `partial`'s name: a worker left over from a run with
    other settings is refused.
 4. `publish` writes the group's metadata, then removes the head and the lease.
 
-Limits: a store that is replaced is gone when its successor begins, not when that is whole.  An upload in parts (shards above 16 MB) that
-is killed leaves parts that are no object, and that the bucket's lifecycle rule removes (docs/storage.md).
+Limits: a store that is replaced is removed when its successor begins, not when that is complete.  A multipart upload (shards above 16 MB) that
+is killed leaves parts behind, which the bucket's lifecycle rule removes (docs/storage.md).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ObjectBuild:
         self._marking = threading.Lock()
         self._lease = Lease(self._folder / LEASE_NAME, str(path))
         try:
-            refuse_existing(path, fingerprint, overwrite=overwrite)  # it may have been finished before the lease was ours
+            refuse_existing(path, fingerprint, overwrite=overwrite)  # another process may have finished it before we got the lease
             found = half_written_head(path)
             if found is not None and found["fingerprint"] != fingerprint and not overwrite:
                 raise ExistsError(
@@ -74,33 +74,33 @@ class ObjectBuild:
 
     @property
     def partial(self) -> RemotePath:
-        """The folder of the head; its name tells the fingerprint."""
+        """The folder of the head; its name holds the fingerprint's digest."""
         return self._folder / _digest(self.fingerprint)
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What makes the store."""
+        """The fingerprint of what makes the store."""
         found: dict[str, Any] = self._head["fingerprint"]
         return found
 
     @property
     def done(self) -> set[Triple]:
-        """The shards that were there, and those that were marked since."""
+        """The shards that existed at the start, and those marked since."""
         return self._done
 
     def mark_done(self, index: Triple) -> None:
-        """Note that a shard is there: its object says so to others."""
+        """Record that a shard is written; other processes see its object."""
         self._lease.check()
         with self._marking:
             self._done.add(index)
 
     @property
     def notes(self) -> list[dict[str, Any]]:
-        """Those in the notes' object."""
+        """The notes in the notes object."""
         return self._notes
 
     def add_note(self, values: dict[str, Any]) -> None:
-        """Write the notes' object anew."""
+        """Write the notes object again."""
         self._lease.check()
         with self._marking:
             if values not in self._notes:
@@ -116,7 +116,7 @@ class ObjectBuild:
         self.close()
 
     def close(self) -> None:
-        """Give the lease back.  An unfinished store stays for a later run."""
+        """Release the lease.  An unfinished store stays for a later run."""
         self._lease.close()
 
     def _clear(self) -> None:
@@ -138,7 +138,7 @@ def _read_notes(path: RemotePath) -> list[dict[str, Any]]:
 
 
 def object_layout(partial: RemotePath) -> StoreLayout | None:
-    """The layout of the half-written store whose `ObjectBuild.partial` this is; None if that is over."""
+    """Return the layout of the half-written store with this `ObjectBuild.partial`; None if it is finished or gone."""
     found = half_written_head(_store(partial))
     if found is None or found.get("clearing") or _digest(found["fingerprint"]) != partial.name:
         return None
@@ -156,12 +156,12 @@ def put_object(partial: RemotePath, level: int, index: Triple, layout: StoreLayo
 def _store(partial: RemotePath) -> RemotePath:
     folder = partial.parent
     if not folder.name.endswith(PARTIAL_SUFFIX):
-        raise TomostreamError(f"{partial} is no store that is being written")
+        raise TomostreamError(f"{partial} is not a store that is being written; another process finished or removed it")
     return folder.with_name(folder.name.removesuffix(PARTIAL_SUFFIX))
 
 
 def _uploaded(path: RemotePath) -> set[Triple]:
-    """The level-0 shards that are there."""
+    """Return the level-0 shards that exist."""
     found: set[Triple] = set()
     for name in (path / "0" / "c").below():
         parts = name.split("/")

@@ -1,18 +1,18 @@
 """How is an OME-Zarr 0.5 store written shard by shard, so that a kill loses only the shards in flight?
 
-1. `StoreWriter.create_or_resume` begins a store, or takes up a half-written one whose fingerprint is the same; it is held by one
+1. `StoreWriter.create_or_resume` starts a store, or resumes a half-written one with the same fingerprint; it is held by one
    process at a time.
-2. `write_shard` writes one level-0 shard and the shards of the coarser levels above it, coarsest first; it needs the path or URL of
-   the half-written store only, so that any process on any machine can do it.  Every shard is there whole or not at all.
-3. `mark_done` notes the shard; the one writer does this.
-4. `finish` writes the group's metadata, which alone makes a Zarr group of it.
+2. `write_shard` writes one level-0 shard and the shards of the coarser levels above it, coarsest first; it needs only the path or URL of
+   the half-written store, so any process on any machine can call it.  Every shard is either complete or absent.
+3. `mark_done` records the shard; only the one writer calls it.
+4. `finish` writes the group's metadata; only they make it a Zarr group.
 
-How each of these is done on a disk and on an object store: `builds`.
+`local_build` and `object_build` implement these steps on a disk and on an object store.
 
 A writer's memory besides the block: about one byte a voxel (the coarser levels, averaged in float32; float64 types: two), and two chunks;
 on an object store two parts of an upload besides (`budget.REMOTE_BYTES`).
 
-Limits: one writer a store; the same shard may be written twice, by equal content.
+Limits: one writer for each store; a shard may be written twice, with the same content.
 """
 
 from types import TracebackType
@@ -39,16 +39,16 @@ def write_shard(partial: Place, index: Triple, block: Shaped[np.ndarray, "z y x"
     Parameters
     ----------
     partial
-        What `StoreWriter.partial` names.
+        `StoreWriter.partial`.
     index
         The shard's (z, y, x) index.
     block
-        The voxels of the shard's core: exactly its shape, and the store's type.
+        The voxels of the shard's core, with exactly its shape and the store's type.
 
     Raises
     ------
     TomostreamError
-        If the block does not fit, or the disk refuses it.
+        If the block does not fit, or can't be written.
     """
     layout = read_layout(partial)
     if layout is None:
@@ -69,12 +69,12 @@ def write_shard(partial: Place, index: Triple, block: Shaped[np.ndarray, "z y x"
 
 
 class StoreWriter:
-    """The one writer of a half-written store; made by `create_or_resume`, a context manager.  Leaving it early keeps what is done.
+    """The one writer of a half-written store; a context manager, made by `create_or_resume`.  Finished shards are kept if it is left early.
 
     Attributes
     ----------
     path, partial
-        The store's final place, and what `write_shard` needs while it is half-written.
+        The store's final path, and the path that `write_shard` needs while the store is half-written.
     layout
         Of all levels.
     """
@@ -87,7 +87,7 @@ class StoreWriter:
 
     @classmethod
     def create_or_resume(cls, path: Place, spec: StoreSpec, *, fingerprint: Fingerprint, overwrite: bool) -> "StoreWriter":
-        """Start a store, or take up the half-written one with the same fingerprint.
+        """Start a store, or resume the half-written one with the same fingerprint.
 
         Parameters
         ----------
@@ -96,9 +96,9 @@ class StoreWriter:
         spec
             What it holds.
         fingerprint
-            JSON values that say from what, and with which settings, it is made.
+            JSON values that identify the source and the settings.
         overwrite
-            Whether a store of other settings may be replaced; a finished one is, when the new one is whole.
+            Whether to replace a store with other settings; a finished one is replaced when the new one is complete.
 
         Raises
         ------
@@ -134,20 +134,20 @@ class StoreWriter:
         write_shard(self.partial, index, block)
 
     def mark_done(self, index: Triple) -> None:
-        """Note that a shard is written; a resumed run will not ask for it again.  Safe from several threads."""
+        """Record that a shard is written; a resumed run will not ask for it again.  Thread-safe."""
         self._build.mark_done(index)
 
     @property
     def notes(self) -> list[dict[str, Any]]:
-        """What this process and those before it gave to `add_note`."""
+        """The values that this process and earlier ones gave to `add_note`."""
         return self._build.notes
 
     def add_note(self, values: dict[str, Any]) -> None:
-        """Keep JSON values with the half-written store, for whoever finishes it; again is no harm.  Safe from several threads."""
+        """Keep JSON values with the half-written store, for the process that finishes it; adding them twice is harmless.  Thread-safe."""
         self._build.add_note(values)
 
     def finish(self, attributes: dict[str, Any] | None = None) -> Place:
-        """Write the group's metadata and give the store its name.
+        """Write the group's metadata and publish the store under its name.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class StoreWriter:
         Raises
         ------
         TomostreamError
-            If shards are missing, or the disk refuses it.
+            If shards are missing, or the store can't be written.
         """
         missing = self.pending()
         if missing:
@@ -169,7 +169,7 @@ class StoreWriter:
         return self.path
 
     def close(self) -> None:
-        """Let go of the lock.  An unfinished store stays for a later run."""
+        """Release the lock.  An unfinished store stays for a later run."""
         self._build.close()
 
     def __enter__(self) -> "StoreWriter":

@@ -1,11 +1,11 @@
-"""Can this file be worked with, and what should its owner know first?
+"""Can tomostream work with this file, and what should the user know first?
 
-1. A folder, a URL that does not end as an MRC file, or a name of a store is looked at as OME-Zarr: its metadata, and (of a local one)
+1. A folder, a URL that does not end like an MRC file, or a store's name is inspected as OME-Zarr: its metadata and, if it is local,
    whether all its shards are there.
-2. Anything else is looked at as MRC; of a compressed file only the head is decompressed, and its recorded length compared.
-3. What makes the file useless is a problem, what its owner should know a warning.  Nothing is raised.
+2. Anything else is inspected as MRC; only the head of a compressed file is decompressed, and its recorded length compared.
+3. What makes the file unusable is a problem; anything else that the user should know is a warning.  Nothing is raised.
 
-4. A few voxels are looked at, 64 MB at most: empty slabs, inverted contrast (`voxel_doubts`); not of packed and remote files.
+4. A few voxels, 64 MB at most, are checked for empty slabs and inverted contrast (`voxel_doubts`); not in compressed and remote files.
 
 Limits: not all voxels are read, so damage inside a chunk, or inside compressed data, is not found.
 """
@@ -43,7 +43,7 @@ from tomostream.store.voxel_doubts import (
 )
 from tomostream.units import format_bytes
 
-_MOST_LOOKED_AT = 10**5  # files that are not there; beyond, their number is worked out
+_MOST_LOOKED_AT = 10**5  # missing files that are listed; beyond that they are only counted
 
 if TYPE_CHECKING:
     from tomostream.store.stored_levels import StoredLevel
@@ -51,14 +51,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What was found; values that could not be found out are None.
+    """The result of an inspection; unknown values are None.
 
     Parameters
     ----------
     path, name
         As given, and the tomogram's name.
     kind
-        What the path was looked at as.
+        How the path was inspected: as MRC or as OME-Zarr.
     shape
         Voxels along z, y, x.
     dtype
@@ -72,7 +72,7 @@ class Inspection:
     levels
         Of the pyramid; 1 for an MRC file.
     details
-        What only one kind has: MRC mode, byte order, extended header, IMOD; Zarr format, chunk, shard.
+        Facts of one kind only: MRC mode, byte order, extended header, IMOD; Zarr format, chunk, shard.
     problems, warnings
         One line each.
     """
@@ -92,15 +92,15 @@ class Inspection:
 
     @property
     def is_usable(self) -> bool:
-        """Whether nothing found is a problem."""
+        """Whether there is no problem."""
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return {**asdict(self), "is_usable": self.is_usable}
 
     def describe(self) -> str:
-        """As lines of text for a reader."""
+        """Return lines of text for a reader."""
         lines = [f"{self.path}: {'OME-Zarr' if self.kind == 'ome-zarr' else 'MRC'}, {'usable' if self.is_usable else 'not usable'}"]
         if self.shape is not None:
             z, y, x = self.shape
@@ -119,7 +119,7 @@ class Inspection:
 
 
 def inspect_file(path: str | os.PathLike[str], *, assume_mrc: bool = False) -> Inspection:
-    """Look at an MRC file (also .gz, .bz2) or an OME-Zarr store (folder or URL); whatever is wrong with it is told, not raised."""
+    """Inspect an MRC file (also .gz, .bz2) or an OME-Zarr store (folder or URL); report what is wrong with it instead of raising."""
     text = str(place(path))
     is_mrc = text.partition("?")[0].lower().endswith(MRC_ENDINGS)
     is_store = not is_mrc if "://" in text else Path(text).is_dir() or text.endswith(".zarr")
@@ -145,7 +145,7 @@ def _mrc(found: Inspection, path: Place, *, assume_mrc: bool = False) -> Inspect
     if isinstance(path, RemotePath):
         size = identity_of(path)["size"]
         if packed is None and isinstance(size, int) and size < header.file_bytes:
-            problems.append(f"{path}: is truncated: it has {size} bytes, its header promises {header.file_bytes}; copy it again")
+            problems.append(f"{path}: is truncated: it has {size} bytes, its header says {header.file_bytes}; copy it again")
     else:
         size = path.stat().st_size
         if packed == "gzip":
@@ -175,7 +175,7 @@ def _mrc(found: Inspection, path: Place, *, assume_mrc: bool = False) -> Inspect
 
 
 def _look(header: MrcHeader) -> list[str]:
-    """What a few voxels of a plain local file tell."""
+    """Return the doubts that a few voxels of a plain local file raise."""
     section = math.prod(header.shape[1:]) * header.dtype.itemsize
     with MrcReader(header) as reader:
         found = section_doubts(reader.read, header.shape)
@@ -183,7 +183,7 @@ def _look(header: MrcHeader) -> list[str]:
 
 
 def _look_at_level(path: str, levels: Sequence[StoredLevel], zarr_format: int, kind: object) -> list[str]:
-    """What the last of these levels tells, if it is small; of score maps and masks nothing is asked."""
+    """Return the doubts that the last of these levels raises, if it is small; score maps and masks are not checked."""
     level = levels[-1]
     if kind is not None or math.prod(level.shape) * level.dtype.itemsize > MOST_BYTES:
         return []
@@ -198,13 +198,13 @@ def _look_at_level(path: str, levels: Sequence[StoredLevel], zarr_format: int, k
 
 
 def _length_doubt(path: Path, header: MrcHeader) -> list[str]:
-    """Compare the length modulo 2^32 that ends a gzip file; files of several parts give only the last part's."""
+    """Compare the length modulo 2^32 at the end of a gzip file; a file of several parts gives only that of the last part."""
     with path.open("rb") as file:
         file.seek(-4, os.SEEK_END)
         (length,) = struct.unpack("<I", file.read(4))
     if length == header.file_bytes % 2**32:
         return []
-    return [f"the gzip data end with the length {length}, the header promises {header.file_bytes} bytes; the file may be truncated"]
+    return [f"the gzip data end with the length {length}, the header says {header.file_bytes} bytes; the file may be truncated"]
 
 
 def _store(found: Inspection) -> Inspection:
@@ -223,7 +223,7 @@ def _store(found: Inspection) -> Inspection:
     warnings = [*metadata.warnings, *doubts]
     if size is not None:
         missing = [text for level in levels if (text := _missing(found.path, level, zarr_format)) is not None]
-        # a shard that was never written reads as zeros: usual in masks of other software, a loss in a store that we finished
+        # a shard that was never written reads as zeros: normal in masks of other software, data loss in a store that we finished
         (problems if ours.get("complete") is True else warnings).extend(missing)
     first = levels[0]
     warnings += shape_doubts(first.shape)
@@ -254,14 +254,14 @@ def _store(found: Inspection) -> Inspection:
 
 
 def _missing(path: str, level: StoredLevel, zarr_format: int) -> str | None:
-    """Say how many of a level's files are missing or empty, if any are."""
+    """Report how many of a level's files are missing or empty, if any are."""
     from tomostream.store.zarr_opening import open_array  # noqa: PLC0415  (as above)
 
     array = open_array(path, level.path, zarr_format)
     folder = Path(path) / level.path
     leading = (0,) * (array.ndim - 3)
     grid = level.layout.shards
-    total = math.prod(grid.counts)  # what metadata claims may be far more than any disk holds
+    total = math.prod(grid.counts)  # damaged metadata may claim far more files than any disk holds
     there = {os.path.join(here, name) for here, _, names in os.walk(folder) for name in names}
     empty = {file for file in there if not os.path.getsize(file)}
     lost, first, held = 0, "", 0

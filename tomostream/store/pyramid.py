@@ -1,6 +1,6 @@
 """How is a volume averaged to coarser levels, and how are the levels laid out in chunks and shards?
 
-A voxel of level k + 1 is the mean of the 2 x 2 x 2 voxels of level k that it covers, at odd far ends of those that there are; so the
+A voxel of level k + 1 is the mean of the 2 x 2 x 2 voxels of level k that it covers, or of fewer at an odd far end; so the
 edge of the coarser level is ceil(n / 2).
 
 1. Pairs are averaged along z, then y, then x: `(a + b) / 2`, an unpaired voxel stays.  Counts are powers of two, so the steps divide
@@ -60,7 +60,7 @@ def sum_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def mean_pooled(block: Shaped[np.ndarray, "z y x"]) -> Shaped[np.ndarray, "z2 y2 x2"]:
-    """Average 2 x 2 x 2 voxels, at odd far ends those that there are.
+    """Average 2 x 2 x 2 voxels, or fewer at odd far ends.
 
     Parameters
     ----------

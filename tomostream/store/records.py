@@ -1,6 +1,6 @@
-"""What does a store say of itself?  The attribute `tomostream` of its group, typed.
+"""What does a store record about itself?  The attribute `tomostream` of its group, typed.
 
-Unknown keys are kept: a later version may write more.
+Unknown keys are kept: later versions may write more.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StatisticsRecord(BaseModel):
 
 
 class StoreRecord(BaseModel):
-    """All that a reader of any stage looks at; what a store of another kind lacks is None."""
+    """Everything that any stage reads; None where a store of another kind lacks it."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -62,19 +62,19 @@ class StoreRecord(BaseModel):
 
 
 def checked_attributes(attributes: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The attribute `tomostream` of a group's attributes, if it is what it must be; none for other software's stores.
+    """Return the attribute `tomostream` of a group's attributes, checked; None for stores of other software.
 
     Raises
     ------
     InputError
-        If a value has another type, or can't be; or if its seal, or that of a level's metadata, is broken: with its place.
+        If a value has a wrong type or is impossible, or if its seal or that of a level's metadata is broken; the message names the place.
     """
     ours = attributes.get("tomostream")
     if not isinstance(ours, dict):
         return {}
     record: StoreRecord = check_json(ours, StoreRecord, f"attribute 'tomostream' of {path}")
     if record.seal is not None:
-        # read once more, as a whole: it may have been changed, by us, since the attributes were read
+        # read it once more, as a whole: another of our processes may have changed it since the attributes were read
         group: dict[str, Any] = parse_json((place(path) / "zarr.json").read_bytes(), dict[str, Any], f"{path}/zarr.json")
         ours = (group.get("attributes") or {}).get("tomostream")
         if not isinstance(ours, dict) or SEAL not in ours or sealed_group(group) != group:

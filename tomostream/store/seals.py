@@ -1,7 +1,7 @@
-"""How is a flipped bit in a small JSON record found?  The record carries the hash of its own values, its *seal*.
+"""How is a flipped bit in a small JSON record found?  By its *seal*: the record holds the hash of its own values.
 
-The hash is that of the values, not of the text: who writes them with other spaces or in another order breaks no seal.  Records of before there
-were seals have none.
+The hash is that of the values, not of the text, so other spaces or another order break no seal.  Records older than
+seals have none.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ SEAL = "seal"
 
 
 def seal_of(values: Mapping[str, Any]) -> str:
-    """The hash of JSON values, less the seal among them."""
+    """Return the hash of JSON values, without the seal."""
     text = json.dumps({key: value for key, value in values.items() if key != SEAL}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with their seal, last."""
+    """Return the values with their seal as the last one."""
     plain: dict[str, Any] = json.loads(json.dumps({key: value for key, value in values.items() if key != SEAL}))
     return plain | {SEAL: seal_of(plain)}
 
 
 def is_broken(values: Mapping[str, Any]) -> bool:
-    """Whether there is a seal, and it is that of other values."""
+    """Whether there is a seal that does not match the values."""
     return SEAL in values and values[SEAL] != seal_of(values)
 
 
 def sealed_group(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The `zarr.json` of a group of ours; the seal, of all of it, lies in the attribute `tomostream`."""
+    """Return the `zarr.json` of a group of ours; its seal covers all of it and lies in the attribute `tomostream`."""
     attributes = group["attributes"]
     ours = {key: value for key, value in attributes["tomostream"].items() if key != SEAL}
     bare = {**group, "attributes": {**attributes, "tomostream": ours}}
@@ -40,5 +40,5 @@ def sealed_group(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metadata_text(values: Mapping[str, Any]) -> str:
-    """A `zarr.json`, as it is written."""
+    """Return the text of a `zarr.json`, as it is written."""
     return json.dumps(values, indent=2) + "\n"

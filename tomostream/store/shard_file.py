@@ -4,12 +4,12 @@ A shard of Zarr's `sharding_indexed` codec is a file of encoded chunks followed 
 
     chunk 0 | crc32c | chunk 1 | crc32c | ... | (offset, length) of each chunk, uint64 little-endian | crc32c of the index
 
-1. Chunks are encoded one after the other, in C order; the part of a chunk beyond the volume is filled with zeros.  After each stands the
+1. Chunks are encoded one after the other, in C order; the part of a chunk beyond the volume is filled with zeros.  Each is followed by the
    checksum of its encoded bytes (Zarr's codec `crc32c`, the last of the chain), so that a flipped bit never becomes a voxel.
 2. Chunks wholly beyond the volume have no bytes; the index marks them with 2^64 - 1.
-3. A file is written under a temporary name and renamed, an object is uploaded: a shard is whole or absent.
+3. A file is written under a temporary name and renamed; an object is uploaded.  A shard is therefore either complete or absent.
 
-Written directly because zarr-python's own path copies a shard several times; what it reads is the same.
+This is our own code because zarr-python copies a shard several times; zarr-python reads the result.
 
 References
 ----------
@@ -40,7 +40,7 @@ from tomostream.remote.places import ByteSink
 
 _ABSENT = 2**64 - 1
 _ZSTD = re.compile(r"^zstd(?::(\d+))?$")
-_ZSTD_LEVEL = 1  # float noise packs no better at higher levels
+_ZSTD_LEVEL = 1  # higher levels compress noise no better
 _ZSTD_LARGEST_LEVEL = 22
 _LZ4_EFFORT = 5
 CHECKSUM_BYTES = 4
@@ -48,7 +48,7 @@ CHECKSUM_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How a chunk becomes bytes, without loss.
+    """The lossless encoding of a chunk.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Codec:
     level
         Of zstd.
     has_checksum
-        Whether a crc32c ends each chunk; stores of tomostream 0.1 and other software's may have none.
+        Whether a crc32c ends each chunk; stores of tomostream 0.1 and of other software may have none.
     """
 
     name: str
@@ -66,22 +66,22 @@ class Codec:
 
     @classmethod
     def parse(cls, text: str) -> "Codec":
-        """Read `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`; what we write has checksums.
+        """Parse `none`, `zstd`, `zstd:LEVEL` or `lz4-bitshuffle`; chunks that we write have checksums.
 
         Raises
         ------
         InputError
-            If it is none of them.
+            If it is another codec.
         """
         match = _ZSTD.match(text)
         if match is not None and 1 <= int(match[1] or _ZSTD_LEVEL) <= _ZSTD_LARGEST_LEVEL:
             return cls("zstd", int(match[1] or _ZSTD_LEVEL), has_checksum=True)
         if text in ("none", "lz4-bitshuffle"):
             return cls(text, has_checksum=True)
-        raise InputError(f"codec '{text}' is not known; allowed are none, zstd, zstd:LEVEL (1 to {_ZSTD_LARGEST_LEVEL}) and lz4-bitshuffle")
+        raise InputError(f"codec '{text}' is unknown; allowed are none, zstd, zstd:LEVEL (1 to {_ZSTD_LARGEST_LEVEL}) and lz4-bitshuffle")
 
     def zarr_codecs(self, dtype: np.dtype[Any]) -> tuple[BytesBytesCodec, ...]:
-        """The same as Zarr metadata names it: the codecs after `bytes`."""
+        """Return the codecs after `bytes`, as Zarr metadata name them."""
         compressors: dict[str, tuple[BytesBytesCodec, ...]] = {
             "none": (),
             "zstd": (ZstdCodec(level=self.level, checksum=False),),
@@ -90,7 +90,7 @@ class Codec:
         return (*compressors[self.name], *((Crc32cCodec(),) if self.has_checksum else ()))
 
     def encode(self, chunk: Shaped[np.ndarray, "z y x"]) -> bytes | memoryview:
-        """Encode a C-contiguous chunk; its checksum is the caller's to add."""
+        """Encode a C-contiguous chunk; the caller adds the checksum."""
         if self.name == "zstd":
             return bytes(Zstd(level=self.level, checksum=False).encode(chunk))
         if self.name == "lz4-bitshuffle":
@@ -98,7 +98,7 @@ class Codec:
         return chunk.reshape(-1).view(np.uint8).data
 
     def decode_into(self, encoded: memoryview, buffer: Shaped[np.ndarray, " n"]) -> None:
-        """Decode a compressed chunk, less its checksum, into a buffer of its size.
+        """Decode a compressed chunk (without its checksum) into a buffer of its size.
 
         Raises
         ------
@@ -106,16 +106,16 @@ class Codec:
             If the bytes are damaged.
         """
         if self.name == "lz4-bitshuffle" and int.from_bytes(encoded[12:16], "little") != len(encoded):
-            raise ValueError(f"it has {len(encoded)} bytes, its header says another number")  # Blosc would read beyond its end
+            raise ValueError(f"it has {len(encoded)} bytes, its header says another number")  # else Blosc would read beyond its end
         try:
             decoded = (Zstd if self.name == "zstd" else Blosc)().decode(encoded)
-        except SystemError as error:  # numcodecs trusts the size that a Blosc header claims, even a negative one
+        except SystemError as error:  # numcodecs trusts the size in a Blosc header, even a negative one
             raise ValueError(f"its header is wrong: {error}") from None
         buffer[...] = np.frombuffer(decoded, dtype=buffer.dtype)
 
     @classmethod
     def of_array(cls, array: Array[Any]) -> "Codec | None":
-        """The codec of an array's chunks; None if it is none of these."""
+        """Return the codec of an array's chunks; None if it is another one."""
         kinds: list[type] = [type(compressor) for compressor in array.compressors]
         has_checksum = kinds[-1:] == [Crc32cCodec]
         names: dict[tuple[type, ...], str] = {(): "none", (ZstdCodec,): "zstd", (BloscCodec,): "lz4-bitshuffle"}
@@ -132,7 +132,7 @@ def write_shard_bytes(handle: ByteSink, block: Shaped[np.ndarray, "z y x"], *, c
     index = np.full((*whole.counts, 2), _ABSENT, dtype="<u8")
     stored = block.dtype.newbyteorder("<")
     grid = BlockGrid(triple(block.shape), chunk)
-    piece = np.empty(chunk, dtype=stored)  # one for all: new pages cost more than the copy itself
+    piece = np.empty(chunk, dtype=stored)  # one array for all chunks: allocating costs more than the copy
     offset = 0
     for position in grid.indices():
         core = grid.core(position)
@@ -155,22 +155,22 @@ def write_shard_file(path: Path, block: Shaped[np.ndarray, "z y x"], *, chunk: T
     Parameters
     ----------
     path
-        The shard's file; its folder is made, but not the level's above it.
+        The shard's file; its folder is created, but not the level's folder above it.
     block
-        The shard's voxels that lie in the volume (at far faces fewer than `shard`), in any byte order.
+        The shard's voxels inside the volume (fewer than `shard` at far faces), in any byte order.
     chunk, shard
         Edges in voxels.
     codec
-        Of the chunks.
+        Encoding of the chunks.
     scratch
-        A folder on the same disk for the file while it is written.
+        A folder on the same disk that holds the file while it is written.
 
     Raises
     ------
     OSError
         If it can't be written.
     """
-    temporary = scratch / uuid.uuid4().hex  # process numbers repeat between the machines of a cluster
+    temporary = scratch / uuid.uuid4().hex  # process ids repeat between the machines of a cluster
     try:
         with temporary.open("wb") as handle:
             write_shard_bytes(handle, block, chunk=chunk, shard=shard, codec=codec)
@@ -185,13 +185,13 @@ def write_shard_file(path: Path, block: Shaped[np.ndarray, "z y x"], *, chunk: T
 
 
 def _make_folders(path: Path) -> None:
-    """Make `LEVEL/c/z/y` of a shard's file, unless the level itself is gone (the store was finished or removed meanwhile)."""
+    """Create the folder `LEVEL/c/z/y` of a shard's file, unless the level's folder is gone (the store was finished or removed meanwhile)."""
     for folder in (path.parents[2], path.parents[1], path.parents[0]):
         folder.mkdir(exist_ok=True)
 
 
 def checksum(data: bytes | memoryview | np.ndarray) -> bytes:
-    """The CRC-32C (Castagnoli) of some bytes, as it stands in a file.
+    """Return the CRC-32C (Castagnoli) of some bytes, as it is stored in a file.
 
     >>> checksum(b"123456789").hex()
     '839206e3'

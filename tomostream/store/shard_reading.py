@@ -1,13 +1,13 @@
 """How is a box read from shards that `shard_file` wrote, with no more memory than the box and a chunk?
 
-1. For each shard that the box touches, its index is read from the file's end and its checksum compared.
-2. For each chunk that the box touches, its bytes are read into one buffer, and their checksum compared; of an uncompressed chunk without
-   one only the planes that are wanted.  Of a shard on a server the bytes of several chunks are fetched together.
-3. The common part is copied to its place in the result, or what the caller makes of it (normalised voxels: a chunk is in the processor's cache then).
+1. For each shard that the box touches, read its index from the end of the file and compare its checksum.
+2. For each chunk that the box touches, read its bytes into one buffer and compare their checksum; of an uncompressed chunk without
+   a checksum, read only the planes that are needed.  From a shard on a server, fetch the bytes of several chunks together.
+3. Copy the common part to its place in the result, or what the caller makes of it (for instance normalised voxels, while the chunk is in the cache).
 
-Through zarr-python the same read holds two to four times the box, because all chunks are fetched before any is placed.
+zarr-python takes two to four times the box for the same read, because it fetches all chunks before it places any.
 
-Limits: stores that tomostream finished.  There every shard has a file, so one that is gone is damage; Zarr would read zeros.
+Limits: only stores that tomostream finished.  There every shard has a file, so a missing one is damage; Zarr would read zeros.
 """
 
 import math
@@ -28,7 +28,7 @@ from tomostream.remote.ranges import RangeReader
 from tomostream.store.pyramid import LevelLayout
 from tomostream.store.shard_file import CHECKSUM_BYTES, Codec, checksum
 
-PREFETCH_BYTES = 2**24  # of a remote shard that are fetched at a time
+PREFETCH_BYTES = 2**24  # fetched from a remote shard at a time
 
 
 def read_sharded(
@@ -50,14 +50,14 @@ def read_sharded(
     layout
         Its shape, chunks and shards.
     dtype, codec
-        Of its voxels, and of its chunks.
+        Type of its voxels, and encoding of its chunks.
     box
         Within the level.
     out
         Of the box's shape; any memory layout.
     write
         Writes into a part of `out` (its first argument) what it makes of the voxels there (its second, in the stored byte order).  It sees a
-        chunk at a time, so what becomes of a voxel must depend on that voxel alone.
+        chunk at a time, so each result must depend on its own voxel alone.
 
     Raises
     ------
@@ -85,22 +85,22 @@ def read_sharded(
                     piece = _read_chunk(handle, cell, buffer, layout.chunk, stored, codec)
                     write(out[cell.wanted.shifted(core.start).relative_to(box.start).slices], piece)
         except FileNotFoundError:
-            raise InputError(f"{file} is missing, and the store was complete when it was made; copy or make it again") from None
+            raise InputError(f"{file} is missing, although the store was complete when it was made; copy or make the store again") from None
         except (OSError, ValueError, RuntimeError, MemoryError) as error:  # damaged bytes make the codecs raise the latter three
             raise InputError(
-                f"{file} can't be read ({error}); it is damaged: copy or make the store again (`tomostream check PATH --repair` can make what tomostream wrote)"
+                f"{file} can't be read ({error}); it is damaged: copy or make the store again (`tomostream check PATH --repair` can restore what tomostream wrote)"
             ) from None
 
 
 def damage_of_shard(folder: Place, layout: LevelLayout, dtype: np.dtype[Any], codec: Codec, index: Triple) -> list[str]:
-    """Read a shard wholly; every problem that is found, in words; none if it is whole.
+    """Read a whole shard; return every problem found, in words; an empty list if it is intact.
 
     Parameters
     ----------
     folder
         The level's array.
     layout, dtype, codec
-        As of `read_sharded`.
+        See `read_sharded`.
     index
         The shard's (z, y, x) index.
     """
@@ -137,7 +137,7 @@ def _opened(file: Place) -> RawIOBase:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """A chunk: its place in the shard, its entry in the index, its box and the part of it that is wanted (both counted from the shard's corner)."""
+    """A chunk: its place in the shard, its entry in the index, its box and the part of it that is needed (both from the shard's corner)."""
 
     position: Triple
     offset: int
@@ -147,11 +147,11 @@ class _Cell:
 
     @property
     def part(self) -> Box:
-        """What is wanted, counted from the chunk's corner."""
+        """The needed part, from the chunk's corner."""
         return self.wanted.relative_to(self.box.start)
 
     def extent(self, chunk: Triple, codec: Codec, itemsize: int) -> tuple[int, int]:
-        """Where the bytes that are needed begin, and how many they are."""
+        """Return the position and number of the bytes that are needed."""
         if codec.name != "none" or codec.has_checksum:
             return self.offset, self.length
         plane = chunk[1] * chunk[2] * itemsize
@@ -159,7 +159,7 @@ class _Cell:
 
 
 def _fetched(handle: RangeReader, cells: Iterator[_Cell], chunk: Triple, codec: Codec, itemsize: int) -> Iterator[_Cell]:
-    """The same cells; what they need is fetched some `PREFETCH_BYTES` ahead."""
+    """Yield the same cells; fetch the bytes that they need `PREFETCH_BYTES` ahead."""
     waiting: list[_Cell] = []
     parts: list[tuple[int, int]] = []
     for cell in cells:
@@ -175,7 +175,7 @@ def _fetched(handle: RangeReader, cells: Iterator[_Cell], chunk: Triple, codec: 
 
 
 def _read_index(handle: RawIOBase, counts: Triple) -> np.ndarray:
-    """The (offset, length) of each chunk."""
+    """Return the (offset, length) of each chunk."""
     length = 16 * math.prod(counts)
     size = handle.seek(0, os.SEEK_END)
     tail = bytearray(length + CHECKSUM_BYTES)
@@ -189,7 +189,7 @@ def _read_index(handle: RawIOBase, counts: Triple) -> np.ndarray:
 
 
 def _read_chunk(handle: RawIOBase, cell: _Cell, buffer: np.ndarray, chunk: Triple, stored: np.dtype[Any], codec: Codec) -> np.ndarray:
-    """The voxels that are wanted of a chunk; valid until the buffer is used again."""
+    """Return the needed voxels of a chunk; valid until the buffer is used again."""
     if cell.offset + cell.length > handle.seek(0, os.SEEK_END):
         raise ValueError(f"its chunk {cell.position}, of {cell.length} bytes at {cell.offset}, lies beyond its end")
     voxels = buffer[:-CHECKSUM_BYTES].view(stored)
@@ -199,7 +199,7 @@ def _read_chunk(handle: RawIOBase, cell: _Cell, buffer: np.ndarray, chunk: Tripl
             raise ValueError(f"its chunk {cell.position} has {cell.length} bytes instead of {expected}")
         offset, length = cell.extent(chunk, codec, stored.itemsize)
         _read_exactly(handle, offset, buffer[:length].data)
-        if not codec.has_checksum:  # then these are the wanted planes only
+        if not codec.has_checksum:  # then these are only the needed planes
             return voxels[: length // stored.itemsize].reshape(-1, *chunk[1:])[:, cell.part.slices[1], cell.part.slices[2]]
         _compare(buffer, cell.position)
         return voxels.reshape(chunk)[cell.part.slices]
@@ -210,7 +210,7 @@ def _read_chunk(handle: RawIOBase, cell: _Cell, buffer: np.ndarray, chunk: Tripl
 
 
 def _compare(encoded: np.ndarray, position: Triple) -> np.ndarray:
-    """The bytes before the checksum, which is that of these bytes."""
+    """Return the bytes before the checksum, after comparing them with it."""
     if checksum(encoded[:-CHECKSUM_BYTES]) != encoded[-CHECKSUM_BYTES:].tobytes():
         raise ValueError(f"the checksum of its chunk {position} is wrong")
     return encoded[:-CHECKSUM_BYTES]

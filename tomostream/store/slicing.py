@@ -1,7 +1,7 @@
-"""How does something that reads boxes look like an array to dask?
+"""How can a reader of boxes look like an array to dask?
 
-Dask asks by integers and slices, because it merges a user's slicing into the reading of a block.  The box from the first to the last
-wanted voxel is read, and steps are applied to it.
+Dask indexes with integers and slices, because it merges a user's slicing into the reading of a block.  The box from the first to the last
+needed voxel is read, then the steps are applied.
 
 Limits: integers and slices only; no lists.
 """
@@ -40,7 +40,7 @@ class SlicedByBox:
         ranges = [range(n)[i] if isinstance(i, slice) else range(i, i + 1) for n, i in zip(self.shape, index, strict=True)]
         start = triple([min(r, default=0) for r in ranges])
         box = Box(start, triple([max(r, default=-1) + 1 for r in ranges]))
-        # the box ends where the slices do, so only their steps are left to apply
+        # the box ends where the slices do, so only the steps remain to be applied
         within = tuple(slice(None, None, r.step) if isinstance(i, slice) else 0 for i, r in zip(index, ranges, strict=True))
         block: np.ndarray = self.read(box)[within]
         return block

@@ -1,4 +1,4 @@
-"""What does a store hold, and which metadata describe it?  Pure; nothing is read or written here.
+"""What does a store hold, and which metadata describe it?  Pure: no input or output.
 
 The group carries OME-NGFF 0.5 metadata: axes z y x in angstrom, and for level k of voxel spacing vs the scale vs 2^k and the
 translation vs (2^k - 1) / 2, because a coarse voxel's centre lies between the centres of the voxels that it averages.
@@ -66,7 +66,7 @@ class StoreSpec:
 
 @dataclass(frozen=True, slots=True)
 class StoreLayout:
-    """All that a writer of shards must know: the levels, finest first, the type of the voxels, and the codec."""
+    """What a writer of shards must know: the levels, finest first, the type of the voxels, and the codec."""
 
     levels: tuple[LevelLayout, ...]
     dtype: np.dtype[Any]
@@ -74,7 +74,7 @@ class StoreLayout:
 
     @classmethod
     def plan(cls, spec: StoreSpec) -> StoreLayout:
-        """Lay a store out.
+        """Lay out a store.
 
         Raises
         ------
@@ -94,7 +94,7 @@ class StoreLayout:
         return sum(level.stored_voxels for level in self.levels) * self.dtype.itemsize
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         levels = [[list(level.shape), list(level.chunk), list(level.shard)] for level in self.levels]
         return {"levels": levels, "dtype": self.dtype.name, "codec": [self.codec.name, self.codec.level, self.codec.has_checksum]}
 
@@ -105,7 +105,7 @@ class StoreLayout:
         Raises
         ------
         InputError
-            If it is something else.
+            If the record is damaged.
         """
         try:
             levels = tuple(LevelLayout(*(triple(edges) for edges in level)) for level in values["levels"])
@@ -114,7 +114,7 @@ class StoreLayout:
             raise InputError(f"the record of a half-written store is damaged ({error}); start again with --overwrite") from None
 
     def array_metadata(self, level: int) -> dict[str, Any]:
-        """The `zarr.json` of a level's array."""
+        """Return the `zarr.json` of a level's array."""
         array = zarr.create_array(
             MemoryStore(),
             shape=self.levels[level].shape,
@@ -130,7 +130,7 @@ class StoreLayout:
 
 
 def group_metadata(spec: StoreSpec, layout: StoreLayout, ours: dict[str, Any]) -> dict[str, Any]:
-    """The `zarr.json` of the group; `ours` becomes its attribute `tomostream`, with the hashes of the levels' own metadata, sealed."""
+    """Return the `zarr.json` of the group; `ours` becomes its attribute `tomostream`, with the hashes of the levels' metadata, sealed."""
     levels = len(layout.levels)
     hashes = [hashlib.sha256(metadata_text(layout.array_metadata(level)).encode()).hexdigest() for level in range(levels)]
     datasets = [

@@ -1,7 +1,7 @@
-"""How does a store come to be, on a disk or on an object store?  The small interface that both have; `omezarr` is written against it.
+"""How is a store built, on a disk or on an object store?  This is the small interface that both share and that `omezarr` uses.
 
-A *build* is a store while it is half-written.  It has a head (the fingerprint of what makes the store, and its layout), one holder at a
-time, shards that are done, and a last step that makes the store visible.  `local_build` and `object_build` say how each is kept.
+A *build* is a half-written store.  It has a head (the fingerprint of what makes the store, and its layout), one holder at a
+time, finished shards, and a last step that makes the store visible.  `local_build` and `object_build` implement it.
 """
 
 from __future__ import annotations
@@ -24,47 +24,47 @@ class Build(Protocol):
 
     @property
     def partial(self) -> Place:
-        """What `write_shard` needs, in any process, to write a shard of it."""
+        """What `write_shard` needs, in any process, to write one of its shards."""
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What makes the store."""
+        """The fingerprint of what makes the store."""
 
     @property
     def done(self) -> set[Triple]:
-        """Level-0 shards that are whole, with the coarser levels above them."""
+        """Level-0 shards that are finished, with the coarser levels above them."""
 
     def mark_done(self, index: Triple) -> None:
-        """Note that a shard is whole; safe from several threads."""
+        """Record that a shard is finished; thread-safe."""
 
     @property
     def notes(self) -> list[dict[str, Any]]:
-        """What this process and those before it wished to be kept until the store is whole."""
+        """Values that this process and earlier ones keep until the store is complete."""
 
     def add_note(self, values: dict[str, Any]) -> None:
-        """Keep JSON values with the half-written store; again is no harm."""
+        """Keep JSON values with the half-written store; adding them twice is harmless."""
 
     def publish(self, group: dict[str, Any]) -> None:
         """Make the store visible under its name, with the metadata of its group."""
 
     def close(self) -> None:
-        """Let another process hold it."""
+        """Release the build, so that another process can hold it."""
 
 
 def start_build(path: Place, fingerprint: Fingerprint, layout: StoreLayout, *, overwrite: bool) -> Build:
-    """Begin a store at `path`, or take up the half-written one with the same fingerprint; see `StoreWriter.create_or_resume`."""
+    """Start a store at `path`, or resume the half-written one with the same fingerprint; see `StoreWriter.create_or_resume`."""
     if isinstance(path, RemotePath):
         return ObjectBuild(path, fingerprint, layout, overwrite=overwrite)
     return LocalBuild(path, fingerprint, layout, overwrite=overwrite)
 
 
 def read_layout(partial: Place) -> StoreLayout | None:
-    """The layout of a half-written store; None if there is none any more."""
+    """Return the layout of a half-written store; None if it no longer exists."""
     return object_layout(partial) if isinstance(partial, RemotePath) else local_layout(partial)
 
 
 def put_shard(partial: Place, level: int, index: Triple, layout: StoreLayout, block: np.ndarray) -> None:
-    """Write the shard of one level, whole or not at all."""
+    """Write the shard of one level; it is either complete or absent."""
     if isinstance(partial, RemotePath):
         put_object(partial, level, index, layout, block)
     else:

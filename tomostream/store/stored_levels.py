@@ -1,9 +1,9 @@
-"""Which of a store's levels are the pyramid that we mean?
+"""Which of a store's levels form a pyramid that tomostream can use?
 
-Those up to the first whose spacing is not 2^k times the finest one's, or whose shape is not ceil(n / 2^k): positions in any other would
-be taken for something they are not.
+Those before the first whose spacing is not 2^k times the finest, or whose shape is not ceil(n / 2^k): positions in any other level would
+be misread.
 
-Limits: whether a level is a mean, and not every second voxel, can't be told from its metadata.
+Limits: metadata don't show whether a level was averaged or subsampled.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ _SAME_SPACING = 0.01  # relative difference within which a stored level counts a
 
 @dataclass(frozen=True, slots=True)
 class StoredLevel:
-    """One array of the store: its path in the group, its last three axes, and how its voxels are stored."""
+    """An array of the store: its path in the group, its last three axes, and how its voxels are stored."""
 
     path: str
     layout: LevelLayout
     dtype: np.dtype[Any]
-    codec: Codec | None  # None: one that only zarr-python reads
+    codec: Codec | None  # None: a codec that only zarr-python reads
 
     @property
     def shape(self) -> Triple:
-        """Of the level, voxels (z y x)."""
+        """Shape of the level in voxels (z y x)."""
         return self.layout.shape
 
 
 def stored_levels(path: str, metadata: ImageMetadata, zarr_format: int) -> tuple[tuple[StoredLevel, ...], tuple[str, ...]]:
-    """The stored levels that are 2^k times coarser than the first, up to the first that is not; and what there is to say about that."""
+    """Return the stored levels that are 2^k times coarser than the first, up to the first that is not, and warnings about the others."""
     levels = [_stored_level(path, metadata, 0, zarr_format)]
     for level in range(1, len(metadata.paths)):
         wanted = metadata.spacing * 2**level
@@ -88,7 +88,7 @@ def _stored_level(path: str, metadata: ImageMetadata, level: int, zarr_format: i
     if math.prod(array.chunks) * array.dtype.itemsize > _LARGEST_CHUNK_BYTES:
         raise InputError(
             f"{path}/{name} has chunks of {_times(array.chunks)} voxels, which are decoded as a whole; at most "
-            f"{_LARGEST_CHUNK_BYTES} bytes are allowed: store it anew with smaller chunks"
+            f"{_LARGEST_CHUNK_BYTES} bytes are allowed: store it again with smaller chunks"
         )
     chunk = triple(array.chunks[leading:])
     shard = chunk if array.shards is None else triple(array.shards[leading:])
@@ -97,5 +97,5 @@ def _stored_level(path: str, metadata: ImageMetadata, level: int, zarr_format: i
 
 
 def _times(edges: tuple[int, ...] | None) -> str:
-    """Edges for a message; what has thousands of digits is no edge."""
+    """Format edges for a message; a number of thousands of digits is not printed."""
     return " x ".join(str(edge) if abs(edge) < 10**20 else "an absurd number of" for edge in edges or ())

@@ -1,8 +1,8 @@
-"""How is JSON from a disk or server read, so that a wrong type is one clear message, and nothing else can happen?
+"""How is JSON from a disk or server read, so that any error becomes one clear message?
 
-Pydantic's own parser reads it: it refuses what is nested too deeply instead of recursing, and says where a value is not what it must be.
+By pydantic's own parser: it refuses deep nesting instead of recursing, and says where a value has a wrong type.
 
-Limits: text of more than `MOST_BYTES` is refused; nothing that tomostream writes comes near.
+Limits: text of more than `MOST_BYTES` is refused; tomostream never writes that much.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST_BYTES = 2**28
 
 
 def parse_json(data: bytes, model: Any, where: object) -> Any:
-    """Read JSON as a type that pydantic knows.
+    """Parse JSON as a type that pydantic knows.
 
     Parameters
     ----------
@@ -32,11 +32,11 @@ def parse_json(data: bytes, model: Any, where: object) -> Any:
     Raises
     ------
     InputError
-        If it is no JSON, or not of that type; with the place and the value.
+        If it is not JSON, or not of that type; the message has the place and the value.
     """
     if len(data) > MOST_BYTES:
         raise InputError(
-            f"{where} has {len(data)} bytes; JSON of more than {MOST_BYTES} bytes is not read: it is damaged, or no file of ours"
+            f"{where} has {len(data)} bytes; JSON of more than {MOST_BYTES} bytes is not read: it is damaged, or not a file of tomostream"
         )
     try:
         return TypeAdapter(model).validate_json(data)
@@ -45,7 +45,7 @@ def parse_json(data: bytes, model: Any, where: object) -> Any:
 
 
 def check_json(value: object, model: Any, where: object) -> Any:
-    """Check values that were parsed already; as `parse_json`.
+    """Check values that are parsed already; see `parse_json`.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def check_json(value: object, model: Any, where: object) -> Any:
 
 
 def json_object(data: bytes | str) -> dict[str, Any] | None:
-    """The object that a JSON text is; None for anything else, however broken."""
+    """Return the object that a JSON text holds; None for anything else, however broken."""
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
@@ -70,7 +70,7 @@ def json_object(data: bytes | str) -> dict[str, Any] | None:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first of pydantic's complaints, in one line."""
+    """Return pydantic's first complaint, in one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
     found = "" if first["type"] in ("json_invalid", "missing") else f", found {_short(first['input'])}"

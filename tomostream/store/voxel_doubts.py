@@ -1,13 +1,13 @@
-"""Which doubts do a few voxels raise, before hours are spent on the volume?
+"""Do a few voxels already show that something is wrong with a volume, before hours are spent on it?
 
-1. Sections that are empty: of each section three rows are looked at; where they are all NaN, or all one value, the section is empty
+1. Empty sections: three rows of each section are read; if they are all NaN, or all one value, the section is empty
    there.  Masks, cut-off reconstructions and failed binning leave such slabs.
-2. Contrast: in tomograms as most software writes them, matter is dark.  A few sections are averaged over cubes of 4 voxels; where their
-   distribution leans to the bright side, the contrast was probably inverted.
-3. The shape: a volume that is thinnest along y or x lies on its side (IMOD's reconstruction before it is rotated); few huge sections are a
+2. Contrast: most software writes matter dark.  A few sections are averaged over cubes of 4 voxels; if their
+   distribution is skewed to the bright side, the contrast was probably inverted.
+3. Shape: a volume that is thinnest along y or x lies on its side (an IMOD reconstruction before it is rotated); few huge sections are a
    tilt series.
 
-Limits: rows, not voxels, so a small hole is not seen; the lean of noise alone is about zero, and tells nothing.
+Limits: only rows are read, so a small hole is missed; pure noise has no skewness, so its contrast can't be judged.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ import numpy as np
 
 from tomostream.geometry import Box, Triple, triple
 
-MOST_BYTES = 64 * 10**6  # that are read of one volume
-_PARTS = (0.25, 0.5, 0.75)  # of a section's height, where rows are looked at
+MOST_BYTES = 64 * 10**6  # read from one volume
+_PARTS = (0.25, 0.5, 0.75)  # fractions of a section's height at which rows are read
 _PLACES, _BIN = 8, 4
-SAMPLED_SECTIONS = _PLACES * _BIN  # that `contrast_doubts` reads
-_LEAN = 0.2  # skewness from which the bright side has more; simulated and real tomograms have -0.25 to -0.8
+SAMPLED_SECTIONS = _PLACES * _BIN  # read by `contrast_doubts`
+_LEAN = 0.2  # skewness from which the contrast counts as inverted; simulated and real tomograms have -0.25 to -0.8
 _LEAST_SAMPLES = 4000
-TELLING_VOXELS = _LEAST_SAMPLES * _BIN**3  # of which the contrast can be told
-_THINNER = 0.6  # of the next thinnest axis
-_LEAST_EDGE = 64  # of the longest axis of what may be a tomogram
+TELLING_VOXELS = _LEAST_SAMPLES * _BIN**3  # needed to judge the contrast
+_THINNER = 0.6  # fraction of the next thinnest axis
+_LEAST_EDGE = 64  # least length of the longest axis of a tomogram
 _CAMERA_EDGE, _MOST_TILTS = 2000, 150
 Read = Callable[[Box], np.ndarray]
 
 
 def shape_doubts(shape: Triple) -> list[str]:
-    """Say what a shape (z, y, x) tells against a tomogram that lies as it should."""
+    """Return why a shape (z, y, x) looks wrong for a tomogram."""
     z, y, x = shape
     found = []
     if max(shape) >= _LEAST_EDGE and min(y, x) < _THINNER * min(z, max(y, x)):
         thin = "y" if y < x else "x"
         found.append(
-            f"it is thinnest along {thin} (z {z}, y {y}, x {x} voxels), tomograms are along z: it may lie on its side, as IMOD's reconstructions do before "
-            "they are rotated (trimvol -rx); clicks and picks would have swapped axes"
+            f"it is thinnest along {thin} (z {z}, y {y}, x {x} voxels), but tomograms are thinnest along z: it may lie on its side, as IMOD's reconstructions do before "
+            "they are rotated; rotate it (IMOD: trimvol -rx), or clicks and picks will have swapped axes"
         )
     if z <= _MOST_TILTS and min(y, x) >= _CAMERA_EDGE:
         found.append(f"{z} sections of {y} x {x} voxels: is this a tilt series, not a tomogram?")
@@ -47,7 +47,7 @@ def shape_doubts(shape: Triple) -> list[str]:
 
 
 def section_doubts(read: Read, shape: Triple) -> list[str]:
-    """Say which sections look empty; reads three rows of each."""
+    """Return which sections look empty; read three rows of each."""
     depth, height, width = shape
     is_nan, is_flat = np.zeros(depth, bool), np.zeros(depth, bool)
     for z in range(depth):
@@ -57,14 +57,14 @@ def section_doubts(read: Read, shape: Triple) -> list[str]:
 
 
 def voxel_doubts(voxels: np.ndarray) -> list[str]:
-    """Say what a whole small volume tells: empty sections, and the contrast."""
+    """Return the doubts about a whole small volume: empty sections, and the contrast."""
     empty = [_emptiness(section) for section in voxels]
     is_nan, is_flat = (np.array(column, bool) for column in zip(*empty, strict=True))
     return [*_told(is_nan, is_flat), *_contrast([voxels])]
 
 
 def contrast_doubts(read: Read, shape: Triple) -> list[str]:
-    """Say whether the contrast looks inverted; reads a few sections of the middle."""
+    """Return whether the contrast looks inverted; read a few sections in the middle."""
     depth, height, width = shape
     starts = np.unique(np.linspace(0.3 * depth, max(0.3 * depth, 0.7 * depth - _BIN), _PLACES).astype(int))
     return _contrast([read(Box((int(z), 0, 0), triple((min(depth, int(z) + _BIN), height, width)))) for z in starts])
@@ -83,8 +83,8 @@ def _told(is_nan: np.ndarray, is_flat: np.ndarray) -> list[str]:
         if which.any():
             at = np.flatnonzero(which)
             found.append(
-                f"{len(at)} of {len(which)} sections (z {at[0]}{f' to {at[-1]}' if len(at) > 1 else ''}) look empty: they {what}; statistics and picks near "
-                "them are wrong: cut them off, or leave them out with --box"
+                f"{len(at)} of {len(which)} sections (z {at[0]}{f' to {at[-1]}' if len(at) > 1 else ''}) look empty: they {what}; statistics, and picks near "
+                "them, are unreliable: cut these sections off, or exclude them with --box"
             )
     return found
 
@@ -99,8 +99,8 @@ def _contrast(pieces: list[np.ndarray]) -> list[str]:
     if lean < _LEAN:
         return []
     return [
-        f"bright voxels stand out, not dark ones (skewness {lean:.2f}; tomograms as most software writes them have -0.8 to -0.2): the contrast may be "
-        "inverted; models that learnt from dark particles will not find bright ones (multiply by -1)"
+        f"bright voxels stand out instead of dark ones (skewness {lean:.2f}; most tomograms have -0.8 to -0.2): the contrast may be "
+        "inverted; models trained on dark particles don't find bright ones: multiply the volume by -1"
     ]
 
 

@@ -1,7 +1,7 @@
-"""In which pieces is a file read, so that each shard is written once and whole, and the memory holds?
+"""In which pieces is a file read, so that each shard is written once, completely, and within the memory?
 
-A band is one shard deep in z.  Full x rows are the longest consecutive reads of an MRC file, so a band takes full x and as many rows
-of shards as the memory holds; where not even one row fits, whole shards along x:
+A band is one shard deep in z.  Full x rows are the longest consecutive reads of an MRC file, so a band spans full x and as many rows
+of shards as fit into the memory; if not even one row fits, it spans whole shards along x:
 
     one row of shards fits          only some shards fit
     +---+---+---+---+               +---+---+ - + - +

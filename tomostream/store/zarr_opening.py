@@ -1,11 +1,11 @@
-"""How is a Zarr store opened for reading, by path or URL, and what is said when it is none?
+"""How is a Zarr store opened for reading, by path or URL, and what does the error say if there is none?
 
-Zarr v3 is tried before v2, each by itself: a server that answers "forbidden" for what is missing must not hide a v2 store.  A store
-made by us is never missing a shard, so a shard that is gone is damage there and not zeros.
+Zarr v3 is tried before v2, separately: a server that answers "forbidden" for missing objects must not hide a v2 store.  A store
+that we made has all its shards, so a missing shard is damage there, not zeros.
 
-Of a server nothing is listed: plain HTTP knows no listings.  Requests are retried as `remote.faults` says.
+Nothing is listed on a server: plain HTTP has no listings.  `remote.faults` retries requests.
 
-Limits: credentials of an object store are fsspec's matter (for public S3 buckets: `FSSPEC_S3_ANON=true`).
+Limits: fsspec handles credentials of an object store (for public S3 buckets: `FSSPEC_S3_ANON=true`).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _ROOTS = ("zarr.json", ".zgroup", ".zarray")
 
 
 def normal_path(path_or_url: str | os.PathLike[str] | RemotePath) -> str:
-    """A local path (also of a `file://` URL), or a URL without the final slash."""
+    """Return a local path (also for a `file://` URL), or a URL without the final slash."""
     return str(place(path_or_url))
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is fsspec's to open."""
+    """Whether fsspec opens this path."""
     return "://" in path
 
 
@@ -62,18 +62,18 @@ def open_group(path: str) -> zarr.Group:
         except ContainsArrayError:
             raise _bare_array(path) from None
         except DeniedError as error:
-            problem = problem or error  # a server may forbid what it does not have
+            problem = problem or error  # a server may answer "forbidden" for what it does not have
         except TomostreamError:
             raise
-        except Exception as error:  # libraries of file systems raise what they like
+        except Exception as error:  # libraries of file systems raise errors of any type
             problem = error
     if isinstance(problem, TomostreamError):
         raise problem
     if isinstance(problem, FileNotFoundError):
         unfinished = place(path + PARTIAL_SUFFIX)
         if isinstance(unfinished, RemotePath) and _is_begun(unfinished):
-            raise InputError(f"{path} is not finished; run the command that makes it again, it goes on where it stopped")
-        raise InputError(f"{path} does not exist or is no Zarr group; check the URL: it must be the OME-Zarr image's folder")
+            raise InputError(f"{path} is not finished; run the command that makes it again: it resumes where it stopped")
+        raise InputError(f"{path} does not exist or is not a Zarr group; check the URL: it must be the OME-Zarr image's folder")
     raise InputError(f"{path} can't be read ({_words(problem)}); check the path, the network and your permissions")
 
 
@@ -88,7 +88,7 @@ def open_array(path: str, name: str, zarr_format: int) -> zarr.Array[Any]:
     try:
         return zarr.open_array(_store(path), path=name, mode="r", zarr_format=2 if zarr_format == 2 else 3)
     except FileNotFoundError:
-        raise InputError(f"{path} names a level '{name}' that is not there; the store is incomplete: copy or convert it again") from None
+        raise InputError(f"{path} names a level '{name}' that does not exist; the store is incomplete: copy or convert it again") from None
     except TomostreamError:
         raise
     except Exception as error:  # as above
@@ -120,7 +120,7 @@ def _bare_array(path: str) -> InputError:
 
 
 def _words(error: Exception | None) -> str:
-    """The first line of an error, and its type, because many have no text."""
+    """Return the first line of an error and its type, because many have no text."""
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
 
 
@@ -134,7 +134,7 @@ def _store(path: str) -> Store:
 
 
 def _asynchronous(files: Any) -> Any:
-    """Zarr reads through an event loop; a file system without one runs in threads."""
+    """Wrap a file system for Zarr, which reads through an event loop; one without a loop runs in threads."""
     if files.async_impl:
         return files
     from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper  # noqa: PLC0415  (only such file systems need it)
@@ -143,7 +143,7 @@ def _asynchronous(files: Any) -> Any:
 
 
 class _RetryingStore(FsspecStore):
-    """Zarr's view of a server, with our retries and messages."""
+    """A server as a Zarr store, with our retries and messages."""
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         get: Callable[[], Awaitable[Buffer | None]] = lambda: super(_RetryingStore, self).get(key, prototype, byte_range)  # noqa: E731  (`super` needs its place named)
@@ -157,21 +157,21 @@ def _is_begun(partial: RemotePath) -> bool:
     try:
         return (partial / "head.json").is_file()
     except TomostreamError:
-        return False  # a server may forbid to look
+        return False  # a server may forbid this
 
 
 def _refuse_half_written(path: str) -> None:
     if path.endswith(PARTIAL_SUFFIX):
-        raise InputError(f"{path} is a half-written store; run the command that makes it again, it goes on where it stopped")
+        raise InputError(f"{path} is a half-written store; run the command that makes it again: it resumes where it stopped")
 
 
 def _refuse_non_groups(path: Path) -> None:
-    """Say what a local path is that is no Zarr group."""
+    """Raise an error that says what a local path is if it is not a Zarr group."""
     unfinished = path.with_name(path.name + PARTIAL_SUFFIX)
     if not path.exists():
         if unfinished.is_dir():
             raise InputError(
-                f"{path} is not finished ({unfinished.name} is there); run the command that makes it again, it goes on where it stopped"
+                f"{path} is not finished ({unfinished.name} exists); run the command that makes it again: it resumes where it stopped"
             )
         raise InputError(f"{path} does not exist; give the folder of an OME-Zarr image")
     if not path.is_dir():
@@ -183,7 +183,7 @@ def _refuse_non_groups(path: Path) -> None:
         raise _bare_array(str(path))
     if not present:
         if (path / LEDGER_NAME).exists():
-            raise InputError(f"{path} is a half-written store; run the command that makes it again, it goes on where it stopped")
+            raise InputError(f"{path} is a half-written store; run the command that makes it again: it resumes where it stopped")
         raise InputError(
             f"{path} is a folder without Zarr metadata (no zarr.json, no .zgroup); give the folder of one OME-Zarr image, NAME.ome.zarr"
         )

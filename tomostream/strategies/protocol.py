@@ -53,6 +53,8 @@ class Strategy(Protocol):
         Its own defaults of the general sections: section to key to value.
     continues
         Optional: whether training can go on from a model (`train.start`); a strategy without the attribute cannot.
+    sizes_are_learnt
+        Optional: whether training decides how large the model is; `untrained` is then as large as it may become.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What does the server answer?  One method a question of the page; each is short, and leaves the work to the module that knows.
+"""What does the server answer?  One short method for each request of the page; other modules do the work.
 
 Reading and writing of files happens in threads, so that a slow disk or a large slab holds up nobody else.  Pictures have a few threads
 of their own; a request whose page has turned away meanwhile (the user scrolls on) is dropped before anything is read for it.
@@ -63,12 +63,12 @@ class Answers:
         self._turn = asyncio.Semaphore(READERS)
 
     def close(self) -> list[str]:
-        """End threads and jobs; returns the kinds of jobs that were at work."""
+        """End threads and jobs; return the kinds of jobs that were running."""
         self._readers.shutdown(wait=False, cancel_futures=True)
         return self.jobs.close()
 
     async def state(self, request: Request) -> Response:
-        """All that the page shows beside pictures: tomograms with counts, species, jobs."""
+        """Return everything that the page shows beside pictures: tomograms with counts, species, jobs."""
         del request
         return JSONResponse(await asyncio.to_thread(self._state))
 
@@ -127,7 +127,7 @@ class Answers:
         return JSONResponse(_told(outcome) | {"unsure": [click._asdict() for click in unsure.clicks]})
 
     async def patch(self, request: Request) -> Response:
-        """Rows that go and rows that come, of the clicks or of the places that nobody is sure of."""
+        """Remove and add rows of the clicks, or of the places marked as unsure."""
         values = await requests.body(request, "remove", "add", "table")
         which = values.get("table", "clicks")
         if which not in ("clicks", "unsure"):
@@ -199,7 +199,7 @@ class Answers:
         return JSONResponse(await asyncio.to_thread(self.jobs.to_json))
 
     async def export(self, request: Request) -> Response:
-        """Write picks or clicks in another software's format."""
+        """Write picks or clicks in the format of other software."""
         keys = ("format", "species", "tomograms", "source", "count", "threshold", "unbinned_pixel", "binning", "box")
         values = await requests.body(request, *keys)
         wish = _wish(values, list(self.workspace.entries))
@@ -211,11 +211,11 @@ class Answers:
         return JSONResponse(await asyncio.to_thread(work))
 
     async def download(self, request: Request) -> Response:
-        """Give an exported file, or a ZIP of an exported folder."""
+        """Return an exported file, or a ZIP of an exported folder."""
         name = requests.text(request.query_params, "name")
         files = await asyncio.to_thread(exported, self.workspace)
         if name not in files:
-            raise InputError(f"nothing was exported as '{name[:80]}'")
+            raise InputError(f"no export is named '{name[:80]}'; export first")
         path = await asyncio.to_thread(packed, files[name], self.workspace)
         return FileResponse(path, filename=path.name, media_type="application/octet-stream")
 
@@ -223,7 +223,7 @@ class Answers:
         return await asyncio.get_running_loop().run_in_executor(self._readers, make)
 
     def _rename_clicks(self, before: list[str]) -> None:
-        """Let clicks follow the name of their species: those of before there was a name, and those of one that is called otherwise now."""
+        """Rename the species of clicks: those made before there was a name, and those of a species that was renamed."""
         now = self.workspace.species()
         renamed = {old: new for old, new in zip(before or [UNNAMED], now, strict=False) if old not in now}
         for table in (self.clicks, self.unsure):

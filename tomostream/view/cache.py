@@ -1,4 +1,4 @@
-"""Which of the arrays that were read are kept?  The last used ones, up to a number of bytes.
+"""Which arrays stay in memory?  The most recently used ones, up to a number of bytes.
 
 Several threads may ask for the same thing at once: it is made once, and the others wait for it.
 """
@@ -34,7 +34,7 @@ class ArrayCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that are held now."""
+        """Bytes that are held."""
         return self._bytes
 
     def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -1,17 +1,17 @@
-"""How are clicks kept so that none is ever lost?  In one CSV table that is read, merged and replaced whole at every click.
+"""How are clicks kept so that none is ever lost?  In one CSV table that is read, merged and replaced at every click.
 
 A table is a set of rows.  A *patch* is what one action changes: rows that go and rows that come (a move is both).
 
-1. Under a lock the table is read as it is now, whoever has changed it since.
-2. Rows that go are taken out; one that is gone already is told, not an error: another page or program has moved or removed it.
-3. Rows that come are added; one that is there already stays once.
+1. Under a lock, the present table is read, with the changes of other processes.
+2. Rows to remove are taken out; one that is missing already gives a message, not an error: another page or program has moved or removed it.
+3. New rows are added; one that exists already is not duplicated.
 4. The table is written beside, synchronised, and renamed over the old one.  A kill at any moment leaves the one or the other.
 
 So patches of two pages, and changes by other programs, are merged; nothing is overwritten that this process has not read.  What others
 have changed since the last look is counted, so that the page can tell.  Rows, columns and comments that the workbench does not know keep
 their fields to the letter.  A table that can't be read is refused and left alone; the page keeps its patch and tries again.
 
-Columns: those of any table of points with a header, and `label`: 1 a particle (default), 0 a place that is none.
+Columns: those of any table of points with a header, and `label`: 1 a particle (default), 0 not a particle.
 Positions are exchanged in angstrom; a table in voxels stays in voxels (the tomograms tell their spacing).
 
 Limits: a program that replaces the table in the few milliseconds between our look and our renaming is not merged if it takes no lock.
@@ -43,7 +43,7 @@ MOST_BYTES = 50_000_000  # of a table of clicks: a million rows
 
 
 class Click(NamedTuple):
-    """One row: where (angstrom), what, and whether it is a particle (label 1) or none (0)."""
+    """A row: position (angstrom), species, and whether it is a particle (label 1) or not (0)."""
 
     tomogram: str
     species: str
@@ -53,7 +53,7 @@ class Click(NamedTuple):
     label: int
 
     def check(self) -> None:
-        """Refuse what can't be a click.
+        """Refuse an impossible click.
 
         Raises
         ------
@@ -66,12 +66,12 @@ class Click(NamedTuple):
         if not all(math.isfinite(value) and abs(value) < 1e9 for value in (self.x, self.y, self.z)):
             raise InputError(f"a click's position must be finite, found {self.x}, {self.y}, {self.z}")
         if self.label not in (0, 1):
-            raise InputError(f"a click's label must be 1 (a particle) or 0 (none), found {self.label}")
+            raise InputError(f"a click's label must be 1 (a particle) or 0 (not a particle), found {self.label}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of the file: its fields as they stand there, and the click that it is (None: a comment, or of an unknown tomogram)."""
+    """A line of the file: its original fields, and its click (None: a comment, or of an unknown tomogram)."""
 
     fields: tuple[str, ...]
     click: Click | None
@@ -92,7 +92,7 @@ class _Table:
 
 @dataclass(slots=True)
 class Outcome:
-    """What is in the table after a look or a patch, and what should be told.
+    """The table after reading or a patch, and messages about it.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ class ClickTable:
         return outcome
 
     def patch(self, *, remove: Sequence[Click], add: Sequence[Click]) -> Outcome:
-        """Take rows out and put rows in, merged with whatever others have done.
+        """Remove and add rows, merged with the changes of other processes.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class ClickTable:
             return outcome
 
     def _noted(self, table: _Table) -> Outcome:
-        """Compare with what was seen last."""
+        """Compare with the last known content."""
         now = frozenset(table.clicks)
         seen = now if self._seen is None else self._seen
         if self._seen is None or now != self._seen:
@@ -206,7 +206,7 @@ class ClickTable:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Wait for the lock that every workbench on this table takes."""
+        """Wait for the lock that all workbenches on this table share."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = self.path.with_name(f".{self.path.name}.lock").open("a")
@@ -219,12 +219,16 @@ class ClickTable:
     def _read(self) -> _Table:
         try:
             if self.path.stat().st_size > MOST_BYTES:
-                raise InputError(f"clicks {self.path} has over {MOST_BYTES} bytes: that is no table of clicks")
+                raise InputError(
+                    f"clicks {self.path} has over {MOST_BYTES} bytes: it is not a table of clicks; choose another with --clicks"
+                )
             text = self.path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             return _Table(NEW_HEADER, "angstrom", ",", ())
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"clicks {self.path} can't be read as text ({error}); it is left as it is") from None
+            raise InputError(
+                f"clicks {self.path} can't be read as text ({error}); it is left unchanged: correct it, or choose another with --clicks"
+            ) from None
         return self._parsed(text)
 
     def _parsed(self, text: str) -> _Table:
@@ -251,7 +255,7 @@ class ClickTable:
         return _Table(header, unit, delimiter, tuple(rows), comments)
 
     def _columns(self, header: Sequence[str]) -> tuple[str, dict[str, int]]:
-        """The unit, and where x, y, z, tomogram, species and label stand."""
+        """The unit, and the columns of x, y, z, tomogram, species and label."""
         names = [name.strip().lower() for name in header]
         for xyz, unit in POSITIONS.items():
             if set(xyz) <= set(names):
@@ -263,7 +267,7 @@ class ClickTable:
                 return unit, at
         raise InputError(
             f"clicks {self.path}: its columns are {','.join(header)[:200]}; the workbench needs a CSV table with a header such as "
-            f"{','.join(NEW_HEADER)} (`tomostream import` makes one); it is left as it is"
+            f"{','.join(NEW_HEADER)} (`tomostream import` makes one); it is left unchanged"
         )
 
     def _click(self, fields: Sequence[str], at: dict[str, int], unit: str, line: int) -> Click | None:
@@ -275,7 +279,9 @@ class ClickTable:
             position = [float(text(axis, "")) for axis in "xyz"]
             label = float(text("label", "1"))
         except ValueError:
-            raise InputError(f"clicks {self.path}, line {line}: {','.join(fields)[:200]} is no click; it is left as it is") from None
+            raise InputError(
+                f"clicks {self.path}, line {line}: {','.join(fields)[:200]} is not a click; the table is left unchanged"
+            ) from None
         tomogram = text("tomogram", self._tomogram)
         if unit == "voxel":
             spacing = self._spacing_of(tomogram)
@@ -286,12 +292,12 @@ class ClickTable:
         click = Click(tomogram, text("species", self._species), x, y, z, int(label))
         if label not in (0, 1) or not all(map(math.isfinite, position)):
             raise InputError(
-                f"clicks {self.path}, line {line}: {','.join(fields)[:200]}: positions must be finite, the label 0 or 1; it is left as it is"
+                f"clicks {self.path}, line {line}: {','.join(fields)[:200]}: positions must be finite, and the label 0 or 1; the table is left unchanged"
             )
         return click
 
     def _with(self, table: _Table, clicks: Sequence[Click]) -> _Table:
-        """Put clicks at the end, in the table's own columns; columns that they need and that are missing come last."""
+        """Append clicks in the table's own columns; missing columns are added last."""
         if not clicks:
             return table
         header, rows = list(table.header), list(table.rows)
@@ -340,7 +346,7 @@ class ClickTable:
 
 
 def _without(rows: Sequence[_Row], remove: Sequence[Click]) -> tuple[list[_Row], list[Click]]:
-    """The rows less those that go, and those that should go but are not there."""
+    """Return the remaining rows, and the rows to remove that do not exist."""
     there = {row.click for row in rows}
     gone = set(remove)
     return [row for row in rows if row.click is None or row.click not in gone], [

@@ -1,4 +1,4 @@
-"""How do picks leave for other software?  Every format of `tomostream export`, into the project's folder `export/`.
+"""How are picks exported to other software?  In every format of `tomostream export`, into the project's folder `export/`.
 
 The best picks up to the count or threshold that the slider shows, less what was rejected, of one species and of the tomograms chosen.
 A format that holds one tomogram a file becomes a folder, which is given to the browser as a ZIP.
@@ -30,7 +30,7 @@ _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,120}$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportWish:
-    """What is exported.
+    """A request for an export.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class ExportWish:
 
 
 def export(workspace: Workspace, tables: PickTables, clicks: Sequence[Click], wish: ExportWish) -> tuple[Path, int]:
-    """Write the file or folder; returns it, and how many particles it holds.
+    """Write the file or folder; return its path and its number of particles.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def export(workspace: Workspace, tables: PickTables, clicks: Sequence[Click], wi
     if wish.format_name not in FORMATS:
         raise InputError(f"format '{wish.format_name[:40]}' is unknown; known are {', '.join(FORMATS)}")
     if not _NAME.match(wish.species):
-        raise InputError(f"species '{wish.species[:40]}' can't be part of a file's name")
+        raise InputError(f"species '{wish.species[:40]}' can't be part of a file name; rename it")
     parts = [_of_tomogram(workspace, tables, clicks, wish, name) for name in wish.tomograms]
     particles = Particles.concatenate(part for part in parts if len(part))
     if len(particles) == 0:
@@ -98,7 +98,7 @@ def export(workspace: Workspace, tables: PickTables, clicks: Sequence[Click], wi
 
 
 def exported(workspace: Workspace) -> dict[str, Path]:
-    """What has been exported, by name."""
+    """Return the exported files by name."""
     folder = workspace.inside("export")
     if not folder.is_dir():
         return {}
@@ -106,7 +106,7 @@ def exported(workspace: Workspace) -> dict[str, Path]:
 
 
 def packed(path: Path, workspace: Workspace) -> Path:
-    """A file for the browser: the file itself, or a folder's ZIP."""
+    """Return a file for the browser: the file itself, or a ZIP of the folder."""
     if path.is_file():
         return path
     made = shutil.make_archive(str(workspace.own(path.name)), "zip", root_dir=path.parent, base_dir=path.name)
@@ -136,14 +136,14 @@ def _of_tomogram(workspace: Workspace, tables: PickTables, clicks: Sequence[Clic
 
 
 def _radius(workspace: Workspace, species: str, name: str) -> float:
-    """Radius of a species, angstrom; 0 if it is not known."""
+    """Return the radius of a species, angstrom; 0 if it is unknown."""
     found = [] if workspace.configuration is None else [one for one in workspace.configuration.species if one.name == species]
     spacing = workspace.spacing_of(name)
     return found[0].radius.in_angstrom(spacing) if found and spacing is not None else 0.0
 
 
 def _without_rejected(picks: Particles, near: float, rejected: Sequence[Click]) -> Particles:
-    """Leave out picks within `near` (angstrom) of places that a person has called none."""
+    """Leave out picks within `near` (angstrom) of places that the user rejected."""
     if not rejected or len(picks) == 0:
         return picks
     places = cKDTree(np.array([(click.z, click.y, click.x) for click in rejected]))

@@ -1,8 +1,8 @@
-"""What runs in the background, how far is it, and what did it say?
+"""Which commands run in the background, how far are they, and what did they print?
 
 A job is a command of `tomostream` in a process of its own, in a process group of its own, so that an interrupt of the server ends it once
 and orderly.  Its output goes into files in the project (`view/KIND.out`, `view/KIND.err`); how far it is is read from there, and from
-the log of the run.  Everything that a job was doing when it was ended goes on when it is started again.
+the log of the run.  A job that was stopped resumes when it is started again.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Job:
 
     @property
     def is_running(self) -> bool:
-        """Whether its process lives."""
+        """Whether its process is alive."""
         running = self.process.poll() is None
         if not running and self.ended is None:
             self.ended = time.time()
@@ -72,7 +72,7 @@ class Job:
 
     @property
     def lines(self) -> list[str]:
-        """The last lines that it said."""
+        """The last lines that it printed."""
         try:
             with (self.folder / f"{self.kind}.err").open("rb") as handle:
                 handle.seek(max(0, handle.seek(0, os.SEEK_END) - _TAIL_BYTES))
@@ -90,7 +90,7 @@ class Job:
         }  # fmt: skip
 
     def _progress(self) -> dict[str, Any]:
-        """The stage in work, the tomograms that are done in it, and the piece of work that is followed."""
+        """Return the current stage, its finished tomograms, and the task that is followed."""
         self._read_log()
         stage: str | None = None
         stages: list[str] = []
@@ -136,7 +136,7 @@ class Job:
 
 
 class Jobs:
-    """Starts commands, one of a kind at a time."""
+    """Starts commands, one of each kind at a time."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -148,12 +148,12 @@ class Jobs:
         Raises
         ------
         BusyError
-            If one of its kind is at work.
+            If a job of this kind is running.
         """
         known = self._jobs.get(kind)
         if known is not None and known.is_running:
             raise BusyError(
-                f"'{kind}' is at work already ({known.about or 'since ' + time.strftime('%H:%M:%S', time.localtime(known.started))})"
+                f"'{kind}' is already running ({known.about or 'since ' + time.strftime('%H:%M:%S', time.localtime(known.started))})"
             )
         output, errors = self._workspace.own(f"{kind}.out"), self._workspace.own(f"{kind}.err")
         log = self._workspace.project / "log.jsonl"
@@ -176,14 +176,14 @@ class Jobs:
         return self._jobs.get(kind)
 
     def stop(self, kind: str) -> None:
-        """Ask a job to end; what it has finished stays."""
+        """Ask a job to stop; its finished work stays."""
         job = self._jobs.get(kind)
         if job is not None and job.is_running:
             job.is_stopped = True
             _signal(job, signal.SIGTERM)
 
     def close(self) -> list[str]:
-        """End all; returns the kinds that were at work."""
+        """Stop all jobs; return the kinds that were running."""
         running = [job for job in self._jobs.values() if job.is_running]
         for job in running:
             self.stop(job.kind)

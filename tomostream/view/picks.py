@@ -1,11 +1,11 @@
-"""Which picks are there of a tomogram, how sure are they, and how good where the truth is known?
+"""Which picks does a tomogram have, how certain are they, and how good if the truth is known?
 
 1. The tables that `pick` wrote into the project: `picks/NAME.csv`, best first.
 2. If there are *candidates* (`view/candidates/`, more picks of the same score map with the same radius), they are shown instead, so that
    a count or threshold can be raised as well as lowered; the picks are then the first of them.
 3. Where the configuration names a table of truth: found and false picks at each threshold, by the evaluation's own rule.
 
-What does not fit together is told: picks older than their score map, candidates that don't begin with the picks.
+Inconsistencies give a warning: picks older than their score map, candidates that don't begin with the picks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class PickList:
     curve: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, columns x y z in angstrom."""
+        """Return plain values, columns x y z in angstrom."""
         zyx = self.particles.position_zyx
         scores = [None if np.isnan(score) else float(score) for score in self.particles.score]
         return {
@@ -59,14 +59,14 @@ class PickList:
 
 
 class PickTables:
-    """Reads tables of picks and of truth, each once as long as it does not change."""
+    """Reads tables of picks and of truth, each again only after it changed."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._read: dict[Path, tuple[tuple[int, int], Particles]] = {}
 
     def picks(self, name: str, species: str) -> PickList | None:
-        """The picks of a tomogram; None if there is no table.
+        """Return the picks of a tomogram; None if there is no table.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class PickTables:
         return result
 
     def counts(self, name: str) -> dict[str, int]:
-        """Number of picks by species; empty without a table, or where it can't be read."""
+        """Return the number of picks by species; empty without a readable table."""
         path = self._workspace.inside("picks", f"{name}.csv")
         if not path.is_file():
             return {}
@@ -107,7 +107,7 @@ class PickTables:
             return
         made = os.stat(Path(scores.path) / "zarr.json").st_mtime if (Path(scores.path) / "zarr.json").exists() else 0.0
         if made > path.stat().st_mtime + 1:
-            result.warnings.append("the score map is newer than these picks: run the configuration again, so that they fit together")
+            result.warnings.append("the score map is newer than these picks: run the configuration again to update them")
 
     def _widen(self, result: PickList, name: str, species: str, spacing: float | None) -> None:
         path = self.candidates_file(name, species)
@@ -122,7 +122,7 @@ class PickTables:
         if is_prefix:
             result.particles = wide
         elif path.stat().st_mtime > self._workspace.inside("picks", f"{name}.csv").stat().st_mtime:
-            result.warnings.append("the picks were made with other settings than the score map's candidates; shown are the picks alone")
+            result.warnings.append("the picks and the score map's candidates were made with different settings; only the picks are shown")
 
     def _curve(self, picks: Particles, name: str, species: str, spacing: float | None) -> dict[str, Any] | None:
         configuration = self._workspace.configuration
@@ -144,7 +144,7 @@ class PickTables:
         try:
             status = path.stat()
         except OSError:
-            raise InputError(f"table {path} is not there any more") from None
+            raise InputError(f"table {path} no longer exists") from None
         stamp = (status.st_mtime_ns, status.st_size)
         known = self._read.get(path)
         if known is None or known[0] != stamp:

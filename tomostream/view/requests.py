@@ -1,4 +1,4 @@
-"""What does a request ask for?  Parameters as values, or a clear refusal.
+"""Which values does a request carry?  They are parsed and checked, or refused with a clear message.
 
 Numbers are bounded before anything is computed with them; unknown keys of a JSON body are refused.
 """
@@ -39,7 +39,7 @@ def number(value: object, name: str, *, least: float, most: float) -> float:
     Raises
     ------
     InputError
-        If it is none, or out of range.
+        If it is not a number, or out of range.
     """
     try:
         if isinstance(value, bool):
@@ -72,14 +72,14 @@ async def body(request: Request, *keys: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is none, or has other keys than these.
+        If it is not a JSON object, or has unknown keys.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise InputError("the request must carry JSON (content-type: application/json)")
     try:
         values = json.loads(await request.body())
     except (ValueError, RecursionError):
-        raise InputError("the request's body is no JSON") from None
+        raise InputError("the request's body is not JSON") from None
     if not isinstance(values, dict):
         raise InputError("the request's body must be a JSON object")
     unknown = sorted(set(values) - set(keys))

@@ -1,4 +1,4 @@
-"""What comes next: convert, train and pick, more candidates, places to look at?  Each is a command with the project's own arguments.
+"""Which command comes next: convert, train and pick, more candidates, or suggestions?  Each runs with the project's own arguments.
 
 A *round* is one training with the clicks as they are.  The first run makes the model; when the clicks have changed since, the next run
 replaces it (`--overwrite`), and starts from it where the configuration can say so (`train.start`).
@@ -66,7 +66,7 @@ class Rounds:
         """
         path, configuration = self._workspace.config_path, self._workspace.configuration
         if path is None or configuration is None:
-            raise InputError("say first what to look for: the particle's name and radius")
+            raise InputError("first give the name and the radius of the particle")
         again = self._has_model()
         config = self._continued(configuration, path) if again else path
         self._jobs.start(
@@ -103,7 +103,7 @@ class Rounds:
         self._jobs.start("candidates", arguments, about=name)
 
     def suggest(self, points: int) -> None:
-        """Ask for places where a look would help most.
+        """Suggest the places where a click would help most.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Rounds:
         self._jobs.start("suggest", arguments, about=f"{points} places")
 
     def suggested(self) -> list[dict[str, Any]]:
-        """The places that were suggested last, most doubtful first (angstrom)."""
+        """Return the last suggested places, most doubtful first (angstrom)."""
         path = self._workspace.inside("view", "suggested.csv")
         if not path.is_file():
             return []
@@ -151,14 +151,14 @@ class Rounds:
         return {"name": name, "state": state, "share": share, "problem": problem, "picks": picks, "has_scores": has_scores}
 
     def to_json(self) -> dict[str, Any]:
-        """Whether there is a model, and what training measured last."""
+        """Return whether there is a model, and the last measurements of its training."""
         return {"has_model": self._has_model(), "metrics": _metrics(self._workspace.project / "model" / "metrics.csv")}
 
     def _has_model(self) -> bool:
         return (self._workspace.project / "model" / "model.json").is_file()
 
     def _continued(self, configuration: Configuration, path: Path) -> Path:
-        """A configuration that starts from the model that is there, where configurations know how to; somebody's own is run as it is."""
+        """Return a configuration that starts from the existing model, if its strategy can; the user's own configuration is not changed."""
         can_continue = getattr(strategy_named(configuration.objective.name), "continues", False)
         if not can_continue or path.name != CONFIG_NAME:
             return path
@@ -174,7 +174,7 @@ class Rounds:
 
 
 def _share_converted(source: str, store: str) -> float | None:
-    """How much of a conversion is written, by bytes; None where that can't be known (compressed files)."""
+    """Return the written fraction of a conversion, by bytes; None if it can't be known (compressed files)."""
     partial = Path(f"{store}.partial")
     try:
         whole = Path(source).stat().st_size

@@ -1,4 +1,4 @@
-"""Who may talk to the server?  Whoever knows the token, from a page that the server itself has sent.
+"""Who may use the server?  Only a page that the server itself has sent and that knows the token.
 
 1. *Host* must be this server's own: a name that an attacker's DNS points at 127.0.0.1 is refused (DNS rebinding).
 2. *Origin* and *Sec-Fetch-Site*, where a browser sends them, must be this server's own page: other pages in the same browser can't
@@ -6,7 +6,7 @@
 3. The *token* comes once in the address (`/?token=...`), then in a cookie that scripts can't read; compared in constant time.
 4. A request's body has at most `MOST_BODY_BYTES`, and must arrive within `BODY_SECONDS`.
 
-Limits: whoever may read this user's processes and files has the token anyway.
+Limits: anyone who can read this user's processes and files has the token anyway.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HEADERS = {
 }
 _NO_TOKEN = (
     "This page belongs to a running `tomostream view`, and its address carries a token. Open the whole address that the command printed "
-    "(http://127.0.0.1:PORT/?token=...). If the command was started again, the old page can't go on: close it and open the new address."
+    "(http://127.0.0.1:PORT/?token=...). If the command was started again, close the old page and open the new address."
 )
 
 

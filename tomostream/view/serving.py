@@ -1,8 +1,8 @@
-"""How does the server start, say where it is, and end?
+"""How does the server start, print its address, and end?
 
 1. The port is taken first, on 127.0.0.1 only: one in use is an error before anything is printed.
 2. The first line of standard output is the address with the token.  Whoever reads it can connect at once.
-3. It serves until a signal; jobs in the background are ended, and go on when they are started again.
+3. It serves until a signal; background jobs are stopped, and resume when they are started again.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def serve(workspace: Workspace, *, port: int, memory: int, with_browser: bool) -
         signals.append(number)
         server.should_exit = True
 
-    # from before the address is known: whoever reads it may end the server at once.  uvicorn hands on to these what it has received
+    # before the address is printed: its reader may stop the server at once.  uvicorn hands on to these what it has received
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         print(address, flush=True)
@@ -128,7 +128,7 @@ def serve(workspace: Workspace, *, port: int, memory: int, with_browser: bool) -
             signal.signal(number, handler)
         ended = answers.close()
         if ended:
-            print(f"stopped: {', '.join(ended)}; what is done is kept, start it again to go on", file=sys.stderr)
+            print(f"stopped: {', '.join(ended)}; finished work is kept; start it again to resume", file=sys.stderr)
     if signals:
         sys.exit(128 + signals[0])
 
@@ -168,7 +168,7 @@ def _listen(port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         what = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
-        raise InputError(f"port {port} of {HOST} {what}; choose another with --port, or leave it out for any that is free") from None
+        raise InputError(f"port {port} of {HOST} {what}; choose another with --port, or leave it out to use any free port") from None
     listening.set_inheritable(False)
     return listening
 
@@ -180,10 +180,10 @@ def _say_how_to_open(port: int, address: str, with_browser: bool) -> None:
     if os.environ.get("SSH_CONNECTION") and not os.environ.get("DISPLAY"):
         user, host = os.environ.get("USER", "USER"), socket.gethostname()
         say(
-            f"this machine is remote; on your own type\n  ssh -L {port}:{HOST}:{port} {user}@{host}\nand open the address above in a browser there"
+            f"this machine is remote; on your own machine type\n  ssh -L {port}:{HOST}:{port} {user}@{host}\nand open the address above in a browser there"
         )
     elif with_browser and not _open_browser(address):
-        say("no browser could be opened here: open the address above in one on this machine")
+        say("no browser could be opened: open the address above in a browser on this machine")
     say("the workbench runs until you press Ctrl-C here")
 
 

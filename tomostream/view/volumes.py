@@ -85,7 +85,7 @@ def cache_bytes(memory: int) -> int:
 
 
 def check_cut(cut: Cut, tomogram: Tomogram) -> None:
-    """Refuse a cut that is no part of the volume.
+    """Refuse a cut that is not part of the volume.
 
     Raises
     ------
@@ -163,7 +163,7 @@ class Pictures:
         return float(mean), float(std)
 
     def _identity(self, tomogram: Tomogram) -> tuple[str, int]:
-        """What names a store as it was opened: one that was made anew, and opened again, has other attributes."""
+        """Identify an opened store: one that was made again and reopened has other attributes."""
         self._attributes[id(tomogram.attributes)] = tomogram.attributes  # kept, so that no other ever has its number
         return tomogram.path, id(tomogram.attributes)
 

@@ -36,7 +36,7 @@ _YAML = (".yaml", ".yml")
 
 @dataclass(slots=True)
 class Entry:
-    """One tomogram: where it comes from, and where its store is, or will be once it is converted."""
+    """A tomogram: its source, and the path of its store, which may not be converted yet."""
 
     name: str
     source: str
@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def is_converted(self) -> bool:
-        """Whether it can be looked at."""
+        """Whether it can be viewed."""
         return self.store == self.source or Path(self.store).is_dir()
 
 
@@ -70,11 +70,11 @@ class Workspace:
             If there is none.
         """
         if name not in self.entries:
-            raise InputError(f"there is no tomogram '{name[:80]}' here")
+            raise InputError(f"no tomogram is named '{name[:80]}'")
         return self.entries[name]
 
     def tomogram(self, name: str) -> Tomogram:
-        """Open a tomogram, once; anew if its store has been replaced.
+        """Open a tomogram, once; reopen it if its store was replaced.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Workspace:
         """
         entry = self.entry(name)
         if not entry.is_converted:
-            raise InputError(f"'{name}' is not converted yet")
+            raise InputError(f"'{name}' is not converted yet; convert it first")
         return self._open(entry.store, f"tomogram '{name}'")
 
     def scores(self, name: str, species: str) -> Tomogram | None:
@@ -113,10 +113,10 @@ class Workspace:
             If a part is no plain name, or a link leads out of the folder.
         """
         if any(part in ("", ".", "..") or "/" in part or "\0" in part or os.sep in part for part in parts):
-            raise InputError(f"'{'/'.join(parts)[:80]}' is no name of something in the project folder")
+            raise InputError(f"'{'/'.join(parts)[:80]}' is not a file of the project folder")
         path = self.project.joinpath(*parts)
         if not path.resolve().is_relative_to(self.project.resolve()):
-            raise InputError(f"{path} is a link that leads out of the project folder; put the files there themselves")
+            raise InputError(f"{path} is a link to a place outside the project folder; copy the files into it")
         return path
 
     def located(self, path: str) -> Path:
@@ -139,9 +139,7 @@ class Workspace:
             stamp = (head if head.exists() else Path(path)).stat().st_mtime_ns if "://" not in path else 0
         except OSError:
             self._opened.pop(path, None)
-            raise InputError(
-                f"{what} has vanished: {path} is not there any more; bring it back, or start `tomostream view` again"
-            ) from None
+            raise InputError(f"{what} has vanished: {path} no longer exists; restore it, or start `tomostream view` again") from None
         known = self._opened.get(path)
         if known is not None and known[0] == stamp:
             return known[1]
@@ -192,7 +190,7 @@ def open_workspace(paths: Sequence[str], *, project: Path | None, clicks: Path |
 def _assembled(sources: list[str], config: Path | None, run: Path | None, project: Path | None, clicks: Path | None) -> Workspace:
     configuration = None if config is None else load_configuration(config)
     if configuration is not None and isinstance(configuration.project, RemotePath):
-        raise InputError(f"{config}: its project {configuration.project} is no folder of this machine; the workbench needs one")
+        raise InputError(f"{config}: its project {configuration.project} is not a folder on this machine; the workbench needs a local one")
     if run is not None:
         folder = run
     elif configuration is not None:

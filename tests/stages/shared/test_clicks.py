@@ -96,7 +96,7 @@ def test_points_that_are_there_twice_count_once_in_their_order(tmp_path, tomogra
     ribosomes, fas = by_tomogram(points, {"t": tomogram}, ["ribosome", "fas"], "clicks", heard)["t"]
     assert ribosomes.tolist() == [[7, 6, 5], [3, 2, 1]]
     assert fas.tolist() == [[7, 6, 5]]
-    assert heard.warnings == ["clicks: t, ribosome: 1 of 3 points are there more than once; each counts once"]
+    assert heard.warnings == ["clicks: t, ribosome: 1 of 3 points are duplicates; each counts once"]
 
 
 def test_voxels_that_are_named_angstrom_are_refused_many_and_told_few(tmp_path):
@@ -120,7 +120,7 @@ def test_places_that_are_no_particles_are_no_clicks(tmp_path):
     heard.say = heard.warn
     points = read_points([path], ["a"], ["t"], "labels.train", heard)
     assert points.position_zyx.tolist() == [[3, 2, 1], [9, 8, 7]]
-    assert heard.warnings == [f"{path}: 1 of 3 rows are labelled 0, places that are no particles; they are not taken as any"]
+    assert heard.warnings == [f"{path}: 1 of 3 rows are labelled 0 (not a particle); they are left out"]
 
 
 def test_a_table_that_names_no_tomogram_is_of_the_one_its_file_is_called_after(tmp_path):

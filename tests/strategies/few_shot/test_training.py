@@ -17,10 +17,10 @@ from tomostream.pipeline.execution import run_project
 from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
 from tomostream.strategies.catalogued import strategy_named
-from tomostream.strategies.few_shot.evidence import WAYS
-from tomostream.strategies.few_shot.settings import CHANNELS
 from tomostream.strategies.loading import load_model, plan_model
 from tomostream.strategies.unet.model import UNetModel
+from tomostream.strategies.unet.pretrained.evidence import WAYS
+from tomostream.strategies.unet.pretrained.settings import CHANNELS
 from tomostream.testing.small_project import make_project
 
 pytestmark = pytest.mark.slow
@@ -101,9 +101,9 @@ def test_several_species_have_a_head_and_evidence_each_and_numbers_are_estimated
 
 
 def test_of_many_clicks_a_hundred_are_taken_and_the_log_says_so(monkeypatch, tmp_path):
-    from tomostream.strategies.few_shot import training
+    from tomostream.strategies.unet.pretrained import looking
 
-    monkeypatch.setattr(training, "MOST_CLICKS", 4)
+    monkeypatch.setattr(looking, "MOST_CLICKS", 4)
     listening = Listening()
     train_model(configuration(tmp_path), out=None, overwrite=False, progress=listening)
     assert "ribosome: the head learns from 4 of the 5 clicks, drawn from the seed" in listening.said

@@ -62,7 +62,7 @@ def test_a_count_that_nothing_will_tell_is_refused_before_training(tmp_path, nam
     values = yaml.safe_load(make_project(tmp_path).read_text())
     del values["species"][0]["expected"]
     values |= {"pick": {"count": "auto"}, "objective": {"name": name}}
-    with pytest.raises(InputError, match=rf"how many ribosome are to be picked\? objective {name} estimates no number"):
+    with pytest.raises(InputError, match=rf"the number of ribosome to pick is not set, and objective {name} does not estimate it"):
         run_project(configuration_from(values, "test"), stages=[], overwrite=False, progress=Progress())
     assert not (tmp_path / "project").exists()
 

@@ -87,7 +87,7 @@ def test_a_model_is_not_trained_over_itself(first):
     folder, values = first
     model = folder / "project" / "model"
     before = (model / "model.safetensors").read_bytes()
-    with pytest.raises(InputError, match="copy the model elsewhere first"):
+    with pytest.raises(InputError, match="copy the old model elsewhere first"):
         train_model(
             configuration_from(values | {"train": NONE | {"start": str(model)}}, "c"), out=None, overwrite=True, progress=Progress()
         )

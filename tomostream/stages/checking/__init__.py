@@ -1,1 +1,1 @@
-"""`check`: is what was made still whole?  What can be made again is, with the same bytes."""
+"""`check`: are results on disk still intact?  Damaged parts are made again where possible, with the same bytes."""

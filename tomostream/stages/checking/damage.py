@@ -1,4 +1,4 @@
-"""What is wrong, where, and how it can be mended."""
+"""What is damaged, where, and how it can be repaired."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ORDER = ("tomogram", "statistics", "scores", "picks")
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A part that is not as it was made.
+    """A damaged part.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Damage:
     rank: str = "tomogram"
 
     def to_json(self) -> dict[str, str]:
-        """As the contract has it."""
+        """Return the values that `check --json` prints."""
         return {"path": self.path, "part": self.part, "problem": self.problem}
 
     def __str__(self) -> str:

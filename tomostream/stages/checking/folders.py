@@ -1,4 +1,4 @@
-"""What else lies in a project: model folders, tables, records.  Each is read as its users read it, and its hash compared where there is one."""
+"""Check the other files of a project: model folders, tables, records.  Each is read as other stages read it, and compared with its hash if it has one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PICKS_RECORD = ".{}.made-by.json"
 
 
 def check_model(folder: Path) -> Iterator[Damage]:
-    """A model folder: its hash, its settings, its arrays' names, shapes and values, and what training left beside them."""
+    """Check a model folder: its hash, its settings, the names, shapes and values of its arrays, and the other files of the training."""
     from tomostream.strategies.loading import load_model
     from tomostream.strategies.model_folder import read_folder
 
@@ -78,7 +78,7 @@ def check_table(table: Path, mend: Callable[[dict[str, Any]], Callable[[], None]
 
 
 def check_records(project: Path) -> Iterator[Damage]:
-    """What a run writes beside its stores: configuration, evaluation, log, report."""
+    """Check what a run writes beside its stores: configuration, evaluation, log, report."""
     yield from _yaml_file(project / "resolved.yaml")
     yield from _json_file(project / "evaluation.json", dict[str, Any])
     yield from _log(project / "log.jsonl")
@@ -122,7 +122,7 @@ def _metrics(path: Path) -> Iterator[Damage]:
 
 
 def _log(path: Path) -> Iterator[Damage]:
-    """A kill may tear the last line; any other is damage."""
+    """Check a log: a kill may cut off the last line; any other broken line is damage."""
     if not path.is_file():
         return
     with path.open("rb") as file:

@@ -56,7 +56,7 @@ def remake_shard(tomogram: Tomogram, sources: Sources, level: int, index: Triple
         "scores": lambda: _from_model(tomogram, sources, index, memory),
     }
     if kind not in makers:
-        raise InputError("masks are made again by the command that made them, with --overwrite")
+        raise InputError("run the command that made the mask again, with --overwrite")
     _write(tomogram, 0, index, makers[kind]())
 
 
@@ -89,15 +89,17 @@ def remake_picks(table: Path, record: dict[str, Any], sources: Sources, *, memor
     from tomostream.remote.hashing import file_sha256
 
     if file_sha256(table) != was:
-        raise InputError("it was made again, but with other bytes than before: another version of tomostream made it")
+        raise InputError(
+            "a new copy has other bytes: another version of tomostream made it; use that version, or make it again with --overwrite"
+        )
 
 
 def _write(tomogram: Tomogram, level: int, index: Triple, block: np.ndarray) -> None:
     one: StoredLevel = tomogram.levels[level]
     if one.codec is None:
-        raise TypeError(f"level {one.path} is not coded as tomostream does")
+        raise TypeError(f"level {one.path} does not use tomostream's codecs")
     if tomogram.path.partition("://")[1]:
-        raise InputError("a store on a server is not mended in place; make it again with --overwrite")
+        raise InputError("a store on a server is not repaired in place; make it again with --overwrite")
     folder = Path(tomogram.path)
     file = folder.joinpath(one.path, "c", *map(str, index))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,7 @@ def _from_source(tomogram: Tomogram, sources: Sources, index: Triple) -> np.ndar
     level = tomogram.levels[0]
     header = peek_header(source)
     if header.shape != level.shape:
-        raise InputError(f"{source} has other edges than the store; convert it again with --overwrite")
+        raise InputError(f"{source} has another shape than the store; convert it again with --overwrite")
     casting = Casting(level.dtype, tomogram.attributes.get("stored_scale"), tomogram.attributes.get("stored_offset"))
     with plain_file(header, Path(tomogram.path).parent, lambda _: None) as plain, MrcReader(replace(header, path=plain)) as reader:
         return casting.apply(reader.read(level.layout.shards.core(index)))
@@ -128,7 +130,7 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
 
     made: Fingerprint = store.attributes["fingerprint"]
     if "mixed_devices" in store.attributes:
-        raise InputError("machines of several kinds made it, and which made this shard is not known")
+        raise InputError("machines of several kinds made it, and it is unknown which made this shard; predict again with --overwrite")
     device = _device_of(made)
     environment = machine_environment(device)
     other = {key: (made.get(key), value) for key, value in environment if made.get(key) != value}
@@ -148,7 +150,9 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
         model, source.shape, precision=settings.precision, memory=memory, block_size=triple(made["core"]), name=source.name
     )  # fmt: skip
     if list(plan.core) != made["core"]:
-        raise InputError(f"this version would score it in blocks of {plan.core} voxels, not of {made['core']}")
+        raise InputError(
+            f"this version would score it in blocks of {plan.core} voxels instead of {made['core']}; predict again with --overwrite"
+        )
     plan = replace(plan, shard=triple(made["shard"]))  # blocks are counted from a shard's corner
     prepared = prepare_tomogram(PrepareTask(source.name, source.path, memory, load, environment))
     species = model.settings.species.index(store.attributes["species"])
@@ -179,7 +183,7 @@ def _pick_settings(recorded: dict[str, Any]) -> Any:
     values: dict[str, Any] = {key: value for key, value in recorded.items() if key in ("species", "method")}
     values |= {key: _from_repr(str(recorded.get(key))) for key in ("radius", "smooth", "border", "box")}
     if recorded.get("mask") is not None:
-        raise InputError("it was picked within a mask; pick again with that")
+        raise InputError("it was picked within a mask; pick again with that mask")
     try:
         wanted = how_many(count=recorded.get("count"), expected=recorded.get("expected"), threshold=recorded.get("threshold"))
         settings = PickSettings(how_many=wanted, **values)
@@ -187,7 +191,7 @@ def _pick_settings(recorded: dict[str, Any]) -> Any:
     except (TypeError, TomostreamError):
         is_same = False
     if not is_same:
-        raise InputError("the settings recorded beside it are not those of this version; pick again")
+        raise InputError("the recorded settings belong to another version; pick again")
     return settings
 
 

@@ -1,4 +1,4 @@
-"""From what can a damaged part be made again?  The tomograms, files and models around it.
+"""What can a damaged part be made from again?  The tomograms, files and models around it.
 
 Looked at are the paths that were given, the project folders that hold them (up to three folders above), and what those projects'
 configurations name.  A source is taken by its identity, never by its name alone.
@@ -21,7 +21,7 @@ _FOLDERS_ABOVE = 3
 
 
 class Sources:
-    """What may serve.
+    """The possible sources.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Sources:
         for path in self._files():
             if path.name == name and is_same_identity(recorded, file_identity(path)):
                 return path
-        raise InputError(f"the file that it was converted from, {name}, is not found here; give its path too")
+        raise InputError(f"its source file {name} was not found; give its path too")
 
     def tomogram(self, recorded: object) -> Tomogram:
         """The tomogram that scores or a mask were made from.
@@ -62,7 +62,7 @@ class Sources:
                 continue
             if found.name == name and is_same_identity(recorded, tomogram_fingerprint(found)):
                 return found
-        raise InputError(f"the tomogram '{name}' that it was made from is not found here; give its store too")
+        raise InputError(f"the tomogram '{name}' that it was made from was not found; give its store too")
 
     def model(self, fingerprint: Fingerprint) -> Path:
         """The model folder that scores come from.
@@ -78,7 +78,7 @@ class Sources:
                 continue
             if (file_sha256(weights), file_sha256(settings)) == (fingerprint.get("model"), fingerprint.get("settings")):
                 return folder
-        raise InputError("the model that it was made with is not found here; give its folder too")
+        raise InputError("the model that it was made with was not found; give its folder too")
 
     def score_map(self, recorded: object) -> Tomogram:
         """The score map that picks come from; errors as of `tomogram`."""

@@ -1,11 +1,11 @@
 """`check`: stores, score maps, model folders, whole projects.
 
 1. What is each path?  A store, a model folder, a project, a table, or a folder of these.
-2. Each part is read as its users read it; what is wrong is told as it is found, all of it.
+2. Each part is read as other stages read it; every problem is reported when it is found.
 3. With `repair`, what can be made again is, in the order of dependence: tomograms, statistics, scores, picks.  Then the same is checked again,
    and what is still wrong is the result.
 
-Half-written stores are no damage: the command that makes them goes on where it was.
+Half-written stores are not damage: the command that makes them resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RECORD_START, _RECORD_END = PICKS_RECORD.split("{}")
 
 
 def check_paths(paths: Sequence[str], *, repair: bool, memory: int, progress: Progress) -> list[Damage]:
-    """Check everything below some paths; what is damaged.
+    """Check everything below some paths; return the damaged parts.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def check_paths(paths: Sequence[str], *, repair: bool, memory: int, progress: Pr
     Raises
     ------
     InputError
-        If a path is not there, or nothing that can be checked is below it.
+        If a path does not exist, or has nothing to check below it.
     """
     check = _Check(paths, memory, progress)
     found = check.all()
@@ -76,7 +76,7 @@ class _Check:
         return found
 
     def mend(self, found: list[Damage]) -> bool:
-        """Make again what can be made; whether anything was tried."""
+        """Repair what can be repaired; return whether anything was tried."""
         tried: set[tuple[str, str]] = set()
         for damage in sorted(found, key=lambda one: ORDER.index(one.rank)):  # stable: finer levels before coarser ones
             key = (damage.path, damage.part)
@@ -105,7 +105,7 @@ class _Check:
             return
         parts = list(self._parts(path))
         if not parts:
-            raise InputError(f"{path} holds nothing that can be checked: no store, no model, no table of picks; give one of these")
+            raise InputError(f"{path} has nothing to check: no store, no model, no table of picks; give one of these")
         for part in parts:
             yield from part
 
@@ -121,7 +121,7 @@ class _Check:
             yield check_records(folder)
         for entry in sorted(folder.iterdir()):
             if entry.name.endswith(PARTIAL_SUFFIX):
-                self._progress.warn(f"{entry} is half-written; the command that makes it goes on where it was")
+                self._progress.warn(f"{entry} is half-written; run the command that makes it again: it resumes where it stopped")
             elif entry.name.endswith(".zarr"):
                 yield self._store(str(entry))
             elif entry.is_dir() and not entry.name.startswith("."):
@@ -160,7 +160,7 @@ class _Check:
             raise BudgetError(f"checking {path} needs {format_bytes(needed)} but --memory is {format_bytes(self._memory)}; raise --memory")
         if not all(level.codec is not None and level.codec.has_checksum for level in tomogram.levels):
             self._progress.warn(
-                f"{path} was made without checksums, by tomostream 0.1: flipped bits in its voxels can't be told; make it again with --overwrite for that"
+                f"{path} was made without checksums, by tomostream 0.1: flipped bits in its voxels can't be detected; to add checksums, make it again with --overwrite"
             )
         rank = "scores" if tomogram.attributes.get("kind") == "scores" else "tomogram"
 
@@ -176,7 +176,7 @@ class _Check:
                 yield Damage(damage.path, damage.part, damage.problem, damage.mend, rank if damage.rank == "tomogram" else damage.rank)
 
     def _foreign(self, tomogram: Tomogram) -> Iterator[Damage]:
-        """Of other software's stores all chunks are decoded, as far as their codecs tell."""
+        """Decode all chunks of a store of other software, as far as its codecs reveal damage."""
         for number in range(tomogram.level_count):
             level = tomogram.at_level(number)
             shards = tomogram.levels[number].layout.shards

@@ -1,4 +1,4 @@
-"""Are a store's voxels those that were written, and does what is recorded of them fit?
+"""Are a store's voxels the ones that were written, and do the recorded facts about them agree?
 
 Shard by shard, each read once:
 
@@ -43,12 +43,12 @@ class ShardReader:
         self.folder: Place = place(tomogram.path)
 
     def damage(self, level: int, index: Triple) -> list[str]:
-        """Every problem of a shard."""
+        """Return every problem of a shard."""
         one = self.levels[level]
         return damage_of_shard(self.folder / one.path, one.layout, one.dtype, _codec(one), index)
 
     def read(self, level: int, index: Triple) -> np.ndarray:
-        """The voxels of a shard that is whole."""
+        """Return the voxels of an intact shard."""
         one = self.levels[level]
         core = one.layout.shards.core(index)
         block = np.empty(core.shape, dtype=one.dtype)
@@ -56,18 +56,18 @@ class ShardReader:
         return block
 
     def file(self, level: int, index: Triple) -> str:
-        """The name of a shard's file in the store."""
+        """Return the name of a shard's file in the store."""
         return "/".join((self.levels[level].path, "c", *map(str, index)))
 
 
 def projected_bytes(tomogram: Tomogram) -> int:
-    """Bytes that a check holds besides the libraries."""
+    """Return the bytes that a check holds besides the libraries."""
     first = tomogram.levels[0]
     return 3 * math.prod(first.layout.shards.core((0, 0, 0)).shape) * max(first.dtype.itemsize, 4)
 
 
 def check_voxels(tomogram: Tomogram, bar: Bar, mend: Mend, mend_statistics: Callable[[int], Callable[[], None]]) -> Iterator[Damage]:
-    """Read all of a store that tomostream finished; what is wrong.
+    """Read a whole store that tomostream finished; return what is wrong.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def check_voxels(tomogram: Tomogram, bar: Bar, mend: Mend, mend_statistics: Call
 
 def _codec(level: StoredLevel) -> Codec:
     if level.codec is None:
-        raise TypeError(f"level {level.path} is not coded as tomostream does")
+        raise TypeError(f"level {level.path} does not use tomostream's codecs")
     return level.codec
 
 
@@ -127,7 +127,7 @@ def _clipped(block: np.ndarray, recorded: Normalisation) -> Moments:
 
 
 def _contradiction(recorded: Normalisation, raw: Moments, clipped: Moments) -> str | None:
-    """What of recorded statistics does not fit the voxels."""
+    """Return which recorded statistics don't match the voxels."""
     if (recorded.finite, recorded.total) != (raw.count, raw.total):
         return f"{recorded.finite} of {recorded.total} voxels are finite by the record, {raw.count} of {raw.total} are"
     pairs = [("mean", recorded.mean, raw.mean, raw.std), ("std", recorded.std, raw.std, raw.std)]
@@ -143,7 +143,7 @@ def _contradiction(recorded: Normalisation, raw: Moments, clipped: Moments) -> s
 
 
 def _allowed_values(tomogram: Tomogram) -> Callable[[np.ndarray], str | None]:
-    """Tells what is wrong with the values of a block, by the kind of store."""
+    """Checks the values of a block, by the kind of store."""
     attributes = tomogram.attributes
 
     def labels(block: np.ndarray) -> str | None:

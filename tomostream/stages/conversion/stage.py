@@ -1,4 +1,4 @@
-"""`convert` and `stats`: MRC files become stores that know their statistics."""
+"""`convert` and `stats`: MRC files become stores with statistics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ConvertTask:
 
 
 def convert_one(task: ConvertTask, progress: Progress) -> Place:
-    """Convert one file; if that is done already it is left as it is."""
+    """Convert one file; skip it if it is already converted."""
     refuse_other_kind(task.out / f"{task.name}.ome.zarr", None)
     done = 0
     with progress.track(f"convert {task.name}", 1) as bar:
@@ -62,7 +62,7 @@ def convert_many(
     overwrite: bool,
     progress: Progress,
 ) -> list[Place]:
-    """Convert MRC files to `out/NAME.ome.zarr`; what is done already is skipped.  `tomograms` gives the files by name (`distinct_names`).
+    """Convert MRC files to `out/NAME.ome.zarr`; skip those that are done.  `tomograms` gives the files by name (`distinct_names`).
 
     Raises
     ------

@@ -20,7 +20,7 @@ from tomostream.units import Length
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateSettings:
-    """What counts as a hit, and what is counted; see `tomostream.evaluation.ScoringRules`."""
+    """The rules of scoring; see `tomostream.evaluation.ScoringRules`."""
 
     tolerance: Length
     species: Sequence[str] | None = None
@@ -35,7 +35,7 @@ class EvaluateSettings:
 
     @property
     def rules(self) -> ScoringRules:
-        """The same for tables in that unit."""
+        """Return the rules for tables in that unit."""
         return ScoringRules(
             tolerance=self.tolerance.value, species=self.species, matching=self.matching, beta=self.beta, with_curve=self.with_curve
         )
@@ -73,9 +73,9 @@ def evaluate_files(
     picks_format: str | None = None,
     truth_format: str | None = None,
 ) -> Evaluation:
-    """Score picks (a file or folder) against truth (a file or folder), each in our or another software's format.
+    """Compare picks (a file or folder) with the truth (a file or folder), each in any known format.
 
-    `headerless` tells the columns and unit of truth without header, `conversion.tomogram` the tomogram of picks whose file tells another.
+    `headerless`: columns and unit of a truth table without header; `conversion.tomogram`: name of the picks' tomogram, instead of the file's.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def write_evaluation(path: Place, evaluation: Evaluation) -> None:
 
 
 def write_curve(path: Place, evaluation: Evaluation) -> None:
-    """Write precision and recall over the score, one row a threshold, as CSV."""
+    """Write precision and recall as CSV, one row per score threshold."""
     rows = ["species,threshold,precision,recall"]
     for species, curve in evaluation.curves.items():
         rows += [

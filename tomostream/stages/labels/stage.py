@@ -1,4 +1,4 @@
-"""`labels`: a mask on the tomogram's grid, shard by shard; each shard looks only at the points that touch it."""
+"""`labels`: a mask on the tomogram's grid, shard by shard; each shard uses only the points that touch it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCRATCH_BYTES = 8 * 10**6  # of painting one label, slab by slab
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelSettings:
-    """What a label looks like."""
+    """The shape of a label."""
 
     radius: Length
     shape: str = defaults.LABEL_SHAPE
@@ -43,7 +43,7 @@ class LabelSettings:
 
 @dataclass(frozen=True, slots=True)
 class LabelTask:
-    """One shard of a mask, with the points (voxels) that touch it."""
+    """A shard of a mask, with the points (voxels) that touch it."""
 
     store: str
     index: Triple
@@ -56,7 +56,7 @@ class LabelTask:
 
 
 def label_shard(task: LabelTask) -> None:
-    """Paint one shard and write it; where species overlap, the first one's value stays."""
+    """Paint one shard and write it; where species overlap, the first one wins."""
     block = mask_of_box(task.box, task.points, radius=task.radius, shape=task.shape, volume=task.volume, values=task.values)
     write_shard(place(task.store), task.index, block)
 
@@ -72,7 +72,7 @@ def write_labels(
     overwrite: bool,
     progress: Progress,
 ) -> tuple[Place, int]:
-    """Write the label mask of a tomogram; returns the store and the number of points in it.
+    """Write the label mask of a tomogram; return the store and the number of points in it.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def write_labels(
 
 
 def _check_memory(spec: StoreSpec, points: int, resources: Resources, *, is_remote: bool) -> None:
-    """Refuse before work what does not fit: a shard, the chunk that is encoded, and a window's scratch for each thread, and the points."""
+    """Refuse, before any work, what does not fit into memory: per thread a shard, an encoded chunk and a window's scratch, and all points."""
     level = StoreLayout.plan(spec).levels[0]
     shard = math.prod(min(s, -(-n // c) * c) for s, n, c in zip(level.shard, level.shape, level.chunk, strict=True))
     needed = LIBRARIES_BYTES + remote_bytes(is_remote) + POINT_BYTES * points + resources.local_threads * (2 * shard + SCRATCH_BYTES)
@@ -155,5 +155,5 @@ def _check_memory(spec: StoreSpec, points: int, resources: Resources, *, is_remo
 
 
 def _digest(points_zyx: np.ndarray, values: np.ndarray) -> str:
-    """Hash what is painted: a list of 10^5 clicks would swell every ledger and store."""
+    """Hash the painted points: a list of 10^5 clicks would bloat every ledger and store."""
     return hashlib.sha256(points_zyx.astype("<f8").tobytes() + values.tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""How many particles of a species does a tomogram hold, as far as the user or the training knows?
+"""How many particles of a species are expected in a tomogram, by the user or by training?
 
 1. The configuration's number for that tomogram.
 2. Else the mean of the numbers that it gives for others.
@@ -17,12 +17,12 @@ from tomostream.strategies.model_folder import read_record
 
 
 def expected_number(run: ResolvedRun, species: Species, tomogram: str) -> int | None:
-    """The expected number of particles in a tomogram; None where nobody knows.
+    """Return the expected number of particles in a tomogram; None if it is unknown.
 
     Parameters
     ----------
     run
-        Whose configuration, or else whose model, tells.
+        The number comes from its configuration, or else from its model.
     species
         One of the run's.
     tomogram
@@ -36,7 +36,7 @@ def expected_number(run: ResolvedRun, species: Species, tomogram: str) -> int | 
 
 
 def check_count_is_knowable(run: ResolvedRun) -> None:
-    """Refuse, before anything is trained, a run whose picks could not be counted at its end.
+    """Refuse, before training, a run that would not know how many picks to make.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def check_count_is_knowable(run: ResolvedRun) -> None:
     unknown = [species.name for species in run.species if species.expected in (None, {})]
     if unknown:
         raise InputError(
-            f"how many {', '.join(unknown)} are to be picked? objective {run.strategy.name} estimates no number: give species.expected, "
+            f"the number of {', '.join(unknown)} to pick is not set, and objective {run.strategy.name} does not estimate it: give species.expected, "
             "pick.count or pick.threshold"
         )
 

@@ -1,4 +1,4 @@
-"""The stages on plain arrays in memory, zarr or dask: what the Python functions do where no store is involved."""
+"""The stages on plain arrays (numpy, zarr or dask), for the Python functions when no store is involved."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ def pick_plain(array: Any, request: PickRequest, execution: Execution) -> tuple[
     """
     source = Source.of(array)
     if request.how_many is None:
-        raise InputError("how many picks? give count=N (the best N), threshold=T (all above T) or expected=N (about N, as the scores say)")
+        raise InputError(
+            "the number of picks is not set: give count=N (the best N), threshold=T (all above T) or expected=N (about N, as the scores suggest)"
+        )
     picks = picker("greedy").pick(source, request, execution, Progress())
     return picks.index_zyx, picks.score
 
 
 def predict_array(array: np.ndarray, model: Model, *, precision: str, threads: int | None, memory: int, logits: bool) -> np.ndarray:
-    """Score a raw volume in memory as a stored one would be: float32 (species, z, y, x) on its grid.
+    """Score a raw volume in memory like a stored one: float32 (species, z, y, x) on its grid.
 
     The volume is brought to the model's pyramid level by the mean pyramid's arithmetic, and normalised by its own statistics there, batch-norm's too where the model adapts.
 

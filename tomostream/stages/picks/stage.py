@@ -1,4 +1,4 @@
-"""`pick`: the peaks of score maps, as tables.  Cheap next to inference, and never needs it again."""
+"""`pick`: write the peaks of score maps as tables.  Fast compared with inference, which it never repeats."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _WITHOUT_EFFECT = {"block_size"}  # the picks don't depend on it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickSettings:
-    """Which peaks are picks.
+    """Which peaks become picks.
 
     `method` is the name of a picker; None: what the score map says of itself.  To `mean-pool` the threshold is where scores are binarised
     (default: probability 0.5, lower for what a count lacks); given by its name, it needs no count.
@@ -62,7 +62,7 @@ class PickSettings:
     voxel_size: float | None = None  # angstrom, where the score map does not say it
 
     def check(self) -> None:
-        """Refuse settings that can't be meant.
+        """Refuse settings that are impossible.
 
         Raises
         ------
@@ -71,11 +71,11 @@ class PickSettings:
         """
         if self.how_many is None and (self.method is None or picker(self.method).needs_count):
             raise InputError(
-                "how many picks? give --count N (the best N), --threshold T (all above T) or --expected N (about N, as the scores say)"
+                "the number of picks is not set: give --count N (the best N), --threshold T (all above T) or --expected N (about N, as the scores suggest)"
             )
 
     def fingerprint(self) -> Fingerprint:
-        """All that the picks depend on, as values for JSON."""
+        """Return everything that the picks depend on, as values for JSON."""
         values: dict[str, Any] = {**options_of(self.how_many)}
         for name in (one.name for one in fields(self)):
             if name != "how_many" and name not in _WITHOUT_EFFECT:
@@ -94,7 +94,7 @@ class PickTask:
     maps: tuple[tuple[str, PickSettings], ...]  # store and settings
     out: Place
     resources: Resources
-    is_known: bool = False  # picked a moment ago in this run, which is not told again
+    is_known: bool = False  # picked a moment ago in this run: no message again
 
 
 def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, progress: Progress) -> Particles:
@@ -134,7 +134,7 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
 
 
 def pick_one(task: PickTask, progress: Progress) -> Place:
-    """Write the picks of one tomogram to `out/NAME.csv`, best first; the same picks are not made twice."""
+    """Write the picks of one tomogram to `out/NAME.csv`, best first; skip them if they are already made."""
     table = task.out / f"{task.name}.csv"
     opened = [(as_score_map(open_told(path, progress, voxel_size=settings.voxel_size)), settings) for path, settings in task.maps]
     fingerprint = {"maps": [{"scores": tomogram_fingerprint(scores.tomogram), **settings.fingerprint()} for scores, settings in opened]}
@@ -150,7 +150,7 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
     record_made_by(table, fingerprint)
     for (_, settings), part in zip(opened, parts, strict=True):
         if isinstance(settings.how_many, Best) and len(part) < settings.how_many.count:
-            progress.warn(f"{task.name}: {len(part)} picks, fewer than the {settings.how_many.count} wanted: no further voxel qualifies")
+            progress.warn(f"{task.name}: {len(part)} picks, fewer than the {settings.how_many.count} requested: no further voxel qualifies")
     progress.say(f"{task.name}: {len(picks)} picks")
     return table
 

@@ -1,4 +1,4 @@
-"""`suggest`: which places should a person look at next?  The picks of which the model is least sure, spread over the tomograms.
+"""`suggest`: where should the user click next?  At the picks that the model is least sure of, spread over the tomograms.
 
 1. Pick twice the expected number N from each score map.  The best of them are surely particles, the last surely not; in between, around
    rank N, the model does not know.
@@ -7,7 +7,7 @@
 3. Places that were clicked already are left out.  Tomograms take turns, each giving the pick of its most doubt: one odd tomogram must
    not take all the places.
 
-The table is one of points, in the unit of the points that are known: whoever has looked keeps the rows that are particles, and gives it
+The table is one of points, in the unit of the points that are known: the user keeps the rows that are particles, and gives it
 beside the first clicks.
 
 References
@@ -44,7 +44,7 @@ BEYOND = 2  # times the expected number are candidates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuggestSettings:
-    """What is suggested."""
+    """The settings of `suggest`."""
 
     radius: Length  # of the particle
     expected: int  # particles in a tomogram
@@ -53,7 +53,7 @@ class SuggestSettings:
     species: str | None
 
     def check(self) -> None:
-        """Refuse numbers that can't be meant.
+        """Refuse impossible numbers.
 
         Raises
         ------
@@ -141,7 +141,7 @@ def _far_from(picks: Particles, known: Particles | None, name: str, radius: floa
 def suggest_from_maps(
     paths: Sequence[str], settings: SuggestSettings, *, known: Sequence[str], output: Path, memory: int, progress: Progress
 ) -> Particles:
-    """Suggest places in score maps; writes the table.
+    """Suggest places in score maps; write the table.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def suggest_from_run(run: ResolvedRun, tables: Sequence[str], *, points: int, ou
         scores = run.project.score_folder(species.name, len(run.species))
         found = distinct_names(sorted(str(path) for path in scores.glob("*.ome.zarr")))
         if not found:
-            raise InputError(f"{scores} has no score map; run `tomostream run` at least to the stage predict first")
+            raise InputError(f"{scores} has no score map; first run `tomostream run`, at least up to the stage predict")
         settings = {name: _settings(run, species, name, points) for name in found}
         maps = {name: (path, one) for name, path in found.items() if (one := settings[name]) is not None}
         known = read_points(tables, run.species_names, list(run.paths | found), "labels").of(species=species.name)
@@ -187,7 +187,9 @@ def _settings(run: ResolvedRun, species: Species, tomogram: str, points: int) ->
     given = run.pick.count
     expected = given if isinstance(given, int) else expected_number(run, species, tomogram)
     if expected is None:
-        raise InputError(f"how many {species.name} in '{tomogram}'? give species.expected, or suggest from the score maps with --count N")
+        raise InputError(
+            f"the expected number of {species.name} in '{tomogram}' is not known: give species.expected, or call suggest on the score maps with --count N"
+        )
     if expected == 0:
         return None
     return SuggestSettings(radius=species.radius, expected=expected, points=points, smooth=run.pick.smooth, species=species.name)
@@ -196,6 +198,8 @@ def _settings(run: ResolvedRun, species: Species, tomogram: str, points: int) ->
 def _write(places: Particles, output: Path, wanted: int, progress: Progress) -> Particles:
     write_atomically(output, csv_text(places, unit=places.unit))
     if len(places) < wanted:
-        progress.warn(f"{len(places)} places, fewer than the {wanted} wanted: the score maps have no further peak")
-    progress.say(f"{output}: {len(places)} places to look at; keep the rows that are particles and give the table beside the first clicks")
+        progress.warn(f"{len(places)} places, fewer than the {wanted} requested: the score maps have no more peaks")
+    progress.say(
+        f"{output}: {len(places)} places to check; keep the rows that are particles, and give this table together with the first clicks"
+    )
     return places

@@ -1,4 +1,4 @@
-"""How many picks does a run want of one species in one tomogram?  What `pick.count` and `pick.threshold` of its configuration come to.
+"""How many picks of a species does a run make in a tomogram?  The meaning of `pick.count` and `pick.threshold`.
 
     pick.count               wanted
     N                        the best N

@@ -1,4 +1,4 @@
-"""How many shards are in work at once beside a GPU?  While it computes one, others are read, copied and written: as many as fit the memory.
+"""How many shards are processed at once beside a GPU?  While it computes one, others are read, copied and written: as many as fit into memory.
 
 The bytes do not depend on it: the device computes for one shard at a time, in the tiles of the plan.
 """

@@ -1,7 +1,7 @@
-"""What must be known of a tomogram as a whole before its first shard is scored?  Its statistics, and its batch-norm statistics.
+"""What must be known about a whole tomogram before its first shard is scored?  Its statistics and its batch-norm statistics.
 
 Both come from the tomogram's voxels alone; a worker finds them, if there are any.  The first are kept in the store that `convert` made; the
-second belong to the model too, take a second or two, and are worked out again when an interrupted prediction goes on: the same machine
+second belong to the model too, take a second or two, and are computed again when an interrupted prediction resumes: the same machine
 finds the same bits.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PrepareTask:
-    """A tomogram that is to be prepared for a model."""
+    """A tomogram to prepare for a model."""
 
     name: str
     path: str
@@ -33,7 +33,7 @@ class PrepareTask:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What shards must know of their tomogram."""
+    """What a shard's task must know about its tomogram."""
 
     normalisation: Normalisation
     statistics: Statistics  # of batch-norm; none for a model that keeps its own

@@ -110,14 +110,14 @@ def examine(
             refuse_other_settings(path, fingerprint)
     if settings.block_size is None and plan.redundancy > MUCH_REDUNDANCY:
         progress.warn(
-            f"{task.name}: {format_bytes(task.memory)} leaves room for blocks of {' x '.join(map(str, plan.core))} voxels only, so that each voxel is computed "
-            f"{plan.redundancy:.0f} times; a larger --memory is much faster"
+            f"{task.name}: {format_bytes(task.memory)} leaves room only for blocks of {' x '.join(map(str, plan.core))} voxels, so each voxel is computed "
+            f"{plan.redundancy:.0f} times; raise --memory for a much faster run"
         )
     return Examined(task, plan, fingerprint, paths, [state == "done" for state in states])
 
 
 def _begun_elsewhere(paths: list[Place], fingerprint: Fingerprint, is_mixed: bool) -> dict[str, Any]:
-    """The fingerprint to go on with: another kind of machine's, where that has begun or done the same work.
+    """Return the fingerprint to continue with: that of another kind of machine, if it has begun or finished the same work.
 
     Finished scores of the same input and settings stay, whatever machine made them; half-written ones are not mixed unasked.
 
@@ -136,8 +136,8 @@ def _begun_elsewhere(paths: list[Place], fingerprint: Fingerprint, is_mixed: boo
             continue
         if not is_mixed:
             raise ExistsError(
-                f"{path} is half-written on another kind of machine ({differences(head['fingerprint'], wanted)}); go on there, start again with "
-                "--overwrite, or accept scores that agree to 1e-4 of the logits only (float32), with --mixed-devices"
+                f"{path} is half-written on another kind of machine ({differences(head['fingerprint'], wanted)}); continue on that kind of machine, start again with "
+                "--overwrite, or accept scores that agree only to 1e-4 of the logits (float32), with --mixed-devices"
             )
         begun: Fingerprint = head["fingerprint"]
         return begun
@@ -151,7 +151,7 @@ def _is_same_work(one: Fingerprint, other: Fingerprint) -> bool:
 
 
 class ScoreMaps:
-    """The score maps of one tomogram in the making; close it in the end.
+    """The unfinished score maps of one tomogram; close it at the end.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ class ScoreMaps:
         task, plan, normalisation = examined.task, examined.plan, prepared.normalisation
         self.name, self.paths = task.name, examined.paths
         if normalisation.is_constant:
-            raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}): there is nothing to find in it")
+            raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}), so there is nothing to find; leave it out")
         self._progress, self._threads = progress, load.threads
         self._stack = contextlib.ExitStack()
         with self._stack:
@@ -235,7 +235,7 @@ class ScoreMaps:
         return self.paths
 
     def close(self) -> None:
-        """Let go of the stores; unfinished ones stay for a later run."""
+        """Release the stores; unfinished ones stay for a later run."""
         self._stack.close()
 
 
@@ -284,7 +284,7 @@ def _check_spacing(model: Model, tomogram: Tomogram, progress: Progress) -> None
             f"{text}; at most {100 * defaults.SPACING_STOP:.0f} % are allowed: bin or rescale the tomogram, or train at its spacing"
         )
     if difference > defaults.SPACING_WARN:
-        progress.warn(f"{text}: particles look that much larger or smaller to it, expect worse scores")
+        progress.warn(f"{text}: to the model, particles look larger or smaller by this much; expect worse scores")
 
 
 def _fingerprint(

@@ -51,7 +51,7 @@ class PredictSettings:
     voxel_size: float | None = None  # angstrom, where the tomogram's store does not say it
 
     def check(self) -> None:
-        """Refuse combinations that would lose information silently.
+        """Refuse combinations that would silently lose information.
 
         Raises
         ------
@@ -206,7 +206,7 @@ def machine_environment(device: str) -> tuple[tuple[str, str], ...]:
     Raises
     ------
     MachineError
-        If the device is not there.
+        If the device is missing.
     """
     from tomostream.inference.machine import environment
 

@@ -4,7 +4,7 @@
 2. Prepare them (`preparing.py`), on the workers if there are any: measure those that lack statistics; find the batch-norm statistics.
 3. Shards of one tomogram after the other go to the workers (`shard_scoring.py`), a bounded number at a time; while the last shards of one
    are computed the next one's begin, so that workers don't wait at its end.
-4. A tomogram whose last shard is done is finished at once; one that fails is reported, and the others go on.
+4. A tomogram whose last shard is done is finished at once; one that fails is reported, and the others continue.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def predict_many(
 ) -> list[list[Place]]:
     """Score tomograms; returns the stores of each, one a species.
 
-    `tomograms` gives the stores by name (`distinct_names`).  `when_done` is told the name of each tomogram whose scores are whole, while
-    others are still in work.
+    `tomograms` gives the stores by name (`distinct_names`).  `when_done` is called with the name of each tomogram whose scores are complete, while
+    others are still in progress.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""One stage over many inputs: what fails is reported, what can be done is done.
+"""Run one stage over many inputs: report the failures, and finish the rest.
 
-One input: its error is the stage's error (exit 2).  Several: the others go on, and the failures are raised together at the end
+One input: its error is the stage's error (exit 2).  Several: the others continue, and the failures are raised together at the end
 (exit 3), unless nothing succeeded.
 """
 
@@ -36,14 +36,14 @@ Note = tuple[Literal["say", "warn"], str]
 
 
 class Results(Generic[R]):
-    """What came of many inputs; failures of some don't stop the others.
+    """Collects the outcomes of many inputs; a failure does not stop the others.
 
     Parameters
     ----------
     names
         Of the inputs.
     progress
-        Is told of failures as they come.
+        Notified of failures as they occur.
     """
 
     def __init__(self, names: Sequence[str], progress: Progress) -> None:
@@ -57,7 +57,7 @@ class Results(Generic[R]):
         Raises
         ------
         TomostreamError
-            The only input's own error; `BusyError` of any, because another run is at work on these.
+            The only input's own error; `BusyError` of any, because another run is working on these.
         """
         if not isinstance(outcome, TomostreamError):
             self._done[name] = outcome
@@ -166,7 +166,7 @@ def _recorded(work: Work[T, R], task: T) -> tuple[R | TomostreamError, list[Note
 
 
 def writable_folder(folder: Place) -> Place:
-    """Make a folder for results, before any work; on an object store there is none to make, and the first write tells.
+    """Make a folder for results, before any work; an object store has no folders, so the first write shows whether it works.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which clicks does a configuration name, and which tomograms are learnt from?  Read once; no voxel is read."""
+"""Which clicks does a configuration name, and which tomograms does training use?  Tables are read once, voxels never."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ClickTables:
 
     @property
     def purposes(self) -> Mapping[str, Particles]:
-        """The tables that there are, by the configuration's keys."""
+        """Return the tables by the configuration's keys."""
         given = {"train": self.train, "validate": self.validate}
         return {purpose: points for purpose, points in given.items() if points is not None}
 
@@ -96,13 +96,13 @@ def _check_expected(settings: LearningSettings, strategy: Strategy, clicks: Part
         for name in tomograms:
             if isinstance(species.expected, dict) and is_needed and name not in species.expected:
                 raise InputError(
-                    f"species.{species.name}.expected has no number for tomogram '{name}', which has clicks; "
+                    f"species.{species.name}.expected has no number for tomogram '{name}', which has clicks: add it; "
                     f"it names {', '.join(species.expected) or 'none'}"
                 )
             expected, clicked = species.expected_in(name), counts[name]
             if expected is not None and expected < clicked:
                 raise InputError(
-                    f"species.{species.name}.expected is {expected} for tomogram '{name}', but {clicked} are clicked there; "
+                    f"species.{species.name}.expected is {expected} for tomogram '{name}', but {clicked} particles are clicked there: raise it; "
                     "expected is the number of all particles in the tomogram, so at least the number of clicks"
                 )
         if not any(counts.values()):

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress: Progress) -> Particles:
-    """Return the particles of one tomogram, in voxels, that lie in its volume; the others are dropped, and counted aloud.
+    """Return the particles of one tomogram, in voxels, that lie in its volume; the others are dropped with a warning.
 
     Raises
     ------
     InputError
-        If under 95 % lie inside: swapped axes, or voxels taken for angstrom.
+        If under 95 % lie inside: axes are swapped, or voxels were given as angstrom.
     """
     is_inside = check_inside(particles, tomogram.at_level(0).shape, tomogram.spacing, tomogram.name, where)
     chance = corner_chance(particles, tomogram.at_level(0).shape, tomogram.spacing)
@@ -85,11 +85,9 @@ def _in_corner(particles: Particles, spacing: float, name: str) -> str:
 
 
 def only_positives(points: Particles, where: str, progress: Progress) -> Particles:
-    """The particles among clicks; places that are labelled 0 are left out, and that is told."""
+    """Return the particles among clicks; places labelled 0 are left out, with a warning."""
     if points.has_negatives:
-        progress.say(
-            f"{where}: {len(points.negatives())} of {len(points)} rows are labelled 0, places that are no particles; they are not taken as any"
-        )
+        progress.say(f"{where}: {len(points.negatives())} of {len(points)} rows are labelled 0 (not a particle); they are left out")
     return points.positives()
 
 
@@ -119,7 +117,7 @@ def read_points(
             unknown = sorted(set(found) - set(known))
             if "" in unknown:
                 raise InputError(
-                    f"{what} table {table} has rows without {kind}, and there are several ({', '.join(known)}); add a column '{kind}'"
+                    f"{what} table {table} has rows without {kind}, but there are several ({', '.join(known)}); add a column '{kind}'"
                 )
             if unknown:
                 raise InputError(f"{what} table {table} names {kind} {', '.join(unknown)}; the configuration has {', '.join(known)}")
@@ -135,7 +133,7 @@ def by_tomogram(
 ) -> dict[str, list[np.ndarray]]:
     """Sort points by tomogram and species: float64 (n, 3) positions z y x in voxels of the full resolution.
 
-    A point that is there twice (one table given twice, say) counts once, and that is told.
+    A duplicate point (for instance of a table given twice) counts once, with a warning.
 
     Raises
     ------
@@ -153,5 +151,5 @@ def _distinct(position_zyx: np.ndarray, where: str, progress: Progress) -> np.nd
     """The positions in their order, each once."""
     _, first = np.unique(position_zyx, axis=0, return_index=True)
     if len(first) < len(position_zyx):
-        progress.warn(f"{where}: {len(position_zyx) - len(first)} of {len(position_zyx)} points are there more than once; each counts once")
+        progress.warn(f"{where}: {len(position_zyx) - len(first)} of {len(position_zyx)} points are duplicates; each counts once")
     return position_zyx[np.sort(first)]

@@ -1,11 +1,11 @@
-"""Has this been made from the same input with the same settings?  Fingerprints of sources, and sidecar records of cheap results.
+"""Was this made from the same input with the same settings?  Fingerprints of sources, and sidecar records of cheap results.
 
 A store's fingerprint holds what made it.  A table that is cheap to make again (picks) has a hidden JSON file beside it instead.
 
 Fingerprints hold content and settings, no times and no local paths: a project that was copied elsewhere, or is used from another folder, is
 the same (`store.identity`).
 
-Limits: other software's stores are told apart by URL only by their metadata.  Secrets of a URL are no part of a fingerprint: the next
+Limits: stores of other software at a URL are distinguished only by their metadata.  Secrets in a URL are not part of a fingerprint: the next
 run's signature is another.
 """
 

@@ -1,4 +1,4 @@
-"""A store is opened by a stage: what is doubtful about it is told before the work, not only by `inspect`."""
+"""Open a store for a stage, and warn about doubts before the work, not only in `inspect`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from tomostream.tomogram import Tomogram, open_tomogram
 
 
 def open_told(path: str, progress: Progress, *, voxel_size: float | None = None, needs_spacing: bool = True) -> Tomogram:
-    """Open a tomogram's store and tell what had to be assumed.
+    """Open a tomogram's store and report what had to be assumed.
 
     Parameters
     ----------
     path
         Of the store.
     progress
-        Is warned.
+        Receives the warnings.
     voxel_size
         Angstrom, for a store that does not say it.
     needs_spacing

@@ -1,6 +1,6 @@
-"""Which tables does a path stand for, of which tomograms, and what is known to convert them?  Light: no store is opened unless one is named.
+"""Which tables does a path mean, of which tomograms, and what is known for converting them?  Fast: opens only stores that are named.
 
-A folder stands for the tables in it.  A table of picks that is empty says that nothing was found in the tomogram that its file names.
+A folder means the tables in it.  An empty table of picks means that nothing was found in the tomogram that its file names.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def conversion_from(tomograms: Sequence[str], voxel_size: float | None, **others
 
 
 def scored_tables(path: str | Place, format_name: str | None = None) -> list[tuple[Place, str | None]]:
-    """List the tables that a file or folder stands for, as `import` reads them, with the species of those in a folder SPECIES.
+    """List the tables of a file or folder, as `import` reads them, with the species of those in a folder SPECIES.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def scored_tables(path: str | Place, format_name: str | None = None) -> list[tup
 
 
 def table_paths(path: str | Place, format_name: str | None = None) -> list[Place]:
-    """List the tables that a file or folder stands for.
+    """List the tables of a file or folder.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def require_inside(particles: Particles, conversion: Conversion, where: str) -> 
     Raises
     ------
     InputError
-        If under 95 % of a tomogram's lie in it: swapped axes, or voxels taken for angstrom.
+        If under 95 % of a tomogram's lie in it: axes are swapped, or voxels were given as angstrom.
     """
     for name, here in particles.by_tomogram():
         shape, spacing = conversion.known_shape(name), conversion.known_spacing(name)
@@ -172,7 +172,7 @@ def require_inside(particles: Particles, conversion: Conversion, where: str) -> 
             raise InputError(
                 f"{where}: only {is_inside.sum()} of {len(voxels)} positions lie inside tomogram '{name}' of z,y,x = "
                 f"{','.join(map(str, shape))} voxels (at least {100 * defaults.INSIDE_FRACTION:.0f} % must), the largest are z,y,x = "
-                f"{','.join(f'{v:g}' for v in voxels.max(axis=0))}; are axes swapped, voxels taken for angstrom, or is the format another?"
+                f"{','.join(f'{v:g}' for v in voxels.max(axis=0))}; check the order of the axes, the unit (voxels or angstrom) and the format"
             )
 
 

@@ -1,4 +1,4 @@
-"""Only a part of the volume: a box and/or a mask store on the tomogram's grid."""
+"""A part of the volume: a box, a mask store on the tomogram's grid, or both."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Restriction:
         if self.mask is not None and _mask(self.mask).shape != shape:
             found = ",".join(map(str, _mask(self.mask).shape))
             raise InputError(
-                f"--mask {self.mask} has shape z,y,x = {found}, tomogram '{name}' {','.join(map(str, shape))}; they must be equal"
+                f"--mask {self.mask} has shape z,y,x = {found}, tomogram '{name}' {','.join(map(str, shape))}; give a mask of the tomogram's shape"
             )
 
     def is_empty_in(self, box: Box) -> bool:

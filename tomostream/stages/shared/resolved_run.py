@@ -1,4 +1,4 @@
-"""What is a run, once all that its configuration names has been found?  One frozen value, made once and handed to whatever takes part.
+"""What is a run after everything that its configuration names has been found?  One frozen value, made once, and used by all stages.
 
 1. Tomograms: by name, with the path given, the store that is read, and what the head of the file says.
 2. The strategy, and what it sees of the configuration.
@@ -65,7 +65,7 @@ class RunTomogram:
     path
         As the configuration names it.
     store
-        That is read: the input itself, or what `convert` makes of it.
+        The store to read: the input itself, or the one that `convert` makes.
     is_source
         Whether it must be converted first.
     head
@@ -158,7 +158,7 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
     Raises
     ------
     TomostreamError
-        If something is not there, or does not fit together.
+        If something is missing or inconsistent.
     """
     project = Project(configuration.project)
     strategy = strategy_named(configuration.objective.name)

@@ -1,4 +1,4 @@
-"""Has a table that is cheap to make again been made from exactly this?  A hidden JSON file beside it says so."""
+"""Was a cheap table made from exactly this input?  A hidden JSON file beside it records that."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def is_made_by(result: Place, fingerprint: Fingerprint) -> bool:
 
 
 def record_made_by(result: Place, fingerprint: Fingerprint) -> None:
-    """Remember what made `result`."""
+    """Record what made `result`."""
     write_atomically(_sidecar(result), json.dumps(sealed({"fingerprint": fingerprint, "sha256": file_sha256(result)}), indent=1))

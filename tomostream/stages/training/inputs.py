@@ -1,4 +1,4 @@
-"""What does a training start from?  The clicked tomograms, opened and measured at the level that is read; and its fingerprint.
+"""What does a training need?  The clicked tomograms, opened and measured at the level that is read; and its fingerprint.
 
 1. Clicks outside tomograms that are still to be converted are refused: only heads of files are read.
 2. Open the stores; the spacing and the particles' radii decide the pyramid level.
@@ -49,7 +49,7 @@ def check_positions(run: ResolvedRun) -> None:
     for purpose, points in clicks_of(run).purposes.items():
         for name in points.tomograms():
             one = run.tomograms[name]
-            if not one.is_converted and isinstance(one.head, Head):  # converting tells what is wrong with another
+            if not one.is_converted and isinstance(one.head, Head):  # `convert` reports what is wrong with the others
                 check_inside(points.of(tomogram=name), one.head.shape, one.head.spacing, name, f"labels.{purpose}")
 
 
@@ -68,7 +68,7 @@ def open_inputs(run: ResolvedRun) -> OpenedInputs:
     Raises
     ------
     InputError
-        If one is not there, or they differ in spacing.
+        If one is missing, or they differ in voxel spacing.
     """
     clicks = clicks_of(run)
     tomograms = {name: open_tomogram(run.tomograms[name].store, voxel_size=run.voxel_size) for name in clicks.needed}
@@ -103,13 +103,15 @@ def _at_level(points: Mapping[str, list[np.ndarray]], opened: OpenedInputs, memo
         tomogram = opened.tomograms[name].at_level(opened.level)
         normalisation = measure(tomogram, memory=memory)
         if normalisation.is_constant:
-            raise InputError(f"tomogram '{name}' is constant (mean {normalisation.mean:g}): there is nothing to learn from; leave it out")
+            raise InputError(
+                f"tomogram '{name}' is constant (mean {normalisation.mean:g}), so there is nothing to learn from; leave it out"
+            )
         chosen.append(tomogram.with_normalisation(normalisation))
     return Labelled(chosen, [[t.to_level_positions(p) for p in points[t.name]] for t in chosen])
 
 
 def _check_radii(species: Iterable[Species], tomogram: Tomogram) -> None:
-    """Refuse particles that are smaller than a voxel or larger than the tomogram: a slip of the unit, and hours of nonsense."""
+    """Refuse particles that are smaller than a voxel or larger than the tomogram: the unit is probably wrong."""
     for one in species:
         radius = one.radius.in_voxels(tomogram.spacing)
         if not 1 <= radius <= max(tomogram.shape) / 2:
@@ -125,12 +127,12 @@ def _check_spacings(tomograms: Mapping[str, Tomogram]) -> None:
     if high / low - 1 > defaults.SPACING_STOP:
         text = ", ".join(f"{name} {value:g} A" for name, value in spacings.items())
         raise InputError(
-            f"the labelled tomograms differ in voxel spacing by more than {100 * defaults.SPACING_STOP:.0f} %: {text}; bin them alike"
+            f"the labelled tomograms differ in voxel spacing by more than {100 * defaults.SPACING_STOP:.0f} %: {text}; bin them to one spacing"
         )
 
 
 def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int) -> Fingerprint:
-    """Whatever decides the model; `processes` train it."""
+    """Return everything that determines the model; `processes` train it."""
     clicks = clicks_of(run)
     tables = [*clicks.train_tables, *clicks.validate_tables]
     values: dict[str, Any] = {

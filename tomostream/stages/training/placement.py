@@ -1,11 +1,11 @@
-"""Where is a model trained: in this process, or as a job of its own?  As the configuration's `cluster` says.
+"""Where is a model trained?  In this process, or in its own job, depending on `cluster` in the configuration.
 
 With a queue that runs commands as jobs a training is one job (its steps follow each other, so there is nothing to hand out), with the queue, walltime and
 memory of the other jobs, one GPU if they have some, and `train_processes` processes under torchrun.
 
 1. Here: read the clicks and tables, so that what is wrong is said before anything waits in a queue; a finished model is left as it is.
 2. The configuration is written for the job, which runs `tomostream train` on it.
-3. A job that ends at its walltime is submitted again, and goes on from its checkpoint (`cluster.job`).
+3. A job that ends at its walltime is submitted again, and resumes from its checkpoint (`cluster.job`).
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def _train_in_jobs(queue: JobQueue, run: ResolvedRun, folder: Place, overwrite: 
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     if redacted(text) != text:
         raise InputError(
-            "a URL of the configuration holds a password or signature, which is not written into a job's files; "
-            "give credentials in their standard places, or train with --cluster none"
+            "a URL in the configuration holds a password or signature, which is never written into a job's files: "
+            "put credentials into their standard places, or train with --cluster none"
         )
 
     def command(logs: Path, number: int) -> list[str]:
@@ -73,7 +73,7 @@ def _train_in_jobs(queue: JobQueue, run: ResolvedRun, folder: Place, overwrite: 
         given.write_text(text, encoding="utf-8")
         start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
         what = ["-m", "tomostream", "train", str(given), "-o", str(folder), "--cluster", defaults.CLUSTER, "--threads", str(threads)]
-        # only once: a second job goes on with what the first began
+        # only once: a second job continues what the first began
         return [sys.executable, *start, *what, *(["--overwrite"] if overwrite and number == 0 else [])]
 
     checkpoint = (work_folder(folder, "training") if isinstance(folder, RemotePath) else folder) / CHECKPOINT_NAME

@@ -1,4 +1,4 @@
-"""How is a model trained into a folder on an object store?  In a local one, which is then uploaded.
+"""How is a model trained into a folder on an object store?  In a local folder, which is then uploaded.
 
 Training saves checkpoints again and again, and reads them back: that stays on a local disk, below the user's cache folder (`~/.cache/tomostream`,
 or XDG_CACHE_HOME), in a folder that belongs to the URL.
@@ -7,7 +7,7 @@ or XDG_CACHE_HOME), in a folder that belongs to the URL.
 2. Where nothing is known locally, a finished model is fetched first, so that it is recognised and not trained again.
 3. After training all files are uploaded, `model.json` last, and an older one is removed before: what has a `model.json` is whole.
 
-Limits: a training that was stopped goes on only on the machine that began it; elsewhere it begins anew.
+Limits: a stopped training resumes only on the machine that began it; elsewhere it starts again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LEASE_NAME = ".lease.json"
 
 
 def train_remotely(folder: RemotePath, train: Callable[[Path], object]) -> RemotePath:
-    """Train into a local folder and upload it; returns the URL.
+    """Train into a local folder and upload it; return the URL.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def train_remotely(folder: RemotePath, train: Callable[[Path], object]) -> Remot
         local.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{local} can't be made: {error.strerror or error}; training keeps its checkpoints there, set XDG_CACHE_HOME"
+            f"{local} can't be made: {error.strerror or error}; training keeps its checkpoints there: set XDG_CACHE_HOME to a writable folder"
         ) from None
     with Lease(folder / LEASE_NAME, f"model folder {folder}") as lease:
         if not (local / RECORD_NAME).exists() and (folder / LAST_NAME).is_file():

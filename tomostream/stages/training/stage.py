@@ -1,7 +1,7 @@
 """`train`: from clicks to a model folder.
 
 1. Convert the clicked tomograms that are still MRC; open and measure what is read.
-2. A finished model of the same settings and data is left as it is; unfinished training goes on from its last checkpoint.
+2. A finished model of the same settings and data is kept; unfinished training resumes from its last checkpoint.
 3. The strategy trains and writes the model, under a lock of the folder.
 
 Under torchrun the first process does all of it, and sends the others what they need to take their part in the steps.
@@ -47,7 +47,7 @@ def train_together(resolved: Callable[[], ResolvedRun], folder: Place, *, device
     Parameters
     ----------
     resolved
-        Gives the run, with its clicks; the first process alone asks for it, so that what is wrong is told once.
+        Gives the run, with its clicks; only the first process calls it, so that errors are reported once.
     device
         `cpu`, `cuda` or `auto`.
 
@@ -119,11 +119,11 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
 
 
 def _refuse_own_start(run: ResolvedRun, folder: Path) -> None:
-    """Refuse to train into the folder of the model that training goes on from: it would be removed before it is read."""
+    """Refuse to train into the folder of the model that training starts from: it would be removed before it is read."""
     start = run.learning.train.start
     if isinstance(start, Path) and start.resolve() == folder.resolve():
         raise InputError(
-            f"train.start: {start} is where the new model goes; copy the model elsewhere first, or train into another folder with -o"
+            f"train.start: {start} is also the folder of the new model; copy the old model elsewhere first, or train into another folder with -o"
         )
 
 
@@ -131,7 +131,7 @@ def _note_repeated(run: ResolvedRun, progress: Progress) -> None:
     clicks = clicks_of(run)
     if clicks.repeated:
         progress.warn(
-            f"labels.validate: {clicks.repeated} of its {len(clicks.validate or [])} clicks are those of labels.train; the best epoch is better chosen by others"
+            f"labels.validate: {clicks.repeated} of its {len(clicks.validate or [])} clicks are also in labels.train; use other clicks to choose the best epoch"
         )
 
 
@@ -144,7 +144,7 @@ def _convert_needed(run: ResolvedRun, progress: Progress) -> None:
 
 
 def _take_part(training: Training | None, folder: Path | None, progress: Progress, processes: Processes) -> None:
-    """Train with the other processes, as the first one says: it gives the training (None: there is none to do) and the folder."""
+    """Train with the other processes; the first one distributes the training (None: nothing to do) and the folder."""
     training = processes.from_first(lambda: training)
     if training is not None:
         strategy_named(training.settings.objective.name).train(training, folder, progress, processes)

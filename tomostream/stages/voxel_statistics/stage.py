@@ -1,4 +1,4 @@
-"""`stats`: the statistics of tomograms, measured once and kept with them."""
+"""`stats`: measure the statistics of tomograms once, and keep them."""
 
 from __future__ import annotations
 
@@ -124,12 +124,12 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
         write_atomically(beside, json.dumps(record, indent=1) + "\n")
         record_made_by(beside, fingerprint)
     elif not is_kept_inside:
-        progress.warn(f"{task.name}: the statistics of a URL are kept nowhere; give -o DIR to keep them")
+        progress.warn(f"{task.name}: the statistics of a URL are not kept; give -o DIR to keep them")
     return record
 
 
 def stats_many(tomograms: Mapping[str, str], *, out: Place | None, resources: Resources, progress: Progress) -> list[dict[str, object]]:
-    """Measure stores; returns the records of the contract (name, mean, std, clipped_mean, clipped_std, finite, total).
+    """Measure stores; return their records (name, mean, std, clipped_mean, clipped_std, finite, total).
 
     `tomograms` gives the stores by name (`distinct_names`).  Statistics go into the store if `convert` made it, else into
     `out/NAME.stats.json` (default: beside the store, if it is local).

@@ -17,9 +17,9 @@ from tomostream.config.sections import Species
 from tomostream.errors import InputError
 from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
-from tomostream.strategies.few_shot.settings import CHANNELS, SHA256
 from tomostream.strategies.reading_level import choose_level
 from tomostream.strategies.training_set import Training
+from tomostream.strategies.unet.pretrained.settings import CHANNELS, SHA256
 
 if TYPE_CHECKING:
     from tomostream.learn.processes import Processes

@@ -1,8 +1,9 @@
-"""Estimate the number of particles where the user gives none, in the training tomograms.
+"""How many particles are there, where the user gives no number?  In the training tomograms, from their clicks.
 
-1. The radial profile that the clicks teach (`strategies.matched_filter.discriminant`), and its correlation in boxes of the labelled tomograms.
-2. The highest peaks, about as many as balls of the particle's radius could lie side by side in half of the boxes.
-3. Their scores are split into noise and particles (`picking.counting`), with a very weak prior; the particles' number, per voxel.
+1. The ranks of left-out clicks tell (`pretrained.evidence.number_of`): per voxel of the clicked tomograms.
+2. Where there are too few clicks for that: the radial profile that they teach (`strategies.matched_filter.discriminant`), its correlation in
+   boxes of the labelled tomograms, and the highest peaks, about as many as balls of the particle's radius could lie side by side in half of
+   the boxes.  Their scores are split into noise and particles (`picking.counting`), with a very weak prior.
 
 Limits: look-alikes of the particle's size count as particles.  A number that a person gives is better (docs/accuracy.md).
 """
@@ -10,6 +11,7 @@ Limits: look-alikes of the particle's size count as particles.  A number that a 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,8 +32,13 @@ _NO_GUESS = 5.0  # spread of the logarithm of the number: a factor of 150
 _PEAK_EDGES = 10.0  # cubed radii of volume for each candidate peak
 
 
-def with_estimates(training: Training, progress: Progress) -> tuple[Species, ...]:
+def with_estimates(training: Training, numbers: Sequence[float | None], progress: Progress) -> tuple[Species, ...]:
     """Fill in the expected numbers of particles that the configuration leaves open.
+
+    Parameters
+    ----------
+    numbers
+        One a species, in all clicked tomograms together, as left-out clicks have it; None: too few clicks to say.
 
     Returns
     -------
@@ -49,16 +56,32 @@ def with_estimates(training: Training, progress: Progress) -> tuple[Species, ...
         if one.expected is not None:
             species.append(one)
             continue
-        density = _density(labelled, number, radius, settings.train.seed, settings.memory)
+        told = numbers[number]
+        voxels = sum(math.prod(t.shape) for t in labelled.tomograms)
+        density = _density(labelled, number, radius, settings.train.seed, settings.memory) if told is None else told / voxels
         least = {t.name: len(points[number]) for t, points in zip(labelled.tomograms, labelled.points, strict=True)}
         expected = {t.name: max(least[t.name] + 1, round(density * math.prod(t.shape))) for t in labelled.tomograms}
         species.append(one.model_copy(update={"expected": expected}))
         text = ", ".join(f"{count} in {name}" for name, count in expected.items())
         progress.say(
-            f"{one.name}: the expected number is estimated from the clicks: {text}; it is often 10 % too high, and for a rare species among look-alikes several "
-            "times: give `expected: NUMBER` if you know better"
+            f"{one.name}: the expected number is estimated from the clicks: {text}; it may be a third off, and for a rare species among look-alikes too high by "
+            "more: give `expected: NUMBER` if you know better"
         )
     return tuple(species)
+
+
+def known_number(training: Training, number: int) -> float | None:
+    """Particles of a species in all clicked tomograms together, as the configuration has it; None: it does not say for each."""
+    found = [training.settings.species[number].expected_in(name) for name in training.labelled.clicked.names]
+    return None if None in found else float(sum(one for one in found if one is not None))
+
+
+def numbers_in(training: Training, species: Sequence[Species], number: int) -> list[float]:
+    """Particles of a species in each clicked tomogram: given or estimated, and ten for each click where the configuration leaves a tomogram out."""
+    labelled = training.labelled.clicked
+    found = [species[number].expected_in(name) for name in labelled.names]
+    clicks = [len(points[number]) for points in labelled.points]
+    return [float(defaults.EXPECTED_PER_CLICK * count if one is None else one) for one, count in zip(found, clicks, strict=True)]
 
 
 def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: int) -> float:

@@ -1,12 +1,14 @@
-"""Fit the matched filter to a trained network: profile, weight and intercept, measured on the training tomograms.
+"""Join what the clicks told to a trained network: filter, pretrained head, weights and intercept, measured on the training tomograms.
 
-1. The radial profile that separates the clicked particles from other peaks, at the network's level (`strategies.matched_filter.discriminant`).
-2. Boxes of the training tomograms, the unlabelled ones too, at places drawn from the seed; `MEASURED_VOX` voxels in all.
-3. The weight: the configured one, in units of the standard deviations of the network's averaged logits and of the correlation there.
-4. The profile again, from the clicks and the surest picks of network and filter in the boxes: few clicks give a poor mean, and picks that
-   both are sure of are hardly ever wrong.  The weight again.
-5. The intercept: minus the sum at the pick whose rank is the number of particles expected in the boxes.  So at score 0.5 the training
+1. Boxes of the training tomograms, the unlabelled ones too, at places drawn from the seed; `MEASURED_VOX` voxels in all.
+2. A pretrained head, where left-out clicks call for one (`gathering`), weighs as much as the trained network: both averaged logits have the
+   same standard deviation there.
+3. The filter's weight: the configured one, in units of the standard deviations of the trained network's averaged logits and of the correlation.
+4. The intercept: minus the sum at the pick whose rank is the number of particles expected in the boxes.  So at score 0.5 the training
    tomograms give as many picks as are expected.
+
+The profile is of the clicks alone: learnt again from the surest picks too, it was better by 0.01 for ribosomes of one simulator and worse by 0.03 for
+those of another, and no left-out click tells which (docs/accuracy.md).
 
 Limits: a tomogram of other contrast has the same order of scores, but not the same threshold; picking by `count: auto` looks at each one's own peaks.
 """
@@ -14,8 +16,7 @@ Limits: a tomogram of other contrast has the same order of scores, but not the s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ from tomostream.picking.how_many import Best
 from tomostream.picking.protocol import Picks
 from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 from tomostream.strategies.unet.fusion import MatchedSettings
+from tomostream.strategies.unet.gathering import Gathered, heads_of
 from tomostream.strategies.unet.settings import MatchedFilter
 
 if TYPE_CHECKING:
@@ -34,19 +36,19 @@ if TYPE_CHECKING:
     from tomostream.strategies.training_set import Labelled, Training
     from tomostream.strategies.unet.network import ResidualUNet
 
-SUREST = 0.3  # share of the expected particles whose picks are taken for particles
-
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """What joins the network: the settings, and the profiles, one per species."""
+class Joined:
+    """What a training ends with: the network, with the pretrained one beside it where that helps, and the filter's settings and profiles."""
 
+    network: ResidualUNet
+    is_wider: bool  # the pretrained network is beside it
     settings: MatchedSettings
     profiles: tuple[np.ndarray, ...]
 
 
-def matched_filter(training: Training, network: ResidualUNet, species: Sequence[Species], *, precision: str) -> Filter | None:
-    """Make the filter that joins a trained network; None where the configuration gives it no weight.
+def join_told(training: Training, network: ResidualUNet, gathered: Gathered, *, precision: str) -> Joined:
+    """Join a trained network with what the clicks told.
 
     Parameters
     ----------
@@ -54,8 +56,8 @@ def matched_filter(training: Training, network: ResidualUNet, species: Sequence[
         Whose tomograms, with and without labels, it is measured on.
     network
         Trained.
-    species
-        With their expected numbers, given or estimated.
+    gathered
+        With the species' expected numbers, given or estimated.
     precision
         Of the network.
 
@@ -65,20 +67,26 @@ def matched_filter(training: Training, network: ResidualUNet, species: Sequence[
         If a tomogram can't be read.
     """
     given = training.settings.section(MatchedFilter)
-    if given.weight == 0:
-        return None
     radii = training.radii_vox
-    measured = _Measured(training, tuple(species), given)
-    scored = _score_boxes(measured, network, given.smooth * min(radii), precision)
-    found = [_join(measured, scored, number, radius) for number, radius in enumerate(radii)]
+    smooth = given.smooth * min(radii)
+    measured = _Measured(training, gathered.species, given)
+    scored = _score_boxes(measured, network, smooth, precision)
+    deviations = [_deviation([one.logits[number] for one in scored]) for number in range(len(radii))]
+    heads = heads_of(gathered.told)
+    if heads is not None:
+        network, scored = _with_head(measured, network, heads, scored, deviations, precision)
+    found = [
+        _join(measured, scored, number, radius, told.profile, deviations[number])
+        for number, (radius, told) in enumerate(zip(radii, gathered.told, strict=True))
+    ]
     settings = MatchedSettings(
         support_vox=tuple(defaults.SUPPORT * radius for radius in radii),
         floor=defaults.MATCHED_FLOOR,
-        weight=tuple(one.weight for one in found),
-        intercept=tuple(one.intercept for one in found),
-        smooth_vox=given.smooth * min(radii),
+        weight=tuple(weight for weight, _ in found),
+        intercept=tuple(intercept for _, intercept in found),
+        smooth_vox=smooth,
     )
-    return Filter(settings, tuple(one.profile for one in found))
+    return Joined(network, heads is not None, settings, tuple(told.profile for told in gathered.told))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +113,21 @@ class _Scored:
     logits: np.ndarray  # the network's, averaged: (s, z, y, x)
 
 
-@dataclass(frozen=True, slots=True)
-class _Joined:
-    """A species' part of the filter."""
+def _with_head(
+    measured: _Measured, network: ResidualUNet, heads: np.ndarray, scored: list[_Scored], deviations: list[float], precision: str
+) -> tuple[ResidualUNet, list[_Scored]]:
+    """The network with the pretrained one beside it, and its logits in the same boxes."""
+    from tomostream.strategies.unet.joining import join
+    from tomostream.strategies.unet.pretrained.backbone import shipped_backbone
+    from tomostream.strategies.unet.pretrained.seeing import with_training_statistics
 
-    profile: np.ndarray
-    weight: float
-    intercept: float
+    beside = with_training_statistics(measured.training, shipped_backbone().with_head(heads, np.zeros(len(heads))))
+    smooth = measured.given.smooth * min(measured.training.radii_vox)
+    other = [one.logits for one in _score_boxes(measured, beside, smooth, precision)]
+    weights = [own / _deviation([one[number] for one in other]) if heads[number].any() else 0.0 for number, own in enumerate(deviations)]
+    scale = np.array(weights, dtype=np.float32).reshape(-1, 1, 1, 1)
+    both = [replace(one, logits=one.logits + scale * more) for one, more in zip(scored, other, strict=True)]
+    return join(network, beside, weights), both
 
 
 def _score_boxes(measured: _Measured, network: ResidualUNet, smooth: float, precision: str) -> list[_Scored]:
@@ -141,36 +157,21 @@ def _score_boxes(measured: _Measured, network: ResidualUNet, smooth: float, prec
     return result
 
 
-def _join(measured: _Measured, scored: list[_Scored], number: int, radius: float) -> _Joined:
-    """Profile, weight and intercept of one species; radius in voxels."""
-    from tomostream.strategies.matched_filter.discriminant import compared_profiles, profiles_at, telling_profile
-    from tomostream.strategies.matched_filter.kernels import padded_reader
-
-    labelled, settings = measured.labelled, measured.training.settings
-    readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
-    support = defaults.SUPPORT * radius
-    rows, peaks = compared_profiles(
-        [tomogram.shape for tomogram in labelled.tomograms],
-        readers,
-        [points[number] for points in labelled.points],
-        radius=radius,
-        support=support,
-        floor=defaults.NORMALISATION_FLOOR,
-        seed=settings.train.seed,
-    )
+def _join(
+    measured: _Measured, scored: list[_Scored], number: int, radius: float, profile: np.ndarray, deviation: float
+) -> tuple[float, float]:
+    """Weight and intercept of a species' filter; radius in voxels, deviation of the trained network's logits."""
+    correlations = _correlations(measured, scored, profile, defaults.SUPPORT * radius)
+    weight = measured.given.weight * deviation / _deviation(correlations)
     expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
-    totals, _ = _totals(measured, scored, number, telling_profile(rows, peaks, support=support), support)
-    clear = [
-        profiles_at(readers[one.tomogram], one.box, _picks(settings.memory, total, radius, SUREST * count).index_zyx, length=rows.shape[1])
-        for one, total, count in zip(scored, totals, expected, strict=True)
+    picked = [
+        _picks(measured.training.settings.memory, one.logits[number] + np.float32(weight) * correlation, radius, 3 * count).score
+        for one, correlation, count in zip(scored, correlations, expected, strict=True)
         if count > 0
     ]
-    profile = telling_profile(np.concatenate([rows, *clear]), peaks, support=support)
-    totals, weight = _totals(measured, scored, number, profile, support)
-    picked = [_picks(settings.memory, total, radius, 3 * count).score for total, count in zip(totals, expected, strict=True) if count > 0]
     scores = np.sort(np.concatenate([np.empty(0), *picked]))[::-1]
     border = float(scores[min(len(scores), max(1, round(sum(expected)))) - 1]) if len(scores) else 0.0
-    return _Joined(profile, weight, -border)
+    return weight, -border
 
 
 def _expected_in(measured: _Measured, index: int, number: int) -> float:
@@ -179,25 +180,23 @@ def _expected_in(measured: _Measured, index: int, number: int) -> float:
     return float(own if own is not None else defaults.EXPECTED_PER_CLICK * len(measured.labelled.points[index][number]))
 
 
-def _totals(measured: _Measured, scored: list[_Scored], number: int, profile: np.ndarray, support: float) -> tuple[list[np.ndarray], float]:
-    """Return the sums of logits and weighted correlation in the boxes, and the weight."""
+def _correlations(measured: _Measured, scored: list[_Scored], profile: np.ndarray, support: float) -> list[np.ndarray]:
+    """Return the correlations with a profile in the boxes."""
     from tomostream.strategies.matched_filter.correlation import CorrelationScorer
     from tomostream.strategies.matched_filter.kernels import profile_target
     from tomostream.strategies.unet.fusion import PIECE_VOX
 
     scorer = CorrelationScorer([profile_target(profile, support)], floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)
-    correlations: list[np.ndarray] = []
+    result: list[np.ndarray] = []
     for one in scored:
         tomogram = measured.labelled.tomograms[one.tomogram]
         read = scorer.read_box(one.box, tomogram.shape)
-        correlations.append(scorer.correlations(tomogram.read_standardised(read), read, one.box, tomogram.shape)[0])
-    logits = [one.logits[number] for one in scored]
-    weight = measured.given.weight * _deviation(logits) / max(_deviation(correlations), 1e-6)
-    return [own + np.float32(weight) * correlation for own, correlation in zip(logits, correlations, strict=True)], weight
+        result.append(scorer.correlations(tomogram.read_standardised(read), read, one.box, tomogram.shape)[0])
+    return result
 
 
 def _deviation(parts: list[np.ndarray]) -> float:
-    return float(np.std(np.concatenate([part.ravel() for part in parts]), dtype=np.float64))
+    return max(float(np.std(np.concatenate([part.ravel() for part in parts]), dtype=np.float64)), 1e-6)
 
 
 def _picks(memory: int, total: np.ndarray, radius: float, count: float) -> Picks:

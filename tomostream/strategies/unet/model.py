@@ -41,6 +41,7 @@ class UNetSettings(ModelSettings):
     objective: dict[str, float | str]  # name and parameters
     precision: str  # of training: float32 or bf16
     matched: MatchedSettings | None = None  # None: the network alone
+    learnt_channels: tuple[int, ...] | None = None  # of those, the part that the clicks trained; None: all (`joining`)
 
 
 @dataclass(frozen=True)  # no slots: the folded network is cached on the instance

@@ -27,7 +27,8 @@ def checked_start(settings: LearningSettings) -> ModelRecord:
     record = read_record(start)
     species = [one.name for one in settings.species]
     wanted = {"strategy": FIRST_KIND, "network.channels": list(settings.network.channels), "species": species}
-    found = {"strategy": record.strategy, "network.channels": record.settings.get("channels"), "species": record.settings.get("species")}
+    channels = record.settings.get("learnt_channels") or record.settings.get("channels")  # of the part that clicks trained
+    found = {"strategy": record.strategy, "network.channels": channels, "species": record.settings.get("species")}
     for key, value in wanted.items():
         if found[key] != value:
             raise InputError(
@@ -44,9 +45,11 @@ def load_start(settings: LearningSettings, network: ResidualUNet) -> None:
     InputError
         If the model is missing, broken, or of another shape.
     """
+    from tomostream.strategies.unet.joining import first_of
     from tomostream.strategies.unet.model import load_model
 
     if settings.train.start is not None:
         checked_start(settings)
         found = load_model(local_folder(settings.train.start, (WEIGHTS_NAME, SETTINGS_NAME)))
-        network.load_state_dict(found.network.state_dict())
+        learnt = found.settings.learnt_channels
+        network.load_state_dict((found.network if learnt is None else first_of(found.network, learnt)).state_dict())

@@ -24,6 +24,8 @@ from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
 from tomostream.strategies.network_strategy import NetworkStrategy
 from tomostream.strategies.training_set import Training
+from tomostream.strategies.unet.gathering import takes_backbone
+from tomostream.strategies.unet.pretrained.settings import SHA256
 from tomostream.strategies.unet.settings import MatchedFilter
 from tomostream.strategies.unet.starting import checked_start
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 # per voxel, channel of the finest level, and crop, of all levels, at the peak of a step; measured: 58 to 75, 40 to 51
 _STEP_BYTES = {"float32": 76, "bf16": 52}
+_KEPT_BYTES = 120_000_000  # of what looking at the clicks took, the libraries keep as much for later: measured 70 to 100 MB
 
 
 class UNetStrategy(NetworkStrategy):
@@ -53,6 +56,7 @@ class UNetStrategy(NetworkStrategy):
 
     model_kind = "unet"
     continues = True  # `train.start`
+    sizes_are_learnt = True  # left-out clicks decide whether the pretrained network comes beside
     picker = "greedy"
     sections: Mapping[str, type[Part]] = MappingProxyType({"matched_filter": MatchedFilter})
 
@@ -61,20 +65,24 @@ class UNetStrategy(NetworkStrategy):
         self._objective = objective
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """Project what a step keeps for the backward pass; 0 on a GPU, where the GPU holds it."""
+        """Project what a step keeps for the backward pass, or looking at the clicks before; 0 on a GPU, where the GPU holds it."""
         from tomostream.learn.precision import resolve_device, resolve_precision
+        from tomostream.strategies.unet.pretrained.seeing import seeing_bytes
 
         device = resolve_device(settings.device)
         if device.type != "cpu":
             return 0
         train = settings.train
-        return _STEP_BYTES[resolve_precision(train.precision, device)] * settings.network.channels[0] * train.batch * train.crop**3
+        step = _STEP_BYTES[resolve_precision(train.precision, device)] * settings.network.channels[0] * train.batch * train.crop**3
+        return max(step + _KEPT_BYTES, seeing_bytes()) if takes_backbone(settings) else step
 
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return all settings of network, training and filter."""
         values = super().fingerprint(settings)
         if settings.train.start is not None:  # a model is its weights, wherever it lies
             values["start"] = checked_start(settings).weights_sha256
+        if takes_backbone(settings):
+            values["pretrained"] = SHA256
         return values
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -84,26 +92,30 @@ class UNetStrategy(NetworkStrategy):
         train_unet(self._objective, training, folder, progress, processes)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """Return a model with network and filter of the sizes that training would give."""
+        """Return a model with network and filter of the sizes that training may give: the wider, where left-out clicks will decide."""
+        from dataclasses import replace
+
         from tomostream.strategies.model_folder import TrainingSummary
         from tomostream.strategies.unet.fusion import MatchedSettings
+        from tomostream.strategies.unet.joined_channels import joined_channels
         from tomostream.strategies.unet.model import UNetModel
         from tomostream.strategies.unet.network import ResidualUNet
+        from tomostream.strategies.unet.pretrained.settings import CHANNELS
         from tomostream.strategies.unet.training import described_by
 
         level = self.reading_level(settings.species, spacing, settings.network.level)
         training = Training.planned(settings, level, spacing)
         given, radii = settings.section(MatchedFilter), training.radii_vox
         described = described_by(training)
-        network = ResidualUNet(described.channels, len(radii), seed=0).eval()
         if given.weight == 0:
-            return UNetModel(described, TrainingSummary(), Path(), network)
+            return UNetModel(described, TrainingSummary(), Path(), ResidualUNet(described.channels, len(radii), seed=0).eval())
+        if takes_backbone(settings):
+            described = replace(described, channels=joined_channels(described.channels, CHANNELS), learnt_channels=described.channels)
+        network = ResidualUNet(described.channels, len(radii), seed=0).eval()
         supports = tuple(defaults.SUPPORT * radius for radius in radii)
         ones = (1.0,) * len(radii)
         matched = MatchedSettings(supports, defaults.MATCHED_FLOOR, ones, ones, given.smooth * min(radii))
         profiles = tuple(np.cos(np.linspace(0, np.pi, 1 + math.floor(support))) for support in supports)
-        from dataclasses import replace
-
         return UNetModel(replace(described, matched=matched), TrainingSummary(), Path(), network, profiles)
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:

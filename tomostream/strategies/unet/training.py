@@ -1,4 +1,4 @@
-"""Train the U-Net: priors from the expected numbers, the shared loop, then the matched filter that joins it."""
+"""Train the U-Net: what the clicks tell, priors from the expected numbers, the shared loop, then what joins the network."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from tomostream.strategies.model_folder import TrainingSummary
 from tomostream.strategies.network_training import Parts, best_epoch_note, crops_of, train_network, trained_by
 from tomostream.strategies.trained_settings import settings_from
 from tomostream.strategies.training_set import Training
-from tomostream.strategies.unet.expected_number import with_estimates
-from tomostream.strategies.unet.fusion_fit import matched_filter
+from tomostream.strategies.unet.fusion_fit import join_told
+from tomostream.strategies.unet.gathering import Gathered, gather
 from tomostream.strategies.unet.model import UNetSettings, save_model, unet_sampling
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.priors import measure_priors
 from tomostream.strategies.unet.scorer import score_array
+from tomostream.strategies.unet.settings import MatchedFilter
 from tomostream.strategies.unet.starting import load_start
 from tomostream.strategies.validation import greedy_picks
 
@@ -46,8 +47,9 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     kind = cast(Kind, load(objective, "objective"))
     settings = training.settings
     train = settings.train
-    is_open = kind.needs_prior and settings.objective.prior is None
-    species = processes.from_first(lambda: with_estimates(training, progress)) if is_open else settings.species
+    fills_numbers = kind.needs_prior and settings.objective.prior is None
+    gathered = processes.from_first(lambda: _gathered(training, progress, fills_numbers=fills_numbers))
+    species = settings.species if gathered is None else gathered.species
     training = replace(training, settings=replace(settings, species=species))
     radii = label_radii(training)
     observed, expected = measure_priors(settings, species, training.labelled, radii)
@@ -77,17 +79,33 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     result = train_network(parts, training, folder, progress, processes)
     if folder is None:  # the first process writes the model
         return
-    joined = matched_filter(training, network, species, precision=precision)
+    joined = None if gathered is None or not _is_filtered(training) else join_told(training, network, gathered, precision=precision)
     summary = TrainingSummary(
         best_epoch=result.best_epoch,
         expected_numbers=_numbers(training, species),
         labelled_fraction=observed,
         expected_fraction=expected,
         processes=trained_by(processes),
+        chosen_ways=None if joined is None or gathered is None else [str(one.verdict.way) for one in gathered.told],
+        evidence=None if joined is None or gathered is None else [one.verdict.recorded for one in gathered.told],
     )
-    described = replace(described_by(training), precision=precision, matched=None if joined is None else joined.settings)
-    save_model(folder, network, described, summary, () if joined is None else joined.profiles)
+    described = replace(described_by(training), precision=precision)
+    if joined is not None:
+        described = replace(described, matched=joined.settings)
+        if joined.is_wider:
+            described = replace(described, channels=joined.network.channels, learnt_channels=described.channels)
+    save_model(folder, network if joined is None else joined.network, described, summary, () if joined is None else joined.profiles)
     progress.say(best_epoch_note(result))
+
+
+def _is_filtered(training: Training) -> bool:
+    return training.settings.section(MatchedFilter).weight > 0
+
+
+def _gathered(training: Training, progress: Progress, *, fills_numbers: bool) -> Gathered | None:
+    """What the clicks tell; None where neither a filter nor a number is wanted."""
+    is_open = fills_numbers and any(one.expected is None for one in training.settings.species)
+    return gather(training, progress, fills_numbers=fills_numbers) if is_open or _is_filtered(training) else None
 
 
 def label_radii(training: Training) -> list[float]:

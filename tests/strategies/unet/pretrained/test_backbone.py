@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tomostream.errors import InputError
-from tomostream.strategies.few_shot.backbone import read_backbone, shipped_backbone
-from tomostream.strategies.few_shot.settings import CHANNELS, SHA256
+from tomostream.strategies.unet.pretrained.backbone import read_backbone, shipped_backbone
+from tomostream.strategies.unet.pretrained.settings import CHANNELS, SHA256
 
-FILES = importlib.resources.files("tomostream.strategies.few_shot")
+FILES = importlib.resources.files("tomostream.strategies.unet.pretrained")
 
 
 def test_the_file_is_small_and_the_one_that_is_recorded():

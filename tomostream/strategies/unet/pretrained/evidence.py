@@ -24,6 +24,7 @@ FOLDS = 10
 CLEARLY = 0.1
 _APART = 0.7  # peaks are the highest of their cube of this half-edge, radii
 NEAR = 0.5  # of a click, radii
+FEWEST_RANKS = 5  # from which a number of particles is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,15 @@ WAYS = (
     Way(_LITTLE, 1.0),
     Way(_LITTLE, 0.0),
 )
+# what may join a network that the clicks trained: a filter always, since the network alone does not find the centre; the cheapest first
+JOINING = (
+    Way(None, 1.0),
+    Way(None, 1.0, is_telling=False),
+    Way(_SOME, 1.0),
+    Way(_SOME, 1.0, is_telling=False),
+    Way(_MUCH, 1.0),
+    Way(_MUCH, 1.0, is_telling=False),
+)
 
 
 def peaks_of(scores: np.ndarray, *, radius: float) -> tuple[np.ndarray, np.ndarray]:
@@ -105,6 +115,67 @@ def chosen(costs: Sequence[float]) -> int:
     """The number of the way that wins; costs in the order of the ways."""
     best = min(costs)
     return next(number for number, cost in enumerate(costs) if cost <= best + CLEARLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What left-out clicks decide.
+
+    Parameters
+    ----------
+    ways, costs
+        What was compared, and what each cost; without costs there were too few clicks, and the first way is taken.
+    way
+        The winner.
+    number
+        Particles in all clicked tomograms together, as the winner's ranks have it; None: too few clicks to say.
+    """
+
+    ways: tuple[Way, ...]
+    costs: tuple[float, ...]
+    way: Way
+    number: float | None
+
+    def __str__(self) -> str:
+        if not self.costs:
+            return f"{self.way}; one click can't be left out, so nothing was compared"
+        order = np.argsort(self.costs, kind="stable")[:3]
+        best = ", ".join(f"{self.ways[i]} {self.costs[i]:.2f}" for i in order)
+        return f"{self.way}, by the ranks of left-out clicks (0.7 or less: within the number expected; the best three: {best})"
+
+    @property
+    def recorded(self) -> dict[str, float]:
+        """What `model.json` keeps."""
+        return {str(way): round(cost, 4) for way, cost in zip(self.ways, self.costs, strict=False)}
+
+
+def verdict_of(ways: Sequence[Way], ranks: Sequence[Sequence[float]], *, expected: float | None) -> Verdict:
+    """Compare ways by the ranks of left-out clicks.
+
+    Parameters
+    ----------
+    ways
+        The preferred first.
+    ranks
+        Of each way, in all clicked tomograms together.
+    expected
+        Particles there; None: as the way that ranks the clicks best has it.
+    """
+    if not ranks or not ranks[0]:
+        return Verdict(tuple(ways), (), ways[0], None)
+    guess = expected if expected is not None else min(number_of(own) for own in ranks)
+    costs = tuple(cost_of(own, guess) for own in ranks)
+    winner = chosen(costs)
+    is_enough = len(ranks[winner]) >= FEWEST_RANKS
+    return Verdict(tuple(ways), costs, ways[winner], number_of(ranks[winner]) if is_enough else None)
+
+
+def number_of(ranks: Sequence[float]) -> float:
+    """About how many particles there are: clicks are a random part of them, so twice the median click's rank, from 1.
+
+    With false peaks among the best it is too high by as much; one click in a wrong place changes little.
+    """
+    return 2 * (float(np.median(ranks)) + 1)
 
 
 def folds_of(count: int) -> list[list[int]]:

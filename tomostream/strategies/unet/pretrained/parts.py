@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from tomostream.geometry import Box
-from tomostream.strategies.few_shot.evidence import Way
+from tomostream.strategies.unet.pretrained.evidence import Verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A box of a tomogram and the features there: float16 (c, z, y, x)."""
+    """A box of a tomogram and the features there: float16 (c, z, y, x); no channel without a backbone."""
 
     tomogram: int
     box: Box
@@ -42,8 +42,7 @@ class Profiles:
 class Found:
     """What was made of a species' clicks."""
 
-    way: Way
-    costs: list[float]  # of each way, in the order of `WAYS`; none if there are too few clicks
+    verdict: Verdict
     weights: np.ndarray
     bias: float
     profile: np.ndarray

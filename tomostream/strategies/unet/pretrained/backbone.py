@@ -20,8 +20,8 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 from tomostream.errors import InputError
-from tomostream.strategies.few_shot.settings import CHANNELS, SHA256
 from tomostream.strategies.unet.network import ResidualUNet
+from tomostream.strategies.unet.pretrained.settings import CHANNELS, SHA256
 
 _NAME = "backbone.safetensors"
 _BODY = "body."
@@ -73,7 +73,7 @@ def shipped_backbone() -> Backbone:
     InputError
         If its file is missing or not the one that belongs to this version.
     """
-    path = importlib.resources.files("tomostream.strategies.few_shot") / _NAME
+    path = importlib.resources.files("tomostream.strategies.unet.pretrained") / _NAME
     try:
         content = path.read_bytes()
     except OSError as error:

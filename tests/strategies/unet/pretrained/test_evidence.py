@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomostream.strategies.few_shot.evidence import CLEARLY, WAYS, chosen, cost_of, folds_of, peaks_of, rank_of
+from tomostream.strategies.unet.pretrained.evidence import (
+    CLEARLY,
+    WAYS,
+    chosen,
+    cost_of,
+    folds_of,
+    number_of,
+    peaks_of,
+    rank_of,
+    verdict_of,
+)
 
 
 def scores_with(peaks):
@@ -57,3 +67,28 @@ def test_one_click_can_not_be_left_out():
 def test_every_way_says_what_it_is():
     assert len({str(way) for way in WAYS}) == len(WAYS)
     assert all(way.shrinkage is not None or way.filter > 0 for way in WAYS)
+
+
+@given(st.integers(20, 2000), st.integers(0, 10**6))
+def test_the_number_of_particles_is_about_twice_the_median_rank_of_a_random_part_of_them(number, seed):
+    ranks = np.random.default_rng(seed).choice(number, 15, replace=False).astype(float).tolist()
+    assert 0.35 * number <= number_of(ranks) <= 1.65 * number + 2
+
+
+def test_one_click_in_a_wrong_place_changes_the_number_little():
+    ranks = [3.0, 10.0, 22.0, 35.0, 41.0, 57.0, 60.0, 72.0, 88.0, 95.0]
+    assert number_of([*ranks[:-1], 50_000.0]) == number_of(ranks)
+
+
+def test_what_nobody_guesses_is_judged_by_the_way_that_ranks_best():
+    ways = WAYS[:2]
+    verdict = verdict_of(ways, [[4000.0] * 6, [3.0, 5.0, 8.0, 2.0, 1.0, 9.0]], expected=None)
+    assert verdict.way == ways[1]
+    assert verdict.number == 10
+
+
+def test_a_guess_is_taken_as_given_and_few_ranks_tell_no_number():
+    verdict = verdict_of(WAYS[:2], [[10.0, 20.0], [11.0, 19.0]], expected=1000.0)
+    assert verdict.way == WAYS[0]
+    assert verdict.number is None
+    assert verdict_of(WAYS[:2], [[], []], expected=None).costs == ()

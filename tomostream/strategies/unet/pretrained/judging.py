@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -12,19 +13,19 @@ from tomostream.geometry import Box
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.how_many import Best
 from tomostream.picking.smoothing import ball_mean
-from tomostream.strategies.few_shot.evidence import WAYS, Way, cost_of, folds_of, peaks_of, rank_of
-from tomostream.strategies.few_shot.head import Unclicked, fitted, steps_within
-from tomostream.strategies.few_shot.parts import Clicks, Found, Part, Profiles, deviation_of, features_at, in_deviations, linear
-from tomostream.strategies.few_shot.seeing import Eyes, smoothing_vox
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer
 from tomostream.strategies.matched_filter.discriminant import telling_profile
 from tomostream.strategies.matched_filter.kernels import profile_target
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.fusion import PIECE_VOX
+from tomostream.strategies.unet.pretrained.evidence import Verdict, Way, folds_of, peaks_of, rank_of, verdict_of
+from tomostream.strategies.unet.pretrained.head import Unclicked, fitted, steps_within
+from tomostream.strategies.unet.pretrained.parts import Clicks, Found, Part, Profiles, deviation_of, features_at, in_deviations, linear
+from tomostream.strategies.unet.pretrained.seeing import Eyes, smoothing_vox
 
 
 class Judge:
-    """Makes scores from some of a species' clicks, and ranks the others by them."""
+    """Makes scores from some of a species' clicks, and ranks the others by them; the radius is the particle's, voxels."""
 
     def __init__(
         self,
@@ -32,42 +33,46 @@ class Judge:
         eyes: Eyes,
         backgrounds: list[Part],
         clicks: Clicks,
-        unclicked: Unclicked,
+        unclicked: Unclicked | None,
         profiles: Profiles,
         radius: float,
-        number: int,
     ) -> None:
         self._training, self._eyes, self._backgrounds, self._clicks = training, eyes, backgrounds, clicks
         self._unclicked, self._profiles, self._radius = unclicked, profiles, radius
         self._support = defaults.SUPPORT * radius
         measured = [part.box.size / math.prod(eyes.tomograms[part.tomogram].shape) for part in backgrounds]
         self._share = float(np.mean(measured))  # of the volumes
-        species = training.settings.species[number]
-        points = training.labelled.clicked.points
-        self._expected = [
-            float(species.expected_in(tomogram.name) or defaults.EXPECTED_PER_CLICK * len(points[index][number]))
-            for index, tomogram in enumerate(eyes.tomograms)
-        ]
-        steps, self._middle = steps_within(radius)
-        self._around = np.array(
+        self._steps, self._middle = steps_within(radius)
+
+    @cached_property
+    def _around(self) -> np.ndarray:
+        """Features at the places to which each click may move."""
+        return np.array(
             [
-                features_at(part.features, np.rint(point - part.box.start) + steps)
-                for point, part in zip(clicks.points, clicks.parts, strict=True)
+                features_at(part.features, np.rint(point - part.box.start) + self._steps)
+                for point, part in zip(self._clicks.points, self._clicks.parts, strict=True)
             ]
         )
 
-    def costs(self) -> list[float]:
-        """Of each way; none where one click alone is given."""
+    def decide(self, ways: Sequence[Way], *, expected: float | None) -> Verdict:
+        """Judge ways of scoring by the clicks that are left out of them.
+
+        Parameters
+        ----------
+        ways
+            The preferred first.
+        expected
+            Particles in all clicked tomograms together; None: nobody knows.
+        """
         total = len(self._clicks.points)
         judged = self._clicks.judged
-        ranks: list[list[float]] = [[] for _ in WAYS]
+        ranks: list[list[float]] = [[] for _ in ways]
         for fold in folds_of(len(judged)):
             left_out = judged[fold]
-            self._rank(left_out, np.setdiff1d(np.arange(total), left_out), ranks)
-        expected = sum(self._expected)
-        return [cost_of(own, expected) for own in ranks if own]
+            self._rank(ways, left_out, np.setdiff1d(np.arange(total), left_out), ranks)
+        return verdict_of(ways, ranks, expected=expected)
 
-    def _rank(self, left_out: np.ndarray, kept: np.ndarray, ranks: list[list[float]]) -> None:
+    def _rank(self, ways: Sequence[Way], left_out: np.ndarray, kept: np.ndarray, ranks: list[list[float]]) -> None:
         parts = [*self._backgrounds, *(self._clicks.parts[i] for i in left_out)]
         count = len(self._backgrounds)
         correlations = {
@@ -75,10 +80,10 @@ class Judge:
             for is_telling in (True, False)
         }
         heads: dict[float, list[np.ndarray]] = {}
-        for shrinkage in {way.shrinkage for way in WAYS if way.shrinkage is not None}:
+        for shrinkage in {way.shrinkage for way in ways if way.shrinkage is not None}:
             weights, _ = self._head(kept, shrinkage)
             heads[shrinkage] = in_deviations([self._averaged(part, weights) for part in parts], count)
-        for way, own in zip(WAYS, ranks, strict=True):
+        for way, own in zip(ways, ranks, strict=True):
             totals = [np.float32(way.filter) * correlation for correlation in correlations[way.is_telling]]
             if way.shrinkage is not None:
                 totals = [total + logits for total, logits in zip(totals, heads[way.shrinkage], strict=True)]
@@ -88,12 +93,28 @@ class Judge:
                 # ranks in all clicked tomograms together
                 own.append(rank_of(total, click, others, radius=self._radius) / self._share)
 
-    def final(self, way: Way, costs: list[float]) -> Found:
-        """The way's parts, from all clicks."""
-        everything = np.arange(len(self._clicks.points))
-        profile = self._profile(everything, way.is_telling)
-        weights, border = self._head(everything, 1.0 if way.shrinkage is None else way.shrinkage)
+    def head(self, shrinkage: float) -> tuple[np.ndarray, float]:
+        """The head of all clicks: weights (c,), and the score half-way to what nobody clicked."""
+        return self._head(np.arange(len(self._clicks.points)), shrinkage)
+
+    def profile(self, *, is_telling: bool) -> np.ndarray:
+        """The filter's radial profile, of all clicks."""
+        return self._profile(np.arange(len(self._clicks.points)), is_telling)
+
+    def final(self, verdict: Verdict, expected: Sequence[float]) -> Found:
+        """The winning way's parts, from all clicks.
+
+        Parameters
+        ----------
+        expected
+            Particles in each clicked tomogram.
+        """
+        way = verdict.way
         backbone = self._eyes.backbone
+        if backbone is None:
+            raise TypeError("there is no head without a backbone")
+        profile = self.profile(is_telling=way.is_telling)
+        weights, border = self.head(1.0 if way.shrinkage is None else way.shrinkage)
         weights, border = backbone.scale * weights, backbone.scale * border
         filtering = self._filter(profile)
         correlations = [filtering(part) for part in self._backgrounds]
@@ -104,15 +125,15 @@ class Judge:
             weights, border = np.zeros_like(weights), 0.0
             logits = [np.zeros_like(one) for one in logits]
         totals = [own + np.float32(slope) * c for own, c in zip(logits, correlations, strict=True)]
-        level = self._level(totals)
-        return Found(way, costs, weights, -border, profile, float(slope), border - level)
+        level = self._level(totals, expected)
+        return Found(verdict, weights, -border, profile, float(slope), border - level)
 
-    def _level(self, totals: list[np.ndarray]) -> float:
+    def _level(self, totals: list[np.ndarray], numbers: Sequence[float]) -> float:
         """The score of the peak whose rank is the number expected in the background boxes."""
         scores, wanted = [np.empty(0)], 0.0
         for part, total in zip(self._backgrounds, totals, strict=True):
             share = part.box.size / math.prod(self._eyes.tomograms[part.tomogram].shape)
-            expected = share * self._expected[part.tomogram]
+            expected = share * numbers[part.tomogram]
             wanted += expected
             most = Best(max(1, math.ceil(3 * expected)))
             picks = pick_array(total, radius=self._radius, how_many=most, memory=self._training.settings.memory)
@@ -121,7 +142,10 @@ class Judge:
         return float(ordered[min(len(ordered), max(1, round(wanted))) - 1]) if len(ordered) else 0.0
 
     def _head(self, kept: np.ndarray, shrinkage: float) -> tuple[np.ndarray, float]:
-        return fitted(self._around[kept], self._middle, self._unclicked, shrinkage=shrinkage, own_share=self._eyes.backbone.own_share)
+        backbone = self._eyes.backbone
+        if backbone is None or self._unclicked is None:
+            raise TypeError("there is no head without a backbone")
+        return fitted(self._around[kept], self._middle, self._unclicked, shrinkage=shrinkage, own_share=backbone.own_share)
 
     def _profile(self, kept: np.ndarray, is_telling: bool) -> np.ndarray:
         own = self._profiles.clicks[kept]

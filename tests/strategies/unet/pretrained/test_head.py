@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tomostream.strategies.few_shot.head import discriminant, fitted, steps_within, unclicked_of
+from tomostream.strategies.unet.pretrained.head import discriminant, fitted, steps_within, unclicked_of
 
 
 def test_without_shrinkage_it_is_the_textbook_formula():

@@ -1,0 +1,96 @@
+"""What do the clicks tell before a network is trained?  Which filter finds them, whether pretrained features help, and how many there may be.
+
+1. Each species' ways of scoring without a trained network (`pretrained.evidence.JOINING`) are judged by left-out clicks (`pretrained.judging`).
+2. The cheapest to compute wins that ranks them about as well as the best: a filter alone, or one beside a head on pretrained features.
+3. Where nobody says how many particles there are, the ranks of the clicks say it (`expected_number`).
+
+A network with other than three levels can't have the pretrained one beside it; nor has one with `network.backbone: none`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tomostream.config.configuration import LearningSettings
+from tomostream.config.sections import Species
+from tomostream.progress import Progress
+from tomostream.strategies.training_set import Training
+from tomostream.strategies.unet.expected_number import known_number, with_estimates
+from tomostream.strategies.unet.joined_channels import are_joinable
+from tomostream.strategies.unet.pretrained.evidence import JOINING, Verdict
+from tomostream.strategies.unet.pretrained.settings import CHANNELS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """What a species' clicks tell of what joins the network.
+
+    Parameters
+    ----------
+    verdict
+        The way, and what each cost.
+    profile
+        Of the filter, float64 (r,).
+    head
+        Weights (c,) of the pretrained features; None: the way has no head.
+    """
+
+    verdict: Verdict
+    profile: np.ndarray
+    head: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """What the clicks tell: of each species, and the species with their expected numbers, given or estimated."""
+
+    told: tuple[Told, ...]
+    species: tuple[Species, ...]
+
+
+def takes_backbone(settings: LearningSettings) -> bool:
+    """Whether a pretrained network may come beside the trained one."""
+    return settings.network.backbone == "auto" and are_joinable(settings.network.channels, CHANNELS)
+
+
+def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Gathered:
+    """Ask the clicks.
+
+    Parameters
+    ----------
+    fills_numbers
+        Whether expected numbers that the configuration leaves open are estimated.
+
+    Raises
+    ------
+    TomostreamError
+        If a tomogram can't be read, or the backbone is damaged.
+    """
+    from tomostream.strategies.unet.pretrained.backbone import shipped_backbone
+    from tomostream.strategies.unet.pretrained.looking import judges_of, thinned
+
+    backbone = shipped_backbone() if takes_backbone(training.settings) else None
+    training = thinned(training, progress)
+    judges = judges_of(training, backbone)
+    ways = JOINING if backbone is not None else tuple(way for way in JOINING if way.shrinkage is None)
+    told: list[Told] = []
+    for number, (one, judge) in enumerate(zip(training.settings.species, judges, strict=True)):
+        verdict = judge.decide(ways, expected=known_number(training, number))
+        way = verdict.way
+        told.append(
+            Told(verdict, judge.profile(is_telling=way.is_telling), None if way.shrinkage is None else judge.head(way.shrinkage)[0])
+        )
+        progress.say(f"{one.name}: what joins the network is {verdict}")
+    species = training.settings.species
+    return Gathered(tuple(told), with_estimates(training, [one.verdict.number for one in told], progress) if fills_numbers else species)
+
+
+def heads_of(told: Sequence[Told]) -> np.ndarray | None:
+    """Weights (s, c) of all species' heads, 0 for those without one; None where none has one."""
+    heads = [one.head for one in told]
+    if all(head is None for head in heads):
+        return None
+    return np.array([np.zeros(CHANNELS[0]) if head is None else head for head in heads])

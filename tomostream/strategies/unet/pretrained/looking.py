@@ -1,0 +1,122 @@
+"""Look at the clicks: features of background boxes and of a box around each click, what nobody clicked, profiles; and a judge for each species.
+
+1. Each clicked tomogram gets the backbone's own batch-norm statistics there, a background box at a place drawn from the seed, and a small box
+   around each click; their features are computed once.
+2. For each species: what nobody clicked is peaks of anything (`backbone.anything`) and voxels at random, in the background boxes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.geometry import Box, triple
+from tomostream.progress import Progress
+from tomostream.strategies.matched_filter.discriminant import compared_profiles
+from tomostream.strategies.matched_filter.kernels import padded_reader
+from tomostream.strategies.training_set import Labelled, Training
+from tomostream.strategies.unet.pretrained.backbone import Backbone
+from tomostream.strategies.unet.pretrained.evidence import peaks_of
+from tomostream.strategies.unet.pretrained.head import SHIFT, Unclicked, unclicked_of
+from tomostream.strategies.unet.pretrained.judging import Judge
+from tomostream.strategies.unet.pretrained.parts import Clicks, Part, Profiles, features_at, linear
+from tomostream.strategies.unet.pretrained.seeing import Eyes
+
+MOST_JUDGED = 30  # clicks of a species that are left out in turn
+MOST_CLICKS = 100  # of a species that are looked at: more tell little, and each costs a second
+_AROUND = 2.2  # radii of a click's box on each side
+_RANDOM_VOXELS = 2000
+_CROWDED = 0.5  # peaks of anything: so many balls of the particle's radius would fill this share of the background
+_BLUR = 0.7  # voxels, of what sees anything
+
+
+def judges_of(training: Training, backbone: Backbone | None) -> list[Judge]:
+    """Look at the clicks; a judge for each species.
+
+    Parameters
+    ----------
+    training
+        With at most `MOST_CLICKS` clicks a species (`thinned`).
+    backbone
+        None: only the filters are judged.
+    """
+    eyes = Eyes(training, backbone)
+    backgrounds = eyes.backgrounds()
+    return [_judge(training, eyes, backgrounds, number) for number in range(len(training.settings.species))]
+
+
+def _judge(training: Training, eyes: Eyes, backgrounds: list[Part], number: int) -> Judge:
+    radius = training.radii_vox[number]
+    clicks = _see_clicks(training, eyes, number, radius)
+    unclicked = None if eyes.backbone is None else _unclicked(training, eyes.backbone, backgrounds, radius)
+    return Judge(training, eyes, backgrounds, clicks, unclicked, _profiles(training, number, radius), radius)
+
+
+def thinned(training: Training, progress: Progress) -> Training:
+    """The training with at most `MOST_CLICKS` clicks of each species, drawn from the seed."""
+    labelled = training.labelled
+    points = [list(own) for own in labelled.points]
+    rng = np.random.default_rng([training.settings.train.seed, 6])
+    for number, one in enumerate(training.settings.species):
+        total = labelled.count(number)
+        if total <= MOST_CLICKS:
+            continue
+        progress.say(f"{one.name}: the head learns from {MOST_CLICKS} of the {total} clicks, drawn from the seed")
+        is_kept = np.zeros(total, dtype=bool)
+        is_kept[rng.permutation(total)[:MOST_CLICKS]] = True
+        first = 0
+        for own in points:
+            count = len(own[number])
+            own[number] = own[number][is_kept[first : first + count]]
+            first += count
+    return replace(training, labelled=Labelled(labelled.tomograms, points))
+
+
+def _see_clicks(training: Training, eyes: Eyes, number: int, radius: float) -> Clicks:
+    total = training.labelled.clicked.count(number)
+    judged = np.sort(np.random.default_rng([training.settings.train.seed, 5]).permutation(total)[:MOST_JUDGED])
+    points: list[np.ndarray] = []
+    parts: list[Part] = []
+    for index, some in enumerate(training.labelled.clicked.points):
+        shape = eyes.tomograms[index].shape
+        for point in some[number]:
+            half = math.ceil((_AROUND if len(points) in judged else SHIFT) * radius) + 1
+            middle = [min(max(math.floor(p + 0.5), 0), n - 1) for p, n in zip(point, shape, strict=True)]
+            box = Box(triple([m - half for m in middle]), triple([m + half + 1 for m in middle])).clipped(Box.whole(shape))
+            points.append(point)
+            parts.append(eyes.see(index, box))
+    return Clicks(points, parts, np.random.default_rng([training.settings.train.seed, 7]).permutation(judged))
+
+
+def _unclicked(training: Training, backbone: Backbone, backgrounds: list[Part], radius: float) -> Unclicked:
+    from scipy import ndimage
+
+    rng = np.random.default_rng([training.settings.train.seed, 4])
+    weights, biases = backbone.anything
+    peaks, voxels = [], []
+    for part in backgrounds:
+        maps = linear(part.features, weights) + biases[:, None, None, None].astype(np.float32)
+        index, values = peaks_of(ndimage.gaussian_filter(maps.max(axis=0), _BLUR), radius=radius)
+        most = math.ceil(_CROWDED * part.box.size / (4 / 3 * math.pi * radius**3))
+        peaks.append(features_at(part.features, index[np.argsort(-values, kind="stable")[:most]]))
+        drawn = rng.integers(0, part.box.shape, size=(_RANDOM_VOXELS // len(backgrounds), 3))
+        voxels.append(features_at(part.features, drawn))
+    return unclicked_of(np.concatenate(peaks), np.concatenate(voxels))
+
+
+def _profiles(training: Training, number: int, radius: float) -> Profiles:
+    labelled = training.labelled.clicked
+    return Profiles(
+        *compared_profiles(
+            [tomogram.shape for tomogram in labelled.tomograms],
+            [padded_reader(tomogram) for tomogram in labelled.tomograms],
+            [points[number] for points in labelled.points],
+            radius=radius,
+            support=defaults.SUPPORT * radius,
+            floor=defaults.NORMALISATION_FLOOR,
+            seed=training.settings.train.seed,
+        )
+    )

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tomostream.catalogue import STRATEGIES, installed
-from tomostream.config import fields, sections
+from tomostream.config import fields, region, sections
 from tomostream.config.configuration import Configuration
 from tomostream.strategies.loading import strategy_named
 from tomostream.strategies.protocol import Strategy
@@ -35,6 +35,9 @@ _OWN = {
     fields.ByteSize: "size",
     fields.TimeText: "time",
     fields.ShapeText: "voxels",
+    region.Distance: "length",
+    region.BoxText: "box",
+    region.SliceRange: "`[FIRST, STOP]`",
     # names of what is installed: StrategyName and its like
     **{kind: f"an installed {name.removesuffix('Name').lower()}" for name, kind in vars(sections).items() if name.endswith("Name")},
 }

@@ -20,6 +20,7 @@ JOB_CORES: Final = 4  # of a process in a job
 CLIP_SIGMA: Final = 3.0  # standard deviations at which the standardised volume is clipped
 
 # labels and network input
+CHECK: Final = "stop"  # clicks that lie on nothing
 LABEL_SHAPE: Final = "sphere"
 MIN_RADIUS_VOX: Final = 4.0  # level auto: the coarsest pyramid level at which the smallest radius keeps this many voxels
 

@@ -256,8 +256,14 @@ class Histogram:
         values, counts = self._finite()
         return _weighted(np.clip((values - mean) / std, -clip_sigma, clip_sigma), counts, total=int(self.counts.sum()))
 
+    def finite(self) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+        """The finite values that occur, in rising order, and how often."""
+        values, counts = self._finite()
+        order = np.argsort(values, kind="stable")
+        return values[order], counts[order]
+
     def _finite(self) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
-        """The finite values that occur, and how often."""
+        """The finite values that occur, by their patterns, and how often."""
         patterns = np.flatnonzero(self.counts).astype(np.uint8 if self.dtype.itemsize == 1 else np.uint16)
         values = patterns.view(self.dtype).astype(np.float64)
         keep = np.isfinite(values)

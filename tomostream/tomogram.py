@@ -22,7 +22,7 @@ from zarr import Array
 
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
-from tomostream.normalisation import Normalisation
+from tomostream.normalisation import ROBUST, Normalisation
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.attributes import change_attributes
 from tomostream.store.naming import is_text, tomogram_name
@@ -40,6 +40,7 @@ from tomostream.volume_view import VolumeView
 if TYPE_CHECKING:
     import dask.array
 
+_ROBUST_KEY = "robust_normalisation"  # apart from `normalisation`, whose form version 0.1 checks
 _PICTURE_PIXELS = 400  # edge of a level that a notebook shows
 
 
@@ -172,12 +173,12 @@ class Tomogram(VolumeView):
 
     @property
     def normalisation(self) -> Normalisation | None:
-        """Statistics of this level: those attached, else those stored, else None."""
+        """Statistics of this level: those attached, else those stored, else None.  Stores of before version 0.2 have no robust ones."""
         if self._attached is not None:
             return self._attached
-        stored = self.attributes.get("normalisation")
-        values = stored.get(str(self.level)) if isinstance(stored, dict) else None
-        return None if values is None else Normalisation.from_json(values)
+        plain = (self.attributes.get("normalisation") or {}).get(str(self.level))
+        robust = (self.attributes.get(_ROBUST_KEY) or {}).get(str(self.level), {}).get(ROBUST)
+        return None if plain is None else Normalisation.from_json(plain | ({} if robust is None else {"robust": robust}))
 
     def _facts(self) -> dict[str, str]:
         z, y, x = self.shape
@@ -387,6 +388,10 @@ def store_normalisation(path: str | os.PathLike[str] | RemotePath, level: int, n
     """
 
     def add(attributes: dict[str, Any]) -> None:
-        attributes.setdefault("normalisation", {})[str(level)] = normalisation.to_json()
+        values = normalisation.to_json()
+        robust = values.pop("robust", None)
+        attributes.setdefault("normalisation", {})[str(level)] = values
+        if robust is not None:  # by its definition: another version's stay what they are
+            attributes.setdefault(_ROBUST_KEY, {}).setdefault(str(level), {})[ROBUST] = robust
 
     change_attributes(place(path), add)

@@ -49,6 +49,10 @@ class TestSlices2d(StrategyTests):
     name = "slices2d"
 
 
+class TestSphere(StrategyTests):
+    name = "sphere"
+
+
 class TestTemplate(StrategyTests):
     name = "template"
 

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, create_model, model_validator
 from tomostream import defaults
 from tomostream.catalogue import STRATEGIES, find, installed
 from tomostream.config.fields import ByteSize, LengthField, Part, PlaceField, Spacing
+from tomostream.config.region import Region
 from tomostream.config.sections import Cluster, Labels, Network, ObjectiveSettings, Pick, Predict, Species, Train
 from tomostream.errors import InputError
 from tomostream.redaction import redacted
@@ -107,6 +108,7 @@ class Configuration(Part):
     train: Train = Train()
     predict: Predict = Predict()
     pick: Pick = Pick()
+    region: Region = Region()
     truth: str | None = None
     """Table of all particles, to evaluate against."""
     tolerance: LengthField = Length.parse(defaults.TOLERANCE)

@@ -69,7 +69,7 @@ def _time(value: Any) -> Any:
     return value
 
 
-LengthField = Annotated[Length, _checked(_length), PlainSerializer(str)]
+LengthField = Annotated[Length, _checked(_length), PlainSerializer(lambda length: None if length is None else str(length))]
 PlaceField = Annotated[Place, _checked(_place), PlainSerializer(str)]
 Spacing = Annotated[float, _checked(_spacing), Field(gt=0)]
 ByteSize = Annotated[str, _checked(_size)]

@@ -39,8 +39,8 @@ class Species(Part):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
     """Name of the particle; letters, digits, `.` and `-`."""
-    radius: LengthField
-    """Radius of the particle: the radius of its label, and the least distance of two picks."""
+    radius: LengthField = Field(default=None)  # type: ignore[assignment]  # until `resolve` puts the estimate there
+    """Radius of the particle: the radius of its label, and the least distance of two picks. Default: estimated from the clicks, five or more."""
     expected: int | dict[str, int] | None = None
     """Estimated number of particles per tomogram, or `{TOMOGRAM: NUMBER}`. Default: estimated from the clicks. 0: none are picked."""
 
@@ -63,6 +63,8 @@ class Labels(Part):
     """Tables of clicked centres to learn from."""
     validate_: list[str] = Field(default=[], alias="validate")
     """Tables of clicked centres in other tomograms, to choose the best epoch."""
+    check: Literal["stop", "warn"] = defaults.CHECK
+    """Clicks that lie on nothing (mirrored, of another spacing): `stop` before training, with the likely cause; or `warn`."""
 
 
 class ObjectiveSettings(Part):

@@ -8,6 +8,8 @@ standardised and clipped.  The two passes are two graphs on purpose: in one, the
 The sums of a block, and the order in which blocks merge, are fixed: the result is the same to the last bit for any number of
 workers.  Another block grid rounds differently, far below 1e-6 of the standard deviation.
 
+Robust statistics (`tomostream.robust_statistics`) come out of pass 1: of the histogram, or of a lattice of voxels.
+
 Memory: a thread holds one block, what reading it takes, and scratch of fixed size (`projected_bytes`); never a float64 copy.
 """
 
@@ -15,8 +17,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import cast
+from typing import Any, cast
 
 import dask.array as da
 import numpy as np
@@ -25,6 +28,7 @@ from tomostream.errors import InputError
 from tomostream.graph.lazy_arrays import as_dask
 from tomostream.moments import SCRATCH_BYTES, Histogram, Moments, check_dtype, check_moments, is_counted, normalisation_of
 from tomostream.normalisation import Normalisation
+from tomostream.robust_statistics import Lattice, robust_of_counts, robust_of_values
 
 _FAN_IN = 2  # neighbours along each axis that merge at a time: few sketches wait
 _BLOCK_BYTES = 16_000_000  # smaller reads cost more calls, larger ones fall out of the cache
@@ -62,18 +66,33 @@ def statistics_of(array: object, *, clip_sigma: float) -> Normalisation:
     lazy = as_dask(array, block_bytes=_BLOCK_BYTES)
     _check(lazy, clip_sigma)
     if is_counted(lazy.dtype):
-        histogram = cast(Histogram, _reduced(lazy, Histogram.of))
+        histogram = cast(Histogram, _reduced(lazy, lambda block, _: Histogram.of(block)))
         raw = histogram.moments()
         check_moments(raw)
         clipped = histogram.clipped(mean=raw.mean, std=raw.std, clip_sigma=clip_sigma) if raw.std > 0 else None
-        return normalisation_of(raw, clipped, clip_sigma=clip_sigma)
-    raw = cast(Moments, _reduced(lazy, Moments.of))
+        plain = normalisation_of(raw, clipped, clip_sigma=clip_sigma)
+        return replace(plain, robust=robust_of_counts(*histogram.finite(), plain))
+    lattice = Lattice(lazy.shape)
+    sampled = cast(_Sampled, _reduced(lazy, lambda block, start: _Sampled(Moments.of(block), (lattice.values(block, start),))))
+    raw = sampled.moments
     check_moments(raw)
     clipped = None
     if raw.std > 0:
         sketch = partial(Moments.clipped, mean=raw.mean, std=raw.std, clip_sigma=clip_sigma, is_finite=raw.count == raw.total)
-        clipped = cast(Moments, _reduced(lazy, sketch))
-    return normalisation_of(raw, clipped, clip_sigma=clip_sigma)
+        clipped = cast(Moments, _reduced(lazy, lambda block, _: sketch(block)))
+    plain = normalisation_of(raw, clipped, clip_sigma=clip_sigma)
+    return replace(plain, robust=robust_of_values(np.concatenate(sampled.values), plain))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sampled:
+    """Moments of blocks, and the lattice's voxels in them; the values' order plays no part, since they are sorted."""
+
+    moments: Moments
+    values: tuple[np.ndarray, ...]
+
+    def merge(self, other: _Sampled) -> _Sampled:
+        return _Sampled(self.moments.merge(other.moments), self.values + other.values)
 
 
 def projected_bytes(array: da.Array, *, threads: int) -> int:
@@ -89,6 +108,7 @@ def projected_bytes(array: da.Array, *, threads: int) -> int:
         Threads of the process.
     """
     block = math.prod(int(max(c)) for c in array.chunks) * int(array.dtype.itemsize)
+    # the sample of the robust statistics, SAMPLE_BYTES twice, lies within what `Moments` leaves of its scratch
     if not is_counted(array.dtype):
         return threads * (_BLOCK_COPIES * block + SCRATCH_BYTES)
     depth = max(1, *(math.ceil(math.log(max(n, 2), _FAN_IN)) for n in array.numblocks))
@@ -106,11 +126,25 @@ def _check(array: da.Array, clip_sigma: float) -> None:
         raise InputError(f"an array of shape {array.shape} holds no voxel to take statistics of")
 
 
-def _reduced(array: da.Array, sketch: Callable[[np.ndarray], Moments | Histogram]) -> Moments | Histogram:
-    """Run the graph: one sketch per block, merged in a tree.  Sketches travel in object arrays of one element, because Dask moves arrays."""
-    lazy = da.reduction(
+_Sketch = Moments | Histogram | _Sampled
+
+
+def _reduced(array: da.Array, sketch: Callable[[np.ndarray, tuple[int, ...]], _Sketch]) -> _Sketch:
+    """Run the graph: one sketch per block (of its voxels, and the place of its first), merged in a tree.
+
+    Sketches travel in object arrays of one element, because Dask moves arrays.
+    """
+    sketches = da.map_blocks(
+        partial(_chunk, sketch),
         array,
-        chunk=partial(_chunk, sketch),
+        chunks=tuple((1,) * len(edges) for edges in array.chunks),
+        dtype=np.dtype(object),
+        meta=np.empty((0,) * array.ndim, dtype=object),
+        token="sketches",
+    )
+    lazy = da.reduction(
+        sketches,
+        chunk=_merged,
         combine=_merged,
         aggregate=_merged,
         split_every=dict.fromkeys(range(array.ndim), _FAN_IN),
@@ -118,11 +152,12 @@ def _reduced(array: da.Array, sketch: Callable[[np.ndarray], Moments | Histogram
         meta=np.empty((), dtype=object),
         name="statistics",
     )
-    return cast(Moments | Histogram, lazy.compute().item())
+    return cast(_Sketch, lazy.compute().item())
 
 
-def _chunk(sketch: Callable[[np.ndarray], Moments | Histogram], block: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
-    return _boxed(sketch(block), axis, keepdims)
+def _chunk(sketch: Callable[[np.ndarray, tuple[int, ...]], _Sketch], block: np.ndarray, block_info: Any) -> np.ndarray:
+    start = tuple(int(first) for first, _ in block_info[0]["array-location"])
+    return _boxed(sketch(block, start), tuple(range(block.ndim)), keepdims=True)
 
 
 def _merged(sketches: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
@@ -130,7 +165,7 @@ def _merged(sketches: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.n
     return _boxed(reduce(lambda a, b: a.merge(b), sketches.ravel().tolist()), axis, keepdims)
 
 
-def _boxed(sketch: Moments | Histogram, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
+def _boxed(sketch: _Sketch, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
     box = np.empty((1,) * len(axis) if keepdims else (), dtype=object)
     box[...] = sketch
     return box

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from tomostream.config import Configuration
 from tomostream.errors import TomostreamError
 from tomostream.picking.planning import plan_blocks
 from tomostream.pipeline.inputs import check_inputs, uses_truth
+from tomostream.progress import Progress
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram, resolve
+from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
 from tomostream.store.pyramid import level_shape
 from tomostream.store.zarr_opening import is_url
@@ -63,7 +65,10 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     steps: list[Step] = []
     for stage in stages:
         if stage == "train":
-            steps.append(_train(run))
+            found = check_clicks(run, Progress())
+            findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
+            step = _train(run)
+            steps.append(replace(step, work=step.work + findings))
         elif stage == "report":
             steps.append(Step(stage, "-", "to do", LIBRARIES_BYTES * 2, None, "one page"))
         elif stage == "evaluate":
@@ -83,7 +88,7 @@ def check_memory(run: ResolvedRun, stages: Sequence[str]) -> None:
         If a stage that is still to be done would not fit.
     """
     sound = [one for one in run.tomograms.values() if isinstance(one.head, Head)]
-    if "train" in stages and sound and not _is_trained(run):
+    if "train" in stages and sound and not is_trained(run):
         _train(run)
     for stage in ("predict", "pick"):
         for one in sound if stage in stages else ():
@@ -91,7 +96,8 @@ def check_memory(run: ResolvedRun, stages: Sequence[str]) -> None:
                 _step(run, stage, one)
 
 
-def _is_trained(run: ResolvedRun) -> bool:
+def is_trained(run: ResolvedRun) -> bool:
+    """Whether the project has a model."""
     return (run.project.model / SETTINGS_NAME).exists()
 
 
@@ -120,7 +126,10 @@ def _step(run: ResolvedRun, stage: str, one: RunTomogram) -> Step:
 
 
 def _has_statistics(one: RunTomogram) -> bool:
-    return one.is_converted and place(one.store).exists() and open_tomogram(one.store).normalisation is not None
+    if not (one.is_converted and place(one.store).exists()):
+        return False
+    known = open_tomogram(one.store).normalisation
+    return known is not None and known.robust is not None
 
 
 def _predict(run: ResolvedRun, one: RunTomogram) -> Step:
@@ -154,7 +163,8 @@ def _pick(run: ResolvedRun, one: RunTomogram) -> Step:
         libraries=libraries_bytes(),
         workers=run.resources.workers,
     )
-    return Step("pick", one.name, _state(_is_there(run, "pick", one)), memory, None, f"blocks of {' x '.join(map(str, plan.block))}")
+    where = "" if run.region.is_everywhere else ", inside the region"
+    return Step("pick", one.name, _state(_is_there(run, "pick", one)), memory, None, f"blocks of {' x '.join(map(str, plan.block))}{where}")
 
 
 def _train(run: ResolvedRun) -> Step:
@@ -166,7 +176,7 @@ def _train(run: ResolvedRun) -> Step:
     else:
         voxels = sum(math.prod(level_shape(head.shape, level)) for head in heads)
         needed = training_bytes(run.strategy, run.learning) + min(training_buffer(run.strategy, run.learning), 4 * voxels)
-    return Step("train", "-", _state(_is_trained(run)), needed, None, work)
+    return Step("train", "-", _state(is_trained(run)), needed, None, work)
 
 
 def _state(is_done: bool) -> str:

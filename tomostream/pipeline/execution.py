@@ -22,8 +22,9 @@ from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import write_table
-from tomostream.pipeline.dry_run import check_memory
+from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs, uses_truth
+from tomostream.pipeline.regions import inside, restriction_in
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project
 from tomostream.remote.places import RemotePath
@@ -36,6 +37,7 @@ from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
 from tomostream.stages.shared.particle_tables import conversion_from, read_scored, truth_of
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
+from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.training.inputs import clicks_of
 from tomostream.stages.training.placement import train_where_asked
 from tomostream.stages.voxel_statistics.stage import stats_many
@@ -69,6 +71,8 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     run = resolve(configuration, with_clicks="train" in wanted, with_truth=uses_truth(configuration, wanted))
     check_inputs(run, wanted)
     check_memory(run, wanted)
+    if run.clicks is not None and not is_trained(run) and not all(run.tomograms[name].is_converted for name in run.clicks.needed):
+        check_clicks(run, Progress())  # before hours of conversion; training does it again, and tells what it finds
     run.project.create()
     with _held(run.project):
         return _run_stages(RunContext(run, progress, overwrite, wanted))
@@ -205,8 +209,7 @@ def _pick(context: RunContext) -> None:
 
 
 def _pick_tasks(context: RunContext) -> list[PickTask]:
-    given = context.run
-    truth = given.truth.counts if given.truth is not None and given.pick.count == "truth" else None  # once: it may be a large table
+    truth = _true_numbers(context.run)  # once: it may be a large table
     return [_pick_task(context, name, truth) for name in context.run.tomograms]
 
 
@@ -229,7 +232,7 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: Mapp
         return None
     if wanted is None and not number.is_by_truth:
         raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
-    return PickSettings(
+    settings = PickSettings(
         radius=species.radius,
         how_many=wanted,
         species=species.name,
@@ -237,6 +240,20 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: Mapp
         border=given.border,
         method=given.method,
     )
+    if context.run.region.is_everywhere:
+        return settings
+    region = context.run.region.of(name)
+    return replace(settings, box=restriction_in(context.run, name).box, mask=region.mask, labels=tuple((region.labels or {}).items()))
+
+
+def _true_numbers(run: ResolvedRun) -> Mapping[str, Counter[str]] | None:
+    """The number of true particles by tomogram and species, where that is to be the number of picks."""
+    if run.pick.count != "truth" or run.truth is None:
+        return None
+    if run.region.is_everywhere:
+        return run.truth.counts
+    conversion = conversion_from(list(run.stores.values()), run.voxel_size)
+    return replace(run.truth, particles=inside(run, run.truth.particles, conversion)).counts
 
 
 def _evaluate(context: RunContext) -> Evaluation | None:
@@ -245,7 +262,7 @@ def _evaluate(context: RunContext) -> Evaluation | None:
         return None
     conversion = conversion_from(list(run.stores.values()), run.voxel_size)
     picks, names = read_scored(run.project.picks, conversion)
-    known = truth_of(run.truth.particles, names, f"truth {run.truth.where}")
+    known = inside(run, truth_of(run.truth.particles, names, f"truth {run.truth.where}"), conversion)
     settings = EvaluateSettings(tolerance=run.tolerance, species=run.species_names, matching=run.matching)
     evaluation = evaluate_particles(picks, known, settings, names=names, conversion=conversion)
     write_evaluation(run.project.evaluation, evaluation)

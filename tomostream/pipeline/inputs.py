@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tomostream.config import Configuration
+from tomostream.pipeline.regions import check_region
 from tomostream.stages.picks.expected_count import check_count_is_knowable
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.training.inputs import check_positions
@@ -23,6 +24,7 @@ def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
     if run.clicks is not None:
         run.strategy.fingerprint(run.learning)
         check_positions(run)
+    check_region(run)
 
 
 def uses_truth(configuration: Configuration, stages: Sequence[str]) -> bool:

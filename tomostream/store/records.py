@@ -19,6 +19,7 @@ from tomostream.store.typed_json import check_json, parse_json
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _AGAIN = "copy the store again, or make it again with --overwrite"
+_Level = Annotated[str, Field(pattern=r"^\d+$")]
 _Count = Annotated[int, Field(ge=0)]
 
 
@@ -36,6 +37,12 @@ class StatisticsRecord(BaseModel):
     clip_sigma: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3.0
 
 
+class RobustRecord(StatisticsRecord):
+    """The robust statistics of one level, of one definition."""
+
+    fill: _Finite | None = None
+
+
 class StoreRecord(BaseModel):
     """Everything that any stage reads; None where a store of another kind lacks it."""
 
@@ -44,7 +51,8 @@ class StoreRecord(BaseModel):
     complete: bool | None = None
     fingerprint: Fingerprint | None = None
     kind: Literal["labels", "scores", "tomogram"] | None = None
-    normalisation: dict[Annotated[str, Field(pattern=r"^\d+$")], StatisticsRecord] | None = None
+    normalisation: dict[_Level, StatisticsRecord] | None = None
+    robust_normalisation: dict[_Level, dict[Annotated[str, Field(pattern=r"^robust-\d+$")], RobustRecord]] | None = None
     source: dict[str, Any] | None = None
     stored_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     stored_offset: _Finite | None = None

@@ -24,6 +24,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from tomostream.errors import InputError
+from tomostream.normalisation import KINDS, PLAIN, ROBUST
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place
 from tomostream.store.seals import is_broken, sealed
@@ -52,6 +53,7 @@ class ModelSettings:
     trained_on: tuple[str, ...]  # names of the tomograms
     version: str  # of tomostream
     batch_statistics: Literal["tomogram", "training"] = "training"  # of batch-norm, in prediction: each tomogram's own, or the training's
+    normalisation: str = ROBUST  # how the input is standardised; models of version 0.1 don't say it: `PLAIN`
 
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species) or not self.species:
@@ -62,6 +64,10 @@ class ModelSettings:
             )
         if self.batch_statistics not in ("tomogram", "training"):
             raise InputError(f"a model's batch statistics are those of each tomogram or of training, found {self.batch_statistics!r}")
+        if self.normalisation not in KINDS:
+            raise InputError(
+                f"a model's normalisation is one of {', '.join(KINDS)}, found {self.normalisation!r}; a later version may know it"
+            )
 
 
 class TrainingSummary(BaseModel):
@@ -145,7 +151,9 @@ def read_record(folder: Place) -> ModelRecord:
     if is_broken(content):
         raise InputError(f"{path} is damaged, or was changed since it was written (its seal is another); train again")
     try:
-        return ModelRecord.model_validate(_of_format_1(content) if found == 1 else content)
+        record = ModelRecord.model_validate(_of_format_1(content) if found == 1 else content)
+        record.settings.setdefault("normalisation", PLAIN)
+        return record
     except (ValidationError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"model folder {folder} is broken: {_one_line(error)}") from None
 

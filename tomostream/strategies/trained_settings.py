@@ -28,6 +28,7 @@ def settings_from(kind: type[S], training: Training, **own: Any) -> S:
         level=training.level,
         spacing=training.spacing,
         clip_sigma=defaults.CLIP_SIGMA,
+        normalisation=training.normalisation,
         trained_on=training.labelled.names,
         version=VERSION,
         **own,

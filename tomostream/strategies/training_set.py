@@ -8,6 +8,7 @@ import numpy as np
 
 from tomostream.config.configuration import LearningSettings
 from tomostream.fingerprint import Fingerprint
+from tomostream.normalisation import ROBUST
 from tomostream.tomogram import Tomogram
 
 
@@ -70,6 +71,8 @@ class Training:
         What decides the model: settings and data.
     buffer_bytes
         Bytes of voxels that a process may hold.
+    normalisation
+        How the tomograms are standardised; the model records it.
     """
 
     settings: LearningSettings
@@ -79,6 +82,7 @@ class Training:
     spacing: float
     fingerprint: Fingerprint
     buffer_bytes: int
+    normalisation: str = ROBUST
 
     @classmethod
     def planned(cls, settings: LearningSettings, level: int, spacing: float) -> Training:

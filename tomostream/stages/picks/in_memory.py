@@ -57,7 +57,7 @@ def predict_array(array: np.ndarray, model: Model, *, precision: str, threads: i
     coarse = array
     for _ in range(model.settings.level):
         coarse = rounded_to(mean_pooled(coarse), array.dtype)
-    normalised = statistics_of(coarse, clip_sigma=defaults.CLIP_SIGMA).apply(coarse)
+    normalised = statistics_of(coarse, clip_sigma=defaults.CLIP_SIGMA).of_kind(model.settings.normalisation).apply(coarse)
     shape = triple(array.shape)
     plan = plan_model(model, shape, precision=precision, memory=memory, block_size=None, name="the array", max_edge=2 * max(shape))
     scorer = model.scorer(device=defaults.DEVICE, precision=precision, threads=threads)

@@ -26,19 +26,20 @@ from tomostream.score_map import ScoreMap, as_score_map
 from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.stages.shared.opening import open_told
-from tomostream.stages.shared.region_of_interest import Restriction, mask_in
+from tomostream.stages.shared.region_of_interest import Restriction, mask_fingerprint, mask_in
 from tomostream.stages.shared.sidecar import is_made_by, record_made_by
 from tomostream.store.zarr_opening import is_url
-from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
-
-def _mask_fingerprint(mask: str | None) -> Fingerprint | None:
-    return None if mask is None else tomogram_fingerprint(open_tomogram(mask))
-
-
 # what of a setting is recorded beside the picks, where it is not the value itself
-_RECORDED: dict[str, Callable[[Any], Any]] = {"radius": repr, "smooth": repr, "border": repr, "box": repr, "mask": _mask_fingerprint}
+_RECORDED: dict[str, Callable[[Any], Any]] = {
+    "radius": repr,
+    "smooth": repr,
+    "border": repr,
+    "box": repr,
+    "mask": mask_fingerprint,
+    "labels": repr,
+}
 _WITHOUT_EFFECT = {"block_size"}  # the picks don't depend on it
 
 
@@ -58,6 +59,7 @@ class PickSettings:
     border: Length | None = None
     box: Box | None = None
     mask: str | None = None
+    labels: tuple[tuple[int, Length], ...] = ()  # of the mask, that count, each with its distance; none: all but 0
     block_size: Triple | None = None
     voxel_size: float | None = None  # angstrom, where the score map does not say it
 
@@ -83,6 +85,8 @@ class PickSettings:
                 values[name] = _RECORDED[name](value) if name in _RECORDED else value
         if self.voxel_size is None:  # as it was recorded before there was such a setting
             del values["voxel_size"]
+        if not self.labels:  # likewise
+            del values["labels"]
         return values
 
 
@@ -106,7 +110,8 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
         If the settings don't fit the map, or the undecided candidates don't fit the memory.
     """
     settings.check()
-    Restriction(settings.box, settings.mask).check(scores.shape, scores.name)
+    labels = tuple((label, distance.in_voxels(scores.spacing)) for label, distance in settings.labels)
+    Restriction(settings.box, settings.mask, labels).check(scores.shape, scores.name, spacing=scores.spacing)
     found = picker(settings.method or scores.attributes.pick_method)
     request = PickRequest(
         radius=settings.radius.in_voxels(scores.spacing),
@@ -114,7 +119,7 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
         smooth=settings.smooth.in_voxels(scores.spacing) if settings.smooth else 0.0,
         border=settings.border.in_voxels(scores.spacing) if settings.border else 0.0,
         box=settings.box,
-        mask=functools.partial(mask_in, settings.mask) if settings.mask is not None else None,
+        mask=functools.partial(mask_in, settings.mask, labels=labels) if settings.mask is not None else None,
     ).within(scores.shape)  # a spacing may be absurd
     execution = Execution(
         memory=resources.memory,

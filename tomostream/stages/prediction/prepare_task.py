@@ -51,7 +51,7 @@ def prepare_tomogram(task: PrepareTask) -> Prepared:
 
     model = resident(task.load).model
     tomogram = open_tomogram(task.path).at_level(model.settings.level)
-    normalisation = measure(tomogram, memory=task.memory, workers=task.load.threads)
+    normalisation = measure(tomogram, memory=task.memory, workers=task.load.threads).of_kind(model.settings.normalisation)
     if normalisation.is_constant or not adapts(model):  # a constant one is refused by its name later
         return Prepared(normalisation, {})
     check_machine(task.name, task.load.device, task.environment)

@@ -30,7 +30,7 @@ from tomostream.stages.prediction.prepare_task import Prepared
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.shared.opening import open_told
-from tomostream.stages.shared.region_of_interest import Restriction
+from tomostream.stages.shared.region_of_interest import Restriction, mask_fingerprint
 from tomostream.store.existing_output import finished_fingerprint, half_written_head, refuse_other_settings
 from tomostream.store.identity import is_same_identity
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
@@ -86,7 +86,7 @@ def examine(
     settings = task.settings
     source = open_told(task.path, progress, voxel_size=settings.voxel_size)
     _check_spacing(model, source, progress)
-    Restriction(settings.box, settings.mask).check(source.shape, task.name)
+    Restriction(settings.box, settings.mask).check(source.shape, task.name, spacing=source.known_spacing)
     plan = plan_model(
         model,
         source.shape,
@@ -308,7 +308,7 @@ def _fingerprint(
         "score_dtype": settings.score_dtype,
         "logits": settings.logits,
         "box": str(settings.box),
-        "mask": None if settings.mask is None else tomogram_fingerprint(open_tomogram(settings.mask)),
+        "mask": mask_fingerprint(settings.mask),
         "core": list(plan.core),
         "shard": list(plan.shard),
         "threads": load.threads,

@@ -26,6 +26,8 @@ class ClickTables:
         What they say; None: there is no validation.
     others
         Tomograms without clicks that are learnt from too.
+    is_strict
+        Whether clicks on nothing are refused, not only told.
     """
 
     train_tables: tuple[str, ...]
@@ -33,6 +35,7 @@ class ClickTables:
     train: Particles
     validate: Particles | None
     others: tuple[str, ...]
+    is_strict: bool = True
 
     @property
     def needed(self) -> list[str]:
@@ -68,7 +71,7 @@ def read_click_tables(labels: Labels, settings: LearningSettings, strategy: Stra
     validate = read_points(validate_tables, names, tomograms, "labels.validate") if validate_tables else None
     others = unlabelled_names(settings, strategy, tomograms, train.tomograms())
     _check_expected(settings, strategy, train)
-    return ClickTables(tuple(train_tables), tuple(validate_tables), train, validate, tuple(others))
+    return ClickTables(tuple(train_tables), tuple(validate_tables), train, validate, tuple(others), labels.check == "stop")
 
 
 def unlabelled_names(settings: LearningSettings, strategy: Strategy, names: Sequence[str], clicked: Sequence[str]) -> list[str]:

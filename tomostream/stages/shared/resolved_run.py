@@ -11,6 +11,7 @@ Below this value nobody sees the configuration.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,14 +25,20 @@ from tomostream.budget import LIBRARIES_BYTES, conversion_bytes
 from tomostream.cluster import Resources, checked
 from tomostream.config import Configuration, Species
 from tomostream.config.configuration import LearningSettings
+from tomostream.config.region import Region
 from tomostream.config.sections import Pick, Predict
 from tomostream.errors import InputError, TomostreamError
+from tomostream.formats.lists import tables
 from tomostream.formats.registry import Conversion
 from tomostream.geometry import Triple
+from tomostream.particles import Particles
 from tomostream.project import Project, input_paths, is_mrc
 from tomostream.redaction import redacted
 from tomostream.remote.places import Place, place
+from tomostream.stages.shared.click_radius import Opened, click_radius
 from tomostream.stages.shared.click_tables import ClickTables, read_click_tables
+from tomostream.stages.shared.clicks import read_points
+from tomostream.stages.shared.coarse_volume import CoarseVolume, coarse_volume
 from tomostream.stages.shared.truth_table import TruthTable, read_truth_table
 from tomostream.store.conversion import band_voxels_within
 from tomostream.store.decompress import peek_header
@@ -110,6 +117,7 @@ class ResolvedRun:
     clicks: ClickTables | None
     predict: Predict
     pick: Pick
+    region: Region
     truth: TruthTable | None
     tolerance: Length
     matching: str
@@ -166,6 +174,7 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         name: RunTomogram(name, path, project.store(name, path), is_mrc(path), _head(configuration, name, path) if with_heads else None)
         for name, path in input_paths(configuration.tomograms).items()
     }
+    configuration = _with_radii(configuration, tomograms)
     gpu_memory = parse_bytes(configuration.gpu_memory) if configuration.gpu_memory else None
     return ResolvedRun(
         values=configuration.resolved(),
@@ -178,6 +187,7 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         clicks=read_click_tables(configuration.labels, configuration.learning, strategy, list(tomograms)) if with_clicks else None,
         predict=configuration.predict,
         pick=configuration.pick,
+        region=configuration.region,
         truth=_truth(configuration, tomograms) if with_truth else None,
         tolerance=configuration.tolerance,
         matching=configuration.matching,
@@ -195,6 +205,48 @@ def _truth(configuration: Configuration, tomograms: Mapping[str, RunTomogram]) -
         spacing=configuration.voxel_size,
     )
     return read_truth_table(configuration.truth, list(tomograms), [one.name for one in configuration.species], conversion)
+
+
+def _with_radii(configuration: Configuration, tomograms: Mapping[str, RunTomogram]) -> Configuration:
+    """The configuration with the radii that it lacks, as the clicks show them.
+
+    Raises
+    ------
+    InputError
+        If they don't.
+    """
+    if all(one.radius is not None for one in configuration.species):
+        return configuration
+    names = [one.name for one in configuration.species]
+    clicks = read_points(tables(configuration.labels.train), names, list(tomograms), "labels.train")
+    species = [one if one.radius is not None else _with_radius(one, clicks, configuration, tomograms) for one in configuration.species]
+    return configuration.model_copy(update={"species": species})
+
+
+def _with_radius(species: Species, clicks: Particles, configuration: Configuration, tomograms: Mapping[str, RunTomogram]) -> Species:
+    clicked: list[tuple[Opened, np.ndarray]] = []
+    spacing = 0.0
+    for name in clicks.tomograms():
+        one, own = tomograms[name], clicks.of(tomogram=name, species=species.name)
+        if not len(own):
+            continue
+        head = one.head if one.head is not None else _head(configuration, name, one.path)
+        if isinstance(head, TomostreamError):
+            raise head
+        spacing = head.spacing
+        opened = functools.partial(_coarse, one, configuration.voxel_size)
+        clicked.append((opened, own.in_unit("voxel", spacing).position_zyx))
+    radius = click_radius(clicked, spacing=spacing) if clicked else None
+    if radius is None:
+        raise InputError(
+            f"species.{species.name}.radius is not given, and its clicks (five or more, in tomograms that can be read in parts) don't show it: give it, as "
+            "135A or 10vox"
+        )
+    return species.model_copy(update={"radius": Length(round(radius * spacing, 1), is_voxels=False)})
+
+
+def _coarse(one: RunTomogram, voxel_size: float | None, level: int) -> CoarseVolume | None:
+    return coarse_volume(one.path, one.store, one.name, level, voxel_size)
 
 
 def _head(configuration: Configuration, name: str, path: str) -> Head | TomostreamError:

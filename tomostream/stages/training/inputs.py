@@ -18,6 +18,7 @@ from tomostream import defaults
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
 from tomostream.fingerprint import Fingerprint, plain
+from tomostream.normalisation import ROBUST
 from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import place
@@ -79,8 +80,8 @@ def open_inputs(run: ResolvedRun) -> OpenedInputs:
     return OpenedInputs(tomograms, level, first.spacing)
 
 
-def labelled_inputs(run: ResolvedRun, opened: OpenedInputs, progress: Progress) -> tuple[Labelled, Labelled | None]:
-    """The labelled tomograms at the level that is read: to learn from, and to validate on.
+def labelled_inputs(run: ResolvedRun, opened: OpenedInputs, normalisation: str, progress: Progress) -> tuple[Labelled, Labelled | None]:
+    """The labelled tomograms at the level that is read, with a kind of normalisation: to learn from, and to validate on.
 
     Raises
     ------
@@ -90,23 +91,21 @@ def labelled_inputs(run: ResolvedRun, opened: OpenedInputs, progress: Progress) 
     clicks, memory = clicks_of(run), run.learning.memory
     points = by_tomogram(clicks.train, opened.tomograms, run.species_names, "labels.train", progress)
     points |= {name: [np.empty((0, 3)) for _ in run.species] for name in clicks.others}
-    labelled = _at_level(points, opened, memory)
+    labelled = _at_level(points, opened, normalisation, memory)
     if clicks.validate is None:
         return labelled, None
     validated = by_tomogram(clicks.validate, opened.tomograms, run.species_names, "labels.validate", progress)
-    return labelled, _at_level(validated, opened, memory)
+    return labelled, _at_level(validated, opened, normalisation, memory)
 
 
-def _at_level(points: Mapping[str, list[np.ndarray]], opened: OpenedInputs, memory: int) -> Labelled:
+def _at_level(points: Mapping[str, list[np.ndarray]], opened: OpenedInputs, normalisation: str, memory: int) -> Labelled:
     chosen: list[Tomogram] = []
     for name in points:
         tomogram = opened.tomograms[name].at_level(opened.level)
-        normalisation = measure(tomogram, memory=memory)
-        if normalisation.is_constant:
-            raise InputError(
-                f"tomogram '{name}' is constant (mean {normalisation.mean:g}), so there is nothing to learn from; leave it out"
-            )
-        chosen.append(tomogram.with_normalisation(normalisation))
+        measured = measure(tomogram, memory=memory)
+        if measured.is_constant:
+            raise InputError(f"tomogram '{name}' is constant (mean {measured.mean:g}), so there is nothing to learn from; leave it out")
+        chosen.append(tomogram.with_normalisation(measured.of_kind(normalisation)))
     return Labelled(chosen, [[t.to_level_positions(p) for p in points[t.name]] for t in chosen])
 
 
@@ -140,6 +139,7 @@ def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int)
         "objective": run.values["objective"],
         **run.strategy.fingerprint(run.learning),
         "level": opened.level,
+        "normalisation": ROBUST,
         "labels": [file_sha256(place(table)) for table in tables],
         "train_tables": len(clicks.train_tables),
         "tomograms": [tomogram_fingerprint(t) for t in opened.tomograms.values()],

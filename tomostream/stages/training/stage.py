@@ -12,19 +12,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tomostream.cluster import Resources
 from tomostream.errors import ExistsError, InputError
 from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import CHECKPOINT_NAME, METRICS_NAME
+from tomostream.normalisation import INVERTED
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.shared.fingerprints import adopted_record
 from tomostream.stages.shared.resolved_run import ResolvedRun
-from tomostream.stages.training.inputs import check_positions, clicks_of, labelled_inputs, open_inputs, training_fingerprint
+from tomostream.stages.training.click_check import check_clicks, normalisation_for
+from tomostream.stages.training.inputs import OpenedInputs, check_positions, clicks_of, labelled_inputs, open_inputs, training_fingerprint
 from tomostream.stages.training.remote_folder import train_remotely
 from tomostream.store.conversion import ConvertSettings
 from tomostream.store.identity import is_same_identity
@@ -89,7 +91,19 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
         recorded = json_object((folder / RECORD_NAME).read_bytes())
     except FileNotFoundError:
         return False
-    return is_same_identity(recorded, training_fingerprint(run, opened, processes))
+    return is_same_identity(recorded, _fingerprint(run, opened, processes, folder))
+
+
+def _fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int, folder: Place) -> dict[str, Any]:
+    """Whatever decides the model.  A finished model of before there were robust statistics is as good: it goes on with the plain ones."""
+    fingerprint = training_fingerprint(run, opened, processes)
+    try:
+        recorded = json_object((folder / RECORD_NAME).read_bytes())
+    except OSError:
+        return fingerprint
+    if recorded is not None and "normalisation" not in recorded and (folder / SETTINGS_NAME).exists():
+        del fingerprint["normalisation"]
+    return fingerprint
 
 
 def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
@@ -99,7 +113,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
     check_positions(run)
     _convert_needed(run, progress)
     opened = open_inputs(run)
-    fingerprint = adopted_record(folder / RECORD_NAME, training_fingerprint(run, opened, processes.world))
+    fingerprint = adopted_record(folder / RECORD_NAME, _fingerprint(run, opened, processes.world, folder))
     state = _state(folder, fingerprint)
     if state == "done":
         progress.say(f"model {folder} is already trained with these settings")
@@ -107,8 +121,11 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
         return
     if state == "other" and not overwrite:
         raise ExistsError(f"model folder {folder} was made with other settings or data; use another folder, or --overwrite to replace it")
-    labelled, validation = labelled_inputs(run, opened, progress)
-    training = Training(run.learning, labelled, validation, opened.level, opened.spacing, fingerprint, buffer)
+    normalisation = normalisation_for(check_clicks(run, progress))
+    if normalisation == INVERTED:
+        progress.say("the clicked particles are bright: the sign of the voxels is changed as they are read")
+    labelled, validation = labelled_inputs(run, opened, normalisation, progress)
+    training = Training(run.learning, labelled, validation, opened.level, opened.spacing, fingerprint, buffer, normalisation)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ STATS_BLOCK_BYTES = 32 * 10**6  # of a block that a thread holds while measuring
 
 
 def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = True) -> Normalisation:
-    """Return the tomogram's statistics: those stored with it, else computed, and stored if `convert` made the store.
+    """Return the tomogram's statistics, plain and robust: those stored with it, else computed, and stored if `convert` made the store.
+
+    Where only the plain ones are stored, as of version 0.1, they stay and the robust ones are added.
 
     Parameters
     ----------
@@ -46,10 +48,13 @@ def measure(tomogram: Tomogram, *, memory: int, workers: int = 1, keep: bool = T
     TomostreamError
         If the store can't be read, or has no finite voxel.
     """
-    if tomogram.normalisation is not None:
-        return tomogram.normalisation
+    known = tomogram.normalisation
+    if known is not None and known.robust is not None:
+        return known
     memory -= remote_bytes(is_url(tomogram.path))
     normalisation = measure_array(tomogram, memory=memory, workers=workers, name=tomogram.name)
+    if known is not None:
+        normalisation = replace(known, robust=normalisation.robust)
     if keep and tomogram.is_ours:
         try:
             store_normalisation(tomogram.path, tomogram.level, normalisation)
@@ -115,7 +120,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
             return done
     with progress.track(f"stats {task.name}", 1) as bar:
         found = measure(tomogram, memory=task.resources.memory, workers=task.resources.local_threads, keep=False)
-        if is_kept_inside and tomogram.normalisation is None:
+        if is_kept_inside and found != tomogram.normalisation:
             store_normalisation(tomogram.path, tomogram.level, found)
         bar.advance()
     values = found.to_json()

@@ -34,7 +34,9 @@ def train_average(training: Training, folder: Path, progress: Progress) -> None:
     TomostreamError
         If a tomogram can't be read.
     """
-    scales, arrays = _train("average", training, folder, progress, lambda number, radius: _profile(training, number, radius, progress))
+    scales, arrays = train_correlation(
+        "average", training, folder, progress, lambda number, radius: _profile(training, number, radius, progress)
+    )
     write_folder(folder, "average", pack_arrays(arrays), average_settings(training, scales), TrainingSummary(best_epoch=1))
 
 
@@ -46,13 +48,16 @@ def train_template(training: Training, folder: Path, progress: Progress) -> None
     TomostreamError
         If a tomogram or density can't be read.
     """
-    scales, arrays = _train("template", training, folder, progress, lambda number, radius: prepared_density(training, number, radius))
+    scales, arrays = train_correlation(
+        "template", training, folder, progress, lambda number, radius: prepared_density(training, number, radius)
+    )
     write_folder(folder, "template", pack_arrays(arrays), template_settings(training, scales), TrainingSummary(best_epoch=1))
 
 
-def _train(
+def train_correlation(
     name: str, training: Training, folder: Path, progress: Progress, make: Callable[[int, float], Made]
 ) -> tuple[list[Scale], dict[str, np.ndarray]]:
+    """Make the kernels of each species (`make` gets its number, and its radius in voxels), and set their scales on the clicks; the arrays are by number."""
     labelled, settings, radii = training.labelled, training.settings, training.radii_vox
     progress.say(
         f"{name} of {', '.join(labelled.names)}: level {training.level} ({training.level_spacing:g} A per voxel), {labelled.total} labels"

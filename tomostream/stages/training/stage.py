@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tomostream.cluster import Resources
 from tomostream.errors import ExistsError, InputError
@@ -94,7 +94,7 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
     return is_same_identity(recorded, _fingerprint(run, opened, processes, folder))
 
 
-def _fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int, folder: Place) -> dict[str, Any]:
+def _fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int, folder: Place) -> Fingerprint:
     """Whatever decides the model.  A finished model of before there were robust statistics is as good: it goes on with the plain ones."""
     fingerprint = training_fingerprint(run, opened, processes)
     try:

@@ -65,6 +65,20 @@ def test_accuracy_refuses_what_it_does_not_know_and_names_a_damaged_result(tmp_p
     assert "Traceback" not in done.stderr
 
 
+def test_reliability_is_the_share_of_true_picks_in_each_bin_of_scores(tmp_path):
+    header = "tomogram,species,x_angstrom,y_angstrom,z_angstrom,score\n"
+    rows = [(0, 0.95), (100, 0.92), (500, 0.91), (900, 0.2), (200, 0.15)]
+    (tmp_path / "picks.csv").write_text(header + "".join(f"a,b,{x},0,0,{score}\n" for x, score in rows))
+    (tmp_path / "truth.csv").write_text(
+        "tomogram,species,x_angstrom,y_angstrom,z_angstrom\n" + "".join(f"a,b,{x},5,0\n" for x in (0, 100, 200))
+    )
+    command = [sys.executable, "-m", "bench.accuracy.reliability", "picks.csv", "--truth", "truth.csv", "--tolerance", "10A"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert "| 0.1 to 0.3 | 2 | 0.50 |" in done.stdout
+    assert "| 0.9 to 1.0 | 3 | 0.67 |" in done.stdout
+
+
 def test_rounds_folders_and_tables_that_can_not_be_are_told(tmp_path):
     def run(module, *arguments):
         command = [sys.executable, "-m", module, *map(str, arguments)]

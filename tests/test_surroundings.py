@@ -173,7 +173,7 @@ def changing(path, change, after):
     [
         (lambda path: os.truncate(path, 1024 + 4 * 64 * 56 * 20), "ended"),
         (lambda path: path.write_bytes(path.read_bytes()[:-4] + b"abcd"), "changed while it was being converted"),
-        (lambda path: path.unlink(), "t1.mrc"),
+        (lambda path: path.unlink(), "changed while it was being converted"),
         (lambda path: os.replace(path.with_name("t2.mrc"), path), "changed while it was being converted"),
     ],
 )
@@ -191,9 +191,8 @@ def test_a_volume_that_changes_while_it_is_read_becomes_no_store(ground, change,
     assert not (trial / "out" / "t1.ome.zarr").exists()
     (trial / "t1.mrc").write_bytes(whole)
     assert forked([*command, "--overwrite"], trial, ground.log)[0] == 0, ground.log.read_text()
-    calm = ground.copy() if False else trial / "calm"
     assert forked([*command[:3], "calm", *command[4:]], trial, ground.log)[0] == 0
-    assert differing(tree(trial / "out"), tree(calm)) == []
+    assert differing(tree(trial / "out"), tree(trial / "calm")) == []
 
 
 NAMES = "TS_Ångström 日本.mrc"

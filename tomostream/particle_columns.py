@@ -89,8 +89,8 @@ def columns_of(header: Sequence[str], where: str) -> Columns | None:
     return Columns(x, y, z, POSITIONS[found[0]], **at, angles=(rot, tilt, psi) if turned else None)
 
 
-def labels(values: Sequence[object], where: str) -> np.ndarray:
-    """Read labels: 1 (also where nothing stands) a particle, 0 a place that is none.
+def labels(values: Sequence[object], where: str, first: int = 1) -> np.ndarray:
+    """Read labels: 1 (also where nothing stands) a particle, 0 a place that is none; `first` is the number of the first row.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def labels(values: Sequence[object], where: str) -> np.ndarray:
         if text in ("", "nan", "<NA>", "None"):
             continue
         if text not in ("0", "1", "0.0", "1.0"):
-            raise InputError(f"{where}, particle {i + 1}: label must be 1 (a particle) or 0 (a place that is none), found '{text}'")
+            raise InputError(f"{where}, particle {i + first}: label must be 1 (a particle) or 0 (a place that is none), found '{text}'")
         result[i] = text[0] == "1"
     return result
 

@@ -55,8 +55,9 @@ def test_greedy_takes_as_many_of_the_best_as_the_scores_say():
     picks = picker("greedy").pick(source, replace(request, how_many=AsManyAs(25)), execution, progress)
     best = picker("greedy").pick(source, replace(request, how_many=Best(len(picks))), execution, progress)
     np.testing.assert_array_equal(picks.index_zyx, best.index_zyx)
-    assert len(picks) == 30
-    assert said[0].startswith("t1: 30 picks chosen")
+    assert 25 <= len(picks) <= 30
+    assert said[0].startswith(f"t1: {len(picks)} picks chosen")
+    assert "how good they are can't be told: that needs 8 clicks" in said[0]
 
 
 def test_an_unknown_picker_is_refused_with_those_that_are_there():

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import textwrap
@@ -20,6 +21,9 @@ from tomostream.config.configuration import Configuration, configuration_class
 from tomostream.config.sections import Cluster
 from tomostream.errors import ConfigurationError
 from tomostream.remote.places import Place, place
+
+_MOST_VALUES = 100_000  # of a configuration; lists of tomograms are patterns
+_SHOWN = 200  # letters of a value in a message
 
 
 def expand_variables(text: str, where: str) -> str:
@@ -62,7 +66,7 @@ def load_configuration(path: str | Place) -> Configuration:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"configuration {path} can't be read: {error}") from None
     try:
-        values = yaml.safe_load(expand_variables(text, str(path)))
+        values = _parsed(expand_variables(text, str(path)), f"configuration {path}")
     except RecursionError:
         raise ConfigurationError(f"configuration {path} is not valid YAML: it is nested too deeply") from None
     except yaml.YAMLError as error:
@@ -74,6 +78,33 @@ def load_configuration(path: str | Place) -> Configuration:
             f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}"
         )
     return configuration_from(values, str(path))
+
+
+def _parsed(text: str, where: str) -> Any:
+    """Parse YAML; what aliases would blow up is refused before it is built."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if (count := _expanded(node, {})) > _MOST_VALUES:
+            many = "without end" if math.isinf(count) else f"to {count:g}"
+            raise ConfigurationError(f"{where}: its aliases (*) expand {many} values, at most {_MOST_VALUES} are allowed; write them out")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many values a node stands for, aliases written out; infinite where it holds itself."""
+    if id(node) in known:
+        return known[id(node)]
+    if not isinstance(node, yaml.CollectionNode):
+        return 1.0
+    known[id(node)] = math.inf  # while it is looked at: who meets it again holds itself
+    children = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
+    known[id(node)] = 1.0 + sum(_expanded(child, known) for child in children)
+    return known[id(node)]
 
 
 def cluster_from(values: dict[str, Any]) -> Cluster:
@@ -119,7 +150,8 @@ def _explain(problem: dict[str, Any]) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return message if not keys else f"{place}: {message}"
-    return f"{place}: {message}, found {problem['input']!r}"
+    found = repr(problem["input"])
+    return f"{place}: {message}, found {found if len(found) <= _SHOWN else f'{found[:_SHOWN]} ...'}"
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.table_format import TableFormat
-from tomostream.formats.text_files import read_lines, shown
+from tomostream.formats.text_files import shown, stream_lines
 from tomostream.orientations import angles, matrices
 from tomostream.particle_columns import ANGLES, POSITIONS, Columns, columns_of, labels, number
 from tomostream.particles import Particles, Unit
@@ -31,6 +33,7 @@ LABEL = "label"  # the column that follows where places that are no particles ar
 _DELIMITERS = (",", ";", "\t")
 _NAMEABLE = ("x", "y", "z", "tomogram", "species", "score", "label", "-")  # what --columns may say
 Row = tuple[int, list[str]]  # line, fields
+_BATCH_ROWS, _MOST_COMMENTS = 2**15, 10_000
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
@@ -45,21 +48,26 @@ def read(path: Path, conversion: Conversion) -> Particles:
         If the file, its header or a value (with its line) is wrong.
     """
     where = f"table {path}"
-    rows, comments = _rows(read_lines(path), where)
+    records = _Records(stream_lines(path))
+    rows = _rows(records, where)
     if conversion.columns is not None:
         at, names = _named(conversion.columns, conversion.unit, where), list(conversion.columns)
     else:
-        if not rows:
+        header = next(rows, None)
+        if header is None:
             raise InputError(f"{where} is empty; it needs a header such as {','.join(HEADER)}")
-        names = [field.lower() for field in rows[0][1]]
-        at = _positions(rows[0][1], where)
+        names = [field.lower() for field in header[1]]
+        at = _positions(header[1], where)
         if conversion.unit not in (None, at.unit):
             raise InputError(
                 f"{where} has positions in {at.unit}s, but --unit says {conversion.unit}s; leave --unit out, or correct the header"
             )
-        rows = rows[1:]
-    _tell_comments(comments, at, len(names), where, conversion)
-    return _particles(rows, names, at, where)
+    parts, known, first = [], dict[str, str](), 1
+    while batch := list(itertools.islice(rows, _BATCH_ROWS)):  # rows as text take ten times the memory of rows as numbers
+        parts.append(_particles(batch, _Reading(names, at, where, known, first)))
+        first += len(batch)
+    _tell_comments(records.comments, at, len(names), where, conversion)
+    return Particles.concatenate(parts or [_particles([], _Reading(names, at, where, known, first))])
 
 
 def _named(columns: Sequence[str], unit: Unit | None, where: str) -> Columns:
@@ -91,7 +99,22 @@ def _positions(header: list[str], where: str) -> Columns:
     raise InputError(f"{where}: its columns are {shown(','.join(header))}; the positions must be named {allowed} (never guessed)")
 
 
-def _particles(rows: list[Row], names: list[str], at: Columns, where: str) -> Particles:
+class _Reading(NamedTuple):
+    """What is known of a table while it is read."""
+
+    names: list[str]  # of the columns
+    at: Columns
+    where: str
+    known: dict[str, str]  # tomograms and species: each is one object, however many rows have it
+    first: int  # the number of a batch's first row
+
+    def texts(self, rows: list[Row], column: int | None) -> list[str] | str:
+        """The texts of a column; empty where there is none."""
+        return "" if column is None else [self.known.setdefault(fields[column], fields[column]) for _, fields in rows]
+
+
+def _particles(rows: list[Row], table: _Reading) -> Particles:
+    names, at, where = table.names, table.at, table.where
     positions = np.empty((len(rows), 3))
     scores = np.full(len(rows), np.nan)
     width, zyx = len(names), (at.z, at.y, at.x)
@@ -117,10 +140,10 @@ def _particles(rows: list[Row], names: list[str], at: Columns, where: str) -> Pa
     return Particles.build(
         positions,
         unit=at.unit,
-        tomogram="" if at.tomogram is None else [fields[at.tomogram] for _, fields in rows],
-        species="" if at.species is None else [fields[at.species] for _, fields in rows],
+        tomogram=table.texts(rows, at.tomogram),
+        species=table.texts(rows, at.species),
         score=scores,
-        label=1 if at.label is None else labels([fields[at.label] for _, fields in rows], where),
+        label=1 if at.label is None else labels([fields[at.label] for _, fields in rows], where, table.first),
         rotation=None if at.angles is None else matrices(_angles(rows, names, at.angles, where), "relion"),
     )
 
@@ -138,48 +161,64 @@ def _angles(rows: list[Row], names: list[str], columns: tuple[int, int, int], wh
 
 
 class _Records:
-    """Feeds the CSV reader line by line, without the comments and blank lines between records."""
+    """Feeds the CSV reader line by line, without the comments and blank lines between records.
 
-    def __init__(self, lines: list[str]) -> None:
+    The first line that is neither says how fields are separated; Excel's `sep=;` is no record.
+    """
+
+    def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
         self.at = 0  # lines handed out or passed over
         self.is_between = True
-        self.comments: list[tuple[int, str]] = []
+        self.delimiter: str | None = None  # blanks
+        self._comments: list[tuple[int, str]] = []  # the first of them
+        self._waiting: list[str] = []
+        for line in self._passing():
+            self.delimiter = next((d for d in _DELIMITERS if d in line), None)
+            if line.strip().lower().startswith("sep=") and len(line.strip()) <= len("sep=,"):
+                self.delimiter = line.strip()[len("sep=") :] or "\t"
+            else:
+                self._waiting = [line]
+            break
+
+    @property
+    def comments(self) -> list[Row]:
+        """The comments so far, split as rows are."""
+        return [
+            (at, line.split() if self.delimiter is None else [field.strip() for field in line.split(self.delimiter)])
+            for at, line in self._comments
+        ]
 
     def __iter__(self) -> Iterator[str]:
-        while self.at < len(self._lines):
-            line = self._lines[self.at]
-            self.at += 1
-            if self.is_between and (not line.strip() or line.lstrip().startswith("#")):
-                if line.strip():
-                    self.comments.append((self.at, line))
-                continue
+        for line in itertools.chain(self._waiting, self._passing()):
             self.is_between = False
             yield line + "\n"
 
+    def _passing(self) -> Iterator[str]:
+        """The lines that are of records."""
+        for line in self._lines:
+            self.at += 1
+            if self.is_between and (not line.strip() or line.lstrip().startswith("#")):
+                if line.strip() and len(self._comments) < _MOST_COMMENTS:
+                    self._comments.append((self.at, line))
+                continue
+            yield line
 
-def _rows(lines: list[str], where: str) -> tuple[list[Row], list[Row]]:
-    """Return the stripped fields, and the comments, split likewise."""
-    first = next((line for line in lines if line.strip() and not line.lstrip().startswith("#")), "")
-    delimiter = next((d for d in _DELIMITERS if d in first), None)
-    if first.strip().lower().startswith("sep=") and len(first.strip()) <= len("sep=,"):
-        delimiter = first.strip()[len("sep=") :] or "\t"
-        lines = ["" if line is first else line for line in lines]
-    records = _Records(lines)
-    rows: list[Row] = []
-    if delimiter is None:
+
+def _rows(records: _Records, where: str) -> Iterator[Row]:
+    """Split into fields, all stripped."""
+    if records.delimiter is None:
         for line in records:
-            rows.append((records.at, line.split()))
+            yield records.at, line.split()
             records.is_between = True
-        return rows, [(at, line.split()) for at, line in records.comments]
+        return
     try:
-        for fields in csv.reader(records, delimiter=delimiter):
+        for fields in csv.reader(records, delimiter=records.delimiter):
             if any(stripped := [field.strip() for field in fields]):
-                rows.append((records.at, stripped))
+                yield records.at, stripped
             records.is_between = True
     except csv.Error as error:
         raise InputError(f"{where}, line {records.at}: it can't be read as CSV ({error}); is a quote never closed?") from None
-    return rows, [(at, [field.strip() for field in line.split(delimiter)]) for at, line in records.comments]
 
 
 def _tell_comments(comments: list[Row], at: Columns, width: int, where: str, conversion: Conversion) -> None:

@@ -10,6 +10,7 @@ import codecs
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,27 @@ def read_lines(path: Path) -> list[str]:
     """
     lines = _LINE_END.split(read_text(path))
     return lines[:-1] if lines[-1] == "" else lines
+
+
+def stream_lines(path: Path) -> Iterator[str]:
+    """Yield a text file's lines, without their ends, as they are read: a table may have millions.
+
+    Raises
+    ------
+    InputError
+        As `read_text`.
+    """
+    try:
+        with path.open("rb") as file:
+            encoding = "utf-16" if file.read(2) in _UTF16 else "utf-8-sig"
+        with path.open(encoding=encoding, newline=None) as text:
+            for line in text:
+                yield line.removesuffix("\n")
+    except OSError as error:
+        raise InputError(f"table {path} can't be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        read_text(path)  # says at which byte
+        raise
 
 
 def json_number(value: Any) -> float:

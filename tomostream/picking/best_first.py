@@ -1,6 +1,6 @@
-"""The picker `greedy`: the best peaks first, no two within the radius; the scores may decide how many.
+"""The picker `greedy`: the best peaks first, no two within the radius; and where the scores choose their number, so many of them.
 
-To choose the number, probabilities are converted to logits, which are unbounded (`counting`).
+Where they choose, as many peaks are looked at as heights are measured by, whatever number is expected (`peak_heights`, `counting`).
 """
 
 from dataclasses import dataclass, replace
@@ -10,10 +10,9 @@ import numpy as np
 from tomostream.picking.blocks import pick_volume
 from tomostream.picking.how_many import AsManyAs, Best
 from tomostream.picking.protocol import Execution, PickRequest, Picks, Source
+from tomostream.picking.windows import domain_of
 from tomostream.progress import Progress
 
-SURPRISING = 2.0  # times the expected number of picks: the scores hardly separate particles from noise
-_LEAST_PROBABILITY = 6e-8  # float32 has no probability between 1 - 6e-8 and 1
 _NO_PROGRESS = Progress()
 
 
@@ -35,29 +34,32 @@ class GreedyPicker:
         wanted = request.how_many
         if not isinstance(wanted, AsManyAs):
             return pick_volume(source, request, execution, progress=progress)
-        from tomostream.picking.counting import CANDIDATES  # noqa: PLC0415  (scipy.optimize takes long to import, and few need it)
+        from tomostream.picking.peak_heights import peaks_measured  # noqa: PLC0415  (scipy takes long to import, and few need it)
 
-        candidates = Best(CANDIDATES * wanted.expected, wanted.above)
+        voxels = domain_of(source.shape, box=request.box, border=request.border).size
+        most = peaks_measured(voxels, request.radius)
+        candidates = Best(max(most, wanted.expected))
         picks = pick_volume(source, replace(request, how_many=candidates), execution, progress=progress)
-        return _chosen(picks, source, wanted.expected, progress)
+        return _chosen(picks, source, wanted, most, progress)
 
 
-def _chosen(picks: Picks, source: Source, expected: int, progress: Progress) -> Picks:
-    """Return the best candidates: as many as their scores suggest."""
-    from scipy.special import logit  # noqa: PLC0415  (as above)
-
+def _chosen(picks: Picks, source: Source, wanted: AsManyAs, most: int, progress: Progress) -> Picks:
+    """The best of the candidates: as many as their scores say, of those above the threshold."""
     from tomostream.picking.counting import choose_count  # noqa: PLC0415  (as above)
+    from tomostream.picking.peak_heights import unbounded  # noqa: PLC0415  (as above)
 
-    is_bounded = source.values == "probability"
-    values = logit(np.clip(picks.score, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)) if is_bounded else picks.score
-    choice = choose_count(values, expected=expected)
-    hope = "" if np.isnan(choice.f1) else f"; expected F1 {choice.f1:.2f}"
+    scores = unbounded(picks.score, are_probabilities=source.values == "probability")
+    choice = choose_count(scores, expected=wanted.expected, most=most, clicks=wanted.clicks, is_estimate=wanted.is_estimate)
+    guess = "estimated" if wanted.is_estimate else "expected"
     progress.say(
-        f"{source.name}: {choice.picks} picks chosen, about {choice.particles:.0f} particles by the scores ({expected} expected){hope}"
+        f"{source.name}: {choice.picks} picks chosen, about {choice.particles:.0f} particles by the scores ({wanted.expected} {guess}); {choice.promise}"
     )
-    if choice.picks > SURPRISING * expected:
-        progress.warn(f"{source.name}: {choice.picks} picks are far more than the {expected} expected; check them, or set a count")
-    return replace(picks, index_zyx=picks.index_zyx[: choice.picks], score=picks.score[: choice.picks])
+    if choice.promise.advice is not None:
+        progress.warn(f"{source.name}: {choice.promise.doubt}; {choice.promise.advice}")
+    is_taken = np.arange(len(picks)) < choice.picks
+    if wanted.above is not None:
+        is_taken &= picks.score > wanted.above
+    return replace(picks, index_zyx=picks.index_zyx[is_taken], score=picks.score[is_taken])
 
 
 PICKER = GreedyPicker()

@@ -1,22 +1,16 @@
-"""How many of the best peaks are particles if the number is unknown?  The number with the best expected F1, from a mixture of noise and particles.
+"""How many of the best peaks are particles, when nobody knows?  As many as the peaks' heights say, in the light of the number expected.
 
-In a good score map, the peaks' scores have two parts: the tail of the noise, which falls off like an exponential, and a bump of particles
-at its end.  So, over the highest peaks (several times the expected number; less what the lowest of them has),
+1. `peak_model`: for each number of particles, how well it explains the heights; where clicks were measured (`click_heights`), particles look like
+   them.  That knows nothing of the number expected.
+2. A prior around the number expected: people guess too few less often than too many, and sometimes there is none.  Look-alikes can
+   only make a number too high, so the prior gives way downwards more than upwards.  The likelihood counts half (peaks are not independent, and
+   the model is not true).  What is there at each number, the sum of the peaks' probabilities, is then
+   averaged, by its logarithm.
+3. Of the k best picks, the sum of their probabilities are particles: the k of the best expected F1, but `LEAST` to `MOST` times the number.
+4. The count over the number expected is made to rise, and by no more than its `STEEPEST` power: a tenth more never gives more than a fifth
+   more picks, whatever the scores.
 
-    density(x) = (1 - p) Exponential(x; rate) + p Normal(x; mean, deviation), cut off at 0
-
-1. The four parameters have the greatest likelihood, with two weak priors: the number of particles p n is about the expected one
-   (log-normal; guesses are within a factor of about 1.3), and the bump's deviation is about a quarter of its mean.
-2. A pick of score x is a particle with probability r(x), the second part's share of the density.
-3. Of the k best picks, the sum of r are particles; of p n in all.  So F1 is expected to be 2 sum(r) / (k + p n): the best k is chosen.
-
-Probabilities must be given as logits: as such they are unbounded, and the parts have these shapes.
-
-Limits: if noise and particles overlap without a dip between them, the expected number decides almost alone.
-
-References
-----------
-Efron 2008, "Microarrays, empirical Bayes and the two-groups model", Statistical Science 23 (the idea of two groups and r, the local false discovery rate).
+What is promised of the choice, and when nothing, is `promises`.
 """
 
 import math
@@ -24,39 +18,49 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.optimize import minimize
-from scipy.special import expit, ndtr
 
 from tomostream.errors import InputError
+from tomostream.picking.click_heights import ClickHeights
+from tomostream.picking.peak_heights import Heights, heights_of
+from tomostream.picking.peak_model import PeakModel, fit_peaks
+from tomostream.picking.promises import Promise, Seen, promised, untold
 
-CANDIDATES = 5  # peaks that are examined, as a multiple of the expected number
-COUNT_SPREAD = 0.3  # standard deviation of the logarithm of the expected number
-_SHAPE, _SHAPE_SPREAD = 0.25, 0.5  # the bump's deviation over its mean, and the spread of its logarithm
-_LEAST_PEAKS = 20  # fewer don't show a distribution
-_STARTS = (2.0, 3.0, 4.0, 5.0)  # of the bump's mean, in means of all
+LEAST, MOST = 0.8, 1.05  # picks over particles
+STEEPEST = 1.8  # 1.1 to this power is less than 1.2
+_MORE, _LESS, _NONE = 0.25, 0.4, 0.02  # the prior: deviation and decay of the number's logarithm, above and below; chance of none
+_FAR_MORE = 1.6  # times the number expected are never taken for particles
+_TRUST = 0.5  # in the likelihood
+_DRAWN = 2.0  # standard deviations
+_STEP = 1.05  # of the numbers expected at which counts are worked out
 
 
 @dataclass(frozen=True, slots=True)
 class CountChoice:
-    """The number of picks, the estimated number of particles, and the F1 expected of this choice."""
+    """How many picks are taken, how many particles there seem to be, and what may be expected of the choice."""
 
     picks: int
     particles: float
-    f1: float
+    promise: Promise
 
 
-def choose_count(scores: Float64[np.ndarray, " n"], *, expected: int, spread: float = COUNT_SPREAD) -> CountChoice:
-    """Choose how many of the best peaks become picks.
+def choose_count(
+    scores: Float64[np.ndarray, " n"], *, expected: int, most: int, clicks: ClickHeights | None = None, is_estimate: bool = False
+) -> CountChoice:
+    """Choose how many of the best peaks are picks.
 
     Parameters
     ----------
     scores
-        Of peaks no two of which are within a particle's radius, falling, finite; the best `CANDIDATES` x `expected` of a volume, or all.
+        Of peaks no two of which are within a particle's radius, falling, finite; all, or the best so many as `most` and the number expected ask for.
         Logits, correlations: anything unbounded.
     expected
-        Estimated number of particles in the volume.
-    spread
-        How far the logarithm of that guess may be off (standard deviation).
+        Particles in the volume, as a person would guess.
+    most
+        By how many of them heights are measured (`peaks_measured`).
+    clicks
+        Their heights, where they are known.
+    is_estimate
+        Whether the number expected is an estimate from the clicks, which counts look-alikes.
 
     Returns
     -------
@@ -72,43 +76,51 @@ def choose_count(scores: Float64[np.ndarray, " n"], *, expected: int, spread: fl
         raise InputError(f"the expected number of particles must be at least 1, found {expected}")
     if (np.diff(scores) > 0).any() or not np.isfinite(scores).all():
         raise InputError("the scores of peaks must be finite and fall from the best to the last")
-    x = scores[: CANDIDATES * expected]
-    n = len(x)
-    least = min(expected, n)
-    if n <= max(expected, _LEAST_PEAKS) or x[0] == x[-1]:
-        return CountChoice(least, float(least), math.nan)
-    x = (x - x[-1]) / float(np.mean(x - x[-1]))
-    start = math.log(expected / (n - expected))
-    fits = [
-        minimize(
-            _cost,
-            [start, math.log(1.5), mean, math.log(0.7)],
-            args=(x, expected, spread),
-            method="Nelder-Mead",
-            options={"maxiter": 4000, "maxfev": 4000},
-        )
-        for mean in _STARTS
-    ]
-    share, noise, particles = _parts(min(fits, key=lambda fit: float(fit.fun)).x, x)
-    probability = particles / np.maximum(noise + particles, np.finfo(float).tiny)
-    f1 = 2 * np.cumsum(probability) / (np.arange(1, n + 1) + share * n)
-    best = int(np.argmax(f1))
-    return CountChoice(best + 1, share * n, float(f1[best]))
+    heights = heights_of(scores, most)
+    if heights is None:
+        least = min(expected, len(scores))
+        return CountChoice(least, float(least), untold("the volume has too few peaks to tell particles from noise"))
+    model = fit_peaks(heights, None if clicks is None else clicks.shape)
+    picks = min(_smooth_count(model, heights, expected), len(scores))
+    particles = float(_particles(model, np.array([float(expected)]))[0])
+    seen = Seen(picks, particles, expected, is_estimate)
+    return CountChoice(picks, particles, promised(model, heights, clicks, seen))
 
 
-def _parts(values: np.ndarray, x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """The share of particles, and the densities of noise and particles times their shares."""
-    share, rate, mean, deviation = float(expit(values[0])), math.exp(values[1]), values[2], math.exp(values[3])
-    noise = (1 - share) * rate * np.exp(-rate * x)
-    bump = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * math.sqrt(2 * math.pi))
-    return share, noise, share * bump / max(float(ndtr(mean / deviation)), np.finfo(float).tiny)
+def _particles(model: PeakModel, expected: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " m"]:
+    """Particles that there seem to be, for each number expected."""
+    number, likelihood = model.number[1:], _TRUST * (model.likelihood - model.likelihood.max())
+    away = np.log(number[None] / expected[:, None])
+    prior = np.where(away > 0, -((away / _MORE) ** 2) / 2, -np.abs(away) / _LESS)
+    prior[away > math.log(_FAR_MORE)] = -math.inf
+    weight = np.exp(prior + likelihood[1:])
+    # as many steps as the prior is wide, so that the chance of none does not depend on the grid
+    none = _NONE * math.exp(likelihood[0]) * np.exp(prior).sum(axis=1)
+    some = weight.sum(axis=1)
+    # a number that is drawn is off by its square root
+    there = np.clip(model.there[1:], np.maximum(number - _DRAWN * np.sqrt(number), number / 3), number + _DRAWN * np.sqrt(number))
+    there = np.minimum(there, _FAR_MORE * expected[:, None])
+    mean = np.exp((weight * np.log(there)).sum(axis=1) / np.maximum(some, 1e-300))
+    return np.asarray(mean * some / (some + none + 1e-300))
 
 
-def _cost(values: np.ndarray, x: np.ndarray, expected: int, spread: float) -> float:
-    if np.abs(values).max() > 50:
-        return math.inf
-    share, noise, particles = _parts(values, x)
-    likelihood = float(np.log(noise + particles + 1e-300).sum())
-    number = math.log(max(share * len(x), 1e-9) / expected) / spread
-    shape = (values[3] - math.log(_SHAPE * abs(values[2]) + 1e-3)) / _SHAPE_SPREAD
-    return -likelihood + float(number**2 + shape**2) / 2
+def _smooth_count(model: PeakModel, heights: Heights, expected: int) -> int:
+    """The count for a number expected, with the counts for all smaller ones: it rises, and not too fast."""
+    steps = np.arange(math.ceil(math.log(expected) / math.log(_STEP)) + 1)
+    counts = np.array([_best_count(model, heights, number) for number in _particles(model, _STEP ** steps.astype(np.float64))])
+    counts = np.maximum.accumulate(np.maximum(counts, 0.4))  # rounds to none
+    for i in steps[1:]:
+        counts[i] = min(counts[i], counts[i - 1] * _STEP**STEEPEST)
+    return round(math.exp(float(np.interp(math.log(expected) / math.log(_STEP), steps, np.log(counts)))))
+
+
+def _best_count(model: PeakModel, heights: Heights, particles: float) -> float:
+    """The k of the best expected F1, within its bounds."""
+    least, most = max(1, round(LEAST * particles)), max(1, round(MOST * particles))
+    if particles < 1 or least >= len(heights.values):
+        return particles
+    chance = model.probability(model.nearest(particles), heights.values[:most])
+    # the higher, the likelier: what stands out too far to be one can't be left out of the best
+    sums = np.cumsum(np.maximum.accumulate(chance[::-1])[::-1])
+    ranks = np.arange(1, len(sums) + 1)
+    return float(least + np.argmax((sums / (ranks + particles))[least - 1 :]))

@@ -6,9 +6,11 @@ Both `most` (picks at most; None: no limit) and `above` (picks score above it; N
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from tomostream.errors import InputError
+from tomostream.picking.click_heights import ClickHeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,14 @@ class Above:
 class AsManyAs:
     """About `expected` picks, an estimate by the user: the scores of the peaks decide (`counting`).
 
-    A picker that can't decide from the scores takes the best `expected`.
+    A picker that can't tell from the scores takes the best `expected`.  `clicks`: how high the clicks stand among the peaks, where training
+    measured it; `is_estimate`: whether no person but training has guessed the number.
     """
 
     expected: int
     above: float | None = None
+    clicks: ClickHeights | None = None
+    is_estimate: bool = False
 
     def __post_init__(self) -> None:
         _check_number("expected: it", self.expected)
@@ -107,13 +112,16 @@ def how_many(
     return None if threshold is None else Above(threshold)
 
 
-def options_of(wanted: HowMany | None) -> dict[str, int | float | None]:
-    """The options that `how_many` reads this from: `count`, `expected` and `threshold`."""
-    return {
+def options_of(wanted: HowMany | None) -> dict[str, Any]:
+    """The options that `how_many` reads this from: `count`, `expected` and `threshold`; and the clicks' heights, where there are."""
+    options: dict[str, Any] = {
         "count": wanted.count if isinstance(wanted, Best) else None,
         "expected": wanted.expected if isinstance(wanted, AsManyAs) else None,
         "threshold": None if wanted is None else wanted.above,
     }
+    if isinstance(wanted, AsManyAs) and wanted.clicks is not None:
+        options["clicks"] = asdict(wanted.clicks)
+    return options
 
 
 def needed(wanted: HowMany | None) -> HowMany:

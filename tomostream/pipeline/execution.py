@@ -22,6 +22,7 @@ from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import write_table
+from tomostream.picking.how_many import AsManyAs
 from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs, uses_truth
 from tomostream.pipeline.regions import inside, restriction_in
@@ -30,7 +31,7 @@ from tomostream.project import RUN_LOCK, Project
 from tomostream.remote.places import RemotePath
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_particles, write_evaluation
-from tomostream.stages.picks.expected_count import expected_number
+from tomostream.stages.picks.expected_count import expected_number, with_evidence
 from tomostream.stages.picks.stage import PickSettings, PickTask, pick_one
 from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
@@ -222,12 +223,14 @@ def _pick_task(context: RunContext, name: str, truth: Mapping[str, Counter[str]]
 
 def _pick_settings(context: RunContext, species: Species, name: str, truth: Mapping[str, Counter[str]] | None) -> PickSettings | None:
     """Return how to pick one species in one tomogram; None where there is no particle."""
-    given = context.run.pick
+    run, given = context.run, context.run.pick
     number = WantedNumber(given.count, given.threshold)
     if truth is not None and name not in truth:
         context.progress.warn(f"{name}: the table of truth has no row for it; the scores choose the count")
     true = truth[name][species.name] if truth is not None and name in truth else None
-    wanted = number.of(true=true, expected=lambda: expected_number(context.run, species, name))
+    wanted = number.of(true=true, expected=lambda: expected_number(run, species, name))
+    if isinstance(wanted, AsManyAs):
+        wanted = with_evidence(wanted, run, species)
     if wanted == 0:
         return None
     if wanted is None and not number.is_by_truth:

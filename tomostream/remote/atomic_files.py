@@ -115,7 +115,9 @@ def _locked(temporary: Path) -> int:
     """Open the temporary file and lock it; try again if its holder renamed it meanwhile."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if temporary.is_symlink():  # a stranger's, in a folder of many: what is written must not land where it points
+            temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_same(temporary, descriptor):

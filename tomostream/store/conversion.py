@@ -152,10 +152,22 @@ def convert_file(
         casting = plan_casting(settings.dtype, plan.header.dtype, reader.pieces(PIECE_VOXELS), source)
         spec = plan.spec_with_facts(casting, _sha256(local) if settings.checksum else None)
         with StoreWriter.create_or_resume(target, spec, fingerprint=plan.fingerprint, overwrite=overwrite) as writer:
-            _write_bands(bands, reader, casting.apply, writer, progress)
-            if _last_change(source) != changed or _identity(source) != plan.identity:
+            try:
+                _write_bands(bands, reader, casting.apply, writer, progress)
+            finally:
+                if is_changed := _has_changed(source, changed, plan.identity):
+                    writer.forget()  # some of its shards are of the old content, some of the new
+            if is_changed:
                 raise InputError(f"{source}: changed while it was being converted; run the command again with --overwrite")
             return writer.finish()
+
+
+def _has_changed(source: Place, changed: object, identity: dict[str, Any]) -> bool:
+    """Whether a source is not what it was when its conversion began; one that is gone, too."""
+    try:
+        return _last_change(source) != changed or _identity(source) != identity
+    except (OSError, InputError):
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,11 @@ class LocalBuild:
         self.close()
         shutil.rmtree(aside, ignore_errors=True)
 
+    def forget(self) -> None:
+        """Empty the ledger; the next writer removes the shards."""
+        with _disk_errors(self.partial):
+            self._ledger.clear()
+
     def close(self) -> None:
         """Release the lock.  An unfinished store stays for a later run."""
         self._ledger.close()

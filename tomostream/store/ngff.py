@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from tomostream.errors import InputError
@@ -83,6 +84,10 @@ def read_image_metadata(attributes: Mapping[str, Any], where: str) -> ImageMetad
             f"{where} has no usable OME-Zarr metadata ({type(error).__name__}: {error}): an image needs 'multiscales' with axes and, for "
             "each dataset, a path and a scale (OME-Zarr 0.4 or 0.5); give the image's own folder, or convert the MRC file with `tomostream convert`"
         ) from None
+    if outside := [
+        path for path in paths if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or set(path) & set("\\:\0")
+    ]:
+        raise InputError(f"{where} names a level at {outside[0]!r}, outside of itself; its metadata are wrong, or hostile")
     names = [str(axis.get("name", "")).lower() for axis in axes]
     if names[-3:] != ["z", "y", "x"] or not paths:
         raise InputError(

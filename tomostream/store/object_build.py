@@ -115,6 +115,12 @@ class ObjectBuild:
         (self._folder / HEAD_NAME).unlink(missing_ok=True)
         self.close()
 
+    def forget(self) -> None:
+        """Remove all shards."""
+        self._clear()
+        with self._marking:
+            self._done.clear()
+
     def close(self) -> None:
         """Release the lease.  An unfinished store stays for a later run."""
         self._lease.close()

@@ -168,6 +168,10 @@ class StoreWriter:
         self._build.publish(group_metadata(self._spec, self.layout, ours))
         return self.path
 
+    def forget(self) -> None:
+        """Drop all finished shards, because what they were made from changed: a later run must not take them."""
+        self._build.forget()
+
     def close(self) -> None:
         """Release the lock.  An unfinished store stays for a later run."""
         self._build.close()

@@ -47,6 +47,9 @@ class Build(Protocol):
     def publish(self, group: dict[str, Any]) -> None:
         """Make the store visible under its name, with the metadata of its group."""
 
+    def forget(self) -> None:
+        """Drop all finished shards: what they were made from was not what the fingerprint names."""
+
     def close(self) -> None:
         """Release the build, so that another process can hold it."""
 

@@ -58,6 +58,12 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species) or not self.species:
             raise InputError(f"a model needs one radius for each species, found {len(self.radius_ang)} for '{', '.join(self.species)}'")
+        if wrong := [name for name in self.species if name in ("", ".", "..") or set(name) & set("/\\\0")]:
+            raise InputError(
+                f"a model's species are names of folders too, {wrong[0]!r} can't be one: the model was changed, or is a stranger's"
+            )
+        if len(set(self.species)) != len(self.species):
+            raise InputError(f"a model's species must differ, found {', '.join(self.species)}")
         if not 0 <= self.level <= MOST_LEVELS or not 0 < self.spacing < math.inf:
             raise InputError(
                 f"a model's level must be 0 to {MOST_LEVELS} and its spacing above zero, found {self.level} and {self.spacing} A"
@@ -68,6 +74,17 @@ class ModelSettings:
             raise InputError(
                 f"a model's normalisation is one of {', '.join(KINDS)}, found {self.normalisation!r}; a later version may know it"
             )
+
+
+class RecordedClicks(BaseModel):
+    """How high the clicks of a species stand among the peaks (`picking.peak_heights`), in the trained model's scores."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    learnt: list[float]  # heights of clicks that the model has learnt from
+    left_out: list[float]  # of those that it has not
+    ranks: list[float]  # of the latter, from 1, in their tomograms
+    unit: float | None = None  # of heights, in scores, where the latter are
 
 
 class TrainingSummary(BaseModel):
@@ -83,6 +100,8 @@ class TrainingSummary(BaseModel):
     chosen_ways: list[str] | None = None  # per species, how it is scored, where left-out clicks chose
     evidence: list[dict[str, float]] | None = None  # per species, what each way cost by the ranks of left-out clicks
     processes: int | None = None  # that trained together; None: one
+    clicked_voxels: list[int] | None = None  # of each clicked tomogram, at level 0
+    clicks: list[RecordedClicks] | None = None  # per species, where they were measured
 
 
 class ModelRecord(BaseModel):

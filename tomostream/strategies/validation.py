@@ -173,7 +173,7 @@ def plan_validation(
     adapts = settings.network.batch_statistics == "tomogram"
     for tomogram, points in zip(checked.tomograms, checked.points, strict=True) if checked is not None else ():
         crops.append(list(sampling.images(tomogram.read_standardised, tomogram.shape)) if adapts else [])
-        for box in _boxes(tomogram.shape, np.concatenate(points)):
+        for box in boxes_around(tomogram.shape, np.concatenate(points)):
             if regions and total + box.size > TOTAL_VOX:
                 break
             total += box.size
@@ -181,7 +181,7 @@ def plan_validation(
     return Validation(regions, training.radii_vox, batches, objective, precision, settings.memory, crops, score, pick)
 
 
-def _boxes(shape: Triple, points: np.ndarray) -> list[Box]:
+def boxes_around(shape: Triple, points: np.ndarray) -> list[Box]:
     """Disjoint boxes that hold the points: a grid's cells, those with most points first."""
     edges = triple([-(-n // -(-n // REGION_VOX)) for n in shape])
     cells: dict[Triple, int] = {}

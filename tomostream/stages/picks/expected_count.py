@@ -1,19 +1,25 @@
 """How many particles of a species are expected in a tomogram, by the user or by training?
 
-1. The configuration's number for that tomogram.
-2. Else the mean of the numbers that it gives for others.
-3. Else the mean of what training estimated from the clicks (strategies that need a prior, where none is given; the model folder says).
+1. The configuration's number for that tomogram; a single number is that of each tomogram, whatever its size.
+2. Else, by volume: as many per voxel as in the tomograms that the configuration gives numbers for.
+3. Else, by volume, as many per voxel as training estimated from the clicks (strategies that need a prior, where none is given; the model folder says).
 
-Limits: a tomogram's size is not looked at; tomograms of one data set have about the same.
+Limits: every voxel counts, also where a tomogram holds no sample; models of version 0.1 don't tell the size of their tomograms, so that the mean
+number of those is taken.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from tomostream.config import Species
 from tomostream.errors import InputError
+from tomostream.picking.click_heights import ClickHeights
+from tomostream.picking.how_many import AsManyAs
 from tomostream.stages.picks.wanted_number import WantedNumber
-from tomostream.stages.shared.resolved_run import ResolvedRun
-from tomostream.strategies.model_folder import read_record
+from tomostream.stages.shared.resolved_run import Head, ResolvedRun
+from tomostream.strategies.model_folder import TrainingSummary, read_record
 
 
 def expected_number(run: ResolvedRun, species: Species, tomogram: str) -> int | None:
@@ -31,8 +37,45 @@ def expected_number(run: ResolvedRun, species: Species, tomogram: str) -> int | 
     given = species.expected_in(tomogram)
     if given is not None:
         return given
-    known = list(species.expected.values()) if isinstance(species.expected, dict) else _estimated(run, species)
-    return round(sum(known) / len(known)) if known else None
+    if _is_given(species):
+        known = [(number, _voxels(run, name)) for name, number in species.expected.items()] if isinstance(species.expected, dict) else []
+    else:
+        known = _estimated(run, species)
+    return _by_volume(known, _voxels(run, tomogram)) if known else None
+
+
+def with_evidence(wanted: AsManyAs, run: ResolvedRun, species: Species) -> AsManyAs:
+    """The same number, and what training knows of it: whether it is its own estimate, and how high the clicks stand among the peaks.
+
+    Smoothed scores have other peaks than those that training measured.
+    """
+    summary, place = _summary(run), run.species.index(species)
+    clicks = None
+    if summary is not None and summary.clicks is not None and place < len(summary.clicks) and run.pick.smooth is None:
+        own = summary.clicks[place]
+        clicks = ClickHeights(tuple(own.learnt), tuple(own.left_out), own.unit)
+    return replace(wanted, clicks=clicks, is_estimate=not _is_given(species))
+
+
+def _is_given(species: Species) -> bool:
+    """Whether the configuration gives a number, for any tomogram."""
+    return species.expected not in (None, {})
+
+
+def _by_volume(known: list[tuple[int, int | None]], voxels: int | None) -> int:
+    """The number in so many voxels, where others hold these numbers in theirs; where a size is not known, their mean."""
+    sizes = [size for _, size in known if size]
+    total = sum(number for number, _ in known)
+    if voxels is None or len(sizes) < len(known):
+        return round(total / len(known))
+    number = total * voxels / sum(sizes)
+    return max(1, round(number)) if total else 0
+
+
+def _voxels(run: ResolvedRun, tomogram: str) -> int | None:
+    """Of level 0; None where the tomogram is none of the run's, or could not be looked at."""
+    one = run.tomograms.get(tomogram)
+    return math.prod(one.head.shape) if one is not None and isinstance(one.head, Head) else None
 
 
 def check_count_is_knowable(run: ResolvedRun) -> None:
@@ -48,7 +91,7 @@ def check_count_is_knowable(run: ResolvedRun) -> None:
         return
     if run.strategy.needs_prior and run.learning.objective.prior is None:
         return  # training estimates what is not given
-    unknown = [species.name for species in run.species if species.expected in (None, {})]
+    unknown = [species.name for species in run.species if not _is_given(species)]
     if unknown:
         raise InputError(
             f"the number of {', '.join(unknown)} to pick is not set, and objective {run.strategy.name} does not estimate it: give species.expected, "
@@ -56,11 +99,19 @@ def check_count_is_knowable(run: ResolvedRun) -> None:
         )
 
 
-def _estimated(run: ResolvedRun, species: Species) -> list[int]:
-    """What training estimated of the clicked tomograms, where the configuration has no number."""
+def _estimated(run: ResolvedRun, species: Species) -> list[tuple[int, int | None]]:
+    """What training estimated of the clicked tomograms, with their voxels, where the configuration has no number."""
+    summary, place = _summary(run), run.species.index(species)
+    numbers = None if summary is None else summary.expected_numbers
+    if summary is None or numbers is None or place >= len(numbers):
+        return []
+    voxels: list[int] | list[None] = summary.clicked_voxels or [None] * len(numbers[place])
+    return [(number, size) for number, size in zip(numbers[place], voxels, strict=False) if number is not None]
+
+
+def _summary(run: ResolvedRun) -> TrainingSummary | None:
+    """What training reported; None where there is no model yet."""
     try:
-        numbers = read_record(run.project.model).summary.expected_numbers
+        return read_record(run.project.model).summary
     except InputError:
-        return []  # no model yet
-    place = run.species.index(species)
-    return [number for number in numbers[place] if number is not None] if numbers is not None and place < len(numbers) else []
+        return None

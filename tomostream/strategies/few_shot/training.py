@@ -20,11 +20,12 @@ from tomostream.errors import InputError
 from tomostream.learn.fit import write_metrics
 from tomostream.learn.training_files import METRICS_NAME
 from tomostream.progress import Progress
+from tomostream.strategies.click_recording import with_clicks
 from tomostream.strategies.model_folder import TrainingSummary
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.expected_number import known_number, numbers_in, with_estimates
 from tomostream.strategies.unet.fusion import MatchedSettings
-from tomostream.strategies.unet.model import save_model
+from tomostream.strategies.unet.model import UNetModel, save_model
 from tomostream.strategies.unet.pretrained.backbone import shipped_backbone
 from tomostream.strategies.unet.pretrained.evidence import WAYS
 from tomostream.strategies.unet.pretrained.looking import judges_of, thinned
@@ -80,4 +81,6 @@ def train_few_shot(training: Training, folder: Path, progress: Progress) -> None
     )
     known = [min(verdict.costs) for verdict in verdicts if verdict.costs]
     write_metrics(folder / METRICS_NAME, [{"epoch": 1.0, "criterion": -float(np.mean(known)) if known else 0.0}])
-    save_model(folder, network, replace(described_by(training), matched=matched), summary, tuple(result.profile for result in found))
+    described, profiles = replace(described_by(training), matched=matched), tuple(result.profile for result in found)
+    summary = with_clicks(summary, UNetModel(described, summary, folder, network.eval(), profiles), training, progress)
+    save_model(folder, network, described, summary, profiles)

@@ -12,11 +12,12 @@ from tomostream import defaults
 from tomostream.learn.fit import write_metrics
 from tomostream.learn.training_files import METRICS_NAME
 from tomostream.progress import Progress
+from tomostream.strategies.click_recording import with_clicks
 from tomostream.strategies.matched_filter.correlation import Target
 from tomostream.strategies.matched_filter.density import Wedge, prepare_density
 from tomostream.strategies.matched_filter.discriminant import learnt_profile
 from tomostream.strategies.matched_filter.kernels import density_target, padded_reader, profile_target
-from tomostream.strategies.matched_filter.model import CorrelationSettings, TemplateSettings
+from tomostream.strategies.matched_filter.model import AverageModel, CorrelationSettings, TemplateSettings
 from tomostream.strategies.matched_filter.scale import Scale, measure_scales
 from tomostream.strategies.matched_filter.settings import Template
 from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, write_folder
@@ -37,7 +38,9 @@ def train_average(training: Training, folder: Path, progress: Progress) -> None:
     scales, arrays = train_correlation(
         "average", training, folder, progress, lambda number, radius: _profile(training, number, radius, progress)
     )
-    write_folder(folder, "average", pack_arrays(arrays), average_settings(training, scales), TrainingSummary(best_epoch=1))
+    settings, summary = average_settings(training, scales), TrainingSummary(best_epoch=1)
+    summary = with_clicks(summary, AverageModel(settings, summary, folder, arrays), training, progress)
+    write_folder(folder, "average", pack_arrays(arrays), settings, summary)
 
 
 def train_template(training: Training, folder: Path, progress: Progress) -> None:
@@ -51,6 +54,7 @@ def train_template(training: Training, folder: Path, progress: Progress) -> None
     scales, arrays = train_correlation(
         "template", training, folder, progress, lambda number, radius: prepared_density(training, number, radius)
     )
+    # clicks are not measured: that takes as long as scoring their tomograms, which is much here
     write_folder(folder, "template", pack_arrays(arrays), template_settings(training, scales), TrainingSummary(best_epoch=1))
 
 

@@ -3,7 +3,7 @@
 1. The ranks of left-out clicks tell (`pretrained.evidence.number_of`): per voxel of the clicked tomograms.
 2. Where there are too few clicks for that: the radial profile that they teach (`strategies.matched_filter.discriminant`), its correlation in
    boxes of the labelled tomograms, and the highest peaks, about as many as balls of the particle's radius could lie side by side in half of
-   the boxes.  Their scores are split into noise and particles (`picking.counting`), with a very weak prior.
+   the boxes.  Their scores are split into noise and particles (`picking.two_groups`), with a very weak prior.
 
 Limits: look-alikes of the particle's size count as particles.  A number that a person gives is better (docs/accuracy.md).
 """
@@ -19,8 +19,8 @@ import numpy as np
 from tomostream import defaults
 from tomostream.geometry import Box
 from tomostream.picking.blocks import pick_array
-from tomostream.picking.counting import CANDIDATES, choose_count
 from tomostream.picking.how_many import Best
+from tomostream.picking.two_groups import CANDIDATES, particles_among
 from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 
 if TYPE_CHECKING:
@@ -113,4 +113,4 @@ def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: 
         scores.append(pick_array(found, radius=radius, how_many=Best(candidates), memory=memory).score)
         voxels += box.size
     peaks = np.sort(np.concatenate(scores))[::-1]
-    return choose_count(peaks, expected=max(1, len(peaks) // CANDIDATES), spread=_NO_GUESS).particles / voxels
+    return particles_among(peaks, expected=max(1, len(peaks) // CANDIDATES), spread=_NO_GUESS) / voxels

@@ -16,13 +16,14 @@ from tomostream.learn.objectives import Kind, Objective, make_objective
 from tomostream.learn.precision import resolve_device, resolve_precision
 from tomostream.learn.processes import Processes
 from tomostream.progress import Progress
+from tomostream.strategies.click_recording import with_clicks
 from tomostream.strategies.model_folder import TrainingSummary
 from tomostream.strategies.network_training import Parts, best_epoch_note, crops_of, train_network, trained_by
 from tomostream.strategies.trained_settings import settings_from
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.fusion_fit import join_told
 from tomostream.strategies.unet.gathering import Gathered, gather
-from tomostream.strategies.unet.model import UNetSettings, save_model, unet_sampling
+from tomostream.strategies.unet.model import UNetModel, UNetSettings, save_model, unet_sampling
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.priors import measure_priors
 from tomostream.strategies.unet.scorer import score_array
@@ -94,7 +95,10 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
         described = replace(described, matched=joined.settings)
         if joined.is_wider:
             described = replace(described, channels=joined.network.channels, learnt_channels=described.channels)
-    save_model(folder, network if joined is None else joined.network, described, summary, () if joined is None else joined.profiles)
+    profiles = () if joined is None else joined.profiles
+    network = network if joined is None else joined.network
+    summary = with_clicks(summary, UNetModel(described, summary, folder, network.eval(), profiles), training, progress)
+    save_model(folder, network, described, summary, profiles)
     progress.say(best_epoch_note(result))
 
 

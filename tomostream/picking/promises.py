@@ -1,0 +1,123 @@
+"""What may be promised of a chosen count?  Precision and F1, where two ways of telling them agree; else nothing, with the reason.
+
+0. What was learnt from clicks holds where tomograms are alike: the noise of scores, and how high the best peaks stand in it.
+1. By the peaks: the sum of their probabilities (`peak_model`) are particles.
+2. By clicks that were left out of training: those are particles at random, so the share of them that stands as high as the lowest pick is the recall.
+3. Both need the number of particles, which a person has given and the peaks don't contradict.
+4. The promise is the mean of both.  Its error was measured on data sets that the constants were not chosen on (docs/accuracy.md).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tomostream.picking.click_heights import ClickHeights
+from tomostream.picking.peak_heights import Heights
+from tomostream.picking.peak_model import PeakModel
+
+LEFT_OUT = 8  # clicks at least
+AGREE = 0.12  # F1 of the two ways
+SURE = 0.11  # standard error of the recall by clicks
+ALIKE = 0.75, 1.33  # the picks' median height over the clicks'
+NOISE = 0.87, 1.15  # the unit of heights over that where the left-out clicks are
+CONTRADICT = 1.5  # times the number expected, by the peaks alone
+FEW = 3.0  # of so many that are expected one is there: a warning
+SURPRISING = 2.0  # times the number expected, picks
+_FEW_ADVICE = "it seems to hold few particles or none; look at its picks, or give `count`"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """F1 and precision that are to be expected; NaN where they can't be told, with the reason.
+
+    Parameters
+    ----------
+    advice
+        What a person should look at, beyond that; None: nothing.
+    """
+
+    f1: float
+    precision: float
+    doubt: str | None = None
+    advice: str | None = None
+
+    def __str__(self) -> str:
+        if self.doubt is None:
+            return f"F1 {self.f1:.2f} and precision {self.precision:.2f} are to be expected"
+        return f"how good they are can't be told: {self.doubt}"
+
+
+def untold(doubt: str, advice: str | None = None) -> Promise:
+    """No promise."""
+    return Promise(math.nan, math.nan, doubt, advice)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was chosen: picks, and particles that there seem to be; and the number expected, a person's guess or an estimate from the clicks."""
+
+    picks: int
+    particles: float
+    expected: int
+    is_estimate: bool
+
+
+def promised(model: PeakModel, heights: Heights, clicks: ClickHeights | None, seen: Seen) -> Promise:
+    """What may be expected of the best picks; see the module's text."""
+    known = heights.values
+    doubt = _contradiction(model, seen) or _lack(clicks, seen)
+    if doubt is not None:
+        return doubt
+    if clicks is None:
+        raise TypeError("without clicks nothing is promised")
+    left_out = np.array(clicks.left_out)
+    if not ALIKE[0] < float(np.median(known[: max(1, round(seen.particles))])) / max(float(np.median(left_out)), 1e-9) < ALIKE[1]:
+        return untold("its best peaks stand not as high as the clicks do, but higher or lower: another contrast, or something else")
+    if clicks.unit is not None and not NOISE[0] < heights.unit / clicks.unit < NOISE[1]:
+        return untold("its noise is not as in the tomograms of the left-out clicks: another contrast, or other contents")
+    among = int(np.count_nonzero(left_out >= known[min(seen.picks, len(known)) - 1]))
+    likely = (among + 1) / (len(left_out) + 2)  # the mean after so many of so many (Laplace's rule)
+    if math.sqrt(likely * (1 - likely) / (len(left_out) + 2)) > SURE:
+        return untold(f"{among} of {len(left_out)} left-out clicks are among the picks, which tells the recall too roughly; more would do")
+    recall = among / len(left_out)
+    chances = model.probability(model.nearest(max(seen.particles, 1.0)), known[: seen.picks])
+    by_peaks, by_clicks = float(chances.sum()), min(seen.particles * recall, float(seen.picks))
+    f1 = [2 * found / (seen.picks + seen.particles) for found in (by_peaks, by_clicks)]
+    if abs(f1[0] - f1[1]) > AGREE:
+        return untold(f"by the peaks' scores F1 would be {f1[0]:.2f}, by the {len(left_out)} left-out clicks {f1[1]:.2f}")
+    return Promise(sum(f1) / 2, (by_peaks + by_clicks) / 2 / seen.picks)
+
+
+def _contradiction(model: PeakModel, seen: Seen) -> Promise | None:
+    """Whether the peaks say another number than the one expected."""
+    alone, expected = model.best, seen.expected
+    if seen.picks < 1 or seen.particles < expected / FEW:
+        return untold(
+            f"about {seen.particles:.0f} particles by the scores, where {expected} are expected",
+            _FEW_ADVICE,
+        )
+    if seen.picks > SURPRISING * expected:
+        return untold(f"{seen.picks} picks are far more than the {expected} expected", "look at them, or give `count`")
+    if alone > CONTRADICT * expected:
+        return untold(
+            f"about {alone:.0f} peaks stand as high as particles, where {expected} are expected: look-alikes, or more particles",
+            "label some places that are no particles (column `label`, 0), or give another `expected`, or `count`",
+        )
+    if alone < expected / CONTRADICT:
+        text = f"only about {alone:.0f} peaks stand as high as particles, where {expected} are expected"
+        return untold(text, _FEW_ADVICE if alone < expected / FEW else None)
+    return None
+
+
+def _lack(clicks: ClickHeights | None, seen: Seen) -> Promise | None:
+    """What is lacking for a promise."""
+    if clicks is None or len(clicks.left_out) < LEFT_OUT:
+        return untold(f"that needs {LEFT_OUT} clicks that training did not learn from, and their heights (labels.validate)")
+    if clicks.shape is None:
+        return untold(
+            "hardly any click that training did not learn from has a peak near it", "check the clicks (axes, unit) and the radius"
+        )
+    if seen.is_estimate:
+        return untold("the number expected is an estimate, which counts look-alikes; give `expected`")
+    return None

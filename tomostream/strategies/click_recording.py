@@ -1,0 +1,165 @@
+"""How high stand the clicks among the peaks of a trained model?  Measured once, at the end of training, and kept in `model.json`.
+
+1. The clicked tomograms, those for validation too, are scored as prediction will: the whole of one that is small, else the parts that hold most
+   clicks.
+2. The peaks there, as many as heights are measured by (`picking.peak_heights`).
+3. For each click: the height of the highest peak within a radius, and that peak's rank, in the whole tomogram.
+
+Picking tells particles' heights by it (`picking.counting`), and what may be promised; a person reads in the log how many clicks that training did
+not see are among the first picks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit
+
+from tomostream.budget import LIBRARIES_BYTES
+from tomostream.errors import BudgetError
+from tomostream.geometry import Box, Triple, triple
+from tomostream.inference.region_scoring import score_region
+from tomostream.picking.blocks import pick_array
+from tomostream.picking.how_many import Best
+from tomostream.picking.peak_heights import LOST, heights_of, peaks_measured, unbounded
+from tomostream.strategies.adaptive_statistics import adapts, own_statistics
+from tomostream.strategies.loading import plan_model
+from tomostream.strategies.model_folder import RecordedClicks, TrainingSummary
+from tomostream.strategies.validation import boxes_around
+
+if TYPE_CHECKING:
+    from tomostream.progress import Progress
+    from tomostream.strategies.protocol import Model
+    from tomostream.strategies.training_set import Training
+    from tomostream.tomogram import Tomogram
+
+MOST_VOX = 16_000_000  # of level 0, of a tomogram
+_PART = 16  # of the memory, for scores
+_SAME = 0.5  # radii: a click for validation this near to one for training was seen
+_FLOAT_BYTES = 4
+
+
+def with_clicks(summary: TrainingSummary, model: Model, training: Training, progress: Progress) -> TrainingSummary:
+    """The summary, with what was measured; tells a person how the clicks that training did not see rank.
+
+    Parameters
+    ----------
+    model
+        As it will be loaded.
+
+    Raises
+    ------
+    TomostreamError
+        If a tomogram can't be read.
+    """
+    labelled, species = training.labelled.clicked, training.settings.species
+    summary = summary.model_copy(update={"clicked_voxels": [math.prod(t.shape) * 8**training.level for t in labelled.tomograms]})
+    try:
+        learnt = [_measured(model, training, *one) for one in zip(labelled.tomograms, labelled.points, strict=True)]
+        left_out = {tomogram.name: _measured(model, training, tomogram, points) for tomogram, points in _left_out(training)}
+    except BudgetError as error:
+        progress.say(f"how high the clicks stand was not measured, so that nothing can be promised of picks: {error}")
+        return summary
+    clicks: list[RecordedClicks] = []
+    for number, one in enumerate(species):
+        for name, found in left_out.items():
+            if found[number].ranks:
+                progress.say(f"{one.name}: {_told(found[number].ranks, one.expected_in(name), name)}")
+        others = [found[number] for found in left_out.values() if found[number].ranks]
+        units = [unit for own in others for unit in own.units]
+        clicks.append(
+            RecordedClicks(
+                learnt=[height for found in learnt for height in found[number].heights],
+                left_out=[height for own in others for height in own.heights],
+                ranks=[rank for own in others for rank in own.ranks],
+                unit=round(float(np.median(units)), 4) if units else None,
+            )
+        )
+    return summary.model_copy(update={"clicks": clicks})
+
+
+def _left_out(training: Training) -> Iterator[tuple[Tomogram, list[np.ndarray]]]:
+    """The tomograms for validation, with those of their clicks that training did not see."""
+    if training.validation is None:
+        return
+    seen = dict(zip(training.labelled.names, training.labelled.points, strict=True))
+    for tomogram, points in zip(training.validation.tomograms, training.validation.points, strict=True):
+        kept: list[np.ndarray] = []
+        for number, (own, radius) in enumerate(zip(points, training.radii_vox, strict=True)):
+            known = seen[tomogram.name][number] if tomogram.name in seen else own[:0]
+            apart = np.sqrt(((own[:, None] - known[None]) ** 2).sum(axis=2))
+            kept.append(own[(apart > _SAME * radius).all(axis=1)])
+        if any(map(len, kept)):
+            yield tomogram, kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Heights and ranks of a species' clicks in a tomogram, and the units of heights in its parts."""
+
+    heights: list[float] = field(default_factory=list)
+    ranks: list[float] = field(default_factory=list)
+    units: list[float] = field(default_factory=list)
+
+
+def _measured(model: Model, training: Training, tomogram: Tomogram, points: list[np.ndarray]) -> list[_Found]:
+    """Per species, what is found in the part of the tomogram that is scored."""
+    settings, scale = training.settings, 2**training.level
+    volume = triple([n * scale for n in tomogram.shape])
+    if adapts(model):
+        model = model.with_statistics(own_statistics(model, tomogram.read_standardised, tomogram.shape, device=settings.device))
+    most = max(1, min(MOST_VOX, (settings.memory - LIBRARIES_BYTES) // (_PART * _FLOAT_BYTES * len(points))))
+    plan = plan_model(model, volume, precision="float32", memory=settings.memory // 2, block_size=None, name=tomogram.name)
+    scorer = model.scorer(device=settings.device, precision="float32", threads=None)
+    found = [_Found() for _ in points]
+    on_volume = [(own + 0.5) * scale - 0.5 for own in points]
+    for box in _boxes(volume, on_volume, most):
+        scores = score_region(tomogram.read_standardised, plan, box, scorer, as_logits=True, note=lambda _: None)
+        for own, clicks, values, radius in zip(found, on_volume, scores, training.radii_vox, strict=True):
+            inside = clicks - np.array(box.start)
+            inside = inside[((inside >= -0.5) & (inside < np.array(box.shape) - 0.5)).all(axis=1)]
+            _measure(own, values, inside, radius * scale, settings.memory, math.prod(volume) / box.size)
+    return found
+
+
+def _boxes(volume: Triple, points: list[np.ndarray], most: int) -> list[Box]:
+    """The whole volume, or the parts of it with most clicks, of so many voxels at most; at least one."""
+    if math.prod(volume) <= most:
+        return [Box.whole(volume)]
+    chosen: list[Box] = []
+    for box in boxes_around(volume, np.concatenate(points)):
+        if chosen and sum(one.size for one in chosen) + box.size > most:
+            break
+        chosen.append(box)
+    return chosen
+
+
+def _measure(found: _Found, scores: np.ndarray, clicks: np.ndarray, radius: float, memory: int, parts: float) -> None:
+    """Add the height and rank, from 1, of the highest peak within a radius of each click: `LOST`, and the last rank, without one.
+
+    `parts`: of this size in the tomogram; ranks are those in all.
+    """
+    most = peaks_measured(scores.size, radius)
+    picks = pick_array(scores, radius=radius, how_many=Best(most), memory=memory)
+    measured = heights_of(unbounded(expit(picks.score), are_probabilities=True), most)  # no better told apart than in the score map
+    if measured is None or not len(clicks):
+        return
+    is_near = ((clicks[:, None] - picks.index_zyx[None, : len(measured.values)]) ** 2).sum(axis=2) <= radius**2
+    for near in is_near:
+        place = int(near.argmax())
+        found.heights.append(round(float(measured.values[place]), 3) if near.any() else LOST)
+        found.ranks.append(round(((place if near.any() else most) + 1) * parts, 1))
+    found.units.append(measured.unit)
+
+
+def _told(ranks: list[float], expected: int | None, tomogram: str) -> str:
+    """How many of the clicks are among the first picks, for a person."""
+    text = f"of {len(ranks)} clicks in {tomogram} that training did not learn from,"
+    if expected is None or expected < 1:
+        return f"{text} half are among its first {float(np.median(ranks)):.0f} peaks"
+    among = [sum(rank <= factor * expected for rank in ranks) for factor in (1, 2)]
+    return f"{text} {among[0]} are among its first {expected} peaks, as many as are expected, and {among[1]} among its first {2 * expected}"

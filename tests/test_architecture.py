@@ -198,19 +198,14 @@ def test_no_module_has_the_name_of_a_public_function():
     assert not {path.stem for path in modules()} & PUBLIC_FUNCTIONS
 
 
-def test_every_suppression_says_why():
-    """Of the linter in brackets, or after a dash, behind its codes; of the type checker in a comment of its own; only the package is type-checked."""
-    own = Path(__file__)
-    for path in (
-        path for folder in ("tomostream", "tests", "bench") for path in sorted((REPOSITORY / folder).rglob("*.py")) if path != own
-    ):
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            where = f"{path.relative_to(REPOSITORY)}:{number}: {line.strip()}"
-            if "# noqa" in line:
-                assert re.search(r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* *(\(.+\)|- .+|# .+)", line), where
-            if "# type: ignore" in line:
-                assert path.is_relative_to(ROOT), where
-                assert re.search(r"# type: ignore\[[\w,-]+\]  # .+", line), where
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_every_suppression_says_why(path):
+    """Of the linter in brackets behind its codes, of the type checker in a comment of its own."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if "# noqa" in line:
+            assert re.search(r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* *\(.+\)", line), f"{path}:{number}: {line.strip()}"
+        if "# type: ignore" in line:
+            assert re.search(r"# type: ignore\[[\w,-]+\]  # .+", line), f"{path}:{number}: {line.strip()}"
 
 
 def test_no_drawer_for_odds_and_ends():

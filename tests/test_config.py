@@ -85,7 +85,7 @@ def test_what_is_no_mapping_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("expected", [-3, {"a": 5, "b": -1}])
 def test_expected_number_below_zero_is_refused(expected):
-    with pytest.raises(ConfigurationError, match="expected is a number of particles, at least 0"):
+    with pytest.raises(ConfigurationError, match="expected must be a number of particles, at least 0"):
         configuration_from(LEAST | {"species": [{"name": "ribosome", "radius": "135A", "expected": expected}]}, "test")
 
 

@@ -93,7 +93,7 @@ def test_a_file_name_that_is_no_text_fails_alone(here):
     os.link(here / "z.mrc", here / odd)
     done = tomostream("convert", odd, "z.mrc", "-o", "c")
     assert done.code == 3
-    assert "no UTF-8" in done.message
+    assert "not UTF-8" in done.message
     assert os.listdir("c") == ["z.ome.zarr"]
     assert tomostream("inspect", odd).code == 2
 

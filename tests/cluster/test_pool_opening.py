@@ -203,10 +203,10 @@ def test_a_lost_scheduler_ends_the_stage_with_one_message(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ("tcp://127.0.0.1:1", "can be reached"),
-        ("nothing.json", "no such file"),
+        ("tcp://127.0.0.1:1", "answers there"),
+        ("nothing.json", "neither a file nor an address"),
         ("foo://bar", "unknown address scheme"),
-        ("points.csv", "can be reached"),
+        ("points.csv", "answers there"),
     ],
 )
 def test_where_no_scheduler_is_one_message_says_so(where, words, sources, tmp_path, monkeypatch):
@@ -229,7 +229,7 @@ def test_a_client_that_failed_leaves_nothing_for_the_collector_to_close(sources,
 
     before = loops()
     for where in ("tcp://127.0.0.1:1", "foo://bar", "tls://127.0.0.1:1", str(tmp_path / "broken.json")):
-        with pytest.raises(InputError, match="can be reached"):
+        with pytest.raises(InputError, match="answers there"):
             opening._join(where)
         assert loops() == before, where
     with LoopRunner._lock:

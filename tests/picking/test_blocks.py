@@ -177,10 +177,10 @@ def test_each_voxel_is_read_once_but_for_halos_and_empty_cores_cost_no_second_lo
 def test_picks_that_outgrow_the_memory_are_refused_with_a_threshold_that_fits():
     scores = np.random.default_rng(3).random((40, 40, 40))
     small = LIBRARIES_BYTES + 2 * 300_000  # some 2500 points
-    with pytest.raises(BudgetError, match=r"picks and undecided voxels.* hold 2500 of them") as refusal:
+    with pytest.raises(BudgetError, match=r"picks and undecided voxels.* can hold only 2500 of them") as refusal:
         pick(scores, radius=1.0, threshold=0.1, block=(8, 8, 8), memory=small)
     threshold = float(re.search(r"with the threshold ([0-9.]+)", str(refusal.value))[1])
-    number = int(re.search(r"would fit \((\d+) picks\)", str(refusal.value))[1])
+    number = int(re.search(r"they fit \((\d+) picks\)", str(refusal.value))[1])
     fitting = pick(scores, radius=1.0, threshold=threshold, block=(8, 8, 8), memory=small)
     assert len(fitting) == number > 500
     ample = pick(scores, radius=1.0, threshold=0.1)
@@ -201,7 +201,7 @@ def test_a_count_is_served_although_all_picks_would_not_fit():
 def test_a_count_beyond_the_peaks_of_an_empty_volume_is_refused_with_the_threshold_that_leaves_the_background():
     scores = np.zeros((40, 40, 40), dtype=np.int8)
     scores[5, 5, 5] = 1
-    with pytest.raises(BudgetError, match=r"picking the best 50 found .* with the threshold 0.0 they would fit \(1 picks\)"):
+    with pytest.raises(BudgetError, match=r"picking the best 50 found .* with the threshold 0.0 they fit \(1 picks\)"):
         pick(scores, count=50, block=(8, 8, 8), memory=LIBRARIES_BYTES + 2 * 300_000)
     assert len(pick(scores, count=50)) == 50
 

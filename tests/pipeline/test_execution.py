@@ -233,7 +233,7 @@ def test_expected_number_below_the_clicks_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("expected", {"t_1": 24}, "no number for tomogram 't1', which has clicks; it names t_1"),
+        ("expected", {"t_1": 24}, "no number for tomogram 't1', which has clicks: add it; it names t_1"),
         ("radius", "0.5A", "at least 1 and at most 32 voxels are allowed"),
         ("radius", "4000A", "at least 1 and at most 32 voxels are allowed"),
     ],

@@ -286,7 +286,7 @@ def test_retries_have_a_limit_and_longer_and_longer_pauses(proxy, bucket, monkey
     monkeypatch.setattr(faults.time, "sleep", pauses.append)
     monkeypatch.setattr(faults.random, "uniform", lambda low, high: high)
     proxy.fault = lambda method, path: "slow" if method == "PUT" else None
-    with pytest.raises(TomostreamError, match=r"the server kept failing after 9 tries \(.*\); what is finished is kept"):
+    with pytest.raises(TomostreamError, match=r"the server kept failing after 9 tries \(.*\); finished work is kept"):
         (bucket / "x").write_bytes(b"1")
     assert proxy.count("PUT", "/run/x") == faults.ATTEMPTS
     assert pauses == [0.001 * 2**k for k in range(8)]

@@ -84,7 +84,7 @@ def test_candidates_that_begin_with_the_picks_let_the_slider_reach_further(proje
     found = tables.picks("ball_1", "ball")
     assert found is not None
     assert len(found.particles) == 20
-    assert "other settings" in found.warnings[0]
+    assert "different settings" in found.warnings[0]
 
 
 def test_picks_older_than_their_score_map_are_told(project, stores):

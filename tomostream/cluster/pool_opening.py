@@ -104,7 +104,7 @@ def _join(scheduler: str) -> Any:
     """Connect to a running scheduler by its address or its file."""
     is_address = "://" in scheduler or (_ADDRESS.match(scheduler) is not None and not Path(scheduler).exists())
     if not is_address and not Path(scheduler).is_file():
-        raise InputError(f"--scheduler {scheduler}: is neither a file nor an address; give tcp://HOST:PORT or a scheduler file")
+        raise InputError(f"--scheduler {scheduler} is neither a file nor an address; give tcp://HOST:PORT or a scheduler file")
     from tomostream.cluster.client import ClosingClient  # noqa: PLC0415  (as above)
 
     where = {"address": scheduler} if is_address else {"scheduler_file": scheduler}

@@ -133,7 +133,9 @@ def needed(wanted: HowMany | None) -> HowMany:
         If there is no number.
     """
     if wanted is None:
-        raise InputError("the number of picks is not set: give a threshold (all picks above it), a count (the best N), or both")
+        raise InputError(
+            "the number of picks is not set; say how many picks: give a threshold (all picks above it), a count (the best N), or both"
+        )
     return wanted
 
 

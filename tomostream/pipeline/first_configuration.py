@@ -149,7 +149,7 @@ def _check_answers(answers: Answers, names: list[str], progress: Progress) -> No
         per_tomogram = ", ".join(f"{count} in {name}" for name, count in Counter(points.tomogram.tolist()).items())
         progress.say(f"{what}: {per_tomogram}")
     if answers.expected is not None and answers.expected < 0:
-        raise InputError(f"--expected is a number of particles, at least 0, found {answers.expected}")
+        raise InputError(f"--expected must be a number of particles, at least 0, found {answers.expected}")
     if answers.truth is not None:
         read_table(answers.truth, conversion=Conversion(only_species=answers.species))
 

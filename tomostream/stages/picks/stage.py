@@ -69,7 +69,7 @@ class PickSettings:
         Raises
         ------
         InputError
-            If nobody says how many picks are wanted, and the picker needs it; or there is no such picker.
+            If the number of picks is missing and the picker needs it, or there is no such picker.
         """
         if self.how_many is None and (self.method is None or picker(self.method).needs_count):
             raise InputError(

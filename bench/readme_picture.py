@@ -3,18 +3,77 @@
 import sys
 from pathlib import Path
 
-from tomostream.config import load_configuration
-from tomostream.pipeline.report_page import find_results, view_slice
+import numpy as np
+from scipy import ndimage
+
+from bench.slice_pictures import SliceView, slice_picture
+from tomostream.config import Species, load_configuration
+from tomostream.evaluation import match
+from tomostream.formats.registry import read_table
+from tomostream.geometry import Box
+from tomostream.pipeline.report_page import Found, find_results
 from tomostream.project import Project
-from tomostream.report.pictures import slice_picture
-from tomostream.stages.shared.resolved_run import resolve
+from tomostream.remote.places import Place
+from tomostream.score_map import open_score_map
+from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
+
+SLAB_VOX = 5  # slices averaged: one alone shows little but noise
+EYE_SIGMA = 0.15  # of the radius: standard deviation of the smoothing
+WIDEST_VOX = 1400  # wider slices are drawn from a coarser level
 
 
 def main(folder: str, output: str) -> None:
     """Draw the third tomogram, which has no clicks."""
     run = resolve(load_configuration(Project(Path(folder)).resolved), with_clicks=False)
-    found = next(f for f in find_results(run) if f.tomogram.name == "demo_3")
+    found = next(f for f in find_results(run, read_table(run.truth or "")) if f.name == "demo_3")
     Path(output).write_bytes(slice_picture(view_slice(found, run.species[0], run)))
+
+
+def view_slice(found: Found, species: Species, run: ResolvedRun) -> SliceView:
+    """Cut the slice with most picks, at a level whose picture is not too wide."""
+    whole = found.tomogram
+    assert whole is not None
+    assert found.picks is not None
+    radius = species.radius.in_voxels(whole.spacing)
+    level = 0
+    while max(whole.at_level(level).shape[1:]) > WIDEST_VOX:
+        level += 1
+    tomogram = whole.at_level(level)
+    picks = tomogram.to_level_positions(found.picks.of(species=species.name).position_zyx)
+    depth = tomogram.shape[0]
+    z = int(np.bincount(np.clip(np.rint(picks[:, 0]).astype(int), 0, depth - 1), minlength=depth).argmax()) if len(picks) else depth // 2
+    slab = Box((z - SLAB_VOX // 2, 0, 0), (z + SLAB_VOX // 2 + 1, *tomogram.shape[1:])).clipped(Box.whole(tomogram.shape))
+    # smoothed for the eye only: at full resolution the noise hides what the network sees
+    image: np.ndarray = ndimage.gaussian_filter(tomogram.read(slab).astype(np.float32).mean(axis=0), EYE_SIGMA * radius / 2**level)
+    truth = None if found.truth is None else tomogram.to_level_positions(found.truth.of(species=species.name).position_zyx)
+    if truth is None:
+        hits, misses, false_picks = picks, picks[:0], picks[:0]
+    else:
+        tolerance = run.tolerance.in_voxels(whole.spacing) / 2**level
+        matching = match(picks, truth, tolerance=tolerance, matching=run.matching)
+        hits, false_picks = picks[matching.truth_of_pick >= 0], picks[matching.truth_of_pick < 0]
+        misses = truth[matching.pick_of_truth < 0]
+    return SliceView(
+        name=whole.name,
+        z=z,
+        image=image,
+        scores=_scores_at(run.score_map(species, whole.name), z, level),
+        hits=hits,
+        misses=misses,
+        false_picks=false_picks,
+        radius=radius / 2**level,
+        has_truth=truth is not None,
+    )
+
+
+def _scores_at(path: Place, z: int, level: int) -> np.ndarray | None:
+    """Read one slice of a score map; None if the map was not kept."""
+    if not path.exists():
+        return None
+    scores = open_score_map(path).at_level(level)
+    if scores.attributes.logits:
+        return None
+    return np.asarray(scores.read(Box((z, 0, 0), (z + 1, *scores.shape[1:])))[0], dtype=np.float32)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ FLOORS: dict[str, float] = {
     "errors": 0, "defaults": 0, "progress": 0, "version": 0, "fingerprint": 0,
     "orientations": 0.05, "particle_columns": 0.06, "geometry": 0.1, "particles": 0.1, "pick_records": 0.1,
     "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "robust_statistics": 0.3, "budget": 0.2, "python_words": 0.2,
+    "grey_pictures": 0.2,
     "remote": 0.5, "catalogue": 0.5,
     "store": 1, "evaluation": 1, "config": 1, "learn": 1,
     "formats": 1.1,  # a table's tomogram is named as a store is

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from small_project import make_project
 from store_files import noise, write_foreign, write_store
 
+from tomostream.catalogue import STRATEGIES, installed
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
+from tomostream.formats.catalogued import FORMATS
 from tomostream.store.ledger import Ledger
 from tomostream.store.typed_json import check_json, parse_json
 from tomostream.strategies.loading import load_model
@@ -24,7 +26,15 @@ from tomostream.strategies.loading import load_model
 NAMES = (
     "our store", "our array", "foreign 0.4 .zattrs", "foreign 0.4 .zgroup", "foreign 0.4 0/.zarray", "foreign 0.5 zarr.json",
     "foreign 0.5 0/zarr.json", "ledger", "model.json", "model.safetensors", "configuration",
+    *(f"MRC, {kind}" for kind in ("plain.mrc", "swapped.mrc", "imod.rec", "packed.gz", "in.gz", "packed.bz2", "in.bz2")),
+    *(f"table {name}" for name in (*(name for name in FORMATS if name != "copick"), "copick")),
+    *(f"table {name}" for name in (
+        "cbox, TS_1.cbox", "cmm, TS_1.cmm", "coords, TS_1.coords", "em, TS_1.em", "imod, TS_1.mod", "portal-ndjson, TS_1.ndjson", "dynamo, TS_1.tbl",
+        "star-relion4, TS_1_relion3.star", "star-relion4, pytom.star", "star-relion4, relion4.star", "star-relion4, relion5.star",
+    )),
+    *(f"YAML, {name}" for name in installed(STRATEGIES)),
 )  # fmt: skip
+CASES = {"YAML": 6}  # of the others: 60; a configuration is resolved with all its files
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from scipy.ndimage import gaussian_filter
 import tomostream as ts
 from bench.accuracy.systems import OBJECTIVES_SHOWN, TESTED, Experiment
 from bench.accuracy.tables import load, median, pooled
+from bench.slice_pictures import SliceView, slice_picture
 from tomostream.evaluation.matching import match
 from tomostream.geometry import Box
-from tomostream.report.pictures import SliceView, slice_picture
 
 DPI = 110
 _COLOURS = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999"]  # Okabe and Ito

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from headless_browser import faults
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -113,5 +114,4 @@ class Page:
         self.driver.save_screenshot(str(path))
 
     def faults(self) -> list[str]:
-        """What the browser's console holds that is no mere message."""
-        return [one["message"] for one in self.driver.get_log("browser") if one["level"] == "SEVERE"]
+        return faults(self.driver)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ball_tomograms import ball_positions
+from headless_browser import resize, serious_findings
 from repository import REPOSITORY
 from running_view import Running
 from selenium.webdriver.common.by import By
@@ -23,7 +24,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Serve = Callable[..., Running]
 Browser = Callable[..., Any]
-AXE = REPOSITORY / "tomostream" / "view" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -139,37 +139,19 @@ def test_a_tab_left_open_over_a_restart_says_so_and_keeps_the_click(serve, brows
     page.wait(lambda: any("started again" in text for text in page.messages()), "that it is another server")
 
 
-def judge_with_axe(page: Page) -> None:
-    if not AXE.is_file():
-        message = f"axe-core is needed: (cd {AXE.parents[2]} && npm ci)"
-        if os.environ.get("TOMOSTREAM_NEEDS_BROWSER"):
-            pytest.fail(message)
-        pytest.skip(message)
-    page.js(AXE.read_text())
-    found = page.driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
-    serious = [
-        f"{one['id']}: {one['help']} {[node['html'][:120] for node in one['nodes']]}"
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-    ]
-    assert serious == []
-
-
 @pytest.mark.parametrize("size", [(1400, 900), (900, 700)])
 def test_axe_has_no_serious_finding(page, size):
-    page.driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
-    )
+    resize(page.driver, *size)
     page.js("window.dispatchEvent(new Event('resize'))")
     page.go_to(20, 60, 70)
     page.click_voxel(60, 70)
     for tab in ("clicks", "picks", "gallery", "run"):
         page.tab(tab)
         time.sleep(0.2)
-        judge_with_axe(page)
+        assert serious_findings(page.driver) == []
     page.element("[aria-label^=Help]").click()
     time.sleep(0.2)
-    judge_with_axe(page)
+    assert serious_findings(page.driver) == []
 
 
 class Walk:
@@ -294,9 +276,7 @@ class Walk:
         assert len(page.js("return tomostream.bench.unsure")) == 1
         page.tab("gallery")
         page.wait(lambda: self.verdicts()[1:] == [1, 1], "the verdicts, again")
-        page.driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride", {"width": 900, "height": 700, "deviceScaleFactor": 1, "mobile": False}
-        )
+        resize(page.driver, 900, 700)
         time.sleep(1)
         page.shot(self.shots / "small.png")
         assert page.faults() == []

@@ -15,9 +15,10 @@ from scipy.ndimage import gaussian_filter
 
 import tomostream as ts
 from tomostream.errors import BudgetError, InputError
+from tomostream.grey_pictures import SPREAD, grey_values
 from tomostream.tomogram import Tomogram
 from tomostream.view.cache import ArrayCache
-from tomostream.view.volumes import SPREAD, Cut, Pictures, cache_bytes, grey_values, thumbnail
+from tomostream.view.volumes import Cut, Pictures, cache_bytes, thumbnail
 
 pytestmark = pytest.mark.slow
 

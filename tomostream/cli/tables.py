@@ -218,9 +218,11 @@ def report(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="HTML page to write.")],
     json: options.Json = False,
 ) -> None:
-    """Write one self-contained HTML page: training curves, slices with picks, scores, counts."""
+    """Write one self-contained HTML page: slices with picks, the best and worst of them, scores, training, times, failures, settings."""
     from tomostream.pipeline.report_page import write_report
 
-    write_report(place(run), place(output))
+    problems = write_report(place(run), place(output))
+    for problem in problems:
+        ConsoleProgress().warn(problem)
     if json:
-        print_json({"path": str(place(output))})
+        print_json({"path": str(place(output)), "problems": problems})

@@ -276,5 +276,6 @@ def _report(context: RunContext) -> None:
     from tomostream.pipeline.report_page import write_report
 
     project = context.run.project
-    write_report(project.folder, project.report)
+    for problem in write_report(project.folder, project.report):
+        context.progress.warn(problem)
     context.progress.say(f"report: {project.report}")

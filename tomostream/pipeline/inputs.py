@@ -28,5 +28,5 @@ def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
 
 
 def uses_truth(configuration: Configuration, stages: Sequence[str]) -> bool:
-    """Whether one of the stages needs the truth."""
-    return bool({"evaluate", "report"} & set(stages)) or ("pick" in stages and configuration.pick.count == "truth")
+    """Whether one of the stages needs the truth; the report does without, and reads it by itself."""
+    return "evaluate" in stages or ("pick" in stages and configuration.pick.count == "truth")

@@ -1,190 +1,253 @@
-"""`report`: gather what a project folder holds, and draw it on one page.
+"""`report`: gather what a project folder holds, and write it as one page.
 
-1. Tables: the evaluation, and the number of picks and labels of every tomogram.
-2. Training curves.
-3. For the first few tomograms that have picks: the slice that holds most of them, its scores, hits, misses and false picks.
-4. The resolved configuration.
+1. Of each tomogram: its picks with their scores; where there is truth, found and false picks at every threshold, by the evaluation's own rule.
+2. Of those that have picks: slices, and picks one by one, in an equal share of the page's bytes.
+3. Training in words, the time of the stages, failures, settings, and where the files lie.
+
+What can't be read of a tomogram is told on its place of the page, and by the command; the others are shown.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
-from tomostream.config import Species, load_configuration
-from tomostream.errors import InputError
-from tomostream.evaluation import match
-from tomostream.evaluation.answer import EvaluationAnswer, TomogramsAnswer, parts_of
+from tomostream.config import Configuration, load_configuration
+from tomostream.errors import InputError, TomostreamError
+from tomostream.evaluation.curves import precision_recall_curve
 from tomostream.formats.registry import read_table
-from tomostream.geometry import Box
-from tomostream.learn.training_files import METRICS_NAME
+from tomostream.geometry import Triple
 from tomostream.particles import Particles
-from tomostream.project import Project
+from tomostream.pipeline.run_history import failures_in, last_run, stage_seconds
+from tomostream.pipeline.training_words import training_words
+from tomostream.project import Project, input_paths
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
-from tomostream.score_map import open_score_map
-from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
-from tomostream.strategies.model_folder import read_record
+from tomostream.report.gallery import gallery_pictures, shown_ranks
+from tomostream.report.packed import packed, packed_positions
+from tomostream.report.page import render_page
+from tomostream.report.slab import plan_slab, shown_level, slab_pictures
+from tomostream.stages.shared.resolved_run import ResolvedRun, find_truth, resolve
 from tomostream.tomogram import Tomogram, open_tomogram
+from tomostream.version import VERSION
 
-if TYPE_CHECKING:
-    from tomostream.report.pictures import SliceView
-
-PICTURES = 8  # tomograms with a picture: the page stays below some 10 MB
-SLAB_VOX = 5  # slices averaged for a picture: one alone shows little but noise
-EYE_SIGMA = 0.15  # of the radius: standard deviation of the smoothing of a picture
-WIDEST_VOX = 1400  # of a picture; wider slices are drawn from a coarser level
+PAGE_BYTES = 18_000_000  # of the whole page
+_TEXT = 4 / 3  # bytes of base64 for one byte
+_MOST_BYTES = 900_000  # of one tomogram's pictures: more shows no more
+_LEAST_BYTES = 12_000  # below that there is nothing to see
+_GALLERY_SHARE = 0.2  # of a tomogram's bytes
+_PICK_BYTES = 12  # of a pick in the page: position, score, and whether it is true
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a run found in one tomogram: picks and truth in voxels, or None where there is none."""
 
-    tomogram: Tomogram
-    picks: Particles
+    name: str
+    tomogram: Tomogram | None
+    picks: Particles | None
     truth: Particles | None
+    problem: str | None = None
 
 
-def write_report(run: Place, output: Place) -> None:
-    """Write the page of a project folder.
+@dataclass(slots=True)
+class _Parts:
+    """What the page is made of."""
+
+    tomograms: list[dict[str, Any]] = field(default_factory=list)
+    blocks: list[dict[str, Any] | None] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def write_report(run: Place, output: Place) -> list[str]:
+    """Write the page of a project folder; returns what could not be read of it.
 
     Raises
     ------
     InputError
-        If the folder is no project, or the page can't be written.
+        If the folder is no project, a table is broken, or the page can't be written.
     """
-    from tomostream.report.page import Section, render_page
-    from tomostream.report.pictures import score_histogram, slice_picture, training_curves
-
     run, output = place(run), place(output)
     project = Project(run)
     if not project.resolved.exists():
         raise InputError(f"{run} is no project folder: it has no {project.resolved.name}; give the folder of `tomostream run` or `demo`")
-    given = resolve(load_configuration(project.resolved), with_clicks=False, with_truth=True)
-    found = find_results(given)
-    sections: list[Section] = []
-    evaluation = _evaluation(project.evaluation)
-    if evaluation is not None:
-        rule = "a truth counts as found if a pick lies within the tolerance" if given.matching == "any" else "one pick, one truth"
-        for kind, part in parts_of(evaluation):
-            title = "Evaluation" if kind is None else f"Evaluation: {kind}"
-            sections.append(Section(title, f"Tolerance {given.tolerance}; {rule}.", *_scores(part)))
-    sections.append(Section("Picks", columns=("tomogram", "picks", "best score", "worst score"), rows=[_pick_row(f) for f in found]))
-    metrics = _metrics(project.model / METRICS_NAME)
-    if metrics:
-        best = _best_epoch(project.model)
-        text = "Recall, F1 and criterion are those of the validation clicks: the other particles are not known to training."
-        sections.append(Section("Training", text, pictures=[training_curves(metrics, best)]))
-    shown = [f for f in found if len(f.picks)][:PICTURES]
-    for item in shown:
-        pictures = [slice_picture(view_slice(item, species, given)) for species in given.species]
-        sections.append(Section(item.tomogram.name, pictures=pictures))
-    scores = np.concatenate([f.picks.score for f in found]) if found else np.empty(0)
-    if np.isfinite(scores).any():
-        sections.append(Section("Scores", pictures=[score_histogram(scores[np.isfinite(scores)], "all tomograms")]))
-    sections.append(Section("Configuration", code=project.resolved.read_text(encoding="utf-8")))
-    total = sum(len(f.picks) for f in found)
-    summary = f"{total} picks in {len(found)} tomograms; species {', '.join(s.name for s in given.species)}."
-    write_atomically(output, render_page(f"tomostream: {run.resolve().name}", summary, sections))
+    configuration = _configuration(project)
+    given = resolve(configuration, with_clicks=False)
+    seconds, runs = stage_seconds(run) if isinstance(run, Path) else ({}, 0)
+    failures = failures_in(last_run(run)) if isinstance(run, Path) else {}
+    parts = _Parts()
+    truth = _truth(configuration, given, parts.problems)
+    found = find_results(given, truth)
+    shares = _shares(found)
+    for one in found:
+        _add(parts, given, one, shares.get(one.name), failures.get(one.name))
+    title = run.resolve().name
+    training = training_words(given)
+    report = {
+        "title": title,
+        "version": VERSION,
+        "species": [{"name": s.name, "radius": str(s.radius)} for s in given.species],
+        "tolerance": str(given.tolerance) if truth is not None else None,
+        "matching": given.matching,
+        "tomograms": parts.tomograms,
+        "training": {"sentences": training.sentences, "curves": training.curves},
+        "timings": [[stage, round(value, 1)] for stage, value in seconds.items() if stage != "report"],
+        "runs": runs,
+        "failures": [[name, why] for name, why in failures.items()],
+        "settings": project.resolved.read_text(encoding="utf-8"),
+        "files": _files(project, output),
+    }
+    write_atomically(output, render_page(f"{title}: tomostream report", report, parts.blocks))
+    return parts.problems
 
 
-def find_results(run: ResolvedRun) -> list[Found]:
-    """Read the picks, and the truth, of every tomogram that was picked."""
-    truth = None if run.truth is None else run.truth.particles.positives()
+def _configuration(project: Project) -> Configuration:
+    """The configuration of a project that may lie elsewhere by now, or be looked at from another folder: then its own stores are its tomograms."""
+    configuration = load_configuration(project.resolved).model_copy(update={"project": project.folder})
+    try:
+        input_paths(configuration.tomograms)
+    except InputError:
+        stores = sorted(str(one) for one in project.tomograms.glob("*.ome.zarr")) if project.tomograms.is_dir() else []
+        if not stores:
+            raise
+        configuration = configuration.model_copy(update={"tomograms": stores})
+    return configuration
+
+
+def _truth(configuration: Configuration, run: ResolvedRun, problems: list[str]) -> Particles | None:
+    """The true particles; the page does without a table that can't be read."""
+    try:
+        found = find_truth(configuration, run.tomograms)
+    except TomostreamError as error:
+        problems.append(f"no precision and recall: {error}")
+        return None
+    return None if found is None else found.particles.positives()
+
+
+def find_results(run: ResolvedRun, truth: Particles | None) -> list[Found]:
+    """Read the picks, and choose the truth, of every tomogram; of those that were not picked there is the name only."""
     result: list[Found] = []
     for name, store in run.stores.items():
         table = run.project.picks / f"{name}.csv"
         if not table.exists():
+            result.append(Found(name, None, None, None))
             continue
-        tomogram = open_tomogram(store, voxel_size=run.voxel_size)
-        picks = read_table(table).in_unit("voxel", tomogram.spacing)
+        picks = read_table(table)
+        try:
+            tomogram = open_tomogram(store, voxel_size=run.voxel_size)
+        except TomostreamError as error:
+            result.append(Found(name, None, picks, None, str(error)))
+            continue
         known = None if truth is None or name not in truth.tomograms() else truth.of(tomogram=name).in_unit("voxel", tomogram.spacing)
-        result.append(Found(tomogram, picks, known))
+        result.append(Found(name, tomogram, picks.in_unit("voxel", tomogram.spacing), known))
     return result
 
 
-def view_slice(found: Found, species: Species, run: ResolvedRun) -> SliceView:
-    """Cut the slice with most picks, at a level whose picture is not too wide."""
-    from tomostream.report.pictures import SliceView
+def _shares(found: list[Found]) -> dict[str, int]:
+    """How many bytes the pictures of each tomogram may have; where there are too many tomograms, the first ones have some."""
+    shown = [one for one in found if one.tomogram is not None and one.picks is not None and len(one.picks)]
+    left = PAGE_BYTES / _TEXT - 400_000 - sum(_PICK_BYTES * len(one.picks) for one in found if one.picks is not None)
+    count = min(len(shown), max(0, int(left // _LEAST_BYTES)))
+    return {one.name: min(_MOST_BYTES, int(left / count)) for one in shown[:count]}
 
-    whole = found.tomogram
-    radius = species.radius.in_voxels(whole.spacing)
-    level = 0
-    while max(whole.at_level(level).shape[1:]) > WIDEST_VOX:
-        level += 1
-    tomogram = whole.at_level(level)
-    picks = tomogram.to_level_positions(found.picks.of(species=species.name).position_zyx)
-    depth = tomogram.shape[0]
-    z = int(np.bincount(np.clip(np.rint(picks[:, 0]).astype(int), 0, depth - 1), minlength=depth).argmax()) if len(picks) else depth // 2
-    slab = Box((z - SLAB_VOX // 2, 0, 0), (z + SLAB_VOX // 2 + 1, *tomogram.shape[1:])).clipped(Box.whole(tomogram.shape))
-    # smoothed for the eye only: at full resolution the noise hides what the network sees
-    image: np.ndarray = ndimage.gaussian_filter(tomogram.read(slab).astype(np.float32).mean(axis=0), EYE_SIGMA * radius / 2**level)
-    truth = None if found.truth is None else tomogram.to_level_positions(found.truth.of(species=species.name).position_zyx)
-    if truth is None:
-        hits, misses, false_picks = picks, picks[:0], picks[:0]
-    else:
-        tolerance = run.tolerance.in_voxels(whole.spacing) / 2**level
-        matching = match(picks, truth, tolerance=tolerance, matching=run.matching)
-        hits, false_picks = picks[matching.truth_of_pick >= 0], picks[matching.truth_of_pick < 0]
-        misses = truth[matching.pick_of_truth < 0]
-    return SliceView(
-        name=whole.name,
-        z=z,
-        image=image,
-        scores=_scores_at(run.score_map(species, whole.name), z, level),
-        hits=hits,
-        misses=misses,
-        false_picks=false_picks,
-        radius=radius / 2**level,
-        has_truth=truth is not None,
+
+def _add(parts: _Parts, run: ResolvedRun, found: Found, share: int | None, failure: str | None) -> None:
+    """Add one tomogram to the page."""
+    problem = found.problem
+    block: dict[str, Any] | None = None
+    if found.tomogram is not None and found.picks is not None and share is not None:
+        try:
+            block = _block(run, found.tomogram, found.picks, found.truth, share)
+        except TomostreamError as error:
+            problem = str(error)
+    if problem is not None:
+        parts.problems.append(f"{found.name}: no pictures: {problem}")
+    values: dict[str, Any] = {"name": found.name, "failure": failure, "problem": problem, "picks": None, "shape": None, "spacing": None}
+    if found.picks is not None:
+        values["picks"] = {s.name: _numbers(run, found, s.name) for s in run.species}
+    if found.tomogram is not None:
+        values |= {"shape": found.tomogram.shape, "spacing": found.tomogram.spacing}
+    parts.tomograms.append(values)
+    parts.blocks.append(block)
+
+
+def _numbers(run: ResolvedRun, found: Found, species: str) -> dict[str, Any]:
+    """Scores, best first, and the counts at each threshold where there is truth."""
+    assert found.picks is not None
+    picks = found.picks.of(species=species)
+    values: dict[str, Any] = {"scores": packed(_plain(picks.score), "<f4"), "curve": None}
+    if found.truth is None or found.tomogram is None or np.isnan(picks.score).any():
+        return values
+    truth = found.truth.of(species=species)
+    tolerance = run.tolerance.in_voxels(found.tomogram.spacing)
+    curve = precision_recall_curve(picks.position_zyx, picks.score, truth.position_zyx, tolerance=tolerance, matching=run.matching)
+    kept = {"threshold": packed(curve.threshold, "<f4"), "tp": packed(curve.tp, "<u4"), "fp": packed(curve.fp, "<u4")}
+    return values | {"curve": kept | {"truths": curve.truths}}
+
+
+def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Particles | None, share: int) -> dict[str, Any]:
+    """What is needed when the tomogram is looked at."""
+    shape: Triple = tomogram.shape
+    radii = {s.name: s.radius.in_voxels(tomogram.spacing) for s in run.species}
+    plan = plan_slab(
+        tomogram.at_level(shown_level(tomogram)).shape[0], shown_level(tomogram), picks.position_zyx[:, 0], max(radii.values())
     )
+    galleries = int(_GALLERY_SHARE * share) // len(radii)
+    species: dict[str, Any] = {}
+    for name, radius in radii.items():
+        own = picks.of(species=name)
+        ranks = shown_ranks(len(own))
+        gallery = gallery_pictures(tomogram, own.position_zyx[ranks], radius, galleries) if len(ranks) else None
+        species[name] = {
+            "radius": radius,
+            "xyz": packed_positions(own.position_zyx, shape),
+            "gallery": None if gallery is None else gallery | {"ranks": ranks.tolist()},
+            "truth": None if truth is None else _against(own, truth.of(species=name), run, tomogram),
+        }
+    return {"slab": slab_pictures(tomogram, plan, max(radii.values()), share - galleries * len(radii)), "species": species}
 
 
-def _scores_at(path: Place, z: int, level: int) -> np.ndarray | None:
-    """Read one slice of a score map; None if the map was not kept."""
-    if not path.exists():
-        return None
-    scores = open_score_map(path).at_level(level)
-    if scores.attributes.logits:
-        return None
-    return np.asarray(scores.read(Box((z, 0, 0), (z + 1, *scores.shape[1:])))[0], dtype=np.float32)
+def _against(picks: Particles, truth: Particles, run: ResolvedRun, tomogram: Tomogram) -> dict[str, str]:
+    """Which picks are near a true particle, and at which score each true particle is found (below all scores: never)."""
+    from scipy.spatial import KDTree
+
+    tolerance = run.tolerance.in_voxels(tomogram.spacing)
+    is_true = np.zeros(len(picks), dtype=np.uint8)
+    at = np.full(len(truth), np.finfo(np.float32).min, dtype=np.float32)
+    if len(picks) and len(truth):
+        near = np.asarray(KDTree(truth.position_zyx).query(picks.position_zyx)[0])
+        is_true = (near <= tolerance).astype(np.uint8)
+        for number, places in enumerate(KDTree(picks.position_zyx).query_ball_point(truth.position_zyx, tolerance)):
+            if places:
+                at[number] = _plain(picks.score)[places].max()
+    return {"true": packed(is_true, "<u1"), "xyz": packed_positions(truth.position_zyx, tomogram.shape), "at": packed(at, "<f4")}
 
 
-def _pick_row(found: Found) -> list[str]:
-    scores = found.picks.score
-    ends = [f"{scores.max():.3f}", f"{scores.min():.3f}"] if len(scores) and np.isfinite(scores).all() else ["", ""]
-    return [found.tomogram.name, str(len(found.picks)), *ends]
+def _plain(scores: np.ndarray) -> np.ndarray:
+    """Scores of a table that has none count as 0."""
+    return np.asarray(np.nan_to_num(scores, nan=0.0))
 
 
-def _scores(part: TomogramsAnswer) -> tuple[list[str], list[list[str]]]:
-    columns = ["tp", "fp", "fn", "precision", "recall", "f1"]
-    named = [(name, dict(scores.items())) for name, scores in [*part["tomograms"].items(), ("pooled", part["pooled"])]]
-    rows = [[name, *(f"{v[c]:.3f}" if isinstance(v[c], float) else str(v[c]) for c in columns)] for name, v in named]
-    return ["tomogram", *columns], rows
-
-
-def _metrics(path: Place) -> list[dict[str, float]]:
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
-
-
-def _best_epoch(model: Place) -> int | None:
-    try:
-        return read_record(model).summary.best_epoch
-    except InputError:
-        return None
-
-
-def _evaluation(path: Place) -> EvaluationAnswer | None:
-    """Read `evaluation.json`; None where there is none, or a broken one: the page does without."""
-    try:
-        return cast(EvaluationAnswer, json.loads(path.read_text()))
-    except (OSError, ValueError):
-        return None
+def _files(project: Project, output: Place) -> list[dict[str, str]]:
+    """What lies where, with links that work as long as page and project keep their places."""
+    parts: Mapping[str, Place] = {
+        "picks, one table a tomogram": project.picks,
+        "score maps": project.scores,
+        "the model": project.model,
+        "tomograms": project.tomograms,
+        "the evaluation": project.evaluation,
+        "the settings": project.resolved,
+        "the log": project.log,
+    }
+    found: list[dict[str, str]] = []
+    for what, where in parts.items():
+        if not where.exists():
+            continue
+        link = os.path.relpath(where.resolve(), output.resolve().parent) if isinstance(where, Path) and isinstance(output, Path) else ""
+        found.append({"what": what, "path": str(where), "link": link.replace(os.sep, "/")})
+    return found

@@ -14,7 +14,6 @@ from __future__ import annotations
 import datetime
 import fcntl
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +22,8 @@ import yaml
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
 from tomostream.learn.training_files import METRICS_NAME
-from tomostream.pipeline.journal import Event, read_journal
+from tomostream.pipeline.journal import Event
+from tomostream.pipeline.run_history import failures_in, last_run
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc
 from tomostream.remote.places import RemotePath
 from tomostream.store.ledger import LEDGER_NAME
@@ -93,8 +93,8 @@ def read_status(folder: Path) -> RunStatus:
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise InputError(f"{resolved} can't be read: {' '.join(str(error).split())}") from None
     owner = _owner(Path(folder))
-    events = _last_run(Path(folder))
-    failures = _failures(events)
+    events = last_run(Path(folder))
+    failures = failures_in(events)
     try:
         names = {name: is_mrc(path) for name, path in input_paths(patterns).items()}
     except TomostreamError:
@@ -155,30 +155,6 @@ def _owner(folder: Path) -> str | None:
     finally:
         os.close(descriptor)
     return None
-
-
-def _last_run(folder: Path) -> list[Event]:
-    """The events since the last run began."""
-    events: list[Event] = []
-    for event in read_journal(folder / "log.jsonl", without=("shard", "message", "start", "finish")):
-        if event["event"] == "run":
-            events = []
-        if event["event"] in ("run", "stage", "done", "failed", "retried", "end"):
-            events.append(event)
-    return events
-
-
-def _failures(events: Sequence[Event]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for event in events:
-        name = event.get("tomogram")
-        if name is None:
-            continue
-        if event["event"] == "failed":
-            found[str(name)] = f"{event.get('stage', '')}: {event.get('why', '')}"
-        elif event["event"] == "done":
-            found.pop(str(name), None)
-    return found
 
 
 def _scores(folder: Path, species: list[str], kind: str) -> Path:

@@ -1,73 +1,82 @@
-"""One self-contained HTML page: no script, no style sheet or picture from elsewhere."""
+"""One HTML file that needs nothing else: the built page, with the results in it as text that its script reads.
+
+What the page shows at once is one JSON block; what a tomogram needs (slices, positions, gallery) is a block of its own, which is parsed only
+when the tomogram is looked at, so that a page of 100 tomograms opens as fast as one of two.
+"""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import functools
+import html
+import importlib.resources
+import json
+from collections.abc import Sequence
 from typing import Any
 
-import jinja2
+from tomostream.errors import InputError
 
-_TEMPLATE = """<!doctype html>
+_PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
-table { border-collapse: collapse; } td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #eee; }
-td:first-child, th:first-child { text-align: left; } tr.total td { font-weight: 600; border-top: 2px solid #888; }
-img { max-width: 100%; height: auto; } pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 13px; }
-.key span { padding: 0 .5rem; border-radius: 3px; color: white; } .note { color: #555; }
-</style>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:">
+<title>{title}</title>
+<style>{style}</style>
 </head>
 <body>
-<h1>{{ title }}</h1>
-<p>{{ summary }}</p>
-{% for section in sections %}
-<h2>{{ section.title }}</h2>
-{% if section.text %}<p class="note">{{ section.text }}</p>{% endif %}
-{% if section.rows %}
-<table><thead><tr>{% for name in section.columns %}<th>{{ name }}</th>{% endfor %}</tr></thead><tbody>
-{% for row in section.rows %}<tr{% if row[0] == "pooled" %} class="total"{% endif %}>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</tbody></table>
-{% endif %}
-{% for picture in section.pictures %}<p><img alt="{{ section.title }}" src="data:image/png;base64,{{ picture }}"></p>
-{% endfor %}
-{% if section.code %}<pre>{{ section.code }}</pre>{% endif %}
-{% endfor %}
+<div id="app"><p>This report needs JavaScript, which is switched off in this browser.</p></div>
+<script type="application/json" id="report">{report}</script>
+{blocks}
+<script>{script}</script>
 </body>
 </html>
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page: text, a table, pictures (PNG), preformatted text; empty parts are left out."""
+def render_page(title: str, report: dict[str, Any], blocks: Sequence[dict[str, Any] | None]) -> str:
+    """Return the page as HTML.
 
-    title: str
-    text: str = ""
-    columns: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    pictures: Sequence[bytes] = field(default=(), repr=False)
-    code: str = ""
+    Parameters
+    ----------
+    report
+        What is shown at once: plain values.
+    blocks
+        Of each tomogram, in the order of `report["tomograms"]`; None where there is nothing to see.
+
+    Raises
+    ------
+    InputError
+        If the package came without the built page.
+    """
+    script, style = built_page()
+    heavy = "\n".join(
+        f'<script type="application/json" id="tomogram-{number}">{_as_text(block)}</script>'
+        for number, block in enumerate(blocks)
+        if block is not None
+    )
+    return _PAGE.format(title=html.escape(title), style=style, report=_as_text(report), blocks=heavy, script=script)
 
 
-def render_page(title: str, summary: str, sections: Sequence[Section]) -> str:
-    """Return the page as HTML; all text is escaped."""
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    values: list[Mapping[str, Any]] = [
-        {
-            "title": s.title,
-            "text": s.text,
-            "columns": s.columns,
-            "rows": s.rows,
-            "pictures": [base64.b64encode(p).decode() for p in s.pictures],
-            "code": s.code,
-        }
-        for s in sections
-    ]
-    return environment.from_string(_TEMPLATE).render(title=title, summary=summary, sections=values)
+@functools.cache
+def built_page() -> tuple[str, str]:
+    """The page's script and style, as they were built.
+
+    Raises
+    ------
+    InputError
+        If the package came without them.
+    """
+    folder = importlib.resources.files("tomostream.report") / "static"
+    try:
+        script, style = ((folder / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
+    except OSError:
+        raise InputError(
+            "this installation lacks the report's built page (tomostream/report/static); in a clone: cd tomostream/view/web && npm ci && npm run build"
+        ) from None
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--"), style.replace("</style", "<\\/style")
+
+
+def _as_text(values: dict[str, Any]) -> str:
+    """JSON that can't end its element: `<` only ever stands in texts, where an escape means the same."""
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -98,6 +98,7 @@ class TrainingSummary(BaseModel):
     expected_fraction: list[float] | None = None  # of particle voxels, per species
     label_radius_vox: list[float] | None = None  # per species, voxels of the level
     chosen_ways: list[str] | None = None  # per species, how it is scored, where left-out clicks chose
+    left_out_ranks: list[list[float]] | None = None  # per species, of each left-out click among the picks of all clicked tomograms, from 0
     evidence: list[dict[str, float]] | None = None  # per species, what each way cost by the ranks of left-out clicks
     processes: int | None = None  # that trained together; None: one
     clicked_voxels: list[int] | None = None  # of each clicked tomogram, at level 0

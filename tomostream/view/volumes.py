@@ -4,23 +4,21 @@
    asked for, by a Gaussian in the plane, with what lies around the rectangle, so that pictures fit together without seams.
 2. Of an uncompressed store of ours only the planes are read.  Elsewhere a chunk comes whole, so the *brick* of chunks around the slab is
    kept for the next slices, if it is small enough.
-3. Grey: 0 where nothing is known (NaN), else 1 to 255 for the mean +- `SPREAD` standard deviations of such pictures, measured once in the
-   volume's middle.  The page's contrast is in the same unit, so it stays right when a thicker slab has less noise.  Score maps: 0 to 1.
+3. Grey: in standard deviations of such pictures (`grey_pictures`), measured once in the volume's middle.  Score maps: 0 to 1.
 
 Memory: at most `PIECE_BYTES` of raw voxels at once and thread, besides the cache.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Box, Triple, triple
+from tomostream.grey_pictures import SPREAD, grey_values, robust_scale, slab_mean, smoothed, smoothing_halo
 from tomostream.score_map import as_score_map
 from tomostream.tomogram import Tomogram
 from tomostream.units import format_bytes
@@ -34,7 +32,6 @@ _ROWS_COLUMNS: dict[str, tuple[int, int]] = {"z": (1, 2), "y": (0, 2), "x": (1, 
 TILE = 512  # edge of a tile, pixels
 MOST_PLANES = 256  # of a slab
 MOST_SIGMA = 16.0  # of the smoothing, pixels
-SPREAD = 6.0
 PIECE_BYTES = 24_000_000  # of raw voxels that a thread reads at once
 READERS = 3  # threads that read
 LIBRARIES_BYTES = 260_000_000  # Python with numpy, zarr, scipy, pandas, the server: measured
@@ -142,14 +139,9 @@ class Pictures:
             return self._mean(tomogram, cut)
         rows, columns = _ROWS_COLUMNS[cut.axis]
         shape = tomogram.at_level(cut.level).shape
-        halo = math.ceil(3 * cut.sigma)
+        halo = smoothing_halo(cut.sigma)
         wide = replace(cut, sigma=0.0, rows=_widened(cut.rows, halo, shape[rows]), columns=_widened(cut.columns, halo, shape[columns]))
-        values = self._mean(tomogram, wide)
-        is_known = np.isfinite(values)
-        smooth = gaussian_filter(np.where(is_known, values, 0), cut.sigma, truncate=3.0)
-        if not is_known.all():
-            share = gaussian_filter(is_known.astype(np.float32), cut.sigma, truncate=3.0)
-            smooth = np.where(is_known, smooth / np.maximum(share, 1e-6), np.nan)
+        smooth = smoothed(self._mean(tomogram, wide), cut.sigma)
         top, left = cut.rows[0] - wide.rows[0], cut.columns[0] - wide.columns[0]
         return smooth[top : top + cut.rows[1] - cut.rows[0], left : left + cut.columns[1] - cut.columns[0]]
 
@@ -159,7 +151,7 @@ class Pictures:
             return 0.5, 0.5 / SPREAD
         middle = self._middle(tomogram, cut)
         key = (self._identity(tomogram), "scale", middle)
-        mean, std = self.cache.get(key, lambda: _robust_scale(self.mean(tomogram, middle)))
+        mean, std = self.cache.get(key, lambda: np.array(robust_scale(self.mean(tomogram, middle))))
         return float(mean), float(std)
 
     def _identity(self, tomogram: Tomogram) -> tuple[str, int]:
@@ -189,47 +181,28 @@ class Pictures:
         volume = tomogram.at_level(cut.level)
         decode = as_score_map(tomogram).attributes.decode  # of what is no score map: the voxels as floats
         axis = AXES[cut.axis]
-        box = _box(cut)
-        thick = max(1, PIECE_BYTES // max(1, box.size // box.shape[axis] * volume.dtype.itemsize))
-        total: np.ndarray | None = None
-        for first in range(cut.planes[0], cut.planes[1], thick):
-            part = replace(cut, planes=(first, min(first + thick, cut.planes[1])))
-            voxels = decode(self._read(volume, part))
-            summed = voxels.sum(axis=axis, dtype=np.float32)
-            total = summed if total is None else total + summed
-        assert total is not None  # a cut has planes
-        mean = total / np.float32(cut.planes[1] - cut.planes[0])
+        mean = slab_mean(lambda box: decode(self._read(volume, box, axis)), _box(cut), axis=axis, most=PIECE_BYTES // volume.dtype.itemsize)
         return mean.T if cut.axis == "x" else mean
 
-    def _read(self, volume: Tomogram, cut: Cut) -> np.ndarray:
-        """The voxels of a cut, z y x; from the brick around it where that comes whole anyway."""
-        box = _box(cut)
-        brick = self._brick(volume, cut)
+    def _read(self, volume: Tomogram, box: Box, axis: int) -> np.ndarray:
+        """The voxels of a slab, z y x; from the brick around it where that comes whole anyway."""
+        brick = self._brick(volume, box, axis)
         if brick is None:
             return volume.read(box)
-        voxels = self.cache.get((self._identity(volume), cut.level, brick), lambda: volume.read(brick))
+        voxels = self.cache.get((self._identity(volume), volume.level, brick), lambda: volume.read(brick))
         return voxels[box.relative_to(brick.start).slices]
 
-    def _brick(self, volume: Tomogram, cut: Cut) -> Box | None:
-        """The chunks that the cut touches; None where its planes can be read alone, or the brick is too large to be kept."""
-        box, axis = _box(cut), AXES[cut.axis]
+    def _brick(self, volume: Tomogram, box: Box, axis: int) -> Box | None:
+        """The chunks that a slab touches; None where its planes can be read alone, or the brick is too large to be kept."""
         if axis == 0 and _reads_planes(volume):
             return None
         chunk = volume.chunk[axis]
-        first, last = cut.planes[0] // chunk * chunk, min(-(-cut.planes[1] // chunk) * chunk, volume.shape[axis])
+        first, last = box.start[axis] // chunk * chunk, min(-(-box.stop[axis] // chunk) * chunk, volume.shape[axis])
         start, stop = list(box.start), list(box.stop)
         start[axis], stop[axis] = first, last
         brick = Box(triple(start), triple(stop))
         size = brick.size * volume.dtype.itemsize
-        return brick if size <= min(PIECE_BYTES, self.cache.limit // 4) and (last - first) > (cut.planes[1] - cut.planes[0]) else None
-
-
-def grey_values(values: np.ndarray, mean: float, std: float) -> np.ndarray:
-    """Turn values into grey: 128 is the mean, 1 and 255 lie `SPREAD` standard deviations off, 0 is unknown."""
-    is_known = np.isfinite(values)
-    scaled = np.where(is_known, (values - mean) * np.float32(127 / (SPREAD * std)) + 128, 0)
-    grey: np.ndarray = np.where(is_known, np.clip(np.rint(scaled), 1, 255), 0).astype(np.uint8)
-    return grey
+        return brick if size <= min(PIECE_BYTES, self.cache.limit // 4) and (last - first) > box.shape[axis] else None
 
 
 def thumbnail(
@@ -283,12 +256,3 @@ def _reads_planes(volume: Tomogram) -> bool:
 
 def _widened(span: tuple[int, int], halo: int, size: int) -> tuple[int, int]:
     return max(0, span[0] - halo), min(size, span[1] + halo)
-
-
-def _robust_scale(values: np.ndarray) -> np.ndarray:
-    known = values[np.isfinite(values)]
-    if known.size == 0:
-        return np.array([0.0, 1.0])
-    low, middle, high = np.percentile(known, [15.865, 50, 84.135])  # of a normal distribution: one standard deviation to each side
-    std = (high - low) / 2 or float(known.std()) or 1.0
-    return np.array([middle, std], dtype=np.float64)

@@ -188,14 +188,21 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         predict=configuration.predict,
         pick=configuration.pick,
         region=configuration.region,
-        truth=_truth(configuration, tomograms) if with_truth else None,
+        truth=find_truth(configuration, tomograms) if with_truth else None,
         tolerance=configuration.tolerance,
         matching=configuration.matching,
         resources=checked(Resources.configured(configuration.cluster, configuration.memory_bytes, gpu_memory)),
     )
 
 
-def _truth(configuration: Configuration, tomograms: Mapping[str, RunTomogram]) -> TruthTable | None:
+def find_truth(configuration: Configuration, tomograms: Mapping[str, RunTomogram]) -> TruthTable | None:
+    """Read the truth that a configuration names; None where it names none.
+
+    Raises
+    ------
+    InputError
+        As `read_truth_table`.
+    """
     if configuration.truth is None:
         return None
     heads = {name: one.head for name, one in tomograms.items() if isinstance(one.head, Head)}

@@ -77,6 +77,7 @@ def train_few_shot(training: Training, folder: Path, progress: Progress) -> None
         best_epoch=1,
         expected_numbers=[[one.expected_in(name) for name in labelled.names] for one in species],
         chosen_ways=[str(verdict.way) for verdict in verdicts],
+        left_out_ranks=[verdict.recorded_ranks for verdict in verdicts],
         evidence=[verdict.recorded for verdict in verdicts],
     )
     known = [min(verdict.costs) for verdict in verdicts if verdict.costs]

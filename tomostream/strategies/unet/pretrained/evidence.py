@@ -129,12 +129,15 @@ class Verdict:
         The winner.
     number
         Particles in all clicked tomograms together, as the winner's ranks have it; None: too few clicks to say.
+    ranks
+        Of the left-out clicks, by the winner.
     """
 
     ways: tuple[Way, ...]
     costs: tuple[float, ...]
     way: Way
     number: float | None
+    ranks: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         if not self.costs:
@@ -147,6 +150,11 @@ class Verdict:
     def recorded(self) -> dict[str, float]:
         """What `model.json` keeps."""
         return {str(way): round(cost, 4) for way, cost in zip(self.ways, self.costs, strict=False)}
+
+    @property
+    def recorded_ranks(self) -> list[float]:
+        """What `model.json` keeps of the ranks."""
+        return [round(rank, 1) for rank in sorted(self.ranks)]
 
 
 def verdict_of(ways: Sequence[Way], ranks: Sequence[Sequence[float]], *, expected: float | None) -> Verdict:
@@ -167,7 +175,7 @@ def verdict_of(ways: Sequence[Way], ranks: Sequence[Sequence[float]], *, expecte
     costs = tuple(cost_of(own, guess) for own in ranks)
     winner = chosen(costs)
     is_enough = len(ranks[winner]) >= FEWEST_RANKS
-    return Verdict(tuple(ways), costs, ways[winner], number_of(ranks[winner]) if is_enough else None)
+    return Verdict(tuple(ways), costs, ways[winner], number_of(ranks[winner]) if is_enough else None, tuple(ranks[winner]))
 
 
 def number_of(ranks: Sequence[float]) -> float:

@@ -7,6 +7,7 @@
 // 3. Grey values of the last tiles are kept, and coloured when they are drawn.
 
 import { getBytes, Refused } from "./api";
+import { painted } from "./drawing";
 
 export interface Wish {
   url: string;
@@ -74,10 +75,7 @@ export class TileStore {
         this.dropCanvases(tile);
       }
       const context = tile.canvas.getContext("2d")!;
-      const image = context.createImageData(tile.columns, tile.rows);
-      const pixels = new Uint32Array(image.data.buffer);
-      for (let i = 0; i < tile.grey.length; i++) pixels[i] = colours[tile.grey[i]!]!;
-      context.putImageData(image, 0, 0);
+      context.putImageData(painted(tile.grey, tile.rows, tile.columns, colours), 0, 0);
       tile.colours = colours;
     }
     return tile.canvas;

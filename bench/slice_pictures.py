@@ -1,4 +1,4 @@
-"""Pictures of the report: training curves, and slices with picks and truth, as PNG.
+"""Slices with picks and truth, as PNG, for the README and docs/accuracy.md.
 
 Colours are those that the colour-blind can tell apart (Okabe and Ito): hits green, misses orange, false picks blue.  Without truth all
 picks are green.  A particle is drawn in a slice if the slice cuts its ball, as the circle in which it does.
@@ -7,7 +7,6 @@ picks are green.  A particle is drawn in a slice if the slice cuts its ball, as 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,7 +72,7 @@ def _show(axes: Axes, image: np.ndarray, title: str) -> None:
 
 def _circles(axes: Axes, points: np.ndarray, view: SliceView, colour: str) -> int:
     """Draw the circles in which the slice cuts the balls; returns how many."""
-    from matplotlib.patches import Circle  # noqa: PLC0415  (beside its use: the module is large)
+    from matplotlib.patches import Circle
 
     squared = view.radius**2 - (points[:, 0] - view.z) ** 2
     for (_, y, x), r2 in zip(points[squared > 0], squared[squared > 0], strict=True):
@@ -99,35 +98,4 @@ def slice_picture(view: SliceView) -> bytes:
         f"{counts[0]} hits (green), {counts[1]} misses (orange), {counts[2]} false picks (blue)" if view.has_truth else f"{counts[0]} picks"
     )
     last.set_title(title, fontsize=9)
-    return _png(figure)
-
-
-def training_curves(rows: Sequence[Mapping[str, float]], best_epoch: int | None) -> bytes:
-    """Draw loss, validation and criterion over the epochs; returns a PNG."""
-    epochs = np.arange(1, len(rows) + 1)
-    panels = [
-        ("loss", [key for key in ("train_loss", "val_loss") if key in rows[0]]),
-        ("validation on the clicks", [key for key in ("val_recall", "val_f1", "criterion") if key in rows[0]]),
-    ]
-    panels = [(title, keys) for title, keys in panels if keys]
-    figure = Figure(figsize=(4.6 * len(panels), 3.0), layout="constrained")
-    for axes, (title, keys) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
-        for key in keys:
-            axes.plot(epochs, [row[key] for row in rows], marker=".", label=key)
-        if best_epoch is not None:
-            axes.axvline(best_epoch, color="0.6", linestyle=":", label="best epoch")
-        axes.set_title(title, fontsize=9)
-        axes.set_xlabel("epoch")
-        axes.legend(fontsize=8)
-    return _png(figure)
-
-
-def score_histogram(scores: np.ndarray, title: str) -> bytes:
-    """Draw the distribution of the picks' scores; returns a PNG."""
-    figure = Figure(figsize=(4.6, 2.6), layout="constrained")
-    axes = figure.subplots()
-    axes.hist(scores, bins=40, color=HIT)
-    axes.set_title(title, fontsize=9)
-    axes.set_xlabel("score of the pick")
-    axes.set_ylabel("picks")
     return _png(figure)

@@ -1,0 +1,67 @@
+"""How long did a run's stages take, and what failed?  From `log.jsonl` of the project folder."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tomostream.pipeline.journal import Event, read_journal
+
+_QUIET = ("shard", "message", "start")
+
+
+def last_run(folder: Path) -> list[Event]:
+    """The events since the last run began."""
+    events: list[Event] = []
+    for event in read_journal(folder / "log.jsonl", without=(*_QUIET, "finish")):
+        if event["event"] == "run":
+            events = []
+        if event["event"] in ("run", "stage", "done", "failed", "retried", "end"):
+            events.append(event)
+    return events
+
+
+def failures_in(events: Sequence[Event]) -> dict[str, str]:
+    """The last word on each tomogram that failed and was not done later: stage and reason."""
+    found: dict[str, str] = {}
+    for event in events:
+        name = event.get("tomogram")
+        if name is None:
+            continue
+        if event["event"] == "failed":
+            found[str(name)] = f"{event.get('stage', '')}: {event.get('why', '')}"
+        elif event["event"] == "done":
+            found.pop(str(name), None)
+    return found
+
+
+def stage_seconds(folder: Path) -> tuple[dict[str, float], int]:
+    """Seconds in each stage, in the order in which they first came, of all runs together; and the number of runs.
+
+    A stage ends with the next, with the run, or, where that was killed, with the last thing that is known of it.
+    """
+    return _summed(read_journal(folder / "log.jsonl", without=_QUIET))
+
+
+def _summed(events: Iterable[Event]) -> tuple[dict[str, float], int]:
+    seconds: dict[str, float] = {}
+    runs = 0
+    stage: str | None = None
+    began = last = 0.0
+    for event in events:
+        try:
+            now = datetime.datetime.fromisoformat(str(event["time"])).timestamp()
+        except ValueError:  # a line that something else has written
+            continue
+        kind = event["event"]
+        runs += kind == "run"
+        if kind in ("run", "stage", "end"):
+            if stage is not None:
+                seconds[stage] = seconds.get(stage, 0.0) + max(0.0, (last if kind == "run" else now) - began)
+            stage = str(event.get("stage")) if kind == "stage" else None
+            began = now
+        last = now
+    if stage is not None:
+        seconds[stage] = seconds.get(stage, 0.0) + max(0.0, last - began)
+    return seconds, runs

@@ -1,0 +1,116 @@
+"""What did training do, in words that need no knowledge of it?  From the model's record and its `metrics.csv`."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tomostream.errors import TomostreamError
+from tomostream.formats.registry import read_table
+from tomostream.learn.training_files import METRICS_NAME
+from tomostream.project import Project
+from tomostream.remote.places import Place
+from tomostream.stages.shared.resolved_run import ResolvedRun
+from tomostream.strategies.model_folder import TrainingSummary, read_record
+
+_CURVES = {  # the columns of metrics.csv that are drawn, and what they are called
+    "train_loss": "loss, on the crops that training saw",
+    "val_loss": "loss, on crops of the validation tomograms",
+    "val_recall": "share of the validation clicks that are found",
+}
+
+
+_MOST = 0.9  # of the left-out clicks: so many picks are spoken of that these are among them, where no number of particles is known
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingWords:
+    """What the report says of training: sentences, and curves by what they show."""
+
+    sentences: list[str]
+    curves: dict[str, list[float]]
+
+
+def training_words(run: ResolvedRun) -> TrainingWords:
+    """Tell of the model in the project folder."""
+    project = run.project
+    try:
+        record = read_record(project.model)
+    except TomostreamError:
+        return TrainingWords(["There is no finished model in this project."], {})
+    summary = record.summary
+    clicks = {purpose: _count(project, purpose) for purpose in ("train", "validate")}
+    sentences = [f"{_learnt(clicks['train'])}, by the strategy {run.strategy.name}{_places(record.settings.get('trained_on'))}."]
+    rows = _metrics(project.model / METRICS_NAME)
+    if summary.best_epoch is not None and len(rows) > 1:
+        sentences.append(f"Of {len(rows)} epochs the {_ordinal(summary.best_epoch)} was kept.")
+        sentences += _validated(rows[summary.best_epoch - 1] if summary.best_epoch <= len(rows) else {}, clicks["validate"], run)
+    for number, species in enumerate(run.species_names):
+        sentences += _left_out(summary, number, species if len(run.species) > 1 else "")
+    curves = {title: [row[key] for row in rows] for key, title in _CURVES.items() if len(rows) > 1 and all(key in row for row in rows)}
+    return TrainingWords(sentences, curves)
+
+
+def _learnt(clicks: int | None) -> str:
+    return "The model was trained" if clicks is None else f"The model learnt from {clicks} {'click' if clicks == 1 else 'clicks'}"
+
+
+def _places(names: Any) -> str:
+    if not isinstance(names, list | tuple) or not names:
+        return ""
+    shown = ", ".join(map(str, names[:4]))
+    return f", on {shown}" + (f" and {len(names) - 4} more tomograms" if len(names) > 4 else "")
+
+
+def _validated(row: dict[str, float], clicks: int | None, run: ResolvedRun) -> list[str]:
+    """How many of the validation clicks are found at the expected count, at the epoch that was kept."""
+    recall = row.get("val_recall")
+    if recall is None or not math.isfinite(recall):
+        return []
+    told = f"{100 * recall:.0f} % of the validation clicks"
+    if clicks and len(run.species) == 1 and abs(recall * clicks - round(recall * clicks)) < 1e-3:
+        told = f"Of the {clicks} validation clicks, which training did not learn from, {round(recall * clicks)}"
+    return [f"{told} are among the first picks, when as many are made as particles are expected."]
+
+
+def _left_out(summary: TrainingSummary, number: int, species: str) -> list[str]:
+    """How early clicks are found that were left out in turn; and how scores are made, where that chose it."""
+    sentences: list[str] = []
+    ranks = (summary.left_out_ranks or [])[number : number + 1]
+    expected = (summary.expected_numbers or [])[number : number + 1]
+    about = f"{species}: of" if species else "Of"
+    if ranks and ranks[0]:
+        numbers = [one for one in (expected[0] if expected else [None]) if one is not None]
+        is_expected = bool(expected) and len(numbers) == len(expected[0]) > 0
+        among = max(1, sum(numbers)) if is_expected else math.floor(sorted(ranks[0])[math.ceil(_MOST * len(ranks[0])) - 1]) + 1
+        found = sum(rank < among for rank in ranks[0])
+        sentences.append(
+            f"{about} {len(ranks[0])} clicks left out in turn, {found} {'is' if found == 1 else 'are'} among the first {among} picks of the clicked tomograms"
+            + (" (as many as particles are expected there)." if is_expected else ".")
+        )
+    ways = (summary.chosen_ways or [])[number : number + 1]
+    if ways:
+        sentences.append(f"{species + ': s' if species else 'S'}cores are made by {ways[0]}; the clicks chose it.")
+    return sentences
+
+
+def _count(project: Project, purpose: str) -> int | None:
+    """Rows of the clicks that served."""
+    try:
+        return len(read_table(project.labels / f"{purpose}.csv").positives())
+    except (TomostreamError, OSError):
+        return None
+
+
+def _metrics(path: Place) -> list[dict[str, float]]:
+    if not path.exists():
+        return []
+    rows = csv.DictReader(path.read_text().splitlines())
+    return [{key: float(value) for key, value in row.items() if value} for row in rows]
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

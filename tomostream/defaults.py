@@ -27,7 +27,7 @@ MIN_RADIUS_VOX: Final = 4.0  # level auto: the coarsest pyramid level at which t
 # network
 CHANNELS: Final = (8, 16, 32)  # channels of the levels of the residual U-Net, finest first; twice as many find no more from ten clicks
 LEVEL: Final = "auto"  # pyramid level that the network reads
-BACKBONE: Final = "auto"  # pretrained weights where the strategy knows to use them (few_shot)
+BACKBONE: Final = "auto"  # pretrained weights where left-out clicks, or the strategy, call for them
 BATCH_STATISTICS: Final = "tomogram"  # batch-norm's, in prediction: each tomogram's own (docs/accuracy.md)
 STATISTICS_CROPS: Final = 32  # crops of a tomogram that they come from: 12 and 64 gave the same F1 within 0.01
 

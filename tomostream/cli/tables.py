@@ -15,7 +15,7 @@ from tomostream.cli.format_options import refuse_unused, takes_format_options
 from tomostream.errors import InputError
 from tomostream.formats.registry import FORMATS, Conversion, file_tomogram, format_of, read_table, write_table
 from tomostream.remote.places import place
-from tomostream.units import Length, parse_shape
+from tomostream.units import Length, parse_bytes, parse_shape
 
 if TYPE_CHECKING:
     from tomostream.evaluation import Evaluation
@@ -145,7 +145,12 @@ def _conversion(tomograms: list[str] | None, voxel_size: float | None, shape: st
 
 @takes_format_options(writes=True)
 def export_table(
-    picks: Annotated[str, typer.Argument(metavar="PICKS", help="Table of picks, or a folder of them.", show_default=False)],
+    picks: Annotated[
+        str,
+        typer.Argument(
+            metavar="PICKS|ZARR", help="Table of picks, or a folder of them; or a tomogram or score map (OME-Zarr).", show_default=False
+        ),
+    ],
     output: Annotated[
         str,
         typer.Option("-o", "--output", metavar="FILE|DIR", help="File to write, or a folder (with a final /) for one file per tomogram."),
@@ -159,7 +164,13 @@ def export_table(
     *,
     format_options: dict[str, object],
 ) -> None:
-    """Write picks in the format of other software. Units and origins are converted with the given spacing and shape, never guessed."""
+    """Write picks in the format of other software, or a tomogram or score map as MRC or OME-Zarr 0.4 (--format mrc, ome-zarr-0.4).
+
+    Units and origins are converted with the given spacing and shape, never guessed.
+    """
+    if picks.rstrip("/").endswith(".zarr"):
+        _export_volume(picks, output, format_name, tomograms, json)
+        return
     from tomostream.stages.shared.particle_tables import read_scored, require_inside
 
     conversion = _conversion(tomograms, voxel_size, shape, options=format_options, progress=ConsoleProgress())
@@ -172,6 +183,24 @@ def export_table(
     require_inside(particles, conversion, picks)
     write_table(output, particles, format_name=format_name, conversion=conversion)
     _done(particles, output, json)
+
+
+def _export_volume(store: str, output: str, format_name: str | None, tomograms: list[str] | None, json: bool) -> None:
+    from tomostream.stages.conversion.volume_export import export_volume, volume_format
+
+    form = volume_format(output, format_name)
+    if len(tomograms or []) > 1:
+        raise InputError(f"--tomograms names {len(tomograms or [])} stores; for a volume name the one tomogram whose origin it has")
+    export_volume(
+        store,
+        Path(output),
+        form,
+        memory=parse_bytes(defaults.MEMORY),
+        origin_of=tomograms[0] if tomograms else None,
+        progress=ConsoleProgress(),
+    )
+    if json:
+        print_json({"path": output, "format": form})
 
 
 @takes_format_options(reads=True)

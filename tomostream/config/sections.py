@@ -88,7 +88,7 @@ class Network(Part):
     level: int | Literal["auto"] = defaults.LEVEL
     """Pyramid level to read; `auto`: the coarsest at which the smallest radius has 4 voxels."""
     backbone: Literal["auto", "none"] = defaults.BACKBONE
-    """Pretrained weights that ship with tomostream. `auto`: for the strategies that can use them (`few_shot`; the others start with random weights); `none`: never, so that `few_shot` is refused."""
+    """Pretrained weights that ship with tomostream: `auto`: `few_shot` reads with them, and the U-Net strategies put them beside their network where left-out clicks call for it; `none`: no strategy uses them, so that `few_shot` is refused."""
     batch_statistics: Literal["tomogram", "training"] = defaults.BATCH_STATISTICS
     """Batch-norm statistics in prediction: each tomogram's own, or those of the training tomograms."""
 

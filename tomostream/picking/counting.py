@@ -28,7 +28,7 @@ from tomostream.picking.promises import Promise, Seen, promised, untold
 LEAST, MOST = 0.8, 1.05  # picks over particles
 STEEPEST = 1.8  # 1.1 to this power is less than 1.2
 _MORE, _LESS, _NONE = 0.25, 0.4, 0.02  # the prior: deviation and decay of the number's logarithm, above and below; chance of none
-_FAR_MORE = 1.6  # times the number expected are never taken for particles
+_FAR_MORE = 1.4  # times the number expected are never taken for particles
 _TRUST = 0.5  # in the likelihood
 _DRAWN = 2.0  # standard deviations
 _STEP = 1.05  # of the numbers expected at which counts are worked out

@@ -32,7 +32,7 @@ from tomostream.remote.places import RemotePath
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_particles, write_evaluation
 from tomostream.stages.picks.expected_count import expected_number, with_evidence
-from tomostream.stages.picks.stage import PickSettings, PickTask, pick_one
+from tomostream.stages.picks.stage import Orienting, PickSettings, PickTask, pick_one
 from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
@@ -218,7 +218,9 @@ def _pick_task(context: RunContext, name: str, truth: Mapping[str, Counter[str]]
     run = context.run
     maps = [(str(run.score_map(s, name)), _pick_settings(context, s, name, truth)) for s in run.species]
     wanted = tuple((path, settings) for path, settings in maps if settings is not None)
-    return PickTask(name, wanted, run.project.picks, run.resources)
+    orients = getattr(run.strategy, "orients", False)
+    orienting = Orienting(run.project.model, str(run.stores[name]), run.voxel_size) if orients else None
+    return PickTask(name, wanted, run.project.picks, run.resources, orienting=orienting)
 
 
 def _pick_settings(context: RunContext, species: Species, name: str, truth: Mapping[str, Counter[str]] | None) -> PickSettings | None:

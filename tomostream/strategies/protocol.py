@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tomostream.inference.protocol import BlockScorer
     from tomostream.learn.level_network import LevelNetwork
     from tomostream.learn.processes import Processes
+    from tomostream.tomogram import Tomogram
 
 
 @runtime_checkable
@@ -53,6 +54,8 @@ class Strategy(Protocol):
         Its own defaults of the general sections: section to key to value.
     continues
         Optional: whether training can go on from a model (`train.start`); a strategy without the attribute cannot.
+    orients
+        Optional: whether its models know how particles are turned (`Model.orientations`).
     sizes_are_learnt
         Optional: whether training decides how large the model is; `untrained` is then as large as it may become.
     """
@@ -208,6 +211,27 @@ class Model(ABC):
         from tomostream.inference.block_search import plan_scorer
 
         return plan_scorer(request, self.scorer(device="cpu", precision=precision, threads=None))
+
+    def orientations(self, tomogram: Tomogram, places: np.ndarray, species: str, *, memory: int) -> np.ndarray:
+        """Return how the particles at places are turned; only for a model whose strategy `orients`.
+
+        Parameters
+        ----------
+        tomogram
+            With its voxel statistics.
+        places
+            Float64 (n, 3), z y x, voxels of the full resolution.
+        species
+            Of all of them.
+        memory
+            Budget, bytes.
+
+        Returns
+        -------
+        np.ndarray
+            Float64 (n, 3, 3) on x, y, z, from the reference's axes to the tomogram's.
+        """
+        raise TypeError(f"a model of {self.kind} knows no orientations")
 
     @property
     def sampled(self) -> tuple[LevelNetwork, Sampling] | None:

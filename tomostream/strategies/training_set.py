@@ -22,19 +22,24 @@ class Labelled:
         With statistics attached.
     points
         Per tomogram and species: float64 (n, 3) positions z y x in voxels of that level.
+    rejected
+        The same of places that a person said are no such particles; None: there are none.
     """
 
     tomograms: list[Tomogram]
     points: list[list[np.ndarray]]
+    rejected: list[list[np.ndarray]] | None = None
 
     @property
     def clicked(self) -> Labelled:
         """The tomograms that have at least one click."""
-        has = [any(map(len, points)) for points in self.points]
-        return Labelled(
-            [t for t, is_clicked in zip(self.tomograms, has, strict=True) if is_clicked],
-            [p for p, is_clicked in zip(self.points, has, strict=True) if is_clicked],
-        )
+        kept = [number for number, points in enumerate(self.points) if any(map(len, points))]
+        rejected = None if self.rejected is None else [self.rejected[number] for number in kept]
+        return Labelled([self.tomograms[number] for number in kept], [self.points[number] for number in kept], rejected)
+
+    def rejected_of(self, species: int) -> list[np.ndarray]:
+        """Places in each tomogram that are no particles of a species."""
+        return [np.empty((0, 3)) if self.rejected is None else self.rejected[number][species] for number in range(len(self.tomograms))]
 
     @property
     def names(self) -> tuple[str, ...]:

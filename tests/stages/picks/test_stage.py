@@ -59,7 +59,7 @@ def test_every_setting_but_the_blocks_size_changes_the_fingerprint():
         "block_size": (8, 8, 8),
         "voxel_size": 10.0,
     }
-    assert set(changed) | {"mask"} == {field.name for field in dataclasses.fields(PickSettings)}
+    assert set(changed) | {"mask", "labels"} == {field.name for field in dataclasses.fields(PickSettings)}
     same = {name for name, value in changed.items() if dataclasses.replace(plain, **{name: value}).fingerprint() == plain.fingerprint()}
     assert same == {"block_size"}
 

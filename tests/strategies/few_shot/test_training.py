@@ -131,3 +131,18 @@ def test_an_untrained_model_plans_as_a_trained_one(project, tmp_path):
     wanted = {"precision": "float32", "memory": 2_000_000_000, "block_size": None, "name": "t"}
     plans = [plan_model(model, (64, 128, 128), **wanted) for model in (trained, sketched)]
     assert plans[0] == plans[1]
+
+
+def test_places_that_are_no_particles_are_learnt_and_those_of_other_tomograms_are_left_out(project, tmp_path):
+    plain = configuration(tmp_path)
+    lines = (tmp_path / "train.csv").read_text().splitlines()
+    assert lines[0].split(",")[:2] == ["tomogram", "species"]
+    (tmp_path / "train.csv").write_text(
+        "\n".join([f"{lines[0]},label", *[f"{line},1" for line in lines[1:]], "t1,ribosome,30,40,20,0", "t2,ribosome,30,40,20,0"]) + "\n"
+    )
+    listening = Listening()
+    train_model(plain, out=None, overwrite=False, progress=listening)
+    assert "labels.train: 1 places labelled 0 are learnt as no particles" in listening.said
+    assert any(text.startswith("labels.train: 1 places labelled 0 lie in tomograms without a clicked particle") for text in listening.said)
+    before, after = (load_model(folder / "model").network.head.weight for folder in (project, tmp_path / "project"))
+    assert not np.allclose(before, after)

@@ -15,12 +15,14 @@ from tomostream.errors import InputError
 from tomostream.fingerprint import Fingerprint
 from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Box, Triple
+from tomostream.orientations import known_or_none
 from tomostream.particles import Particles
 from tomostream.picking.how_many import Best, HowMany, options_of
 from tomostream.picking.pickers import picker
 from tomostream.picking.protocol import Execution, PickRequest, Source
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
+from tomostream.remote.copies import local_folder
 from tomostream.remote.places import Place, place
 from tomostream.score_map import ScoreMap, as_score_map
 from tomostream.stages.shared.batch import for_each, writable_folder
@@ -29,6 +31,9 @@ from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.region_of_interest import Restriction, mask_fingerprint, mask_in
 from tomostream.stages.shared.sidecar import is_made_by, record_made_by
 from tomostream.store.zarr_opening import is_url
+from tomostream.strategies.loading import load_model
+from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
+from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
 # what of a setting is recorded beside the picks, where it is not the value itself
@@ -91,6 +96,15 @@ class PickSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Orienting:
+    """What tells how picks are turned: a model whose strategy `orients`, and the tomogram that was scored."""
+
+    model: Place
+    tomogram: str
+    voxel_size: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class PickTask:
     """The picks of one tomogram: from one score map, or from one for each species."""
 
@@ -99,6 +113,7 @@ class PickTask:
     out: Place
     resources: Resources
     is_known: bool = False  # picked a moment ago in this run: no message again
+    orienting: Orienting | None = None
 
 
 def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, progress: Progress) -> Particles:
@@ -149,6 +164,8 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
         return table
     writable_folder(task.out)
     parts = [pick_map(scores, settings, resources=task.resources, progress=progress) for scores, settings in opened]
+    if task.orienting is not None:
+        parts = [_oriented(part, task.orienting, memory=task.resources.memory) for part in parts]
     picks = Particles.concatenate(parts)
     picks = replace(picks.select(np.argsort(-picks.score, kind="stable")), tomogram=np.full(len(picks), task.name, dtype=object))
     write_atomically(table, csv_text(picks))
@@ -158,6 +175,18 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
             progress.warn(f"{task.name}: {len(part)} picks, fewer than the {settings.how_many.count} requested: no further voxel qualifies")
     progress.say(f"{task.name}: {len(picks)} picks")
     return table
+
+
+def _oriented(picks: Particles, orienting: Orienting, *, memory: int) -> Particles:
+    """Tell how the picks of one species are turned."""
+    if not len(picks):
+        return picks
+    model = load_model(local_folder(orienting.model, (WEIGHTS_NAME, SETTINGS_NAME)))
+    tomogram = open_tomogram(orienting.tomogram, voxel_size=orienting.voxel_size)
+    places = picks.in_unit("voxel", tomogram.spacing).position_zyx
+    [species] = picks.species_names()
+    free = max(memory - libraries_bytes(), 0)
+    return replace(picks, rotation=known_or_none(model.orientations(tomogram, places, species, memory=free)))
 
 
 def pick_many(tomograms: Mapping[str, str], *, out: Place, settings: PickSettings, resources: Resources, progress: Progress) -> list[Place]:

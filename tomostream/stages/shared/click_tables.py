@@ -23,7 +23,9 @@ class ClickTables:
     train_tables, validate_tables
         The files.
     train, validate
-        What they say; None: there is no validation.
+        The particles in them; None: there is no validation.
+    rejected
+        Places in the training tables that are labelled 0: no particles.
     others
         Tomograms without clicks that are learnt from too.
     is_strict
@@ -34,6 +36,7 @@ class ClickTables:
     validate_tables: tuple[str, ...]
     train: Particles
     validate: Particles | None
+    rejected: Particles
     others: tuple[str, ...]
     is_strict: bool = True
 
@@ -67,11 +70,12 @@ def read_click_tables(labels: Labels, settings: LearningSettings, strategy: Stra
     """
     names = [one.name for one in settings.species]
     train_tables, validate_tables = tables(labels.train), tables(labels.validate_)
-    train = read_points(train_tables, names, tomograms, "labels.train")
+    clicks = read_points(train_tables, names, tomograms, "labels.train", with_rejected=True)
+    train, rejected = clicks.positives(), clicks.negatives()
     validate = read_points(validate_tables, names, tomograms, "labels.validate") if validate_tables else None
     others = unlabelled_names(settings, strategy, tomograms, train.tomograms())
     _check_expected(settings, strategy, train)
-    return ClickTables(tuple(train_tables), tuple(validate_tables), train, validate, tuple(others), labels.check == "stop")
+    return ClickTables(tuple(train_tables), tuple(validate_tables), train, validate, rejected, tuple(others), labels.check == "stop")
 
 
 def unlabelled_names(settings: LearningSettings, strategy: Strategy, names: Sequence[str], clicked: Sequence[str]) -> list[str]:

@@ -92,9 +92,15 @@ def only_positives(points: Particles, where: str, progress: Progress) -> Particl
 
 
 def read_points(
-    tables: Sequence[str], species: Sequence[str], tomograms: Sequence[str], what: str, progress: Progress | None = None
+    tables: Sequence[str],
+    species: Sequence[str],
+    tomograms: Sequence[str],
+    what: str,
+    progress: Progress | None = None,
+    *,
+    with_rejected: bool = False,
 ) -> Particles:
-    """Read and join tables of clicks; rows without species or tomogram get the only one there is, rows labelled 0 are left out.
+    """Read and join tables of clicks; rows without species or tomogram get the only one there is, rows labelled 0 are left out, unless they are asked for.
 
     Raises
     ------
@@ -121,7 +127,7 @@ def read_points(
                 )
             if unknown:
                 raise InputError(f"{what} table {table} names {kind} {', '.join(unknown)}; the configuration has {', '.join(known)}")
-        parts.append(only_positives(part, table, progress))
+        parts.append(part if with_rejected else only_positives(part, table, progress))
     units = {part.unit for part in parts}
     if len(units) > 1:
         raise InputError(f"{what} tables: some are in voxels, some in angstrom; give them in one unit")

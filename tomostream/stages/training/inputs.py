@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,11 +91,27 @@ def labelled_inputs(run: ResolvedRun, opened: OpenedInputs, normalisation: str, 
     clicks, memory = clicks_of(run), run.learning.memory
     points = by_tomogram(clicks.train, opened.tomograms, run.species_names, "labels.train", progress)
     points |= {name: [np.empty((0, 3)) for _ in run.species] for name in clicks.others}
-    labelled = _at_level(points, opened, normalisation, memory)
+    labelled = _with_rejected(_at_level(points, opened, normalisation, memory), run, opened, progress)
     if clicks.validate is None:
         return labelled, None
     validated = by_tomogram(clicks.validate, opened.tomograms, run.species_names, "labels.validate", progress)
     return labelled, _at_level(validated, opened, normalisation, memory)
+
+
+def _with_rejected(labelled: Labelled, run: ResolvedRun, opened: OpenedInputs, progress: Progress) -> Labelled:
+    """The places that are no particles, in the tomograms with clicks; those elsewhere are left out, and counted aloud."""
+    rejected, clicked = clicks_of(run).rejected, set(labelled.clicked.names)
+    here = rejected.select(np.array([name in clicked for name in rejected.tomogram], dtype=bool))
+    if len(here) < len(rejected):
+        progress.say(
+            f"labels.train: {len(rejected) - len(here)} places labelled 0 lie in tomograms without a clicked particle; they are left out"
+        )
+    if not len(here):
+        return labelled
+    progress.say(f"labels.train: {len(here)} places labelled 0 are learnt as no particles")
+    places = by_tomogram(here, opened.tomograms, run.species_names, "labels.train", progress)
+    none = [np.empty((0, 3)) for _ in run.species]
+    return replace(labelled, rejected=[[t.to_level_positions(p) for p in places.get(t.name, none)] for t in labelled.tomograms])
 
 
 def _at_level(points: Mapping[str, list[np.ndarray]], opened: OpenedInputs, normalisation: str, memory: int) -> Labelled:

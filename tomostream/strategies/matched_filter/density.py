@@ -103,6 +103,12 @@ class RotatedKernels:
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self.kernel(number) for number in range(len(self)))
 
+    def to_tomogram(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the matrices (n, 3, 3) on x, y, z of orientations, from the density's axes to the tomogram's."""
+        # `kernel` goes from places in the tomogram to places in the density, on z, y, x
+        result: np.ndarray = np.swapaxes(self._matrices[numbers], 1, 2)[:, ::-1, ::-1]
+        return result
+
     def kernel(self, number: int) -> Float32[np.ndarray, "n n n"]:
         """Return the kernel of one orientation."""
         places = self._matrices[number] @ self._grid + self._density.shape[0] // 2

@@ -31,6 +31,10 @@ def profile_target(profile: Float64[np.ndarray, " r"], support: float, *, slope:
 
 def density_target(density: np.ndarray, support: float, *, angle_step: float, wedge: Wedge) -> Target:
     """Look for a density in all orientations, in a ball of `support` voxels."""
-    half = int(np.floor(support))
-    kernels = RotatedKernels(density, rotation_set(angle_step), half=half, radius=support, wedge=wedge)
-    return Target(kernels, half=half, radius=support, offset=0.0, slope=1.0)
+    kernels = rotated_kernels(density, support, angle_step=angle_step, wedge=wedge)
+    return Target(kernels, half=int(np.floor(support)), radius=support, offset=0.0, slope=1.0)
+
+
+def rotated_kernels(density: np.ndarray, support: float, *, angle_step: float, wedge: Wedge) -> RotatedKernels:
+    """Return the kernels of a density in all orientations, in a ball of `support` voxels."""
+    return RotatedKernels(density, rotation_set(angle_step), half=int(np.floor(support)), radius=support, wedge=wedge)

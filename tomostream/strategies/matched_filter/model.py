@@ -11,9 +11,11 @@ from tomostream.errors import InputError
 from tomostream.strategies.array_model import ArrayModel
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target
 from tomostream.strategies.matched_filter.density import Wedge
-from tomostream.strategies.matched_filter.kernels import density_target, profile_target
+from tomostream.strategies.matched_filter.kernels import density_target, padded_reader, profile_target, rotated_kernels
+from tomostream.strategies.matched_filter.orienting import best_rotations
 from tomostream.strategies.matched_filter.scale import Scale
 from tomostream.strategies.model_folder import ModelSettings
+from tomostream.tomogram import Tomogram
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,3 +93,12 @@ class TemplateModel(CorrelationModel):
         given = self.settings
         wedge = Wedge(*given.tilt_range, axis=given.tilt_axis)
         return density_target(self.arrays[str(number)], given.support_vox[number], angle_step=given.angle_step, wedge=wedge)
+
+    def orientations(self, tomogram: Tomogram, places: np.ndarray, species: str, *, memory: int) -> np.ndarray:
+        """Return how the particles at places are turned; see `Model.orientations`."""
+        given, number = self.settings, self.settings.species.index(species)
+        wedge = Wedge(*given.tilt_range, axis=given.tilt_axis)
+        kernels = rotated_kernels(self.arrays[str(number)], given.support_vox[number], angle_step=given.angle_step, wedge=wedge)
+        here = tomogram.at_level(given.level)
+        half = int(np.floor(given.support_vox[number]))
+        return best_rotations(kernels, half, padded_reader(here), here.to_level_positions(places), memory=memory)

@@ -108,6 +108,7 @@ class TemplateStrategy:
     model_kind = "template"
     picker = "greedy"
     needs_prior = False
+    orients = True  # `TemplateModel.orientations`
     sections: Mapping[str, type[Part]] = MappingProxyType({"template": Template})
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 

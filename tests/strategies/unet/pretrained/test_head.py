@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tomostream.strategies.unet.pretrained.head import discriminant, fitted, steps_within, unclicked_of
+from tomostream.strategies.unet.pretrained.head import discriminant, fitted, rejected_share, steps_within, unclicked_of
 
 
 def test_without_shrinkage_it_is_the_textbook_formula():
@@ -61,3 +61,28 @@ def test_steps_stay_within_a_third_of_the_radius(radius):
     assert (steps[middle] == 0).all()
     assert np.linalg.norm(steps, axis=1).max() <= max(1.0, 0.35 * radius)
     assert {tuple(step) for step in steps} == {tuple(-step) for step in steps}
+
+
+def test_rejected_places_have_their_share_of_what_nobody_clicked():
+    rng = np.random.default_rng(0)
+    peaks, voxels = rng.normal(0, 1, (40, 3)), rng.normal(0, 1, (60, 3))
+    rejected = rng.normal(5, 0.1, (20, 3))
+    found = unclicked_of(peaks, voxels, rejected)
+    plain = unclicked_of(peaks, voxels)
+    share = rejected_share(20)
+    assert share == pytest.approx(1 / 3)
+    np.testing.assert_allclose(found.mean, (1 - share) * plain.mean + share * rejected.mean(axis=0))
+    none = unclicked_of(peaks, voxels, np.empty((0, 3)))
+    np.testing.assert_array_equal(none.mean, plain.mean)
+    np.testing.assert_array_equal(none.covariance, plain.covariance)
+
+
+def test_a_head_turns_away_from_rejected_look_alikes():
+    """Look-alikes differ from the clicks in one feature only, and are too few among the peaks to be noticed."""
+    rng = np.random.default_rng(1)
+    background = rng.normal(0, 1, (400, 4))
+    clicks = np.array([4.0, 4.0, 0.0, 0.0]) + rng.normal(0, 0.5, (10, 4))
+    alike = np.array([4.0, 0.0, 0.0, 0.0]) + rng.normal(0, 0.5, (20, 4))
+    plain, _ = discriminant(clicks, unclicked_of(background[:200], background[200:]), shrinkage=0.4, own_share=0.5)
+    told, _ = discriminant(clicks, unclicked_of(background[:200], background[200:], alike), shrinkage=0.4, own_share=0.5)
+    assert told[1] / told[0] > 1.3 * plain[1] / plain[0]  # the second feature tells them apart

@@ -2,7 +2,8 @@
 
 1. Each clicked tomogram gets the backbone's own batch-norm statistics there, a background box at a place drawn from the seed, and a small box
    around each click; their features are computed once.
-2. For each species: what nobody clicked is peaks of anything (`backbone.anything`) and voxels at random, in the background boxes.
+2. For each species: what nobody clicked is peaks of anything (`backbone.anything`) and voxels at random, in the background boxes; and the places
+   that a person said are no particles, which weigh more, one for one (`head.rejected_share`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from tomostream.geometry import Box, triple
 from tomostream.progress import Progress
 from tomostream.strategies.matched_filter.discriminant import compared_profiles
 from tomostream.strategies.matched_filter.kernels import padded_reader
-from tomostream.strategies.training_set import Labelled, Training
+from tomostream.strategies.matched_filter.profile import radial_profile, subtomogram
+from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.pretrained.backbone import Backbone
 from tomostream.strategies.unet.pretrained.evidence import peaks_of
-from tomostream.strategies.unet.pretrained.head import SHIFT, Unclicked, unclicked_of
+from tomostream.strategies.unet.pretrained.head import SHIFT, Unclicked, rejected_share, unclicked_of
 from tomostream.strategies.unet.pretrained.judging import Judge
 from tomostream.strategies.unet.pretrained.parts import Clicks, Part, Profiles, features_at, linear
 from tomostream.strategies.unet.pretrained.seeing import Eyes
+from tomostream.strategies.unet.pretrained.settings import CHANNELS
 
 MOST_JUDGED = 30  # clicks of a species that are left out in turn
 MOST_CLICKS = 100  # of a species that are looked at: more tell little, and each costs a second
@@ -51,7 +54,7 @@ def judges_of(training: Training, backbone: Backbone | None) -> list[Judge]:
 def _judge(training: Training, eyes: Eyes, backgrounds: list[Part], number: int) -> Judge:
     radius = training.radii_vox[number]
     clicks = _see_clicks(training, eyes, number, radius)
-    unclicked = None if eyes.backbone is None else _unclicked(training, eyes.backbone, backgrounds, radius)
+    unclicked = None if eyes.backbone is None else _unclicked(training, eyes, backgrounds, number, radius)
     return Judge(training, eyes, backgrounds, clicks, unclicked, _profiles(training, number, radius), radius)
 
 
@@ -72,7 +75,7 @@ def thinned(training: Training, progress: Progress) -> Training:
             count = len(own[number])
             own[number] = own[number][is_kept[first : first + count]]
             first += count
-    return replace(training, labelled=Labelled(labelled.tomograms, points))
+    return replace(training, labelled=replace(labelled, points=points))
 
 
 def _see_clicks(training: Training, eyes: Eyes, number: int, radius: float) -> Clicks:
@@ -91,11 +94,13 @@ def _see_clicks(training: Training, eyes: Eyes, number: int, radius: float) -> C
     return Clicks(points, parts, np.random.default_rng([training.settings.train.seed, 7]).permutation(judged))
 
 
-def _unclicked(training: Training, backbone: Backbone, backgrounds: list[Part], radius: float) -> Unclicked:
+def _unclicked(training: Training, eyes: Eyes, backgrounds: list[Part], number: int, radius: float) -> Unclicked:
     from scipy import ndimage
 
     rng = np.random.default_rng([training.settings.train.seed, 4])
-    weights, biases = backbone.anything
+    if eyes.backbone is None:
+        raise TypeError("nothing is seen without a backbone")
+    weights, biases = eyes.backbone.anything
     peaks, voxels = [], []
     for part in backgrounds:
         maps = linear(part.features, weights) + biases[:, None, None, None].astype(np.float32)
@@ -104,19 +109,42 @@ def _unclicked(training: Training, backbone: Backbone, backgrounds: list[Part], 
         peaks.append(features_at(part.features, index[np.argsort(-values, kind="stable")[:most]]))
         drawn = rng.integers(0, part.box.shape, size=(_RANDOM_VOXELS // len(backgrounds), 3))
         voxels.append(features_at(part.features, drawn))
-    return unclicked_of(np.concatenate(peaks), np.concatenate(voxels))
+    return unclicked_of(np.concatenate(peaks), np.concatenate(voxels), _at_rejected(training, eyes, number))
+
+
+def _at_rejected(training: Training, eyes: Eyes, number: int) -> np.ndarray:
+    """Features (n, c) at the places that are no particles."""
+    rows: list[np.ndarray] = []
+    for index, places in enumerate(training.labelled.clicked.rejected_of(number)):
+        shape = eyes.tomograms[index].shape
+        for point in places:
+            middle = triple([min(max(math.floor(p + 0.5), 0), n - 1) for p, n in zip(point, shape, strict=True)])
+            seen = eyes.see(index, Box(middle, triple([m + 1 for m in middle])))
+            rows.append(features_at(seen.features, np.zeros((1, 3))))
+    return np.concatenate(rows) if rows else np.empty((0, CHANNELS[0]))
 
 
 def _profiles(training: Training, number: int, radius: float) -> Profiles:
     labelled = training.labelled.clicked
-    return Profiles(
-        *compared_profiles(
-            [tomogram.shape for tomogram in labelled.tomograms],
-            [padded_reader(tomogram) for tomogram in labelled.tomograms],
-            [points[number] for points in labelled.points],
-            radius=radius,
-            support=defaults.SUPPORT * radius,
-            floor=defaults.NORMALISATION_FLOOR,
-            seed=training.settings.train.seed,
-        )
+    support = defaults.SUPPORT * radius
+    readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
+    clicks, peaks = compared_profiles(
+        [tomogram.shape for tomogram in labelled.tomograms],
+        readers,
+        [points[number] for points in labelled.points],
+        radius=radius,
+        support=support,
+        floor=defaults.NORMALISATION_FLOOR,
+        seed=training.settings.train.seed,
     )
+    half = math.floor(support) + 1
+    rejected = [
+        radial_profile(subtomogram(read, point, half))
+        for read, places in zip(readers, labelled.rejected_of(number), strict=True)
+        for point in places
+    ]
+    if not rejected:
+        return Profiles(clicks, peaks)
+    share = rejected_share(len(rejected))
+    times = max(1, round(share / (1 - share) * len(peaks) / len(rejected)))
+    return Profiles(clicks, np.concatenate([peaks, *[np.array(rejected)] * times]))

@@ -1,9 +1,15 @@
-"""Make the README's picture from a finished demo: python bench/readme_picture.py tomostream-demo docs/demo.png."""
+"""Make the README's picture: python -m bench.readme_picture [FOLDER] runs the demo in FOLDER, or takes what is there, and writes docs/demo.png.
 
+The picture carries the version that made it; tests/test_readme.py fails when a release has a picture of an earlier one.
+"""
+
+import io
 import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
 from bench.slice_pictures import SliceView, slice_picture
@@ -11,22 +17,34 @@ from tomostream.config import Species, load_configuration
 from tomostream.evaluation import match
 from tomostream.formats.registry import read_table
 from tomostream.geometry import Box
+from tomostream.pipeline.demonstration import run_demo
 from tomostream.pipeline.report_page import Found, find_results
+from tomostream.progress import Progress
 from tomostream.project import Project
 from tomostream.remote.places import Place
 from tomostream.score_map import open_score_map
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
+from tomostream.version import VERSION
 
+PICTURE = Path(__file__).parents[1] / "docs" / "demo.png"
 SLAB_VOX = 5  # slices averaged: one alone shows little but noise
 EYE_SIGMA = 0.15  # of the radius: standard deviation of the smoothing
 WIDEST_VOX = 1400  # wider slices are drawn from a coarser level
 
 
-def main(folder: str, output: str) -> None:
+def main(folder: str = "tomostream-demo") -> None:
+    """Run the demo, or take what is there, and draw."""
+    run_demo(Path(folder), overwrite=False, make_progress=lambda _: Progress())
+    draw(folder)
+
+
+def draw(folder: str) -> None:
     """Draw the third tomogram, which has no clicks."""
     run = resolve(load_configuration(Project(Path(folder)).resolved), with_clicks=False)
     found = next(f for f in find_results(run, read_table(run.truth or "")) if f.name == "demo_3")
-    Path(output).write_bytes(slice_picture(view_slice(found, run.species[0], run)))
+    made_by = PngInfo()
+    made_by.add_text("tomostream", VERSION)
+    Image.open(io.BytesIO(slice_picture(view_slice(found, run.species[0], run)))).save(PICTURE, pnginfo=made_by, optimize=True)
 
 
 def view_slice(found: Found, species: Species, run: ResolvedRun) -> SliceView:

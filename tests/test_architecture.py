@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
 from repository import REPOSITORY
 
 ROOT = REPOSITORY / "tomostream"
@@ -102,15 +101,16 @@ def imports_of(path: Path) -> Iterator[str]:
                 yield full if full in known() else base or "__init__"  # a module of a package, or a name of a module
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_module_imports_only_lower_floors_or_its_own_room(path):
-    own = room_of(name_of(path))
-    assert own in FLOORS, f"{path}: give '{own}' a floor in this table and in docs/design.md"
-    for name in imports_of(path):
-        other = room_of(name)
-        assert other == own or FLOORS[other] < FLOORS[own] or (own, other) in EXTRA_EDGES, (
-            f"{name_of(path)} ({own}) imports {name} ({other})"
-        )
+def test_modules_import_only_lower_floors_or_their_own_room():
+    found: list[str] = []
+    for path in modules():
+        own = room_of(name_of(path))
+        assert own in FLOORS, f"{path}: give '{own}' a floor in this table and in docs/design.md"
+        for name in imports_of(path):
+            other = room_of(name)
+            if other != own and FLOORS[other] >= FLOORS[own] and (own, other) not in EXTRA_EDGES:
+                found.append(f"{name_of(path)} ({own}) imports {name} ({other})")
+    assert not found, "\n".join(found)
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -186,13 +186,17 @@ def test_nothing_below_the_resolved_run_takes_a_configuration():
     assert not found, found
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_torch_is_imported_only_where_learning_happens(path):
-    if room_of(name_of(path)).split(".")[0] not in TORCH_ROOMS:
+def test_torch_is_imported_only_where_learning_happens():
+    found: list[str] = []
+    for path in modules():
+        if room_of(name_of(path)).split(".")[0] in TORCH_ROOMS:
+            continue
         for node in ast.walk(tree_of(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert "torch" not in {name.split(".")[0] for name in names}
+            if "torch" in {name.split(".")[0] for name in names}:
+                found.append(f"{name_of(path)}:{node.lineno}")
+    assert not found, found
 
 
 def test_no_module_has_the_name_of_a_public_function():
@@ -213,6 +217,6 @@ def test_no_drawer_for_odds_and_ends():
     assert not {path.stem for path in modules()} & {"utils", "helpers", "common", "misc", "util"}
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_module_says_what_it_is_for(path):
-    assert ast.get_docstring(tree_of(path)), f"{path} has no docstring"
+def test_modules_say_what_they_are_for():
+    found = [name_of(path) for path in modules() if not ast.get_docstring(tree_of(path))]
+    assert not found, f"without a docstring: {found}"

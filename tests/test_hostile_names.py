@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,3 +122,33 @@ def test_a_store_s_array_is_read_where_it_is(tmp_path):
     np.testing.assert_array_equal(np.asarray(ts.open(path).array), noise(8, 8, 8))
     with pytest.raises(InputError):
         ts.open(tmp_path / "t.zarr" / ".." / "nothing.zarr")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/"])
+def test_a_path_without_a_name_is_one_message(tmp_path, monkeypatch, name):
+    store = write_store(tmp_path / "t.ome.zarr", noise(8, 8, 8))
+    (tmp_path / "c.csv").write_text("x_voxel,y_voxel,z_voxel\n1,1,1\n")
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    for command in (
+        ("inspect", name), ("stats", name), ("pick", name, "--radius", "2vox", "--count", 1, "-o", "p"), ("labels", store, "--points", "../c.csv", "--radius", "2vox", "-o", name),
+        ("report", name, "-o", "r.html"),
+    ):  # fmt: skip
+        done = tomostream(*command)
+        assert done.code == 2, (command, done.err)
+        assert "Traceback" not in done.err
+        assert "internal fault" not in done.err
+
+
+def test_a_tomogram_of_no_name_in_a_configuration_is_one_message(tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        "project: out\ntomograms: ['']\nspecies: [{name: a, radius: 135A, expected: 9}]\nlabels: {train: [c.csv]}\n"
+    )
+    assert tomostream("run", tmp_path / "c.yaml", "--dry-run").code == 2
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_table_is_not_written_over_a_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is a folder, not a file"):
+        write_atomically(Path(name), "text")

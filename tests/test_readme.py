@@ -2,7 +2,10 @@
 
 import re
 
+from PIL import Image
 from repository import REPOSITORY
+
+from tomostream.version import VERSION
 
 README = (REPOSITORY / "README.md").read_text()
 
@@ -31,3 +34,8 @@ def test_the_test_command_is_one_line_that_runs_pytest():
 def test_links_point_to_files():
     for target in re.findall(r"\]\((docs/[^)]+)\)", README):
         assert (REPOSITORY / target).exists(), target
+
+
+def test_the_picture_is_of_this_release():
+    made_by = Image.open(REPOSITORY / "docs" / "demo.png").text.get("tomostream", "none")
+    assert made_by.split(".")[:2] == VERSION.split(".")[:2], "make it anew: python -m bench.readme_picture FOLDER"

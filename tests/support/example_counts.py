@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import settings
 
-FEW = 15
+FEW = 10
 FAST = "fast"  # the profile of the fast tier
 
 

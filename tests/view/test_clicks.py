@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from example_counts import examples
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -182,7 +182,7 @@ class TwoPages(RuleBasedStateMachine):
 
 
 TestTwoPages = TwoPages.TestCase
-TestTwoPages.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+TestTwoPages.settings = examples(40, stateful_step_count=15)
 
 
 def keep_clicking(path: Path, first: int, done: Path) -> None:

@@ -176,11 +176,11 @@ def test_links_out_of_the_project_are_not_followed(serve, stores, tmp_path):
     os.symlink(secret, project / "picks")
     os.symlink(secret, project / "export")
     status, _, body = ask(server, "/api/picks?name=ball_1&species=secret")
-    assert (status, b"leads out" in body) == (400, True)
+    assert (status, b"outside the project folder" in body) == (400, True)
     assert ask(server, "/api/state")[0] in (200, 400)
     post(server, "/api/clicks", {"add": [{"tomogram": "ball_1", "species": "a", "x": 1, "y": 1, "z": 1, "label": 1}]})
     status, _, body = post(server, "/api/export", {"format": "csv", "species": "a", "source": "clicks"})
-    assert (status, b"leads out" in body) == (400, True)
+    assert (status, b"outside the project folder" in body) == (400, True)
     assert [path.name for path in secret.iterdir()] == ["ball_1.csv"]
 
 

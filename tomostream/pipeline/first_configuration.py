@@ -21,6 +21,7 @@ from tomostream.errors import ExistsError, InputError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.progress import Progress
 from tomostream.project import input_paths
+from tomostream.remote.atomic_files import write_atomically
 from tomostream.stages.shared.clicks import read_points
 from tomostream.stages.shared.resolved_run import resolve
 from tomostream.store.naming import MRC_ENDINGS, distinct_names
@@ -66,10 +67,7 @@ def write_first_configuration(folder: Path, answers: Answers, out: Path, *, over
     missing = _missing(answers, sound)
     text = _text(sound, answers, missing)
     configuration = configuration_from(_values(sound, answers), str(out)) if not missing else None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(out)
+    write_atomically(out, text)
     if configuration is not None:
         resolve(load_configuration(out), with_clicks=True)  # it runs as it is
     return missing

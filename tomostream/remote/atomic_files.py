@@ -63,6 +63,8 @@ def replacing(path: Path) -> Iterator[Path]:
     BusyError
         If another process has been writing it for half a minute.
     """
+    if path.name in ("", ".."):
+        raise InputError(f"'{path}' is a folder, not a file that can be written; give the file's own name")
     temporary = path.with_name(f".{path.name}.tmp")
     descriptor = _locked(temporary)
     try:

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from tomostream.errors import ExistsError
+from tomostream.errors import ExistsError, InputError
 from tomostream.fingerprint import Fingerprint, differences, plain
 from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.places import Place, RemotePath
@@ -55,6 +55,8 @@ def store_state(path: Place, fingerprint: Fingerprint) -> StoreState:
 
 def beside(path: P, suffix: str) -> P:
     """Return the path with a suffix appended to its name."""
+    if path.name in ("", ".."):
+        raise InputError(f"'{path}' has no name of its own, so no store can be made there; give the store's own path")
     return path.with_name(path.name + suffix)
 
 

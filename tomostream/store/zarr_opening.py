@@ -167,7 +167,7 @@ def _refuse_half_written(path: str) -> None:
 
 def _refuse_non_groups(path: Path) -> None:
     """Raise an error that says what a local path is if it is not a Zarr group."""
-    unfinished = path.with_name(path.name + PARTIAL_SUFFIX)
+    unfinished = Path(f"{path}{PARTIAL_SUFFIX}")
     if not path.exists():
         if unfinished.is_dir():
             raise InputError(

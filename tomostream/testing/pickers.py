@@ -126,7 +126,7 @@ class PickerTests:
     # with what means
 
     @given(block=st.tuples(*[st.integers(5, 50)] * 3), workers=st.integers(1, 3), wanted=st.sampled_from(_WANTED), seed=st.integers(0, 99))
-    @settings(max_examples=min(10, settings().max_examples), deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=min(10, settings().max_examples // 2), deadline=None, suppress_health_check=[HealthCheck.differing_executors])
     def test_picks_are_the_same_for_any_block_and_any_number_of_workers(
         self, block: tuple[int, int, int], workers: int, wanted: HowMany, seed: int
     ) -> None:

@@ -6,7 +6,7 @@ from tomostream.errors import InputError
 from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles
 from tomostream.progress import Progress
-from tomostream.stages.shared.clicks import by_tomogram, inside_volume, read_points
+from tomostream.stages.shared.clicks import by_tomogram, inside_volume, on_one_face, read_points
 from tomostream.stages.shared.particle_tables import read_scored, read_truth, table_paths
 from tomostream.tomogram import open_tomogram
 
@@ -129,3 +129,20 @@ def test_a_table_that_names_no_tomogram_is_of_the_one_its_file_is_called_after(t
     assert read_points([path], ["a"], ["TS_1", "rec_TS_2"], "labels.train").tomograms() == ["rec_TS_2"]
     with pytest.raises(InputError, match="rows without tomogram"):
         read_points([path], ["a"], ["TS_1", "TS_3"], "labels.train")
+
+
+@pytest.mark.parametrize(
+    ("points", "told"),
+    [
+        ([[0, 5, 9], [0, 20, 3], [1, 8, 30]], "all 3 points lie on the face z = 0"),
+        ([[5, 39, 9], [7, 38.5, 3], [9, 39, 30]], "all 3 points lie on the face y = 39"),
+        ([[0, 5, 9], [0, 20, 3]], None),
+        ([[0, 5, 9], [0, 20, 3], [15, 8, 30]], None),
+    ],
+)
+def test_clicks_that_all_lie_on_one_face_are_told(points, told):
+    assert on_one_face(np.array(points, dtype=float), (32, 40, 50)) == told
+
+
+def test_a_volume_of_few_slices_has_its_clicks_near_a_face():
+    assert on_one_face(np.array([[0.0, 5, 9], [1, 20, 3], [2, 8, 30]]), (3, 40, 50)) is None

@@ -17,6 +17,8 @@ from tomostream.store.naming import counterpart, tomogram_name
 
 _ODD_CHANCE, _NO_CHANCE = 1e-3, 1e-12  # that all points lie in one corner: worth a word, and never by chance
 
+_FEW, _AT_FACE = 3, 1.0  # points of which a common face says something; voxels from it
+
 if TYPE_CHECKING:
     from tomostream.geometry import Triple
     from tomostream.tomogram import Tomogram
@@ -34,11 +36,25 @@ def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress
     chance = corner_chance(particles, tomogram.at_level(0).shape, tomogram.spacing)
     if chance < _ODD_CHANCE:
         progress.warn(f"{where}: {_in_corner(particles, tomogram.spacing, tomogram.name)}")
+    if (text := on_one_face(particles.in_unit("voxel", tomogram.spacing).position_zyx, tomogram.at_level(0).shape)) is not None:
+        progress.warn(f"{where}: {text} of tomogram '{tomogram.name}'; has the table lost a column, or is an axis swapped?")
     if not is_inside.all():
         progress.warn(
             f"{where}: {np.count_nonzero(~is_inside)} of {len(particles)} points lie outside tomogram '{tomogram.name}' and are left out"
         )
     return particles.in_unit("voxel", tomogram.spacing).select(is_inside)
+
+
+def on_one_face(position_zyx: np.ndarray, shape: Triple) -> str | None:
+    """Say that all points (z y x, voxels) lie on one face of a volume, which no clicks do; None where they don't, or are fewer than three."""
+    if len(position_zyx) < _FEW:
+        return None
+    for axis, name in enumerate("zyx"):
+        along, last = position_zyx[:, axis], shape[axis] - 1
+        for face in (0, last):
+            if last > 2 * _AT_FACE and (np.abs(along - face) <= _AT_FACE).all():
+                return f"all {len(along)} points lie on the face {name} = {face}"
+    return None
 
 
 def check_inside(particles: Particles, shape: Triple, spacing: float, name: str, where: str) -> np.ndarray:

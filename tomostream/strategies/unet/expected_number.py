@@ -1,11 +1,16 @@
 """How many particles are there, where the user gives no number?  In the training tomograms, from their clicks.
 
-1. The ranks of left-out clicks tell (`pretrained.evidence.number_of`): per voxel of the clicked tomograms.
-2. Where there are too few clicks for that: the radial profile that they teach (`strategies.matched_filter.discriminant`), its correlation in
-   boxes of the labelled tomograms, and the highest peaks, about as many as balls of the particle's radius could lie side by side in half of
-   the boxes.  Their scores are split into noise and particles (`picking.two_groups`), with a very weak prior.
+Two estimates, both too high where look-alikes are many, for other reasons; the lower one is taken:
 
-Limits: look-alikes of the particle's size count as particles.  A number that a person gives is better (docs/accuracy.md).
+1. The ranks of left-out clicks (`pretrained.evidence.number_of`), where there are enough clicks.  Clicks that are off, or that the filter
+   doesn't find, make it far too high.
+2. The peaks: the radial profile that the clicks teach (`strategies.matched_filter.discriminant`), its correlation in boxes of the labelled
+   tomograms, and the highest peaks, about as many as balls of the particle's radius could lie side by side in half of the boxes.  Their
+   scores are split into noise and particles (`picking.counting`), with a very weak prior.  For a rare species it counts the others too.
+
+No more than balls of the particle's radius would fill half of the volume.
+
+Limits: a number that a person gives is better (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from tomostream.strategies.training_set import Labelled, Training
 
 _NO_GUESS = 5.0  # spread of the logarithm of the number: a factor of 150
+_FULLEST = 0.5  # share of the volume that particles may fill
 _PEAK_EDGES = 10.0  # cubed radii of volume for each candidate peak
 
 
@@ -56,9 +62,11 @@ def with_estimates(training: Training, numbers: Sequence[float | None], progress
         if one.expected is not None:
             species.append(one)
             continue
-        told = numbers[number]
         voxels = sum(math.prod(t.shape) for t in labelled.tomograms)
-        density = _density(labelled, number, radius, settings.train.seed, settings.memory) if told is None else told / voxels
+        density = min(_density(labelled, number, radius, settings.train.seed, settings.memory), _FULLEST / (4 / 3 * math.pi * radius**3))
+        told = numbers[number]
+        if told is not None:
+            density = min(density, told / voxels)
         least = {t.name: len(points[number]) for t, points in zip(labelled.tomograms, labelled.points, strict=True)}
         expected = {t.name: max(least[t.name] + 1, round(density * math.prod(t.shape))) for t in labelled.tomograms}
         species.append(one.model_copy(update={"expected": expected}))

@@ -203,14 +203,14 @@ def test_no_module_has_the_name_of_a_public_function():
     assert not {path.stem for path in modules()} & PUBLIC_FUNCTIONS
 
 
-@pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_every_suppression_says_why(path):
+def test_every_suppression_says_why():
     """Of the linter in brackets behind its codes, of the type checker in a comment of its own."""
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if "# noqa" in line:
-            assert re.search(r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* *\(.+\)", line), f"{path}:{number}: {line.strip()}"
-        if "# type: ignore" in line:
-            assert re.search(r"# type: ignore\[[\w,-]+\]  # .+", line), f"{path}:{number}: {line.strip()}"
+    for path in modules():
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if "# noqa" in line:
+                assert re.search(r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* *\(.+\)", line), f"{path}:{number}: {line.strip()}"
+            if "# type: ignore" in line:
+                assert re.search(r"# type: ignore\[[\w,-]+\]  # .+", line), f"{path}:{number}: {line.strip()}"
 
 
 def test_no_drawer_for_odds_and_ends():

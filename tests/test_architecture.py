@@ -25,7 +25,7 @@ FLOORS: dict[str, float] = {
     "store": 1, "evaluation": 1, "config": 1, "learn": 1,
     "formats": 1.1,  # a table's tomogram is named as a store is
     "volume_view": 1.2,
-    "tomogram": 1.5, "mrc_volume": 1.5, "project": 1.5, "score_map": 1.6,
+    "tomogram": 1.5, "mrc_volume": 1.5, "project": 1.5, "candidate_bounds": 1.5, "score_map": 1.6,
     "graph": 2, "stream": 2, "inference": 2, "picking": 2,
     "strategies": 2.5, "strategies.matched_filter": 2.6,
     "strategies.unet": 2.7, "strategies.deepetpicker": 2.7, "strategies.slices2d": 2.7, "strategies.sphere": 2.7,

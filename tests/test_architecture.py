@@ -24,7 +24,7 @@ FLOORS: dict[str, float] = {
     "store": 1, "evaluation": 1, "config": 1, "learn": 1,
     "formats": 1.1,  # a table's tomogram is named as a store is
     "volume_view": 1.2,
-    "tomogram": 1.5, "mrc_volume": 1.5, "project": 1.5, "score_map": 1.6,
+    "tomogram": 1.5, "mrc_volume": 1.5, "project": 1.5, "candidate_bounds": 1.5, "score_map": 1.6,
     "graph": 2, "stream": 2, "inference": 2, "picking": 2,
     "strategies": 2.5, "strategies.matched_filter": 2.6,
     "strategies.unet": 2.7, "strategies.deepetpicker": 2.7, "strategies.slices2d": 2.7, "strategies.sphere": 2.7,
@@ -34,7 +34,7 @@ FLOORS: dict[str, float] = {
     "stages.labels": 3.7, "stages.training": 3.7, "stages.prediction": 3.7, "stages.picks": 3.7, "stages.tables": 3.7,
     "stages.evaluation": 3.8, "stages.checking": 3.9,
     "pipeline": 4,
-    "view": 4.2, "api": 4.5, "testing": 4.5,
+    "view": 4.2, "napari": 4.3, "api": 4.5, "testing": 4.5,
     "cli": 5, "__init__": 5, "__main__": 6,
 }  # fmt: skip
 

@@ -225,7 +225,7 @@ def test_expected_number_below_the_clicks_is_refused(tmp_path):
     values = yaml.safe_load(path.read_text())
     values["species"][0]["expected"] = 3
     path.write_text(yaml.safe_dump(values))
-    with pytest.raises(InputError, match=r"expected is 3 .* but 5 are clicked"):
+    with pytest.raises(InputError, match=r"expected is 3 .* but 5 particles are clicked"):
         run(path, stages=["train"])
     assert not (tmp_path / "project" / "model").exists()
 

@@ -144,6 +144,8 @@ class Predict(Part):
     """Type of the stored scores."""
     logits: bool = False
     """Store logits instead of scores."""
+    keep: Literal["scores", "candidates"] = defaults.KEEP
+    """`candidates`: only what picking with the species' radius, or up to twice that, needs; a hundredth of the disk. The rest of the scores is missing then: to `view`, to smoothing, to other pickers than `greedy`."""
     block_size: ShapeText = None
     """Edges of the core of a block, voxels, as `64` or `32,64,64`. Default: from the budget."""
     device: Literal["auto", "cpu", "cuda"] = defaults.DEVICE

@@ -92,6 +92,11 @@ class PredictionPlan:
         return triple([-(-max(defaults.SHARD_VOX, edge) // c) * c for edge, c in zip(block, self.chunk, strict=True)])
 
     @property
+    def stored_voxels(self) -> int:
+        """Voxels of all chunks of a score map."""
+        return math.prod(-(-n // c) * c for n, c in zip(self.volume, self.chunk, strict=True))
+
+    @property
     def shards(self) -> BlockGrid:
         """The tasks: each owns one shard."""
         return BlockGrid(self.volume, self.shard)

@@ -20,6 +20,7 @@ from tomostream.picking.planning import plan_blocks
 from tomostream.pipeline.inputs import check_inputs
 from tomostream.progress import Progress
 from tomostream.remote.places import RemotePath, place
+from tomostream.stages.prediction.candidates import MOST_SHARE
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram, resolve
 from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
@@ -141,7 +142,6 @@ def _predict(run: ResolvedRun, one: RunTomogram) -> Step:
     from tomostream.strategies.loading import plan_model
 
     head = _head(one)
-    disk = math.prod(head.shape) * np.dtype(run.predict.score_dtype).itemsize * len(run.species)
     model = run.strategy.untrained(run.learning, head.spacing)
     plan = plan_model(
         model,
@@ -152,6 +152,9 @@ def _predict(run: ResolvedRun, one: RunTomogram) -> Step:
         name=one.name,
     )
     redundancy = plan.redundancy_of(model.scorer(device="cpu", precision=run.predict.precision, threads=None))
+    disk = plan.stored_voxels * np.dtype(run.predict.score_dtype).itemsize * len(run.species)
+    if run.predict.keep == "candidates":
+        disk = math.ceil(MOST_SHARE * disk)
     work = f"{len(plan.shards)} shards of {' x '.join(map(str, plan.shard))}, level {plan.level}, {redundancy:.2f} x the voxels computed"
     return Step("predict", one.name, _state(_is_there(run, "predict", one)), plan.block_bytes, disk, work)
 

@@ -162,7 +162,8 @@ def _train(context: RunContext) -> None:
 def _predict(context: RunContext) -> None:
     """Score the tomograms; the picks of each appear as soon as its scores are whole, if picking is asked for.
 
-    On a cluster one thread of this process picks beside the workers; what it can't pick, the stage `pick` will report.
+    On a cluster one thread of this process picks beside the workers, as far as it gets meanwhile: the stage `pick` picks the rest on all of
+    them, and reports what can't be picked.
     """
     tasks = {task.name: task for task in _pick_tasks(context)} if "pick" in context.stages else {}
     with ThreadPoolExecutor(1) as beside:
@@ -180,6 +181,7 @@ def _predict(context: RunContext) -> None:
                     pick_beside(tasks[name], context.progress)
 
         _score(context, when_done)
+        beside.shutdown(cancel_futures=True)  # what has not begun
 
 
 def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
@@ -196,6 +198,7 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
             block_size=parse_shape(given.block_size) if given.block_size else None,
             device=given.device,
             mixed_devices=given.mixed_devices,
+            candidates=tuple((species.name, species.radius) for species in run.species) if given.keep == "candidates" else (),
         ),
         resources=run.resources,
         overwrite=context.overwrite,

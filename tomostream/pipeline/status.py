@@ -26,6 +26,7 @@ from tomostream.learn.training_files import METRICS_NAME
 from tomostream.pipeline.run_history import failures_in, last_run
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc
 from tomostream.remote.places import RemotePath
+from tomostream.stages.prediction.candidates import work_place
 from tomostream.store.ledger import LEDGER_NAME
 from tomostream.store.local_build import local_layout
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
@@ -107,7 +108,9 @@ def read_status(folder: Path) -> RunStatus:
     for name, is_converted in names.items():
         states = {
             "convert": _store(Path(str(project.tomograms)) / f"{name}.ome.zarr", owner is not None) if is_converted else Progressed("-"),
-            "predict": _all_of([_store(_scores(Path(folder), species, kind) / f"{name}.ome.zarr", owner is not None) for kind in species]),
+            "predict": _all_of(
+                [_score_map(_scores(Path(folder), species, kind) / f"{name}.ome.zarr", owner is not None) for kind in species]
+            ),
             "pick": Progressed("done" if (Path(folder) / "picks" / f"{name}.csv").is_file() else "pending"),
         }
         if name in failures:
@@ -163,6 +166,14 @@ def _owner(folder: Path) -> str | None:
 
 def _scores(folder: Path, species: list[str], kind: str) -> Path:
     return Path(str(Project(folder).score_folder(kind, len(species))))
+
+
+def _score_map(path: Path, is_running: bool) -> Progressed:
+    """A score map; where only candidates are kept, its work until they are."""
+    found, work = _store(path, is_running), _store(Path(str(work_place(path))), is_running)
+    if found.state == "done" or work.state == "pending":
+        return found
+    return work if work.state != "done" else Progressed("running" if is_running else "stopped")
 
 
 def _store(path: Path, is_running: bool) -> Progressed:

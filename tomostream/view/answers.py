@@ -31,6 +31,7 @@ from tomostream.view.workspace import Workspace, write_configuration
 T = TypeVar("T")
 UNNAMED = "particle"  # what is clicked before it has a name
 _MOST_THUMBNAILS = 64  # a request
+_CIRCLE = "10vox"  # radius that is drawn where the configuration leaves it to the clicks
 _THUMBNAIL_RADIUS_VOX = 12.0  # a particle has about so many voxels of the level that is shown
 _LEAST_SIZE, _MOST_SIZE = 24, 160
 _GONE = 499  # the page has turned away
@@ -246,7 +247,7 @@ class Answers:
             "project": str(workspace.project),
             "config": None if workspace.config_path is None or configuration is None else str(workspace.config_path),
             "table": str(workspace.clicks),
-            "species": [{"name": one.name, "radius": str(one.radius), "expected": one.expected} for one in species],
+            "species": [{"name": one.name, "radius": str(one.radius or _CIRCLE), "expected": one.expected} for one in species],
             "tomograms": [self.rounds.tomogram_state(name) for name in workspace.entries],
             "jobs": self.jobs.to_json(),
             "formats": {name: {"one_tomogram": form.one_tomogram, "ending": form.ending} for name, form in working_formats().items()},

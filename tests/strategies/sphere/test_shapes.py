@@ -6,8 +6,8 @@ from store_files import write_store
 
 from tomostream.normalisation import Normalisation
 from tomostream.strategies.matched_filter.kernels import profile_target
-from tomostream.strategies.sphere.shapes import SHAPES, Shape, chosen, cost_of
-from tomostream.strategies.sphere.training import target_cost
+from tomostream.strategies.sphere.shapes import SHAPES, Shape, Trial, chosen, trial_of
+from tomostream.strategies.sphere.training import target_trial
 from tomostream.strategies.training_set import Labelled
 from tomostream.testing.small_project import SHAPE
 from tomostream.tomogram import open_tomogram
@@ -20,18 +20,23 @@ def test_a_ball_is_full_and_a_shell_hollow():
 
 
 @pytest.mark.parametrize("best", range(len(SHAPES)))
-def test_the_shape_that_costs_clearly_least_is_chosen(best):
-    costs = [3.0] * len(SHAPES)
-    costs[best] = 2.5
-    assert chosen(costs) == SHAPES[best]
-    costs[best] = 2.9
-    assert chosen(costs) == SHAPES[0]
+def test_the_shape_that_fits_the_clicks_best_is_chosen_of_those_that_cost_little(best):
+    trials = [Trial(cost=3.0, correlation=0.4)] * len(SHAPES)
+    trials[best] = Trial(cost=3.1, correlation=0.5)
+    assert chosen(trials) == SHAPES[best]
+    trials[best] = Trial(cost=3.6, correlation=0.5)
+    assert best == 0 or chosen(trials) == SHAPES[0]
+    trials[best] = Trial(cost=3.0, correlation=0.41)
+    assert chosen(trials) == SHAPES[0]
+    trials[best] = Trial(cost=2.4, correlation=0.3)
+    assert chosen(trials) == SHAPES[best]
 
 
 def test_a_shape_costs_the_logarithm_of_the_ranks_of_its_clicks():
-    assert cost_of(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 0
-    assert cost_of(np.array([0.15, 0.05]), np.array([0.2, 0.1])) == pytest.approx((np.log(2) + np.log(3)) / 2)
-    assert cost_of(np.empty(0), np.array([0.1])) == 0
+    found = trial_of(np.array([0.9, 0.8]), np.array([0.1, 0.2]))
+    assert (found.cost, found.correlation) == (0.0, pytest.approx(0.85))
+    assert trial_of(np.array([0.15, 0.05]), np.array([0.2, 0.1])).cost == pytest.approx((np.log(2) + np.log(3)) / 2)
+    assert trial_of(np.empty(0), np.array([0.1])) == Trial(0.0, 0.0)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -48,5 +53,5 @@ def test_clicks_on_balls_and_shells_choose_their_own_kind(shape, tmp_path):
         Normalisation(0.0, 1.0, 0.0, 1.0, 1, 1, 100.0)
     )
     labelled = Labelled([tomogram], [[points]])
-    costs = [target_cost(profile_target(one.profile(7.0, 12), 9.8), labelled, 0, radius=7.0, seed=0) for one in SHAPES]
-    assert chosen(costs) == shape
+    trials = [target_trial(profile_target(one.profile(7.0, 12), 9.8), labelled, 0, radius=7.0, seed=0) for one in SHAPES]
+    assert chosen(trials) == shape

@@ -128,6 +128,8 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
     from tomostream.strategies.loading import load_model, plan_model
 
     made: dict[str, Any] = store.attributes["fingerprint"]
+    if "candidates" in made:
+        raise InputError("only candidates were kept of these scores; predict the tomogram again with --overwrite")
     if "mixed_devices" in store.attributes:
         raise InputError("machines of several kinds made it, and it is unknown which made this shard; predict again with --overwrite")
     device = _device_of(made)

@@ -19,6 +19,7 @@ from tomostream.cluster import Pool, Resources, open_pool
 from tomostream.errors import TomostreamError
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
+from tomostream.stages.prediction.candidates import ReduceTask, Reduction, reduce_tomogram
 from tomostream.stages.prediction.prepare_task import Prepared, PrepareTask, prepare_tomogram
 from tomostream.stages.prediction.score_maps import Examined, PredictTask, ScoreMaps, examine
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
@@ -68,7 +69,7 @@ def predict_many(
         device = "cuda" if wants_gpu or (pool is not None and pool.needs_gpu) else "cpu"
         load = ScorerLoad(str(model), device, settings.precision, threads, resources.gpu_memory)
         environment = machine_environment(device) if pool is None else next(pool.run(machine_environment, [device]))[1]
-        run = _Run(loaded, load, environment, results, progress, when_done)
+        run = _Run(loaded, load, environment, results, progress, when_done, resources.is_distributed)
         to_do = [found for task in tasks if (found := run.examine(task)) is not None]
         if to_do:
             if pool is None:
@@ -113,7 +114,11 @@ class _Run:
         results: Results[list[Place]],
         progress: Progress,
         when_done: Callable[[str], None],
+        reduces_on_workers: bool,
     ) -> None:
+        self._reduces_on_workers = reduces_on_workers
+        self._reductions: dict[str, tuple[Reduction, ...]] = {}
+        self._paths: dict[str, list[Place]] = {}
         self._model, self._load, self._environment = model, load, environment
         self._results, self._progress, self._when_done = results, progress, when_done
         self._making: dict[str, ScoreMaps] = {}
@@ -153,9 +158,25 @@ class _Run:
                 else:
                     maps.note(task.index, outcome)
                     if maps.is_whole:
-                        self._end(maps, guarded_disk(ScoreMaps.finish, maps))
+                        self._finish(maps)
                 if task.name not in self._making:
                     bar.advance(note=self._results.told)
+
+        for reduction, failure in pool.outcomes(reduce_tomogram, [ReduceTask(*one) for one in self._reductions.items()]):
+            self._tell(reduction.name, failure if isinstance(failure, TomostreamError) else self._paths[reduction.name])
+
+    def _finish(self, maps: ScoreMaps) -> None:
+        """Finish a tomogram whose last shard is done; where only candidates are kept, they are found here or, later, on the workers."""
+        outcome = guarded_disk(ScoreMaps.finish, maps)
+        if isinstance(outcome, TomostreamError) or not maps.reductions:
+            self._end(maps, outcome)
+        elif self._reduces_on_workers:
+            del self._making[maps.name]
+            maps.close()
+            self._reductions[maps.name], self._paths[maps.name] = maps.reductions, outcome
+        else:
+            failure = guarded_disk(reduce_tomogram, ReduceTask(maps.name, maps.reductions))
+            self._end(maps, failure if isinstance(failure, TomostreamError) else outcome)
 
     def _tasks(self, to_do: list[Examined]) -> Iterator[ShardTask]:
         for one in to_do:
@@ -168,7 +189,7 @@ class _Run:
                 continue
             self._making[name] = maps
             if maps.is_whole:  # killed before it got its name
-                self._end(maps, guarded_disk(ScoreMaps.finish, maps))
+                self._finish(maps)
             for task in maps.tasks():
                 if name not in self._making:
                     break  # one of its shards failed
@@ -180,9 +201,12 @@ class _Run:
     def _end(self, maps: ScoreMaps, outcome: list[Place] | TomostreamError) -> None:
         del self._making[maps.name]
         maps.close()
-        self._results.note(maps.name, outcome)
+        self._tell(maps.name, outcome)
+
+    def _tell(self, name: str, outcome: list[Place] | TomostreamError) -> None:
+        self._results.note(name, outcome)
         if not isinstance(outcome, TomostreamError):
-            self._when_done(maps.name)
+            self._when_done(name)
 
     def close(self) -> None:
         """Let go of what is unfinished."""

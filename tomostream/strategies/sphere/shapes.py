@@ -2,8 +2,8 @@
 
 1. Candidates: a ball of the particle's radius, and shells that end there, of `THICKNESSES` radii; dark and bright.
 2. Each is correlated with the clicks, and with boxes at random.  What a shape costs is the mean logarithm of the clicks' ranks among the peaks there: a picker would
-   take those peaks first.
-3. The dark ball is chosen unless another costs clearly less: a few clicks are no reason for more.
+   take those peaks first.  Shapes that cost clearly more than the cheapest are out.
+3. Of the others the one with which the clicks correlate best; the dark ball, unless another is clearly better: a few clicks are no reason for more.
 
 Limits: one radius; no particle is a sphere.
 """
@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Float64
 
 THICKNESSES = (0.25, 0.45)  # of shells, radii
-CLEARLY = 0.2  # by how much the cost must be less than the dark ball's
+CLEARLY = 0.5  # by how much a cost is clearly higher
+BETTER = 1.05  # times the dark ball's correlation
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,25 @@ class Shape:
 SHAPES = (Shape(1.0, False), Shape(1.0, True), *(Shape(t, is_bright) for t in THICKNESSES for is_bright in (False, True)))
 
 
-def cost_of(clicks: Float64[np.ndarray, " n"], peaks: Float64[np.ndarray, " m"]) -> float:
-    """Mean logarithm of the clicks' ranks among peaks, by their correlations; 0 where all clicks are above all peaks, or there are none."""
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How a shape does: what it costs, and its correlation with the clicks."""
+
+    cost: float
+    correlation: float
+
+
+def trial_of(clicks: Float64[np.ndarray, " n"], peaks: Float64[np.ndarray, " m"]) -> Trial:
+    """Judge a shape by its correlations: at each click, and at the peaks of boxes at random."""
+    if not len(clicks):
+        return Trial(0.0, 0.0)
     above = len(peaks) - np.searchsorted(np.sort(peaks), clicks, side="right")
-    return float(np.log1p(above).mean()) if len(clicks) else 0.0
+    return Trial(float(np.log1p(above).mean()), float(np.median(clicks)))
 
 
-def chosen(costs: Sequence[float]) -> Shape:
-    """The shape that costs least; `costs` are those of `SHAPES`."""
-    best = int(np.argmin(costs))
-    return SHAPES[best] if costs[best] < costs[0] - CLEARLY else SHAPES[0]
+def chosen(trials: Sequence[Trial]) -> Shape:
+    """The shape that does best; `trials` are those of `SHAPES`."""
+    allowed = min(one.cost for one in trials) + CLEARLY
+    found = [one.correlation if one.cost <= allowed else -1.0 for one in trials]
+    best = int(np.argmax(found))
+    return SHAPES[best] if found[best] > BETTER * max(found[0], 0.0) else SHAPES[0]

@@ -17,7 +17,7 @@ from tomostream.strategies.matched_filter.kernels import profile_target
 from tomostream.strategies.matched_filter.profile import SHIFT
 from tomostream.strategies.matched_filter.training import Made, average_settings, train_correlation
 from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, write_folder
-from tomostream.strategies.sphere.shapes import SHAPES, chosen, cost_of
+from tomostream.strategies.sphere.shapes import SHAPES, Trial, chosen, trial_of
 from tomostream.strategies.training_set import Labelled, Training
 from tomostream.tomogram import Tomogram
 
@@ -48,14 +48,14 @@ def _made(training: Training, number: int, radius: float, progress: Progress) ->
     length = math.floor(support) + 2
     profiles = [shape.profile(radius, length) for shape in SHAPES]
     labelled, seed = training.labelled.clicked, training.settings.train.seed
-    shape = chosen([target_cost(profile_target(profile, support), labelled, number, radius=radius, seed=seed) for profile in profiles])
+    shape = chosen([target_trial(profile_target(profile, support), labelled, number, radius=radius, seed=seed) for profile in profiles])
     profile = profiles[SHAPES.index(shape)]
     progress.say(f"{training.settings.species[number].name}: {shape} of radius {radius:.1f} voxels")
     return profile_target(profile, support), profile
 
 
-def target_cost(target: Target, labelled: Labelled, number: int, *, radius: float, seed: int) -> float:
-    """What a target costs by the clicks of a species, the `number`th; see `shapes`.  The radius is in voxels, the seed that of the boxes."""
+def target_trial(target: Target, labelled: Labelled, number: int, *, radius: float, seed: int) -> Trial:
+    """Judge a target by the clicks of a species, the `number`th; see `shapes`.  The radius is in voxels, the seed that of the boxes."""
     rng = np.random.default_rng(seed)
     scorer = CorrelationScorer([target], floor=defaults.NORMALISATION_FLOOR, threads=None)
     clicks: list[float] = []
@@ -70,7 +70,7 @@ def target_cost(target: Target, labelled: Labelled, number: int, *, radius: floa
             count = max(1, round(_CROWDED * box.size / (4 / 3 * math.pi * radius**3)))
             scores = _correlations(scorer, tomogram, box)
             peaks.append(pick_array(scores, radius=_APART * radius, how_many=Best(count), memory=_MEMORY).score)
-    return cost_of(np.array(clicks), np.concatenate(peaks))
+    return trial_of(np.array(clicks), np.concatenate(peaks))
 
 
 def _boxes(shape: Triple, most: int, rng: np.random.Generator) -> list[Box]:

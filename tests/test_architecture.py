@@ -35,7 +35,7 @@ FLOORS: dict[str, float] = {
     "stages.labels": 3.7, "stages.training": 3.7, "stages.prediction": 3.7, "stages.picks": 3.7,
     "stages.evaluation": 3.8, "stages.checking": 3.9,
     "pipeline": 4,
-    "view": 4.2, "api": 4.5, "testing": 4.5,
+    "view": 4.2, "napari": 4.3, "api": 4.5, "testing": 4.5,
     "cli": 5, "__init__": 5, "__main__": 6,
 }  # fmt: skip
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, libraries_bytes, rem
 from tomostream.config import Configuration
 from tomostream.errors import TomostreamError
 from tomostream.picking.planning import plan_blocks
-from tomostream.pipeline.inputs import check_inputs
+from tomostream.pipeline.inputs import check_inputs, uses_truth
 from tomostream.progress import Progress
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.prediction.candidates import MOST_SHARE
@@ -43,10 +42,6 @@ class Step:
     disk_bytes: int | None  # of the result
     work: str
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
     def row(self) -> list[str]:
         """As the cells of a table."""
         sizes = ["" if n is None else format_bytes(n) for n in (self.memory_bytes, self.disk_bytes)]
@@ -63,7 +58,7 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     BudgetError
         If a stage would not fit the memory.
     """
-    run = resolve(configuration, with_clicks="train" in stages)
+    run = resolve(configuration, with_clicks="train" in stages, with_truth=uses_truth(configuration, stages))
     for one in run.tomograms.values():
         if isinstance(one.head, TomostreamError):
             raise one.head

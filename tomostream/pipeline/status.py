@@ -14,15 +14,15 @@ from __future__ import annotations
 import datetime
 import fcntl
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
 from tomostream.learn.training_files import METRICS_NAME
+from tomostream.pipeline.journal import Event
 from tomostream.pipeline.run_history import failures_in, last_run
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc
 from tomostream.remote.places import RemotePath
@@ -66,10 +66,6 @@ class RunStatus:
     has_started: bool = True  # ever
     retries: int = 0  # tasks that went to another machine, since the run began
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
 
 
 def read_status(folder: Path) -> RunStatus:
@@ -228,9 +224,7 @@ def _counted(states: list[Progressed]) -> dict[str, int]:
     return found
 
 
-def _pace(
-    events: list[dict[str, Any]], stage: str | None, tomograms: dict[str, dict[str, Progressed]]
-) -> tuple[float | None, float | None]:
+def _pace(events: list[Event], stage: str | None, tomograms: dict[str, dict[str, Progressed]]) -> tuple[float | None, float | None]:
     """Tomograms a minute of the stage in work, and the seconds until its end."""
     if stage not in STAGES:
         return None, None

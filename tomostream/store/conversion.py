@@ -30,6 +30,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, conversion_bytes, libraries_bytes, remote_bytes
 from tomostream.errors import BudgetError, InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Triple, triple
 from tomostream.moments import is_counted
 from tomostream.remote.copies import head_of, identity_of, local_file
@@ -202,7 +203,7 @@ class _Plan:
         return cls(source, header, identity, target, settings, spec, StoreLayout.plan(spec))
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """Everything that determines the stored bytes."""
         settings = asdict(self.settings)
         del settings["assume_mrc"]  # it does not change the stored bytes

@@ -23,9 +23,10 @@ import numpy as np
 from jaxtyping import Shaped
 
 from tomostream.errors import TomostreamError
+from tomostream.fingerprint import Fingerprint, plain
 from tomostream.geometry import BlockGrid, Triple
 from tomostream.remote.places import Place
-from tomostream.store.existing_output import StoreState, adopted, plain, refuse_existing, store_state
+from tomostream.store.existing_output import StoreState, adopted, refuse_existing, store_state
 from tomostream.store.pyramid import mean_pooled, rounded_to
 from tomostream.store.specification import StoreLayout, StoreSpec, group_metadata
 from tomostream.store.store_build import Build, put_shard, read_layout, start_build
@@ -92,7 +93,7 @@ class StoreWriter:
         self._build = build
 
     @classmethod
-    def create_or_resume(cls, path: Place, spec: StoreSpec, *, fingerprint: dict[str, Any], overwrite: bool) -> "StoreWriter":
+    def create_or_resume(cls, path: Place, spec: StoreSpec, *, fingerprint: Fingerprint, overwrite: bool) -> "StoreWriter":
         """Start a store, or resume the half-written one with the same fingerprint.
 
         Parameters

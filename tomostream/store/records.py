@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.normalisation import ROBUST, Normalisation
 from tomostream.remote.places import place
 from tomostream.store.seals import SEAL, sealed_group
@@ -50,7 +51,7 @@ class StoreRecord(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     complete: bool | None = None
-    fingerprint: dict[str, Any] | None = None
+    fingerprint: Fingerprint | None = None
     kind: Literal["labels", "scores", "tomogram"] | None = None
     normalisation: dict[_Level, StatisticsRecord] | None = None
     robust_normalisation: dict[_Level, dict[Annotated[str, Field(pattern=r"^robust-\d+$")], RobustRecord]] | None = None

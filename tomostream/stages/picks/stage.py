@@ -13,6 +13,7 @@ import numpy as np
 from tomostream.budget import libraries_bytes, remote_bytes
 from tomostream.cluster import Resources
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Box, Triple
 from tomostream.orientations import known_or_none
@@ -81,7 +82,7 @@ class PickSettings:
                 "the number of picks is not set: give --count N (the best N), --threshold T (all above T) or --expected N (about N, as the scores suggest)"
             )
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """Return everything that the picks depend on, as values for JSON."""
         values: dict[str, Any] = {**options_of(self.how_many)}
         for name in (one.name for one in fields(self)):

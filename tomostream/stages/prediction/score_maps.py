@@ -20,6 +20,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.budget import remote_bytes
 from tomostream.errors import ExistsError, InputError
+from tomostream.fingerprint import Fingerprint, differences, plain
 from tomostream.geometry import Triple
 from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
@@ -31,7 +32,7 @@ from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad,
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.region_of_interest import Restriction, mask_fingerprint
-from tomostream.store.existing_output import differences, finished_fingerprint, half_written_head, plain, refuse_other_settings
+from tomostream.store.existing_output import finished_fingerprint, half_written_head, refuse_other_settings
 from tomostream.store.identity import is_same_identity
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
 from tomostream.store.zarr_opening import is_url
@@ -66,7 +67,7 @@ class Examined:
 
     task: PredictTask
     plan: PredictionPlan
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     paths: list[Place]  # one a species
     is_done: list[bool]
 
@@ -129,7 +130,7 @@ def examine(
     return Examined(task, plan, fingerprint, paths, [state == "done" for state in states])
 
 
-def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: bool) -> dict[str, Any]:
+def _begun_elsewhere(paths: list[Place], fingerprint: Fingerprint, is_mixed: bool) -> dict[str, Any]:
     """Return the fingerprint to continue with: that of another kind of machine, if it has begun or finished the same work.
 
     Finished scores of the same input and settings stay, whatever machine made them; half-written ones are not mixed unasked.
@@ -152,12 +153,12 @@ def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: 
                 f"{path} is half-written on another kind of machine ({differences(head['fingerprint'], wanted)}); continue on that kind of machine, start again with "
                 "--overwrite, or accept scores that agree only to 1e-4 of the logits (float32), with --mixed-devices"
             )
-        begun: dict[str, Any] = head["fingerprint"]
+        begun: Fingerprint = head["fingerprint"]
         return begun
     return fingerprint
 
 
-def _is_same_work(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _is_same_work(one: Fingerprint, other: Fingerprint) -> bool:
     """Whether two fingerprints differ in the machine at most."""
     keys = (one.keys() | other.keys()) - set(MACHINE_KEYS)
     return all(is_same_identity(one.get(key), other.get(key)) for key in keys)
@@ -346,7 +347,7 @@ def _fingerprint(
     plan: PredictionPlan,
     load: ScorerLoad,
     environment: tuple[tuple[str, str], ...],
-) -> dict[str, Any]:
+) -> Fingerprint:
     """What decides the bytes of the scores (guarantee 3)."""
     from tomostream.remote.places import place
 
@@ -372,5 +373,4 @@ def _fingerprint(
         values["candidates"] = {species: radius.in_voxels(source.spacing) for species, radius in settings.candidates}
     if load.device == "cuda" and load.gpu_memory is not None:
         values["gpu_memory"] = load.gpu_memory  # tiles follow from it
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
+    return plain(values)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tomostream.cluster import Pool, Resources, open_pool
+from tomostream.cluster import Pool, Resources, is_elsewhere, open_pool, task_threads
 from tomostream.errors import TomostreamError
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
@@ -63,9 +63,8 @@ def predict_many(
     wants_gpu = _wants_gpu(settings.device, resources) if settings.device == "cuda" or loaded.uses_gpu else False
     with contextlib.ExitStack() as stack:
         # other machines may be of another kind, and have other cores: they are asked before anything is planned
-        is_elsewhere = resources.scheduler is not None or resources.kind == "slurm"
-        pool = stack.enter_context(open_pool(resources, progress, needs_gpu=wants_gpu)) if is_elsewhere else None
-        threads = resources.task_threads if pool is None else pool.threads
+        pool = stack.enter_context(open_pool(resources, progress, needs_gpu=wants_gpu)) if is_elsewhere(resources) else None
+        threads = task_threads(resources) if pool is None else pool.threads
         device = "cuda" if wants_gpu or (pool is not None and pool.needs_gpu) else "cpu"
         load = ScorerLoad(str(model), device, settings.precision, threads, resources.gpu_memory)
         environment = machine_environment(device) if pool is None else next(pool.run(machine_environment, [device]))[1]
@@ -87,7 +86,7 @@ def _beside_a_gpu(resources: Resources, to_do: list[Examined], progress: Progres
     from tomostream.stages.prediction.overlap import shards_at_once
 
     count = shards_at_once((one.plan for one in to_do), memory=resources.memory, gpu_memory=resources.gpu_memory)
-    return open_pool(replace(resources, workers=count, threads=resources.task_threads), progress)
+    return open_pool(replace(resources, workers=count, threads=task_threads(resources)), progress)
 
 
 def _wants_gpu(device: str, resources: Resources) -> bool | None:
@@ -96,7 +95,7 @@ def _wants_gpu(device: str, resources: Resources) -> bool | None:
         return device == "cuda"
     if resources.scheduler is not None:
         return None
-    if resources.kind == "slurm":
+    if is_elsewhere(resources):
         return resources.gpus > 0
     from tomostream.learn.precision import resolve_device
 

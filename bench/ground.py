@@ -209,7 +209,7 @@ class Ground:
 
     def _must(self, arguments: list[str], folder: Path, **asked: Callable[[], object]) -> str:
         self.log.write_text("")
-        code, told = forked(arguments, folder, self.log, **asked)  # type: ignore[arg-type]
+        code, told = forked(arguments, folder, self.log, **asked)
         if code:
             raise SystemExit(f"{arguments}: ended with {code}: {self.log.read_text()[-2000:]}")
         return told

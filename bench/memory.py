@@ -259,20 +259,12 @@ def _project_stats(store: str) -> int:
 
 
 def _project_predict(case: Case, memory: int) -> int:
+    from tomostream.inference.plan import PlanRequest
     from tomostream.strategies.unet.network import ResidualUNet
     from tomostream.strategies.unet.planning import plan_prediction
 
-    return plan_prediction(
-        case.shape,
-        level=case.level,
-        network=ResidualUNet(CHANNELS, 1, seed=0),
-        channels=CHANNELS,
-        precision=PRECISION,
-        species=1,
-        memory=memory,
-        block_size=None,
-        name=case.name,
-    ).block_bytes
+    request = PlanRequest(volume=case.shape, level=case.level, memory=memory, block_size=None, name=case.name)
+    return plan_prediction(request, ResidualUNet(CHANNELS, 1, seed=0), precision=PRECISION).block_bytes
 
 
 def _project_pick(case: Case, memory: int) -> int:

@@ -63,7 +63,7 @@ class Power:
                 self._is_busy = False
             self._seen("fsync", ())
 
-        os.fsync = fsync  # type: ignore[assignment]
+        os.fsync = fsync
         sys.addaudithook(self._seen)
 
     def _seen(self, event: str, _: object) -> None:
@@ -85,7 +85,7 @@ def another_boot() -> None:
     """Let this process believe that the machine was started again."""
     from tomostream.store import ledger
 
-    ledger._boot = lambda: "another start of the machine"  # type: ignore[assignment]
+    ledger._boot = lambda: "another start of the machine"
 
 
 def lose_once(ground: Ground, power: Power, command: str) -> str | None:

@@ -12,7 +12,7 @@ from tomostream import defaults
 from tomostream.errors import BudgetError
 from tomostream.geometry import Triple
 from tomostream.inference.block_search import plan_scorer
-from tomostream.inference.plan import PredictionPlan
+from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.planning import plan_prediction
@@ -28,9 +28,8 @@ RADIUS = 5.0  # of the particle, voxels of level 1
 def plan_network(volume: Triple, channels: tuple[int, ...], precision: str, memory: int, *, level: int = 0) -> PredictionPlan:
     """The blocks of a U-Net."""
     network = ResidualUNet(channels, 1, seed=0)
-    return plan_prediction(
-        volume, level=level, network=network, channels=channels, precision=precision, species=1, memory=memory, block_size=None, name="a volume"
-    )  # fmt: skip
+    request = PlanRequest(volume=volume, level=level, memory=memory, block_size=None, name="a volume")
+    return plan_prediction(request, network, precision=precision)
 
 
 def default_scorer(threads: int | None = None) -> FusedScorer:
@@ -45,7 +44,7 @@ def default_scorer(threads: int | None = None) -> FusedScorer:
 
 def plan_default(volume: Triple, memory: int) -> PredictionPlan:
     """The blocks of the default model."""
-    return plan_scorer(volume, level=1, scorer=default_scorer(), memory=memory, block_size=None, name="a volume")
+    return plan_scorer(PlanRequest(volume=volume, level=1, memory=memory, block_size=None, name="a volume"), default_scorer())
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent / "tests" / "support")]
 
 import numpy as np  # noqa: E402 (after the path)
-from running_view import Running, started  # noqa: E402
+from running_view import Running, started  # noqa: E402 (likewise)
 
-import tomostream as ts  # noqa: E402
+import tomostream as ts  # noqa: E402 (likewise)
 
 TOLERANCE_VOX = 10.0
 SECONDS_A_CLICK, SECONDS_AN_ANSWER = 3.0, 1.5

@@ -17,10 +17,10 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent / "tests" / "support")]
 
 import psutil  # noqa: E402 (after the path)
-from running_view import started  # noqa: E402
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from workbench_page import Page  # noqa: E402
+from running_view import started  # noqa: E402 (likewise)
+from selenium import webdriver  # noqa: E402 (likewise)
+from selenium.webdriver.chrome.service import Service  # noqa: E402 (likewise)
+from workbench_page import Page  # noqa: E402 (likewise)
 
 FLAGS = (
     "--headless",

@@ -4,6 +4,7 @@ All imports count, those inside functions and under `TYPE_CHECKING` too: a name 
 """
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -16,7 +17,7 @@ ROOT = REPOSITORY / "tomostream"
 # floor of each room, lowest first; a module imports only from lower floors, or from its own room
 FLOORS: dict[str, float] = {
     "redaction": -0.1,
-    "errors": 0, "defaults": 0, "progress": 0, "version": 0,
+    "errors": 0, "defaults": 0, "progress": 0, "version": 0, "fingerprint": 0,
     "orientations": 0.05, "particle_columns": 0.06, "geometry": 0.1, "particles": 0.1, "pick_records": 0.1,
     "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "robust_statistics": 0.3, "budget": 0.2, "python_words": 0.2,
     "grey_pictures": 0.2,
@@ -24,17 +25,17 @@ FLOORS: dict[str, float] = {
     "store": 1, "evaluation": 1, "config": 1, "learn": 1,
     "formats": 1.1,  # a table's tomogram is named as a store is
     "volume_view": 1.2,
-    "tomogram": 1.5, "mrc_volume": 1.5, "project": 1.5, "score_map": 1.6,
+    "tomogram": 1.5, "mrc_volume": 1.5, "project": 1.5, "candidate_bounds": 1.5, "score_map": 1.6,
     "graph": 2, "stream": 2, "inference": 2, "picking": 2,
     "strategies": 2.5, "strategies.matched_filter": 2.6,
     "strategies.unet": 2.7, "strategies.deepetpicker": 2.7, "strategies.slices2d": 2.7, "strategies.sphere": 2.7,
     "strategies.few_shot": 2.8,  # its models are the U-Net's
     "cluster": 3, "simulation": 3, "report": 3,
     "stages": 3.5, "stages.shared": 3.5, "stages.voxel_statistics": 3.6, "stages.conversion": 3.6,
-    "stages.labels": 3.7, "stages.training": 3.7, "stages.prediction": 3.7, "stages.picks": 3.7, "stages.tables": 3.7,
+    "stages.labels": 3.7, "stages.training": 3.7, "stages.prediction": 3.7, "stages.picks": 3.7,
     "stages.evaluation": 3.8, "stages.checking": 3.9,
     "pipeline": 4,
-    "view": 4.2, "api": 4.5, "testing": 4.5,
+    "view": 4.2, "napari": 4.3, "api": 4.5, "testing": 4.5,
     "cli": 5, "__init__": 5, "__main__": 6,
 }  # fmt: skip
 
@@ -151,6 +152,27 @@ def test_no_strategy_is_known_by_name_outside_its_folder():
     assert not found, "\n".join(found)
 
 
+def test_no_queue_is_known_by_name_outside_its_module():
+    """Neither by itself nor as `--cluster NAME`, and no message speaks of SLURM: whatever is decided by a queue's name is decided in the queue."""
+    queues = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["entry-points"]["tomostream.queues"]
+    homes = {address.partition(":")[0].removeprefix("tomostream.") for address in queues.values()}
+    named = re.compile(rf"({'|'.join(queues)})|.*--cluster ({'|'.join(queues)}).*|.*slurm.*", re.DOTALL | re.IGNORECASE)
+    found: list[str] = []
+    for path in modules():
+        if name_of(path) in homes:
+            continue
+        tree = tree_of(path)
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
+        constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings]
+        found += [
+            f"{name_of(path)}:{node.lineno}: {node.value!r}"
+            for node in constants
+            if isinstance(node.value, str) and named.fullmatch(node.value)
+        ]
+        found += [f"{name_of(path)} imports {other}" for other in imports_of(path) if other in homes]
+    assert not found, "\n".join(found)
+
+
 def test_nothing_below_the_resolved_run_takes_a_configuration():
     found: list[str] = []
     for path in modules():
@@ -179,6 +201,16 @@ def test_torch_is_imported_only_where_learning_happens():
 
 def test_no_module_has_the_name_of_a_public_function():
     assert not {path.stem for path in modules()} & PUBLIC_FUNCTIONS
+
+
+def test_every_suppression_says_why():
+    """Of the linter in brackets behind its codes, of the type checker in a comment of its own."""
+    for path in modules():
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if "# noqa" in line:
+                assert re.search(r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* *\(.+\)", line), f"{path}:{number}: {line.strip()}"
+            if "# type: ignore" in line:
+                assert re.search(r"# type: ignore\[[\w,-]+\]  # .+", line), f"{path}:{number}: {line.strip()}"
 
 
 def test_no_drawer_for_odds_and_ends():

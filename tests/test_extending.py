@@ -148,7 +148,7 @@ def test_a_broken_strategy_is_an_error_only_where_it_is_asked_for(tmp_path, entr
 
 def test_the_recipes_name_their_modules_for_pip():
     """Setuptools refuses a folder of several modules that are not named; pip installs nothing then."""
-    for title in ("A strategy", "An objective"):
+    for title in ("A strategy", "A network", "An objective", "A queue"):
         files = recipe(title)
         modules = {Path(name).stem for name in files if name.endswith(".py") and not name.startswith("test_")}
         project = tomllib.loads(files["pyproject.toml"])
@@ -174,6 +174,23 @@ def test_installing_a_strategy_imports_no_torch(blobs):
 @pytest.mark.slow
 def test_another_packages_strategy_passes_the_conformance_suite(blobs):
     assert_passes(blobs, "test_blobs.py")
+
+
+@pytest.fixture(scope="module")
+def dilated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(recipe("A network"), tmp_path_factory.mktemp("network") / "site")
+
+
+def test_another_packages_network_is_planned(dilated, tmp_path):
+    run = make_project(tmp_path / "data", objective={"name": "dilated"})
+    planned = tomostream(dilated, "run", run, "--dry-run")
+    assert planned.code == 0, planned.err
+    assert "30 steps of 4 crops of 16, level 0, objective dilated" in planned.out
+
+
+@pytest.mark.slow
+def test_another_packages_network_passes_the_conformance_suite(dilated):
+    assert_passes(dilated, "test_dilated.py")
 
 
 @pytest.mark.slow
@@ -204,7 +221,11 @@ def test_another_packages_format_is_written_and_read_by_the_commands(xyz, tmp_pa
     table.write_text("tomogram,species,x_angstrom,y_angstrom,z_angstrom,score\nt1,ribosome,3.0,2.0,1.5,\nt1,fas,50.0,40.0,30.0,\n")
     exported = tmp_path / "t1.xyz"
     assert tomostream(xyz, "export", table, "-o", exported).code == 0
-    assert exported.read_text().splitlines()[2] == "ribosome 3.0 2.0 1.5"
+    assert exported.read_text().splitlines()[1:3] == ["particles", "ribosome 3.0 2.0 1.5"]
+    assert tomostream(xyz, "export", table, "-o", exported, "--xyz-comment", "made by hand").code == 0
+    assert exported.read_text().splitlines()[1] == "made by hand"
+    other = tomostream(xyz, "export", table, "-o", tmp_path / "t1.cmm", "--xyz-comment", "x")
+    assert "--xyz-comment is for xyz, but the format is cmm; leave it out, or give --format xyz" in other.message
     assert tomostream(xyz, "import", exported, "-o", tmp_path / "back.csv").code == 0
     assert (tmp_path / "back.csv").read_text() == table.read_text()
     exported.write_text("3\nparticles\nribosome 1 2 3\n")
@@ -226,6 +247,24 @@ def test_a_format_that_cant_be_imported_stops_no_other(tmp_path):
 @pytest.mark.slow
 def test_another_packages_format_passes_the_conformance_suite(xyz):
     assert_passes(xyz, "test_xyz.py")
+
+
+@pytest.fixture(scope="module")
+def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(recipe("A queue"), tmp_path_factory.mktemp("queue") / "site")
+
+
+def test_another_packages_queue_is_one_of_the_clusters(background, tmp_path):
+    assert "background" in tomostream(background, "convert", "--help").out
+    run = make_project(tmp_path / "data", cluster={"kind": "background", "gpus": 1})
+    assert "the queue background has none, found 1" in tomostream(background, "run", run, "--dry-run").message
+    absent = tomostream(tmp_path, "run", run, "--dry-run").message
+    assert "cluster.kind: must be an installed queue (none, local, slurm), found 'background'" in absent
+
+
+@pytest.mark.slow
+def test_another_packages_queue_passes_the_conformance_suite(background):
+    assert_passes(background, "test_background.py")
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ TILTS = st.floats(0.01, 179.99).map(lambda value: round(value, 3))
 # file, and how far a matrix's entry may be off: numbers in the file have so many digits
 HOLD_ROTATIONS = {"p.csv": 1e-9, "p.parquet": 1e-9, "p.tbl": 1e-9, "p.em": 1e-6, "p.ndjson": 1e-12, "p.json": 1e-12}
 STARS = ("star-relion5", "star-relion4", "star-tomogram-pixels")
-FACTS = Conversion(spacing=10.0, shape=(100, 200, 300), unbinned_pixel=2.5, only_tomogram="TS_01", only_species="ribosome")
+FACTS = Conversion(
+    spacing=10.0, shape=(100, 200, 300), options={"unbinned_pixel_size": 2.5}, only_tomogram="TS_01", only_species="ribosome"
+)
 rotations = st.integers(0, 2**32 - 1).map(lambda seed: Rotation.random(5, rng=seed).as_matrix())
 
 

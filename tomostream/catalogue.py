@@ -1,4 +1,4 @@
-"""Which strategies, pickers, table formats and the like are installed?  What the entry points say, ours and other packages' alike; nothing is imported before it is asked for.
+"""Which strategies, pickers, table formats, queues and the like are installed?  What the entry points say, ours and other packages' alike; nothing is imported before it is asked for.
 
 A package adds one by a line in its own pyproject.toml, and touches nothing here:
 
@@ -27,6 +27,7 @@ from tomostream.errors import InputError
 STRATEGIES = "tomostream.strategies"
 PICKERS = "tomostream.pickers"
 FORMATS = "tomostream.formats"
+QUEUES = "tomostream.queues"
 _PACKAGE = "tomostream"
 
 

@@ -13,8 +13,8 @@ MEMORY: Final = "2GB"  # budget of one process, libraries included
 WORKERS: Final = 1  # processes
 CLUSTER: Final = "none"
 DASHBOARD: Final = "127.0.0.1:0"  # where Dask's dashboard listens: this machine only, any free port
-WALLTIME: Final = "04:00:00"  # of a SLURM job
-JOB_CORES: Final = 4  # of a process in a SLURM job
+WALLTIME: Final = "04:00:00"  # of a job
+JOB_CORES: Final = 4  # of a process in a job
 
 # normalisation
 CLIP_SIGMA: Final = 3.0  # standard deviations at which the standardised volume is clipped
@@ -50,6 +50,7 @@ PRECISION: Final = "auto"  # training: bf16 where the processor has it, else flo
 # prediction: float32, so that scores of different block shapes agree to 1e-4 of the logits
 PREDICT_PRECISION: Final = "float32"
 SCORE_DTYPE: Final = "float32"
+KEEP: Final = "scores"  # the workbench and the report show the whole map
 DEVICE: Final = "auto"  # a GPU if there is one
 
 # model and tomogram of different voxel spacing

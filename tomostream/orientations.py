@@ -63,7 +63,7 @@ def angles(rotation: np.ndarray, convention: Convention) -> np.ndarray:
 
 def as_rotation(rotation: np.ndarray) -> Rotation:
     """Return matrices (n, 3, 3), all known, as scipy's rotations."""
-    from scipy.spatial.transform import Rotation  # noqa: PLC0415
+    from scipy.spatial.transform import Rotation  # noqa: PLC0415  (takes long to import, and few tables have orientations)
 
     return Rotation.from_matrix(rotation)
 

@@ -6,6 +6,7 @@
 3. Stored voxels are decoded on reading: int8 probabilities become float64, missing scores NaN.
 """
 
+import math
 import os
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Shaped
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
+from tomostream.candidate_bounds import CandidateBounds
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple
 from tomostream.remote.places import RemotePath
@@ -46,6 +48,8 @@ class ScoreMapAttributes(BaseModel):
         Score = stored x scale + offset, if `score_scale` is there.
     score_missing
         The stored value of voxels without a score.
+    candidates
+        Of a map whose other voxels are missing: what can be picked from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -59,6 +63,7 @@ class ScoreMapAttributes(BaseModel):
     score_scale: StrictFloat | StrictInt | None = None
     score_offset: StrictFloat | StrictInt | None = None
     score_missing: StrictInt | None = None
+    candidates: CandidateBounds | None = None
 
     @property
     def values(self) -> Values:
@@ -119,6 +124,11 @@ class ScoreMap:
         """Edges of this level, voxels (z y x)."""
         return self.tomogram.shape
 
+    @property
+    def missing(self) -> float:
+        """The stored value of voxels without a score."""
+        return math.nan if self.attributes.score_missing is None else float(self.attributes.score_missing)
+
     def at_level(self, level: int) -> "ScoreMap":
         """The same score map read at another level; see `Tomogram.at_level`.
 
@@ -175,4 +185,5 @@ _ALLOWED = dict.fromkeys(("kind", "species", "tomogram", "strategy", "pick_metho
     "score_scale": "a number",
     "score_offset": "a number",
     "score_missing": "a whole number",
+    "candidates": "what predict writes: radii and floors",
 }

@@ -28,7 +28,7 @@ from tomostream.store.attributes import change_attributes
 from tomostream.store.naming import is_text, tomogram_name
 from tomostream.store.ngff import ImageMetadata, read_image_metadata
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
-from tomostream.store.records import checked_attributes
+from tomostream.store.records import ROBUST_KEY, checked_attributes, put_statistics
 from tomostream.store.shard_file import Codec
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
@@ -40,7 +40,6 @@ from tomostream.volume_view import VolumeView
 if TYPE_CHECKING:
     import dask.array
 
-_ROBUST_KEY = "robust_normalisation"  # apart from `normalisation`, whose form version 0.1 checks
 _PICTURE_PIXELS = 400  # edge of a level that a notebook shows
 
 
@@ -177,7 +176,7 @@ class Tomogram(VolumeView):
         if self._attached is not None:
             return self._attached
         plain = (self.attributes.get("normalisation") or {}).get(str(self.level))
-        robust = (self.attributes.get(_ROBUST_KEY) or {}).get(str(self.level), {}).get(ROBUST)
+        robust = (self.attributes.get(ROBUST_KEY) or {}).get(str(self.level), {}).get(ROBUST)
         return None if plain is None else Normalisation.from_json(plain | ({} if robust is None else {"robust": robust}))
 
     def _facts(self) -> dict[str, str]:
@@ -388,10 +387,6 @@ def store_normalisation(path: str | os.PathLike[str] | RemotePath, level: int, n
     """
 
     def add(attributes: dict[str, Any]) -> None:
-        values = normalisation.to_json()
-        robust = values.pop("robust", None)
-        attributes.setdefault("normalisation", {})[str(level)] = values
-        if robust is not None:  # by its definition: another version's stay what they are
-            attributes.setdefault(_ROBUST_KEY, {}).setdefault(str(level), {})[ROBUST] = robust
+        put_statistics(attributes, level, normalisation)
 
     change_attributes(place(path), add)

@@ -93,7 +93,7 @@ def run(log: Log) -> None:
 
     def measured(name: str, folder: Path, dtype: str, precision: str, score_dtype: str, memory: int) -> None:
         what = f"{name}, {dtype}, {' x '.join(map(str, shape))}, {precision}, scores {score_dtype}, {memory} GB"
-        work = lambda: end_to_end(log, what, folder, dtype, shape, precision, score_dtype, memory)  # noqa: E731
+        work = lambda: end_to_end(log, what, folder, dtype, shape, precision, score_dtype, memory)  # noqa: E731  (it names what is timed)
         log.attempt(what, work, seconds=8 if log.device == "cuda" else 0)
 
     for channels, edges in (((16, 32, 64), [n // 2 for n in shape]), ((32, 64, 128), list(shape))):

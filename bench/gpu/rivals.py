@@ -49,7 +49,7 @@ def compare(log: Log, channels: tuple[int, ...], shape: tuple[int, int, int]) ->
                     sliding_window_inference(image, roi, batch, through, overlap=OVERLAP, sw_device=log.device, device=where)
 
             def timed(batch: int = batch, where: str = where, windows: object = windows) -> None:
-                seconds = seconds_of(windows, log.device, rounds=2, most=6)  # type: ignore[arg-type]
+                seconds = seconds_of(windows, log.device, rounds=2, most=6)
                 log(
                     f"MONAI, batches of {batch}, result on {where}, {name}",
                     voxels / seconds / 1e6,

@@ -26,12 +26,12 @@ class Backbone(nn.Module):
     def __init__(self, channels: tuple[int, ...], *, seed: int) -> None:
         super().__init__()
         self.body = ResidualUNet(channels, 1, seed=seed)
-        self.body.head = nn.Identity()  # type: ignore[assignment]  # features instead of logits
+        self.body.head = nn.Identity()  # features instead of logits
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.density = nn.Conv3d(channels[0], 1, 1)
             self.sizes = nn.Conv3d(channels[0], len(SIZE_EDGES) + 1, 1)
-        nn.init.constant_(self.sizes.bias, -4.0)  # type: ignore[arg-type]  # centres are rare
+        nn.init.constant_(self.sizes.bias, -4.0)  # centres are rare
         # of the few-shot head: shrinkage of the covariance, share of the clicks' own covariance, scale and bias of its logits
         self.shrinkage = nn.Parameter(torch.tensor(-3.0))
         self.own_share = nn.Parameter(torch.tensor(-1.5))

@@ -158,7 +158,7 @@ def group_loss(backbone: Backbone, features: list[torch.Tensor], group: Group, g
     # one pass over the features for all heads, in float32
     classes = len(SIZE_EDGES) + 1
     weight = torch.cat([backbone.density.weight, backbone.sizes.weight, weights[:, :, None, None, None]])
-    bias = torch.cat([backbone.density.bias, backbone.sizes.bias, biases])  # type: ignore[list-item]  # the heads have biases
+    bias = torch.cat([backbone.density.bias, backbone.sizes.bias, biases])
     for number, some in enumerate(features):
         seen, size_logits, logits = F.conv3d(some.float(), weight, bias).split([1, classes, len(biases)], dim=1)
         losses["density"].append(F.mse_loss(seen[:, 0], group.clean[number]))

@@ -86,7 +86,7 @@ def train(  # noqa: PLR0915  (one loop, read from top to bottom)
     in_bf16 = resolve_precision("auto", device) == "bf16"
     if on_gpu:
         formats = _faster_layout(backbone, settings, device)
-    backbone.to(memory_format=formats)  # type: ignore[call-overload]
+    backbone.to(memory_format=formats)
     backbone.train()
     skipped = torch.zeros((), device=device)
     totals: dict[str, torch.Tensor] = {}
@@ -113,7 +113,7 @@ def train(  # noqa: PLR0915  (one loop, read from top to bottom)
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.values()), [p.detach() for p in backbone.parameters()], 1 - decay)
             for name, value in losses.items():
-                totals[name] = totals.get(name, 0) + torch.nan_to_num(value)  # type: ignore[assignment]
+                totals[name] = totals.get(name, 0) + torch.nan_to_num(value)
             counted += 1
             progress.step += 1
             progress.voxels += sum(group.image.numel() for group in some)
@@ -176,7 +176,7 @@ def _step(
             features = [backbone(image[:, None].contiguous(memory_format=formats)) for image in group.image]
         losses = group_loss(backbone, features, group, generator)
         total = sum(_WEIGHTS[name] * value for name, value in losses.items()) / len(groups)
-        total.backward()  # type: ignore[union-attr]
+        total.backward()
         for name, value in losses.items():
             told[name] = told.get(name, torch.zeros((), device=device)) + value.detach() / len(groups)
     norm = torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
@@ -194,7 +194,7 @@ def _faster_layout(backbone: Backbone, settings: Settings, device: torch.device)
     sizes = settings.sizes
     image = torch.randn((sizes.volumes, 1, sizes.edge, sizes.edge, sizes.edge), device=device)
     for layout in (torch.contiguous_format, torch.channels_last_3d):
-        backbone.to(memory_format=layout)  # type: ignore[call-overload]
+        backbone.to(memory_format=layout)
         for repeat in range(6):
             if repeat == 3:
                 torch.cuda.synchronize()

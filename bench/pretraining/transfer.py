@@ -215,7 +215,7 @@ def fit_head(
     """Weights (1, c) and bias (1,) from clicks (n, 3) in voxels of the level."""
     rng = np.random.default_rng(seed)
     size_weights = backbone.sizes.weight.detach().numpy()[:, :, 0, 0, 0]
-    size_bias = backbone.sizes.bias.detach().numpy()  # type: ignore[union-attr]
+    size_bias = backbone.sizes.bias.detach().numpy()
     maps = linear(features, size_weights, size_bias)
     anything = ndimage.gaussian_filter(maps.max(0), 0.7)
     shape = np.array(features.shape[1:])
@@ -242,7 +242,7 @@ def fit_head(
     return weights.numpy(), bias.numpy()
 
 
-def lda(backbone: Backbone, clicks: torch.Tensor, unclicked: torch.Tensor, weight: torch.Tensor):  # type: ignore[no-untyped-def]
+def lda(backbone: Backbone, clicks: torch.Tensor, unclicked: torch.Tensor, weight: torch.Tensor):
     from bench.pretraining.episodes import lda_head
 
     return lda_head(clicks, torch.ones(clicks.shape[:2]), unclicked, weight, backbone)
@@ -324,7 +324,7 @@ def evaluate_tuned(
     print(f"tuned in {time.monotonic() - start:.0f} s", flush=True)
     backbone = load_backbone(weights)
     backbone.body = network.body
-    last = network.head.weight.detach().numpy()[:, :, 0, 0, 0], network.head.bias.detach().numpy()  # type: ignore[union-attr]
+    last = network.head.weight.detach().numpy()[:, :, 0, 0, 0], network.head.bias.detach().numpy()
     for name, volume, truth in zip(names, volumes, truths, strict=True):
         scores = linear(features_of(adapted(backbone, volume), volume), *last)[0]
         for sigma in smooth:

@@ -27,7 +27,7 @@ class Tuned(nn.Module):
         self.head = nn.Conv3d(weights.shape[1], 1, 1)
         with torch.no_grad():
             self.head.weight.copy_(torch.from_numpy(weights)[:, :, None, None, None])
-            self.head.bias.copy_(torch.from_numpy(bias))  # type: ignore[union-attr]
+            self.head.bias.copy_(torch.from_numpy(bias))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits of an image."""
@@ -92,7 +92,7 @@ def tuned(
         loss = F.binary_cross_entropy_with_logits(logits, batch[:, 1:2], reduction="none")
         total = (loss * batch[:, 2:]).sum() / batch[:, 2:].sum()
         optimiser.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         decay = min(0.98, (1 + step) / (10 + step))

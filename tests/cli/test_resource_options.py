@@ -63,9 +63,9 @@ def test_what_is_not_given_leaves_the_configurations_value():
         "memory": "3GB",
     }
     configuration = configuration_from(values, "test")
-    nothing = run(takes_overrides(kinds="none|slurm"), "x")[1]
+    nothing = run(takes_overrides, "x")[1]
     assert nothing == Overrides(*[None] * len(NAMES))
     assert nothing.applied_to(configuration) == configuration
-    some = run(takes_overrides(kinds="none|slurm"), "x", "--workers", "1", "--memory", "1GB", "--cluster-option", "queue=q")[1]
+    some = run(takes_overrides, "x", "--workers", "1", "--memory", "1GB", "--cluster-option", "queue=q")[1]
     changed = some.applied_to(configuration)
     assert (changed.cluster.workers, changed.cluster.threads, changed.cluster.queue, changed.memory) == (1, 2, "q", "1GB")

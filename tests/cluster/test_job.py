@@ -12,8 +12,10 @@ from cli_runner import in_process_of_its_own, tomostream
 from cluster_support import Heard
 from small_project import make_project, tree_bytes
 
-from tomostream.cluster import Resources, job, slurm
+from tomostream.cluster import Resources, job, job_keeper
 from tomostream.cluster.job import job_script, run_job
+from tomostream.cluster.queue import JobRequest
+from tomostream.cluster.slurm import QUEUE
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
 from tomostream.pipeline.training import train_configured, train_model
@@ -25,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
 @pytest.fixture(autouse=True)
 def _slurm(slurm_is_up, monkeypatch):
-    monkeypatch.setattr(slurm, "SQUEUE_SECONDS", 0.2)
+    monkeypatch.setattr(job_keeper, "ASK_SECONDS", 0.2)
     monkeypatch.setattr(job, "_LATE_SECONDS", 1.0)
     monkeypatch.setattr(job, "_LOOK_SECONDS", 0.1)
 
@@ -51,7 +53,7 @@ def settings(folder, **values):
 def run(folder, *command, name, heard=None, mark=lambda: None, **values):
     heard = heard or Heard()
     arguments = {"name": name, "processes": 1, "gpus": 0, "progress": heard, "mark": mark}
-    run_job(lambda logs, number: ["bash", "-c", *command], settings(folder, **values), **arguments)
+    run_job(lambda logs, number: ["bash", "-c", *command], QUEUE, settings(folder, **values), **arguments)
     return heard
 
 
@@ -87,7 +89,7 @@ def test_jobs_that_come_no_further_are_not_submitted_for_ever(tmp_path):
 
 
 def test_what_slurm_refuses_is_told_in_its_words(tmp_path):
-    with pytest.raises(InputError, match=r"SLURM refuses the job: .+ Mend queue"):
+    with pytest.raises(InputError, match=r"SLURM refuses the job: .+ Correct queue"):
         run(tmp_path, "true", name="refused", queue="nowhere")
 
 
@@ -106,8 +108,17 @@ def test_leaving_cancels_the_job_that_waits_or_runs(tmp_path):
 
 def test_the_script_asks_for_what_all_processes_need():
     wanted = Resources(kind="slurm", threads=4, memory=2 * 10**9, queue="gpu", account="em", options=("--nice",))
-    script = job_script(["true"], wanted, name="x", processes=2, gpus=2, output=Path("/logs/0"))
-    for line in ('cpus-per-task="8"', 'mem="4387M"', 'gpus="2"', 'partition="gpu"', 'account="em"', 'time="04:00:00"', "nice"):
+    script = job_script(["true"], QUEUE, JobRequest("x", wanted, processes=2, gpus=2, threads=4, output=Path("/logs/0.out")))
+    for line in (
+        'output="/logs/0.out"',
+        'cpus-per-task="8"',
+        'mem="4387M"',
+        'gpus="2"',
+        'partition="gpu"',
+        'account="em"',
+        'time="04:00:00"',
+        "nice",
+    ):
         assert f"#SBATCH --{line}\n" in script
 
 

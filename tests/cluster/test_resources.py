@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomostream.cluster import Resources
+from tomostream.cluster import Resources, checked
 from tomostream.cluster.resources import seconds_of
 from tomostream.config import Cluster, cluster_from
 from tomostream.errors import ConfigurationError, InputError
@@ -42,7 +42,7 @@ def test_every_worker_leaves_before_its_walltime_and_not_at_once(seconds):
 
 def test_a_lifetime_beyond_the_walltime_is_refused_before_any_job():
     with pytest.raises(InputError, match=r"lifetime 3600 s with stagger 360 s does not fit the walltime of 3600 s"):
-        Resources(kind="slurm", walltime="01:00:00", lifetime="1h")
+        checked(Resources(kind="slurm", walltime="01:00:00", lifetime="1h"))
 
 
 def test_the_configurations_cluster_becomes_the_settings():

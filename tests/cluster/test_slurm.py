@@ -13,7 +13,7 @@ from cluster_support import Heard, slurm_settings
 from cluster_tls import tls
 from repository import SUPPORT, WORKERS_PATH
 
-from tomostream.cluster import open_pool, slurm
+from tomostream.cluster import job_keeper, open_pool
 from tomostream.errors import InputError, TomostreamError
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 @pytest.fixture(autouse=True)
 def _slurm(slurm_is_up, monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", WORKERS_PATH)  # jobs inherit it: their workers import this suite's tasks
-    monkeypatch.setattr(slurm, "SQUEUE_SECONDS", 0.5)
+    monkeypatch.setattr(job_keeper, "ASK_SECONDS", 0.5)
     yield
     left = jobs_of(tmp_path)
     for number, *_ in left:

@@ -57,7 +57,7 @@ def installed_too(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_strategies_of_clashing_sections_do_not_stop_the_others(name):
     found = configuration_from(LEAST | ({} if name is None else {"objective": {"name": name}}), "c.yaml")
     assert type(found.template).__module__.startswith("tomostream.")
-    assert found.alone.edge == 3  # type: ignore[attr-defined]
+    assert found.alone.edge == 3
     assert not hasattr(found, "shared")
 
 

@@ -15,12 +15,17 @@ from tomostream.formats.registry import format_of
 
 def test_names_are_known_without_importing_a_format():
     code = (
-        "import sys; import tomostream.cli.tables as t; assert 'star-relion5' in t.FORMAT_HELP and 'csv' in t.FORMATS and len(t.FORMATS) >= 14\n"
+        "import sys; from pathlib import Path; import tomostream.formats.registry as r; assert 'csv' in r.FORMATS and len(r.FORMATS) >= 14\n"
         "print({'pandas', 'tomostream.formats.csv_table', 'tomostream.formats.star_file'} & set(sys.modules))\n"
-        "t.format_of(t.Path('a.csv')); print('tomostream.formats.csv_table' in sys.modules, 'pandas' in sys.modules)"
+        "r.format_of(Path('a.csv')); print('tomostream.formats.csv_table' in sys.modules, 'pandas' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["set()", "True False"]
+
+
+def test_the_commands_know_the_formats_options_without_pandas():
+    code = "import sys; import tomostream.cli.tables as t; assert 'star-relion5' in t.FORMAT_HELP; print('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False"]
 
 
 @pytest.fixture
@@ -29,7 +34,7 @@ def _others(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = catalogue.installed(catalogue.FORMATS)
     entries = {"a-claimant": "their_copy:FORMAT", "a-module": "their_copy:sys"}
     their = type(sys)("their_copy")
-    their.FORMAT, their.sys = FORMATS["csv"], sys  # type: ignore[attr-defined]
+    their.FORMAT, their.sys = FORMATS["csv"], sys
     monkeypatch.setitem(sys.modules, "their_copy", their)
     monkeypatch.setattr("tomostream.formats.catalogued.installed", lambda group: MappingProxyType(entries | dict(ours)))
     monkeypatch.setattr(catalogue, "_installed", lambda group: {name: (address,) for name, address in (entries | dict(ours)).items()})

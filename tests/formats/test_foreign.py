@@ -23,7 +23,7 @@ from tomostream.units import Length
 
 GOLDEN = TESTS / "data" / "formats"
 SPACING, SHAPE = 10.0, (100, 80, 60)
-FACTS = Conversion(spacing=SPACING, shape=SHAPE, box=Length(37.0, True))
+FACTS = Conversion(spacing=SPACING, shape=SHAPE, options={"box_size": Length(37.0, True)})
 FILES = {  # file: format, whether it has scores
     "TS_1.mod": ("imod", False),
     "TS_1.tbl": ("dynamo", True),
@@ -148,21 +148,21 @@ def test_names_with_blanks_are_quoted_for_star_readers(tmp_path):
 
 def test_relion4_pixels_come_from_the_option_the_binning_or_the_file(tmp_path):
     path = tmp_path / "p.star"
-    for facts in (Conversion(unbinned_pixel=2.5), Conversion(spacing=10.0, binning=4.0)):
+    for facts in (Conversion(options={"unbinned_pixel_size": 2.5}), Conversion(spacing=10.0, options={"binning": 4.0})):
         write_table(path, two(), format_name="star-relion4", conversion=facts)
         assert starfile.read(path)["rlnCoordinateY"].tolist() == [8.0, 82.0]
         assert np.array_equal(read_table(path, format_name="star-relion4", conversion=facts).position_zyx, two().position_zyx)
     for facts, option in (
         (Conversion(spacing=10.0), "--unbinned-pixel-size"),
-        (Conversion(binning=4.0), "--voxel-size"),
-        (Conversion(unbinned_pixel=2.5, binning=4.0), "not both"),
+        (Conversion(options={"binning": 4.0}), "--voxel-size"),
+        (Conversion(options={"unbinned_pixel_size": 2.5, "binning": 4.0}), "not both"),
     ):
         with pytest.raises(InputError, match=option):
             write_table(path, two(), format_name="star-relion4", conversion=facts)
         with pytest.raises(InputError, match=option):
             read_table(path, format_name="star-relion4", conversion=facts)
     with pytest.raises(InputError, match=r"has pixels of 2\.5 A.*you gave 3 A"):
-        read_table(GOLDEN / "relion4.star", format_name="star-relion4", conversion=Conversion(unbinned_pixel=3.0))
+        read_table(GOLDEN / "relion4.star", format_name="star-relion4", conversion=Conversion(options={"unbinned_pixel_size": 3.0}))
 
 
 def test_shifts_of_turned_subtomograms_are_refused(tmp_path):
@@ -185,7 +185,7 @@ def test_star_ending_tells_relion5_only(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(set(FORMATS) - {"copick"}))
 def test_a_folder_holds_a_file_for_each_tomogram_and_reads_back(tmp_path, name):
-    facts = Conversion(spacing=SPACING, shape=SHAPE, box=Length(37.0, True), unbinned_pixel=2.5)
+    facts = Conversion(spacing=SPACING, shape=SHAPE, options={"box_size": Length(37.0, True), "unbinned_pixel_size": 2.5})
     parts = [two(tomogram=t, species=s) for t in ("TS_1", "TS_2") for s in ("fas", "ribosome")]
     write_table(f"{tmp_path}/out/", Particles.concatenate(parts), format_name=name, conversion=facts)
     found = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.suffix == FORMATS[name].ending)

@@ -16,7 +16,9 @@ from tomostream.units import Length
 
 SPACING, SHAPE = 13.48, (112, 320, 318)
 FACTS = Conversion(
-    spacings={"TS_1": SPACING, "TS_2": 7.0}, shapes={"TS_1": SHAPE, "TS_2": (50, 60, 70)}, unbinned_pixel=3.37, box=Length(21.0, True)
+    spacings={"TS_1": SPACING, "TS_2": 7.0},
+    shapes={"TS_1": SHAPE, "TS_2": (50, 60, 70)},
+    options={"unbinned_pixel_size": 3.37, "box_size": Length(21.0, True)},
 )
 
 positions = st.lists(

@@ -10,7 +10,7 @@ from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.units import Length
 
-FACTS = {"spacing": 10.0, "shape": (99, 99, 99), "unbinned_pixel": 2.0, "box": Length(4.0, True)}
+FACTS = {"spacing": 10.0, "shape": (99, 99, 99), "options": {"unbinned_pixel_size": 2.0, "box_size": Length(4.0, True)}}
 
 
 class Heard(Progress):

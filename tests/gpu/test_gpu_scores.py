@@ -10,7 +10,7 @@ from tomostream.geometry import Box
 from tomostream.inference.block_search import plan_scorer
 from tomostream.inference.device_scores import DeviceScorer, stored_region
 from tomostream.inference.machine import environment
-from tomostream.inference.plan import PredictionPlan
+from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.inference.region_scoring import score_region
 from tomostream.learn.precision import resolve_device
 from tomostream.strategies.unet.device_scorer import DeviceFusedScorer, DeviceUNetScorer
@@ -69,7 +69,8 @@ def expected():
 
 
 def fused_plan(core):
-    return plan_scorer(SHAPE, level=1, scorer=fused("cpu", "float32"), memory=8 * 10**9, block_size=core, name="a volume", chunk=(8, 8, 8))
+    request = PlanRequest(volume=SHAPE, level=1, memory=8 * 10**9, block_size=core, name="a volume", chunk=(8, 8, 8))
+    return plan_scorer(request, fused("cpu", "float32"))
 
 
 @pytest.mark.parametrize("core", [SHAPE, (32, 40, 48), (13, 100, 29)])

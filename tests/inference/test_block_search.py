@@ -13,7 +13,7 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
 from tomostream.geometry import Box, triple
 from tomostream.inference.block_search import plan_scorer
-from tomostream.inference.plan import MARGIN_BYTES
+from tomostream.inference.plan import MARGIN_BYTES, PlanRequest
 
 CHUNK = 16
 PROCESS = LIBRARIES_BYTES + TORCH_BYTES + MARGIN_BYTES  # what is taken besides blocks
@@ -38,7 +38,8 @@ class Halo:
 
 
 def plan_of(volume, halo, memory):
-    return plan_scorer(volume, level=0, scorer=Halo(halo), memory=memory, block_size=None, name="t", chunk=triple(CHUNK), max_edge=64)
+    request = PlanRequest(volume=volume, level=0, memory=memory, block_size=None, name="t", chunk=triple(CHUNK), max_edge=64)
+    return plan_scorer(request, Halo(halo))
 
 
 @examples(40)

@@ -10,6 +10,7 @@ _SCORE_TWO_BLOCKS = """
 import numpy as np
 import zarr
 from tomostream.geometry import Box
+from tomostream.inference.plan import PlanRequest
 from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.inference.region_scoring import encode_scores, score_region
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
@@ -18,8 +19,8 @@ from tomostream.strategies.unet.network import ResidualUNet
 channels, precision, level, memory = {channels}, "{precision}", {level}, {memory}
 network = ResidualUNet(channels, 1, seed=0)
 volume = {volume}
-plan = plan_prediction(volume, level=level, network=network, channels=channels, precision=precision, species=1, memory=memory,
-                       block_size=None, name="a volume")
+request = PlanRequest(volume=volume, level=level, memory=memory, block_size=None, name="a volume")
+plan = plan_prediction(request, network, precision=precision)
 scorer = UNetScorer(StreamedNetwork(network, device="cpu", precision=precision, threads=1))
 cores = [plan.shards.core((0, 0, 0)), plan.shards.core((0, 0, plan.shards.counts[2] - 1))]
 for core in cores:

@@ -13,9 +13,10 @@ import torch
 from tomostream.errors import ExistsError, InputError, TomostreamError
 from tomostream.learn.batch import Batch
 from tomostream.learn.checkpoint import load_checkpoint
-from tomostream.learn.fit import FitSettings, fit
+from tomostream.learn.fit import Lesson, fit
 from tomostream.learn.objectives import make_objective
 from tomostream.learn.processes import ALONE
+from tomostream.learn.steps import FitSettings
 from tomostream.learn.training_files import CHECKPOINT_NAME as NAME
 from tomostream.strategies.unet.network import ResidualUNet
 
@@ -62,18 +63,10 @@ def validate(network: torch.nn.Module) -> dict[str, float]:
 
 def train(folder: Path, **changes):
     network = ResidualUNet((2, 4), 1, prior=[0.1], seed=0)
-    usual = {
-        "batches": batches,
-        "objective": OBJECTIVE,
-        "validate": validate,
-        "recalibrate": recalibrate,
-        "settings": SETTINGS,
-        "folder": folder,
-        "fingerprint": {"data": "cubes"},
-        "report": lambda steps, note: None,
-        "processes": ALONE,
-    }
-    result = fit(network, **(usual | changes))
+    lesson = {"batches": batches, "objective": OBJECTIVE, "validate": validate, "recalibrate": recalibrate}
+    rest = {"folder": folder, "fingerprint": {"data": "cubes"}, "report": lambda steps, note: None, "processes": ALONE}
+    given = {"settings": SETTINGS, **lesson, **rest} | changes
+    result = fit(network, Lesson(**{key: given[key] for key in lesson}), given["settings"], **{key: given[key] for key in rest})
     return network, result
 
 

@@ -179,8 +179,8 @@ def test_picks_that_outgrow_the_memory_are_refused_with_a_threshold_that_fits():
     small = LIBRARIES_BYTES + 2 * 300_000  # some 2500 points
     with pytest.raises(BudgetError, match=r"picks and undecided voxels.* can hold only 2500 of them") as refusal:
         pick(scores, radius=1.0, threshold=0.1, block=(8, 8, 8), memory=small)
-    threshold = float(re.search(r"with the threshold ([0-9.]+)", str(refusal.value))[1])  # type: ignore[index]
-    number = int(re.search(r"they fit \((\d+) picks\)", str(refusal.value))[1])  # type: ignore[index]
+    threshold = float(re.search(r"with the threshold ([0-9.]+)", str(refusal.value))[1])
+    number = int(re.search(r"they fit \((\d+) picks\)", str(refusal.value))[1])
     fitting = pick(scores, radius=1.0, threshold=threshold, block=(8, 8, 8), memory=small)
     assert len(fitting) == number > 500
     ample = pick(scores, radius=1.0, threshold=0.1)

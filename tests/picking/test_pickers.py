@@ -49,7 +49,7 @@ def test_greedy_takes_as_many_of_the_best_as_the_scores_say():
         scores[8 + 8 * (i % 2), 5 + 10 * (i // 2 % 5), 5 + 15 * (i // 10)] = 0.9 + i / 1000
     said = []
     progress = Progress()
-    progress.say = said.append  # type: ignore[method-assign]
+    progress.say = said.append
     request, execution = asked(radius=RADIUS, memory=10**9)
     source = replace(volume(scores), values="probability", name="t1")
     picks = picker("greedy").pick(source, replace(request, how_many=AsManyAs(25)), execution, progress)

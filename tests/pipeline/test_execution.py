@@ -303,6 +303,9 @@ def test_clicks_outside_are_refused_before_anything_is_converted(tmp_path, comma
         ("labels", "tomogram,species,x_voxel,y_voxel,z_voxel\nt9,ribosome,10,20,30\n", "names tomogram t9"),
         ("labels", None, "wrong.csv does not exist"),
         ("truth", None, "there is no file or folder"),
+        ("truth", "tomogram,species,x_voxel,y_voxel,z_voxel\nt9,ribosome,10,20,30\n", "names tomogram t9; those of the run are t1, t2"),
+        ("truth", "tomogram,species,x_voxel,y_voxel,z_voxel\nt1,ribosome,10,20,300\n", "only 0 of 1 positions lie inside tomogram 't1'"),
+        ("truth", "tomogram,species,x_voxel,y_voxel\nt1,ribosome,10,20\n", "z_voxel"),
     ],
 )
 def test_a_dry_run_and_a_run_tell_wrong_tables_before_any_work(tmp_path, key, table, said):

@@ -63,7 +63,11 @@ NUMBERS = (
     b"<NA>",
     b"\xff",
 )
-FACTS = {"spacings": {"TS_1": 13.48, "TS_2": 7.0}, "shapes": {"TS_1": (112, 320, 318), "TS_2": (50, 60, 70)}, "unbinned_pixel": 3.37}
+FACTS = {
+    "spacings": {"TS_1": 13.48, "TS_2": 7.0},
+    "shapes": {"TS_1": (112, 320, 318), "TS_2": (50, 60, 70)},
+    "options": {"unbinned_pixel_size": 3.37},
+}
 
 
 def mutated_header(content: bytes, draw: random.Random) -> bytes:
@@ -147,7 +151,7 @@ def table_readers(folder):
     from tomostream.units import Length
 
     folder.mkdir()
-    facts = Conversion(**FACTS, box=Length(21.0, True))
+    facts = Conversion(**FACTS | {"options": FACTS["options"] | {"box_size": Length(21.0, True)}})
     here = Particles.build(
         np.array([[100.0, 200, 300], [400.5, 500, 600]]), unit="angstrom", tomogram="TS_1", species="ribosome", score=[0.5, 0.25]
     )

@@ -260,7 +260,7 @@ def _ledgers(folder):
 
 
 def _models(folder):
-    from tomostream.strategies.loading import load_model
+    from tomostream.strategies.loading import load_model, plan_model
     from tomostream.strategies.model_folder import TrainingSummary
     from tomostream.strategies.unet.model import UNetSettings, save_model
     from tomostream.strategies.unet.network import ResidualUNet
@@ -277,7 +277,7 @@ def _models(folder):
 
     def read():
         model = load_model(folder / "model")
-        model.plan((32, 32, 32), precision="float32", memory=2 * 10**9, block_size=None, name="t")
+        plan_model(model, (32, 32, 32), precision="float32", memory=2 * 10**9, block_size=None, name="t")
 
     return [Reader("model.json", path, read, values), Reader("model.safetensors", folder / "model" / "model.safetensors", read)]
 

@@ -23,7 +23,7 @@ class Running:
 
     @property
     def port(self) -> int:
-        return int(re.match(r"http://127\.0\.0\.1:(\d+)/\?token=", self.address)[1])  # type: ignore[index]
+        return int(re.match(r"http://127\.0\.0\.1:(\d+)/\?token=", self.address)[1])
 
     @property
     def token(self) -> str:

@@ -10,10 +10,11 @@ import torch
 
 from tomostream.errors import PeerEndedError
 from tomostream.learn.batch import Batch
-from tomostream.learn.fit import FitSettings, fit
+from tomostream.learn.fit import Lesson, fit
 from tomostream.learn.objectives import Objective, make_objective
 from tomostream.learn.processes import ALONE, Processes, joined
 from tomostream.learn.shared_norm import with_shared_norms
+from tomostream.learn.steps import FitSettings
 from tomostream.strategies.deepetpicker.loss import Dice
 from tomostream.strategies.slices2d.detector import SliceDetector
 from tomostream.strategies.slices2d.single_shot import SingleShot
@@ -89,13 +90,16 @@ def trained(processes, folder, **changes):
         told.append(1)
         return {"criterion": -float(len(told))}
 
-    result = fit(
-        network,
+    lesson = Lesson(
         batches=lambda epoch: (share_of(processes, 100 * epoch + i) for i in range(9)),
         objective=replace(OBJECTIVES["nnpu"], processes=processes),
         validate=validate,
         recalibrate=lambda: [batch_of(0, 4).image],
-        settings=replace(SETTINGS, **changes),
+    )
+    result = fit(
+        network,
+        lesson,
+        replace(SETTINGS, **changes),
         folder=folder if processes.is_first else None,
         fingerprint={},
         report=lambda steps, note: None,

@@ -139,8 +139,8 @@ class TwoPages(RuleBasedStateMachine):
     def told(self, page: int, outcome: object) -> None:
         seen = self.seen[page]
         if seen is not None:
-            assert outcome.added_by_others == len(self.before - seen)  # type: ignore[attr-defined]
-            assert outcome.removed_by_others == len(seen - self.before)  # type: ignore[attr-defined]
+            assert outcome.added_by_others == len(self.before - seen)
+            assert outcome.removed_by_others == len(seen - self.before)
 
     @rule(page=st.integers(0, 1), gone=st.lists(numbers, max_size=2), come=st.lists(numbers, max_size=2), label=st.integers(0, 1))
     def patch(self, page: int, gone: list[int], come: list[int], label: int) -> None:

@@ -66,7 +66,7 @@ def test_precision_and_recall_are_the_evaluations_own(project, tmp_path):
         kept = found.particles.select(np.arange(count))
         scores = ts.evaluate(kept, str(tmp_path / "truth.csv"), tolerance="2vox", voxel_size=SPACING).to_json()["pooled"]
         assert (found.curve["tp"][index], found.curve["fp"][index]) == (scores["tp"], scores["fp"])
-    assert tables.picks("ball_2", "ball").curve is None  # type: ignore[union-attr]  # no truth of it
+    assert tables.picks("ball_2", "ball").curve is None  # no truth of it
 
 
 def test_candidates_that_begin_with_the_picks_let_the_slider_reach_further(project):
@@ -126,7 +126,7 @@ def test_threshold_count_and_rejections_decide_what_is_exported(project):
     rejected = [Click("ball_1", "ball", x, y, z, 0)]
 
     def number(**wish: object) -> int:
-        return export(workspace, tables, rejected, ExportWish(format_name="csv", species="ball", tomograms=["ball_1"], **wish))[1]  # type: ignore[arg-type]
+        return export(workspace, tables, rejected, ExportWish(format_name="csv", species="ball", tomograms=["ball_1"], **wish))[1]
 
     assert number() == 19
     assert number(count=5) == 4
@@ -183,4 +183,4 @@ def test_a_run_that_was_started_elsewhere_finds_its_relative_paths(project, stor
     workspace, tables = opened(project)
     assert list(workspace.entries) == ["ball_1", "ball_2"]
     assert workspace.clicks == tmp_path / "clicks.csv"
-    assert tables.picks("ball_1", "ball").curve is not None  # type: ignore[union-attr]
+    assert tables.picks("ball_1", "ball").curve is not None

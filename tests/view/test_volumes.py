@@ -68,7 +68,7 @@ def test_pictures_equal_numpys_means_of_the_whole_volume(volume, axis, level, pl
         first = given[0] % size
         return first, min(size, first + 1 + given[1] % most)
 
-    cut = Cut(axis, level, span(planes, moved.shape[0], 40), span(rows, moved.shape[1], 512), span(columns, moved.shape[2], 512))  # type: ignore[arg-type]
+    cut = Cut(axis, level, span(planes, moved.shape[0], 40), span(rows, moved.shape[1], 512), span(columns, moved.shape[2], 512))
     expected = moved[slice(*cut.planes), slice(*cut.rows), slice(*cut.columns)].mean(axis=0)
     pictures = Pictures(800_000_000)
     np.testing.assert_allclose(pictures.mean(tomogram, cut), expected, atol=2e-5)
@@ -88,7 +88,7 @@ def test_smoothed_tiles_fit_together_without_a_seam(volume, axis):
     pictures = Pictures(800_000_000)
     middle = moved.shape[2] // 2
     halves = [
-        pictures.mean(tomogram, Cut(axis, 0, (10, 15), (0, moved.shape[1]), columns, 2.0))  # type: ignore[arg-type]
+        pictures.mean(tomogram, Cut(axis, 0, (10, 15), (0, moved.shape[1]), columns, 2.0))
         for columns in ((0, middle), (middle, min(moved.shape[2], middle + 500)))
     ]
     joined = np.concatenate(halves, axis=1)

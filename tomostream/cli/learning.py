@@ -13,6 +13,7 @@ from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, show_done
 from tomostream.cli.resource_options import MEMORY, Overrides, takes_overrides, takes_resources
 from tomostream.cluster import Resources
+from tomostream.cluster.queues import job_queue_named
 from tomostream.errors import InputError
 from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_box, parse_bytes, parse_shape
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="Learning and picking")(command)
 
 
-@takes_overrides(kinds="none|slurm")
+@takes_overrides
 def train(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration; see docs/configuration.md.", show_default=False)
@@ -37,21 +38,22 @@ def train(
 ) -> None:
     """Train on streamed subtomograms; write model.safetensors, model.json and metrics.csv.
 
-    Runs in this process, or as a SLURM job (--cluster slurm). For several processes: torchrun -m tomostream train.
+    Runs in this process, or as a job of a queue (--cluster). For several processes: torchrun -m tomostream train.
     """
     from tomostream.config import load_configuration
     from tomostream.pipeline.training import train_configured
 
     if overrides.gpu_memory is not None:
         parse_bytes(overrides.gpu_memory, "--gpu-memory")
-    if overrides.cluster not in (None, "none", "slurm") or overrides.scheduler is not None or overrides.workers not in (None, 1):
+    runs_elsewhere = overrides.cluster not in (None, defaults.CLUSTER) and job_queue_named(overrides.cluster) is None
+    if runs_elsewhere or overrides.scheduler is not None or overrides.workers not in (None, 1):
         raise InputError(
-            "train runs in one process: leave out --scheduler and --workers, and use --cluster none or slurm; "
-            "to train in several processes, use torchrun, or cluster.train_processes in a SLURM job"
+            f"train runs in one process: leave out --scheduler and --workers, and use --cluster {defaults.CLUSTER} or a queue that runs jobs; "
+            "to train in several processes, use torchrun, or cluster.train_processes in a job"
         )
     # training takes as much of the GPU as its batch needs
     configuration = replace(overrides, workers=None, gpu_memory=None).applied_to(load_configuration(config))
-    if overrides.threads is not None and configuration.cluster.kind != "slurm":
+    if overrides.threads is not None and job_queue_named(configuration.cluster.kind) is None:
         import torch
 
         torch.set_num_threads(overrides.threads)

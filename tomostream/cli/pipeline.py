@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="The whole path")(run)
 
 
-@takes_overrides(kinds="none|local|slurm")
+@takes_overrides
 def run(
     config: Annotated[
         Path, typer.Argument(metavar="CONFIG.yaml", help="The configuration; see docs/configuration.md.", show_default=False)
@@ -52,7 +53,7 @@ def run(
     if dry_run:
         plan = plan_run(configuration, stages)
         if json:
-            print_json([step.to_json() for step in plan])
+            print_json([asdict(step) for step in plan])
         else:
             print_table(("stage", "tomogram", "state", "memory", "disk", "work"), [step.row() for step in plan])
         return

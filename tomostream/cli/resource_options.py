@@ -6,7 +6,6 @@ commands with a configuration, where an option that is not given leaves the conf
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tomostream import defaults
-from tomostream.cluster import Resources
+from tomostream.cli.added_options import with_options
+from tomostream.cluster import Resources, checked
+from tomostream.cluster.queues import cluster_names
 from tomostream.errors import InputError
 from tomostream.units import parse_bytes
 
@@ -36,11 +37,11 @@ class _Option:
     help: str
     more: dict[str, Any]
 
-    def parameter(self, *, is_override: bool, **changes: Any) -> inspect.Parameter:
+    def parameter(self, *, is_override: bool) -> inspect.Parameter:
         """Return the command's parameter; an override has no default, and its help says so."""
         is_told = is_override and self.default is not None
         help_text = self.help.removesuffix(".") + " (default: the configuration's)." if is_told else self.help
-        told = {"help": help_text, **self.more, **changes}
+        told = {"help": help_text, **self.more}
         if is_told or self.default is None:
             told["show_default"] = False
         kind = self.type if self.default is not None and not is_override else self.type | None
@@ -53,7 +54,7 @@ class _Option:
 
 
 _OPTIONS = (
-    _Option("cluster", str, defaults.CLUSTER, "--cluster", "Where tasks run.", {"metavar": "none|local|slurm"}),
+    _Option("cluster", str, defaults.CLUSTER, "--cluster", "Where tasks run.", {"metavar": "|".join(cluster_names())}),
     _Option("scheduler", str, None, "--scheduler", "A running Dask scheduler.", {"metavar": "ADDRESS|FILE"}),
     _Option("workers", int, defaults.WORKERS, "--workers", "Processes; with --cluster none: threads.", {"min": 1}),
     _Option(
@@ -114,31 +115,12 @@ class Overrides:
 
 def takes_resources(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options to a command, which gets them, checked, as `resources`."""
-    return _with_options(command, "resources", _resources, [option.parameter(is_override=False) for option in _OPTIONS])
+    return with_options(command, "resources", _resources, [option.parameter(is_override=False) for option in _OPTIONS])
 
 
-def takes_overrides(*, kinds: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add the options, without defaults, to a command, which gets them as `overrides`.  `kinds`: the values of --cluster, for the help."""
-    parameters = [option.parameter(is_override=True, **({"metavar": kinds} if option.name == "cluster" else {})) for option in _OPTIONS]
-    return functools.partial(_with_options, name="overrides", make=Overrides, parameters=parameters)
-
-
-def _with_options(
-    command: Callable[..., None], name: str, make: Callable[..., object], parameters: list[inspect.Parameter]
-) -> Callable[..., None]:
-    """Replace a command's parameter `name` by options, from which it is computed."""
-    own = inspect.signature(command, eval_str=True).parameters
-    kept = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own.values() if parameter.name != name]
-
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        options = {parameter.name: given.pop(parameter.name) for parameter in parameters}
-        command(**given, **{name: make(**options)})
-
-    shown = [*kept, *parameters]
-    wrapped.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
-    return wrapped
+def takes_overrides(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options, without defaults, to a command, which gets them as `overrides`."""
+    return with_options(command, "overrides", Overrides, [option.parameter(is_override=True) for option in _OPTIONS])
 
 
 def _resources(
@@ -153,11 +135,11 @@ def _resources(
     """
     from tomostream.config import cluster_from
 
-    if cluster not in ("none", "local", "slurm"):
-        raise InputError(f"--cluster must be none, local or slurm, found '{cluster}'")
+    if cluster not in cluster_names():
+        raise InputError(f"--cluster must be one of {', '.join(cluster_names())}, found '{cluster}'")
     gpu_bytes = None if gpu_memory is None else parse_bytes(gpu_memory, "--gpu-memory")
     values = {"kind": cluster, **given} | key_values(cluster_option)
-    return Resources.configured(cluster_from(values), parse_bytes(memory, "--memory"), gpu_bytes)
+    return checked(Resources.configured(cluster_from(values), parse_bytes(memory, "--memory"), gpu_bytes))
 
 
 def key_values(given: list[str] | None) -> dict[str, str | list[str]]:

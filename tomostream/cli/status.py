@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +36,7 @@ def status(
     while True:
         found = read_status(run)
         if json:
-            print_json(found.to_json())
+            print_json(asdict(found))
         else:
             _show(found, every)
         if not watch or not found.is_running:

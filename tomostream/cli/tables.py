@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from tomostream import defaults
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, print_table
+from tomostream.cli.format_options import refuse_unused, takes_format_options
 from tomostream.errors import InputError
 from tomostream.formats.registry import FORMATS, Conversion, file_tomogram, format_of, read_table, write_table
 from tomostream.remote.places import place
@@ -19,21 +19,10 @@ from tomostream.units import Length, parse_bytes, parse_shape
 
 if TYPE_CHECKING:
     from tomostream.evaluation import Evaluation
+    from tomostream.evaluation.answer import ScoresAnswer, TomogramsAnswer
     from tomostream.particles import Particles, Unit
 
 FORMAT_HELP = "Format: " + ", ".join(FORMATS) + " (default: from the file's ending)."
-UnbinnedPixel = Annotated[
-    float | None,
-    typer.Option("--unbinned-pixel-size", metavar="ANGSTROM", help="Pixel size of the tilt series (star-relion4).", show_default=False),
-]
-Binning = Annotated[
-    float | None,
-    typer.Option(
-        "--binning", metavar="N", help="Binning of the tomograms, instead of --unbinned-pixel-size (star-relion4).", show_default=False
-    ),
-]
-User = Annotated[str | None, typer.Option(metavar="USER", help="Only this user's picks of a copick project.", show_default=False)]
-Session = Annotated[str | None, typer.Option(metavar="SESSION", help="Only this session's picks of a copick project.", show_default=False)]
 Shape = Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the tomograms in voxels (star-relion5).", show_default=False)]
 UNITS: dict[str, Unit] = {"vox": "voxel", "A": "angstrom"}
 
@@ -60,6 +49,7 @@ def headerless(columns: str | None, unit: str | None) -> Conversion:
     return Conversion(columns=[c.strip() for c in columns.split(",")] if columns else None, unit=UNITS[unit] if unit else None)
 
 
+@takes_format_options(reads=True)
 def evaluate(
     picks: Annotated[str, typer.Option(metavar="FILE|DIR", help="Picks. Tomograms with a table, even an empty one, are scored.")],
     truth: Annotated[str, typer.Option(metavar="FILE|DIR", help="True centres.")],
@@ -84,12 +74,10 @@ def evaluate(
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
     shape: Shape = None,
-    unbinned_pixel_size: UnbinnedPixel = None,
-    binning: Binning = None,
-    user: User = None,
-    session: Session = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.json", help="Write the result as JSON.")] = None,
     json: options.Json = False,
+    *,
+    format_options: dict[str, object],
 ) -> None:
     """Compare picks with the truth: TP, FP, FN, precision, recall and F1, per tomogram and pooled."""
     from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_curve, write_evaluation
@@ -99,7 +87,7 @@ def evaluate(
     if not beta > 0:
         raise InputError(f"--beta must be above zero, found {beta:g}")
     progress = ConsoleProgress()
-    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, user=user, session=session, progress=progress)
+    conversion = _conversion(tomograms, voxel_size, shape, options=format_options, progress=progress)
     given = headerless(columns, unit)
     settings = EvaluateSettings(
         tolerance=Length.parse(tolerance, "--tolerance"), species=species, matching=matching, beta=beta, with_curve=curve is not None
@@ -129,56 +117,33 @@ def evaluate(
 
 def show_evaluation(evaluation: Evaluation) -> None:
     """Print an evaluation, one table per species, and warnings about suspicious numbers."""
-    values = evaluation.to_json()
-    for kind, part in values.get("species", {None: values}).items():
+    from tomostream.evaluation.answer import parts_of
+
+    for kind, part in parts_of(evaluation.to_json()):
         _print_scores(part, title=kind)
     if evaluation.note is not None:
         ConsoleProgress().say(evaluation.note)
 
 
-def _print_scores(values: dict[str, Any], title: str | None) -> None:
+def _print_scores(values: TomogramsAnswer, title: str | None) -> None:
     columns = [key for key in ("tp", "fp", "fn", "precision", "recall", "f1", "f_beta") if key in values["pooled"]]
 
-    def row(name: str, scores: dict[str, Any]) -> list[str]:
-        return [name, *(f"{scores[key]:.3f}" if isinstance(scores[key], float) else str(scores[key]) for key in columns)]
+    def row(name: str, scores: ScoresAnswer) -> list[str]:
+        cells = dict(scores.items())
+        return [name, *(f"{cells[key]:.3f}" if isinstance(cells[key], float) else str(cells[key]) for key in columns)]
 
     rows = [row(name, scores) for name, scores in values["tomograms"].items()]
     print_table(["tomogram", *columns], [*rows, row("pooled", values["pooled"])], title=title)
 
 
-def _conversion(
-    tomograms: list[str] | None,
-    voxel_size: float | None,
-    shape: str | None,
-    unbinned_pixel: float | None,
-    binning: float | None,
-    **others: Any,
-) -> Conversion:
-    from tomostream.stages.tables.stage import conversion_from
+def _conversion(tomograms: list[str] | None, voxel_size: float | None, shape: str | None, **others: Any) -> Conversion:
+    from tomostream.stages.shared.particle_tables import conversion_from
 
-    for option, value in (("--unbinned-pixel-size", unbinned_pixel), ("--binning", binning)):
-        if value is not None and not 0 < value < math.inf:
-            raise InputError(f"{option} must be above zero and finite, found {value:g}")
-    return conversion_from(
-        options.stores_in(tomograms),
-        options.check_voxel_size(voxel_size),
-        shape=parse_shape(shape, "--shape") if shape else None,
-        unbinned_pixel=unbinned_pixel,
-        binning=binning,
-        **others,
-    )
+    edges = parse_shape(shape, "--shape") if shape else None
+    return conversion_from(options.stores_in(tomograms), options.check_voxel_size(voxel_size), shape=edges, **others)
 
 
-def _refuse_unused(format_name: str, conversion: Conversion) -> None:
-    """Refuse options that the format does not use: the user probably means another format."""
-    if conversion.knows_unbinned_pixel and format_name in FORMATS and format_name != "star-relion4":
-        raise InputError(
-            f"--unbinned-pixel-size and --binning are for star-relion4, but the format is {format_name}; leave them out, or give --format star-relion4"
-        )
-    if conversion.box is not None and format_name in FORMATS and format_name not in ("cbox", "cmm"):
-        raise InputError(f"--box-size is for cbox and cmm, but the format is {format_name}; leave it out, or give --format cbox or cmm")
-
-
+@takes_format_options(writes=True)
 def export_table(
     picks: Annotated[
         str,
@@ -195,12 +160,9 @@ def export_table(
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
     shape: Shape = None,
-    unbinned_pixel_size: UnbinnedPixel = None,
-    binning: Binning = None,
-    box_size: Annotated[
-        str | None, typer.Option(metavar="LENGTH", help="Edge of the boxes (cbox), twice the markers' radius (cmm).", show_default=False)
-    ] = None,
     json: options.Json = False,
+    *,
+    format_options: dict[str, object],
 ) -> None:
     """Write picks in the format of other software, or a tomogram or score map as MRC or OME-Zarr 0.4 (--format mrc, ome-zarr-0.4).
 
@@ -209,12 +171,10 @@ def export_table(
     if picks.rstrip("/").endswith(".zarr"):
         _export_volume(picks, output, format_name, tomograms, json)
         return
-    from tomostream.stages.tables.stage import read_scored, require_inside
+    from tomostream.stages.shared.particle_tables import read_scored, require_inside
 
-    box = None if box_size is None else Length.parse(box_size, "--box-size")
-    progress = ConsoleProgress()
-    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, box=box, progress=progress)
-    _refuse_unused(format_name or format_of(Path(output)), conversion)
+    conversion = _conversion(tomograms, voxel_size, shape, options=format_options, progress=ConsoleProgress())
+    refuse_unused(format_name or format_of(Path(output)), conversion)
     particles, _ = read_scored(picks, conversion)
     if species is not None:
         if species not in particles.species_names():
@@ -243,6 +203,7 @@ def _export_volume(store: str, output: str, format_name: str | None, tomograms: 
         print_json({"path": output, "format": form})
 
 
+@takes_format_options(reads=True)
 def import_table(
     file: Annotated[str, typer.Argument(metavar="FILE|DIR", help="Table of other software, or a folder of them.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="PICKS", help="The CSV table to write.")],
@@ -254,20 +215,18 @@ def import_table(
     tomograms: options.TomogramStores = None,
     voxel_size: options.VoxelSize = None,
     shape: Shape = None,
-    unbinned_pixel_size: UnbinnedPixel = None,
-    binning: Binning = None,
-    user: User = None,
-    session: Session = None,
     json: options.Json = False,
+    *,
+    format_options: dict[str, object],
 ) -> None:
     """Read a table of other software and write it as a tomostream table, in angstrom."""
-    from tomostream.stages.tables.stage import require_inside
+    from tomostream.stages.shared.particle_tables import require_inside
 
     given = headerless(columns, unit)
-    facts = {"tomogram": tomogram, "species": species, "columns": given.columns, "unit": given.unit, "user": user, "session": session}
-    conversion = _conversion(tomograms, voxel_size, shape, unbinned_pixel_size, binning, **facts, progress=ConsoleProgress())
+    facts = {"tomogram": tomogram, "species": species, "columns": given.columns, "unit": given.unit, "options": format_options}
+    conversion = _conversion(tomograms, voxel_size, shape, **facts, progress=ConsoleProgress())
     if format_name is not None:
-        _refuse_unused(format_name, conversion)
+        refuse_unused(format_name, conversion)
     particles = read_table(file, format_name=format_name, conversion=conversion)
     if particles.tomograms() == [""]:  # without a name, the file's name gives the tomogram
         particles = particles.named(tomogram=file_tomogram(place(file), conversion))

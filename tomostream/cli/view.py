@@ -51,8 +51,8 @@ def view(
 ) -> None:
     """Open a workbench in the browser, on this machine only: view tomograms, click particles, train, pick and correct."""
     try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
+        import starlette  # noqa: F401  (only whether it is there)
+        import uvicorn  # noqa: F401  (likewise)
     except ImportError as error:
         raise InputError(f"the workbench needs {error.name}; install tomostream again, with its dependencies") from None
     from tomostream.view.serving import serve

@@ -14,15 +14,15 @@ class ClosingClient(Client):
     """Dask's client, which takes down what it had begun when its start fails."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]  # distributed leaves it so
 
     def start(self, **kwargs: Any) -> None:
         """Start the loop and connect; called by the constructor."""
         try:
-            super().start(**kwargs)  # type: ignore[no-untyped-call]
+            super().start(**kwargs)  # type: ignore[no-untyped-call]  # likewise
         except BaseException:
             try:
-                self.close()  # type: ignore[no-untyped-call]
+                self.close()  # type: ignore[no-untyped-call]  # likewise
             finally:  # Dask's own clean-up of a refused connection leaves the loop running
                 self._loop_runner.stop()
             raise

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, TypeVar
 
 from tomostream.cluster.pools import Pool
+from tomostream.cluster.queue import Keeper
 from tomostream.cluster.worker_batch import Answer, work
 from tomostream.cluster.worker_cache import Load
 from tomostream.errors import InputError, MachineError, TomostreamError
@@ -42,23 +43,6 @@ _LOST = TomostreamError(
     "every worker that took it died; was it killed for its memory (--memory is the budget of one process), or at its walltime? "
     "The workers' logs say more"
 )
-
-
-@runtime_checkable  # the tests check annotations as they run
-class Keeper(Protocol):
-    """Looks after what the workers run in."""
-
-    def check(self) -> None:
-        """Replace what ended.
-
-        Raises
-        ------
-        TomostreamError
-            If that is hopeless.
-        """
-
-    def note_result(self) -> None:
-        """A task was finished."""
 
 
 @dataclass(eq=False, slots=True)

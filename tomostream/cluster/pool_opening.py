@@ -14,22 +14,13 @@ from typing import Any
 from tomostream.cluster import security
 from tomostream.cluster.dask_pool import DaskPool, first_line
 from tomostream.cluster.pools import Pool, ThreadPool
+from tomostream.cluster.queues import queue_named, task_threads
 from tomostream.cluster.resources import Resources
-from tomostream.cluster.slurm import slurm_cluster
 from tomostream.errors import InputError
 from tomostream.progress import Progress
 
 CONNECT_SECONDS = 10  # a scheduler that works answers at once
 _ADDRESS = re.compile(r"^[\w.\-]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$")
-
-# a terminal's Ctrl-C reaches the workers too, and each would print a traceback, as would a heartbeat that is cut off when the client ends
-# them; what goes wrong in a task comes back as its result
-_QUIET_END = """import atexit, logging, os, signal
-atexit.register(os._exit, 0)  # taking torch down takes seconds, and the client would wait
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-for name in ("distributed", "distributed.core", "distributed.worker", "distributed.worker.state_machine"):
-    logging.getLogger(name).setLevel(logging.CRITICAL)
-"""
 
 
 @contextmanager
@@ -50,7 +41,7 @@ def open_pool(resources: Resources, progress: Progress, *, needs_gpu: bool | Non
     Raises
     ------
     InputError
-        If the scheduler can't be reached, or the extra `slurm` or SLURM itself is missing, or refuses.
+        If the scheduler can't be reached, or what the queue needs is missing, or it refuses.
     """
     if resources.scheduler is not None:
         with _quiet(), _join(resources.scheduler) as client:
@@ -60,21 +51,21 @@ def open_pool(resources: Resources, progress: Progress, *, needs_gpu: bool | Non
                     f"the scheduler {resources.scheduler} has no worker yet; waiting for one (`dask worker {resources.scheduler}`)"
                 )
             yield DaskPool(client, threads=resources.threads, progress=progress, needs_gpu=needs_gpu, keeper=None)
-    elif resources.kind == "slurm":
-        with _quiet(), slurm_cluster(resources, progress) as (cluster, keeper), _client(cluster, progress) as client:
-            if resources.processes > 1:
+    elif (queue := queue_named(resources.kind)) is not None:
+        threads = resources.threads or queue.task_threads(resources)
+        with (
+            _quiet(),
+            queue.workers(resources, progress, needs_gpu=bool(needs_gpu)) as started,
+            _client(started.cluster, progress) as client,
+        ):
+            if started.share_gpus:
                 _share_gpus(client)
-            yield DaskPool(client, threads=resources.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=keeper)
-    elif resources.kind == "local":
-        with _quiet(), _local(resources, bool(needs_gpu)) as cluster, _client(cluster, progress) as client:
-            if needs_gpu:
-                _share_gpus(client)
-            yield DaskPool(client, threads=resources.task_threads, progress=progress, needs_gpu=needs_gpu, keeper=None)
+            yield DaskPool(client, threads=threads, progress=progress, needs_gpu=needs_gpu, keeper=started.keeper)
     elif resources.workers == 1:
-        yield Pool(resources.task_threads)
+        yield Pool(task_threads(resources))
     else:
         with ThreadPoolExecutor(resources.workers) as executor:
-            yield ThreadPool(executor, resources.workers, resources.task_threads)
+            yield ThreadPool(executor, resources.workers, task_threads(resources))
 
 
 @contextmanager
@@ -124,21 +115,3 @@ def _join(scheduler: str) -> Any:
             f"--scheduler {scheduler}: no Dask scheduler answers there ({type(error).__name__}: {first_line(error)}); "
             "give tcp://HOST:PORT (tls://HOST:PORT with Dask's TLS settings) or a scheduler file"
         ) from None
-
-
-def _local(resources: Resources, needs_gpu: bool) -> Any:
-    from distributed import LocalCluster  # noqa: PLC0415  (as above)
-
-    encryption = security.configured()
-    return LocalCluster(
-        n_workers=resources.workers,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=None,  # the stages keep their own budget; Dask's nanny would kill on mapped pages
-        host="127.0.0.1",
-        protocol="tls://" if encryption else "tcp://",
-        security=encryption,
-        dashboard_address=resources.dashboard,
-        resources={"GPU": 1} if needs_gpu else None,
-        preload=_QUIET_END,
-    )

@@ -1,14 +1,15 @@
-"""Resources of a stage: where its tasks run, on how many workers, in how much memory; times in the forms of SLURM and of Dask."""
+"""Resources of a stage: where its tasks run, on how many workers, in how much memory; times in the forms of queues and of Dask."""
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomostream import defaults
 from tomostream.errors import InputError
+from tomostream.remote.home import cache_folder
 
 if TYPE_CHECKING:
     from tomostream.config import Cluster
@@ -20,30 +21,26 @@ _STAGGER_SECONDS = 600  # at most: workers that started together don't leave tog
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Where to run and with what: `kind` none, local or slurm, or the address or file of a running scheduler."""
+    """Where to run and with what: `kind` none or the name of a queue, or the address or file of a running scheduler."""
 
     kind: str = defaults.CLUSTER
     scheduler: str | None = None
-    workers: int = defaults.WORKERS  # processes; SLURM: jobs
+    workers: int = defaults.WORKERS  # processes, or jobs
     threads: int | None = None  # of torch, for a process
     memory: int = 2 * 10**9  # bytes, of one process
     gpu_memory: int | None = None  # bytes, of one process; None: four fifths of it
     queue: str | None = None
     account: str | None = None
     walltime: str = defaults.WALLTIME
-    gpus: int = 0  # of a SLURM job: one process each
+    gpus: int = 0  # of a job: one process each
     train_processes: int = 1  # of a training, in its job; each has a GPU if there are any
-    options: tuple[str, ...] = ()  # further #SBATCH lines
+    options: tuple[str, ...] = ()  # further lines of a job's script, in the queue's words
     interface: str | None = None  # of the network between nodes
     port: int = 0  # of the scheduler; 0: any that is free
     dashboard: str = defaults.DASHBOARD
     lifetime: str | None = None  # after which a worker leaves; none: from the walltime
     lifetime_stagger: str | None = None
     log_folder: str | None = None  # of the jobs' output
-
-    def __post_init__(self) -> None:
-        if self.kind == "slurm":
-            self.leave()  # refuses times that can't be
 
     @classmethod
     def configured(cls, given: Cluster, memory: int, gpu_memory: int | None = None) -> Resources:
@@ -53,7 +50,7 @@ class Resources:
     @property
     def is_distributed(self) -> bool:
         """Whether tasks leave this process."""
-        return self.scheduler is not None or self.kind != "none"
+        return self.scheduler is not None or self.kind != defaults.CLUSTER
 
     @property
     def local_threads(self) -> int:
@@ -61,25 +58,22 @@ class Resources:
         return 1 if self.is_distributed else self.workers
 
     @property
-    def task_threads(self) -> int:
-        """Default threads of torch in the process of a task: this machine's cores, divided; of a SLURM job: its cores."""
-        if self.threads is not None:
-            return self.threads
-        if self.kind == "slurm":
-            return defaults.JOB_CORES
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
-        return max(1, cores // (self.workers if self.kind == "local" else 1))
+    def logs(self) -> Path:
+        """Folder of the jobs' output: on the shared disk, apart from the user's files."""
+        if self.log_folder is not None:
+            return Path(self.log_folder).absolute()
+        return cache_folder() / self.kind
 
     @property
     def processes(self) -> int:
-        """Worker processes of one SLURM job: one for each of its GPUs."""
+        """Worker processes of one job: one for each of its GPUs."""
         return max(1, self.gpus)
 
     def leave(self) -> tuple[int, int]:
         """Return after how many seconds a worker leaves, and by how many seconds that varies between workers.
 
         Derived from the walltime W where not given: stagger = min(10 min, W / 10), lifetime = W - min(2 min, W / 10) - stagger, so
-        that the last one leaves before SLURM would kill it.
+        that the last one leaves before the queue would kill it.
 
         Raises
         ------
@@ -102,7 +96,7 @@ class Resources:
 
 
 def seconds_of(text: str, where: str) -> int:
-    """Seconds of a time: SLURM's M, M:S, H:M:S, D-H, D-H:M, D-H:M:S, or a number with s, m, h or d.
+    """Seconds of a time: in the form of queues, M, M:S, H:M:S, D-H, D-H:M, D-H:M:S, or a number with s, m, h or d.
 
     >>> seconds_of("1-12", "walltime"), seconds_of("04:00:00", "walltime"), seconds_of("90", "walltime"), seconds_of("55m", "lifetime")
     (129600, 14400, 5400, 3300)
@@ -113,11 +107,11 @@ def seconds_of(text: str, where: str) -> int:
         If it is not one of these, or zero.
     """
     simple = re.fullmatch(r"(\d+)([smhd])", text)
-    slurm = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
+    clock = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
     if simple is not None:
         seconds = int(simple[1]) * _UNITS[simple[2]]
-    elif slurm is not None:
-        days, *rest = slurm.groups()
+    elif clock is not None:
+        days, *rest = clock.groups()
         parts = [int(part) for part in rest if part is not None]
         if days is not None:  # hours first
             hours, minutes, secs = [*parts, 0, 0][:3]

@@ -8,18 +8,18 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from tomostream import defaults
-from tomostream.catalogue import PICKERS, STRATEGIES, installed
+from tomostream.catalogue import PICKERS, QUEUES, STRATEGIES, installed
 from tomostream.config.fields import LengthField, Part, PlaceField, ShapeText, TimeText
 
 Precision = Literal["auto", "float32", "bf16"]
 Symmetry = Literal["cube", "wedge", "none"]
 
 
-def _installed(group: str, what: str) -> AfterValidator:
+def _installed(group: str, what: str, *also: str) -> AfterValidator:
     """Accept only installed names."""
 
     def validator(name: str) -> str:
-        names = list(installed(group))
+        names = [*also, *installed(group)]
         if name not in names:
             near = difflib.get_close_matches(name, names, 1, 0.5)
             hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -31,6 +31,7 @@ def _installed(group: str, what: str) -> AfterValidator:
 
 StrategyName = Annotated[str, _installed(STRATEGIES, "strategy")]
 PickerName = Annotated[str, _installed(PICKERS, "picker")]
+QueueName = Annotated[str, _installed(QUEUES, "queue", defaults.CLUSTER)]
 
 
 class Species(Part):
@@ -144,6 +145,8 @@ class Predict(Part):
     """Type of the stored scores."""
     logits: bool = False
     """Store logits instead of scores."""
+    keep: Literal["scores", "candidates"] = defaults.KEEP
+    """`candidates`: only what picking with the species' radius, or up to twice that, needs; a hundredth of the disk. The rest of the scores is missing then: to `view`, to smoothing, to other pickers than `greedy`."""
     block_size: ShapeText = None
     """Edges of the core of a block, voxels, as `64` or `32,64,64`. Default: from the budget."""
     device: Literal["auto", "cpu", "cuda"] = defaults.DEVICE
@@ -176,26 +179,26 @@ class Pick(Part):
 class Cluster(Part):
     """Where the computing stages run."""
 
-    kind: Literal["none", "local", "slurm"] = defaults.CLUSTER
-    """Where tasks run."""
+    kind: QueueName = defaults.CLUSTER
+    """Where tasks run: in this process (`none`), or on the workers of a queue."""
     scheduler: str | None = None
     """Address or scheduler file of a running Dask scheduler."""
     workers: int = Field(default=defaults.WORKERS, ge=1)
-    """Processes, or SLURM jobs."""
+    """Processes, or jobs."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of torch, per block. Default: all cores, divided among the workers."""
     queue: str | None = None
-    """Of SLURM jobs. Default: SLURM's."""
+    """Of jobs. Default: the queue's."""
     account: str | None = None
-    """Of SLURM jobs. Default: SLURM's."""
+    """Of jobs. Default: the queue's."""
     walltime: TimeText = defaults.WALLTIME
-    """Time limit of a SLURM job, in quotes."""
+    """Time limit of a job, in quotes."""
     gpus: int = Field(default=0, ge=0)
-    """GPUs of a SLURM job, one process each."""
+    """GPUs of a job, one process each."""
     train_processes: int = Field(default=1, ge=1)
-    """Processes of a training in its own SLURM job; one GPU each if `gpus` is not 0. A step then uses `train.batch` crops per process."""
+    """Processes of a training in its own job; one GPU each if `gpus` is not 0. A step then uses `train.batch` crops per process."""
     options: list[str] = Field(default=[])
-    """Further `#SBATCH` lines."""
+    """Further lines of a job's script, in the queue's words, as `--nice`."""
     interface: str | None = None
     """Network interface between nodes. Default: that of the default route."""
     port: int = Field(default=0, ge=0, le=65535)
@@ -207,4 +210,4 @@ class Cluster(Part):
     lifetime_stagger: TimeText | None = None
     """Workers leave up to this much earlier or later. Default: from the walltime."""
     log_folder: str | None = None
-    """Folder for the jobs' output. Default: `~/.cache/tomostream/slurm`."""
+    """Folder for the jobs' output. Default: `~/.cache/tomostream/KIND`."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tomostream.evaluation.answer import ScoresAnswer
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
@@ -60,9 +62,9 @@ class Scores:
         weight = beta * beta
         return self._ratio((1 + weight) * self.tp, (1 + weight) * self.tp + weight * self.fn + self.fp)
 
-    def to_json(self, *, beta: float = 1.0) -> dict[str, float | int]:
+    def to_json(self, *, beta: float = 1.0) -> ScoresAnswer:
         """As plain values; `f_beta` besides, if `beta` is not 1."""
-        values: dict[str, float | int] = {
+        values: ScoresAnswer = {
             "f1": self.f1,
             "precision": self.precision,
             "recall": self.recall,
@@ -70,7 +72,9 @@ class Scores:
             "fp": self.fp,
             "fn": self.fn,
         }
-        return values if beta == 1 else values | {"f_beta": self.f_beta(beta)}
+        if beta != 1:
+            values["f_beta"] = self.f_beta(beta)
+        return values
 
     def _ratio(self, part: float | int, whole: float | int) -> float:
         if self.tp == self.fp == self.fn == 0:

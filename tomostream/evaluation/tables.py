@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import InputError
+from tomostream.evaluation.answer import EvaluationAnswer, TomogramsAnswer
 from tomostream.evaluation.counts import Scores
 from tomostream.evaluation.curves import Curve, events_of, pooled_curve
 from tomostream.evaluation.matching import match
@@ -37,7 +38,7 @@ class SpeciesEvaluation:
         """The counts of all tomograms together."""
         return sum(self.tomograms.values(), Scores(0, 0, 0))
 
-    def to_json(self, *, beta: float) -> dict[str, Any]:
+    def to_json(self, *, beta: float) -> TomogramsAnswer:
         """As `{"pooled": {...}, "tomograms": {NAME: {...}}}`."""
         return {
             "pooled": self.pooled.to_json(beta=beta),
@@ -100,16 +101,17 @@ class Evaluation:
                 totals[name] = totals.get(name, Scores(0, 0, 0)) + scores
         return totals
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> EvaluationAnswer:
         """As plain values for JSON.
 
         One species: `{"pooled": {"f1", "precision", "recall", "tp", "fp", "fn"}, "tomograms": {NAME: {...}}}`, with `f_beta` in each
         if beta is not 1.  Several: that for their sums, and for each one under `"species"`.
         """
-        whole = SpeciesEvaluation(self.tomograms).to_json(beta=self.beta)
-        if len(self.species) == 1:
-            return whole
-        return whole | {"species": {name: part.to_json(beta=self.beta) for name, part in self.species.items()}}
+        all_together = SpeciesEvaluation(self.tomograms).to_json(beta=self.beta)
+        whole: EvaluationAnswer = {"pooled": all_together["pooled"], "tomograms": all_together["tomograms"]}
+        if len(self.species) != 1:
+            whole["species"] = {name: part.to_json(beta=self.beta) for name, part in self.species.items()}
+        return whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

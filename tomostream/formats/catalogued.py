@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tomostream.catalogue import FORMATS as GROUP
 from tomostream.catalogue import find, installed
 from tomostream.errors import InputError
+from tomostream.formats.format_option import FormatOption
 from tomostream.formats.table_format import TableFormat
 
 _OURS = "tomostream."
@@ -57,6 +59,15 @@ def working_formats() -> dict[str, TableFormat]:
         except InputError:
             if entries[name].startswith(_OURS):
                 raise
+    return found
+
+
+def format_options() -> dict[FormatOption[Any], list[str]]:
+    """The options that formats add to the commands, with the formats that take each."""
+    found: dict[FormatOption[Any], list[str]] = {}
+    for name, form in working_formats().items():
+        for option in form.options:
+            found.setdefault(option, []).append(name)
     return found
 
 

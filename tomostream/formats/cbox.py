@@ -14,6 +14,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats import star_tables
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.format_option import BOX_SIZE
 from tomostream.formats.star_file import read_star, write_star
 from tomostream.formats.star_tables import MISSING
 from tomostream.formats.table_format import TableFormat
@@ -54,7 +55,7 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
         If the edge of the boxes is not given, or the voxel spacing where it is needed.
     """
     found = conversion.written_in(particles, "voxel", f"{_WHY} (voxels)")
-    edge = conversion.box_of(found.tomograms()[0] if len(found) else "", _WHY)
+    edge = _edge_vox(found.tomograms()[0] if len(found) else "", conversion)
     z, y, x = found.position_zyx.T
     same, none = np.full(len(found), float(edge)), np.full(len(found), np.nan)
     columns = {"CoordinateX": x - edge / 2, "CoordinateY": y - edge / 2, "CoordinateZ": z}
@@ -65,4 +66,11 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     write_star(path, blocks, missing=MISSING)
 
 
-FORMAT = TableFormat(read=read, write=write, ending=".cbox", known_by=(".cbox",), one_tomogram=True, one_species=True)
+def _edge_vox(tomogram: str, conversion: Conversion) -> float:
+    box = conversion.given(BOX_SIZE)
+    if box is None:
+        raise InputError(f"{_WHY} needs the edge of its boxes; give --box-size LENGTH, as 32vox or 270A")
+    return box.value if box.is_voxels else box.in_voxels(conversion.spacing_of(tomogram, f"{_WHY} with a box in angstrom"))
+
+
+FORMAT = TableFormat(read=read, write=write, ending=".cbox", known_by=(".cbox",), one_tomogram=True, one_species=True, options=(BOX_SIZE,))

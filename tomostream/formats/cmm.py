@@ -17,6 +17,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.format_option import BOX_SIZE
 from tomostream.formats.table_format import TableFormat
 from tomostream.particle_columns import number
 from tomostream.particles import Particles
@@ -95,10 +96,10 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
 
 
 def _radius_ang(tomogram: str, conversion: Conversion) -> float:
-    box = conversion.box
+    box = conversion.given(BOX_SIZE)
     if box is None:
         return defaults.MARKER_RADIUS_ANG
     return (box.value if not box.is_voxels else box.value * conversion.spacing_of(tomogram, "cmm with a box in voxels")) / 2
 
 
-FORMAT = TableFormat(read=read, write=write, ending=".cmm", known_by=(".cmm",), one_tomogram=True)
+FORMAT = TableFormat(read=read, write=write, ending=".cmm", known_by=(".cmm",), one_tomogram=True, options=(BOX_SIZE,))

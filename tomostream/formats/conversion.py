@@ -5,20 +5,22 @@ Missing facts are never guessed: the function that needs one raises an error tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar, cast
 
 import numpy as np
 
 from tomostream.errors import InputError
+from tomostream.formats.format_option import FormatOption
 from tomostream.geometry import Triple
 from tomostream.particles import Particles, Unit
 from tomostream.progress import Progress
 from tomostream.remote.places import Place
 from tomostream.store.naming import counterpart, tomogram_name
-from tomostream.units import Length
 
 _DECIMALS = 6
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,8 @@ class Conversion:
         The only ones there are, for tables that name none.
     columns, unit
         Of a CSV table without header.
-    unbinned_pixel, binning
-        Pixel size of the tilt series in angstrom, or how often larger the tomograms' voxels are.
-    box
-        Edge of the boxes in formats that draw some.
-    user, session
-        Whose picks of a copick project are meant.
+    options
+        Values of the formats' own options, by name.
     classes
         The species in the order in which formats number them; set where a table is written to several files.
     progress
@@ -61,11 +59,7 @@ class Conversion:
     only_species: str | None = None
     columns: Sequence[str] | None = None
     unit: Unit | None = None
-    unbinned_pixel: float | None = None
-    binning: float | None = None
-    box: Length | None = None
-    user: str | None = None
-    session: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
     classes: Sequence[str] = ()
     progress: Progress = field(default_factory=Progress, compare=False)
 
@@ -97,40 +91,9 @@ class Conversion:
         """
         return self.per_row(names, lambda name: self.spacing_of(name, why))
 
-    @property
-    def knows_unbinned_pixel(self) -> bool:
-        """Whether the caller gave the pixel size of the tilt series, in either way."""
-        return self.unbinned_pixel is not None or self.binning is not None
-
-    def unbinned_pixel_of(self, tomogram: str, why: str) -> float:
-        """Return the pixel size of a tomogram's tilt series (angstrom).
-
-        Raises
-        ------
-        InputError
-            If it is unknown, or given twice; `why` says what needs it.
-        """
-        if self.unbinned_pixel is not None and self.binning is not None:
-            raise InputError("give --unbinned-pixel-size or --binning, not both")
-        if self.unbinned_pixel is not None:
-            return self.unbinned_pixel
-        if self.binning is not None:
-            return self.spacing_of(tomogram, f"{why} with --binning") / self.binning
-        raise InputError(
-            f"{why} needs the pixel size of the tilt series of '{tomogram}'; give --unbinned-pixel-size ANGSTROM or --binning N"
-        )
-
-    def box_of(self, tomogram: str, why: str) -> float:
-        """Return the edge of the boxes in voxels of a tomogram.
-
-        Raises
-        ------
-        InputError
-            If it is not known; `why` says what needs it.
-        """
-        if self.box is None:
-            raise InputError(f"{why} needs the edge of its boxes; give --box-size LENGTH, as 32vox or 270A")
-        return self.box.value if self.box.is_voxels else self.box.in_voxels(self.spacing_of(tomogram, f"{why} with a box in angstrom"))
+    def given(self, option: FormatOption[T]) -> T | None:
+        """Return the value of a format's own option; None if it was not given."""
+        return cast("T | None", self.options.get(option.name))
 
     def spacing_of(self, tomogram: str, why: str) -> float:
         """Return the voxel spacing of a tomogram (angstrom).

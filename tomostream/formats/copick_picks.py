@@ -23,6 +23,7 @@ from tomostream.errors import InputError
 from tomostream.formats import copick_project
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.copick_project import PICKS, RUNS
+from tomostream.formats.format_option import FormatOption, plain_text
 from tomostream.formats.registry import file_name
 from tomostream.formats.table_format import TableFormat
 from tomostream.formats.text_files import json_number, parse_json, read_text
@@ -31,6 +32,10 @@ from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
 
 USER, SESSION = "tomostream", "0"
+USER_OPTION = FormatOption(name="user", metavar="USER", help="Only this user's picks of a project.", parse=plain_text, writes=False)
+SESSION_OPTION = FormatOption(
+    name="session", metavar="SESSION", help="Only this session's picks of a project.", parse=plain_text, writes=False
+)
 _IDENTITY = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 
 
@@ -43,7 +48,8 @@ def read(path: Path, conversion: Conversion) -> Particles:
         If a file is no copick picks file, or several users or sessions picked one object in one run and none is chosen.
     """
     if (project := copick_project.read_project(str(path))) is not None:
-        listed = copick_project.picks(project, f"*:{conversion.user or '*'}/{conversion.session or '*'}")
+        user, session = conversion.given(USER_OPTION), conversion.given(SESSION_OPTION)
+        listed = copick_project.picks(project, f"*:{user or '*'}/{session or '*'}")
         return Particles.concatenate([_read_file(Path(file), conversion) for file in listed])
     if not path.is_dir():
         return _read_file(path, conversion)
@@ -54,7 +60,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
     if not chosen:
         known = ", ".join(dict.fromkeys(f"{user} (session {session})" for user, session, _ in map(_parts, files)))
         asked = " ".join(
-            f"--{what} {value}" for what, value in (("user", conversion.user), ("session", conversion.session)) if value is not None
+            f"{option.flag} {value}" for option in (USER_OPTION, SESSION_OPTION) if (value := conversion.given(option)) is not None
         )
         raise InputError(f"{path} holds no picks of {asked}; it has those of {known}")
     holder: dict[tuple[str, str], Path] = {}
@@ -76,7 +82,7 @@ def _parts(file: Path) -> tuple[str, str, str]:
 
 def _is_chosen(file: Path, conversion: Conversion) -> bool:
     user, session, _ = _parts(file)
-    return conversion.user in (None, user) and conversion.session in (None, session)
+    return conversion.given(USER_OPTION) in (None, user) and conversion.given(SESSION_OPTION) in (None, session)
 
 
 def _read_file(path: Path, conversion: Conversion) -> Particles:
@@ -186,4 +192,4 @@ def _write_file(path: Path, particles: Particles, name: str, object_name: str) -
     write_atomically(path, json.dumps(values, indent=1))
 
 
-FORMAT = TableFormat(read=read, write=write, ending=".json", known_by=(".json",))
+FORMAT = TableFormat(read=read, write=write, ending=".json", known_by=(".json",), options=(USER_OPTION, SESSION_OPTION))

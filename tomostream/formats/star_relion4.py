@@ -17,11 +17,18 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats import star_tables
 from tomostream.formats.conversion import Conversion
+from tomostream.formats.format_option import FormatOption, positive_number
 from tomostream.formats.star_file import StarTable, read_star
 from tomostream.formats.star_tables import COORDINATES
 from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 
+UNBINNED_PIXEL_SIZE = FormatOption(
+    name="unbinned_pixel_size", metavar="ANGSTROM", help="Pixel size of the tilt series.", parse=positive_number
+)
+BINNING = FormatOption(
+    name="binning", metavar="N", help="Binning of the tomograms, instead of --unbinned-pixel-size.", parse=positive_number
+)
 _WHY = "star-relion4 (unbinned pixels)"
 _PIXEL, _GROUP = "rlnTomoTiltSeriesPixelSize", "rlnOpticsGroup"
 
@@ -69,15 +76,26 @@ def _pixels_said(path: Path, tables: Sequence[StarTable], table: StarTable) -> n
 
 def _pixels_ang(path: Path, said: np.ndarray | None, names: np.ndarray, conversion: Conversion) -> np.ndarray:
     if said is None:
-        return conversion.per_row(names, lambda name: conversion.unbinned_pixel_of(name, _WHY))
-    if conversion.knows_unbinned_pixel:
-        given = conversion.per_row(names, lambda name: conversion.unbinned_pixel_of(name, _WHY))
+        return conversion.per_row(names, lambda name: _unbinned_pixel_ang(name, conversion))
+    if any(conversion.given(option) is not None for option in (UNBINNED_PIXEL_SIZE, BINNING)):
+        given = conversion.per_row(names, lambda name: _unbinned_pixel_ang(name, conversion))
         if (bad := np.abs(given / said - 1) > star_tables.AGREES).any():
             i = int(np.argmax(bad))
             raise InputError(
                 f"{path} has pixels of {said[i]:g} A ({_PIXEL}), but you gave {given[i]:g} A; leave your value out, or correct it"
             )
     return said
+
+
+def _unbinned_pixel_ang(tomogram: str, conversion: Conversion) -> float:
+    pixel, binning = conversion.given(UNBINNED_PIXEL_SIZE), conversion.given(BINNING)
+    if pixel is not None and binning is not None:
+        raise InputError("give --unbinned-pixel-size or --binning, not both")
+    if pixel is not None:
+        return pixel
+    if binning is not None:
+        return conversion.spacing_of(tomogram, f"{_WHY} with --binning") / binning
+    raise InputError(f"{_WHY} needs the pixel size of the tilt series of '{tomogram}'; give --unbinned-pixel-size ANGSTROM or --binning N")
 
 
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:
@@ -88,10 +106,10 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     InputError
         If the pixel size of the tilt series is not given.
     """
-    pixels = conversion.per_row(particles.tomogram, lambda name: conversion.unbinned_pixel_of(name, _WHY))
+    pixels = conversion.per_row(particles.tomogram, lambda name: _unbinned_pixel_ang(name, conversion))
     found = conversion.to_unit(particles, "angstrom", _WHY)
     columns = star_tables.coordinate_columns(COORDINATES, conversion.tidy(found.position_zyx / pixels[:, None]))
     star_tables.write_particles(path, {star_tables.TOMOGRAM: star_tables.relion_names(found, conversion), **columns}, found)
 
 
-FORMAT = TableFormat(read=read, write=write, ending=".star", one_species=True)
+FORMAT = TableFormat(read=read, write=write, ending=".star", one_species=True, options=(UNBINNED_PIXEL_SIZE, BINNING))

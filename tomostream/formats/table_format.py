@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tomostream.formats.conversion import Conversion
+from tomostream.formats.format_option import FormatOption
 from tomostream.particles import Particles
 
 
@@ -14,7 +16,7 @@ from tomostream.particles import Particles
 class TableFormat:
     """A table format: the object of an entry point in the group `tomostream.formats`, whose name is given to `--format`.
 
-    Its module is imported whenever a format is searched by its ending, so slow imports belong into the functions.
+    Its module is imported by every command, for its endings and options, so slow imports belong into the functions.
 
     Parameters
     ----------
@@ -30,6 +32,8 @@ class TableFormat:
         Whether a file holds only one.
     labelled
         Whether a file can hold places that are no particles.
+    options
+        Those that it adds to the commands; `Conversion.given` has their values.
     """
 
     read: Callable[[Path, Conversion], Particles]
@@ -39,3 +43,4 @@ class TableFormat:
     one_tomogram: bool = False
     one_species: bool = False
     labelled: bool = False
+    options: tuple[FormatOption[Any], ...] = ()

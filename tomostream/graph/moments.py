@@ -28,7 +28,8 @@ from tomostream.errors import InputError
 from tomostream.graph.lazy_arrays import as_dask
 from tomostream.moments import SCRATCH_BYTES, Histogram, Moments, check_dtype, check_moments, is_counted, normalisation_of
 from tomostream.normalisation import Normalisation
-from tomostream.robust_statistics import Lattice, robust_of_counts, robust_of_values
+from tomostream.robust_statistics import Lattice, robust_of_values
+from tomostream.store.shard_sketches import statistics_of_counts
 
 _FAN_IN = 2  # neighbours along each axis that merge at a time: few sketches wait
 _BLOCK_BYTES = 16_000_000  # smaller reads cost more calls, larger ones fall out of the cache
@@ -67,11 +68,7 @@ def statistics_of(array: object, *, clip_sigma: float) -> Normalisation:
     _check(lazy, clip_sigma)
     if is_counted(lazy.dtype):
         histogram = cast(Histogram, _reduced(lazy, lambda block, _: Histogram.of(block)))
-        raw = histogram.moments()
-        check_moments(raw)
-        clipped = histogram.clipped(mean=raw.mean, std=raw.std, clip_sigma=clip_sigma) if raw.std > 0 else None
-        plain = normalisation_of(raw, clipped, clip_sigma=clip_sigma)
-        return replace(plain, robust=robust_of_counts(*histogram.finite(), plain))
+        return statistics_of_counts(histogram, clip_sigma=clip_sigma)
     lattice = Lattice(lazy.shape)
     sampled = cast(_Sampled, _reduced(lazy, lambda block, start: _Sampled(Moments.of(block), (lattice.values(block, start),))))
     raw = sampled.moments

@@ -35,6 +35,7 @@ from tomostream import defaults
 from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.region_scoring import Reader, read_extended
 from tomostream.learn.device_memory import device_memory
+from tomostream.learn.precision import exact_kernels
 from tomostream.learn.recalibration import recalibrated
 
 LEAST_VOX = 8000  # of a volume whose statistics are measured
@@ -128,9 +129,8 @@ def adapted(network: N, images: Iterable[Float32[torch.Tensor, "_ 1 z y x"]], *,
     if first is None:
         return copy.deepcopy(network).to(device).eval()
     # in float32 also during training: a tomogram's statistics are the same in validation and prediction
-    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     short = device_memory(device, f"a batch of {tuple(first.shape)} for a tomogram's batch statistics", "use --device cpu")
-    with short, torch.autocast(device.type, enabled=False), exact:
+    with short, torch.autocast(device.type, enabled=False), exact_kernels():
         return recalibrated(network, itertools.chain([first], rest), device=device)
 
 

@@ -16,48 +16,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
-from tomostream.errors import BudgetError
 from tomostream.geometry import Box, Triple, triple
-from tomostream.inference.plan import MARGIN_BYTES, MAX_SHARD_VOX, READ_BYTES_PER_VOXEL, READ_VOXELS, PredictionPlan
+from tomostream.inference.plan import MARGIN_BYTES, READ_BYTES_PER_VOXEL, READ_VOXELS, PlanRequest, PredictionPlan, cores_along
 from tomostream.inference.protocol import BlockScorer
-from tomostream.store.edges import even_chunk
-from tomostream.units import format_bytes
 
 SMALLEST_CORE_VOX = 8  # below that a block is nearly all halo
 _CORNER = Box((0, 0, 0), (1, 1, 1))
 
 
-def plan_scorer(
-    volume: Triple,
-    *,
-    level: int,
-    scorer: BlockScorer,
-    memory: int,
-    block_size: Triple | None,
-    name: str,
-    chunk: Triple | None = None,
-    max_edge: int = MAX_SHARD_VOX,
-) -> PredictionPlan:
+def plan_scorer(request: PlanRequest, scorer: BlockScorer) -> PredictionPlan:
     """Choose shards and blocks for a scorer.
 
     Parameters
     ----------
-    volume
-        Shape of level 0, voxels.
-    level
-        Pyramid level that the scorer reads.
+    request
+        The volume, the level that the scorer reads, the budget.
     scorer
         Says what a block reads and costs.
-    memory
-        Budget of one process, libraries included, bytes.
-    block_size
-        Level-0 edges of a block's core; None: chosen.
-    name
-        Of the tomogram, for the message.
-    chunk
-        Of the score map, voxels; None: what divides the volume well (`store.edges`).
-    max_edge
-        Largest edge of a chosen shard, voxels.
 
     Returns
     -------
@@ -69,40 +44,20 @@ def plan_scorer(
     BudgetError
         If no block fits the memory, or the given one does not.
     """
-    chunk = even_chunk(volume) if chunk is None else chunk
-    frame = PredictionPlan(
-        volume=volume,
-        level=level,
-        stride=1,
-        radius=0,
-        chunk=chunk,
-        shard=chunk,
-        core=chunk,
-        species=scorer.species,
-        block_bytes=0,
-    )
-    if block_size is not None:
-        shard = frame.shard_over(block_size)
-        found = _sized(frame, shard, block_size, scorer)
-        if found.block_bytes > memory:
-            raise BudgetError(
-                f"predicting {name} needs {format_bytes(found.block_bytes)} per block (core {','.join(map(str, block_size))}) but the memory budget is "
-                f"{format_bytes(memory)}; lower --block-size, leave it out, or raise --memory"
-            )
-        return found
-    for shard in _by_reading(frame, scorer, max_edge):
+    frame = request.frame(stride=1, radius=0, species=scorer.species)
+    if request.block_size is not None:
+        return request.with_given_block(request.block_size, frame, lambda shard, core: _sized(frame, shard, core, scorer))
+    for shard in _by_reading(frame, scorer, request.longest):
         found = _sized(frame, shard, shard, scorer)
-        if found.block_bytes <= memory:
+        if found.block_bytes <= request.memory:
             return found
     found = _sized(frame, frame.chunk, frame.chunk, scorer)
-    core = max(chunk)
-    while found.block_bytes > memory and core > SMALLEST_CORE_VOX:
+    core = max(frame.chunk)
+    while found.block_bytes > request.memory and core > SMALLEST_CORE_VOX:
         core = max(SMALLEST_CORE_VOX, core // 2)
-        found = _sized(frame, frame.chunk, triple([min(core, edge) for edge in chunk]), scorer)
-    if found.block_bytes > memory:
-        raise BudgetError(
-            f"predicting {name} needs at least {format_bytes(found.block_bytes)} but the memory budget is {format_bytes(memory)}; raise --memory to that"
-        )
+        found = _sized(frame, frame.chunk, triple([min(core, edge) for edge in frame.chunk]), scorer)
+    if found.block_bytes > request.memory:
+        raise request.refused(found.block_bytes)
     return found
 
 
@@ -112,7 +67,7 @@ def _by_reading(frame: PredictionPlan, scorer: BlockScorer, max_edge: int) -> It
     for axis in range(3):
         n, chunk = frame.volume[axis], frame.chunk[axis]
         edges = range(chunk, max(1, min(-(-n // chunk), max_edge // chunk)) * chunk + 1, chunk)
-        lengths = [[_read_length(frame, scorer, axis, *ends) for ends in _cores(n, edge, edge)] for edge in edges]
+        lengths = [[_read_length(frame, scorer, axis, *ends) for ends in cores_along(n, edge, edge)] for edge in edges]
         axes.append([(edge, sum(each), len(each)) for edge, each in zip(edges, lengths, strict=True)])
 
     def order(candidate: tuple[tuple[int, int, int], ...]) -> tuple[int, int, int]:
@@ -137,7 +92,7 @@ def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScor
     storing = scores + 4 * voxels
     worst = _CORNER
     for axis in range(3):
-        cores = _cores(frame.volume[axis], shard[axis], core[axis])
+        cores = cores_along(frame.volume[axis], shard[axis], core[axis])
         _, _, start, stop = max((_read_length(frame, scorer, axis, *ends), ends[1] - ends[0], *ends) for ends in cores)
         worst = _along(worst, axis, start, stop)
     needed = frame.block(worst, worst).needed
@@ -145,13 +100,6 @@ def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScor
     reading = 4 * read + READ_BYTES_PER_VOXEL * min(read, READ_VOXELS)
     most = max(storing, scores + max(reading, scorer.block_bytes(needed, shape)))
     return replace(frame, shard=shard, core=core, block_bytes=LIBRARIES_BYTES + TORCH_BYTES + MARGIN_BYTES + most)
-
-
-def _cores(n: int, shard: int, core: int) -> Iterator[tuple[int, int]]:
-    """First and last (exclusive) voxel of the cores along one axis."""
-    for first in range(0, n, shard):
-        last = min(first + shard, n)
-        yield from ((start, min(start + core, last)) for start in range(first, last, core))
 
 
 def _along(box: Box, axis: int, start: int, stop: int) -> Box:

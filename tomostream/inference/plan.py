@@ -13,13 +13,16 @@ clipped to the extended volume: at a face there is no halo, and the network's ow
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tomostream import defaults
+from tomostream.errors import BudgetError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.upsample import supporting_box
+from tomostream.store.edges import even_chunk
+from tomostream.units import format_bytes
 
 MAX_SHARD_VOX = 512  # edge of a planned shard: keeps a task's length, what a kill can lose, and a shard's bytes (2^31) bounded
 READ_VOXELS = 2**22  # voxels of a block that are read at a time
@@ -92,6 +95,11 @@ class PredictionPlan:
         return triple([-(-max(defaults.SHARD_VOX, edge) // c) * c for edge, c in zip(block, self.chunk, strict=True)])
 
     @property
+    def stored_voxels(self) -> int:
+        """Voxels of all chunks of a score map."""
+        return math.prod(-(-n // c) * c for n, c in zip(self.volume, self.chunk, strict=True))
+
+    @property
     def shards(self) -> BlockGrid:
         """The tasks: each owns one shard."""
         return BlockGrid(self.volume, self.shard)
@@ -128,3 +136,87 @@ class PredictionPlan:
         read = sum(scorer.read_box(block.needed, shape).size for block in self.blocks(Box.whole(self.volume)))
         whole = scorer.read_box(Box.whole(shape), shape).size
         return read / whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """What a plan of blocks is made for; the same for every scorer.
+
+    Parameters
+    ----------
+    volume
+        Shape of level 0, voxels.
+    level
+        Pyramid level that the scorer reads.
+    memory
+        Budget of one process, libraries included, bytes.
+    block_size
+        Level-0 edges of a block's core; None: chosen.
+    name
+        Of the tomogram, for the message.
+    chunk
+        Of the score map, voxels; None: what divides the volume well (`store.edges`).
+    max_edge
+        Largest edge of a chosen shard, voxels; None: `MAX_SHARD_VOX`.
+    """
+
+    volume: Triple
+    level: int
+    memory: int
+    block_size: Triple | None
+    name: str
+    chunk: Triple | None = None
+    max_edge: int | None = None
+
+    @property
+    def longest(self) -> int:
+        """Largest edge of a chosen shard, voxels."""
+        return self.max_edge or MAX_SHARD_VOX
+
+    def frame(self, *, stride: int, radius: int, species: int) -> PredictionPlan:
+        """Return a plan whose shard and core are still to be chosen: they are one chunk."""
+        chunk = even_chunk(self.volume) if self.chunk is None else self.chunk
+        return PredictionPlan(self.volume, self.level, stride, radius, chunk, chunk, chunk, species, 0)
+
+    def with_given_block(
+        self, block: Triple, frame: PredictionPlan, sized: Callable[[Triple, Triple], PredictionPlan], facts: str = ""
+    ) -> PredictionPlan:
+        """Return the plan whose core is the block that the user gave.
+
+        Parameters
+        ----------
+        block
+            Level-0 edges.
+        frame
+            See `frame`.
+        sized
+            Returns the plan of a shard and a core, with its projected bytes.
+        facts
+            What else the message says of the block.
+
+        Raises
+        ------
+        BudgetError
+            If it does not fit the memory.
+        """
+        found = sized(frame.shard_over(block), block)
+        if found.block_bytes > self.memory:
+            raise BudgetError(
+                f"predicting {self.name} needs {format_bytes(found.block_bytes)} per block (core {','.join(map(str, block))}{facts}) "
+                f"but the memory budget is {format_bytes(self.memory)}; lower --block-size, leave it out, or raise --memory"
+            )
+        return found
+
+    def refused(self, least: int, facts: str = "", remedy: str = "") -> BudgetError:
+        """Return the error for a memory that holds no block: what the smallest one needs, in bytes."""
+        return BudgetError(
+            f"predicting {self.name} needs at least {format_bytes(least)}{facts} but the memory budget is {format_bytes(self.memory)}; "
+            f"raise --memory to that{remedy}"
+        )
+
+
+def cores_along(n: int, shard: int, core: int) -> Iterator[tuple[int, int]]:
+    """Yield first and last (exclusive) voxel of the cores along an axis of `n` voxels, for these edges of shard and core."""
+    for first in range(0, n, shard):
+        last = min(first + shard, n)
+        yield from ((start, min(start + core, last)) for start in range(first, last, core))

@@ -6,14 +6,17 @@ tomostream promises are those of the folded network.
 """
 
 import copy
+from typing import TypeVar
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tomostream.learn.layers import ConvNorm
 
+N = TypeVar("N", bound=nn.Module)
 
-def deployed(network: nn.Module) -> nn.Module:
+
+def deployed(network: N) -> N:
     """Copy `network` for inference: evaluation mode, batch-norm folded, no gradients.
 
     Parameters

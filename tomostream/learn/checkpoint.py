@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from tomostream.errors import ExistsError, InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import CHECKPOINT_NAME
 from tomostream.remote.atomic_files import write_atomically
 
@@ -40,7 +41,7 @@ class TrainingState:
     rows: list[Row]  # one per epoch
 
 
-def save_checkpoint(folder: Path, state: TrainingState, fingerprint: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, state: TrainingState, fingerprint: Fingerprint) -> None:
     """Replace the folder's checkpoint.
 
     Raises
@@ -55,7 +56,7 @@ def save_checkpoint(folder: Path, state: TrainingState, fingerprint: dict[str, A
     write_atomically(folder / CHECKPOINT_NAME, data + _MARK + hashlib.sha256(data).digest())
 
 
-def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> TrainingState | None:
+def load_checkpoint(folder: Path, fingerprint: Fingerprint) -> TrainingState | None:
     """Read the folder's checkpoint; None if there is none.
 
     Raises
@@ -99,7 +100,7 @@ def _whole(data: bytes) -> bytes:
     return data[:end]
 
 
-def _canonical(fingerprint: dict[str, Any]) -> str:
+def _canonical(fingerprint: Fingerprint) -> str:
     return json.dumps(fingerprint, sort_keys=True)
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 
 from tomostream.errors import DeviceMemoryError
+from tomostream.learn.precision import exact_inference
 from tomostream.units import format_bytes
 
 _WORDS = ("out of memory", "ALLOC_FAILED")  # of CUDA's, cuDNN's, cuBLAS's and cuFFT's own errors
@@ -36,9 +37,7 @@ def exact_turn(device: torch.device) -> Iterator[None]:
 
     Its intermediate values are gone before the next thread's are made, and the choice of kernels is one for the whole process.
     """
-    flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    # a validation amid training must give the same bits
-    with _turn, torch.inference_mode(), torch.autocast(device.type, enabled=False), flags:
+    with _turn, exact_inference(device):
         yield
 
 

@@ -5,7 +5,8 @@ slower than float32.  So `auto` looks at what the processor really has.  Weights
 autocast's: convolutions round their inputs.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from tomostream.errors import InputError
 
 PRECISIONS = ("auto", "float32", "bf16")
+_TYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 # names of the processor features, as Linux lists them: x86 (two kinds), ARM
 _BF16_FEATURES = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 _PROCESSOR_FACTS = Path("/proc/cpuinfo")
@@ -64,6 +66,31 @@ def resolve_precision(name: str, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
     return "bf16" if processor_features() & _BF16_FEATURES else "float32"
+
+
+def inference_type(precision: str) -> torch.dtype:
+    """Return the type of weights and feature maps in prediction.
+
+    Raises
+    ------
+    InputError
+        If the precision is neither float32 nor bf16.
+    """
+    if precision not in _TYPES:
+        raise InputError(f"precision of prediction must be float32 or bf16, found '{precision}'")
+    return _TYPES[precision]
+
+
+def exact_kernels() -> AbstractContextManager[object]:
+    """Return a context of kernels that give the same bits every time; float32 is float32."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+@contextmanager
+def exact_inference(device: torch.device) -> Iterator[None]:
+    """No gradients, `exact_kernels`, and no autocast: a validation amid training gives the bits of a later prediction."""
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False), exact_kernels():
+        yield
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tomostream.geometry import BlockGrid, Box, Triple
+from tomostream.picking.floors import above_the_floor, check_enough
 from tomostream.picking.greedy import Labels, Points, label_window
 from tomostream.picking.how_many import HowMany, needed
 from tomostream.picking.mean_pool import MeanPool
@@ -66,13 +67,14 @@ def pick_volume(
     Raises
     ------
     InputError
-        If the request is impossible, or the scores are not real numbers.
+        If the request is impossible or reaches below the source's floor, or the scores are not real numbers.
     BudgetError
         If the smallest block, or the picks and undecided candidates, don't fit into memory; the message gives the threshold
         with which they would.
     """
     request = request.within(source.shape)
-    wanted = needed(request.how_many)
+    asked = needed(request.how_many)
+    wanted = above_the_floor(asked, source)
     windows = ScoreWindows.of(source, request, pool)
     if windows.domain.is_empty:
         return Picks.none()
@@ -86,6 +88,7 @@ def pick_volume(
         found = blocks.settled(threshold, wanted.most, progress)
         if wanted.most is None or len(found) >= wanted.most:
             break
+    check_enough(len(found), asked, source)
     return Picks(np.stack(np.unravel_index(found.index, windows.shape), axis=1).astype(np.int64), found.score)
 
 

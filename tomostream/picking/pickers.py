@@ -4,6 +4,8 @@ from tomostream.catalogue import PICKERS, find, installed
 from tomostream.errors import InputError
 from tomostream.picking.protocol import Picker
 
+GREEDY = "greedy"  # the only one that candidates suffice to
+
 
 def picker_names() -> list[str]:
     """Return the names of all installed pickers, without importing any."""

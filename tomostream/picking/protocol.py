@@ -53,12 +53,15 @@ class Source:
         What the scores are.
     name
         Of the volume, for messages.
+    floor
+        Scores at or below it are not known.
     """
 
     read: Read
     shape: Triple
     values: Values = "unknown"
     name: str = "the array"
+    floor: float = -math.inf
 
     @classmethod
     def of(cls, array: Any, *, values: Values = "unknown") -> "Source":

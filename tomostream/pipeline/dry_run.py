@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,9 +16,10 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, libraries_bytes, rem
 from tomostream.config import Configuration
 from tomostream.errors import TomostreamError
 from tomostream.picking.planning import plan_blocks
-from tomostream.pipeline.inputs import check_inputs
+from tomostream.pipeline.inputs import check_inputs, uses_truth
 from tomostream.progress import Progress
 from tomostream.remote.places import RemotePath, place
+from tomostream.stages.prediction.candidates import MOST_SHARE
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram, resolve
 from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
@@ -42,10 +42,6 @@ class Step:
     disk_bytes: int | None  # of the result
     work: str
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
     def row(self) -> list[str]:
         """As the cells of a table."""
         sizes = ["" if n is None else format_bytes(n) for n in (self.memory_bytes, self.disk_bytes)]
@@ -62,7 +58,7 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     BudgetError
         If a stage would not fit the memory.
     """
-    run = resolve(configuration, with_clicks="train" in stages)
+    run = resolve(configuration, with_clicks="train" in stages, with_truth=uses_truth(configuration, stages))
     for one in run.tomograms.values():
         if isinstance(one.head, TomostreamError):
             raise one.head
@@ -141,7 +137,6 @@ def _predict(run: ResolvedRun, one: RunTomogram) -> Step:
     from tomostream.strategies.loading import plan_model
 
     head = _head(one)
-    disk = math.prod(head.shape) * np.dtype(run.predict.score_dtype).itemsize * len(run.species)
     model = run.strategy.untrained(run.learning, head.spacing)
     plan = plan_model(
         model,
@@ -152,6 +147,9 @@ def _predict(run: ResolvedRun, one: RunTomogram) -> Step:
         name=one.name,
     )
     redundancy = plan.redundancy_of(model.scorer(device="cpu", precision=run.predict.precision, threads=None))
+    disk = plan.stored_voxels * np.dtype(run.predict.score_dtype).itemsize * len(run.species)
+    if run.predict.keep == "candidates":
+        disk = math.ceil(MOST_SHARE * disk)
     work = f"{len(plan.shards)} shards of {' x '.join(map(str, plan.shard))}, level {plan.level}, {redundancy:.2f} x the voxels computed"
     return Step("predict", one.name, _state(_is_there(run, "predict", one)), plan.block_bytes, disk, work)
 

@@ -13,7 +13,7 @@ import contextlib
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -21,23 +21,23 @@ from dataclasses import dataclass, field, replace
 from tomostream.config import Configuration, Species
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
-from tomostream.formats.registry import Conversion, read_table, write_table
+from tomostream.formats.registry import write_table
 from tomostream.picking.how_many import AsManyAs
 from tomostream.pipeline.dry_run import check_memory, is_trained
-from tomostream.pipeline.inputs import check_inputs
+from tomostream.pipeline.inputs import check_inputs, uses_truth
 from tomostream.pipeline.regions import inside, restriction_in
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project
 from tomostream.remote.places import RemotePath
 from tomostream.stages.conversion.stage import convert_many
-from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_files, write_evaluation
+from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_particles, write_evaluation
 from tomostream.stages.picks.expected_count import expected_number, with_evidence
 from tomostream.stages.picks.stage import Orienting, PickSettings, PickTask, pick_one
 from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
+from tomostream.stages.shared.particle_tables import conversion_from, read_scored, truth_of
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
-from tomostream.stages.tables.stage import conversion_from
 from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.training.inputs import clicks_of
 from tomostream.stages.training.placement import train_where_asked
@@ -69,7 +69,7 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
         Of the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
     """
     wanted = tuple(stages or STAGES)
-    run = resolve(configuration, with_clicks="train" in wanted)
+    run = resolve(configuration, with_clicks="train" in wanted, with_truth=uses_truth(configuration, wanted))
     check_inputs(run, wanted)
     check_memory(run, wanted)
     if run.clicks is not None and not is_trained(run) and not all(run.tomograms[name].is_converted for name in run.clicks.needed):
@@ -162,7 +162,8 @@ def _train(context: RunContext) -> None:
 def _predict(context: RunContext) -> None:
     """Score the tomograms; the picks of each appear as soon as its scores are whole, if picking is asked for.
 
-    On a cluster one thread of this process picks beside the workers; what it can't pick, the stage `pick` will report.
+    On a cluster one thread of this process picks beside the workers, as far as it gets meanwhile: the stage `pick` picks the rest on all of
+    them, and reports what can't be picked.
     """
     tasks = {task.name: task for task in _pick_tasks(context)} if "pick" in context.stages else {}
     with ThreadPoolExecutor(1) as beside:
@@ -180,6 +181,7 @@ def _predict(context: RunContext) -> None:
                     pick_beside(tasks[name], context.progress)
 
         _score(context, when_done)
+        beside.shutdown(cancel_futures=True)  # what has not begun
 
 
 def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
@@ -196,6 +198,7 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
             block_size=parse_shape(given.block_size) if given.block_size else None,
             device=given.device,
             mixed_devices=given.mixed_devices,
+            candidates=tuple((species.name, species.radius) for species in run.species) if given.keep == "candidates" else (),
         ),
         resources=run.resources,
         overwrite=context.overwrite,
@@ -210,11 +213,11 @@ def _pick(context: RunContext) -> None:
 
 
 def _pick_tasks(context: RunContext) -> list[PickTask]:
-    truth = _truth(context.run)  # once: with many tomograms it is a large table
+    truth = _true_numbers(context.run)  # once: it may be a large table
     return [_pick_task(context, name, truth) for name in context.run.tomograms]
 
 
-def _pick_task(context: RunContext, name: str, truth: dict[str, Counter[str]] | None) -> PickTask:
+def _pick_task(context: RunContext, name: str, truth: Mapping[str, Counter[str]] | None) -> PickTask:
     run = context.run
     maps = [(str(run.score_map(s, name)), _pick_settings(context, s, name, truth)) for s in run.species]
     wanted = tuple((path, settings) for path, settings in maps if settings is not None)
@@ -223,7 +226,7 @@ def _pick_task(context: RunContext, name: str, truth: dict[str, Counter[str]] | 
     return PickTask(name, wanted, run.project.picks, run.resources, orienting=orienting)
 
 
-def _pick_settings(context: RunContext, species: Species, name: str, truth: dict[str, Counter[str]] | None) -> PickSettings | None:
+def _pick_settings(context: RunContext, species: Species, name: str, truth: Mapping[str, Counter[str]] | None) -> PickSettings | None:
     """Return how to pick one species in one tomogram; None where there is no particle."""
     run, given = context.run, context.run.pick
     number = WantedNumber(given.count, given.threshold)
@@ -251,24 +254,14 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: dict
     return replace(settings, box=restriction_in(context.run, name).box, mask=region.mask, labels=tuple((region.labels or {}).items()))
 
 
-def _truth(run: ResolvedRun) -> dict[str, Counter[str]] | None:
+def _true_numbers(run: ResolvedRun) -> Mapping[str, Counter[str]] | None:
     """The number of true particles by tomogram and species, where that is to be the number of picks."""
     if run.pick.count != "truth" or run.truth is None:
         return None
-    truth = read_table(
-        run.truth, conversion=Conversion(only_tomogram=_only(list(run.tomograms)), only_species=_only(run.species_names))
-    ).positives()
-    if not run.region.is_everywhere:
-        truth = inside(run, truth, conversion_from(list(run.stores.values()), run.voxel_size))
-    counts: dict[str, Counter[str]] = {}
-    for tomogram, species in zip(truth.tomogram.tolist(), truth.species.tolist(), strict=True):
-        counts.setdefault(tomogram, Counter())[species] += 1
-    return counts
-
-
-def _only(names: Sequence[str]) -> str | None:
-    """The only name, if there is one: rows without name are its."""
-    return names[0] if len(names) == 1 else None
+    if run.region.is_everywhere:
+        return run.truth.counts
+    conversion = conversion_from(list(run.stores.values()), run.voxel_size)
+    return replace(run.truth, particles=inside(run, run.truth.particles, conversion)).counts
 
 
 def _evaluate(context: RunContext) -> Evaluation | None:
@@ -276,13 +269,10 @@ def _evaluate(context: RunContext) -> Evaluation | None:
     if run.truth is None:
         return None
     conversion = conversion_from(list(run.stores.values()), run.voxel_size)
-    evaluation = evaluate_files(
-        run.project.picks,
-        run.truth,
-        EvaluateSettings(tolerance=run.tolerance, species=run.species_names, matching=run.matching),
-        conversion=conversion,
-        keep=lambda truth: inside(run, truth, conversion),
-    )
+    picks, names = read_scored(run.project.picks, conversion)
+    known = inside(run, truth_of(run.truth.particles, names, f"truth {run.truth.where}"), conversion)
+    settings = EvaluateSettings(tolerance=run.tolerance, species=run.species_names, matching=run.matching)
+    evaluation = evaluate_particles(picks, known, settings, names=names, conversion=conversion)
     write_evaluation(run.project.evaluation, evaluation)
     return evaluation
 

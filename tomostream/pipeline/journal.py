@@ -17,11 +17,21 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 from tomostream.redaction import redacted
 
 _HEAD_BYTES = 80  # time and event come first
+
+
+class Event(TypedDict):
+    """A line of the log, as far as it is read; each kind of event has facts of its own besides."""
+
+    time: str
+    event: str
+    stage: NotRequired[str]
+    tomogram: NotRequired[str | None]
+    why: NotRequired[str]
 
 
 class Journal:
@@ -47,7 +57,7 @@ class Journal:
             + f".{int(now % 1 * 1000):03d}"
             + time.strftime("%z", time.localtime(now))
         )
-        values: dict[str, Any] = {"time": stamp, "event": event, **({"stage": self._stage} if self._stage else {}), **facts}
+        values = {"time": stamp, "event": event, **({"stage": self._stage} if self._stage else {}), **facts}
         line = (redacted(json.dumps(values, default=str)) + "\n").encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
@@ -59,7 +69,7 @@ class Journal:
             os.close(descriptor)
 
 
-def read_journal(path: Path, *, without: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+def read_journal(path: Path, *, without: Sequence[str] = ()) -> Iterator[Event]:
     """The events of a log, less those of some kinds; lines that a kill or another program broke are passed over."""
     passed = tuple(f'"event": "{event}"'.encode() for event in without)
     try:
@@ -73,6 +83,6 @@ def read_journal(path: Path, *, without: Sequence[str] = ()) -> Iterator[dict[st
                 except ValueError:
                     continue
                 if isinstance(values, dict) and "event" in values and "time" in values:
-                    yield values
+                    yield cast(Event, values)
     except FileNotFoundError:
         return

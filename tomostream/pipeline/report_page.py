@@ -32,8 +32,7 @@ from tomostream.report.gallery import gallery_pictures, shown_ranks
 from tomostream.report.packed import packed, packed_positions
 from tomostream.report.page import render_page
 from tomostream.report.slab import plan_slab, shown_level, slab_pictures
-from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
-from tomostream.stages.tables.stage import table_paths
+from tomostream.stages.shared.resolved_run import ResolvedRun, find_truth, resolve
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.version import VERSION
 
@@ -77,11 +76,12 @@ def write_report(run: Place, output: Place) -> list[str]:
     project = Project(run)
     if not project.resolved.exists():
         raise InputError(f"{run} is no project folder: it has no {project.resolved.name}; give the folder of `tomostream run` or `demo`")
-    given = resolve(_configuration(project), with_clicks=False, with_heads=False)
+    configuration = _configuration(project)
+    given = resolve(configuration, with_clicks=False)
     seconds, runs = stage_seconds(run) if isinstance(run, Path) else ({}, 0)
     failures = failures_in(last_run(run)) if isinstance(run, Path) else {}
     parts = _Parts()
-    truth = _truth(given, parts.problems)
+    truth = _truth(configuration, given, parts.problems)
     found = find_results(given, truth)
     shares = _shares(found)
     for one in found:
@@ -119,14 +119,14 @@ def _configuration(project: Project) -> Configuration:
     return configuration
 
 
-def _truth(run: ResolvedRun, problems: list[str]) -> Particles | None:
-    if run.truth is None:
-        return None
+def _truth(configuration: Configuration, run: ResolvedRun, problems: list[str]) -> Particles | None:
+    """The true particles; the page does without a table that can't be read."""
     try:
-        return Particles.concatenate([read_table(table).positives() for table in table_paths(run.truth)])
+        found = find_truth(configuration, run.tomograms)
     except TomostreamError as error:
         problems.append(f"no precision and recall: {error}")
         return None
+    return None if found is None else found.particles.positives()
 
 
 def find_results(run: ResolvedRun, truth: Particles | None) -> list[Found]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from tomostream.pipeline.journal import read_journal
+from tomostream.pipeline.journal import Event, read_journal
 
 _QUIET = ("shard", "message", "start")
 
 
-def last_run(folder: Path) -> list[dict[str, Any]]:
+def last_run(folder: Path) -> list[Event]:
     """The events since the last run began."""
-    events: list[dict[str, Any]] = []
+    events: list[Event] = []
     for event in read_journal(folder / "log.jsonl", without=(*_QUIET, "finish")):
         if event["event"] == "run":
             events = []
@@ -23,7 +22,7 @@ def last_run(folder: Path) -> list[dict[str, Any]]:
     return events
 
 
-def failures_in(events: Sequence[dict[str, Any]]) -> dict[str, str]:
+def failures_in(events: Sequence[Event]) -> dict[str, str]:
     """The last word on each tomogram that failed and was not done later: stage and reason."""
     found: dict[str, str] = {}
     for event in events:
@@ -45,7 +44,7 @@ def stage_seconds(folder: Path) -> tuple[dict[str, float], int]:
     return _summed(read_journal(folder / "log.jsonl", without=_QUIET))
 
 
-def _summed(events: Iterable[dict[str, Any]]) -> tuple[dict[str, float], int]:
+def _summed(events: Iterable[Event]) -> tuple[dict[str, float], int]:
     seconds: dict[str, float] = {}
     runs = 0
     stage: str | None = None

@@ -14,18 +14,19 @@ from __future__ import annotations
 import datetime
 import fcntl
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
 from tomostream.learn.training_files import METRICS_NAME
+from tomostream.pipeline.journal import Event
 from tomostream.pipeline.run_history import failures_in, last_run
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc
 from tomostream.remote.places import RemotePath
+from tomostream.stages.prediction.candidates import work_place
 from tomostream.store.ledger import LEDGER_NAME
 from tomostream.store.local_build import local_layout
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
@@ -66,10 +67,6 @@ class RunStatus:
     retries: int = 0  # tasks that went to another machine, since the run began
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
 
 def read_status(folder: Path) -> RunStatus:
     """Look at a project folder; or at that of a configuration, if that is what is given.
@@ -107,7 +104,9 @@ def read_status(folder: Path) -> RunStatus:
     for name, is_converted in names.items():
         states = {
             "convert": _store(Path(str(project.tomograms)) / f"{name}.ome.zarr", owner is not None) if is_converted else Progressed("-"),
-            "predict": _all_of([_store(_scores(Path(folder), species, kind) / f"{name}.ome.zarr", owner is not None) for kind in species]),
+            "predict": _all_of(
+                [_score_map(_scores(Path(folder), species, kind) / f"{name}.ome.zarr", owner is not None) for kind in species]
+            ),
             "pick": Progressed("done" if (Path(folder) / "picks" / f"{name}.csv").is_file() else "pending"),
         }
         if name in failures:
@@ -165,6 +164,14 @@ def _scores(folder: Path, species: list[str], kind: str) -> Path:
     return Path(str(Project(folder).score_folder(kind, len(species))))
 
 
+def _score_map(path: Path, is_running: bool) -> Progressed:
+    """A score map; where only candidates are kept, its work until they are."""
+    found, work = _store(path, is_running), _store(Path(str(work_place(path))), is_running)
+    if found.state == "done" or work.state == "pending":
+        return found
+    return work if work.state != "done" else Progressed("running" if is_running else "stopped")
+
+
 def _store(path: Path, is_running: bool) -> Progressed:
     if path.is_dir():
         return Progressed("done")
@@ -217,9 +224,7 @@ def _counted(states: list[Progressed]) -> dict[str, int]:
     return found
 
 
-def _pace(
-    events: list[dict[str, Any]], stage: str | None, tomograms: dict[str, dict[str, Progressed]]
-) -> tuple[float | None, float | None]:
+def _pace(events: list[Event], stage: str | None, tomograms: dict[str, dict[str, Progressed]]) -> tuple[float | None, float | None]:
     """Tomograms a minute of the stage in work, and the seconds until its end."""
     if stage not in STAGES:
         return None, None

@@ -36,7 +36,7 @@ def train_configured(configuration: Configuration, *, out: Place | None, overwri
     Raises
     ------
     TomostreamError
-        As `train_model`; if SLURM refuses the job, or its jobs end again and again.
+        As `train_model`; if the queue refuses the job, or its jobs end again and again.
     """
     if launched().world > 1:
         return train_model(configuration, out=out, overwrite=overwrite, progress=progress)

@@ -25,7 +25,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TypedDict, cast
 
 import psutil
 
@@ -36,6 +36,17 @@ BEAT_SECONDS = 15.0
 LEASE_SECONDS = 60.0
 SETTLE_SECONDS = 1.0  # between taking over and checking whether another run did too
 _LOOK_SECONDS = 2.0
+
+
+class Holder(TypedDict, total=False):
+    """The process that holds a lease, as its object says; one of another version may say less."""
+
+    owner: str
+    pid: int
+    host: str
+    machine: str
+    started: float
+    beat: int
 
 
 class Lease:
@@ -58,7 +69,7 @@ class Lease:
         self._path, self._what = path, what
         self._beat = 0
         self._owner = uuid.uuid4().hex
-        self._record = {"owner": self._owner, **_self()}
+        self._record: Holder = {"owner": self._owner, **_self()}
         self._renewed = time.monotonic()
         self._fault: TomostreamError | None = None
         self._end = threading.Event()
@@ -115,7 +126,7 @@ class Lease:
             if now is not None:
                 raise self._busy(now)
 
-    def _wait_for_its_end(self, first: dict[str, Any]) -> None:
+    def _wait_for_its_end(self, first: Holder) -> None:
         """Return when the holder of the lease is known to be dead."""
         if first.get("machine") == self._record["machine"]:
             if _lives(first):
@@ -130,7 +141,7 @@ class Lease:
             if found != first:
                 raise self._busy(found)
 
-    def _busy(self, holder: dict[str, Any]) -> BusyError:
+    def _busy(self, holder: Holder) -> BusyError:
         return BusyError(
             f"{self._what} is being written by another process (pid {holder.get('pid', 'unknown')} on {holder.get('host', 'an unknown host')}); "
             "wait for it to finish, or stop it (its finished work is kept)"
@@ -155,17 +166,17 @@ class Lease:
     def _content(self) -> bytes:
         return json.dumps({**self._record, "beat": self._beat}).encode()
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self) -> Holder | None:
         try:
             found = json.loads(self._path.read_bytes())
         except FileNotFoundError:
             return None
         except (ValueError, RecursionError):
             return {}  # not ours, or of another version: watch it like any other
-        return found if isinstance(found, dict) else {}
+        return cast(Holder, found) if isinstance(found, dict) else {}
 
 
-def _self() -> dict[str, Any]:
+def _self() -> Holder:
     return {"pid": os.getpid(), "host": socket.gethostname(), "machine": _machine(), "started": psutil.Process().create_time()}
 
 
@@ -179,7 +190,7 @@ def _machine() -> str:
     return " ".join(parts)
 
 
-def _lives(holder: dict[str, Any]) -> bool:
+def _lives(holder: Holder) -> bool:
     """Return whether the process in a record of this machine still runs."""
     try:
         return bool(psutil.Process(int(holder["pid"])).create_time() == holder["started"])

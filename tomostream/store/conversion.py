@@ -3,7 +3,8 @@
 1. Check the header, the voxel spacing, existing output, memory and disk.  Everything that is refused is refused here, before any work.
 2. Download a remote source, with one request; decompress a compressed one to a temporary file beside the output (`decompress`).
 3. If the stored type needs it, read the file once to measure it (`casting`).
-4. Band by band (`z_bands`): read, cut into shards, cast each, write it with its coarser levels, record it as done.
+4. Band by band (`z_bands`): read, cut into shards, cast each, write it with its coarser levels, sum them up (`shard_sketches`), record
+   it as done.
 5. Write the group's metadata, then rename.  A run that was killed resumes at its first unfinished shard.
 
 The stored bytes depend on the source and the settings only, not on the memory budget or on restarts.
@@ -29,7 +30,9 @@ import numpy as np
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, conversion_bytes, libraries_bytes, remote_bytes
 from tomostream.errors import BudgetError, InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Triple, triple
+from tomostream.moments import is_counted
 from tomostream.remote.copies import head_of, identity_of, local_file
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.casting import PIECE_VOXELS, Casting, check_stored_type, plan_casting
@@ -40,6 +43,8 @@ from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import tomogram_name
 from tomostream.store.omezarr import StoreWriter, store_state
+from tomostream.store.shard_sketches import ShardSketch, statistics_from
+from tomostream.store.source_facts import source_facts
 from tomostream.store.spacing import spacing_doubt
 from tomostream.store.specification import StoreLayout, StoreSpec
 from tomostream.store.z_bands import Band, plan_bands
@@ -158,7 +163,7 @@ def convert_file(
                     writer.forget()  # some of its shards are of the old content, some of the new
             if is_changed:
                 raise InputError(f"{source}: changed while it was being converted; run the command again with --overwrite")
-            return writer.finish()
+            return writer.finish(statistics_from(writer.notes, writer.layout.levels, writer.layout.dtype, clip_sigma=defaults.CLIP_SIGMA))
 
 
 def _has_changed(source: Place, changed: object, identity: dict[str, Any]) -> bool:
@@ -198,7 +203,7 @@ class _Plan:
         return cls(source, header, identity, target, settings, spec, StoreLayout.plan(spec))
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """Everything that determines the stored bytes."""
         settings = asdict(self.settings)
         del settings["assume_mrc"]  # it does not change the stored bytes
@@ -221,7 +226,7 @@ class _Plan:
 
     def spec_with_facts(self, casting: Casting, sha256: str | None) -> StoreSpec:
         """Return the store's specification, with the recorded facts about its source."""
-        facts: dict[str, Any] = {"source": _source_facts(self.header, self.identity["size"], sha256)}
+        facts: dict[str, Any] = {"source": source_facts(self.header, self.identity["size"], sha256)}
         if casting.scale is not None:
             facts |= {"stored_scale": casting.scale, "stored_offset": casting.offset}
         return replace(self.spec, attributes=facts)
@@ -257,7 +262,11 @@ def _write_bands(
         voxels = reader.read(band.box)
         for index in wanted:
             core = writer.shards.core(index).relative_to(band.box.start)
-            writer.write(index, cast(voxels[core.slices]))
+            sketch = ShardSketch()
+            is_measured = isinstance(writer.path, Path) and is_counted(writer.layout.dtype)
+            writer.write(index, cast(voxels[core.slices]), look=sketch.look if is_measured else None)
+            if is_measured:
+                writer.add_note(sketch.note(index))
             writer.mark_done(index)
             pending.remove(index)
             if progress is not None:
@@ -376,20 +385,3 @@ def _sha256(source: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputError(f"{source}: can't be read: {error.strerror or error}") from error
-
-
-def _source_facts(header: MrcHeader, size: int, sha256: str | None) -> dict[str, Any]:
-    return {
-        "name": header.path.name,
-        "size_bytes": size,
-        "sha256": sha256,
-        "mode": header.mode,
-        "dtype": header.dtype.str,
-        "statistics": header.statistics(),
-        "spacing_zyx": header.spacing_zyx,
-        "origin_xyz": [value if math.isfinite(value) else None for value in header.origin_xyz],
-        "start_xyz": header.start_xyz,
-        "extended_header_bytes": header.extended_bytes,
-        "is_imod": header.is_imod,
-        "warnings": header.warnings,
-    }

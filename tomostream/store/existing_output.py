@@ -7,13 +7,13 @@ replaced.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tomostream.errors import ExistsError, InputError
+from tomostream.fingerprint import Fingerprint, differences, plain
 from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.identity import is_same_identity
@@ -29,7 +29,7 @@ P = TypeVar("P", Path, RemotePath)
 StoreState = Literal["absent", "done", "partial", "other"]
 
 
-def store_state(path: Place, fingerprint: dict[str, Any]) -> StoreState:
+def store_state(path: Place, fingerprint: Fingerprint) -> StoreState:
     """Compare what exists at `path` with what `fingerprint` would make.
 
     Returns
@@ -53,20 +53,6 @@ def store_state(path: Place, fingerprint: dict[str, Any]) -> StoreState:
     return "partial" if is_same_identity(head["fingerprint"], plain(fingerprint)) else "other"
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> str:
-    """Describe which entries of two fingerprints differ: `dtype int8, now float32`."""
-    texts: list[str] = []
-    for key in dict.fromkeys([*old, *new]):
-        before, after = old.get(key), new.get(key)
-        if before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            texts.append(differences(before, after, f"{prefix}{key}."))
-        else:
-            texts.append(f"{prefix}{key} {before}, now {after}")
-    return "; ".join(texts)
-
-
 def beside(path: P, suffix: str) -> P:
     """Return the path with a suffix appended to its name."""
     if path.name in ("", ".."):
@@ -85,7 +71,7 @@ def half_written_head(path: Place) -> dict[str, Any] | None:
     return found if found is not None and isinstance(found.get("fingerprint"), dict) else None
 
 
-def adopted(path: Place, fingerprint: dict[str, Any]) -> dict[str, Any]:
+def adopted(path: Place, fingerprint: Fingerprint) -> Fingerprint:
     """The fingerprint as JSON gives it back; or that of what is there, finished or half-written, if it means the same."""
     wanted, head = plain(fingerprint), half_written_head(path)
     for found in (finished_fingerprint(path), None if head is None else head["fingerprint"]):
@@ -101,13 +87,7 @@ def _is_there(path: Place) -> bool:
     return path.exists() if half_written_head(path) is None else (path / "zarr.json").is_file()
 
 
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values as JSON gives them back: tuples become lists."""
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
-
-
-def finished_fingerprint(path: Place) -> dict[str, Any] | None:
+def finished_fingerprint(path: Place) -> Fingerprint | None:
     """Return the fingerprint of a finished store of ours; None for anything else."""
     ours = own_attributes(path)
     found = ours.get("fingerprint") if ours.get("complete") is True else None
@@ -125,7 +105,7 @@ def own_attributes(path: Place) -> dict[str, Any]:
     return ours if isinstance(ours, dict) else {}
 
 
-def refuse_existing(path: Place, fingerprint: dict[str, Any], *, overwrite: bool) -> None:
+def refuse_existing(path: Place, fingerprint: Fingerprint, *, overwrite: bool) -> None:
     """Refuse to write to `path` if something exists there that must be kept.
 
     Raises
@@ -147,7 +127,7 @@ def refuse_existing(path: Place, fingerprint: dict[str, Any], *, overwrite: bool
         raise ExistsError(f"{path} {what}; choose another folder, or replace it with --overwrite")
 
 
-def refuse_other_settings(path: Place, fingerprint: dict[str, Any]) -> None:
+def refuse_other_settings(path: Place, fingerprint: Fingerprint) -> None:
     """Refuse, before any work, to write where `store_state` is `other`; the message names the settings that differ.
 
     Raises

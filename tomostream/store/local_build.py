@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import ExistsError, InputError, TomostreamError
+from tomostream.fingerprint import Fingerprint, differences
 from tomostream.geometry import Triple
 from tomostream.remote.atomic_files import remove_quietly, synchronise, synchronise_tree
-from tomostream.store.existing_output import REPLACED_SUFFIX, beside, differences, refuse_existing
+from tomostream.store.existing_output import REPLACED_SUFFIX, beside, refuse_existing
 from tomostream.store.ledger import LEDGER_NAME, Ledger, read_head
 from tomostream.store.seals import metadata_text
 from tomostream.store.shard_file import write_shard_file
@@ -43,7 +44,7 @@ _TRIES, _PAUSE_SECONDS = 20, 0.05
 class LocalBuild:
     """A half-written store in a local folder, locked; parameters and errors as of `StoreWriter.create_or_resume`."""
 
-    def __init__(self, path: Path, fingerprint: dict[str, Any], layout: StoreLayout, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, fingerprint: Fingerprint, layout: StoreLayout, *, overwrite: bool) -> None:
         self.path = path
         self.partial = beside(path, PARTIAL_SUFFIX)
         self._overwrite = overwrite
@@ -73,7 +74,7 @@ class LocalBuild:
         self._ledger = ledger
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """The fingerprint of what makes the store."""
         found: dict[str, Any] = self._ledger.head["fingerprint"] if self._ledger.head else {}
         return found

@@ -29,10 +29,11 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import ExistsError, TomostreamError
+from tomostream.fingerprint import Fingerprint, differences
 from tomostream.geometry import Triple, triple
 from tomostream.remote.leases import Lease
 from tomostream.remote.places import RemotePath
-from tomostream.store.existing_output import HEAD_NAME, beside, differences, half_written_head, refuse_existing
+from tomostream.store.existing_output import HEAD_NAME, beside, half_written_head, refuse_existing
 from tomostream.store.seals import metadata_text
 from tomostream.store.shard_file import write_shard_bytes
 from tomostream.store.specification import StoreLayout
@@ -46,7 +47,7 @@ NOTES_NAME = "notes.json"
 class ObjectBuild:
     """A half-written store on an object store, leased; parameters and errors as of `StoreWriter.create_or_resume`."""
 
-    def __init__(self, path: RemotePath, fingerprint: dict[str, Any], layout: StoreLayout, *, overwrite: bool) -> None:
+    def __init__(self, path: RemotePath, fingerprint: Fingerprint, layout: StoreLayout, *, overwrite: bool) -> None:
         self.path = path
         self._folder = beside(path, PARTIAL_SUFFIX)
         self._head = {"fingerprint": fingerprint, "layout": layout.to_json()}
@@ -77,7 +78,7 @@ class ObjectBuild:
         return self._folder / _digest(self.fingerprint)
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """The fingerprint of what makes the store."""
         found: dict[str, Any] = self._head["fingerprint"]
         return found
@@ -175,7 +176,7 @@ def _uploaded(path: RemotePath) -> set[Triple]:
     return found
 
 
-def _digest(fingerprint: dict[str, Any]) -> str:
+def _digest(fingerprint: Fingerprint) -> str:
     return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -15,6 +15,7 @@ on an object store two parts of an upload besides (`budget.REMOTE_BYTES`).
 Limits: one writer for each store; a shard may be written twice, with the same content.
 """
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -22,17 +23,20 @@ import numpy as np
 from jaxtyping import Shaped
 
 from tomostream.errors import TomostreamError
+from tomostream.fingerprint import Fingerprint, plain
 from tomostream.geometry import BlockGrid, Triple
 from tomostream.remote.places import Place
-from tomostream.store.existing_output import StoreState, adopted, plain, refuse_existing, store_state
+from tomostream.store.existing_output import StoreState, adopted, refuse_existing, store_state
 from tomostream.store.pyramid import mean_pooled, rounded_to
 from tomostream.store.specification import StoreLayout, StoreSpec, group_metadata
 from tomostream.store.store_build import Build, put_shard, read_layout, start_build
 
+Look = Callable[[int, np.ndarray], object]
+
 __all__ = ["StoreSpec", "StoreState", "StoreWriter", "store_state", "write_shard"]
 
 
-def write_shard(partial: Place, index: Triple, block: Shaped[np.ndarray, "z y x"]) -> None:
+def write_shard(partial: Place, index: Triple, block: Shaped[np.ndarray, "z y x"], *, look: Look | None = None) -> None:
     """Write a level-0 shard and the shards of the coarser levels above it into a half-written store.
 
     Parameters
@@ -43,6 +47,8 @@ def write_shard(partial: Place, index: Triple, block: Shaped[np.ndarray, "z y x"
         The shard's (z, y, x) index.
     block
         The voxels of the shard's core, with exactly its shape and the store's type.
+    look
+        Called with each level and its block, before that is written.
 
     Raises
     ------
@@ -64,6 +70,8 @@ def write_shard(partial: Place, index: Triple, block: Shaped[np.ndarray, "z y x"
     while len(blocks) < len(layout.levels):
         blocks.append(rounded_to(mean_pooled(blocks[-1]), layout.dtype))
     for level in reversed(range(len(blocks))):
+        if look is not None:
+            look(level, blocks[-1])
         put_shard(partial, level, index, layout, blocks.pop())
 
 
@@ -85,7 +93,7 @@ class StoreWriter:
         self._build = build
 
     @classmethod
-    def create_or_resume(cls, path: Place, spec: StoreSpec, *, fingerprint: dict[str, Any], overwrite: bool) -> "StoreWriter":
+    def create_or_resume(cls, path: Place, spec: StoreSpec, *, fingerprint: Fingerprint, overwrite: bool) -> "StoreWriter":
         """Start a store, or resume the half-written one with the same fingerprint.
 
         Parameters
@@ -128,9 +136,9 @@ class StoreWriter:
         """The indices of the level-0 shards that are not marked as done, z slowest."""
         return [index for index in self.shards.indices() if index not in self._build.done]
 
-    def write(self, index: Triple, block: Shaped[np.ndarray, "z y x"]) -> None:
+    def write(self, index: Triple, block: Shaped[np.ndarray, "z y x"], *, look: Look | None = None) -> None:
         """Write a shard at all levels; see `write_shard`."""
-        write_shard(self.partial, index, block)
+        write_shard(self.partial, index, block, look=look)
 
     def mark_done(self, index: Triple) -> None:
         """Record that a shard is written; a resumed run will not ask for it again.  Thread-safe."""

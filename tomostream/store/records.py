@@ -12,12 +12,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
+from tomostream.normalisation import ROBUST, Normalisation
 from tomostream.remote.places import place
 from tomostream.store.seals import SEAL, sealed_group
 from tomostream.store.typed_json import check_json, parse_json
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _AGAIN = "copy the store again, or make it again with --overwrite"
+ROBUST_KEY = "robust_normalisation"  # apart from `normalisation`, whose form version 0.1 checks
 _Level = Annotated[str, Field(pattern=r"^\d+$")]
 _Count = Annotated[int, Field(ge=0)]
 
@@ -48,7 +51,7 @@ class StoreRecord(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     complete: bool | None = None
-    fingerprint: dict[str, Any] | None = None
+    fingerprint: Fingerprint | None = None
     kind: Literal["labels", "scores", "tomogram"] | None = None
     normalisation: dict[_Level, StatisticsRecord] | None = None
     robust_normalisation: dict[_Level, dict[Annotated[str, Field(pattern=r"^robust-\d+$")], RobustRecord]] | None = None
@@ -66,6 +69,15 @@ class StoreRecord(BaseModel):
     values: dict[str, str] | None = None
     levels_sha256: list[str] | None = None
     seal: str | None = None
+
+
+def put_statistics(attributes: dict[str, Any], level: int, normalisation: Normalisation) -> None:
+    """Put a level's statistics among a store's attributes."""
+    values = normalisation.to_json()
+    robust = values.pop("robust", None)
+    attributes.setdefault("normalisation", {})[str(level)] = values
+    if robust is not None:  # by its definition: another version's stay what they are
+        attributes.setdefault(ROBUST_KEY, {}).setdefault(str(level), {})[ROBUST] = robust
 
 
 def checked_attributes(attributes: Mapping[str, Any], path: str) -> dict[str, Any]:

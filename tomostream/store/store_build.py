@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Triple
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.local_build import LocalBuild, local_layout, put_file
@@ -26,7 +27,7 @@ class Build(Protocol):
         """What `write_shard` needs, in any process, to write one of its shards."""
 
     @property
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """The fingerprint of what makes the store."""
 
     @property
@@ -53,7 +54,7 @@ class Build(Protocol):
         """Release the build, so that another process can hold it."""
 
 
-def start_build(path: Place, fingerprint: dict[str, Any], layout: StoreLayout, *, overwrite: bool) -> Build:
+def start_build(path: Place, fingerprint: Fingerprint, layout: StoreLayout, *, overwrite: bool) -> Build:
     """Start a store at `path`, or resume the half-written one with the same fingerprint; see `StoreWriter.create_or_resume`."""
     if isinstance(path, RemotePath):
         return ObjectBuild(path, fingerprint, layout, overwrite=overwrite)

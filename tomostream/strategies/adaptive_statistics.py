@@ -48,5 +48,4 @@ def adaptation_bytes(model: Model) -> int:
     if not adapts(model) or model.sampled is None:
         return 0
     network, sampling = model.sampled
-    channels: tuple[int, ...] = network.channels  # type: ignore[assignment]  # of every network here: its levels, finest first
-    return sampling.projected_bytes(channels)
+    return sampling.projected_bytes(network.channels)

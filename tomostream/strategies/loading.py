@@ -9,7 +9,7 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.catalogue import STRATEGIES, installed
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Triple
-from tomostream.inference.plan import PredictionPlan
+from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.strategies.adaptive_statistics import adaptation_bytes
 from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.model_folder import read_folder
@@ -60,5 +60,7 @@ def plan_model(
             f"the batch statistics of {name} need {format_bytes(adapting)} but the memory budget is {format_bytes(memory)}; raise --memory to that, or "
             "train with fewer network.channels or network.batch_statistics: training"
         )
-    plan = model.plan(volume, precision=precision, memory=memory, block_size=block_size, name=name, max_edge=max_edge)
+    level = model.settings.level
+    request = PlanRequest(volume=volume, level=level, memory=memory, block_size=block_size, name=name, max_edge=max_edge)
+    plan = model.plan(request, precision=precision)
     return replace(plan, block_bytes=max(plan.block_bytes, adapting))

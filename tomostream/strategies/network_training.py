@@ -4,7 +4,7 @@
 2. The validation is planned and its crops are read once, by the first process only.
 3. `learn.fit` steps, validates, keeps the best epoch and its checkpoints.
 
-The strategy writes the model.
+`train_network` leaves the model to the strategy; `train_network_model` writes one that is the network alone.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ from tomostream.inference.batch_statistics import Sampling
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.region_scoring import read_extended
 from tomostream.learn.batch import Batch
-from tomostream.learn.fit import FitResult, FitSettings, fit
+from tomostream.learn.fit import FitResult, Lesson, fit
 from tomostream.learn.objectives import Criterion
 from tomostream.learn.precision import resolve_device, resolve_precision
 from tomostream.learn.processes import ALONE, Processes
+from tomostream.learn.steps import FitSettings
 from tomostream.progress import Progress
+from tomostream.strategies.model_folder import ModelSettings, TrainingSummary, pack_arrays, write_folder
+from tomostream.strategies.network_arrays import network_arrays
 from tomostream.strategies.training_set import Labelled, Training
 from tomostream.strategies.validation import Pick, Score, plan_validation
 from tomostream.stream.dataset import SubtomogramDataset
@@ -73,6 +76,8 @@ class Parts:
         From scores to picks.
     title, label_text
         What the first line of the log says before the tomograms, and after the labels.
+    label_radius_vox
+        Of the labels, per species, voxels of the level, for the model's record.
     """
 
     network: nn.Module
@@ -84,6 +89,7 @@ class Parts:
     pick: Pick
     title: str
     label_text: str
+    label_radius_vox: list[float]
 
 
 def train_network(parts: Parts, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> FitResult:
@@ -129,16 +135,40 @@ def train_network(parts: Parts, training: Training, folder: Path | None, progres
     with progress.track("train", train.steps) as bar:
         return fit(
             parts.network,
-            batches=batches,
-            objective=parts.objective(processes),
-            validate=validation.measure,
-            recalibrate=uniform,
-            settings=fit_settings(training, precision),
+            Lesson(batches, parts.objective(processes), validation.measure, uniform),
+            fit_settings(training, precision),
             folder=folder,
             fingerprint=training.fingerprint,
             report=bar.advance,
             processes=processes,
         )
+
+
+def train_network_model(
+    parts: Parts, training: Training, folder: Path | None, progress: Progress, processes: Processes, *, kind: str, settings: ModelSettings
+) -> None:
+    """Train, and write the folder of a model that is the network alone.
+
+    Parameters
+    ----------
+    folder
+        As of `train_network`.
+    kind
+        See `model_folder.write_folder`.
+    settings
+        Of the model.
+
+    Raises
+    ------
+    TomostreamError
+        If training fails.
+    """
+    result = train_network(parts, training, folder, progress, processes)
+    if folder is None:  # the first process writes the model
+        return
+    summary = TrainingSummary(best_epoch=result.best_epoch, label_radius_vox=parts.label_radius_vox, processes=trained_by(processes))
+    write_folder(folder, kind, pack_arrays(network_arrays(parts.network)), settings, summary)
+    progress.say(best_epoch_note(result))
 
 
 def fit_settings(training: Training, precision: str) -> FitSettings:
@@ -207,6 +237,15 @@ def drawing(training: Training, processes: Processes | None) -> dict[str, Any]:
         "rank": 0 if processes is None else processes.rank,
         "world": 1 if processes is None else processes.world,
     }
+
+
+def scores_by(scorer: Callable[[Any, str, str], BlockScorer]) -> Score:
+    """Return what scores a region with a network, its device and a precision given to `scorer`."""
+
+    def score(network: nn.Module, volume: np.ndarray, precision: str) -> np.ndarray:
+        return probabilities(scorer(network, next(network.parameters()).device.type, precision), volume)
+
+    return score
 
 
 def probabilities(scorer: BlockScorer, volume: np.ndarray) -> np.ndarray:

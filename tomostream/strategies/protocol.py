@@ -18,17 +18,16 @@ import numpy as np
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.fields import Part
 from tomostream.config.sections import Species
-from tomostream.geometry import Triple
+from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
 from tomostream.strategies.model_folder import ModelRecord, ModelSettings, TrainingSummary
 from tomostream.strategies.training_set import Training
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from tomostream.inference.batch_statistics import Sampling
-    from tomostream.inference.plan import PredictionPlan
+    from tomostream.inference.plan import PlanRequest, PredictionPlan
     from tomostream.inference.protocol import BlockScorer
+    from tomostream.learn.level_network import LevelNetwork
     from tomostream.learn.processes import Processes
     from tomostream.tomogram import Tomogram
 
@@ -95,7 +94,7 @@ class Strategy(Protocol):
     def describe(self, settings: LearningSettings, level: int) -> str:
         """Describe what training will do, for the dry run: one line."""
 
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return what else of the configuration decides the model, apart from species, objective and clicks; plain JSON values.
 
         Raises
@@ -192,30 +191,26 @@ class Model(ABC):
             If device or precision are unknown, not there or not for this model, or its arrays don't fit its settings.
         """
 
-    @abstractmethod
-    def plan(
-        self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
-    ) -> PredictionPlan:
+    def plan(self, request: PlanRequest, *, precision: str) -> PredictionPlan:
         """Plan the blocks in which a volume is scored, without batch-norm statistics (`strategies.loading.plan_model` adds them).
+
+        The scorer says what a block reads and costs; a model that knows its cost as a formula may plan by that.
 
         Parameters
         ----------
-        volume
-            Shape of level 0, voxels.
-        memory
-            Budget of one process, libraries included, bytes.
-        block_size
-            Level-0 edges of a block's core; None: chosen.
-        name
-            Of the tomogram, for messages.
-        max_edge
-            Largest edge of a chosen shard, voxels; None: the usual.
+        request
+            The volume and the budget.
+        precision
+            See `scorer`.
 
         Raises
         ------
         BudgetError
             If no block fits the memory, or the given one does not.
         """
+        from tomostream.inference.block_search import plan_scorer
+
+        return plan_scorer(request, self.scorer(device="cpu", precision=precision, threads=None))
 
     def orientations(self, tomogram: Tomogram, places: np.ndarray, species: str, *, memory: int) -> np.ndarray:
         """Return how the particles at places are turned; only for a model whose strategy `orients`.
@@ -239,7 +234,7 @@ class Model(ABC):
         raise TypeError(f"a model of {self.kind} knows no orientations")
 
     @property
-    def sampled(self) -> tuple[nn.Module, Sampling] | None:
+    def sampled(self) -> tuple[LevelNetwork, Sampling] | None:
         """The network, and the sampling of crops for per-tomogram batch-norm statistics; None: no batch-norm to adapt."""
         return None
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tomostream.config.configuration import LearningSettings
+from tomostream.fingerprint import Fingerprint
 from tomostream.normalisation import ROBUST
 from tomostream.tomogram import Tomogram
 
@@ -85,9 +85,14 @@ class Training:
     validation: Labelled | None
     level: int
     spacing: float
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     buffer_bytes: int
     normalisation: str = ROBUST
+
+    @classmethod
+    def planned(cls, settings: LearningSettings, level: int, spacing: float) -> Training:
+        """Return a training of no tomogram: what a model that is only planned with needs to know."""
+        return cls(settings, Labelled([], []), None, level, spacing, {}, 0)
 
     @property
     def level_spacing(self) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from tomostream.config.sections import Species
 from tomostream.geometry import Box, Triple, triple
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.how_many import Best
-from tomostream.picking.protocol import Picks
+from tomostream.picking.protocol import Execution, Picker, PickRequest, Picks, Source
+from tomostream.progress import Progress
 from tomostream.tomogram import Tomogram
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 REGION_VOX = 160  # largest edge of a region
 TOTAL_VOX = 3_000_000  # of all regions: a few seconds per epoch on two cores
-Score = Callable[["nn.Module", np.ndarray, str], np.ndarray]  # network, region, precision: scores of the region, (species, z, y, x)
+# the strategy's own network, region, precision: scores of the region, (species, z, y, x)
+Score = Callable[[Any, np.ndarray, str], np.ndarray]
 Pick = Callable[[np.ndarray, float, int, int], Picks]  # scores, radius, count, memory
 COUNTS = 2.0  # the criterion looks at this many times the expected number of picks
 
@@ -124,6 +126,16 @@ class Validation:
 def greedy_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
     """Return the best picks of scores, as most strategies' are picked."""
     return pick_array(scores, radius=radius, how_many=Best(count), memory=memory)
+
+
+def picks_by(picker: Picker) -> Pick:
+    """Return what picks scores as their picker does."""
+
+    def pick(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
+        source, wanted = Source.of(scores, values="probability"), PickRequest(radius=radius, how_many=Best(count))
+        return picker.pick(source, wanted, Execution(memory=memory), Progress())
+
+    return pick
 
 
 def _first_hits(picks: np.ndarray, clicks: np.ndarray, tolerance: float) -> np.ndarray:

@@ -27,8 +27,7 @@ _SPACINGS = {"TS_1": 13.48, "TS_é": 7.0}
 _FACTS: dict[str, Any] = {
     "spacings": _SPACINGS,
     "shapes": {"TS_1": (112, 320, 318), "TS_é": (50, 60, 70)},
-    "unbinned_pixel": 3.37,
-    "box": Length(21.0, True),
+    "options": {"unbinned_pixel_size": 3.37, "box_size": Length(21.0, True)},
 }
 _LENGTH = st.floats(100, 1e5)  # angstrom; all within the first voxel would be refused, as fractions of a volume
 _ZYX = st.lists(st.tuples(_LENGTH, _LENGTH, _LENGTH), min_size=1, max_size=12)
@@ -148,7 +147,7 @@ class FormatTests:
         if not self.repeats_itself:
             return
         folder = tmp_path_factory.mktemp("table")
-        facts = {"spacings": {}, "shapes": {}, "spacing": 1.0, "shape": (0, 0, 0), "unbinned_pixel": 1.0}
+        facts = {"spacings": {}, "shapes": {}, "spacing": 1.0, "shape": (0, 0, 0), "options": {"unbinned_pixel_size": 1.0}}
         first, second = folder / f"a{self._format.ending}", folder / "b" / f"a{self._format.ending}"
         self._write(first, Particles.build(np.round(np.array(rows), 3), unit="angstrom", tomogram="a"), **facts)
         write_table(

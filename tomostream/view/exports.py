@@ -45,7 +45,7 @@ class ExportWish:
     count, threshold
         Of each tomogram's picks, the best so many, and those with at least this score; None: those that `pick` chose, or no bound.
     unbinned_pixel, binning, box
-        See `formats.registry.Conversion`.
+        Options of some formats (`formats.format_option`).
     """
 
     format_name: str
@@ -153,10 +153,10 @@ def _without_rejected(picks: Particles, near: float, rejected: Sequence[Click]) 
 
 def _conversion(workspace: Workspace, names: Sequence[str], wish: ExportWish) -> Conversion:
     opened = {name: workspace.tomogram(name).at_level(0) for name in names if workspace.entry(name).is_converted}
+    box = None if wish.box is None else Length.parse(wish.box, "box size")
+    given = {"unbinned_pixel_size": wish.unbinned_pixel, "binning": wish.binning, "box_size": box}
     return Conversion(
         spacings={name: tomogram.spacing for name, tomogram in opened.items()},
         shapes={name: triple(tomogram.shape) for name, tomogram in opened.items()},
-        unbinned_pixel=wish.unbinned_pixel,
-        binning=wish.binning,
-        box=None if wish.box is None else Length.parse(wish.box, "box size"),
+        options={name: value for name, value in given.items() if value is not None},
     )

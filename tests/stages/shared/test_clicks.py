@@ -7,7 +7,7 @@ from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.stages.shared.clicks import by_tomogram, inside_volume, on_one_face, read_points
-from tomostream.stages.tables.stage import read_scored, read_truth, table_paths
+from tomostream.stages.shared.particle_tables import read_scored, read_truth, table_paths
 from tomostream.tomogram import open_tomogram
 
 HEADER = "tomogram,species,x_voxel,y_voxel,z_voxel"

@@ -17,7 +17,7 @@ from tomostream.pipeline.execution import run_project
 from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
 from tomostream.strategies.catalogued import strategy_named
-from tomostream.strategies.loading import load_model
+from tomostream.strategies.loading import load_model, plan_model
 from tomostream.strategies.unet.model import UNetModel
 from tomostream.strategies.unet.pretrained.evidence import WAYS
 from tomostream.strategies.unet.pretrained.settings import CHANNELS
@@ -128,7 +128,8 @@ def test_other_strategies_take_both_words(tmp_path):
 def test_an_untrained_model_plans_as_a_trained_one(project, tmp_path):
     trained = load_model(project / "model")
     sketched = strategy_named("few_shot").untrained(configuration(tmp_path).learning, 10.0)
-    plans = [m.plan((64, 128, 128), precision="float32", memory=2_000_000_000, block_size=None, name="t") for m in (trained, sketched)]
+    wanted = {"precision": "float32", "memory": 2_000_000_000, "block_size": None, "name": "t"}
+    plans = [plan_model(model, (64, 128, 128), **wanted) for model in (trained, sketched)]
     assert plans[0] == plans[1]
 
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from tomostream.errors import BudgetError
 from tomostream.geometry import BlockGrid, Box
 from tomostream.inference.block_search import plan_scorer
-from tomostream.inference.plan import PredictionPlan
+from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.region_scoring import score_region, score_volume
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target, ball_of, normalised_kernel, small_spectrum
@@ -90,7 +90,7 @@ def test_one_block_grid_gives_the_same_bits_in_any_order(level):
 
 
 def plan_for(shape, level=0, memory=2 * 10**9, block_size=None):
-    return plan_scorer(shape, level=level, scorer=scorer_of(), memory=memory, block_size=block_size, name="t")
+    return plan_scorer(PlanRequest(volume=shape, level=level, memory=memory, block_size=block_size, name="t"), scorer_of())
 
 
 def test_threads_change_no_bit():

@@ -13,11 +13,12 @@ import numpy as np
 from tomostream.geometry import Box
 from tomostream.inference.region_scoring import encode_scores, score_region
 from tomostream.inference.block_search import plan_scorer
+from tomostream.inference.plan import PlanRequest
 from tomostream.strategies.slices2d.detector import SliceDetector
 from tomostream.strategies.slices2d.scoring import SliceScorer
 
 scorer = SliceScorer(SliceDetector((16, 32, 64), 1, seed=0), radius=[5.0], device="cpu", precision="float32", threads=1)
-plan = plan_scorer({volume}, level={level}, scorer=scorer, memory=10**9, block_size=None, name="a volume")
+plan = plan_scorer(PlanRequest(volume={volume}, level={level}, memory=10**9, block_size=None, name="a volume"), scorer)
 for index in [(0, 0, 0), (0, 0, plan.shards.counts[2] - 1)]:
     core = plan.shards.core(index)
     scores = score_region(lambda box: np.ones(box.shape, dtype=np.float32), plan, core, scorer, as_logits=False, note=print)

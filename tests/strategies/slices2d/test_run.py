@@ -17,9 +17,10 @@ from tomostream.config import load_configuration
 from tomostream.errors import InputError
 from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
+from tomostream.strategies.array_model import unpack
 from tomostream.strategies.loading import load_model
 from tomostream.strategies.model_folder import read_folder
-from tomostream.strategies.slices2d.model import SliceModel, unpack
+from tomostream.strategies.slices2d.model import SliceModel, SliceSettings
 
 pytestmark = pytest.mark.slow
 
@@ -103,5 +104,5 @@ def test_a_model_whose_parts_do_not_fit_is_refused(finished):
     record, weights = read_folder(finished / "model")
     lacking = record.model_copy(update={"settings": {key: value for key, value in record.settings.items() if key != "channels"}})
     with pytest.raises(InputError, match=r"broken: channels"):
-        unpack(lacking, weights, finished / "model")
+        unpack(SliceModel, SliceSettings, lacking, weights, finished / "model")
     assert all(np.isfinite(value).all() for value in model.arrays.values())

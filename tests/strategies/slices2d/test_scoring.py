@@ -238,7 +238,7 @@ def test_a_box_peaks_at_its_centre_with_its_confidence(place):
 
 
 def scored(scorer: SliceScorer, volume: np.ndarray, needed: Box) -> np.ndarray:
-    shape: Triple = volume.shape  # type: ignore[assignment]
+    shape: Triple = volume.shape
     read = scorer.read_box(needed, shape)
     return scorer.logits(read_extended(lambda box: volume[box.slices], read, shape), read, needed, shape)
 
@@ -251,7 +251,7 @@ def test_a_block_has_the_logits_of_the_whole_volume(data):
     stop = [data.draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True)]
     volume = np.random.default_rng(data.draw(st.integers(0, 2**32))).normal(size=shape).astype(np.float32)
     scorer = SliceScorer(detector(species=2), radius=[3.0, 2.0], device="cpu", precision="float32", threads=None)
-    box = Box(tuple(start), tuple(stop))  # type: ignore[arg-type]
+    box = Box(tuple(start), tuple(stop))
     whole = scored(scorer, volume, Box.whole(shape))
     np.testing.assert_allclose(scored(scorer, volume, box), whole[(slice(None), *box.slices)], atol=1e-4)
     np.testing.assert_array_equal(scored(scorer, volume, box), scored(scorer, volume, box))

@@ -10,6 +10,7 @@ from tomostream.geometry import Box
 from tomostream.inference import device_scores
 from tomostream.inference.block_search import plan_scorer
 from tomostream.inference.device_scores import DeviceScorer, interpolated, stored_region
+from tomostream.inference.plan import PlanRequest
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.region_scoring import encode_scores, score_region
 from tomostream.inference.upsample import supporting_box, upsample
@@ -41,7 +42,8 @@ def both(kind):
 
 
 def plan_of(scorer, core, level):
-    return plan_scorer(SHAPE, level=level, scorer=scorer, memory=8 * 10**9, block_size=core, name="a volume", chunk=(8, 8, 8))
+    request = PlanRequest(volume=SHAPE, level=level, memory=8 * 10**9, block_size=core, name="a volume", chunk=(8, 8, 8))
+    return plan_scorer(request, scorer)
 
 
 @pytest.mark.parametrize("kind", ["alone", "fused"])

@@ -12,31 +12,22 @@ from hypothesis import strategies as st
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.errors import BudgetError
 from tomostream.geometry import Box, triple
-from tomostream.inference.plan import PredictionPlan
+from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.strategies.unet.cost import NetworkCost, network_cost
 from tomostream.strategies.unet.planning import _sized, least_redundant, plan_prediction
 
 
 @dataclass
-class Reach:
+class Network:
     stride: int = 4
     influence_radius: int = 5
+    channels: tuple[int, ...] = (8, 16, 32)
+    species: int = 1
 
 
-def make_plan(volume, *, memory=2 * 10**9, level=0, block_size=None, chunk=16, max_edge=512, reach=None, species=1, channels=(8, 16, 32)):
-    return plan_prediction(
-        volume,
-        level=level,
-        network=reach or Reach(),
-        channels=channels,
-        precision="float32",
-        species=species,
-        memory=memory,
-        block_size=block_size,
-        name="tomo_012",
-        chunk=triple(chunk),
-        max_edge=max_edge,
-    )
+def make_plan(volume, *, memory=2 * 10**9, block_size=None, chunk=16, network=None):
+    request = PlanRequest(volume=volume, level=0, memory=memory, block_size=block_size, name="tomo_012", chunk=triple(chunk))
+    return plan_prediction(request, network or Network(), precision="float32")
 
 
 def frame_of(volume, *, level=0, stride=4, radius=5, chunk=16):
@@ -132,7 +123,7 @@ def test_given_block_size_is_the_core_and_shards_hold_whole_chunks():
 
 
 def test_smaller_memory_never_computes_less():
-    totals = [make_plan((200, 300, 300), memory=int(gb * 10**9), reach=Reach(4, 24)).computed_voxels for gb in (0.8, 1, 2, 8)]
+    totals = [make_plan((200, 300, 300), memory=int(gb * 10**9), network=Network(4, 24)).computed_voxels for gb in (0.8, 1, 2, 8)]
     assert totals == sorted(totals, reverse=True)
     assert totals[0] > totals[-1]
 
@@ -157,9 +148,9 @@ def test_where_no_chunk_fits_parts_of_chunks_are_the_least_redundant_by_brute_fo
 
 def test_the_smallest_budget_computes_each_voxel_some_dozen_times_at_most():
     with pytest.raises(BudgetError) as refused:
-        make_plan((56, 160, 160), memory=500 * 10**6, reach=Reach(4, 23), channels=(8, 16, 32), chunk=64)
+        make_plan((56, 160, 160), memory=500 * 10**6, network=Network(4, 23), chunk=64)
     least = int(re.search(r"needs at least (\d+) MB", str(refused.value)).group(1))
-    plan = make_plan((56, 160, 160), memory=(least + 1) * 10**6, reach=Reach(4, 23), channels=(8, 16, 32), chunk=64)
+    plan = make_plan((56, 160, 160), memory=(least + 1) * 10**6, network=Network(4, 23), chunk=64)
     assert plan.redundancy < 12
 
 
@@ -171,17 +162,8 @@ def test_refusal_names_the_bytes_the_budget_and_the_tomogram():
 
 
 def test_default_network_on_a_paper_sized_volume_at_2_gb_is_far_below_the_target_of_2_2():
-    plan = plan_prediction(
-        (112, 1024, 1024),
-        level=0,
-        network=Reach(4, 33),
-        channels=(8, 16, 32),
-        precision="float32",
-        species=1,
-        memory=2 * 10**9,
-        block_size=None,
-        name="a volume",
-    )
+    request = PlanRequest(volume=(112, 1024, 1024), level=0, memory=2 * 10**9, block_size=None, name="a volume")
+    plan = plan_prediction(request, Network(4, 33), precision="float32")
     assert plan.redundancy < 1.3
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import InputError, TomostreamError
+from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Box, Triple, triple
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import synchronise
@@ -127,7 +128,9 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
     from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, as_stored, machine_environment, score_shard
     from tomostream.strategies.loading import load_model, plan_model
 
-    made: dict[str, Any] = store.attributes["fingerprint"]
+    made: Fingerprint = store.attributes["fingerprint"]
+    if "candidates" in made:
+        raise InputError("only candidates were kept of these scores; predict the tomogram again with --overwrite")
     if "mixed_devices" in store.attributes:
         raise InputError("machines of several kinds made it, and it is unknown which made this shard; predict again with --overwrite")
     device = _device_of(made)
@@ -163,7 +166,7 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
     return as_stored(scores[species], settings.score_dtype)
 
 
-def _device_of(made: dict[str, Any]) -> str:
+def _device_of(made: Fingerprint) -> str:
     """What kind of device a fingerprint names: processors by their instruction set, GPUs by their names."""
     return "cpu" if str(made.get("device", "")).startswith(platform.machine()) else "cuda"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from tomostream.errors import InputError, TomostreamError
+from tomostream.fingerprint import Fingerprint
 from tomostream.remote.hashing import file_sha256
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.store.identity import file_identity, is_same_identity
@@ -64,7 +64,7 @@ class Sources:
                 return found
         raise InputError(f"the tomogram '{name}' that it was made from was not found; give its store too")
 
-    def model(self, fingerprint: dict[str, Any]) -> Path:
+    def model(self, fingerprint: Fingerprint) -> Path:
         """The model folder that scores come from.
 
         Raises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles, Unit
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, place
-from tomostream.stages.tables.stage import read_scored, read_truth
+from tomostream.stages.shared.particle_tables import read_scored, read_truth
 from tomostream.units import Length
 
 
@@ -72,12 +72,10 @@ def evaluate_files(
     headerless: Conversion | None = None,
     picks_format: str | None = None,
     truth_format: str | None = None,
-    keep: Callable[[Particles], Particles] = lambda truth: truth,
 ) -> Evaluation:
     """Compare picks (a file or folder) with the truth (a file or folder), each in any known format.
 
-    `headerless`: columns and unit of a truth table without header; `conversion.tomogram`: name of the picks' tomogram, instead of the file's; `keep`
-    gives the truth that counts.
+    `headerless`: columns and unit of a truth table without header; `conversion.tomogram`: name of the picks' tomogram, instead of the file's.
 
     Raises
     ------
@@ -85,7 +83,7 @@ def evaluate_files(
         If a table is broken, the units can't be converted, or the species is not said and can't be known.
     """
     found, names = read_scored(picks, conversion, format_name=picks_format)
-    known = keep(read_truth(truth, names, headerless or conversion, format_name=truth_format))
+    known = read_truth(truth, names, headerless or conversion, format_name=truth_format)
     return evaluate_particles(found, known, settings, names=names, conversion=conversion)
 
 

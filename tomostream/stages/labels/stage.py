@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, remote_bytes
 from tomostream.cluster import Resources, open_pool
 from tomostream.errors import BudgetError, InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.geometry import Box, Triple
 from tomostream.masks import check_labels, mask_of_box, points_touching
@@ -111,7 +111,7 @@ def write_labels(
     _check_memory(spec, len(here), resources, is_remote=isinstance(out, RemotePath))
     refuse_other_kind(out, "labels")
     writable_folder(out.absolute().parent)
-    fingerprint: dict[str, Any] = {
+    fingerprint: Fingerprint = {
         "tomogram": tomogram_fingerprint(tomogram),
         "radius": radius,
         "shape": settings.shape,

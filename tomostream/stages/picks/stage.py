@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -12,12 +13,13 @@ import numpy as np
 from tomostream.budget import libraries_bytes, remote_bytes
 from tomostream.cluster import Resources
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Box, Triple
 from tomostream.orientations import known_or_none
 from tomostream.particles import Particles
 from tomostream.picking.how_many import Best, HowMany, options_of
-from tomostream.picking.pickers import picker
+from tomostream.picking.pickers import GREEDY, picker
 from tomostream.picking.protocol import Execution, PickRequest, Source
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
@@ -80,7 +82,7 @@ class PickSettings:
                 "the number of picks is not set: give --count N (the best N), --threshold T (all above T) or --expected N (about N, as the scores suggest)"
             )
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> Fingerprint:
         """Return everything that the picks depend on, as values for JSON."""
         values: dict[str, Any] = {**options_of(self.how_many)}
         for name in (one.name for one in fields(self)):
@@ -141,7 +143,8 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
         block=settings.block_size,
         workers=resources.local_threads,
     )
-    picks = found.pick(Source(scores.read, scores.shape, scores.attributes.values, scores.name), request, execution, progress)
+    floor = _floor(scores, settings, request, found.name)
+    picks = found.pick(Source(scores.read, scores.shape, scores.attributes.values, scores.name, floor), request, execution, progress)
     return Particles.build(
         picks.index_zyx.astype(np.float64) * scores.spacing,
         unit="angstrom",
@@ -150,6 +153,25 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
         score=picks.score,
         spacings={scores.name: scores.spacing},
     )
+
+
+def _floor(scores: ScoreMap, settings: PickSettings, request: PickRequest, picker_name: str) -> float:
+    """The score above which picks are exact: only candidates may have been kept.
+
+    Raises
+    ------
+    InputError
+        If candidates do not suffice, whatever the score.
+    """
+    bounds = scores.attributes.candidates
+    if bounds is None:
+        return -math.inf
+    if picker_name != GREEDY or request.smooth > 0:
+        what = "smoothing" if picker_name == GREEDY else f"picking by '{picker_name}'"
+        raise InputError(
+            f"{scores.path}: {what} needs the whole score map, but only candidates were kept; predict again with `keep: scores`"
+        )
+    return bounds.floor_at(request.radius, is_whole=request.border == 0 and request.box is None and settings.mask is None)
 
 
 def pick_one(task: PickTask, progress: Progress) -> Place:

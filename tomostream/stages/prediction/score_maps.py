@@ -20,17 +20,19 @@ import numpy as np
 from tomostream import defaults
 from tomostream.budget import remote_bytes
 from tomostream.errors import ExistsError, InputError
+from tomostream.fingerprint import Fingerprint, differences, plain
 from tomostream.geometry import Triple
 from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import Place, RemotePath
 from tomostream.score_map import SCORES, ScoreMapAttributes
+from tomostream.stages.prediction.candidates import CODEC, Reduction, remove_store, work_place
 from tomostream.stages.prediction.prepare_task import Prepared
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.region_of_interest import Restriction, mask_fingerprint
-from tomostream.store.existing_output import differences, finished_fingerprint, half_written_head, plain, refuse_other_settings
+from tomostream.store.existing_output import finished_fingerprint, half_written_head, refuse_other_settings
 from tomostream.store.identity import is_same_identity
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
 from tomostream.store.zarr_opening import is_url
@@ -65,9 +67,19 @@ class Examined:
 
     task: PredictTask
     plan: PredictionPlan
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     paths: list[Place]  # one a species
     is_done: list[bool]
+
+    @property
+    def works(self) -> list[Place]:
+        """Where the shards are written: the map's own place, or that of the work if only candidates are kept."""
+        return works_of(self.paths, self.task.settings)
+
+
+def works_of(paths: list[Place], settings: PredictSettings) -> list[Place]:
+    """Where the shards of score maps are written."""
+    return [work_place(path) for path in paths] if settings.candidates else paths
 
 
 def examine(
@@ -98,14 +110,17 @@ def examine(
     paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
     for path in paths:
         refuse_other_kind(path, SCORES)
+    works = works_of(paths, settings)
     if not task.overwrite:
-        fingerprint = _begun_elsewhere(paths, fingerprint, settings.mixed_devices)
+        fingerprint = _begun_elsewhere([*paths, *works], fingerprint, settings.mixed_devices)
     states = [store_state(path, fingerprint) for path in paths]
     if all(state == "done" for state in states):
+        for work in works if settings.candidates else ():
+            remove_store(work)  # a kill may have left it
         progress.say(f"{task.name}: scores are already made with these settings")
         return paths
     if not task.overwrite:
-        for path in paths:
+        for path in (*paths, *works):
             refuse_other_settings(path, fingerprint)
     if settings.block_size is None and plan.redundancy > MUCH_REDUNDANCY:
         progress.warn(
@@ -115,7 +130,7 @@ def examine(
     return Examined(task, plan, fingerprint, paths, [state == "done" for state in states])
 
 
-def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: bool) -> dict[str, Any]:
+def _begun_elsewhere(paths: list[Place], fingerprint: Fingerprint, is_mixed: bool) -> dict[str, Any]:
     """Return the fingerprint to continue with: that of another kind of machine, if it has begun or finished the same work.
 
     Finished scores of the same input and settings stay, whatever machine made them; half-written ones are not mixed unasked.
@@ -138,12 +153,12 @@ def _begun_elsewhere(paths: list[Place], fingerprint: dict[str, Any], is_mixed: 
                 f"{path} is half-written on another kind of machine ({differences(head['fingerprint'], wanted)}); continue on that kind of machine, start again with "
                 "--overwrite, or accept scores that agree only to 1e-4 of the logits (float32), with --mixed-devices"
             )
-        begun: dict[str, Any] = head["fingerprint"]
+        begun: Fingerprint = head["fingerprint"]
         return begun
     return fingerprint
 
 
-def _is_same_work(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _is_same_work(one: Fingerprint, other: Fingerprint) -> bool:
     """Whether two fingerprints differ in the machine at most."""
     keys = (one.keys() | other.keys()) - set(MACHINE_KEYS)
     return all(is_same_identity(one.get(key), other.get(key)) for key in keys)
@@ -181,6 +196,7 @@ class ScoreMaps:
         progress: Progress,
     ) -> None:
         task, plan, normalisation = examined.task, examined.plan, prepared.normalisation
+        self._examined, self._model = examined, model
         self.name, self.paths = task.name, examined.paths
         if normalisation.is_constant:
             raise InputError(f"tomogram '{task.name}' is constant (mean {normalisation.mean:g}), so there is nothing to find; leave it out")
@@ -189,8 +205,10 @@ class ScoreMaps:
         with self._stack:
             self._writers = {
                 number: self._stack.enter_context(_writer(examined, model, path, species))
-                for number, (path, species, is_done) in enumerate(zip(self.paths, model.settings.species, examined.is_done, strict=True))
-                if not is_done
+                for number, (path, species, is_done) in enumerate(
+                    zip(examined.works, model.settings.species, examined.is_done, strict=True)
+                )
+                if not is_done and not _is_scored(examined, path)
             }
             self._pending = {index for writer in self._writers.values() for index in writer.pending()}
             self._bar = self._stack.enter_context(progress.track(f"predict {task.name}", len(plan.shards)))
@@ -216,8 +234,11 @@ class ScoreMaps:
     def note(self, index: Triple, done: ShardDone) -> None:
         """Mark a shard as done, and on which kind of machine."""
         machine = {"machine": {"threads": self._threads, **dict(done.machine)}}
-        for writer in self._writers.values():
+        floors = dict(done.floors)
+        for number, writer in self._writers.items():
             writer.add_note(machine)
+            if floors.get(number) is not None:
+                writer.add_note({"floor": floors[number]})
             writer.mark_done(index)
         for note in done.notes:
             self._progress.warn(f"{self.name}: {note}")
@@ -229,16 +250,54 @@ class ScoreMaps:
         """Give the stores their names; returns them, one a species.  Where several kinds of machines shared the work, the store names them."""
         with self._stack:
             for writer in self._writers.values():
-                machines = sorted((note["machine"] for note in writer.notes), key=lambda machine: json.dumps(machine, sort_keys=True))
-                writer.finish({"mixed_devices": machines} if len(machines) > 1 else None)
+                found = (note["machine"] for note in writer.notes if "machine" in note)
+                machines = sorted(found, key=lambda machine: json.dumps(machine, sort_keys=True))
+                floors = [note["floor"] for note in writer.notes if "floor" in note]
+                writer.finish(
+                    ({"mixed_devices": machines} if len(machines) > 1 else {}) | ({"floor": max(floors)} if floors else {}) or None
+                )
         return self.paths
+
+    @property
+    def reductions(self) -> tuple[Reduction, ...]:
+        """What is to be done with the finished stores, where only candidates are kept."""
+        one = self._examined
+        radii = dict(one.task.settings.candidates)
+        if not radii:
+            return ()
+        todo = zip(one.paths, one.works, self._model.settings.species, one.is_done, strict=True)
+        specs = [(path, work, _spec(one, self._model, species), radii[species]) for path, work, species, is_done in todo if not is_done]
+        return tuple(
+            Reduction(
+                work=str(work),
+                target=str(path),
+                spec=spec,
+                radius=radius.in_voxels(spec.spacing),
+                fingerprint=one.fingerprint,
+                overwrite=one.task.overwrite,
+                memory=one.task.memory,
+            )
+            for path, work, spec, radius in specs
+        )
 
     def close(self) -> None:
         """Release the stores; unfinished ones stay for a later run."""
         self._stack.close()
 
 
+def _is_scored(examined: Examined, work: Place) -> bool:
+    """Whether all shards were there already, and the candidates are still to be kept."""
+    task = examined.task
+    return bool(task.settings.candidates) and not task.overwrite and store_state(work, examined.fingerprint) == "done"
+
+
 def _writer(examined: Examined, model: Model, path: Place, species: str) -> StoreWriter:
+    spec = _spec(examined, model, species)
+    return StoreWriter.create_or_resume(path, spec, fingerprint=examined.fingerprint, overwrite=examined.task.overwrite)
+
+
+def _spec(examined: Examined, model: Model, species: str) -> StoreSpec:
+    """What a store of scores holds."""
     from tomostream.inference.region_scoring import encoding_attributes
 
     task, plan, settings = examined.task, examined.plan, examined.task.settings
@@ -252,21 +311,16 @@ def _writer(examined: Examined, model: Model, path: Place, species: str) -> Stor
         pick_method=model.picker,
         **encoding_attributes(settings.score_dtype),
     )
-    return StoreWriter.create_or_resume(
-        path,
-        StoreSpec(
-            name=task.name,
-            shape=source.shape,
-            dtype=np.dtype(settings.score_dtype),
-            spacing=source.spacing,
-            chunk=plan.chunk,
-            shard=plan.shard,
-            codec=defaults.CODEC,
-            levels=1,
-            attributes=attributes.to_json(),
-        ),
-        fingerprint=examined.fingerprint,
-        overwrite=task.overwrite,
+    return StoreSpec(
+        name=task.name,
+        shape=source.shape,
+        dtype=np.dtype(settings.score_dtype),
+        spacing=source.spacing,
+        chunk=plan.chunk,
+        shard=plan.shard,
+        codec=CODEC if settings.candidates else defaults.CODEC,
+        levels=1,
+        attributes=attributes.to_json(),
     )
 
 
@@ -293,7 +347,7 @@ def _fingerprint(
     plan: PredictionPlan,
     load: ScorerLoad,
     environment: tuple[tuple[str, str], ...],
-) -> dict[str, Any]:
+) -> Fingerprint:
     """What decides the bytes of the scores (guarantee 3)."""
     from tomostream.remote.places import place
 
@@ -315,7 +369,8 @@ def _fingerprint(
     }
     if settings.voxel_size is not None:
         values["voxel_size"] = settings.voxel_size
+    if settings.candidates:
+        values["candidates"] = {species: radius.in_voxels(source.spacing) for species, radius in settings.candidates}
     if load.device == "cuda" and load.gpu_memory is not None:
         values["gpu_memory"] = load.gpu_memory  # tiles follow from it
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
+    return plain(values)

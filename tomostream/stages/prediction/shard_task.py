@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +22,12 @@ from tomostream.geometry import Box, Triple
 from tomostream.normalisation import Normalisation
 from tomostream.remote.copies import local_folder
 from tomostream.remote.places import Place, place
+from tomostream.stages.prediction.candidates import thinned
 from tomostream.stages.shared.region_of_interest import Restriction
 from tomostream.store.omezarr import write_shard
 from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
 from tomostream.tomogram import open_tomogram
+from tomostream.units import Length
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +51,7 @@ class PredictSettings:
     mask: str | None = None  # store on the tomogram's grid; scores where it is zero are missing
     mixed_devices: bool = False  # machines of several kinds may share a score map; it says so then
     voxel_size: float | None = None  # angstrom, where the tomogram's store does not say it
+    candidates: tuple[tuple[str, Length], ...] = ()  # radii by species: only what picking with them needs is kept; none: all is
 
     def check(self) -> None:
         """Refuse combinations that would silently lose information.
@@ -131,6 +134,9 @@ class ShardDone:
 
     machine: tuple[tuple[str, str], ...]  # that scored it
     notes: tuple[str, ...]  # what there is to say: GPU memory that was short
+    floors: tuple[
+        tuple[int, float | None], ...
+    ] = ()  # of each species that is written, where not all is kept: what the rest lies above, as stored
 
 
 def predict_shard(task: ShardTask) -> ShardDone:
@@ -141,10 +147,16 @@ def predict_shard(task: ShardTask) -> ShardDone:
     MachineError
         If this machine is of another kind, or its GPU is missing.
     """
+    from tomostream.inference.region_scoring import missing_score
+
     scores, done = score_shard(task)
+    floors: list[tuple[int, float | None]] = []
     for number, store in task.stores:  # one species after the other, so that only one is there twice
-        write_shard(place(store), task.index, as_stored(scores[number], task.settings.score_dtype))
-    return done
+        stored = as_stored(scores[number], task.settings.score_dtype)
+        if task.settings.candidates:
+            floors.append((number, thinned(stored, missing_score(task.settings.score_dtype))))
+        write_shard(place(store), task.index, stored)
+    return replace(done, floors=tuple(floors))
 
 
 def as_stored(scores: np.ndarray, dtype: str) -> np.ndarray:

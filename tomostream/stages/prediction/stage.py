@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tomostream.cluster import Pool, Resources, open_pool
+from tomostream.cluster import Pool, Resources, is_elsewhere, open_pool, task_threads
 from tomostream.errors import TomostreamError
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
+from tomostream.stages.prediction.candidates import ReduceTask, Reduction, reduce_tomogram
 from tomostream.stages.prediction.prepare_task import Prepared, PrepareTask, prepare_tomogram
 from tomostream.stages.prediction.score_maps import Examined, PredictTask, ScoreMaps, examine
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
@@ -62,13 +63,12 @@ def predict_many(
     wants_gpu = _wants_gpu(settings.device, resources) if settings.device == "cuda" or loaded.uses_gpu else False
     with contextlib.ExitStack() as stack:
         # other machines may be of another kind, and have other cores: they are asked before anything is planned
-        is_elsewhere = resources.scheduler is not None or resources.kind == "slurm"
-        pool = stack.enter_context(open_pool(resources, progress, needs_gpu=wants_gpu)) if is_elsewhere else None
-        threads = resources.task_threads if pool is None else pool.threads
+        pool = stack.enter_context(open_pool(resources, progress, needs_gpu=wants_gpu)) if is_elsewhere(resources) else None
+        threads = task_threads(resources) if pool is None else pool.threads
         device = "cuda" if wants_gpu or (pool is not None and pool.needs_gpu) else "cpu"
         load = ScorerLoad(str(model), device, settings.precision, threads, resources.gpu_memory)
         environment = machine_environment(device) if pool is None else next(pool.run(machine_environment, [device]))[1]
-        run = _Run(loaded, load, environment, results, progress, when_done)
+        run = _Run(loaded, load, environment, results, progress, when_done, resources.is_distributed)
         to_do = [found for task in tasks if (found := run.examine(task)) is not None]
         if to_do:
             if pool is None:
@@ -86,7 +86,7 @@ def _beside_a_gpu(resources: Resources, to_do: list[Examined], progress: Progres
     from tomostream.stages.prediction.overlap import shards_at_once
 
     count = shards_at_once((one.plan for one in to_do), memory=resources.memory, gpu_memory=resources.gpu_memory)
-    return open_pool(replace(resources, workers=count, threads=resources.task_threads), progress)
+    return open_pool(replace(resources, workers=count, threads=task_threads(resources)), progress)
 
 
 def _wants_gpu(device: str, resources: Resources) -> bool | None:
@@ -95,7 +95,7 @@ def _wants_gpu(device: str, resources: Resources) -> bool | None:
         return device == "cuda"
     if resources.scheduler is not None:
         return None
-    if resources.kind == "slurm":
+    if is_elsewhere(resources):
         return resources.gpus > 0
     from tomostream.learn.precision import resolve_device
 
@@ -113,7 +113,11 @@ class _Run:
         results: Results[list[Place]],
         progress: Progress,
         when_done: Callable[[str], None],
+        reduces_on_workers: bool,
     ) -> None:
+        self._reduces_on_workers = reduces_on_workers
+        self._reductions: dict[str, tuple[Reduction, ...]] = {}
+        self._paths: dict[str, list[Place]] = {}
         self._model, self._load, self._environment = model, load, environment
         self._results, self._progress, self._when_done = results, progress, when_done
         self._making: dict[str, ScoreMaps] = {}
@@ -153,9 +157,25 @@ class _Run:
                 else:
                     maps.note(task.index, outcome)
                     if maps.is_whole:
-                        self._end(maps, guarded_disk(ScoreMaps.finish, maps))
+                        self._finish(maps)
                 if task.name not in self._making:
                     bar.advance(note=self._results.told)
+
+        for reduction, failure in pool.outcomes(reduce_tomogram, [ReduceTask(*one) for one in self._reductions.items()]):
+            self._tell(reduction.name, failure if isinstance(failure, TomostreamError) else self._paths[reduction.name])
+
+    def _finish(self, maps: ScoreMaps) -> None:
+        """Finish a tomogram whose last shard is done; where only candidates are kept, they are found here or, later, on the workers."""
+        outcome = guarded_disk(ScoreMaps.finish, maps)
+        if isinstance(outcome, TomostreamError) or not maps.reductions:
+            self._end(maps, outcome)
+        elif self._reduces_on_workers:
+            del self._making[maps.name]
+            maps.close()
+            self._reductions[maps.name], self._paths[maps.name] = maps.reductions, outcome
+        else:
+            failure = guarded_disk(reduce_tomogram, ReduceTask(maps.name, maps.reductions))
+            self._end(maps, failure if isinstance(failure, TomostreamError) else outcome)
 
     def _tasks(self, to_do: list[Examined]) -> Iterator[ShardTask]:
         for one in to_do:
@@ -168,7 +188,7 @@ class _Run:
                 continue
             self._making[name] = maps
             if maps.is_whole:  # killed before it got its name
-                self._end(maps, guarded_disk(ScoreMaps.finish, maps))
+                self._finish(maps)
             for task in maps.tasks():
                 if name not in self._making:
                     break  # one of its shards failed
@@ -180,9 +200,12 @@ class _Run:
     def _end(self, maps: ScoreMaps, outcome: list[Place] | TomostreamError) -> None:
         del self._making[maps.name]
         maps.close()
-        self._results.note(maps.name, outcome)
+        self._tell(maps.name, outcome)
+
+    def _tell(self, name: str, outcome: list[Place] | TomostreamError) -> None:
+        self._results.note(name, outcome)
         if not isinstance(outcome, TomostreamError):
-            self._when_done(maps.name)
+            self._when_done(name)
 
     def close(self) -> None:
         """Let go of what is unfinished."""

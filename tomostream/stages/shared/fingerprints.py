@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomostream.errors import ExistsError
+from tomostream.fingerprint import Fingerprint
 from tomostream.redaction import redacted
 from tomostream.remote.places import Place
 from tomostream.store.existing_output import own_attributes
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
 
 
-def tomogram_fingerprint(tomogram: Tomogram) -> dict[str, Any]:
+def tomogram_fingerprint(tomogram: Tomogram) -> Fingerprint:
     """What identifies a tomogram's data: its own record of what made it, else the content of its files (of a URL: the URL)."""
     made_by = tomogram.attributes.get("fingerprint")
     if made_by is not None:
@@ -37,7 +38,7 @@ def tomogram_fingerprint(tomogram: Tomogram) -> dict[str, Any]:
     return facts | {"content": folder_identity(Path(tomogram.path))}
 
 
-def adopted_record(path: Place, fingerprint: dict[str, Any]) -> dict[str, Any]:
+def adopted_record(path: Place, fingerprint: Fingerprint) -> dict[str, Any]:
     """What a JSON file records, if that means the same as a fingerprint; else the fingerprint."""
     try:
         recorded = json_object(path.read_bytes())

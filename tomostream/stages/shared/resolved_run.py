@@ -3,7 +3,8 @@
 1. Tomograms: by name, with the path given, the store that is read, and what the head of the file says.
 2. The strategy, and what it sees of the configuration.
 3. Clicks, where training is asked for: read once, checked against the tomograms.
-4. Places of results.
+4. The truth, where a stage that is asked for uses it: likewise.
+5. Places of results.
 
 Below this value nobody sees the configuration.
 """
@@ -21,13 +22,14 @@ import yaml
 
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, conversion_bytes
-from tomostream.cluster import Resources
+from tomostream.cluster import Resources, checked
 from tomostream.config import Configuration, Species
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.region import Region
 from tomostream.config.sections import Pick, Predict
 from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.lists import tables
+from tomostream.formats.registry import Conversion
 from tomostream.geometry import Triple
 from tomostream.particles import Particles
 from tomostream.project import Project, input_paths, is_mrc
@@ -37,6 +39,7 @@ from tomostream.stages.shared.click_radius import Opened, click_radius
 from tomostream.stages.shared.click_tables import ClickTables, read_click_tables
 from tomostream.stages.shared.clicks import read_points
 from tomostream.stages.shared.coarse_volume import CoarseVolume, coarse_volume
+from tomostream.stages.shared.truth_table import TruthTable, read_truth_table
 from tomostream.store.conversion import band_voxels_within
 from tomostream.store.decompress import peek_header
 from tomostream.store.mrc import MrcHeader
@@ -100,6 +103,8 @@ class ResolvedRun:
         By name, in their order.
     clicks
         None where training was not asked for.
+    truth
+        None where there is none, or nothing that was asked for uses it.
     """
 
     values: Mapping[str, Any]
@@ -113,7 +118,7 @@ class ResolvedRun:
     predict: Predict
     pick: Pick
     region: Region
-    truth: str | None
+    truth: TruthTable | None
     tolerance: Length
     matching: str
     resources: Resources
@@ -146,7 +151,7 @@ class ResolvedRun:
         path.write_text(redacted(yaml.safe_dump(dict(self.values), sort_keys=False, allow_unicode=True)), encoding="utf-8")
 
 
-def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool = True) -> ResolvedRun:
+def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool = True, with_truth: bool = False) -> ResolvedRun:
     """Find what a configuration names.
 
     Parameters
@@ -155,6 +160,8 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         Whether the clicks are read and checked too.
     with_heads
         Whether the heads of the tomograms are read.
+    with_truth
+        Whether the truth is read and checked, if there is any; where a format needs voxels' sizes the heads are needed.
 
     Raises
     ------
@@ -181,11 +188,30 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         predict=configuration.predict,
         pick=configuration.pick,
         region=configuration.region,
-        truth=configuration.truth,
+        truth=find_truth(configuration, tomograms) if with_truth else None,
         tolerance=configuration.tolerance,
         matching=configuration.matching,
-        resources=Resources.configured(configuration.cluster, configuration.memory_bytes, gpu_memory),
+        resources=checked(Resources.configured(configuration.cluster, configuration.memory_bytes, gpu_memory)),
     )
+
+
+def find_truth(configuration: Configuration, tomograms: Mapping[str, RunTomogram]) -> TruthTable | None:
+    """Read the truth that a configuration names; None where it names none.
+
+    Raises
+    ------
+    InputError
+        As `read_truth_table`.
+    """
+    if configuration.truth is None:
+        return None
+    heads = {name: one.head for name, one in tomograms.items() if isinstance(one.head, Head)}
+    conversion = Conversion(
+        spacings={name: head.spacing for name, head in heads.items()},
+        shapes={name: head.shape for name, head in heads.items()},
+        spacing=configuration.voxel_size,
+    )
+    return read_truth_table(configuration.truth, list(tomograms), [one.name for one in configuration.species], conversion)
 
 
 def _with_radii(configuration: Configuration, tomograms: Mapping[str, RunTomogram]) -> Configuration:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint, plain
 from tomostream.geometry import Triple
 from tomostream.normalisation import ROBUST
 from tomostream.progress import Progress
@@ -149,7 +149,7 @@ def _check_spacings(tomograms: Mapping[str, Tomogram]) -> None:
         )
 
 
-def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int) -> dict[str, Any]:
+def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int) -> Fingerprint:
     """Return everything that determines the model; `processes` train it."""
     clicks = clicks_of(run)
     tables = [*clicks.train_tables, *clicks.validate_tables]
@@ -164,5 +164,4 @@ def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int)
         "tomograms": [tomogram_fingerprint(t) for t in opened.tomograms.values()],
         "version": VERSION,
     } | ({"processes": processes} if processes > 1 else {})
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
+    return plain(values)

@@ -1,6 +1,6 @@
-"""Where is a model trained?  In this process, or in its own SLURM job, depending on `cluster` in the configuration.
+"""Where is a model trained?  In this process, or in its own job, depending on `cluster` in the configuration.
 
-With `cluster.kind: slurm` a training is one job (its steps follow each other, so there is nothing to hand out), with the queue, walltime and
+With a queue that runs commands as jobs a training is one job (its steps follow each other, so there is nothing to hand out), with the queue, walltime and
 memory of the other jobs, one GPU if they have some, and `train_processes` processes under torchrun.
 
 1. Here: read the clicks and tables, so that what is wrong is said before anything waits in a queue; a finished model is left as it is.
@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from tomostream import defaults
+from tomostream.cluster.queue import JobQueue
+from tomostream.cluster.queues import job_queue_named, task_threads
 from tomostream.errors import InputError
 from tomostream.learn.training_files import CHECKPOINT_NAME
 from tomostream.redaction import redacted
@@ -33,27 +36,28 @@ JOB_NAME = "tomostream-train"
 
 
 def train_where_asked(run: ResolvedRun, folder: Place, *, overwrite: bool, progress: Progress) -> None:
-    """Train a run, resolved with its clicks, into a folder: here, or in SLURM jobs if `cluster.kind` is slurm and no scheduler is given.
+    """Train a run, resolved with its clicks, into a folder: here, or in jobs if the queue runs commands and no scheduler is given.
 
     Raises
     ------
     TomostreamError
-        As `train_together`; if SLURM refuses the job, or its jobs end again and again.
+        As `train_together`; if the queue refuses the job, or its jobs end again and again.
     """
     resources = run.resources
-    if resources.kind != "slurm" or resources.scheduler is not None:
+    queue = job_queue_named(resources.kind)
+    if queue is None or resources.scheduler is not None:
         train_together(lambda: run, folder, device=run.learning.device, overwrite=overwrite, progress=progress)
     elif is_trained(run, folder, processes=resources.train_processes):
         progress.say(f"model {folder} is already trained with these settings")
     else:
-        _train_in_jobs(run, folder, overwrite, progress)
+        _train_in_jobs(queue, run, folder, overwrite, progress)
 
 
-def _train_in_jobs(run: ResolvedRun, folder: Place, overwrite: bool, progress: Progress) -> None:
+def _train_in_jobs(queue: JobQueue, run: ResolvedRun, folder: Place, overwrite: bool, progress: Progress) -> None:
     from tomostream.cluster.job import run_job
 
     resources = run.resources
-    processes, threads = resources.train_processes, resources.task_threads
+    processes, threads = resources.train_processes, task_threads(resources)
     values = copy.deepcopy(dict(run.values))
     if resources.gpus and run.predict.device == "auto":
         values["predict"]["device"] = "cuda"  # a node without its GPU is an error, never a silent change to the processor
@@ -68,13 +72,14 @@ def _train_in_jobs(run: ResolvedRun, folder: Place, overwrite: bool, progress: P
         given = logs / "train.yaml"
         given.write_text(text, encoding="utf-8")
         start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-        what = ["-m", "tomostream", "train", str(given), "-o", str(folder), "--cluster", "none", "--threads", str(threads)]
+        what = ["-m", "tomostream", "train", str(given), "-o", str(folder), "--cluster", defaults.CLUSTER, "--threads", str(threads)]
         # only once: a second job continues what the first began
         return [sys.executable, *start, *what, *(["--overwrite"] if overwrite and number == 0 else [])]
 
     checkpoint = (work_folder(folder, "training") if isinstance(folder, RemotePath) else folder) / CHECKPOINT_NAME
     run_job(
         command,
+        queue,
         replace(resources, threads=threads),
         name=JOB_NAME,
         processes=processes,

@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tomostream.cluster import Resources
 from tomostream.errors import ExistsError, InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import CHECKPOINT_NAME, METRICS_NAME
 from tomostream.normalisation import INVERTED
 from tomostream.progress import Progress
@@ -93,7 +94,7 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
     return is_same_identity(recorded, _fingerprint(run, opened, processes, folder))
 
 
-def _fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int, folder: Place) -> dict[str, Any]:
+def _fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int, folder: Place) -> Fingerprint:
     """Whatever decides the model.  A finished model of before there were robust statistics is as good: it goes on with the plain ones."""
     fingerprint = training_fingerprint(run, opened, processes)
     try:
@@ -168,7 +169,7 @@ def _take_part(training: Training | None, folder: Path | None, progress: Progres
         strategy_named(training.settings.objective.name).train(training, folder, progress, processes)
 
 
-def _state(folder: Path, fingerprint: dict[str, Any]) -> str:
+def _state(folder: Path, fingerprint: Fingerprint) -> str:
     """Tell whether the folder is absent, done, partial (both with this fingerprint) or other."""
     record = folder / RECORD_NAME
     if not record.exists():
@@ -179,7 +180,7 @@ def _state(folder: Path, fingerprint: dict[str, Any]) -> str:
     return "done" if (folder / SETTINGS_NAME).exists() else "partial"
 
 
-def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: dict[str, Any], *, is_new: bool) -> None:
+def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: Fingerprint, *, is_new: bool) -> None:
     if is_new:
         # what another training left would be mixed with this one's
         for name in (WEIGHTS_NAME, SETTINGS_NAME, METRICS_NAME, CHECKPOINT_NAME, RECORD_NAME):

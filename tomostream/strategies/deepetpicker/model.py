@@ -1,7 +1,7 @@
 """A trained model of the strategy `deepetpicker`: a `CoordinateUNet`'s weights, and the patches that it was made for.
 
 DeepETPicker, built from the description in its paper: residual U-Net with coordinate channels and image pyramid
-(`network`), labels of a ball's core (`label_radius`), Dice loss (`loss`), patches with a padding (`patches`), mean-pooling of the binarised
+(`network`), labels of a ball's core (`label_radius`), Dice loss (`loss`), patches with a padding (`strategies.patches`), mean-pooling of the binarised
 scores (`picking.mean_pool`).
 
 References
@@ -11,23 +11,15 @@ Liu et al. 2024, "DeepETPicker", Nature Communications 15, 2090.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
-
-import numpy as np
+from dataclasses import dataclass
 
 from tomostream import defaults
 from tomostream.geometry import Triple, triple
 from tomostream.inference.batch_statistics import Sampling
-from tomostream.inference.block_search import plan_scorer
-from tomostream.inference.plan import MAX_SHARD_VOX, PredictionPlan
+from tomostream.strategies.array_model import NetworkModel
 from tomostream.strategies.deepetpicker.network import CoordinateUNet
-from tomostream.strategies.deepetpicker.patches import PatchScorer
-from tomostream.strategies.model_folder import ModelRecord, ModelSettings, settings_of, unpack_arrays
-from tomostream.strategies.network_arrays import with_arrays
-from tomostream.strategies.protocol import Model
+from tomostream.strategies.model_folder import ModelSettings
+from tomostream.strategies.patches import PatchScorer
 
 KIND = "deepetpicker"
 _LARGEST_LABEL_VOX = 5.0  # 11 voxels of diameter
@@ -42,52 +34,27 @@ class PatchSettings(ModelSettings):
     padding: int  # voxels on each side of a patch that are only looked at
 
 
-@dataclass(frozen=True)  # no slots: the network is made once
-class PatchModel(Model):
-    """A trained model; `arrays` are the network's weights and batch statistics."""
+@dataclass(frozen=True)
+class PatchModel(NetworkModel[CoordinateUNet]):
+    """A trained model."""
 
     settings: PatchSettings
-    arrays: Mapping[str, np.ndarray]
     kind = KIND
     picker = "mean-pool"
 
-    @cached_property
-    def network(self) -> CoordinateUNet:
-        """The network, in evaluation mode."""
-        return with_arrays(CoordinateUNet(self.settings.channels, len(self.settings.species), seed=0), self.arrays, self.folder)
+    def make_network(self) -> CoordinateUNet:
+        """Return a network of the settings' shape."""
+        return CoordinateUNet(self.settings.channels, len(self.settings.species), seed=0)
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> PatchScorer:
         """Return the model, ready to score blocks; see `Model.scorer`."""
         patch = triple(self.settings.patch)
         return PatchScorer(self.network, edge=patch, padding=self.settings.padding, device=device, precision=precision, threads=threads)
 
-    def plan(
-        self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
-    ) -> PredictionPlan:
-        """Plan the blocks in which a volume is scored; see `Model.plan`."""
-        scorer, longest = self.scorer(device="cpu", precision=precision, threads=None), max_edge or MAX_SHARD_VOX
-        level = self.settings.level
-        return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=longest)
-
     @property
-    def sampled(self) -> tuple[CoordinateUNet, Sampling]:
-        """The network, and the crops that its batch-norm statistics come from."""
-        return self.network, patch_sampling(self.network, triple(self.settings.patch))
-
-    def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> PatchModel:
-        """Return the model with other batch-norm statistics."""
-        return replace(self, arrays={**self.arrays, **statistics})
-
-
-def unpack(record: ModelRecord, weights: bytes, folder: Path) -> PatchModel:
-    """Return a model from what its folder holds.
-
-    Raises
-    ------
-    InputError
-        If the settings are broken, or the arrays can't be read.
-    """
-    return PatchModel(settings_of(record, PatchSettings, folder), record.summary, folder, unpack_arrays(weights, folder))
+    def sampling(self) -> Sampling:
+        """Patches, whose coordinates the network knows."""
+        return patch_sampling(self.network, triple(self.settings.patch))
 
 
 def label_radius(radius: float) -> float:

@@ -30,29 +30,12 @@ from jaxtyping import Float
 from torch import nn
 from torch.nn import functional as F
 
-from tomostream.errors import InputError
-from tomostream.learn.layers import ConvNorm
+from tomostream.learn.level_network import LevelNetwork, ResidualBlock
 
 _INPUTS = 4  # density and three coordinates
 
 
-class EluBlock(nn.Module):
-    """elu(skip(x) + norm(conv(elu(norm(conv(x)))))), where the skip is a 1x1x1 convolution if the channels change."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.first = ConvNorm(inputs, outputs)
-        self.second = ConvNorm(outputs, outputs)
-        self.skip: nn.Module = nn.Identity() if inputs == outputs else nn.Conv3d(inputs, outputs, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the block; the spatial shape stays."""
-        result = self.second(F.elu(self.first(x)))
-        result = result + self.skip(x)
-        return F.elu(result)
-
-
-class CoordinateUNet(nn.Module):
+class CoordinateUNet(LevelNetwork):
     """A 3-D residual U-Net with coordinate channels and an image pyramid, one logit per species.
 
     Parameters
@@ -71,50 +54,19 @@ class CoordinateUNet(nn.Module):
     """
 
     def __init__(self, channels: Sequence[int], species: int, *, seed: int) -> None:
-        super().__init__()
-        self.channels = tuple(int(c) for c in channels)
-        self.species = int(species)
-        if not self.channels or min(self.channels) < 1:
-            raise InputError(f"network.channels must be one or more positive integers, finest level first, found {list(channels)}")
-        if self.species < 1:
-            raise InputError(f"a network needs at least one species, found {species}")
+        super().__init__(channels, species)
         wide = self.channels
-        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made; these are replaced below
-            self.encoders = nn.ModuleList(EluBlock(a, b) for a, b in itertools.pairwise((_INPUTS, *wide)))
+        with self.drawing(seed):
+            self.encoders = nn.ModuleList(ResidualBlock(a, b, F.elu) for a, b in itertools.pairwise((_INPUTS, *wide)))
             self.pyramid = nn.ModuleList(nn.Conv3d(1, c, 1) for c in wide[:-1])  # joins what is pooled from the level above
             self.narrows = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in itertools.pairwise(wide))
-            self.decoders = nn.ModuleList(EluBlock(a, a) for a in wide[:-1])
+            self.decoders = nn.ModuleList(ResidualBlock(a, a, F.elu) for a in wide[:-1])
             self.head = nn.Conv3d(wide[0], self.species, 1)
-        self._initialise(seed)
-
-    def _initialise(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.head.weight.mul_(0.1)  # first scores near 0.5, where the gradient of the Dice loss is largest
-
-    @property
-    def stride(self) -> int:
-        """Total stride: input edges must be multiples of it."""
-        return int(2 ** (len(self.channels) - 1))
+        self.start_head(0.1)  # first scores near 0.5, where the gradient of the Dice loss is largest
 
     def features(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z y x"]:
-        """Return the finest decoder's feature maps, on which the head works.
-
-        Raises
-        ------
-        InputError
-            If an edge is no multiple of the total stride.
-        """
-        if any(edge % self.stride for edge in image.shape[2:]):
-            raise InputError(
-                f"the network takes patches whose edges are multiples of its stride {self.stride} ({len(self.channels)} levels), "
-                f"found {tuple(image.shape[2:])} (z, y, x)"
-            )
+        """Return the finest decoder's feature maps; see `LevelNetwork.features`."""
+        self.check_edges(image.shape[2:], "patches")
         x: torch.Tensor = self.encoders[0](_with_coordinates(image))
         kept = []
         density = image.float()  # bf16 has no average
@@ -125,11 +77,6 @@ class CoordinateUNet(nn.Module):
         for narrow, decoder in zip(reversed(self.narrows), reversed(self.decoders), strict=True):
             x = decoder(F.interpolate(narrow(x), scale_factor=2, mode="nearest") + kept.pop())
         return x
-
-    def forward(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n s z y x"]:
-        """Logits of every voxel; see `features`."""
-        logits: torch.Tensor = self.head(self.features(image))
-        return logits
 
 
 def _with_coordinates(image: torch.Tensor) -> torch.Tensor:

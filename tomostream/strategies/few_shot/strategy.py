@@ -15,9 +15,10 @@ from tomostream.config.configuration import LearningSettings
 from tomostream.config.fields import Part
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
 from tomostream.strategies.reading_level import choose_level
-from tomostream.strategies.training_set import Labelled, Training
+from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.pretrained.settings import CHANNELS, SHA256
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class FewShotStrategy:
         """Name, level and backbone."""
         return f"strategy {self.name}, level {level}, pretrained backbone {SHA256[:8]}"
 
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """The backbone, the network's settings and the seed."""
         return {"backbone": SHA256, "network": settings.network.model_dump(mode="json"), "train": settings.train.seed}
 
@@ -83,7 +84,7 @@ class FewShotStrategy:
         from tomostream.strategies.unet.training import described_by
 
         level = self.reading_level(settings.species, spacing, settings.network.level)
-        training = Training(settings, Labelled([], []), None, level, spacing, {}, 0)
+        training = Training.planned(settings, level, spacing)
         radii = training.radii_vox
         supports = tuple(defaults.SUPPORT * radius for radius in radii)
         ones = (1.0,) * len(radii)

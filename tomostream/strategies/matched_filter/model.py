@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.geometry import Triple
-from tomostream.inference.block_search import plan_scorer
-from tomostream.inference.plan import MAX_SHARD_VOX, PredictionPlan
+from tomostream.strategies.array_model import ArrayModel
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target
 from tomostream.strategies.matched_filter.density import Wedge
 from tomostream.strategies.matched_filter.kernels import density_target, padded_reader, profile_target, rotated_kernels
 from tomostream.strategies.matched_filter.orienting import best_rotations
 from tomostream.strategies.matched_filter.scale import Scale
-from tomostream.strategies.model_folder import ModelRecord, ModelSettings, settings_of, unpack_arrays
-from tomostream.strategies.protocol import Model
+from tomostream.strategies.model_folder import ModelSettings
 from tomostream.tomogram import Tomogram
 
 
@@ -42,11 +37,10 @@ class TemplateSettings(CorrelationSettings):
 
 
 @dataclass(frozen=True)
-class CorrelationModel(Model):
+class CorrelationModel(ArrayModel):
     """A trained model; `arrays` are the kernels' sources, by the number of the species."""
 
     settings: CorrelationSettings
-    arrays: Mapping[str, np.ndarray]
     picker = "greedy"
 
     @abstractmethod
@@ -65,14 +59,6 @@ class CorrelationModel(Model):
         if precision != "float32":
             raise InputError(f"the strategy {self.kind} computes in float32 only; leave --precision float32, found '{precision}'")
         return CorrelationScorer(self._targets(), floor=self.settings.floor, threads=threads)
-
-    def plan(
-        self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
-    ) -> PredictionPlan:
-        """Plan the blocks in which a volume is scored; see `Model.plan`."""
-        scorer, longest = self.scorer(device="cpu", precision=precision, threads=None), max_edge or MAX_SHARD_VOX
-        level = self.settings.level
-        return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=longest)
 
     def _targets(self) -> list[Target]:
         scales = self.settings.scales
@@ -116,25 +102,3 @@ class TemplateModel(CorrelationModel):
         here = tomogram.at_level(given.level)
         half = int(np.floor(given.support_vox[number]))
         return best_rotations(kernels, half, padded_reader(here), here.to_level_positions(places), memory=memory)
-
-
-def unpack_average(record: ModelRecord, weights: bytes, folder: Path) -> AverageModel:
-    """Return a model of `average` from what its folder holds.
-
-    Raises
-    ------
-    InputError
-        If the settings are broken, or the arrays can't be read.
-    """
-    return AverageModel(settings_of(record, CorrelationSettings, folder), record.summary, folder, unpack_arrays(weights, folder))
-
-
-def unpack_template(record: ModelRecord, weights: bytes, folder: Path) -> TemplateModel:
-    """Return a model of `template` from what its folder holds.
-
-    Raises
-    ------
-    InputError
-        If the settings are broken, or the arrays can't be read.
-    """
-    return TemplateModel(settings_of(record, TemplateSettings, folder), record.summary, folder, unpack_arrays(weights, folder))

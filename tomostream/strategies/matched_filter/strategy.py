@@ -13,11 +13,12 @@ from tomostream.config.configuration import LearningSettings
 from tomostream.config.fields import Part
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
 from tomostream.strategies.matched_filter.settings import Template
 from tomostream.strategies.reading_level import choose_level
-from tomostream.strategies.training_set import Labelled, Training
+from tomostream.strategies.training_set import Training
 
 if TYPE_CHECKING:
     from tomostream.learn.processes import Processes
@@ -38,7 +39,7 @@ def _sketched(settings: LearningSettings, spacing: float, level: int) -> tuple[T
     """Return a training without tomograms, and arbitrary scales, for a model that only serves planning."""
     from tomostream.strategies.matched_filter.scale import Scale
 
-    return Training(settings, Labelled([], []), None, level, spacing, {}, 0), [Scale(clicks=1.0, background=0.0)] * len(settings.species)
+    return Training.planned(settings, level, spacing), [Scale(clicks=1.0, background=0.0)] * len(settings.species)
 
 
 class AverageStrategy:
@@ -68,7 +69,7 @@ class AverageStrategy:
         """Say name and level."""
         return f"strategy {self.name}, level {level}"
 
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return the level asked for, and the seed."""
         return {"network": settings.network.level, "train": settings.train.seed}
 
@@ -93,9 +94,10 @@ class AverageStrategy:
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
         """Load a trained model."""
-        from tomostream.strategies.matched_filter.model import unpack_average
+        from tomostream.strategies.array_model import unpack
+        from tomostream.strategies.matched_filter.model import AverageModel, CorrelationSettings
 
-        return unpack_average(record, weights, folder)
+        return unpack(AverageModel, CorrelationSettings, record, weights, folder)
 
 
 class TemplateStrategy:
@@ -132,7 +134,7 @@ class TemplateStrategy:
         """Say name and level."""
         return f"strategy {self.name}, level {level}"
 
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return the level asked for, the seed, and the template's settings with the densities' content."""
         given = settings.section(Template)
         densities = {s.name: given.density_of(s.name) for s in settings.species}
@@ -160,9 +162,10 @@ class TemplateStrategy:
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
         """Load a trained model."""
-        from tomostream.strategies.matched_filter.model import unpack_template
+        from tomostream.strategies.array_model import unpack
+        from tomostream.strategies.matched_filter.model import TemplateModel, TemplateSettings
 
-        return unpack_template(record, weights, folder)
+        return unpack(TemplateModel, TemplateSettings, record, weights, folder)
 
 
 def _density_sha256(path: Path) -> str:

@@ -21,8 +21,8 @@ from tomostream.strategies.matched_filter.model import AverageModel, Correlation
 from tomostream.strategies.matched_filter.scale import Scale, measure_scales
 from tomostream.strategies.matched_filter.settings import Template
 from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, write_folder
+from tomostream.strategies.trained_settings import settings_from
 from tomostream.strategies.training_set import Labelled, Training
-from tomostream.version import VERSION
 
 Made = tuple[Target, np.ndarray]  # kernels, and the array that stands for them on disk
 
@@ -91,27 +91,18 @@ def train_correlation(
 
 def average_settings(training: Training, scales: list[Scale]) -> CorrelationSettings:
     """Return the settings of the model that a training of `average` gives."""
-    return CorrelationSettings(**_common(training, scales))
+    return settings_from(CorrelationSettings, training, **_common(training, scales))
 
 
 def template_settings(training: Training, scales: list[Scale]) -> TemplateSettings:
     """Return the settings of the model that a training of `template` gives."""
     given = training.settings.section(Template)
-    return TemplateSettings(
-        **_common(training, scales), angle_step=given.angle_step, tilt_range=given.tilt_range, tilt_axis=given.tilt_axis
-    )
+    own = {"angle_step": given.angle_step, "tilt_range": given.tilt_range, "tilt_axis": given.tilt_axis}
+    return settings_from(TemplateSettings, training, **_common(training, scales), **own)
 
 
 def _common(training: Training, scales: list[Scale]) -> dict[str, Any]:
     return {
-        "species": training.species_names,
-        "radius_ang": training.radii_ang,
-        "level": training.level,
-        "spacing": training.spacing,
-        "clip_sigma": defaults.CLIP_SIGMA,
-        "normalisation": training.normalisation,
-        "trained_on": training.labelled.names,
-        "version": VERSION,
         "support_vox": tuple(defaults.SUPPORT * radius for radius in training.radii_vox),
         "floor": defaults.NORMALISATION_FLOOR,
         "scales": tuple(scales),

@@ -27,8 +27,8 @@ from jaxtyping import Float, Float32
 from torch import nn
 from torch.nn import functional as F
 
-from tomostream.errors import InputError
 from tomostream.learn.layers import ConvNorm
+from tomostream.learn.level_network import LevelNetwork
 
 OBJECT, CENTRE_Y, CENTRE_X, CLASSES = 0, 1, 2, 3  # channels of a cell; the classes' own begin at CLASSES
 _SLOPE = 0.1  # of the leaky ReLU below zero, as in YOLO
@@ -58,13 +58,13 @@ class PlaneBlock(nn.Module):
         return F.leaky_relu(self.second(result), _SLOPE, inplace=True)
 
 
-class SliceDetector(nn.Module):
+class SliceDetector(LevelNetwork):
     """A single-shot detector of boxes of fixed size on the planes of a volume.
 
     Parameters
     ----------
     channels
-        Channels of the levels, finest first; the total stride is 2^(levels - 1).
+        Channels of the levels, finest first; a cell's edge, in pixels, is the total stride.
     species
         Number of species, that is of classes.
     seed
@@ -77,38 +77,12 @@ class SliceDetector(nn.Module):
     """
 
     def __init__(self, channels: Sequence[int], species: int, *, seed: int) -> None:
-        super().__init__()
-        self.channels = tuple(int(c) for c in channels)
-        self.species = int(species)
-        if not self.channels or min(self.channels) < 1:
-            raise InputError(f"network.channels must be one or more positive integers, finest level first, found {list(channels)}")
-        if self.species < 1:
-            raise InputError(f"a detector needs at least one species, found {species}")
-        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made; these are replaced below
+        super().__init__(channels, species)
+        outputs = CLASSES + (self.species if self.species > 1 else 0)
+        with self.drawing(seed, slope=_SLOPE):
             self.blocks = nn.ModuleList(PlaneBlock(a, b) for a, b in itertools.pairwise((1, *self.channels)))
-            self.head = nn.Conv3d(self.channels[-1], CLASSES + (self.species if self.species > 1 else 0), 1)
-        self._initialise(seed)
-
-    def _initialise(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, a=_SLOPE, generator=generator)
-        with torch.no_grad():
-            self.head.weight.mul_(0.03)  # first confidences near the start value, whatever the image
-            bias = torch.zeros(self.head.out_channels)
-            bias[OBJECT] = math.log(_START / (1 - _START))
-            self.head.bias.copy_(bias)  # type: ignore[union-attr]  # the head has a bias
-
-    @property
-    def stride(self) -> int:
-        """Edge of a cell in pixels: a slice's edges must be multiples of it."""
-        return int(2 ** (len(self.channels) - 1))
-
-    @property
-    def parameters_count(self) -> int:
-        """Number of trained parameters."""
-        return sum(p.numel() for p in self.parameters())
+            self.head = nn.Conv3d(self.channels[-1], outputs, 1)
+        self.start_head(0.03, [math.log(_START / (1 - _START)) if output == OBJECT else 0.0 for output in range(outputs)])
 
     @property
     def reach(self) -> int:
@@ -118,24 +92,13 @@ class SliceDetector(nn.Module):
             low, high = 2 * (low - _REACH), 2 * (high + _REACH) + 1
         return max(_REACH - low, high + _REACH - (self.stride - 1))
 
-    def forward(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z v u"]:
-        """Return the numbers of every cell: objectness, centre y, centre x (logits), and one logit per class if there are several.
-
-        Raises
-        ------
-        InputError
-            If an edge of the slices is no multiple of the stride.
-        """
-        if any(edge % self.stride for edge in image.shape[3:]):
-            raise InputError(
-                f"the detector takes slices whose edges are multiples of its stride {self.stride} ({len(self.channels)} levels), "
-                f"found {tuple(image.shape[3:])} (y, x); extend the slices at their far ends"
-            )
-        x = self.blocks[0](image)
+    def features(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z v u"]:
+        """Return the cells' feature maps; the head makes of them objectness, centre y, centre x (logits), and one logit per class if there are several."""
+        self.check_edges(image.shape[3:], "slices")
+        x: torch.Tensor = self.blocks[0](image)
         for block in list(self.blocks)[1:]:
             x = block(F.max_pool3d(x, (1, 2, 2)))
-        numbers: torch.Tensor = self.head(x)
-        return numbers
+        return x
 
 
 def confidence_logits(numbers: Float32[torch.Tensor, "n c z v u"]) -> Float32[torch.Tensor, "n s z v u"]:

@@ -8,7 +8,6 @@ Slices are independent, so a block needs no halo along z.  Each goes through the
 what a slice gives doesn't depend on its neighbours.  At the volume's faces the network's zero padding applies, in blocks as in the whole.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 
@@ -18,16 +17,13 @@ from jaxtyping import Float32
 
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
-from tomostream.learn.batch_norm_folding import deployed
+from tomostream.learn.deployment import KERNEL_BYTES, LIVE_MAPS, deploy
 from tomostream.learn.device_memory import device_memory
-from tomostream.learn.precision import resolve_device
+from tomostream.learn.precision import exact_inference, resolve_device
 from tomostream.strategies.slices2d.detector import CENTRE_X, CENTRE_Y, SliceDetector, confidence_logits
 from tomostream.strategies.slices2d.painting import painted, window_cells
 
-_TYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-_LIVE_MAPS = 6  # feature maps of the finest level that live at the peak, the scratch of the convolutions included
 _LIVE_PAINTINGS = 5  # maps of logits that live while a slice is painted
-_KERNEL_BYTES = 60_000_000  # scratch and code of the convolution kernels
 
 
 class SliceScorer:
@@ -53,23 +49,14 @@ class SliceScorer:
     """
 
     def __init__(self, network: SliceDetector, *, radius: Sequence[float], device: str, precision: str, threads: int | None) -> None:
-        if precision not in _TYPES:
-            raise InputError(f"precision of prediction must be float32 or bf16, found '{precision}'")
         if len(radius) != network.species or not min(radius) > 0:
             raise InputError(f"a slice detector needs a radius above zero for each of its {network.species} species, found {list(radius)}")
         if threads is not None:
             torch.set_num_threads(threads)
-        folded = deployed(network)
-        if not isinstance(folded, SliceDetector):
-            raise TypeError("folding changed the network's type")
+        self._ready = deploy(network, device=resolve_device(device), precision=precision)
         self._radius = tuple(radius)
         self._stride, self._reach, self._window = network.stride, network.reach, window_cells(radius, network.stride)
-        self._device, self._type = resolve_device(device), _TYPES[precision]
-        self._pixel_bytes = self._type.itemsize * max(network.channels[0], 4)
         self._weights_bytes = 3 * 4 * network.parameters_count
-        self._head = copy.deepcopy(folded.head).to(self._device)  # float32: logits keep their digits
-        folded.head = torch.nn.Identity()  # type: ignore[assignment]  # the features' layers only; the head stays float32
-        self._network = folded.to(device=self._device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
 
     @property
     def species(self) -> int:
@@ -77,15 +64,7 @@ class SliceScorer:
         return len(self._radius)
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """Return the voxels that the logits of `needed` depend on: the same slices, wider.
-
-        Parameters
-        ----------
-        needed
-            Voxels of the level, inside the volume.
-        shape
-            Of the volume at that level.
-        """
+        """Return the voxels that the logits of `needed` depend on: the same slices, wider; see `BlockScorer.read_box`."""
         halo = self._window * self._stride + self._reach
         extended = triple([shape[0], *(-(-n // self._stride) * self._stride for n in shape[1:])])
         wide = needed.aligned(self._stride).expanded((0, halo, halo)).aligned(self._stride).clipped(Box.whole(extended))
@@ -95,31 +74,20 @@ class SliceScorer:
         """Projected peak of scoring `needed`, bytes: the image, the logits, and one slice in the network; without libraries."""
         read = self.read_box(needed, shape)
         pixels = math.prod(read.shape[1:])
-        slice_bytes = pixels * (_LIVE_MAPS * self._pixel_bytes + _LIVE_PAINTINGS * 4 * self.species)
-        return 4 * read.size + 4 * self.species * needed.size + slice_bytes + self._weights_bytes + _KERNEL_BYTES
+        slice_bytes = pixels * (LIVE_MAPS * self._ready.voxel_bytes + _LIVE_PAINTINGS * 4 * self.species)
+        return 4 * read.size + 4 * self.species * needed.size + slice_bytes + self._weights_bytes + KERNEL_BYTES
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`.
-
-        Parameters
-        ----------
-        image
-            Standardised densities of `read`, the box that `read_box` gave.
-        needed, shape
-            As of `read_box`.
-        """
+        """Logits of `needed`; see `BlockScorer.logits`."""
         cells = self._cells(needed, read)
         kept = needed.relative_to((needed.start[0], *(read.start[i] + cells[i - 1].start * self._stride for i in (1, 2)))).slices[1:]
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
-        with (
-            device_memory(self._device, f"a slice of {image.shape[1:]} voxels (y, x)", "lower --block-size or use --device cpu"),
-            torch.inference_mode(),
-            torch.autocast(self._device.type, enabled=False),  # a validation amid training must give the same bits
-            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-        ):
+        ready = self._ready
+        what = f"a slice of {image.shape[1:]} voxels (y, x)"
+        with device_memory(ready.device, what, "lower --block-size or use --device cpu"), exact_inference(ready.device):
             for z, plane in enumerate(image):
-                slab = torch.from_numpy(np.ascontiguousarray(plane))[None, None, None].to(device=self._device, dtype=self._type)
-                numbers = self._head(self._network(slab).float())[..., *cells]
+                slab = torch.from_numpy(np.ascontiguousarray(plane))[None, None, None].to(device=ready.device, dtype=ready.type)
+                numbers = ready.head(ready.network.features(slab).float())[..., *cells]
                 centre = torch.sigmoid(numbers[0, [CENTRE_Y, CENTRE_X], 0])
                 peaks = painted(confidence_logits(numbers)[0, :, 0], centre, radius=self._radius, stride=self._stride)
                 result[:, z] = peaks[:, *kept].cpu().numpy()

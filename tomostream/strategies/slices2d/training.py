@@ -10,25 +10,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from torch import nn
-
 from tomostream import defaults
 from tomostream.learn.processes import Processes
-from tomostream.picking.how_many import Best
-from tomostream.picking.protocol import Execution, PickRequest, Picks, Source
 from tomostream.picking.traced import PICKER as TRACE
 from tomostream.progress import Progress
-from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, write_folder
-from tomostream.strategies.network_arrays import network_arrays
-from tomostream.strategies.network_training import Crops, Parts, best_epoch_note, drawing, probabilities, train_network, trained_by
+from tomostream.strategies.network_training import Crops, Parts, drawing, scores_by, train_network_model
 from tomostream.strategies.slices2d.detector import SliceDetector
 from tomostream.strategies.slices2d.model import KIND, SliceSettings, slice_sampling
 from tomostream.strategies.slices2d.scoring import SliceScorer
 from tomostream.strategies.slices2d.single_shot import SingleShot
 from tomostream.strategies.slices2d.slabs import SlabDataset, slab_layout
+from tomostream.strategies.trained_settings import settings_from
 from tomostream.strategies.training_set import Labelled, Training
-from tomostream.version import VERSION
+from tomostream.strategies.validation import picks_by
 
 
 def train_slices(training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -52,11 +46,8 @@ def train_slices(training: Training, folder: Path | None, progress: Progress, pr
         class_weight=defaults.SLICES2D_CLASS_WEIGHT,
     )
 
-    def score(candidate: nn.Module, volume: np.ndarray, precision: str) -> np.ndarray:
-        if not isinstance(candidate, SliceDetector):
-            raise TypeError("slices2d trains a SliceDetector")
-        device = next(candidate.parameters()).device.type
-        return probabilities(SliceScorer(candidate, radius=radii, device=device, precision=precision, threads=None), volume)
+    def scorer(candidate: SliceDetector, device: str, precision: str) -> SliceScorer:
+        return SliceScorer(candidate, radius=radii, device=device, precision=precision, threads=None)
 
     parts = Parts(
         network=network,
@@ -64,34 +55,19 @@ def train_slices(training: Training, folder: Path | None, progress: Progress, pr
         objective=lambda together: replace(objective, processes=together),
         sampling=slice_sampling(network),
         recalibration_crops=defaults.RECALIBRATION_CROPS,
-        score=score,
-        pick=_traced_picks,
+        score=scores_by(scorer),
+        pick=picks_by(TRACE),
         title=f"training {KIND}",
         label_text=f"cells of {network.stride} voxels, ",
+        label_radius_vox=half_heights,
     )
-    result = train_network(parts, training, folder, progress, processes)
-    if folder is None:  # the first process writes the model
-        return
-    summary = TrainingSummary(best_epoch=result.best_epoch, label_radius_vox=half_heights, processes=trained_by(processes))
-    write_folder(folder, KIND, pack_arrays(network_arrays(network)), described_by(training), summary)
-    progress.say(best_epoch_note(result))
+    train_network_model(parts, training, folder, progress, processes, kind=KIND, settings=described_by(training))
 
 
 def described_by(training: Training) -> SliceSettings:
     """Return the settings of the model that a training gives."""
     network = training.settings.network
-    return SliceSettings(
-        species=training.species_names,
-        radius_ang=training.radii_ang,
-        level=training.level,
-        spacing=training.spacing,
-        clip_sigma=defaults.CLIP_SIGMA,
-        normalisation=training.normalisation,
-        trained_on=training.labelled.names,
-        version=VERSION,
-        batch_statistics=network.batch_statistics,
-        channels=tuple(network.channels),
-    )
+    return settings_from(SliceSettings, training, batch_statistics=network.batch_statistics, channels=tuple(network.channels))
 
 
 def _slabs(training: Training, labelled: Labelled, half_heights: list[float], *, stride: int, processes: Processes | None) -> Crops:
@@ -114,8 +90,3 @@ def _slabs(training: Training, labelled: Labelled, half_heights: list[float], *,
         symmetry=symmetry,
         **drawing(training, processes),
     )
-
-
-def _traced_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
-    """Pick as the strategy's scores are picked by default."""
-    return TRACE.pick(Source.of(scores, values="probability"), PickRequest(radius=radius, how_many=Best(count)), Execution(memory=memory))

@@ -12,14 +12,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import nn
 
 from tomostream import defaults
 from tomostream.errors import InputError
-from tomostream.geometry import Triple
 from tomostream.inference.batch_statistics import Sampling, with_statistics
-from tomostream.inference.block_search import plan_scorer
-from tomostream.inference.plan import MAX_SHARD_VOX, PredictionPlan
+from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.inference.protocol import BlockScorer
 from tomostream.learn.batch_norm_folding import deployed
 from tomostream.strategies.model_folder import ModelRecord, ModelSettings, TrainingSummary, read_folder, settings_of, write_folder
@@ -66,7 +63,7 @@ class UNetModel(Model):
     picker = "greedy"
 
     @cached_property
-    def deployed(self) -> nn.Module:
+    def deployed(self) -> ResidualUNet:
         """The network as deployed: batch-norm folded, float32."""
         return deployed(self.network)
 
@@ -80,29 +77,14 @@ class UNetModel(Model):
             return UNetScorer(network)
         return FusedScorer(network, matched, self.profiles, threads=threads)
 
-    def plan(
-        self, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
-    ) -> PredictionPlan:
+    def plan(self, request: PlanRequest, *, precision: str) -> PredictionPlan:
         """Plan the blocks in which a volume is scored; see `Model.plan`.  The network alone knows its cost as a formula, and tries all candidates."""
-        level, longest = self.settings.level, max_edge or MAX_SHARD_VOX
         if self.settings.matched is not None:
-            scorer = self.scorer(device="cpu", precision=precision, threads=None)
-            return plan_scorer(volume, level=level, scorer=scorer, memory=memory, block_size=block_size, name=name, max_edge=longest)
-        return plan_prediction(
-            volume,
-            level=level,
-            network=self.network,
-            channels=self.settings.channels,
-            precision=precision,
-            species=len(self.settings.species),
-            memory=memory,
-            block_size=block_size,
-            name=name,
-            max_edge=longest,
-        )
+            return super().plan(request, precision=precision)
+        return plan_prediction(request, self.network, precision=precision)
 
     @property
-    def sampled(self) -> tuple[nn.Module, Sampling]:
+    def sampled(self) -> tuple[ResidualUNet, Sampling]:
         """The network, and the crops that its batch-norm statistics come from."""
         return self.network, unet_sampling(self.network.stride)
 

@@ -26,26 +26,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from tomostream.errors import InputError
-from tomostream.learn.layers import ConvNorm
+from tomostream.learn.level_network import LevelNetwork, ResidualBlock
 
 Interval = tuple[int, int]
-
-
-class ResidualBlock(nn.Module):
-    """relu(skip(x) + norm(conv(relu(norm(conv(x)))))), where the skip is a 1x1x1 convolution if the channels change."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.first = ConvNorm(inputs, outputs)
-        self.second = ConvNorm(outputs, outputs)
-        self.skip: nn.Module = nn.Identity() if inputs == outputs else nn.Conv3d(inputs, outputs, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the block; the spatial shape stays."""
-        # in place: fresh memory costs more than the arithmetic
-        result = self.second(F.relu(self.first(x), inplace=True))
-        result += self.skip(x)
-        return F.relu(result, inplace=True)
 
 
 def _widened(outputs: Interval, block: nn.Module) -> Interval:
@@ -54,7 +37,7 @@ def _widened(outputs: Interval, block: nn.Module) -> Interval:
     return outputs[0] - reach, outputs[1] + reach
 
 
-class ResidualUNet(nn.Module):
+class ResidualUNet(LevelNetwork):
     """A 3-D residual U-Net from one density channel to one logit per species.
 
     Parameters
@@ -76,44 +59,17 @@ class ResidualUNet(nn.Module):
     """
 
     def __init__(self, channels: Sequence[int], species: int, *, prior: Sequence[float] | None = None, seed: int) -> None:
-        super().__init__()
-        self.channels = tuple(int(c) for c in channels)
-        self.species = int(species)
-        if not self.channels or min(self.channels) < 1:
-            raise InputError(f"network.channels must be one or more positive integers, finest level first, found {list(channels)}")
-        if self.species < 1:
-            raise InputError(f"a network needs at least one species, found {species}")
+        super().__init__(channels, species)
         start = [0.5] * self.species if prior is None else list(prior)
         if len(start) != self.species or not all(0 < p < 1 for p in start):
             raise InputError(f"prior must be one fraction between 0 and 1 for each of the {self.species} species, found {start}")
-        with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made; these are replaced below
-            wide = self.channels
-            self.encoders = nn.ModuleList(ResidualBlock(a, b) for a, b in itertools.pairwise((1, *wide)))
+        wide = self.channels
+        with self.drawing(seed):
+            self.encoders = nn.ModuleList(ResidualBlock(a, b, F.relu_) for a, b in itertools.pairwise((1, *wide)))
             self.narrows = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in itertools.pairwise(wide))
-            self.decoders = nn.ModuleList(ResidualBlock(a, a) for a in wide[:-1])
+            self.decoders = nn.ModuleList(ResidualBlock(a, a, F.relu_) for a in wide[:-1])
             self.head = nn.Conv3d(wide[0], self.species, 1)
-        self._initialise(start, seed)
-
-    def _initialise(self, prior: Sequence[float], seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.head.weight.mul_(0.03)  # first scores near the prior, whatever the image
-            self.head.bias.copy_(torch.tensor([math.log(p / (1 - p)) for p in prior]))  # type: ignore[union-attr]  # the head has a bias
-
-    @property
-    def stride(self) -> int:
-        """Total stride: input edges must be multiples of it."""
-        return int(2 ** (len(self.channels) - 1))
-
-    @property
-    def parameters_count(self) -> int:
-        """Number of trained parameters."""
-        return sum(p.numel() for p in self.parameters())
+        self.start_head(0.03, [math.log(p / (1 - p)) for p in start])
 
     @property
     def influence_radius(self) -> int:
@@ -139,20 +95,10 @@ class ResidualUNet(nn.Module):
         coarser = self._decoder_dependence(level + 1, (low // 2, high // 2))  # repeated voxels
         return min(same[0], coarser[0]), max(same[1], coarser[1])
 
-    def forward(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n s z y x"]:
-        """Logits of every voxel.
-
-        Raises
-        ------
-        InputError
-            If an edge is no multiple of the total stride.
-        """
-        if any(edge % self.stride for edge in image.shape[2:]):
-            raise InputError(
-                f"the network takes volumes whose edges are multiples of its stride {self.stride} ({len(self.channels)} levels), "
-                f"found {tuple(image.shape[2:])} (z, y, x); extend the volume at its far ends"
-            )
-        x = self.encoders[0](image)
+    def features(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z y x"]:
+        """Return the finest decoder's feature maps; see `LevelNetwork.features`."""
+        self.check_edges(image.shape[2:], "volumes")
+        x: torch.Tensor = self.encoders[0](image)
         kept = []
         for encoder in list(self.encoders)[1:]:
             kept.append(x)
@@ -161,5 +107,4 @@ class ResidualUNet(nn.Module):
             x = F.interpolate(self.narrows[level](x), scale_factor=2, mode="nearest")
             x += kept.pop()
             x = self.decoders[level](x)
-        logits: torch.Tensor = self.head(x)
-        return logits
+        return x

@@ -15,18 +15,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
-from tomostream.errors import BudgetError
 from tomostream.geometry import Box, Triple, triple
-from tomostream.inference.plan import MARGIN_BYTES, MAX_SHARD_VOX, READ_BYTES_PER_VOXEL, READ_VOXELS, PredictionPlan
-from tomostream.store.edges import even_chunk
+from tomostream.inference.plan import MARGIN_BYTES, READ_BYTES_PER_VOXEL, READ_VOXELS, PlanRequest, PredictionPlan, cores_along
 from tomostream.strategies.unet.cost import NetworkCost, network_cost
-from tomostream.units import format_bytes
 
 SMALLEST_CORE_VOX = 16  # of the level, along y and x: less saves next to no memory, and computes each voxel dozens of times
 
 
 @runtime_checkable  # the tests check every annotation
-class Reach(Protocol):
+class PlannedNetwork(Protocol):
     """What a plan must know of a network."""
 
     @property
@@ -37,82 +34,48 @@ class Reach(Protocol):
     def influence_radius(self) -> int:
         """Distance at which an input voxel can change an output voxel."""
 
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of the levels, finest first."""
 
-def plan_prediction(  # noqa: PLR0913 (facts of the network, the tomogram and the budget)
-    volume: Triple,
-    *,
-    level: int,
-    network: Reach,
-    channels: tuple[int, ...],
-    precision: str,
-    species: int,
-    memory: int,
-    block_size: Triple | None,
-    name: str,
-    chunk: Triple | None = None,
-    max_edge: int = MAX_SHARD_VOX,
-) -> PredictionPlan:
+    @property
+    def species(self) -> int:
+        """Number of outputs."""
+
+
+def plan_prediction(request: PlanRequest, network: PlannedNetwork, *, precision: str) -> PredictionPlan:
     """Choose shards and blocks.
 
     Parameters
     ----------
-    volume
-        Shape of level 0, voxels.
-    level
-        Pyramid level that the network reads.
+    request
+        The volume, the level that the network reads, the budget.
     network
-        Its stride and influence radius.
-    channels, precision, species
-        Of the network: what a voxel costs.
-    memory
-        Budget of one process, libraries included, bytes.
-    block_size
-        Level-0 edges of a block's core; None: chosen.
-    name
-        Of the tomogram, for the message.
-    chunk
-        Of the score map, voxels; None: what divides the volume well (`store.edges`).
-    max_edge
-        Largest edge of a chosen shard, voxels.
+        Its reach, and what a voxel costs.
+    precision
+        `float32` or `bf16`.
 
     Raises
     ------
     BudgetError
         If no block fits the memory, or the given one does not.
     """
-    chunk = even_chunk(volume) if chunk is None else chunk
-    frame = PredictionPlan(
-        volume=volume,
-        level=level,
-        stride=network.stride,
-        radius=network.influence_radius,
-        chunk=chunk,
-        shard=chunk,
-        core=chunk,
-        species=species,
-        block_bytes=0,
-    )
-    cost = network_cost(channels, species=species, precision=precision)
-    if block_size is not None:
-        shard = frame.shard_over(block_size)
-        found = _sized(frame, shard, block_size, cost)
-        if found.block_bytes > memory:
-            raise BudgetError(
-                f"predicting {name} needs {format_bytes(found.block_bytes)} per block (core {_text(block_size)}, halo {found.radius}, {precision}) "
-                f"but the memory budget is {format_bytes(memory)}; lower --block-size, leave it out, or raise --memory"
-            )
-        return found
-    widest = min(chunk[1:])
-    least_edge = min(widest, -(-SMALLEST_CORE_VOX // network.stride) * network.stride * 2**level)
-    for edges in ((), tuple(range(least_edge, widest + 1, network.stride * 2**level))):  # parts of a chunk where not even one fits
-        best = least_redundant(frame, cost, memory=memory, max_edge=max_edge, within_chunk=edges)
+    frame = request.frame(stride=network.stride, radius=network.influence_radius, species=network.species)
+    cost = network_cost(network.channels, species=network.species, precision=precision)
+    seen = f"halo {frame.radius}, {precision}"
+    if request.block_size is not None:
+        return request.with_given_block(request.block_size, frame, lambda shard, core: _sized(frame, shard, core, cost), f", {seen}")
+    widest, step = min(frame.chunk[1:]), network.stride * 2**request.level
+    least_edge = min(widest, -(-SMALLEST_CORE_VOX // network.stride) * step)
+    for edges in ((), tuple(range(least_edge, widest + 1, step))):  # parts of a chunk where not even one fits
+        best = least_redundant(frame, cost, memory=request.memory, max_edge=request.longest, within_chunk=edges)
         if best is not None:
             return best
-    least = _sized(frame, frame.chunk, (chunk[0], least_edge, least_edge), cost).block_bytes
-    raise BudgetError(
-        f"predicting {name} needs at least {format_bytes(least)} (core {_text((chunk[0], least_edge, least_edge))}, halo {frame.radius}, {precision}, channels "
-        f"{', '.join(map(str, channels))}, {species} species) but the memory budget is {format_bytes(memory)}; raise --memory to that, "
-        f"or use a smaller network"
+    core = (frame.chunk[0], least_edge, least_edge)
+    raise request.refused(
+        _sized(frame, frame.chunk, core, cost).block_bytes,
+        f" (core {','.join(map(str, core))}, {seen}, channels {', '.join(map(str, network.channels))}, {network.species} species)",
+        ", or use a smaller network",
     )
 
 
@@ -171,12 +134,10 @@ def _product(values: list[np.ndarray]) -> np.ndarray:
 
 def _read_lengths(frame: PredictionPlan, axis: int, shard: int, core: int) -> list[int]:
     """Edge along `axis` of what each block of that axis reads."""
-    n = frame.volume[axis]
-    starts = [start for first in range(0, n, shard) for start in range(first, min(first + shard, n), core)]
     lengths = []
-    for start in starts:
+    for start, stop in cores_along(frame.volume[axis], shard, core):
         edge_start, edge_stop = [0, 0, 0], [1, 1, 1]
-        edge_start[axis], edge_stop[axis] = start, min(start + core, start // shard * shard + shard, n)
+        edge_start[axis], edge_stop[axis] = start, stop
         core_box = Box(triple(edge_start), triple(edge_stop))
         lengths.append(frame.block(core_box, core_box).read.shape[axis])
     return lengths
@@ -202,7 +163,3 @@ def _sized(frame: PredictionPlan, shard: Triple, core: Triple, cost: NetworkCost
     a, b, c = (max(_read_lengths(frame, axis, shard[axis], core[axis])) for axis in range(3))
     voxels = math.prod(min(s, n) for s, n in zip(shard, frame.volume, strict=True))
     return replace(frame, shard=shard, core=core, block_bytes=math.ceil(_process_bytes(frame, cost, (a, b, c), voxels)))
-
-
-def _text(edges: Triple) -> str:
-    return ",".join(map(str, edges))

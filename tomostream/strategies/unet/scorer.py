@@ -9,7 +9,6 @@
 Limits: bits depend on the number of threads, the processor's instructions, and the versions of the libraries (`environment`).
 """
 
-import copy
 import ctypes
 import sys
 from collections.abc import Iterator
@@ -21,17 +20,17 @@ from torch import nn
 
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
+from tomostream.inference.plan import PlanRequest
 from tomostream.inference.region_scoring import score_volume
-from tomostream.learn.batch_norm_folding import deployed
+from tomostream.learn.deployment import deploy
 from tomostream.learn.device_memory import device_budget, device_memory, exact_turn, limit_device_memory
-from tomostream.learn.precision import resolve_device
+from tomostream.learn.precision import exact_kernels, resolve_device
 from tomostream.strategies.unet.cost import SLAB_BYTES, network_cost
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.strategies.unet.streaming import slab_planes, stream_logits
 from tomostream.strategies.unet.whole_block import WholeBlocks, largest_tile
 
-_TYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 _REMEDY = "lower --block-size or use --device cpu"
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
@@ -61,8 +60,6 @@ class StreamedNetwork:
     """
 
     def __init__(self, network: nn.Module, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> None:
-        if precision not in _TYPES:
-            raise InputError(f"precision of prediction must be float32 or bf16, found '{precision}'")
         if not isinstance(network, ResidualUNet):
             raise InputError(f"prediction needs a ResidualUNet, found {type(network).__name__}")
         if threads is not None:
@@ -70,20 +67,16 @@ class StreamedNetwork:
         self.device = resolve_device(device)
         limit_device_memory(self.device, gpu_memory)
         self.precision = precision
-        folded = deployed(network)
-        if not isinstance(folded, ResidualUNet):
-            raise TypeError("folding changed the network's type")
-        self.species = folded.species
-        self.stride = folded.stride
-        self.influence_radius = folded.influence_radius
-        self.cost = network_cost(folded.channels, species=folded.species, precision=precision)
-        self._type = _TYPES[precision]
+        self.species = network.species
+        self.stride = network.stride
+        self.influence_radius = network.influence_radius
         with device_memory(self.device, "the network", "raise --gpu-memory or use --device cpu"):
-            self._head = copy.deepcopy(folded.head).to(self.device)
-            self._network = folded.to(device=self.device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
+            there = deploy(network, device=self.device, precision=precision)
+        self._network, self._head, self._type = there.network, there.head, there.type
+        self.cost = network_cost(network.channels, species=network.species, precision=precision)
         self.memory = device_budget(self.device, gpu_memory)
         self._whole = self._whole_blocks()
-        self._voxel_bytes = self._type.itemsize * folded.channels[0]
+        self._voxel_bytes = self._type.itemsize * network.channels[0]
 
     def logits(self, block: Float32[np.ndarray, "z y x"], keep: Box | None = None) -> Float32[np.ndarray, "s Z Y X"]:
         """Logits of a block whose edges are multiples of the stride.
@@ -141,7 +134,7 @@ class StreamedNetwork:
         depth, height, width = block.shape
         step = slab_planes(height * width * self._voxel_bytes, self.stride, SLAB_BYTES)
         z = 0
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        with torch.inference_mode(), exact_kernels():
             for logits in stream_logits(self._network, self._slabs(block, step), self._head):
                 part = Box((z, 0, 0), (z + logits.shape[2], height, width)).clipped(keep)
                 z += logits.shape[2]
@@ -232,16 +225,6 @@ def score_array(
     scorer = UNetScorer(StreamedNetwork(network, device=device, precision=precision, threads=None))
     if not isinstance(network, ResidualUNet):
         raise TypeError("a scorer accepts a ResidualUNet only")
-    plan = plan_prediction(
-        triple(volume.shape),
-        level=0,
-        network=network,
-        channels=network.channels,
-        precision=precision,
-        species=network.species,
-        memory=memory,
-        block_size=None,
-        name="the array",
-        max_edge=2 * max(volume.shape),
-    )
-    return score_volume(volume, plan, scorer, as_logits=False)
+    longest = 2 * max(volume.shape)
+    request = PlanRequest(volume=triple(volume.shape), level=0, memory=memory, block_size=None, name="the array", max_edge=longest)
+    return score_volume(volume, plan_prediction(request, network, precision=precision), scorer, as_logits=False)

@@ -10,20 +10,20 @@ where OBJECTIVE is a `learn.objectives.Kind`, and a line in its entry points.  N
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tomostream import defaults
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.fields import Part
-from tomostream.config.sections import Species
+from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
-from tomostream.strategies.reading_level import choose_level
-from tomostream.strategies.training_set import Labelled, Training
+from tomostream.strategies.network_strategy import NetworkStrategy
+from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.gathering import takes_backbone
 from tomostream.strategies.unet.pretrained.settings import SHA256
 from tomostream.strategies.unet.settings import MatchedFilter
@@ -39,7 +39,7 @@ _STEP_BYTES = {"float32": 76, "bf16": 52}
 _KEPT_BYTES = 120_000_000  # of what looking at the clicks took, the libraries keep as much for later: measured 70 to 100 MB
 
 
-class UNetStrategy:
+class UNetStrategy(NetworkStrategy):
     """A U-Net under one objective; see `strategies.protocol.Strategy`.
 
     Parameters
@@ -59,18 +59,10 @@ class UNetStrategy:
     sizes_are_learnt = True  # left-out clicks decide whether the pretrained network comes beside
     picker = "greedy"
     sections: Mapping[str, type[Part]] = MappingProxyType({"matched_filter": MatchedFilter})
-    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def __init__(self, name: str, objective: str, summary: str, *, needs_prior: bool) -> None:
         self.name, self.summary, self.needs_prior = name, summary, needs_prior
         self._objective = objective
-
-    def check(self, settings: LearningSettings) -> None:
-        """Accept all: the sections check themselves."""
-
-    def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """Return the coarsest level at which the smallest particle is still seen, unless one is asked for."""
-        return choose_level(species, spacing, level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
         """Project what a step keeps for the backward pass, or looking at the clicks before; 0 on a GPU, where the GPU holds it."""
@@ -84,17 +76,10 @@ class UNetStrategy:
         step = _STEP_BYTES[resolve_precision(train.precision, device)] * settings.network.channels[0] * train.batch * train.crop**3
         return max(step + _KEPT_BYTES, seeing_bytes()) if takes_backbone(settings) else step
 
-    def describe(self, settings: LearningSettings, level: int) -> str:
-        """Say steps, crops, level and objective."""
-        train = settings.train
-        return f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {self.name}"
-
-    def fingerprint(self, settings: LearningSettings) -> dict[str, Any]:
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return all settings of network, training and filter."""
-        parts: dict[str, Part] = {"network": settings.network, "train": settings.train, **settings.own}
-        values: dict[str, Any] = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
-        start = values["train"].pop("start")  # a model is its weights, wherever it lies
-        if start is not None:
+        values = super().fingerprint(settings)
+        if settings.train.start is not None:  # a model is its weights, wherever it lies
             values["start"] = checked_start(settings).weights_sha256
         if takes_backbone(settings):
             values["pretrained"] = SHA256
@@ -119,7 +104,7 @@ class UNetStrategy:
         from tomostream.strategies.unet.training import described_by
 
         level = self.reading_level(settings.species, spacing, settings.network.level)
-        training = Training(settings, Labelled([], []), None, level, spacing, {}, 0)
+        training = Training.planned(settings, level, spacing)
         given, radii = settings.section(MatchedFilter), training.radii_vox
         described = described_by(training)
         if given.weight == 0:

@@ -24,7 +24,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tomostream.strategies.unet.network import ResidualBlock, ResidualUNet
+from tomostream.learn.level_network import ResidualBlock
+from tomostream.strategies.unet.network import ResidualUNet
 
 Slabs = Iterator[torch.Tensor]  # each (1, channels, some planes, y, x)
 DEPTH = 2  # dimension of the planes

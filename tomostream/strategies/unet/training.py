@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from torch import nn
 
 from tomostream import defaults
 from tomostream.catalogue import load
@@ -20,6 +19,7 @@ from tomostream.progress import Progress
 from tomostream.strategies.click_recording import with_clicks
 from tomostream.strategies.model_folder import TrainingSummary
 from tomostream.strategies.network_training import Parts, best_epoch_note, crops_of, train_network, trained_by
+from tomostream.strategies.trained_settings import settings_from
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.fusion_fit import join_told
 from tomostream.strategies.unet.gathering import Gathered, gather
@@ -30,7 +30,6 @@ from tomostream.strategies.unet.scorer import score_array
 from tomostream.strategies.unet.settings import MatchedFilter
 from tomostream.strategies.unet.starting import load_start
 from tomostream.strategies.validation import greedy_picks
-from tomostream.version import VERSION
 
 
 def train_unet(objective: str, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -62,7 +61,7 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     load_start(settings, network)
     precision = resolve_precision(train.precision, resolve_device(settings.device))
 
-    def score(candidate: nn.Module, volume: np.ndarray, precision: str) -> np.ndarray:
+    def score(candidate: ResidualUNet, volume: np.ndarray, precision: str) -> np.ndarray:
         device = next(candidate.parameters()).device
         return score_array(volume, candidate, precision=precision, memory=settings.memory, device=device.type)
 
@@ -76,6 +75,7 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
         pick=greedy_picks,
         title="training",
         label_text=f"objective {settings.objective.name}, ",
+        label_radius_vox=radii,
     )
     result = train_network(parts, training, folder, progress, processes)
     if folder is None:  # the first process writes the model
@@ -123,15 +123,9 @@ def described_by(training: Training) -> UNetSettings:
     """Return the settings of the model that a training gives, as far as they are known before it."""
     settings = training.settings
     given = settings.objective
-    return UNetSettings(
-        species=training.species_names,
-        radius_ang=training.radii_ang,
-        level=training.level,
-        spacing=training.spacing,
-        clip_sigma=defaults.CLIP_SIGMA,
-        normalisation=training.normalisation,
-        trained_on=training.labelled.names,
-        version=VERSION,
+    return settings_from(
+        UNetSettings,
+        training,
         batch_statistics=settings.network.batch_statistics,
         channels=tuple(settings.network.channels),
         label_shape=settings.train.label_shape,

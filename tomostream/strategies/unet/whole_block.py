@@ -25,7 +25,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from tomostream.geometry import Box, Triple, halves, triple
-from tomostream.strategies.unet.network import ResidualBlock, ResidualUNet
+from tomostream.learn.level_network import ResidualBlock
+from tomostream.strategies.unet.network import ResidualUNet
 
 SMALLEST_PART_VOX = 16
 _EIGHT = 8

@@ -1,7 +1,7 @@
 """Score voxels in fixed patches: each voxel belongs to one patch of a grid that depends on the volume's shape alone.
 
-With coordinate channels, the answer for a voxel depends on its place in the patch.  So the patches are anchored at the
-volume's first voxel, not at the block that asks; a block reads every patch that owns one of its voxels.  Along an axis, with patches of
+So a network may be scored whose answer for a voxel depends on its place in the patch, or on all of the patch (coordinate channels, instance norm,
+attention).  The patches are anchored at the volume's first voxel, not at the block that asks; a block reads every patch that owns one of its voxels.  Along an axis, with patches of
 `edge` voxels of which `padding` on each side are only looked at:
 
       patch 0  [ owned by 0          |pad)
@@ -18,7 +18,6 @@ References
 The overlap-tile strategy: Ronneberger, Fischer, Brox 2015 (U-Net); patches of 72 voxels with a padding of 12: Liu et al. 2024, "DeepETPicker".
 """
 
-import copy
 import itertools
 import math
 from collections.abc import Iterator
@@ -30,14 +29,10 @@ from jaxtyping import Float32
 
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
-from tomostream.learn.batch_norm_folding import deployed
+from tomostream.learn.deployment import KERNEL_BYTES, LIVE_MAPS, deploy
 from tomostream.learn.device_memory import device_memory
-from tomostream.learn.precision import resolve_device
-from tomostream.strategies.deepetpicker.network import CoordinateUNet
-
-_TYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-_LIVE_MAPS = 6  # feature maps of the finest level that live at the peak, the scratch of the convolutions included
-_KERNEL_BYTES = 60_000_000  # scratch and code of the convolution kernels
+from tomostream.learn.level_network import LevelNetwork
+from tomostream.learn.precision import exact_inference, resolve_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +91,7 @@ class PatchGrid:
 
 
 class PatchScorer:
-    """A `CoordinateUNet` that scores boxes by fixed patches.
+    """A network that scores boxes by fixed patches.
 
     Parameters
     ----------
@@ -117,9 +112,7 @@ class PatchScorer:
         If the precision is unknown, or the patches don't fit the network.
     """
 
-    def __init__(self, network: CoordinateUNet, *, edge: Triple, padding: int, device: str, precision: str, threads: int | None) -> None:
-        if precision not in _TYPES:
-            raise InputError(f"precision of prediction must be float32 or bf16, found '{precision}'")
+    def __init__(self, network: LevelNetwork, *, edge: Triple, padding: int, device: str, precision: str, threads: int | None) -> None:
         if any(e % network.stride for e in edge) or min(edge) <= 2 * padding or padding < 0:
             raise InputError(
                 f"a patch's edges must be multiples of the network's stride {network.stride} and longer than twice the padding, "
@@ -127,47 +120,24 @@ class PatchScorer:
             )
         if threads is not None:
             torch.set_num_threads(threads)
-        folded = deployed(network)
-        if not isinstance(folded, CoordinateUNet):
-            raise TypeError("folding changed the network's type")
-        self._device, self._type = resolve_device(device), _TYPES[precision]
-        self.species = folded.species
+        self._ready = deploy(network, device=resolve_device(device), precision=precision)
+        self.species = network.species
         self._edge, self._padding, self._stride = edge, padding, network.stride
-        self._voxel_bytes = self._type.itemsize * max(network.channels[0], 4)
-        self._weights_bytes = 2 * sum(4 * p.numel() for p in network.parameters())
-        self._head = copy.deepcopy(folded.head).to(self._device)  # float32: logits keep their digits
-        self._network = folded.to(device=self._device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs lack memory_format beside dtype
+        self._weights_bytes = 2 * 4 * network.parameters_count
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """Return the voxels that the logits of `needed` depend on: all that their patches see.
-
-        Parameters
-        ----------
-        needed
-            Voxels of the level, inside the volume.
-        shape
-            Of the volume at that level.
-        """
+        """Return the voxels that the logits of `needed` depend on: all that their patches see; see `BlockScorer.read_box`."""
         return self._grid(shape).seen(needed)
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
         """Projected peak of scoring `needed`, bytes: the image, the logits, and one patch in the network; without libraries."""
         patch = math.prod(self._grid(shape).patch_shape)
         image = 4 * self.read_box(needed, shape).size
-        return (
-            image + 4 * self.species * (needed.size + patch) + _LIVE_MAPS * self._voxel_bytes * patch + self._weights_bytes + _KERNEL_BYTES
-        )
+        maps = LIVE_MAPS * self._ready.voxel_bytes * patch
+        return image + 4 * self.species * (needed.size + patch) + maps + self._weights_bytes + KERNEL_BYTES
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`.
-
-        Parameters
-        ----------
-        image
-            Standardised densities of `read`, the box that `read_box` gave.
-        needed, shape
-            As of `read_box`.
-        """
+        """Logits of `needed`; see `BlockScorer.logits`."""
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
         for patch in self._grid(shape).patches(needed):
             part = patch.owned.clipped(needed)
@@ -181,12 +151,8 @@ class PatchScorer:
         return PatchGrid(shape, self._edge, self._padding, self._stride)
 
     def _forward(self, patch: np.ndarray) -> np.ndarray:
-        with (
-            device_memory(self._device, f"a patch of {patch.shape} voxels (z, y, x)", "use --device cpu"),
-            torch.inference_mode(),
-            torch.autocast(self._device.type, enabled=False),  # a validation amid training must give the same bits
-            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-        ):
-            block = torch.from_numpy(np.ascontiguousarray(patch))[None, None].to(device=self._device, dtype=self._type)
-            logits: np.ndarray = self._head(self._network.features(block).float())[0].cpu().numpy()
+        ready = self._ready
+        with device_memory(ready.device, f"a patch of {patch.shape} voxels (z, y, x)", "use --device cpu"), exact_inference(ready.device):
+            block = torch.from_numpy(np.ascontiguousarray(patch))[None, None].to(device=ready.device, dtype=ready.type)
+            logits: np.ndarray = ready.head(ready.network.features(block).float())[0].cpu().numpy()
         return logits

@@ -15,7 +15,7 @@ from tomostream.geometry import BlockGrid, Box
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.region_scoring import read_extended
 from tomostream.learn.batch_norm_folding import deployed
-from tomostream.strategies.deepetpicker.patches import PatchGrid, PatchScorer
+from tomostream.strategies.patches import PatchGrid, PatchScorer
 
 STRIDE, PADDING = 4, 3
 

@@ -120,7 +120,9 @@ def read_scored(path: str | Place, conversion: Conversion, *, format_name: str |
     return _join(parts), list(dict.fromkeys(names))
 
 
-def read_truth(path: str | Place, scored: Sequence[str], conversion: Conversion, *, format_name: str | None = None) -> Particles:
+def read_truth(
+    path: str | Place, scored: Sequence[str], conversion: Conversion, *, format_name: str | None = None, only_species: str | None = None
+) -> Particles:
     """Read the truth of a file or folder; rows without tomogram are the only scored one's, other names are matched to the scored.
 
     Raises
@@ -130,7 +132,7 @@ def read_truth(path: str | Place, scored: Sequence[str], conversion: Conversion,
     """
     parts: list[Particles] = []
     for table, species in scored_tables(path, format_name):
-        facts = conversion if species is None else replace(conversion, only_species=species)
+        facts = replace(conversion, only_species=species or only_species)
         parts.append(read_table(table, format_name=format_name, conversion=facts))
     return truth_of(_join(parts), scored, f"truth {path}")
 

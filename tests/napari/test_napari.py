@@ -1,0 +1,241 @@
+"""tomostream in a real napari, on a virtual screen (its images need OpenGL): what is dropped on the window, the panel, and what is saved."""
+
+import os
+import threading
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+import tomostream as ts
+from tomostream.formats.registry import Conversion, read_table
+
+pytestmark = [pytest.mark.napari, pytest.mark.filterwarnings("default")]
+SPACING = 10.0
+
+if os.environ.get("TOMOSTREAM_NEEDS_NAPARI"):
+    import napari
+else:
+    napari = pytest.importorskip("napari", reason="napari is not installed (pip install 'tomostream[napari]' pyqt6)")
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory) -> Path:
+    """A project folder: a tomogram of noise with dark balls, picks of them, a score map."""
+    folder = tmp_path_factory.mktemp("napari") / "project"
+    rng = np.random.default_rng(0)
+    volume = rng.normal(size=(40, 96, 80)).astype(np.float32)
+    folder.mkdir()
+    with mrcfile.new(folder / "t1.mrc") as file:
+        file.set_data(volume)
+        file.voxel_size = SPACING
+    ts.convert(folder / "t1.mrc", folder / "tomograms")
+    with mrcfile.new(folder / "map.mrc") as file:
+        file.set_data(rng.uniform(size=(40, 96, 80)).astype(np.float32))
+        file.voxel_size = SPACING
+    zyx = rng.uniform(5, 35, size=(12, 3)) * SPACING
+    (folder / "resolved.yaml").write_text("species:\n- name: ribosome\n  radius: 60A\n")
+    picks = ts.Particles.build(zyx, unit="angstrom", tomogram="t1", species="ribosome", score=np.linspace(0.9, 0.1, 12))
+    ts.write_particles(folder / "picks" / "t1.csv", picks)
+    return folder
+
+
+@pytest.fixture
+def viewer():
+    """An empty window."""
+    made = napari.Viewer(show=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def panel(viewer):
+    """The panel in the window, as the plugin's menu opens it."""
+    _, widget = viewer.window.add_plugin_dock_widget("tomostream", "Picks and clicks")
+    return widget
+
+
+def opened(viewer, path):
+    return viewer.open(str(path), plugin="tomostream")
+
+
+def test_napari_accepts_the_manifest():
+    from npe2 import PluginManager, PluginManifest
+
+    manifest = PluginManifest.from_distribution("tomostream")
+    manifest.validate_imports()
+    manager = PluginManager.instance()
+    manager.discover()
+    assert "tomostream" in manager
+
+
+def test_a_tomogram_is_a_lazy_pyramid_in_angstrom(viewer, project, monkeypatch):
+    from tomostream.tomogram import Tomogram
+
+    sizes: list[int] = []
+    read = Tomogram.read
+
+    def spy(self, box):
+        sizes.append(box.size)
+        return read(self, box)
+
+    monkeypatch.setattr(Tomogram, "read", spy)
+    [layer] = opened(viewer, project / "tomograms" / "t1.ome.zarr")
+    assert layer.multiscale
+    assert layer.name == "t1"
+    np.testing.assert_allclose(layer.scale, [SPACING] * 3)
+    assert [str(unit) for unit in layer.units] == ["angstrom"] * 3
+    assert layer.data[0].shape == (40, 96, 80)
+    assert sizes
+    assert max(sizes) <= 96 * 80  # planes, never the volume
+    plane = np.asarray(layer.data[0][7])
+    np.testing.assert_array_equal(plane, ts.open(project / "tomograms" / "t1.ome.zarr")[7])
+    np.testing.assert_allclose(layer.extent.world[1], np.array([39.5, 95.5, 79.5]) * SPACING)
+
+
+def test_a_score_map_lies_over_its_tomogram(viewer, project, tmp_path):
+    import zarr
+
+    ts.convert(project / "map.mrc", tmp_path)
+    group = zarr.open_group(tmp_path / "map.ome.zarr", mode="r+")
+    group.attrs["tomostream"] = dict(group.attrs["tomostream"]) | {"kind": "scores", "species": "ribosome"}
+    [layer] = opened(viewer, tmp_path / "map.ome.zarr")
+    assert (layer.name, tuple(layer.contrast_limits), layer.blending) == ("map scores", (0.0, 1.0), "additive")
+    np.testing.assert_allclose(layer.scale, [SPACING] * 3)
+
+
+def test_picks_are_balls_of_the_particle_s_size_at_their_places(viewer, project):
+    opened(viewer, project / "tomograms" / "t1.ome.zarr")
+    [layer] = opened(viewer, project / "picks" / "t1.csv")
+    table = ts.read_particles(project / "picks" / "t1.csv")
+    world = layer.data * np.asarray(layer.scale)
+    np.testing.assert_allclose(world, table.position_zyx)
+    np.testing.assert_allclose(layer.size * SPACING, 120.0)  # a radius of 60 A
+    assert layer.features["species"].tolist() == ["ribosome"] * 12
+    np.testing.assert_allclose(layer.features["score"], table.score)
+    assert layer.features["label"].tolist() == [1] * 12
+    assert layer.out_of_slice_display
+
+
+def test_slider_and_threshold_show_the_best_picks_and_the_writer_leaves_out_the_rest(viewer, panel, project, tmp_path):
+    [layer] = opened(viewer, project / "picks" / "t1.csv")
+    assert panel.count.value() == 12
+    panel.slider.setValue(5)
+    assert np.flatnonzero(layer.shown).tolist() == [0, 1, 2, 3, 4]
+    assert panel.shown.text() == "5 of 12 picks are shown"
+    panel.threshold.setValue(0.1)
+    panel.threshold.editingFinished.emit()
+    assert layer.shown.all()
+    panel.count.setValue(3)
+    [path] = viewer.layers.save(str(tmp_path / "best.csv"), plugin="tomostream")
+    kept, every = ts.read_particles(path), ts.read_particles(project / "picks" / "t1.csv")
+    np.testing.assert_allclose(kept.position_zyx, every.position_zyx[:3])
+    assert kept.score.tolist() == every.score[:3].tolist()
+    assert kept.tomograms() == ["t1"]
+
+
+def test_clicks_are_saved_with_their_labels_and_merged_with_what_others_did(viewer, panel, project, tmp_path):
+    opened(viewer, project / "tomograms" / "t1.ome.zarr")
+    panel.species.setText("ribosome")
+    panel.new.click()
+    layer = panel.clicks_layer
+    layer.add([[10, 20, 30]])
+    panel.none.setChecked(True)
+    layer.add([[11, 50, 60]])
+    panel.particle.setChecked(True)
+    layer.add([[12, 70, 40]])
+    table = tmp_path / "clicks.csv"
+    panel.save_into(table)
+    found = ts.read_particles(table)
+    np.testing.assert_allclose(found.position_zyx, np.array([[10, 20, 30], [11, 50, 60], [12, 70, 40]]) * SPACING)
+    assert found.label.tolist() == [1, 0, 1]
+    assert layer.symbol.tolist()[1] != layer.symbol.tolist()[0]
+    with table.open("a") as file:
+        file.write("t1,ribosome,100,100,100,1\nt2,ribosome,5,5,5,1\n")
+    layer.selected_data = {0}
+    layer.remove_selected()
+    layer.add([[13, 30, 30]])
+    panel.save.click()
+    rows = ts.read_particles(table)
+    assert sorted(zip(rows.tomogram.tolist(), rows.position_zyx[:, 0].tolist(), strict=True)) == [
+        ("t1", 100.0), ("t1", 110.0), ("t1", 120.0), ("t1", 130.0), ("t2", 5.0),
+    ]  # fmt: skip
+    assert "another program has added" in panel.message.text()
+    panel.save.click()
+    assert "0 came, 0 went" in panel.message.text()
+
+
+def test_clicks_that_are_opened_again_can_be_removed_and_a_broken_table_is_left_alone(viewer, panel, tmp_path):
+    table = tmp_path / "clicks.csv"
+    table.write_text("tomogram,species,x_angstrom,y_angstrom,z_angstrom,label\nt1,a,10.123456,20,30,1\nt1,a,40,50,60,0\n")
+    [layer] = opened(viewer, table)
+    assert panel.clicks_layer is layer
+    assert layer.features["label"].tolist() == [1, 0]
+    layer.selected_data = {0}
+    layer.remove_selected()
+    panel.save.click()
+    assert ts.read_particles(table).position_zyx.tolist() == [[60.0, 50.0, 40.0]]
+    table.write_text("what is this\n1\n")
+    layer.add([[1, 2, 3]])
+    panel.save.click()
+    assert "left as it is" in panel.message.text()
+    assert table.read_text() == "what is this\n1\n"
+
+
+def test_clicks_of_napari_and_of_the_workbench_at_once_lose_nothing(viewer, panel, project, tmp_path):
+    from tomostream.view.clicks import Click, ClickTable
+
+    opened(viewer, project / "tomograms" / "t1.ome.zarr")
+    panel.new.click()
+    layer, table = panel.clicks_layer, tmp_path / "clicks.csv"
+    workbench = ClickTable(table, spacing_of=lambda name: SPACING, tomogram="t1")
+
+    def click_on() -> None:
+        for number in range(30):
+            workbench.patch(remove=[], add=[Click("t1", "particle", 5.0, 5.0, float(number), 1)])
+
+    other = threading.Thread(target=click_on)
+    other.start()
+    for number in range(10):
+        layer.add([[number, 60, 60]])
+        panel.save_into(table)
+    other.join()
+    assert len(ts.read_particles(table)) == 40
+
+
+def test_a_points_csv_of_napari_itself_is_a_table_of_labels(viewer, panel, project, tmp_path):
+    opened(viewer, project / "tomograms" / "t1.ome.zarr")
+    panel.new.click()
+    panel.clicks_layer.add([[10, 20, 30], [11, 50, 60]])
+    panel.none.setChecked(True)
+    panel.clicks_layer.add([[12, 70, 40]])
+    [path] = panel.clicks_layer.save(str(tmp_path / "t1.csv"), plugin="napari")
+    found = read_table(path, conversion=Conversion())
+    assert found.unit == "voxel"
+    np.testing.assert_allclose(found.position_zyx, [[10, 20, 30], [11, 50, 60], [12, 70, 40]])
+    assert found.label.tolist() == [1, 1, 0]
+    assert found.tomograms() == ["t1"]
+
+
+def test_the_sample_has_its_particles_where_the_picture_is_dark(viewer):
+    image, points = viewer.open_sample("tomostream", "simulated")
+    volume = np.asarray(image.data)
+    inside = [volume[tuple(np.rint(place).astype(int))] for place in points.data]
+    assert len(points.data) > 20
+    assert np.mean(inside) < volume.mean() - volume.std()
+
+
+@pytest.mark.skipif(not os.environ.get("TOMOSTREAM_SHOTS"), reason="TOMOSTREAM_SHOTS=FOLDER takes a picture of the window")
+def test_picture_of_the_window(project):
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1300, 820)
+    viewer.window.add_plugin_dock_widget("tomostream", "Picks and clicks")
+    image, points = viewer.open_sample("tomostream", "simulated")
+    del image, points
+    viewer.dims.set_point(0, 36 * 13.48)
+    viewer.reset_view()
+    viewer.window._qt_window.repaint()
+    napari.utils.notifications.notification_manager.records.clear()
+    viewer.screenshot(str(Path(os.environ["TOMOSTREAM_SHOTS"]) / "napari.png"), canvas_only=False, flash=False)
+    viewer.close()

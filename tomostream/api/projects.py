@@ -1,0 +1,74 @@
+"""Functions on configurations: train a model, run the whole path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tomostream.progress import Progress
+from tomostream.python_words import PythonProgress, speaks_python
+from tomostream.remote.places import Place, RemotePath, place
+
+if TYPE_CHECKING:
+    from tomostream.evaluation import Evaluation
+
+
+@speaks_python
+def train(
+    config: str | Path | RemotePath | dict[str, Any],
+    *,
+    out: str | Path | RemotePath | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Place:
+    """Train as a configuration (a YAML file or its values) says; returns the model folder.
+
+    Raises
+    ------
+    TomostreamError
+        If configuration, clicks and tomograms don't fit together; before any training.
+    """
+    from tomostream.config import configuration_from, load_configuration
+    from tomostream.pipeline.training import train_model
+
+    configuration = configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(config)
+    return train_model(configuration, out=None if out is None else place(out), overwrite=overwrite, progress=progress or PythonProgress())
+
+
+@speaks_python
+def run(
+    config: str | Path | RemotePath | dict[str, Any],
+    *,
+    stages: Sequence[str] = (),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation | None:
+    """Take a data set through the whole path, as `tomostream run` does; run it again to resume.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or its values.
+    stages
+        Only these; none: all.
+    overwrite
+        Replace results that were made with other settings.
+    progress
+        Is told how far it is; None: only warnings are given, as Python's.
+
+    Returns
+    -------
+    Evaluation or None
+        Where there is truth.
+
+    Raises
+    ------
+    TomostreamError
+        Of the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
+    """
+    from tomostream.config import configuration_from, load_configuration
+    from tomostream.pipeline.execution import check_stages, run_project
+
+    configuration = configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(config)
+    return run_project(configuration, stages=check_stages(stages), overwrite=overwrite, progress=progress or PythonProgress())

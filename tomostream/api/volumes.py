@@ -1,0 +1,202 @@
+"""Functions on volumes: open, convert, statistics, label masks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tomostream import defaults
+from tomostream.cluster import Resources
+from tomostream.errors import InputError
+from tomostream.geometry import Triple, triple
+from tomostream.mrc_volume import MrcVolume, open_mrc
+from tomostream.normalisation import Normalisation
+from tomostream.progress import Progress
+from tomostream.python_words import PythonProgress, TomostreamWarning, speaks_python
+from tomostream.remote.places import Place, RemotePath, place
+from tomostream.store.naming import MRC_ENDINGS
+from tomostream.tomogram import Tomogram, open_tomogram
+from tomostream.units import parse_bytes, parse_shape
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+from tomostream.api.sources import opened
+
+
+@speaks_python
+def open(path_or_url: str | Path | RemotePath, *, level: int = 0, voxel_size: float | None = None) -> Tomogram | MrcVolume:
+    """Open a tomogram: a store (OME-Zarr 0.4 or 0.5, a folder or URL), or a plain MRC file to look at without conversion.
+
+    Parameters
+    ----------
+    path_or_url
+        The store or file.
+    level
+        Pyramid level; each halves the resolution.
+    voxel_size
+        Angstrom, where a store does not say it; of an MRC file it wins over the header's.
+
+    Returns
+    -------
+    Tomogram or MrcVolume
+        Voxels are read where it is indexed (`t[36]`, `t[10:20, ::2]`), by `.array` (a lazy dask array) or, all, by `numpy.asarray`.
+
+    Raises
+    ------
+    InputError
+        If there is no whole volume.
+    """
+    text = str(path_or_url)
+    if text.lower().endswith(MRC_ENDINGS) and "://" not in text:
+        if level:
+            raise InputError(f"{text} is an MRC file, which has the level 0 only; convert it for a pyramid")
+        return open_mrc(Path(text), voxel_size=voxel_size)
+    return open_tomogram(text, level=level, voxel_size=voxel_size)
+
+
+@speaks_python
+def convert(
+    path: str | Path | RemotePath,
+    out: str | Path | RemotePath,
+    *,
+    voxel_size: float | None = None,
+    dtype: str = defaults.DTYPE,
+    chunk: int | Triple | None = None,
+    shard: int | Triple | None = None,
+    codec: str = defaults.CODEC,
+    levels: int | None = None,
+    memory: str = defaults.MEMORY,
+    overwrite: bool = False,
+    assume_mrc: bool = False,
+    progress: Progress | None = None,
+) -> Place:
+    """Convert an MRC file to `out/NAME.ome.zarr`, streamed; returns the store.
+
+    Parameters
+    ----------
+    path
+        MRC (.mrc .rec .map, also .gz .bz2).
+    out
+        Folder.
+    voxel_size
+        Angstrom; needed only where the header has none.
+    dtype
+        `keep`, `float32`, `float16` or `int8`.
+    chunk, shard
+        Edges in voxels; None: near 64 and 256, chosen so that they divide the volume.
+    codec
+        `none`, `zstd[:level]` or `lz4-bitshuffle`.
+    levels
+        Of the pyramid; None: until 64 voxels are left.
+    memory
+        Budget, as `2GB`.
+    overwrite
+        Replace a store that was made with other settings.
+    assume_mrc
+        Read a file without the stamp `MAP ` as MRC, if its header is a volume's.
+    progress
+        Is told how far it is; None: only warnings are given, as Python's.
+
+    Raises
+    ------
+    InputError, ExistsError, BudgetError
+    """
+    from tomostream.stages.conversion.stage import convert_many
+    from tomostream.store.conversion import ConvertSettings
+    from tomostream.store.naming import distinct_names
+
+    settings = ConvertSettings(
+        voxel_size=voxel_size,
+        dtype=dtype,
+        chunk=None if chunk is None else parse_shape(chunk),
+        shard=None if shard is None else parse_shape(shard),
+        codec=codec,
+        levels=levels,
+        assume_mrc=assume_mrc,
+    )
+    return convert_many(
+        distinct_names([str(path)]),
+        place(out),
+        settings,
+        resources=Resources(memory=parse_bytes(memory)),
+        overwrite=overwrite,
+        progress=progress or PythonProgress(),
+    )[0]
+
+
+@speaks_python
+def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
+    """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels.
+
+    Parameters
+    ----------
+    source
+        A tomogram, its path or URL, or a numpy, zarr or dask array (z, y, x).
+    memory
+        Budget, as `2GB`.
+
+    Raises
+    ------
+    InputError
+        If there is no finite voxel.
+    """
+    from tomostream.stages.voxel_statistics.stage import measure, measure_array
+
+    if isinstance(source, str | Path | RemotePath | Tomogram):
+        return measure(opened(source), memory=parse_bytes(memory), keep=False)
+    if isinstance(source, MrcVolume):
+        return measure_array(source.array, memory=parse_bytes(memory), workers=1, name=source.name)
+    return measure_array(source, memory=parse_bytes(memory), workers=1, name="the array")
+
+
+@speaks_python
+def label_mask(
+    points_zyx: np.ndarray | Sequence[Sequence[float]],
+    shape: Triple,
+    *,
+    radius: float,
+    kind: str = defaults.LABEL_SHAPE,
+    chunks: int | Triple = defaults.SHARD_VOX,
+) -> da.Array:
+    """Return the label mask of a volume as a lazy dask array of uint8: 1 near a point, else 0.
+
+    Parameters
+    ----------
+    points_zyx
+        (n, 3), voxels, not rounded.
+    shape
+        Of the volume (z, y, x).
+    radius
+        Voxels.
+    kind
+        `sphere` (a voxel belongs to it if its centre is within the radius), `gaussian` or `cube`.
+    chunks
+        Edges of the blocks, voxels; the mask does not depend on them.
+
+    Raises
+    ------
+    InputError
+        If the points are not (n, 3), one is not finite, the radius or the kind can't be, or no label lies in the volume.
+    """
+    from tomostream.graph.label_arrays import label_array
+
+    points = np.asarray(points_zyx, dtype=np.float64)
+    if points.size and (points.ndim != 2 or points.shape[1] != 3):
+        raise InputError(f"points_zyx must have the shape (n, 3), a row z, y, x for each point; found {points.shape}")
+    points = points.reshape(-1, 3)
+    with np.errstate(invalid="ignore"):
+        is_near = ((points > -float(radius) - 1) & (points < np.asarray(triple(shape)) + float(radius))).all(axis=1)
+    if len(points) and np.isfinite(points).all() and not is_near.all():
+        text = (
+            f"{np.count_nonzero(~is_near)} of {len(points)} points lie outside a volume of {triple(shape)} voxels, the largest at "
+            f"{tuple(round(v, 1) for v in points.max(axis=0).tolist())}; points are z, y, x in voxels: are they angstrom (divide by the voxel size), or x, y, z?"
+        )
+        if not is_near.any():
+            raise InputError(text)
+        warnings.warn(text, TomostreamWarning, stacklevel=2)
+    return label_array(points, shape=triple(shape), radius=float(radius), kind=kind, chunks=triple(chunks))

@@ -1,0 +1,65 @@
+"""How does napari read a volume?  As arrays of falling size, of which it takes the slice that is shown at the size that is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tomostream.geometry import Box, Triple
+from tomostream.grey_pictures import robust_scale
+from tomostream.score_map import ScoreMapAttributes
+from tomostream.tomogram import Tomogram
+from tomostream.volume_view import VolumeView
+
+CONTRAST = 3.0  # standard deviations to black and to white
+
+
+class Level(VolumeView):
+    """One level of a volume: an array for napari, read from disk where it is indexed, checksums included.
+
+    Parameters
+    ----------
+    tomogram
+        At its level.
+    decode
+        Makes scores of stored voxels; None: the voxels as they are.
+    """
+
+    __slots__ = ("_decode", "_tomogram", "dtype", "shape")
+
+    def __init__(self, tomogram: Tomogram, decode: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        self._tomogram, self._decode = tomogram, decode
+        self.shape: Triple = tomogram.shape
+        self.dtype: np.dtype[Any] = tomogram.dtype if decode is None else np.dtype(np.float32)
+
+    @property
+    def size(self) -> int:
+        """Number of voxels; napari asks for it."""
+        return math.prod(self.shape)
+
+    def read(self, box: Box) -> np.ndarray:
+        """Read the voxels of a box."""
+        voxels = self._tomogram.read(box)
+        return voxels if self._decode is None else self._decode(voxels).astype(np.float32)
+
+    def _facts(self) -> dict[str, str]:
+        return {"": f"Level {self._tomogram.level} of {self._tomogram.name}", "voxels (z, y, x)": ", ".join(map(str, self.shape))}
+
+
+def levels_of(tomogram: Tomogram, scores: ScoreMapAttributes | None = None) -> list[Level]:
+    """The stored levels, finest first."""
+    return [Level(tomogram.at_level(level), None if scores is None else scores.decode) for level in range(tomogram.level_count)]
+
+
+def contrast_of(tomogram: Tomogram) -> tuple[float, float]:
+    """Values that are black and white: from the stored statistics, else from the middle plane of the coarsest level."""
+    known = tomogram.normalisation
+    if known is not None:
+        mean, std = known.mean, known.std
+    else:
+        coarse = Level(tomogram.at_level(tomogram.level_count - 1))
+        mean, std = robust_scale(np.asarray(coarse[coarse.shape[0] // 2], dtype=np.float32))
+    return mean - CONTRAST * std, mean + CONTRAST * std

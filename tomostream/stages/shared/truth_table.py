@@ -1,0 +1,70 @@
+"""The truth of a run: read once, and checked against the tomograms before any work, since it is used at the end of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tomostream.errors import InputError
+from tomostream.formats.registry import Conversion
+from tomostream.particles import Particles
+from tomostream.stages.shared.particle_tables import read_truth, require_inside
+
+_MOST_NAMES = 8  # of tomograms, in a message
+
+
+@dataclass(frozen=True, slots=True)
+class TruthTable:
+    """All particles of a run's tomograms, as far as they are known.
+
+    Parameters
+    ----------
+    where
+        The file or folder, as the configuration names it.
+    particles
+        Rows labelled 0 included; tomograms are named as the run names them, others as the table does.
+    """
+
+    where: str
+    particles: Particles
+
+    @property
+    def counts(self) -> Mapping[str, Counter[str]]:
+        """The number of particles by tomogram and species."""
+        particles = self.particles.positives()
+        found: dict[str, Counter[str]] = {}
+        for tomogram, species in zip(particles.tomogram.tolist(), particles.species.tolist(), strict=True):
+            found.setdefault(tomogram, Counter())[species] += 1
+        return found
+
+
+def read_truth_table(path: str, tomograms: Sequence[str], species: Sequence[str], conversion: Conversion) -> TruthTable:
+    """Read the truth of a run.
+
+    Parameters
+    ----------
+    tomograms, species
+        Names of the run's.
+    conversion
+        Spacings and shapes of the tomograms, as far as they are known.
+
+    Raises
+    ------
+    InputError
+        If a table is broken, rows without tomogram can't be assigned, none is of a tomogram of the run, or positions lie outside of theirs.
+    """
+    particles = read_truth(path, tomograms, conversion, only_species=species[0] if len(species) == 1 else None)
+    named = particles.tomograms()
+    if named and not set(named) & set(tomograms):
+        raise InputError(
+            f"truth {path} names tomogram {_listed(named)}; those of the run are {_listed(tomograms)}; rename them in the table, or leave truth out"
+        )
+    require_inside(particles.select(np.isin(particles.tomogram.astype(str), list(tomograms))), conversion, f"truth {path}")
+    return TruthTable(path, particles)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMES]) + (" ..." if len(names) > _MOST_NAMES else "")

@@ -1,1 +1,0 @@
-"""`import` and `export`: tables of other software."""

@@ -1,0 +1,73 @@
+"""What strategies that train a network by steps have in common; importing it does not import torch.
+
+Such a strategy is a `NetworkStrategy`, a `strategies.array_model.NetworkModel`, and the `Parts` that it gives to
+`strategies.network_training.train_network_model`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from tomostream.config.configuration import LearningSettings
+from tomostream.config.fields import Part
+from tomostream.config.sections import Species
+from tomostream.fingerprint import Fingerprint
+from tomostream.progress import Progress
+from tomostream.strategies.reading_level import choose_level
+from tomostream.strategies.training_set import Training
+
+if TYPE_CHECKING:
+    from tomostream.learn.processes import Processes
+    from tomostream.strategies.model_folder import ModelRecord
+    from tomostream.strategies.protocol import Model
+
+
+class NetworkStrategy(ABC):
+    """The part of `strategies.protocol.Strategy` that does not depend on the network."""
+
+    name: str
+    summary: str
+    model_kind: str
+    picker: str
+    needs_prior: bool = False
+    sections: Mapping[str, type[Part]] = MappingProxyType({})
+    defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
+    def check(self, settings: LearningSettings) -> None:  # noqa: B027 (a strategy may have nothing to refuse)
+        """Accept all: the sections check themselves."""
+
+    def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
+        """Return the coarsest level at which the smallest particle is still seen, unless one is asked for."""
+        return choose_level(species, spacing, level)
+
+    def step_bytes(self, settings: LearningSettings) -> int | None:
+        """Return 0: a step was not measured."""
+        return 0
+
+    def describe(self, settings: LearningSettings, level: int) -> str:
+        """Say steps, crops, level and name."""
+        train = settings.train
+        return f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {self.name}"
+
+    def fingerprint(self, settings: LearningSettings) -> Fingerprint:
+        """Return all settings of network, training, and the strategy's own sections; `train.start` apart."""
+        parts: dict[str, Part] = {"network": settings.network, "train": settings.train, **settings.own}
+        values: dict[str, Any] = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
+        values["train"].pop("start")
+        return values
+
+    @abstractmethod
+    def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
+        """Train and write the model folder."""
+
+    @abstractmethod
+    def untrained(self, settings: LearningSettings, spacing: float) -> Model:
+        """Return a model of the network as it is before training."""
+
+    @abstractmethod
+    def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
+        """Load a trained model."""

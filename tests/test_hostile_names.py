@@ -126,7 +126,7 @@ def test_a_store_s_array_is_read_where_it_is(tmp_path):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/"])
 def test_a_path_without_a_name_is_one_message(tmp_path, monkeypatch, name):
-    store = write_store(tmp_path / "t.ome.zarr", noise(8, 8, 8))
+    store = write_store(tmp_path / "stores" / "t.ome.zarr", noise(8, 8, 8))
     (tmp_path / "c.csv").write_text("x_voxel,y_voxel,z_voxel\n1,1,1\n")
     (tmp_path / "in").mkdir()
     monkeypatch.chdir(tmp_path / "in")

@@ -128,7 +128,7 @@ def test_a_lost_shard_is_an_error_and_not_zeros(tmp_path):
     (path / "0" / "c" / "1" / "0" / "0").unlink()
     tomogram = open_tomogram(path)
     tomogram.read(Box((0, 0, 0), (16, 8, 8)))
-    with pytest.raises(InputError, match=r"c/1/0/0 is missing, and the store was complete"):
+    with pytest.raises(InputError, match=r"c/1/0/0 is missing, although the store was complete"):
         tomogram.read(Box((0, 0, 0), (17, 8, 8)))
 
 
@@ -382,7 +382,7 @@ def test_half_written_stores_never_open(tmp_path):
         writer.write((0, 0, 0), volume[:16])
         shutil.copytree(writer.partial, tmp_path / "renamed.ome.zarr")
         with pytest.raises(
-            InputError, match=r"a.ome.zarr is not finished \(a.ome.zarr.partial is there\); run the command that makes it again"
+            InputError, match=r"a.ome.zarr is not finished \(a.ome.zarr.partial exists\); run the command that makes it again"
         ):
             open_tomogram(path)
         for half in (writer.partial, tmp_path / "renamed.ome.zarr"):

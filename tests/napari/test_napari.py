@@ -7,6 +7,7 @@ from pathlib import Path
 import mrcfile
 import numpy as np
 import pytest
+from store_files import write_store
 
 import tomostream as ts
 from tomostream.formats.registry import Conversion, read_table
@@ -22,7 +23,7 @@ else:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory) -> Path:
-    """A project folder: a tomogram of noise with dark balls, picks of them, a score map."""
+    """A project folder: a tomogram of noise, and picks."""
     folder = tmp_path_factory.mktemp("napari") / "project"
     rng = np.random.default_rng(0)
     volume = rng.normal(size=(40, 96, 80)).astype(np.float32)
@@ -31,9 +32,6 @@ def project(tmp_path_factory) -> Path:
         file.set_data(volume)
         file.voxel_size = SPACING
     ts.convert(folder / "t1.mrc", folder / "tomograms")
-    with mrcfile.new(folder / "map.mrc") as file:
-        file.set_data(rng.uniform(size=(40, 96, 80)).astype(np.float32))
-        file.voxel_size = SPACING
     zyx = rng.uniform(5, 35, size=(12, 3)) * SPACING
     (folder / "resolved.yaml").write_text("species:\n- name: ribosome\n  radius: 60A\n")
     picks = ts.Particles.build(zyx, unit="angstrom", tomogram="t1", species="ribosome", score=np.linspace(0.9, 0.1, 12))
@@ -91,15 +89,12 @@ def test_a_tomogram_is_a_lazy_pyramid_in_angstrom(viewer, project, monkeypatch):
     assert max(sizes) <= 96 * 80  # planes, never the volume
     plane = np.asarray(layer.data[0][7])
     np.testing.assert_array_equal(plane, ts.open(project / "tomograms" / "t1.ome.zarr")[7])
-    np.testing.assert_allclose(layer.extent.world[1], np.array([39.5, 95.5, 79.5]) * SPACING)
+    np.testing.assert_allclose(layer.extent.world[1], np.array([39, 95, 79]) * SPACING)  # the last voxel's centre
 
 
-def test_a_score_map_lies_over_its_tomogram(viewer, project, tmp_path):
-    import zarr
-
-    ts.convert(project / "map.mrc", tmp_path)
-    group = zarr.open_group(tmp_path / "map.ome.zarr", mode="r+")
-    group.attrs["tomostream"] = dict(group.attrs["tomostream"]) | {"kind": "scores", "species": "ribosome"}
+def test_a_score_map_lies_over_its_tomogram(viewer, tmp_path):
+    scores = np.random.default_rng(1).uniform(size=(20, 32, 32)).astype(np.float32)
+    write_store(tmp_path / "map.ome.zarr", scores, kind="scores", species="ribosome", levels=1, spacing=SPACING)
     [layer] = opened(viewer, tmp_path / "map.ome.zarr")
     assert (layer.name, tuple(layer.contrast_limits), layer.blending) == ("map scores", (0.0, 1.0), "additive")
     np.testing.assert_allclose(layer.scale, [SPACING] * 3)
@@ -115,7 +110,20 @@ def test_picks_are_balls_of_the_particle_s_size_at_their_places(viewer, project)
     assert layer.features["species"].tolist() == ["ribosome"] * 12
     np.testing.assert_allclose(layer.features["score"], table.score)
     assert layer.features["label"].tolist() == [1] * 12
-    assert layer.out_of_slice_display
+
+
+def test_a_slice_shows_the_cut_of_every_ball_that_it_touches(viewer, panel, project):
+    del panel  # it makes slices thick enough
+    [image] = opened(viewer, project / "tomograms" / "t1.ome.zarr")
+    [layer] = opened(viewer, project / "picks" / "t1.csv")
+    for z in (3, 12, 20, 31):
+        viewer.dims.set_point(0, z * SPACING)
+        distance = np.abs(layer.data[:, 0] - z)
+        touched = np.flatnonzero(distance < 6.0)  # a radius of 60 A
+        assert layer._slicing_state._view_indices.tolist() == touched.tolist()
+        np.testing.assert_allclose(layer._view_size, 2 * np.sqrt(6.0**2 - distance[touched] ** 2))
+        assert 0 < len(touched) < 12
+    assert image.projection_mode == "none"  # thin still
 
 
 def test_slider_and_threshold_show_the_best_picks_and_the_writer_leaves_out_the_rest(viewer, panel, project, tmp_path):

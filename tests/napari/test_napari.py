@@ -187,7 +187,7 @@ def test_clicks_that_are_opened_again_can_be_removed_and_a_broken_table_is_left_
     table.write_text("what is this\n1\n")
     layer.add([[1, 2, 3]])
     panel.save.click()
-    assert "left as it is" in panel.message.text()
+    assert "left unchanged" in panel.message.text()
     assert table.read_text() == "what is this\n1\n"
 
 
@@ -219,7 +219,7 @@ def test_a_points_csv_of_napari_itself_is_a_table_of_labels(viewer, panel, proje
     panel.none.setChecked(True)
     panel.clicks_layer.add([[12, 70, 40]])
     [path] = panel.clicks_layer.save(str(tmp_path / "t1.csv"), plugin="napari")
-    found = read_table(path, conversion=Conversion())
+    found = read_table(path, format_name="napari", conversion=Conversion())
     assert found.unit == "voxel"
     np.testing.assert_allclose(found.position_zyx, [[10, 20, 30], [11, 50, 60], [12, 70, 40]])
     assert found.label.tolist() == [1, 1, 0]
@@ -231,7 +231,8 @@ def test_the_sample_has_its_particles_where_the_picture_is_dark(viewer):
     volume = np.asarray(image.data)
     inside = [volume[tuple(np.rint(place).astype(int))] for place in points.data]
     assert len(points.data) > 20
-    assert np.mean(inside) < volume.mean() - volume.std()
+    # four standard errors: of random places one sample in thirty thousand is so dark
+    assert np.mean(inside) < volume.mean() - 4 * volume.std() / np.sqrt(len(inside))
 
 
 @pytest.mark.skipif(not os.environ.get("TOMOSTREAM_SHOTS"), reason="TOMOSTREAM_SHOTS=FOLDER takes a picture of the window")

@@ -1,8 +1,8 @@
 """What is a store, or a table, in napari?  Layers in angstrom; and points back as our table.
 
 Images have the voxel spacing as scale.  Points are in voxels with the same scale where the spacing is known, so that a CSV that napari itself
-saves of them is right too; else they are in angstrom.  A point is as large as the particle: its size is the diameter, and its circle shrinks
-as the slice leaves the centre.
+saves of them is right too; else they are in angstrom.  A point is as large as the particle: its size is the diameter, and its circle is the
+cut of the slice through the ball, as far as the window's slices are thick (the panel sees to that).
 
 Limits: napari's own CSV names neither tomogram nor species; ours does.
 """
@@ -75,6 +75,7 @@ def layer_of_store(path: str) -> LayerData:
     spacing = tomogram.known_spacing or 1.0
     values: dict[str, Any] = {
         "name": tomogram.name, "scale": (spacing,) * 3, "units": (UNIT,) * 3, "multiscale": True, "rgb": False,
+        "projection_mode": "none",  # one plane, however thick the slices are made for the points
         "metadata": {KEY: {"kind": "tomogram", "tomogram": tomogram.name, "spacing": tomogram.known_spacing}},
     }  # fmt: skip
     if scores.kind != SCORES:
@@ -121,7 +122,7 @@ def points_layer(particles: Particles, place: Place, path: str | None = None) ->
         "symbol": [CLICK_SYMBOLS[int(label)] for label in particles.label] or "disc",
         "face_color": "transparent",
         "border_width": 0.06,
-        "out_of_slice_display": True,
+        "projection_mode": "rescale_spherical",
         "scale": (place.scale,) * 3,
         "units": (UNIT,) * 3,
         "ndim": 3,

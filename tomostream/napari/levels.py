@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tomostream.geometry import Box, Triple
+from tomostream.geometry import Box, Triple, triple
 from tomostream.grey_pictures import robust_scale
 from tomostream.score_map import ScoreMapAttributes
 from tomostream.tomogram import Tomogram
@@ -18,7 +18,9 @@ CONTRAST = 3.0  # standard deviations to black and to white
 
 
 class Level(VolumeView):
-    """One level of a volume: an array for napari, read from disk where it is indexed, checksums included.
+    """One level of a volume, or a box of it: an array for napari, read from disk where it is indexed, checksums included.
+
+    Slices alone read nothing: they give the box, another `Level`.  napari asks for rows and columns first, and for the plane of that after.
 
     Parameters
     ----------
@@ -26,13 +28,16 @@ class Level(VolumeView):
         At its level.
     decode
         Makes scores of stored voxels; None: the voxels as they are.
+    box
+        The part; None: all.
     """
 
-    __slots__ = ("_decode", "_tomogram", "dtype", "shape")
+    __slots__ = ("_box", "_decode", "_tomogram", "dtype", "shape")
 
-    def __init__(self, tomogram: Tomogram, decode: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+    def __init__(self, tomogram: Tomogram, decode: Callable[[np.ndarray], np.ndarray] | None = None, box: Box | None = None) -> None:
         self._tomogram, self._decode = tomogram, decode
-        self.shape: Triple = tomogram.shape
+        self._box = Box.whole(tomogram.shape) if box is None else box
+        self.shape: Triple = self._box.shape
         self.dtype: np.dtype[Any] = tomogram.dtype if decode is None else np.dtype(np.float32)
 
     @property
@@ -40,9 +45,17 @@ class Level(VolumeView):
         """Number of voxels; napari asks for it."""
         return math.prod(self.shape)
 
+    def __getitem__(self, index: Any) -> Any:
+        given = index if isinstance(index, tuple) else (index,)
+        if len(given) > self.ndim or not all(isinstance(one, slice) and one.step in (None, 1) for one in given):
+            return super().__getitem__(index)
+        wanted = [one.indices(n) for one, n in zip(given + (slice(None),) * (self.ndim - len(given)), self.shape, strict=True)]
+        part = Box(triple([start for start, _, _ in wanted]), triple([stop for _, stop, _ in wanted]))
+        return Level(self._tomogram, self._decode, part.shifted(self._box.start))
+
     def read(self, box: Box) -> np.ndarray:
-        """Read the voxels of a box."""
-        voxels = self._tomogram.read(box)
+        """Read the voxels of a box, counted from where this one begins."""
+        voxels = self._tomogram.read(box.shifted(self._box.start))
         return voxels if self._decode is None else self._decode(voxels).astype(np.float32)
 
     def _facts(self) -> dict[str, str]:

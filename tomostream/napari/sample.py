@@ -18,6 +18,7 @@ def simulated() -> list[LayerData]:
     mean, std = float(np.mean(made.volume)), float(np.std(made.volume))
     image = {
         "name": NAME, "scale": (settings.spacing,) * 3, "units": (UNIT,) * 3, "contrast_limits": (mean - 3 * std, mean + 3 * std),
+        "projection_mode": "none",
         "metadata": {KEY: {"kind": "tomogram", "tomogram": NAME, "spacing": settings.spacing}},
     }  # fmt: skip
     truth = made.truth.of(species=_SPECIES)

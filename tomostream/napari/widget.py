@@ -104,11 +104,12 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         form.addRow("Layer", self.clicks)
         form.addRow("The next click:", meaning)
         form.addRow(buttons)
-        self.new.clicked.connect(self.add_clicks)
+        # Qt says with a click whether the button is down; nobody wants to know
+        self.new.clicked.connect(lambda _: self.add_clicks())
         self.particle.toggled.connect(lambda _: self._say_what_is_next())
         self.clicks.currentIndexChanged.connect(lambda _: self._say_what_is_next())
-        self.save.clicked.connect(lambda: self.save_into(None))
-        self.save_as.clicked.connect(self._ask_and_save)
+        self.save.clicked.connect(lambda _: self.save_into(None))
+        self.save_as.clicked.connect(lambda _: self._ask_and_save())
         return group
 
     def refresh(self, event: Any = None) -> None:
@@ -124,6 +125,7 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
             box.blockSignals(False)
         self._adopt_picks()
         self._say_what_is_next()
+        self._thicken()
 
     @property
     def picks_layer(self) -> Any:
@@ -241,6 +243,15 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         radii = layer.metadata[KEY]["radii"]
         known = radii.get(self.species.text().strip(), self.radius.value())
         layer.current_size = 2 * known / float(layer.scale[-1])
+        self._thicken()
+
+    def _thicken(self) -> None:
+        """Let slices be as thick as the largest particle: napari looks no further for the balls that a slice cuts.  Images stay thin."""
+        layers = [layer for layer in self.viewer.layers if _kind(layer) in ("picks", "clicks")]
+        widest = max((float(layer.scale[-1]) * max(layer.current_size, *layer.size, 0.0) for layer in layers), default=0.0)
+        thick = tuple(max(known, widest) for known in self.viewer.dims.thickness)
+        if thick != self.viewer.dims.thickness:
+            self.viewer.dims.thickness = thick
 
 
 def _kind(layer: Any) -> str | None:

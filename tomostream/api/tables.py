@@ -125,7 +125,7 @@ def _conversion(facts: dict[str, Any]) -> Conversion:
     from tomostream.stages.shared.particle_tables import conversion_from
 
     stores = [str(path) for path in facts.pop("tomograms", ())]
-    spacing = facts.pop("voxel_size", None)
+    spacing = facts.pop("voxel_size", facts.pop("spacing", None))  # by either name
     own = {option.name: option for option in format_options()}
     if unknown := sorted(set(facts) - set(_FACTS) - set(own)):
         raise InputError(f"{unknown[0]}: no fact of that name; known are {', '.join(['voxel_size', 'tomograms', *_FACTS, *own])}")

@@ -15,7 +15,7 @@ from tomostream.config import load_configuration
 from tomostream.errors import BudgetError
 from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.training_memory import training_buffer, training_bytes
-from tomostream.strategies.validation import REGION_VOX, _boxes
+from tomostream.strategies.validation import REGION_VOX, boxes_around
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,7 @@ def test_a_step_stays_within_its_projection(tmp_path, precision):
 @pytest.mark.parametrize("shape", [(40, 160, 160), (319, 161, 170), (160, 480, 470), (3, 1, 500)])
 def test_validation_regions_hold_all_clicks_and_are_not_larger_than_said(shape):
     points = np.random.default_rng(0).uniform(-0.5, np.array(shape) - 0.5, (200, 3))
-    boxes = _boxes(shape, points)
+    boxes = boxes_around(shape, points)
     assert max(max(box.shape) for box in boxes) <= REGION_VOX
     inside = [((points >= np.array(box.start) - 0.5) & (points < np.array(box.stop) - 0.5)).all(axis=1) for box in boxes]
     np.testing.assert_array_equal(np.sum(inside, axis=0), 1)

@@ -238,13 +238,15 @@ def test_the_sample_has_its_particles_where_the_picture_is_dark(viewer):
 @pytest.mark.skipif(not os.environ.get("TOMOSTREAM_SHOTS"), reason="TOMOSTREAM_SHOTS=FOLDER takes a picture of the window")
 def test_picture_of_the_window(project):
     viewer = napari.Viewer(show=True)
-    viewer.window.resize(1300, 820)
-    viewer.window.add_plugin_dock_widget("tomostream", "Picks and clicks")
+    viewer.window.resize(1200, 800)
+    dock, _ = viewer.window.add_plugin_dock_widget("tomostream", "Picks and clicks")
+    dock.show()
     image, points = viewer.open_sample("tomostream", "simulated")
     del image, points
     viewer.dims.set_point(0, 36 * 13.48)
     viewer.reset_view()
-    viewer.window._qt_window.repaint()
+    for _ in range(5):
+        napari.qt.get_qapp().processEvents()
     napari.utils.notifications.notification_manager.records.clear()
     viewer.screenshot(str(Path(os.environ["TOMOSTREAM_SHOTS"]) / "napari.png"), canvas_only=False, flash=False)
     viewer.close()

@@ -50,23 +50,6 @@ def mounted():
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.slow
-def test_commands_that_fail_at_random_say_so_and_go_on_afterwards(tmp_path):
-    """A minute and a half of bench/faults.py: no space, input/output errors, signals, little memory."""
-    if shutil.which("cc") is None:
-        pytest.skip("the failing disk is made by a C compiler, and there is none")
-    seed = os.environ.get("TOMOSTREAM_SEED", "1")
-    command = [sys.executable, "-m", "bench.faults", "--faults", "200", "--seconds", "90", "--seed", seed, "--folder", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=290
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout[done.stdout.index("{") :])
-    assert told["failures"] == []
-    assert sum(told["trials"].values()) >= 3
-    print(f"seed {told['seed']}: {told['trials']}")
-
-
 def strange():
     """A home that is not there, private files, a clock that jumps to and fro, nothing on standard input, no folder for temporary files named."""
     os.environ.pop("TMPDIR", None)

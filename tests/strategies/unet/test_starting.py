@@ -79,7 +79,7 @@ def test_no_model_and_strategies_that_do_not_go_on_are_refused(first, tmp_path):
     _, values = first
     with pytest.raises(InputError, match=r"lacks model\.json"):
         trained(values | {"train": NONE | {"start": str(tmp_path)}}, tmp_path / "model")
-    with pytest.raises(ConfigurationError, match="the strategy average does not go on from a model"):
+    with pytest.raises(ConfigurationError, match="the strategy average can't continue from a model"):
         configuration_from(values | {"objective": {"name": "average"}, "train": {"start": str(tmp_path)}}, "c")
 
 

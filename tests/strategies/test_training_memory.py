@@ -29,7 +29,7 @@ def test_the_buffer_is_what_the_step_leaves(tmp_path):
     tight = given("1GB", crop=48)
     assert training_buffer(*tight) == 1_000_000_000 - training_bytes(*tight) < 250_000_000
     with pytest.raises(
-        BudgetError, match=r"training needs at least 2.7 GB \(4 crops of 96 voxels, 8 channels .*budget is 2 GB; raise --memory"
+        BudgetError, match=r"training needs at least 2.82 GB \(4 crops of 96 voxels, 8 channels .*budget is 2 GB; raise --memory"
     ):
         training_buffer(*given("2GB", crop=96))
 

@@ -121,7 +121,7 @@ def test_what_is_missing_is_an_error_that_names_the_option(mrc, scores):
     [
         (["convert", "a.mrc", "-o", "o", "--memory", "5"], ["--memory", "'5'", "2GB"]),
         (["convert", "a.mrc", "-o", "o", "--gpu-memory", "lots"], ["--gpu-memory", "'lots'"]),
-        (["convert", "a.mrc", "-o", "o", "--cluster", "cloud"], ["--cluster", "'cloud'", "none, local or slurm"]),
+        (["convert", "a.mrc", "-o", "o", "--cluster", "cloud"], ["--cluster", "'cloud'", "none, local, slurm"]),
         (["convert", "a.mrc", "-o", "o", "--voxel-size", "0"], ["--voxel-size", "above zero", "found 0"]),
         (["convert", "a.mrc", "-o", "o", "--voxel-size", "nan"], ["--voxel-size", "found nan"]),
         (["convert", "a.mrc", "-o", "o", "--dtype", "int9"], ["int9", "keep, float32, float16, int8"]),

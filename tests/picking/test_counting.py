@@ -107,6 +107,12 @@ def test_a_promise_is_near_the_truth_in_the_mean_and_mostly_within_0_08():
     assert np.mean(np.abs(errors) < 0.08) > 0.7
 
 
+@pytest.mark.parametrize("mean", [25.0, 60.0])
+def test_particles_far_above_all_noise_are_all_found_without_clicks(mean):
+    scores, _ = peaks(0, 30, mean=mean, deviation=1.0)
+    assert 28 <= chosen(scores, 30).picks <= 31
+
+
 def test_noise_alone_gives_far_fewer_and_says_so():
     scores, _ = peaks(0, 0)
     found = chosen(scores, 100, clicks(0))

@@ -83,11 +83,12 @@ def fit_peaks(heights: Heights, shape: Shape | None) -> PeakModel:
         Of particles' heights, by the clicks; None: it is not known.
     """
     if shape is not None:
-        return _fit(heights, shape)
+        return _fit(heights, shape, _FAR * max(shape.mean - 1, 1.0))
     means = list(_USUAL_MEANS)
     while means[-1] * _FARTHER < heights.values[0] and len(means) < _MOST_MEANS:
         means.append(means[-1] * _FARTHER)
-    fits = [_fit(heights, usual_shape(mean)) for mean in means]
+    # one end for all: likelihoods of heights that are cut off at different ends don't compare
+    fits = [_fit(heights, usual_shape(mean), _FAR * (means[-1] - 1)) for mean in means]
     likelihood = np.array([fit.likelihood for fit in fits])
     best = likelihood.argmax(axis=0)
     places = best, np.arange(len(best))
@@ -105,12 +106,12 @@ def _parts(
     return noise, share * bump / max(float(ndtr(mean / deviation)), 1e-12), others
 
 
-def _fit(heights: Heights, shape: Shape) -> PeakModel:
+def _fit(heights: Heights, shape: Shape, end: float) -> PeakModel:
     y = heights.values[: (len(heights.values) - 1) // 2 + 1] - 1
     n = len(y)
     middle = max(shape.mean - 1, 0.2)  # of particles, in y
     reach = max(middle, 2.0)
-    end = min(max(float(y[0]), 1.0), _FAR * max(middle, 1.0)) + 1e-6
+    end = min(max(float(y[0]), 1.0), end) + 1e-6
     counts, edges = np.histogram(np.minimum(y, end), np.linspace(0, end, _BINS + 1))
     is_there = counts > 0
     counts, y = counts[is_there], ((edges[1:] + edges[:-1]) / 2)[is_there]

@@ -6,11 +6,14 @@ by a version that knew no other.  See `inference.batch_statistics`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tomostream.geometry import Triple
-from tomostream.inference.batch_statistics import Statistics, adapted, statistics_of
-from tomostream.inference.region_scoring import Reader
-from tomostream.learn.precision import resolve_device
 from tomostream.strategies.protocol import Model
+
+if TYPE_CHECKING:
+    from tomostream.inference.batch_statistics import Statistics
+    from tomostream.inference.region_scoring import Reader
 
 
 def adapts(model: Model) -> bool:
@@ -37,6 +40,9 @@ def own_statistics(model: Model, read: Reader, shape: Triple, *, device: str) ->
     InputError
         If the model is broken, or the device not there.
     """
+    from tomostream.inference.batch_statistics import adapted, statistics_of
+    from tomostream.learn.precision import resolve_device
+
     if model.sampled is None:
         raise TypeError(f"a model of {model.kind} has no batch-norm")
     network, sampling = model.sampled

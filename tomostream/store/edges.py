@@ -9,8 +9,8 @@ Zarr stores whole chunks: 72 slices in chunks of 64 take the space of 128.  So, 
    for every pyramid level; of up to 448 voxels it is one shard where no such edge does.
 3. The chunks of coarser levels divide the level's shards; the coarser a level, the more of it may be beyond the volume.
 
-In all, what is stored is at most 1.05 times the voxels (`tests/store/test_edges.py`).  Each axis is chosen as if the others were like it: the
-product over different axes is no more, by Hoelder's inequality.  A pure planner.
+In all, what is stored is at most 1.05 times the voxels (`tests/store/test_edges.py`).  Each axis is chosen as if the others wasted as much at each
+level: what different axes waste together is no more, by Hoelder's inequality.  A pure planner.
 
 Limits: where shards must be halved more than five times no edge may do; then the one that wastes least is taken.
 """
@@ -22,9 +22,9 @@ from functools import lru_cache
 from tomostream import defaults
 from tomostream.geometry import Triple, triple
 
-_ENOUGH = 0.045  # voxels stored beyond the volume, over its voxels, that is not worth odd edges; axes of other lengths add to it a little
+_ENOUGH = 0.045  # voxels stored beyond the volume, over its voxels, that is not worth odd edges
 _MOST_PADDING = 1 / 64  # of an axis: (1 + 1/64)^3 < 1.05
-_COARSE_PADDING = (_MOST_PADDING, 1 / 64, 1 / 8)  # of levels 0, 1, 2 and coarser: level 2 has a 64th of the voxels
+_COARSE_PADDING = (_MOST_PADDING, 1 / 64, 1 / 8)  # of levels 0, 1, 2 and coarser: level 2 has a 64th of a cube's voxels
 _SMALLEST_CHUNK_VOX, _LARGEST_CHUNK_VOX = 20, 96
 _SMALLEST_COARSE_CHUNK_VOX = 16
 _ONE_SHARD_VOX = 320  # an axis of so many voxels is one shard
@@ -58,19 +58,22 @@ def even_chunk(shape: Triple) -> Triple:
 
 
 @lru_cache(maxsize=4096)
-def even_edges(n: int, levels: int) -> tuple[tuple[int, int], ...]:
+def even_edges(n: int, voxels: tuple[int, ...], axes: int) -> tuple[tuple[int, int], ...]:
     """The edges of chunk and shard along an axis of `n` voxels, for each level.
 
     Parameters
     ----------
     n
-        Voxels of level 0.
-    levels
-        Number of levels with level 0.
+        Voxels of level 0 along the axis.
+    voxels
+        The volume's, of each level.
+    axes
+        Number of its axes that are longer than a voxel.
     """
+    levels = len(voxels)
     if n > _ONE_SHARD_VOX:
-        found = min((_halved(n, chunk, shard, levels) for chunk, shard in _candidates(levels)), key=lambda edges: _order(n, edges))
-        if n > _LARGEST_SHARD_VOX or _waste(n, found) <= _ENOUGH:
+        found = min((_halved(n, c, s, levels) for c, s in _candidates(levels)), key=lambda edges: _order(n, edges, voxels, axes))
+        if n > _LARGEST_SHARD_VOX or _waste(n, found, voxels, axes) <= _ENOUGH:
             return found
     lengths = [-(-n // 2**level) for level in range(levels)]
     return tuple((chunk, -(-length // chunk) * chunk) for length in lengths for chunk in (even_edge(length),))
@@ -97,21 +100,19 @@ def _coarse_chunk(n: int, shard: int, level: int) -> int:
     return min(edges or [shard], key=lambda chunk: (max(most, padding(n, chunk)), -chunk))
 
 
-def _order(n: int, edges: tuple[tuple[int, int], ...]) -> tuple[float, float]:
+def _order(n: int, edges: tuple[tuple[int, int], ...], voxels: tuple[int, ...], axes: int) -> tuple[float, float]:
     """What wastes little comes first, then what is near the nominal edges at level 0, and has few chunks at level 1, which training reads."""
     (chunk, shard), coarse = edges[0], edges[1][0] if len(edges) > 1 else defaults.CHUNK_VOX
     far = (
         _distance(chunk) / defaults.CHUNK_VOX + abs(math.log(shard / defaults.SHARD_VOX)) + max(0.0, math.log(defaults.CHUNK_VOX / coarse))
     )
-    return max(_ENOUGH, _waste(n, edges)), far
+    return max(_ENOUGH, _waste(n, edges, voxels, axes)), far
 
 
-def _waste(n: int, edges: tuple[tuple[int, int], ...]) -> float:
-    """Of a cube with this axis: voxels stored beyond the volume, over its voxels, all levels together."""
-    lengths = [-(-n // 2**level) for level in range(len(edges))]
-    stored: int = sum(math.prod([-(-length // chunk) * chunk] * 3) for length, (chunk, _) in zip(lengths, edges, strict=True))
-    voxels: int = sum(math.prod([length] * 3) for length in lengths)
-    return stored / voxels - 1
+def _waste(n: int, edges: tuple[tuple[int, int], ...], voxels: tuple[int, ...], axes: int) -> float:
+    """Voxels stored beyond the volume, over its voxels, all levels together, if all axes exceeded it as this one does."""
+    exceeds = [padding(-(-n // 2**level), chunk) for level, (chunk, _) in enumerate(edges)]
+    return sum(count * (1 + e) ** axes for count, e in zip(voxels, exceeds, strict=True)) / sum(voxels) - 1
 
 
 def _distance(chunk: int) -> int:

@@ -134,7 +134,8 @@ def plan_levels(shape: Triple, *, chunk: Triple | None, shard: Triple | None, le
             f"take at most {most}, or a shard that is a multiple of {2 ** max(levels - 1, 0)}"
         )
     if is_chosen:
-        along = [even_edges(n, levels) for n in shape]
+        voxels = tuple(math.prod(level_shape(shape, level)) for level in range(levels))
+        along = [even_edges(n, voxels, sum(edge > 1 for edge in shape)) for n in shape]
         return tuple(
             LevelLayout(level_shape(shape, level), *(triple([axis[level][part] for axis in along]) for part in (0, 1)))
             for level in range(levels)

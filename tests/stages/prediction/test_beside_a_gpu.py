@@ -32,7 +32,7 @@ MATCHED = MatchedSettings(support_vox=(4.3,), floor=0.4, weight=(6.0,), intercep
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tomogram")
-    volume = np.random.default_rng(0).normal(size=(40, 272, 272)).astype(np.float32)  # of four shards, or more
+    volume = np.random.default_rng(0).normal(size=(40, 320, 320)).astype(np.float32)  # scores of four shards
     write_mrc(folder / "wide.mrc", volume, spacing=SPACING)
     ts.convert(folder / "wide.mrc", folder / "tomograms")
     return folder / "tomograms" / "wide.ome.zarr"

@@ -35,7 +35,7 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     made = tomostream("run", make_project(folder), "--stage", "convert", "--stage", "stats", "--stage", "train")
     assert made.code == 0, made.err
-    wide = np.random.default_rng(0).normal(size=(40, 272, 272)).astype(np.float32)  # of four shards
+    wide = np.random.default_rng(0).normal(size=(40, 320, 320)).astype(np.float32)  # scores of four shards
     write_mrc(folder / "wide.mrc", wide, spacing=SPACING)
     converted = tomostream("convert", folder / "wide.mrc", "-o", folder / "project/tomograms")
     assert converted.code == 0, converted.err

@@ -46,7 +46,7 @@ def project(device, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wide(project):
-    volume = np.random.default_rng(0).normal(size=(40, 272, 272)).astype(np.float32)  # of four shards
+    volume = np.random.default_rng(0).normal(size=(40, 320, 320)).astype(np.float32)  # scores of four shards
     write_mrc(project.parent / "wide.mrc", volume, spacing=SPACING)
     done = tomostream("convert", project.parent / "wide.mrc", "-o", project / "tomograms")
     assert done.code == 0, done.err

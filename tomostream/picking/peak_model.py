@@ -83,12 +83,11 @@ def fit_peaks(heights: Heights, shape: Shape | None) -> PeakModel:
         Of particles' heights, by the clicks; None: it is not known.
     """
     if shape is not None:
-        return _fit(heights, shape, _FAR * max(shape.mean - 1, 1.0))
+        return _fit(heights, shape)
     means = list(_USUAL_MEANS)
     while means[-1] * _FARTHER < heights.values[0] and len(means) < _MOST_MEANS:
         means.append(means[-1] * _FARTHER)
-    # one end for all: likelihoods of heights that are cut off at different ends don't compare
-    fits = [_fit(heights, usual_shape(mean), _FAR * (means[-1] - 1)) for mean in means]
+    fits = [_fit(heights, usual_shape(mean)) for mean in means]
     likelihood = np.array([fit.likelihood for fit in fits])
     best = likelihood.argmax(axis=0)
     places = best, np.arange(len(best))
@@ -106,13 +105,15 @@ def _parts(
     return noise, share * bump / max(float(ndtr(mean / deviation)), 1e-12), others
 
 
-def _fit(heights: Heights, shape: Shape, end: float) -> PeakModel:
+def _fit(heights: Heights, shape: Shape) -> PeakModel:
     y = heights.values[: (len(heights.values) - 1) // 2 + 1] - 1
     n = len(y)
     middle = max(shape.mean - 1, 0.2)  # of particles, in y
     reach = max(middle, 2.0)
-    end = min(max(float(y[0]), 1.0), end) + 1e-6
+    end = min(max(float(y[0]), 1.0), _FAR * max(middle, 1.0)) + 1e-6
     counts, edges = np.histogram(np.minimum(y, end), np.linspace(0, end, _BINS + 1))
+    # beyond the end, densities fall as 1 / y: so do likelihoods with other ends compare, and a few far peaks decide nothing
+    beyond = np.log(np.maximum(y / end, 1.0)).sum()
     is_there = counts > 0
     counts, y = counts[is_there], ((edges[1:] + edges[:-1]) / 2)[is_there]
     numbers = np.concatenate([[0.0], np.exp(np.arange(np.log(_FIRST), np.log(max(_MOST * n, 1.0)), _STEP))])
@@ -134,7 +135,7 @@ def _fit(heights: Heights, shape: Shape, end: float) -> PeakModel:
             deviation = float(np.sqrt(squares / (there + shape.weight)))
         ratio = deviation / shape.deviation
         prior = ((mean - middle) / shape.doubt) ** 2 / 2 + shape.weight * (np.log(ratio) + ratio**-2 / 2 - 0.5)
-        likelihoods.append(likelihood - float(prior))
+        likelihoods.append(likelihood - float(prior) - float(beyond))
         rows.append((mean, deviation, rate, standing, reach))
         sums.append(there)
     return PeakModel(numbers, np.array(likelihoods), np.array(rows), np.array(sums), n)

@@ -110,7 +110,7 @@ def test_every_format_is_exported_and_reads_back(project, name):
     conversion = Conversion(
         spacings={one: tomogram.spacing for one, tomogram in opened_stores.items()},
         shapes={one: tomogram.shape for one, tomogram in opened_stores.items()},
-        unbinned_pixel=2.5,
+        options={"unbinned_pixel_size": 2.5},
     )
     readable = next(path.glob(f"*{FORMATS[name].ending}")) if path.is_dir() and name == "dynamo" else path
     assert len(read_table(readable, format_name=name, conversion=conversion)) == 40

@@ -301,7 +301,8 @@ def test_expected_lets_the_scores_say_how_many():
 
 
 def test_particles_are_data_frames_and_back():
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     particles = ts.Particles.build(
         np.array([[3.0, 2, 1], [6, 5, 4]]), unit="voxel", tomogram="t", species="a", score=[0.5, np.nan], label=[1, 0]
     )

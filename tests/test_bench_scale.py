@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("simpy")
-
 from bench.scale.model import Costs, Site, bounds, simulate
 
 COSTS = Costs(

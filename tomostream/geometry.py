@@ -95,10 +95,6 @@ class Box:
         """Whether `other` lies wholly inside (an empty box always does)."""
         return other.is_empty or self.clipped(other) == other
 
-    def holds_point(self, point: tuple[float, float, float]) -> bool:
-        """Whether the voxel nearest to `point` (z, y, x; voxel centres are integers) is in the box."""
-        return all(a <= math.floor(p + 0.5) < b for a, p, b in zip(self.start, point, self.stop, strict=True))
-
     def __str__(self) -> str:
         return ", ".join(f"{a}:{b}" for a, b in zip(self.start, self.stop, strict=True))
 

@@ -31,8 +31,3 @@ def _masked(match: re.Match[str]) -> str:
     user = f"{MASK}@" if match["user"] else ""
     query = f"?{MASK}" if match["query"] else ""
     return f"{match['scheme']}{user}{match['rest']}{query}"
-
-
-def has_secrets(url: str) -> bool:
-    """Whether something of a URL would be masked."""
-    return redacted(url) != url

@@ -76,14 +76,6 @@ def click_profiles(
     return profiles
 
 
-def average_profile(
-    readers: Sequence[Reader], points: Sequence[Float64[np.ndarray, "_n 3"]], *, radius: float, support: float
-) -> Float64[np.ndarray, " r"]:
-    """Return the profile of the clicked particles' average after recentring; parameters as of `click_profiles`."""
-    mean: Float64[np.ndarray, " r"] = click_profiles(readers, points, radius=radius, support=support).mean(axis=0)
-    return mean
-
-
 def subtomogram(read: Reader, centre: Float64[np.ndarray, " 3"], half: int) -> Float32[np.ndarray, "n n n"]:
     """Return the cube of edge 2 half + 1 around a position, interpolated linearly."""
     first = np.floor(centre).astype(np.int64)

@@ -63,7 +63,6 @@ def as_if_there_were_a_gpu(monkeypatch):
     processor = torch.device("cpu")
     for module in (
         "tomostream.inference.machine",
-        "tomostream.strategies.adaptive_statistics",
         "tomostream.stages.prediction.overlap",
         "tomostream.learn.precision",
     ):

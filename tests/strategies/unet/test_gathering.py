@@ -12,6 +12,7 @@ from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
 from tomostream.strategies.unet import gathering
 from tomostream.strategies.unet.model import load_model
+from tomostream.strategies.unet.pretrained import evidence
 from tomostream.strategies.unet.pretrained.evidence import JOINING
 from tomostream.strategies.unet.pretrained.settings import CHANNELS
 
@@ -86,3 +87,11 @@ def test_too_few_clicks_compare_nothing_and_still_train(tmp_path):
     model = trained(values | {"labels": {"train": [str(path)]}, "pick": {"count": 3}}, tmp_path / "model")
     assert model.summary.evidence == [{}]
     assert model.summary.expected_numbers[0][0] >= 2
+
+
+def test_nothing_joins_the_network_where_even_the_best_way_is_blind(tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence, "BLIND", -1.0)  # every way is
+    model = trained(values_of(tmp_path), tmp_path / "model")
+    assert model.settings.matched.weight == (0.0,)
+    assert model.settings.learnt_channels is None
+    assert model.summary.chosen_ways == ["the network alone"]

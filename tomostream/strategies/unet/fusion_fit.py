@@ -3,7 +3,8 @@
 1. Boxes of the training tomograms, the unlabelled ones too, at places drawn from the seed; `MEASURED_VOX` voxels in all.
 2. A pretrained head, where left-out clicks call for one (`gathering`), weighs as much as the trained network: both averaged logits have the
    same standard deviation there.
-3. The filter's weight: the configured one, in units of the standard deviations of the trained network's averaged logits and of the correlation.
+3. The filter's weight: the configured one, in units of the standard deviations of the trained network's averaged logits and of the correlation;
+   none where left-out clicks say that the filter is blind (`gathering`).
 4. The intercept: minus the sum at the pick whose rank is the number of particles expected in the boxes.  So at score 0.5 the training
    tomograms give as many picks as are expected.
 
@@ -28,7 +29,7 @@ from tomostream.picking.how_many import Best
 from tomostream.picking.protocol import Picks
 from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 from tomostream.strategies.unet.fusion import MatchedSettings
-from tomostream.strategies.unet.gathering import Gathered, heads_of
+from tomostream.strategies.unet.gathering import Gathered, Told, heads_of
 from tomostream.strategies.unet.settings import MatchedFilter
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, *, 
     if heads is not None:
         network, scored = _with_head(measured, network, heads, scored, deviations, precision)
     found = [
-        _join(measured, scored, number, radius, told.profile, deviations[number])
+        _join(measured, scored, number, radius, told, deviations[number])
         for number, (radius, told) in enumerate(zip(radii, gathered.told, strict=True))
     ]
     settings = MatchedSettings(
@@ -157,12 +158,10 @@ def _score_boxes(measured: _Measured, network: ResidualUNet, smooth: float, prec
     return result
 
 
-def _join(
-    measured: _Measured, scored: list[_Scored], number: int, radius: float, profile: np.ndarray, deviation: float
-) -> tuple[float, float]:
+def _join(measured: _Measured, scored: list[_Scored], number: int, radius: float, told: Told, deviation: float) -> tuple[float, float]:
     """Weight and intercept of a species' filter; radius in voxels, deviation of the trained network's logits."""
-    correlations = _correlations(measured, scored, profile, defaults.SUPPORT * radius)
-    weight = measured.given.weight * deviation / _deviation(correlations)
+    correlations = _correlations(measured, scored, told.profile, defaults.SUPPORT * radius)
+    weight = 0.0 if told.verdict.is_blind else measured.given.weight * deviation / _deviation(correlations)
     expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
     picked = [
         _picks(measured.training.settings.memory, one.logits[number] + np.float32(weight) * correlation, radius, 3 * count).score

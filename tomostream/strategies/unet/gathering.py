@@ -42,6 +42,11 @@ class Told:
     profile: np.ndarray
     head: np.ndarray | None
 
+    @property
+    def joined(self) -> str:
+        """What joins the network, for `model.json`."""
+        return "the network alone" if self.verdict.is_blind else str(self.verdict.way)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gathered:
@@ -80,10 +85,12 @@ def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Ga
     for number, (one, judge) in enumerate(zip(training.settings.species, judges, strict=True)):
         verdict = judge.decide(ways, expected=known_number(training, number))
         way = verdict.way
-        told.append(
-            Told(verdict, judge.profile(is_telling=way.is_telling), None if way.shrinkage is None else judge.head(way.shrinkage)[0])
-        )
-        progress.say(f"{one.name}: what joins the network is {verdict}")
+        has_head = way.shrinkage is not None and not verdict.is_blind
+        told.append(Told(verdict, judge.profile(is_telling=way.is_telling), judge.head(way.shrinkage)[0] if has_head else None))
+        if verdict.is_blind:
+            progress.warn(f"{one.name}: nothing joins the network: {verdict.warning}")
+        else:
+            progress.say(f"{one.name}: what joins the network is {verdict}")
     species = training.settings.species
     return Gathered(tuple(told), with_estimates(training, [one.verdict.number for one in told], progress) if fills_numbers else species)
 

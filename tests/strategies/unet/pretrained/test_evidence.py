@@ -82,13 +82,24 @@ def test_one_click_in_a_wrong_place_changes_the_number_little():
 
 def test_what_nobody_guesses_is_judged_by_the_way_that_ranks_best():
     ways = WAYS[:2]
-    verdict = verdict_of(ways, [[4000.0] * 6, [3.0, 5.0, 8.0, 2.0, 1.0, 9.0]], expected=None)
+    verdict = verdict_of(ways, [[4000.0] * 6, [3.0, 5.0, 8.0, 2.0, 1.0, 9.0]], [[0.1] * 6] * 2, expected=None)
     assert verdict.way == ways[1]
     assert verdict.number == 10
 
 
 def test_a_guess_is_taken_as_given_and_few_ranks_tell_no_number():
-    verdict = verdict_of(WAYS[:2], [[10.0, 20.0], [11.0, 19.0]], expected=1000.0)
+    verdict = verdict_of(WAYS[:2], [[10.0, 20.0], [11.0, 19.0]], [[0.01, 0.02]] * 2, expected=1000.0)
     assert verdict.way == WAYS[0]
     assert verdict.number is None
-    assert verdict_of(WAYS[:2], [[], []], expected=None).costs == ()
+    assert verdict_of(WAYS[:2], [[], []], [[], []], expected=None).costs == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=6, max_size=30))
+def test_a_way_is_blind_where_a_quarter_of_the_background_is_above_the_median_click(shares):
+    verdict = verdict_of(WAYS[:1], [[4000 * share for share in shares]], [shares], expected=100.0)
+    assert verdict.is_blind == (np.median(shares) > 0.25)
+    assert (verdict.number is None) == verdict.is_blind
+
+
+def test_few_clicks_call_no_way_blind():
+    assert not verdict_of(WAYS[:1], [[4000.0] * 4], [[1.0] * 4], expected=None).is_blind

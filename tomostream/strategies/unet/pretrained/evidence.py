@@ -7,6 +7,7 @@
 4. A way costs the mean of log(1 + rank / number expected).  Within the expected number ranks say nothing: the clicks are a random part of the
    particles, so that even a perfect picker ranks them anywhere in it.
 5. The cheapest way wins, but for those before it in the order of `WAYS` that cost no more than `CLEARLY` more: ten clicks tell no finer.
+6. A way is blind where more than `BLIND` of the background's peaks score higher than the median left-out click: chance would have half of them.
 
 Limits: unclicked particles are among the peaks, as they should be; a way that misses the kinds of particle which nobody clicked is not found out.
 """
@@ -24,7 +25,8 @@ FOLDS = 10
 CLEARLY = 0.1
 _APART = 0.7  # peaks are the highest of their cube of this half-edge, radii
 NEAR = 0.5  # of a click, radii
-FEWEST_RANKS = 5  # from which a number of particles is told
+FEWEST_RANKS = 5  # from which a number of particles is told, and whether a way is blind
+BLIND = 0.25  # share of the background's peaks above the median left-out click
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ class Verdict:
         Particles in all clicked tomograms together, as the winner's ranks have it; None: too few clicks to say.
     ranks
         Of the left-out clicks, by the winner.
+    is_blind
+        Whether the winner, too, tells nothing of the particles.
     """
 
     ways: tuple[Way, ...]
@@ -138,6 +142,7 @@ class Verdict:
     way: Way
     number: float | None
     ranks: tuple[float, ...] = ()
+    is_blind: bool = False
 
     def __str__(self) -> str:
         if not self.costs:
@@ -145,6 +150,11 @@ class Verdict:
         order = np.argsort(self.costs, kind="stable")[:3]
         best = ", ".join(f"{self.ways[i]} {self.costs[i]:.2f}" for i in order)
         return f"{self.way}, by the ranks of left-out clicks (0.7 or less: within the number expected; the best three: {best})"
+
+    @property
+    def warning(self) -> str:
+        """What a blind way means."""
+        return f"even the best way without training, {self.way}, finds left-out clicks no better than the background: these particles are hard to tell apart"
 
     @property
     def recorded(self) -> dict[str, float]:
@@ -157,7 +167,9 @@ class Verdict:
         return [round(rank, 1) for rank in sorted(self.ranks)]
 
 
-def verdict_of(ways: Sequence[Way], ranks: Sequence[Sequence[float]], *, expected: float | None) -> Verdict:
+def verdict_of(
+    ways: Sequence[Way], ranks: Sequence[Sequence[float]], shares: Sequence[Sequence[float]], *, expected: float | None
+) -> Verdict:
     """Compare ways by the ranks of left-out clicks.
 
     Parameters
@@ -166,6 +178,8 @@ def verdict_of(ways: Sequence[Way], ranks: Sequence[Sequence[float]], *, expecte
         The preferred first.
     ranks
         Of each way, in all clicked tomograms together.
+    shares
+        Of the background's peaks that score higher than each left-out click, for each way.
     expected
         Particles there; None: as the way that ranks the clicks best has it.
     """
@@ -174,8 +188,20 @@ def verdict_of(ways: Sequence[Way], ranks: Sequence[Sequence[float]], *, expecte
     guess = expected if expected is not None else min(number_of(own) for own in ranks)
     costs = tuple(cost_of(own, guess) for own in ranks)
     winner = chosen(costs)
-    is_enough = len(ranks[winner]) >= FEWEST_RANKS
-    return Verdict(tuple(ways), costs, ways[winner], number_of(ranks[winner]) if is_enough else None, tuple(ranks[winner]))
+    blind = is_blind(shares[winner])
+    tells_number = len(ranks[winner]) >= FEWEST_RANKS and not blind
+    return Verdict(tuple(ways), costs, ways[winner], number_of(ranks[winner]) if tells_number else None, tuple(ranks[winner]), blind)
+
+
+def is_blind(shares: Sequence[float]) -> bool:
+    """Whether a way tells nothing of the particles.
+
+    Parameters
+    ----------
+    shares
+        Of the background's peaks that score higher than each left-out click.
+    """
+    return len(shares) >= FEWEST_RANKS and float(np.median(shares)) > BLIND
 
 
 def number_of(ranks: Sequence[float]) -> float:

@@ -85,8 +85,8 @@ def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Ga
     for number, (one, judge) in enumerate(zip(training.settings.species, judges, strict=True)):
         verdict = judge.decide(ways, expected=known_number(training, number))
         way = verdict.way
-        has_head = way.shrinkage is not None and not verdict.is_blind
-        told.append(Told(verdict, judge.profile(is_telling=way.is_telling), judge.head(way.shrinkage)[0] if has_head else None))
+        head = None if way.shrinkage is None or verdict.is_blind else judge.head(way.shrinkage)[0]
+        told.append(Told(verdict, judge.profile(is_telling=way.is_telling), head))
         if verdict.is_blind:
             progress.warn(f"{one.name}: nothing joins the network: {verdict.warning}")
         else:

@@ -80,7 +80,7 @@ def forked(
     *,
     before: Callable[[], None] = lambda: None,
     told: Callable[[], object] = lambda: "",
-    limit: float = 600.0,
+    limit: float = 240.0,  # less than a test may take, so that the command that hung is named
 ) -> tuple[int, str]:
     """Run a command in `folder` in a process of its own, with the libraries loaded.
 

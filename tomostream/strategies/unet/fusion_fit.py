@@ -4,7 +4,7 @@
 2. A pretrained head, where left-out clicks call for one (`gathering`), weighs as much as the trained network: both averaged logits have the
    same standard deviation there.
 3. The filter's weight: the configured one, in units of the standard deviations of the trained network's averaged logits and of the correlation;
-   none where left-out clicks say that the filter is blind (`gathering`).
+   less where left-out clicks do not trust the filter (`gathering.trust_in`).
 4. The intercept: minus the sum at the pick whose rank is the number of particles expected in the boxes.  So at score 0.5 the training
    tomograms give as many picks as are expected.
 
@@ -161,7 +161,7 @@ def _score_boxes(measured: _Measured, network: ResidualUNet, smooth: float, prec
 def _join(measured: _Measured, scored: list[_Scored], number: int, radius: float, told: Told, deviation: float) -> tuple[float, float]:
     """Weight and intercept of a species' filter; radius in voxels, deviation of the trained network's logits."""
     correlations = _correlations(measured, scored, told.profile, defaults.SUPPORT * radius)
-    weight = 0.0 if told.verdict.is_blind else measured.given.weight * deviation / _deviation(correlations)
+    weight = told.trust * measured.given.weight * deviation / _deviation(correlations)
     expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
     picked = [
         _picks(measured.training.settings.memory, one.logits[number] + np.float32(weight) * correlation, radius, 3 * count).score

@@ -3,6 +3,7 @@
 1. Each species' ways of scoring without a trained network (`pretrained.evidence.JOINING`) are judged by left-out clicks (`pretrained.judging`).
 2. The cheapest to compute wins that ranks them about as well as the best: a filter alone, or one beside a head on pretrained features.
 3. Where nobody says how many particles there are, the ranks of the clicks say it (`expected_number`).
+4. The filter's weight beside the network falls as the left-out clicks rank lower (`trust_in`): docs/accuracy.md, "What joins the network".
 
 A network with other than three levels can't have the pretrained one beside it; nor has one with `network.backbone: none`.
 """
@@ -10,7 +11,7 @@ A network with other than three levels can't have the pretrained one beside it; 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,8 +21,10 @@ from tomostream.progress import Progress
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.expected_number import known_number, with_estimates
 from tomostream.strategies.unet.joined_channels import are_joinable
-from tomostream.strategies.unet.pretrained.evidence import JOINING, Verdict
+from tomostream.strategies.unet.pretrained.evidence import JOINING, Verdict, number_of
 from tomostream.strategies.unet.pretrained.settings import CHANNELS
+
+TRUSTED = 1.5  # times as many particles as expected, by the ranks of left-out clicks: up to it the filter has its whole weight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,11 +39,15 @@ class Told:
         Of the filter, float64 (r,).
     head
         Weights (c,) of the pretrained features; None: the way has no head.
+    trust
+        In the filter: 0 to 1 of its weight.
     """
 
     verdict: Verdict
     profile: np.ndarray
     head: np.ndarray | None
+
+    trust: float = 1.0
 
     @property
     def joined(self) -> str:
@@ -92,7 +99,26 @@ def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Ga
         else:
             progress.say(f"{one.name}: what joins the network is {verdict}")
     species = training.settings.species
-    return Gathered(tuple(told), with_estimates(training, [one.verdict.number for one in told], progress) if fills_numbers else species)
+    if fills_numbers:
+        species = with_estimates(training, [one.verdict.number for one in told], progress)
+    known = replace(training, settings=replace(training.settings, species=species))
+    trusts = [trust_in(one.verdict, known_number(known, number)) for number, one in enumerate(told)]
+    return Gathered(tuple(replace(one, trust=trust) for one, trust in zip(told, trusts, strict=True)), species)
+
+
+def trust_in(verdict: Verdict, expected: float | None) -> float:
+    """How much of its weight the filter gets: all while it ranks the left-out clicks about where a perfect one would.
+
+    Parameters
+    ----------
+    expected
+        Particles in all clicked tomograms together, given or estimated; None: nobody knows, and only a blind filter is not trusted.
+    """
+    if verdict.is_blind:
+        return 0.0
+    if expected is None or not verdict.ranks:
+        return 1.0
+    return min(1.0, TRUSTED * expected / number_of(verdict.ranks))
 
 
 def heads_of(told: Sequence[Told]) -> np.ndarray | None:

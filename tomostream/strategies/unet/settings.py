@@ -12,6 +12,6 @@ class MatchedFilter(Part):
     """The correlation with the clicks' rotational average, which joins the network's logits."""
 
     weight: float = Field(default=defaults.MATCHED_WEIGHT, ge=0)
-    """Of the correlation with the clicks' profile beside the network, both in standard deviations; 0: the network alone."""
+    """Of the correlation with the clicks' profile beside the network, both in standard deviations; less where it ranks left-out clicks low; 0: the network alone."""
     smooth: float = Field(default=defaults.MATCHED_SMOOTH, ge=0, le=1)
     """Logits are averaged over a ball of this much of the particle's radius before they are joined."""

@@ -103,3 +103,8 @@ def test_a_way_is_blind_where_a_quarter_of_the_background_is_above_the_median_cl
 
 def test_few_clicks_call_no_way_blind():
     assert not verdict_of(WAYS[:1], [[4000.0] * 4], [[1.0] * 4], expected=None).is_blind
+
+
+@given(st.lists(st.floats(0, 1000), min_size=4, max_size=4), st.floats(1000, 1e6), st.floats(1000, 1e6))
+def test_it_costs_nothing_that_one_click_in_five_lies_beside_its_particle(ranks, somewhere, elsewhere):
+    assert cost_of([*ranks, somewhere], 100.0) == cost_of([*ranks, elsewhere], 100.0)

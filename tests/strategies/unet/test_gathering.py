@@ -99,7 +99,7 @@ def test_nothing_joins_the_network_where_even_the_best_way_is_blind(tmp_path, mo
 
 @pytest.mark.parametrize(
     ("ranks", "expected", "trust"),
-    [([4, 44, 99], 100.0, 1.0), ([99, 149, 449], 100.0, 1.0), ([99, 299, 449], 100.0, 0.25), ([9999] * 3, None, 1.0), ([], 100.0, 1.0)],
+    [([4, 44, 99], 100.0, 1.0), ([99, 149, 449], 100.0, 0.5), ([99, 299, 449], 100.0, 0.25), ([9999] * 3, None, 1.0), ([], 100.0, 1.0)],
 )
 def test_a_filter_is_trusted_as_far_as_it_ranks_left_out_clicks_within_the_number_expected(ranks, expected, trust):
     verdict = evidence.Verdict(JOINING, (), JOINING[0], None, tuple(map(float, ranks)))

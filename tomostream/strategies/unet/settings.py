@@ -9,7 +9,7 @@ from tomostream.config.fields import Part
 
 
 class MatchedFilter(Part):
-    """The correlation with the clicks' rotational average, which joins the network's logits."""
+    """Settings of the matched filter, whose correlation with a radial profile of the clicks is added to the network's logits."""
 
     weight: float = Field(default=defaults.MATCHED_WEIGHT, ge=0)
     """Of the correlation with the clicks' profile beside the network, both in standard deviations; 0: the network alone."""

@@ -49,7 +49,7 @@ class StreamedNetwork:
     threads
         Number of torch threads in this process; None leaves it unchanged.
     gpu_memory
-        Limit on the GPU memory of this process, in bytes; None: no limit of its own.
+        Limit on the GPU memory of this process, in bytes; None: plan for four fifths of the card.
 
     Raises
     ------

@@ -111,7 +111,7 @@ def test_of_many_clicks_a_hundred_are_taken_and_the_log_says_so(monkeypatch, tmp
 
 
 def test_without_a_backbone_it_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"network.backbone: none leaves few_shot.*nnpu"):
+    with pytest.raises(InputError, match=r"network.backbone must be auto for few_shot.*found none.*nnpu"):
         configuration(tmp_path, network={"backbone": "none"})
 
 

@@ -224,7 +224,7 @@ def score_array(
     """
     scorer = UNetScorer(StreamedNetwork(network, device=device, precision=precision, threads=None))
     if not isinstance(network, ResidualUNet):
-        raise TypeError("a scorer accepts a ResidualUNet only")
+        raise TypeError("the U-Net scorer needs a ResidualUNet")
     longest = 2 * max(volume.shape)
     request = PlanRequest(volume=triple(volume.shape), level=0, memory=memory, block_size=None, name="the array", max_edge=longest)
     return score_volume(volume, plan_prediction(request, network, precision=precision), scorer, as_logits=False)

@@ -99,7 +99,7 @@ def _unclicked(training: Training, eyes: Eyes, backgrounds: list[Part], number: 
 
     rng = np.random.default_rng([training.settings.train.seed, 4])
     if eyes.backbone is None:
-        raise TypeError("nothing is seen without a backbone")
+        raise TypeError("there are no features without a backbone")
     weights, biases = eyes.backbone.anything
     peaks, voxels = [], []
     for part in backgrounds:

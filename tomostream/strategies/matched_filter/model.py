@@ -61,6 +61,7 @@ class CorrelationModel(ArrayModel):
         return CorrelationScorer(self._targets(), floor=self.settings.floor, threads=threads)
 
     def _targets(self) -> list[Target]:
+        """Return the target of each species with its scale; broken arrays are an InputError."""
         scales = self.settings.scales
         if len(scales) != len(self.settings.species):
             raise InputError(f"model folder {self.folder} is broken: {len(scales)} scales for {len(self.settings.species)} species")

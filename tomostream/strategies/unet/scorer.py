@@ -131,6 +131,7 @@ class StreamedNetwork:
         return WholeBlocks(self._network, self._head, radius=self.influence_radius, most_voxels=most)
 
     def _planes(self, block: np.ndarray, keep: Box) -> Iterator[tuple[int, np.ndarray]]:
+        """Stream a block through the network; see `planes`."""
         depth, height, width = block.shape
         step = slab_planes(height * width * self._voxel_bytes, self.stride, SLAB_BYTES)
         z = 0

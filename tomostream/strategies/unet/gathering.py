@@ -1,11 +1,12 @@
-"""What do the clicks tell before a network is trained?  Which filter finds them, whether pretrained features help, and how many there may be.
+"""Learn from the clicks, before a network is trained, which filter finds them, whether pretrained features help, and how many particles there are.
 
-1. Each species' ways of scoring without a trained network (`pretrained.evidence.JOINING`) are judged by left-out clicks (`pretrained.judging`).
-2. The cheapest to compute wins that ranks them about as well as the best: a filter alone, or one beside a head on pretrained features.
-3. Where nobody says how many particles there are, the ranks of the clicks say it (`expected_number`).
-4. The filter's weight beside the network falls as the left-out clicks rank lower (`trust_in`): docs/accuracy.md, "What joins the network".
+1. For each species, left-out clicks judge the ways of scoring that need no trained network (`pretrained.evidence.JOINING`, `pretrained.judging`).
+2. Of the ways that rank the clicks about as well as the best, the one that is cheapest to compute wins: a filter alone, or a filter and a head on
+   pretrained features.  If even the best is blind (`pretrained.evidence.BLIND`), nothing is joined to the network.
+3. Where the configuration gives no expected number, it is estimated from the clicks (`expected_number`).
+4. The lower the left-out clicks rank, the less the filter weighs beside the network (`trust_in`; docs/accuracy.md, "What joins the network").
 
-A network with other than three levels can't have the pretrained one beside it; nor has one with `network.backbone: none`.
+The pretrained network can only be joined to a network of three levels, and is not used with `network.backbone: none`.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from tomostream.strategies.unet.joined_channels import are_joinable
 from tomostream.strategies.unet.pretrained.evidence import JOINING, Verdict, number_of
 from tomostream.strategies.unet.pretrained.settings import CHANNELS
 
-TRUSTED = 1.5  # times as many particles as expected, by the ranks of left-out clicks: up to it the filter has its whole weight
+TRUSTED = 1.5  # the filter keeps its whole weight while the number of particles by its ranks is at most so many times the expected one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Told:
-    """What a species' clicks tell of what joins the network.
+    """What the clicks of one species say about the filter and the head that join the network.
 
     Parameters
     ----------
     verdict
-        The way, and what each cost.
+        The chosen way of scoring, and the cost of each.
     profile
-        Of the filter, float64 (r,).
+        Radial profile of the filter, float64 (r,).
     head
-        Weights (c,) of the pretrained features; None: the way has no head.
+        Weights (c,) of the pretrained features; None: the chosen way has no head.
     trust
-        In the filter: 0 to 1 of its weight.
+        Share of its configured weight that the filter gets, 0 to 1.
     """
 
     verdict: Verdict
@@ -51,35 +52,39 @@ class Told:
 
     @property
     def joined(self) -> str:
-        """What joins the network, for `model.json`."""
+        """Description of what is joined to the network, for `model.json`."""
         return "the network alone" if self.verdict.is_blind else str(self.verdict.way)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gathered:
-    """What the clicks tell: of each species, and the species with their expected numbers, given or estimated."""
+    """What the clicks say: `told` per species, and the species with their expected numbers, given or estimated."""
 
     told: tuple[Told, ...]
     species: tuple[Species, ...]
 
 
 def takes_backbone(settings: LearningSettings) -> bool:
-    """Whether a pretrained network may come beside the trained one."""
+    """Whether the settings allow joining the pretrained network to the trained one."""
     return settings.network.backbone == "auto" and are_joinable(settings.network.channels, CHANNELS)
 
 
 def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Gathered:
-    """Ask the clicks.
+    """Judge the ways of scoring by left-out clicks, and estimate missing expected numbers; log both.
 
     Parameters
     ----------
+    training
+        Settings and clicked tomograms.
+    progress
+        Receives the log lines.
     fills_numbers
-        Whether expected numbers that the configuration leaves open are estimated.
+        Whether to estimate expected numbers that the configuration does not give.
 
     Raises
     ------
     TomostreamError
-        If a tomogram can't be read, or the backbone is damaged.
+        If a tomogram can't be read, or the file of the pretrained backbone is damaged.
     """
     from tomostream.strategies.unet.pretrained.backbone import shipped_backbone
     from tomostream.strategies.unet.pretrained.looking import judges_of, thinned
@@ -95,9 +100,9 @@ def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Ga
         head = None if way.shrinkage is None or verdict.is_blind else judge.head(way.shrinkage)[0]
         told.append(Told(verdict, judge.profile(is_telling=way.is_telling), head))
         if verdict.is_blind:
-            progress.warn(f"{one.name}: nothing joins the network: {verdict.warning}")
+            progress.warn(f"{one.name}: nothing is joined to the network: {verdict.warning}")
         else:
-            progress.say(f"{one.name}: what joins the network is {verdict}")
+            progress.say(f"{one.name}: the network is joined by {verdict}")
     species = training.settings.species
     if fills_numbers:
         species = with_estimates(training, [one.verdict.number for one in told], progress)
@@ -107,12 +112,14 @@ def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Ga
 
 
 def trust_in(verdict: Verdict, expected: float | None) -> float:
-    """How much of its weight the filter gets: all while it ranks the left-out clicks about where a perfect one would.
+    """Return the share of its weight that the filter gets, 0 to 1.
 
     Parameters
     ----------
+    verdict
+        With the ranks of the left-out clicks.  Up to `TRUSTED` times the expected number, they cost the filter nothing.
     expected
-        Particles in all clicked tomograms together, given or estimated; None: nobody knows, and only a blind filter is not trusted.
+        Expected number of particles in all clicked tomograms together; None: unknown, and the filter is trusted unless it is blind.
     """
     if verdict.is_blind:
         return 0.0
@@ -122,7 +129,7 @@ def trust_in(verdict: Verdict, expected: float | None) -> float:
 
 
 def heads_of(told: Sequence[Told]) -> np.ndarray | None:
-    """Weights (s, c) of all species' heads, 0 for those without one; None where none has one."""
+    """Return the weights (s, c) of the heads of all species, with zeros for species without one; None if no species has one."""
     heads = [one.head for one in told]
     if all(head is None for head in heads):
         return None

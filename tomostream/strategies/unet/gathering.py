@@ -22,7 +22,7 @@ from tomostream.progress import Progress
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.expected_number import known_number, with_estimates
 from tomostream.strategies.unet.joined_channels import are_joinable
-from tomostream.strategies.unet.pretrained.evidence import JOINING, Verdict, number_of
+from tomostream.strategies.unet.pretrained.evidence import JOINING, Verdict
 from tomostream.strategies.unet.pretrained.settings import CHANNELS
 
 TRUSTED = 1.5  # the filter keeps its whole weight while the number of particles by its ranks is at most so many times the expected one
@@ -117,15 +117,15 @@ def trust_in(verdict: Verdict, expected: float | None) -> float:
     Parameters
     ----------
     verdict
-        With the ranks of the left-out clicks.  Up to `TRUSTED` times the expected number, they cost the filter nothing.
+        With the number of particles by the ranks of left-out clicks: false peaks among them raise it.
     expected
         Expected number of particles in all clicked tomograms together; None: unknown, and the filter is trusted unless it is blind.
     """
     if verdict.is_blind:
         return 0.0
-    if expected is None or not verdict.ranks:
+    if expected is None or verdict.number is None:
         return 1.0
-    return min(1.0, TRUSTED * expected / number_of(verdict.ranks))
+    return min(1.0, TRUSTED * expected / verdict.number)
 
 
 def heads_of(told: Sequence[Told]) -> np.ndarray | None:

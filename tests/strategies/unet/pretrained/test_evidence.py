@@ -97,11 +97,17 @@ def test_a_guess_is_taken_as_given_and_few_ranks_tell_no_number():
     assert verdict_of(WAYS[:2], [[], []], [[], []], expected=None).costs == ()
 
 
-@given(st.lists(st.floats(0, 1), min_size=6, max_size=30))
-def test_a_way_is_blind_where_a_quarter_of_the_background_is_above_the_median_click(shares):
-    verdict = verdict_of(WAYS[:1], [[4000 * share for share in shares]], [shares], expected=100.0)
+@given(st.lists(st.floats(0, 0.99), min_size=6, max_size=30), st.integers(0, 30))
+def test_a_way_is_blind_where_a_quarter_of_the_background_is_above_the_median_click_that_is_found(shares, missed):
+    ranks = [4000 * share for share in shares]
+    verdict = verdict_of(WAYS[:1], [ranks + [4000.0] * missed], [shares + [1.0] * missed], expected=100.0)
     assert verdict.is_blind == (np.median(shares) > 0.25)
-    assert (verdict.number is None) == verdict.is_blind
+    assert verdict.number == (None if verdict.is_blind else number_of(ranks))
+
+
+def test_where_most_clicks_lie_beside_their_particles_the_others_tell_the_number():
+    ranks, shares = [14.0, 65.0, 125.0, 166.0, 239.0, *[16_500.0] * 12], [0.001, 0.004, 0.008, 0.01, 0.015, *[1.0] * 12]
+    assert verdict_of(WAYS[:1], [ranks], [shares], expected=None).number == 252
 
 
 def test_few_clicks_call_no_way_blind():

@@ -8,7 +8,8 @@
    particle.  It hardly depends on ranks within the expected number: the clicks are a random part of the particles, so even a perfect picker ranks
    them anywhere among these.
 5. The first way in the order given wins whose cost exceeds the lowest cost by at most `CLEARLY`: ten clicks can't resolve smaller differences.
-6. A way is blind if more than `BLIND` of the background's peaks score higher than the median left-out click.  By chance it would be half of them.
+6. A left-out click is found if a peak is near it.  Of those that are not, the place may be wrong, so they tell nothing of the number of particles.
+7. A way is blind if more than `BLIND` of the background's peaks score higher than the median found click.  By chance it would be half of them.
 
 Limits: particles without a click are among the peaks, as they should be; a way that misses a kind of particle that nobody clicked goes unnoticed.
 """
@@ -27,8 +28,8 @@ CLEARLY = 0.1  # costs that differ by at most this count as equal
 COUNTED = 0.8  # share of the left-out clicks that count: the best ranked
 _APART = 0.7  # in radii: a peak is the maximum of the cube with this half-edge around it
 NEAR = 0.5  # in radii: distance within which a peak belongs to a click
-FEWEST_RANKS = 5  # fewest left-out clicks from which the number of particles is estimated, or a way is called blind
-BLIND = 0.25  # share of the background's peaks above the median left-out click
+FEWEST_RANKS = 5  # fewest found clicks from which the number of particles is estimated, or a way is called blind
+BLIND = 0.25  # share of the background's peaks above the median found click
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class Verdict:
     way
         The chosen way.
     number
-        Number of particles in all clicked tomograms together, estimated from the ranks by the chosen way; None: too few clicks.
+        Number of particles in all clicked tomograms together, estimated from the ranks by the chosen way; None: too few clicks were found.
     ranks
         Ranks of the left-out clicks by the chosen way.
     is_blind
@@ -192,23 +193,25 @@ def verdict_of(
     """
     if not ranks or not ranks[0]:
         return Verdict(tuple(ways), (), ways[0], None)
-    guess = expected if expected is not None else min(number_of(own) for own in ranks)
+    found = [[rank for rank, share in zip(own, above, strict=True) if share < 1] for own, above in zip(ranks, shares, strict=True)]
+    guess = expected if expected is not None else min(number_of(some or own) for some, own in zip(found, ranks, strict=True))
     costs = tuple(cost_of(own, guess) for own in ranks)
     winner = chosen(costs)
     blind = is_blind(shares[winner])
-    tells_number = len(ranks[winner]) >= FEWEST_RANKS and not blind
-    return Verdict(tuple(ways), costs, ways[winner], number_of(ranks[winner]) if tells_number else None, tuple(ranks[winner]), blind)
+    number = number_of(found[winner]) if len(found[winner]) >= FEWEST_RANKS and not blind else None
+    return Verdict(tuple(ways), costs, ways[winner], number, tuple(ranks[winner]), blind)
 
 
 def is_blind(shares: Sequence[float]) -> bool:
-    """Whether a way ranks the left-out clicks among the background.
+    """Whether a way ranks the found clicks among the background.
 
     Parameters
     ----------
     shares
-        Share of the background's peaks that score higher than each left-out click.
+        Share of the background's peaks that score higher than each left-out click; 1 for a click that is not found.
     """
-    return len(shares) >= FEWEST_RANKS and float(np.median(shares)) > BLIND
+    found = [share for share in shares if share < 1]
+    return len(found) >= FEWEST_RANKS and float(np.median(found)) > BLIND
 
 
 def number_of(ranks: Sequence[float]) -> float:

@@ -199,7 +199,7 @@ def test_a_run_that_outlives_its_killed_server_is_told_and_not_disturbed(serve, 
             time.sleep(0.1)
             [job] = ask(again, "/api/state")["jobs"]
     assert job["state"] == "failed"
-    assert f"is in use by process {os.getpid()}" in job["lines"][-1]
+    assert f"pid {os.getpid()} on" in job["lines"][-1]
     assert "wait until it finishes, or stop it" in job["lines"][-1]
 
 

@@ -79,12 +79,11 @@ def test_the_port_that_is_asked_for_is_taken(serve, stores):
     assert serve(stores, "--port", str(port)).port == port
 
 
-@pytest.mark.parametrize(
-    "variables", [{"SSH_CONNECTION": "1.2.3.4 1 5.6.7.8 22", "DISPLAY": ""}, {"SLURM_JOB_ID": "7", "DISPLAY": "", "WAYLAND_DISPLAY": ""}]
-)
-def test_on_a_remote_machine_the_tunnel_is_told_and_no_browser_is_opened_there(serve, stores, tmp_path, variables):
+def test_on_a_remote_machine_the_tunnel_is_told_and_no_browser_is_opened_there(serve, stores, tmp_path):
     there = tmp_path / "opened"
-    server = serve(stores, with_browser=True, BROWSER=f"{touching(there)} %s &", **variables)
+    server = serve(
+        stores, with_browser=True, BROWSER=f"{touching(there)} %s &", SSH_CONNECTION="1.2.3.4 1 5.6.7.8 22", DISPLAY="", WAYLAND_DISPLAY=""
+    )
     ask(server, "/api/state")
     told = server.stderr.read_text()
     assert f"this machine is remote; on your own type\n  ssh -L {server.port}:127.0.0.1:{server.port}" in told
@@ -101,7 +100,7 @@ def touching(file: Path) -> Path:
 
 
 def test_the_browser_is_opened_on_the_address(serve, stores, tmp_path):
-    server = serve(stores, with_browser=True, BROWSER=f"{touching(tmp_path / 'opened')} %s &", SSH_CONNECTION="", SLURM_JOB_ID="")
+    server = serve(stores, with_browser=True, BROWSER=f"{touching(tmp_path / 'opened')} %s &", SSH_CONNECTION="")
     until = time.monotonic() + 20
     while not (tmp_path / "opened").exists():
         assert time.monotonic() < until
@@ -121,7 +120,6 @@ def test_without_a_browser_the_address_is_to_be_opened_by_hand(serve, stores, tm
         DISPLAY="",
         WAYLAND_DISPLAY="",
         SSH_CONNECTION="",
-        SLURM_JOB_ID="",
     )
     assert [one["name"] for one in ask(server, "/api/state")["tomograms"]] == ["ball_1", "ball_2"]
     told = server.stderr.read_text()

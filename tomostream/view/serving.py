@@ -177,7 +177,7 @@ def _say_how_to_open(port: int, address: str, with_browser: bool) -> None:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    is_remote = bool(os.environ.get("SSH_CONNECTION") or os.environ.get("SLURM_JOB_ID"))
+    is_remote = bool(os.environ.get("SSH_CONNECTION"))
     has_screen = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or not is_remote
     is_opened = with_browser and has_screen and _open_browser(address)
     if with_browser and not is_opened and not is_remote:

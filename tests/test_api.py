@@ -344,7 +344,7 @@ def test_facts_are_called_as_the_options_are(tmp_path, store):
     with pytest.raises(ts.InputError, match="box_size=") as caught:
         ts.write_particles(tmp_path / "p.cbox", picks, voxel_size=10.0)
     assert "--" not in str(caught.value)
-    with pytest.raises(ts.InputError, match="pixel: no fact of that name; known are voxel_size"):
+    with pytest.raises(ts.InputError, match="'pixel' is not a known keyword; known are voxel_size"):
         ts.read_particles(tmp_path / "p.cbox", pixel=3)
 
 

@@ -169,7 +169,7 @@ def test_what_is_missing_is_an_error_that_names_the_option(mrc, scores):
         (["evaluate", "--picks", "p.csv", "--truth", "p.csv", "--matching", "best"], ["--matching", "best"]),
         (["evaluate", "--picks", "p.csv", "--truth", "p.csv"], ["10vox", "--voxel-size"]),
         (["evaluate", "--picks", "p.csv", "--truth", "p.csv", "--beta", "0"], ["--beta", "found 0"]),
-        (["report", "s", "-o", "r.html"], ["s", "no project folder"]),
+        (["report", "s", "-o", "r.html"], ["s", "not a project folder"]),
         (["run", "nothing.yaml"], ["nothing.yaml", "does not exist"]),
     ],
     ids=lambda value: " ".join(value) if value[0] in COMMANDS else "",

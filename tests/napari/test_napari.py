@@ -171,7 +171,7 @@ def test_clicks_are_saved_with_their_labels_and_merged_with_what_others_did(view
     ]  # fmt: skip
     assert "another program has added" in panel.message.text()
     panel.save.click()
-    assert "0 came, 0 went" in panel.message.text()
+    assert "0 added, 0 removed" in panel.message.text()
 
 
 def test_clicks_that_are_opened_again_can_be_removed_and_a_broken_table_is_left_alone(viewer, panel, tmp_path):

@@ -73,13 +73,13 @@ def test_answers_that_do_not_fit_the_data_are_refused(data):
     assert "135A" in Path("tomostream.yaml").read_text()
     (data.parent / "empty").mkdir()
     done = tomostream("init", "empty", "-o", "e.yaml")
-    assert (done.code, "holds no tomogram" in done.message) == (2, True)
+    assert (done.code, "hold no tomogram" in done.message) == (2, True)
 
 
 def test_a_spacing_that_no_file_says_must_be_given(data):
     write_mrc(data / "TS_04.mrc", random_volume((20, 30, 40), np.float32), spacing=None)
     done = tomostream("init", "data", *ANSWERS, "--clicks", "clicks.csv", "--json")
-    assert done.json["missing"] == ["voxel_size (--voxel-size ANGSTROM): TS_04 does not say it"]
+    assert done.json["missing"] == ["voxel_size (--voxel-size ANGSTROM): TS_04 does not give it"]
     done = tomostream("init", "data", *ANSWERS, "--clicks", "clicks.csv", "--voxel-size", 13.48, "--overwrite", "--json")
     assert done.code == 0, done.err
     assert done.json["missing"] == []

@@ -80,7 +80,7 @@ def test_rotations_are_proper_and_their_mean_vanishes():
 
 
 def test_full_slab_is_refused_with_the_number_that_fitted():
-    with pytest.raises(InputError, match=r"no room for 5000 ribosome particles, \d+ found a place"):
+    with pytest.raises(InputError, match=r"no room for 5000 ribosome particles, only for \d+"):
         build_scene(size_zyx=(500.0, 700.0, 700.0), counts=[(ribosome(), 5000)], vesicles=0, crowd=0, rng=np.random.default_rng(0))
 
 

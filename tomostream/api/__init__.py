@@ -1,7 +1,7 @@
-"""The Python functions: each stage on files as the command line has it, and on plain arrays.
+"""The Python functions: each stage on files, as on the command line, and on plain arrays.
 
-Names are exported by the package (`ts.open`, `ts.pick`, ...).  Lengths are text with a unit (`"135A"`, `"10vox"`) where files are meant, and
-voxels where plain arrays are.
+The package exports them (`ts.open`, `ts.pick`, ...).  With files, lengths are text with a unit (`"135A"`, `"10vox"`); with plain arrays they
+are numbers of voxels.
 """
 
 from tomostream.api.picks import pick

@@ -71,31 +71,34 @@ def pick(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> Particles | PickRecords:
-    """Pick peaks greedily, best first, no two within `radius`: exactly as the sequential loop over the whole volume, ties and all.
+    """Pick peaks greedily: the best first, no two within `radius`.
+
+    The picks are exactly those of the sequential loop over the whole volume, ties included.
 
     Parameters
     ----------
     source
-        A score map's store (path, URL or tomogram): lengths are text with a unit, and the picks a `Particles` table in angstrom.  Or a
-        numpy, zarr or dask array (z, y, x): lengths are voxels, and the picks a sequence of records (z, y, x, score), integer voxels.
+        A score map's store (path, URL or tomogram): lengths are text with a unit, and the result is a `Particles` table in angstrom.  Or a
+        numpy, zarr or dask array (z, y, x): lengths are numbers of voxels, and the result is a sequence of records (z, y, x, score) with
+        integer voxels.
     radius
         Exclusion radius.
     threshold, count
-        Picks score above the threshold (compared in float64); at most `count`.
+        Pick scores above the threshold only (compared in float64), and at most `count`.
     expected
-        How many particles a person would guess; the peaks' scores then say how many are picked.  One of the three is needed.
+        A guess of the number of particles; the scores of the peaks then decide how many are picked.  One of the three is needed.
     smooth
-        Average the scores over a ball of this radius first.
+        Radius of a ball over which the scores are averaged first.
     border
-        No picks this near to a face of the volume.
+        Distance from the faces of the volume within which nothing is picked.
     block_size
         Edge of a block's core, voxels; the picks do not depend on it.
     memory
-        Budget, as `2GB`.
+        Memory budget, for example `2GB`.
     workers
         Threads.
     progress
-        Is told how far it is (stores); None: only warnings are given, as Python's.
+        Receives the progress (stores only); None: no progress, and warnings are Python warnings.
 
     Raises
     ------
@@ -127,7 +130,7 @@ def pick(
 def _pick_array(
     source: Any, lengths: dict[str, float | str], wanted: HowMany | None, block: Triple | None, resources: Resources
 ) -> PickRecords:
-    """Pick from an array, whose lengths are voxels."""
+    """Pick from an array, with lengths in voxels."""
     from tomostream.picking.protocol import Execution, PickRequest
     from tomostream.stages.picks.in_memory import pick_plain
 

@@ -1,4 +1,4 @@
-"""Functions on configurations: train a model, run the whole path."""
+"""Functions on configurations: train a model, run all stages."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def train(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Place:
-    """Train as a configuration (a YAML file or its values) says; returns the model folder.
+    """Train with a configuration (a YAML file or its values), and return the model folder.
 
     Raises
     ------
     TomostreamError
-        If configuration, clicks and tomograms don't fit together; before any training.
+        Before any training, if configuration, clicks and tomograms don't fit together.
     """
     from tomostream.config import configuration_from, load_configuration
     from tomostream.pipeline.training import train_model
@@ -44,28 +44,28 @@ def run(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation | None:
-    """Take a data set through the whole path, as `tomostream run` does; run it again to resume.
+    """Take a data set through all stages, as `tomostream run` does; call it again to resume.
 
     Parameters
     ----------
     config
         A YAML file, or its values.
     stages
-        Only these; none: all.
+        The stages to run; none: all.
     overwrite
         Replace results that were made with other settings.
     progress
-        Is told how far it is; None: only warnings are given, as Python's.
+        Receives the progress; None: no progress, and warnings are Python warnings.
 
     Returns
     -------
     Evaluation or None
-        Where there is truth.
+        None if the configuration names no truth.
 
     Raises
     ------
     TomostreamError
-        Of the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
+        From the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
     """
     from tomostream.config import configuration_from, load_configuration
     from tomostream.pipeline.execution import check_stages, run_project

@@ -66,42 +66,43 @@ def predict(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Any:
-    """Score every voxel: probabilities (or logits) on the tomogram's grid.
+    """Score every voxel with a model: probabilities (or logits) on the tomogram's grid.
 
     Parameters
     ----------
     source
         A store (path, URL or tomogram), or a plain array (z, y, x) of raw voxels at full resolution.
     model
-        Model folder, or what `load_model` returned (its folder is used for stores).
+        Model folder, or the result of `load_model` (for a store, its folder is used).
     out
-        Folder of the score map; needed for a store.
+        Folder for the score map; needed for a store.
     precision
         `float32` or `bf16`.
     threads
-        Of torch; None: all cores.
+        Threads of torch; None: all cores.
     memory
-        Budget, as `2GB`.
+        Memory budget, for example `2GB`.
     logits
         Logits instead of probabilities.
     block_size
-        Edge of a block's core, voxels; None: from the budget.
+        Edge of a block's core, voxels; None: chosen by the budget.
     voxel_size
-        Angstrom, where the tomogram's store does not say it.
+        Angstrom; needed if the tomogram's store does not give it.
     overwrite
-        Replace a score map that was made otherwise.
+        Replace a score map that was made with other settings.
     progress
-        Is told how far it is; None: only warnings are given, as Python's.
+        Receives the progress; None: no progress, and warnings are Python warnings.
 
     Returns
     -------
     Path, list of Path or np.ndarray
-        The store (one a species, if there are several); for an array float32 (z, y, x), or (species, z, y, x) for several.
+        For a store, the score map (with several species, a list with one for each).  For an array, float32 (z, y, x), or
+        (species, z, y, x) with several species.
 
     Raises
     ------
     TomostreamError
-        If the model does not fit the tomogram, or no block the budget.
+        If the model does not fit the tomogram, or no block fits the budget.
     """
     from tomostream.stages.prediction.stage import local_model
     from tomostream.strategies.loading import load_model

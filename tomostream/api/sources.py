@@ -1,16 +1,11 @@
-"""What functions take for a tomogram."""
+"""The kinds of tomogram that functions take."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tomostream.remote.places import RemotePath
 from tomostream.tomogram import Tomogram, open_tomogram
-
-if TYPE_CHECKING:
-    pass
-
 
 Source = str | Path | RemotePath | Tomogram
 
@@ -21,6 +16,6 @@ def opened(source: Source) -> Tomogram:
     Raises
     ------
     InputError
-        If there is no whole store.
+        If the store is missing, broken or unfinished.
     """
     return source if isinstance(source, Tomogram) else open_tomogram(str(source))

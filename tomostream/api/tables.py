@@ -31,22 +31,22 @@ def evaluate(
     voxel_size: float | None = None,
     tomograms: Sequence[str | Path | RemotePath] = (),
 ) -> Evaluation:
-    """Score picks against truth: counts, precision, recall, F per tomogram and pooled.
+    """Evaluate picks against truth: counts, precision, recall and F, per tomogram and pooled.
 
     Parameters
     ----------
     picks, truth
-        Tables, or files or folders of them.
+        `Particles`, or files or folders of tables.
     tolerance
-        Distance for a match, as `10vox` or `135A`.
+        Largest distance of a match, for example `10vox` or `135A`.
     species
-        To score; None: all in the picks.
+        Names of the species to evaluate; None: all in the picks.
     matching
-        `any`, the paper's rule, or `one-to-one`.
+        `any`, the TomoPicker paper's rule, or `one-to-one`.
     beta
         Weight of recall in F-beta.
     voxel_size, tomograms
-        Angstrom, or stores that say it, where units must be converted.
+        Voxel size in angstrom, or stores that give it; needed if units must be converted.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def evaluate(
     conversion = replace(conversion_from([str(path) for path in tomograms], voxel_size), progress=PythonProgress())
     found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks, conversion)
     known = truth_of(truth, names, "the truth") if isinstance(truth, Particles) else read_truth(truth, names, conversion)
-    if voxel_size is None:  # what `pick` knew of the voxels serves both tables
+    if voxel_size is None:  # use the voxel spacings that `pick` wrote into the tables, for both of them
         conversion = replace(conversion, spacings={**known.spacings, **found.spacings, **conversion.spacings})
     settings = EvaluateSettings(tolerance=Length.parse(tolerance, "tolerance"), species=species, matching=matching, beta=beta)
     return evaluate_particles(found, known, settings, names=names, conversion=conversion)
@@ -67,18 +67,18 @@ def evaluate(
 
 @speaks_python
 def read_particles(path: str | Path | RemotePath, *, format: str | None = None, **facts: Any) -> Particles:
-    """Read a table of particles of any known format.
+    """Read a table of particles in any known format.
 
     Parameters
     ----------
     path
-        A file, or a folder of them.
+        A file, or a folder of files.
     format
-        As the command line names it; None: from the ending.
+        Name of the format, as for `--format`; None: recognised by the ending.
     facts
-        What a format may need to know, called as the options are: `voxel_size` (angstrom), `shape` (z, y, x), `tomograms` (stores that tell both),
-        `tomogram`, `species` (names), `columns` and `unit` ("voxel" or "angstrom") of a table without header; and the formats' own, as
-        `unbinned_pixel_size`, `binning`, `user` and `session` of a copick project.
+        What a format may need to know, named like the options of the command line: `voxel_size` (angstrom), `shape` (z, y, x), `tomograms`
+        (stores that give both), `tomogram`, `species` (names), `columns` and `unit` ("voxel" or "angstrom") of a table without header; and
+        options of single formats, such as `unbinned_pixel_size`, `binning`, or `user` and `session` of a copick project.
 
     Raises
     ------
@@ -92,18 +92,18 @@ def read_particles(path: str | Path | RemotePath, *, format: str | None = None, 
 
 @speaks_python
 def write_particles(path: str | Path | RemotePath, particles: Particles, *, format: str | None = None, **facts: Any) -> None:
-    """Write a table of particles in any known format; a path that ends with `/` is a folder of one file a tomogram.
+    """Write a table of particles in any known format.
 
     Parameters
     ----------
     path
-        The file or folder.
+        The file; or, if it ends with `/`, a folder that gets one file per tomogram.
     particles
-        What is written.
+        The particles to write.
     format
-        As the command line names it; None: from the ending.
+        Name of the format, as for `--format`; None: recognised by the ending.
     facts
-        See `read_particles`; and `box_size`, as `"32vox"`.
+        See `read_particles`; also `box_size`, for example `"32vox"`.
 
     Raises
     ------
@@ -115,11 +115,11 @@ def write_particles(path: str | Path | RemotePath, particles: Particles, *, form
     write_table(path, particles, format_name=format, conversion=_conversion(facts))
 
 
-_FACTS = ("shape", "tomogram", "species", "columns", "unit")  # of every format, as the options are called
+_FACTS = ("shape", "tomogram", "species", "columns", "unit")  # facts that any format may use; the names of the options
 
 
 def _conversion(facts: dict[str, Any]) -> Conversion:
-    """What is given by keywords; those of formats' own options are called as they are."""
+    """Collect the facts given by keywords, those that are options of single formats included."""
     from tomostream.formats.catalogued import format_options
     from tomostream.formats.registry import Conversion
     from tomostream.stages.shared.particle_tables import conversion_from
@@ -128,7 +128,7 @@ def _conversion(facts: dict[str, Any]) -> Conversion:
     spacing = facts.pop("voxel_size", facts.pop("spacing", None))  # by either name
     own = {option.name: option for option in format_options()}
     if unknown := sorted(set(facts) - set(_FACTS) - set(own)):
-        raise InputError(f"{unknown[0]}: no fact of that name; known are {', '.join(['voxel_size', 'tomograms', *_FACTS, *own])}")
+        raise InputError(f"'{unknown[0]}' is not a known keyword; known are {', '.join(['voxel_size', 'tomograms', *_FACTS, *own])}")
     named = {name: value for name, value in facts.items() if name in _FACTS}
     options = {
         name: own[name].parse(str(value), name) if isinstance(value, str | int | float) else value

@@ -30,7 +30,7 @@ from tomostream.api.sources import opened
 
 @speaks_python
 def open(path_or_url: str | Path | RemotePath, *, level: int = 0, voxel_size: float | None = None) -> Tomogram | MrcVolume:
-    """Open a tomogram: a store (OME-Zarr 0.4 or 0.5, a folder or URL), or a plain MRC file to look at without conversion.
+    """Open a tomogram: a store (OME-Zarr 0.4 or 0.5, a folder or URL), or an MRC file, which need not be converted to look at it.
 
     Parameters
     ----------
@@ -39,22 +39,22 @@ def open(path_or_url: str | Path | RemotePath, *, level: int = 0, voxel_size: fl
     level
         Pyramid level; each halves the resolution.
     voxel_size
-        Angstrom, where a store does not say it; of an MRC file it wins over the header's.
+        Angstrom; needed if a store does not give it.  For an MRC file it replaces the header's.
 
     Returns
     -------
     Tomogram or MrcVolume
-        Voxels are read where it is indexed (`t[36]`, `t[10:20, ::2]`), by `.array` (a lazy dask array) or, all, by `numpy.asarray`.
+        Index it to read voxels (`t[36]`, `t[10:20, ::2]`); `.array` is a lazy dask array, and `numpy.asarray` reads all voxels.
 
     Raises
     ------
     InputError
-        If there is no whole volume.
+        If the file or store is missing, broken or unfinished.
     """
     text = str(path_or_url)
     if text.lower().endswith(MRC_ENDINGS) and "://" not in text:
         if level:
-            raise InputError(f"{text} is an MRC file, which has the level 0 only; convert it for a pyramid")
+            raise InputError(f"{text} is an MRC file, which has level 0 only; convert it to get a pyramid")
         return open_mrc(Path(text), voxel_size=voxel_size)
     return open_tomogram(text, level=level, voxel_size=voxel_size)
 
@@ -75,16 +75,16 @@ def convert(
     assume_mrc: bool = False,
     progress: Progress | None = None,
 ) -> Place:
-    """Convert an MRC file to `out/NAME.ome.zarr`, streamed; returns the store.
+    """Convert an MRC file to the store `out/NAME.ome.zarr`, out of core, and return its path.
 
     Parameters
     ----------
     path
-        MRC (.mrc .rec .map, also .gz .bz2).
+        An MRC file (.mrc .rec .map, also .gz .bz2).
     out
-        Folder.
+        Folder for the store.
     voxel_size
-        Angstrom; needed only where the header has none.
+        Angstrom; needed only if the header has none.
     dtype
         `keep`, `float32`, `float16` or `int8`.
     chunk, shard
@@ -92,15 +92,15 @@ def convert(
     codec
         `none`, `zstd[:level]` or `lz4-bitshuffle`.
     levels
-        Of the pyramid; None: until 64 voxels are left.
+        Number of pyramid levels; None: until the largest edge is at most 64 voxels.
     memory
-        Budget, as `2GB`.
+        Memory budget, for example `2GB`.
     overwrite
         Replace a store that was made with other settings.
     assume_mrc
-        Read a file without the stamp `MAP ` as MRC, if its header is a volume's.
+        Read a file without the stamp `MAP ` as MRC, if its header describes a volume.
     progress
-        Is told how far it is; None: only warnings are given, as Python's.
+        Receives the progress; None: no progress, and warnings are Python warnings.
 
     Raises
     ------
@@ -131,14 +131,14 @@ def convert(
 
 @speaks_python
 def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
-    """Measure mean and standard deviation, also of the standardised data clipped at 3 sigma, over the finite voxels.
+    """Compute the voxel statistics over the finite voxels: mean and standard deviation, before and after a clip at 3 sigma.
 
     Parameters
     ----------
     source
         A tomogram, its path or URL, or a numpy, zarr or dask array (z, y, x).
     memory
-        Budget, as `2GB`.
+        Memory budget, for example `2GB`.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def label_mask(
     kind: str = defaults.LABEL_SHAPE,
     chunks: int | Triple = defaults.SHARD_VOX,
 ) -> da.Array:
-    """Return the label mask of a volume as a lazy dask array of uint8: 1 near a point, else 0.
+    """Return the label mask of a volume as a lazy dask array of uint8: 1 within a label, else 0.
 
     Parameters
     ----------
@@ -172,16 +172,16 @@ def label_mask(
     shape
         Of the volume (z, y, x).
     radius
-        Voxels.
+        Of the labels, voxels.
     kind
-        `sphere` (a voxel belongs to it if its centre is within the radius), `gaussian` or `cube`.
+        Shape of the labels: `sphere` (voxels whose centre is within the radius), `gaussian` or `cube`.
     chunks
         Edges of the blocks, voxels; the mask does not depend on them.
 
     Raises
     ------
     InputError
-        If the points are not (n, 3), one is not finite, the radius or the kind can't be, or no label lies in the volume.
+        If the points are not (n, 3) or not finite, radius or kind are invalid, or no label lies in the volume.
     """
     from tomostream.graph.label_arrays import label_array
 

@@ -1,7 +1,7 @@
-"""Evaluation of picks against known positions.
+"""Evaluate picks against true particles.
 
-`counts` holds what is counted, `matching` decides which pick and which truth belong together, `curves` does so for every score
-threshold at once, `tables` does it per tomogram and species.
+`counts` has the counts and their ratios, `matching` pairs picks with true particles, `curves` counts at every score threshold, and
+`tables` evaluates a data set by tomogram and species.
 """
 
 from tomostream.evaluation.counts import Scores

@@ -1,10 +1,10 @@
-"""The shape of `evaluation.json`, and of what `evaluate --json` prints."""
+"""The structure of `evaluation.json` and of the output of `evaluate --json`."""
 
 from typing import NotRequired, TypedDict
 
 
 class ScoresAnswer(TypedDict):
-    """Counts and ratios; `f_beta` where beta is not 1."""
+    """Counts and ratios; `f_beta` only if beta is not 1."""
 
     f1: float
     precision: float
@@ -16,20 +16,20 @@ class ScoresAnswer(TypedDict):
 
 
 class TomogramsAnswer(TypedDict):
-    """Those of all tomograms together, and of each by its name."""
+    """Scores of all tomograms together, and of each by name."""
 
     pooled: ScoresAnswer
     tomograms: dict[str, ScoresAnswer]
 
 
 class EvaluationAnswer(TomogramsAnswer):
-    """Those of all species together; and of each by its name, where there are several."""
+    """Scores of all species together, and of each by name if there are several."""
 
     species: NotRequired[dict[str, TomogramsAnswer]]
 
 
 def parts_of(answer: EvaluationAnswer) -> list[tuple[str | None, TomogramsAnswer]]:
-    """Return each species' part with its name; of one species the whole, without."""
+    """Return name and part of each species; with a single species, None and the whole answer."""
     if "species" not in answer:
         return [(None, answer)]
     return [(name, part) for name, part in answer["species"].items()]

@@ -1,7 +1,7 @@
-"""True positives, false positives, false negatives, and the ratios made of them.
+"""True positives, false positives, false negatives, and their ratios.
 
-A ratio of nothing to nothing is 0, so that no picks at all have precision 0 and not a perfect one; but where there is neither a
-pick nor a truth, nothing is wrong, and all ratios are 1.
+0 / 0 counts as 0, so that an empty table of picks has precision 0, not 1.  But if there is neither a pick nor a true particle, nothing is
+wrong, and all ratios are 1.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from tomostream.evaluation.answer import ScoresAnswer
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Counts of one comparison; `+` pools them.
+    """Counts of one evaluation; `+` pools them.
 
     Parameters
     ----------
     tp
-        Truths that were found.
+        True particles that were found.
     fp
-        Picks where there is no truth.
+        Picks without a true particle.
     fn
-        Truths that were not found.
+        True particles that were not found.
 
     Examples
     --------
@@ -39,12 +39,12 @@ class Scores:
 
     @property
     def precision(self) -> float:
-        """Share of right picks, tp / (tp + fp)."""
+        """Share of the picks that are correct, tp / (tp + fp)."""
         return self._ratio(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
-        """Share of found truths, tp / (tp + fn)."""
+        """Share of the true particles that are found, tp / (tp + fn)."""
         return self._ratio(self.tp, self.tp + self.fn)
 
     @property
@@ -63,7 +63,7 @@ class Scores:
         return self._ratio((1 + weight) * self.tp, (1 + weight) * self.tp + weight * self.fn + self.fp)
 
     def to_json(self, *, beta: float = 1.0) -> ScoresAnswer:
-        """As plain values; `f_beta` besides, if `beta` is not 1."""
+        """Return counts and ratios as plain values, with `f_beta` if `beta` is not 1."""
         values: ScoresAnswer = {
             "f1": self.f1,
             "precision": self.precision,

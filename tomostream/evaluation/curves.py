@@ -1,12 +1,12 @@
-"""Precision and recall for every score threshold at once.
+"""Precision and recall at every score threshold, in one pass.
 
-A threshold t keeps the picks that score t or more.  Lowering it only adds picks, and the counts follow from events:
+A threshold t keeps the picks that score t or more.  Lowering it only adds picks, so the counts follow from events:
 
-- `any`: a truth is found at the best score among the picks near it; a pick without truth is false at its own score.
-- `one-to-one`: picks come in by falling score, and each tries to raise the number of pairs by one along an augmenting path (Berge).
-  Whether it can doesn't depend on what is matched with what, so the numbers are those of a fresh assignment at each threshold.
-  A search that fails never has to be repeated: the truths that it reached have no free partner for any later pick either, and are
-  struck off.  All searches together therefore cost about one pass over the pairs, and one short path per pick.
+- `any`: a true particle is found at the best score of the picks near it; a pick without one is false at its own score.
+- `one-to-one`: picks are added by falling score, and each tries to raise the number of pairs by one along an augmenting path (Berge).
+  Whether it can does not depend on which pairs were chosen before, so the counts are those of a new assignment at each threshold.  A
+  search that fails need not be repeated: the true particles that it reached have no free partner for any later pick either, and are
+  removed.  All searches together cost about one pass over the pairs, and one short path per pick.
 
 References
 ----------
@@ -29,16 +29,16 @@ _NOBODY = -1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """Counts at each threshold; a threshold keeps scores >= it.
+    """Counts at each threshold, which keeps the picks with scores >= it.
 
     Parameters
     ----------
     threshold
-        The distinct scores, falling.
+        The distinct scores, in falling order.
     tp, fp
-        Found truths and false picks there.
+        Found particles and false picks at each threshold.
     truths
-        Number of truths.
+        Number of true particles.
     """
 
     threshold: Float64[np.ndarray, " k"]
@@ -58,13 +58,13 @@ class Curve:
 
     @property
     def average_precision(self) -> float:
-        """Area under the curve as a sum of steps; 0 without truths or picks."""
+        """Area under the curve as a sum of steps; 0 without true particles or picks."""
         steps = np.diff(self.recall, prepend=0.0)
         return float((steps * self.precision).sum()) if self.truths else 0.0
 
     @property
     def best(self) -> tuple[float, float]:
-        """The threshold of the largest F1 (the highest such threshold), and that F1; NaN and 0 if there are no picks."""
+        """The threshold with the largest F1 (the highest of several), and that F1; NaN and 0 without picks."""
         f1 = [self.scores_at(i).f1 for i in range(len(self.threshold))]
         if not f1:
             return float("nan"), 0.0
@@ -79,7 +79,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Events:
-    """What changes as the threshold falls: at `score`, found truths and false picks grow by `tp` and `fp`."""
+    """Changes of the counts as the threshold falls: at each `score`, found particles and false picks grow by `tp` and `fp`."""
 
     score: Float64[np.ndarray, " k"]
     tp: Int64[np.ndarray, " k"]
@@ -95,7 +95,7 @@ def precision_recall_curve(
     tolerance: float,
     matching: str,
 ) -> Curve:
-    """Count at every score threshold, as `match` would on the picks that it keeps.
+    """Count at every score threshold what `match` would count for the picks kept.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def events_of(
     tolerance: float,
     matching: str,
 ) -> Events:
-    """Find at which score which count changes, in one tomogram: see `precision_recall_curve`."""
+    """Return the events of one tomogram; parameters and errors as for `precision_recall_curve`."""
     check_matching(picks_zyx, truth_zyx, tolerance=tolerance, matching=matching)
     unknown = int(np.isnan(scores).sum())
     if unknown:
@@ -156,7 +156,7 @@ def events_of(
 
 
 def _gains(pick: np.ndarray, truth: np.ndarray, scores: np.ndarray, truths: int) -> np.ndarray:
-    """For each pick 1 if it raises the number of pairs as it comes in, best score first, else 0; pairs are sorted by pick."""
+    """Return 1 for each pick that raises the number of pairs when it is added, best score first, else 0; pairs are sorted by pick."""
     starts = np.searchsorted(pick, np.arange(len(scores) + 1)).tolist()
     neighbours = truth.tolist()
     pick_of = [_NOBODY] * truths
@@ -164,7 +164,7 @@ def _gains(pick: np.ndarray, truth: np.ndarray, scores: np.ndarray, truths: int)
     struck = bytearray(truths)
     gains = np.zeros(len(scores), dtype=np.int64)
     for new in np.argsort(-scores, kind="stable").tolist():
-        came_from: dict[int, int] = {}  # truth reached: by which pick
+        came_from: dict[int, int] = {}  # for each truth reached, the pick it was reached from
         queue = deque([new])
         free = _NOBODY
         while queue and free == _NOBODY:
@@ -183,7 +183,7 @@ def _gains(pick: np.ndarray, truth: np.ndarray, scores: np.ndarray, truths: int)
             continue
         gains[new] = 1
         t = free
-        while t != _NOBODY:  # each pick on the path passes its truth on to the one before
+        while t != _NOBODY:  # each pick on the path takes the truth it reached, and gives up its own
             current = came_from[t]
             pick_of[t] = current
             truth_of[current], t = t, truth_of[current]

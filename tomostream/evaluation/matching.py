@@ -1,17 +1,17 @@
-"""Match picks with truths.
+"""Match picks with true particles ("truths").
 
 `any`, the rule of the TomoPicker paper: a truth with a pick within the tolerance is found; a pick with no truth within it is false.
-One pick may find several truths, and several picks one truth, which costs them nothing.
+One pick may find several truths, and several picks may find the same truth without being false.
 
-`one-to-one`: each pick finds at most one truth and each truth is found at most once.  Of all such assignments within the tolerance
-the one with most pairs counts, and of those one with the least total distance:
+`one-to-one`: each pick finds at most one truth, and each truth is found at most once.  Of all such assignments within the tolerance the
+one with most pairs is taken, and of several such one with the smallest total distance:
 
 1. Pairs within the tolerance come from two KD-trees.
-2. Each truth gets a stand-in partner whose cost is above that of any chain of real pairs.  The assignment of all truths that costs
-   least then leaves as few as possible to their stand-ins, and of these is the nearest: one sparse linear assignment.
+2. Each truth gets a dummy partner that costs more than any chain of real pairs.  So the cheapest assignment of all truths leaves as few
+   as possible to their dummies, and has the smallest distances among those.  This is one sparse linear assignment.
 
-Distances up to the tolerance count, and a billionth more: positions that were written in angstrom and read back as voxels must not
-fall out of a tolerance that they meet exactly.
+The tolerance is widened by a billionth: a position that is exactly at the tolerance must not be lost when it is written in angstrom and
+read back as voxels.
 
 Limits: `one-to-one` holds all pairs within the tolerance in memory, and refuses beyond 20 million of them.
 
@@ -41,7 +41,7 @@ _MOST_PAIRS = 20_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matching:
-    """Which pick found which truth.
+    """The pairs of picks and truths.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Matching:
 
     @property
     def scores(self) -> Scores:
-        """Found truths, false picks, missed truths."""
+        """Counts of found truths, false picks and missed truths."""
         found = int(np.count_nonzero(self.pick_of_truth >= 0))
         return Scores(found, int(np.count_nonzero(self.truth_of_pick < 0)), len(self.pick_of_truth) - found)
 
@@ -76,7 +76,7 @@ def match(picks_zyx: Float64[np.ndarray, "n 3"], truth_zyx: Float64[np.ndarray, 
     Raises
     ------
     InputError
-        If the tolerance or the rule can't be, a position is not finite, or there are too many pairs to assign.
+        If the tolerance or the rule is invalid, a position is not finite, or there are too many pairs to assign.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def match(picks_zyx: Float64[np.ndarray, "n 3"], truth_zyx: Float64[np.ndarray, 
 
 
 def check_matching(picks_zyx: np.ndarray, truth_zyx: np.ndarray, *, tolerance: float, matching: str) -> None:
-    """Refuse what can't be matched: see `match`."""
+    """Check the input of `match`."""
     if matching not in get_args(MatchingRule):
         raise InputError(f"matching '{matching}' is unknown; choose one of {', '.join(get_args(MatchingRule))}")
     if not 0 < tolerance < np.inf:
@@ -107,12 +107,12 @@ def check_matching(picks_zyx: np.ndarray, truth_zyx: np.ndarray, *, tolerance: f
 def pairs_within(
     picks_zyx: Float64[np.ndarray, "n 3"], truth_zyx: Float64[np.ndarray, "m 3"], tolerance: float
 ) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:
-    """Find all pairs within the tolerance: pick's index, truth's index, distance.
+    """Find all pairs within the tolerance; return index of the pick, index of the truth, and distance, sorted by pick, then truth.
 
     Raises
     ------
     InputError
-        If there are more than can be held.
+        If there are too many pairs to hold in memory.
     """
     if not len(picks_zyx) or not len(truth_zyx):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0)
@@ -124,7 +124,7 @@ def pairs_within(
             f"{_MOST_PAIRS} can be compared; use a tolerance of about a particle's radius"
         )
     pairs = picks.sparse_distance_matrix(truth, tolerance * _SLACK, output_type="ndarray")
-    order = np.lexsort((pairs["j"], pairs["i"]))  # the tree's order is its own affair
+    order = np.lexsort((pairs["j"], pairs["i"]))  # the tree promises no order
     return pairs["i"][order].astype(np.int64), pairs["j"][order].astype(np.int64), pairs["v"][order].astype(np.float64)
 
 
@@ -141,7 +141,7 @@ def _assignment(picks_zyx: np.ndarray, truth_zyx: np.ndarray, tolerance: float) 
         reached, row = np.unique(truth, return_inverse=True)
         near, column = np.unique(pick, return_inverse=True)
         rows = np.arange(reached.size)
-        # a sparse matrix has no zeros: one tolerance is added to every distance, which changes no order among equal numbers of pairs
+        # a sparse matrix can't store zeros, so one tolerance is added to every distance; this does not change which assignment is best
         dearer = 3.0 * tolerance * (reached.size + 1)
         weights = np.concatenate([distance + tolerance, np.full(reached.size, dearer)])
         where = (np.concatenate([row, rows]), np.concatenate([column, near.size + rows]))

@@ -1,10 +1,10 @@
-"""Evaluate the picks of a data set: per tomogram, pooled, per species.
+"""Evaluate the picks of a data set by tomogram and species, and pooled.
 
-1. Decide what is compared with what, where picks or truth don't name their species (`compared_species`).
-2. Scored are the tomograms that were picked, those without any pick too; truth of other tomograms is named and not counted.
-3. Pooled counts are sums over tomograms, never means of ratios; of several species, sums over the species.
+1. Decide which species of the picks is compared with which of the truth, since a table need not name them (`compared_species`).
+2. Score all tomograms that were picked, also those without any pick.  Other tomograms with truth are listed, not counted.
+3. Pool counts as sums over tomograms and species, never as means of ratios.
 
-Limits: positions of both tables are in one unit; the caller converts.
+Limits: the positions of both tables must be in the same unit; the caller converts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tomostream.evaluation.curves import Curve, events_of, pooled_curve
 from tomostream.evaluation.matching import match
 from tomostream.particles import Particles
 
-_UNNAMED = frozenset({"", "particle"})  # what a table says that doesn't know its species
+_UNNAMED = frozenset({"", "particle"})  # names in a table that does not know its species
 _DEFAULT_NAME = "particle"
 
 
@@ -39,7 +39,7 @@ class SpeciesEvaluation:
         return sum(self.tomograms.values(), Scores(0, 0, 0))
 
     def to_json(self, *, beta: float) -> TomogramsAnswer:
-        """As `{"pooled": {...}, "tomograms": {NAME: {...}}}`."""
+        """Return `{"pooled": {...}, "tomograms": {NAME: {...}}}`."""
         return {
             "pooled": self.pooled.to_json(beta=beta),
             "tomograms": {name: scores.to_json(beta=beta) for name, scores in self.tomograms.items()},
@@ -48,7 +48,7 @@ class SpeciesEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Picks against truth.
+    """The result of an evaluation.
 
     Parameters
     ----------
@@ -57,13 +57,13 @@ class Evaluation:
     beta
         Weight of recall in F-beta.
     unscored
-        Tomograms with truth that were not picked; not counted.
+        Tomograms with truth that were not picked; they are not counted.
     without_truth
-        Tomograms that were picked and have no truth: all their picks count as false.
+        Tomograms that were picked and have no truth; all their picks count as false.
     curves
-        By species, pooled over the tomograms, where they were asked for.
+        By species, pooled over the tomograms; empty unless asked for.
     picks
-        How many picks were scored; under `any` not always `tp + fp`, see `note`.
+        Number of picks; under `any` not always `tp + fp`, see `note`.
     """
 
     species: Mapping[str, SpeciesEvaluation]
@@ -75,17 +75,17 @@ class Evaluation:
 
     @property
     def note(self) -> str | None:
-        """Why the number of picks is not tp + fp, if it is not: what matching `any` does not count."""
+        """A sentence on why the number of picks is not tp + fp, which can happen under `any`; else None."""
         counted = self.pooled.tp + self.pooled.fp
         if self.picks == counted:
             return None
         more = self.picks - counted
         why = (
-            f"{more} more hit a particle that another pick has found"
+            f"{more} more are near a particle that another pick has found"
             if more > 0
-            else f"{-more} particles were found by a pick that had found another"
+            else f"{-more} particles were found by a pick that had already found another"
         )
-        return f"{self.picks} picks: {self.pooled.tp} particles found, {self.pooled.fp} picks false; {why} (matching any lets both pass, one-to-one neither)"
+        return f"{self.picks} picks: {self.pooled.tp} particles found, {self.pooled.fp} picks false; {why} (the matching `any` allows both, `one-to-one` neither)"
 
     @property
     def pooled(self) -> Scores:
@@ -102,10 +102,10 @@ class Evaluation:
         return totals
 
     def to_json(self) -> EvaluationAnswer:
-        """As plain values for JSON.
+        """Return plain values for JSON.
 
         One species: `{"pooled": {"f1", "precision", "recall", "tp", "fp", "fn"}, "tomograms": {NAME: {...}}}`, with `f_beta` in each
-        if beta is not 1.  Several: that for their sums, and for each one under `"species"`.
+        if beta is not 1.  Several species: the same for their sums, and for each species under `"species"`.
         """
         all_together = SpeciesEvaluation(self.tomograms).to_json(beta=self.beta)
         whole: EvaluationAnswer = {"pooled": all_together["pooled"], "tomograms": all_together["tomograms"]}
@@ -116,7 +116,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringRules:
-    """What counts as a hit, and what is counted.
+    """Rules of an evaluation: when a pick matches, and what is counted.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class ScoringRules:
     beta
         Weight of recall in F-beta; above zero.
     with_curve
-        Whether to count at every score threshold too; every pick then needs a score.
+        Whether to count at every score threshold as well; every pick then needs a score.
 
     Raises
     ------
@@ -156,19 +156,19 @@ def evaluate_tables(
     Parameters
     ----------
     picks, truth
-        In one unit; each row names its tomogram.
+        Both in the same unit; each row names its tomogram.
     rules
         How they are compared.
     tomograms
-        What is scored: the tomograms that were picked, with or without a pick.
+        The tomograms to score: all that were picked, with or without a pick.
     unscored
         Other tomograms that are known to have truth; those in `truth` are added.
 
     Raises
     ------
     InputError
-        If units differ, a pick's tomogram is not among those scored, no scored tomogram has truth though others have, or the
-        species to compare can't be known.
+        If the units differ, a pick's tomogram is not among those scored, no scored tomogram has truth though others have, or it is not
+        clear which species to compare.
     """
     _check(picks, truth, tomograms=tomograms)
     known = truth.tomograms()
@@ -204,16 +204,16 @@ def evaluate_tables(
 def compared_species(
     in_picks: Sequence[str], in_truth: Sequence[str], requested: Sequence[str] | None
 ) -> list[tuple[str, str | None, str | None]]:
-    """Decide which species are scored, and which rows of either table belong to each.
+    """Decide which species are scored, and which rows of the two tables belong to each.
 
-    A table whose only species is `particle`, or that names none, stands for whatever it is compared with.
+    A table that names no species, or only `particle`, is compared with whatever the other table names.
 
     Parameters
     ----------
     in_picks, in_truth
         The species' names in the tables.
     requested
-        What the user asked for; None: all in the picks.
+        The species that the user asked for; None: all in the picks.
 
     Returns
     -------
@@ -223,7 +223,7 @@ def compared_species(
     Raises
     ------
     InputError
-        If that can't be known.
+        If this is not clear.
 
     Examples
     --------
@@ -262,6 +262,6 @@ def _check(picks: Particles, truth: Particles, *, tomograms: Sequence[str]) -> N
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names for a message; at most a few of them."""
+    """Return names for a message, at most a few of them."""
     shown = ", ".join(f"'{name}'" for name in names[:8])
     return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown

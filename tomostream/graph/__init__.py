@@ -1,1 +1,1 @@
-"""Dask graphs over whole volumes: arrays of any kind made lazy, statistics, label masks."""
+"""Dask graphs over whole volumes: lazy arrays, voxel statistics, label masks."""

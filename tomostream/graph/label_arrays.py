@@ -48,8 +48,8 @@ def label_array(
     chunks
         Shape of the blocks (z, y, x), voxels.
     values
-        uint8 (n,), what each point paints, 1 to 255, as 1 + the index of its species; 1 if None.  The smallest wins where labels
-        overlap.
+        uint8 (n,), the value that each point paints, 1 to 255, for example 1 + the index of its species; None: 1.  Where labels overlap
+        the smallest value is kept.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def label_array(
     )
     if radii.shape != (len(points),) or (values is not None and values.shape != (len(points),)):
         sizes = f"{radii.shape} radii" if values is None else f"{radii.shape} radii and {values.shape} values"
-        raise InputError(f"radii and values must be one a point: found {len(points)} points, {sizes}")
+        raise InputError(f"there must be one radius and one value for each point: found {len(points)} points, {sizes}")
     if min(shape) < 1 or min(chunks) < 1:
         raise InputError(f"a volume's and a chunk's edges must be at least 1 voxel, found {tuple(shape)} and {tuple(chunks)}")
     check_labels(points, radius, kind, values)

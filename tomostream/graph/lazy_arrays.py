@@ -1,12 +1,12 @@
-"""An array on disk or in memory as a Dask array whose blocks are cheap to read and small enough.
+"""Wrap an array on disk or in memory as a Dask array whose blocks are small enough and cheap to read.
 
-1. A tomogram or a Zarr array is cut along its shards, the unit that is read without waste; a shard over the limit is divided evenly,
-   its longest axis first, into parts made of whole inner chunks.  A tomogram reads its blocks itself, at any level, stored or not.
-2. A numpy array is cut along its slowest axis only, so blocks are views and contiguous.
-3. A Dask array stays as it is: its owner chose the blocks.
+1. A tomogram or a Zarr array is cut along its shards.  A shard over the limit is divided evenly, its longest axis first, into parts of
+   whole chunks.  A tomogram reads its blocks itself, at any level, stored or not.
+2. A numpy array is cut along its slowest axis only, so that blocks are contiguous views.
+3. A Dask array keeps its blocks.
 
-Limits: a block is never smaller than one chunk (Zarr) or one slice (numpy), whatever the limit; a tomogram's level that is not stored
-takes more to read than its blocks are large.
+Limits: a block is never smaller than one chunk (Zarr) or one slice (numpy), whatever the limit; reading a level that is not stored takes
+more memory than its blocks.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def as_dask(array: object, *, block_bytes: int) -> da.Array:
     array
         A tomogram (at its level), or a Dask, Zarr or numpy array.
     block_bytes
-        Limit of one block in memory, bytes (see the module for what it can't go below).
+        Limit of one block in memory, bytes (the module says how small a block can be).
 
     Raises
     ------
     InputError
-        If it is no such array.
+        If it is another kind of object.
     """
     if isinstance(array, da.Array):
         return array
@@ -60,7 +60,7 @@ def as_dask(array: object, *, block_bytes: int) -> da.Array:
         return cast(da.Array, da.from_zarr(array, chunks=blocks))
     if isinstance(array, np.ndarray):
         slice_bytes = max(1, math.prod(array.shape[1:]) * array.dtype.itemsize)
-        # given a name, because Dask would read the whole array to make one from its content
+        # name=False, because otherwise Dask would read the whole array to make a name from its content
         chunks = (max(1, block_bytes // slice_bytes), *array.shape[1:])
         return cast(da.Array, da.from_array(array, chunks=chunks, name=False))
     raise InputError(f"expected a tomogram, or a numpy, zarr or dask array, found {type(array).__module__}.{type(array).__qualname__}")

@@ -1,14 +1,14 @@
-"""Mean and standard deviation of a lazy array, raw and after the clip, by Dask.
+"""Compute the voxel statistics of a lazy array with Dask, before and after the clip.
 
-Pass 1, a graph: each block becomes a sketch (`tomostream.moments`) in the task that reads it; sketches merge in a tree whose shape
-depends on the block grid alone.
-Pass 2: for 8- and 16-bit types the histogram already holds the answer.  For the others a second graph reads the blocks again, now
-standardised and clipped.  The two passes are two graphs on purpose: in one, the scheduler would keep every block for the second.
+1. The first graph turns each block into a sketch (`tomostream.moments`) in the task that reads it, and merges the sketches in a tree
+   whose shape depends on the block grid alone.
+2. For 8- and 16-bit types the sketch is a histogram, which holds the answer.  For other types a second graph reads the blocks again,
+   and standardises and clips them.  In a single graph the scheduler would keep every block in memory for the second pass.
 
-The sums of a block, and the order in which blocks merge, are fixed: the result is the same to the last bit for any number of
-workers.  Another block grid rounds differently, far below 1e-6 of the standard deviation.
+The sums of a block, and the order in which blocks merge, are fixed, so the result is the same to the last bit for any number of workers.
+Another block grid rounds differently, far below 1e-6 of the standard deviation.
 
-Robust statistics (`tomostream.robust_statistics`) come out of pass 1: of the histogram, or of a lattice of voxels.
+Robust statistics (`tomostream.robust_statistics`) come from the first pass: from the histogram, or from a lattice of voxels.
 
 Memory: a thread holds one block, what reading it takes, and scratch of fixed size (`projected_bytes`); never a float64 copy.
 """
@@ -31,14 +31,14 @@ from tomostream.normalisation import Normalisation
 from tomostream.robust_statistics import Lattice, robust_of_values
 from tomostream.store.shard_sketches import statistics_of_counts
 
-_FAN_IN = 2  # neighbours along each axis that merge at a time: few sketches wait
-_BLOCK_BYTES = 16_000_000  # smaller reads cost more calls, larger ones fall out of the cache
+_FAN_IN = 2  # neighbours along each axis that merge at a time, so that few sketches wait in memory
+_BLOCK_BYTES = 16_000_000  # smaller blocks need more calls, larger ones don't fit the cache
 _HISTOGRAM_BYTES = 8 * 2**16
-_BLOCK_COPIES = 4  # the block, its encoded and its decoded chunks, and a predecessor not yet given back (measured: 3.8, Zarr)
+_BLOCK_COPIES = 4  # the block, its encoded and its decoded chunks, and the block before, which may not be freed yet
 
 
 def statistics_of(array: object, *, clip_sigma: float) -> Normalisation:
-    """Take the statistics of a volume, out of core, on Dask's current scheduler.
+    """Compute the statistics of a volume, out of core, on Dask's current scheduler.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def statistics_of(array: object, *, clip_sigma: float) -> Normalisation:
         A tomogram, or a Dask, Zarr or numpy array of any number of axes (at least one): bool, integer or float of 16 to 64 bits.
         A Dask array keeps its chunks; the others are read in blocks of 16 MB or one chunk.
     clip_sigma
-        Where the standardised data are clipped, in standard deviations; above zero.
+        The clip of the standardised voxels, in standard deviations; above zero.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def statistics_of(array: object, *, clip_sigma: float) -> Normalisation:
     Raises
     ------
     InputError
-        If the type has no statistics, no voxel is finite, or squared values leave float64's range.
+        If the data type is not supported, no voxel is finite, or squared values leave float64's range.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def statistics_of(array: object, *, clip_sigma: float) -> Normalisation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Sampled:
-    """Moments of blocks, and the lattice's voxels in them; the values' order plays no part, since they are sorted."""
+    """Moments of blocks, and the voxels of the lattice in them; the order of the values does not matter, since they are sorted later."""
 
     moments: Moments
     values: tuple[np.ndarray, ...]
@@ -93,19 +93,19 @@ class _Sampled:
 
 
 def projected_bytes(array: da.Array, *, threads: int) -> int:
-    """Bytes that `statistics_of` holds at most in one process besides the libraries.
+    """Return the most bytes that `statistics_of` holds in one process; libraries come on top.
 
     Each thread has its block, what reading and decoding it takes, and scratch; the tree has its unmerged sketches.
 
     Parameters
     ----------
     array
-        What the statistics are taken of.
+        The array whose statistics are computed.
     threads
         Threads of the process.
     """
     block = math.prod(int(max(c)) for c in array.chunks) * int(array.dtype.itemsize)
-    # the sample of the robust statistics, SAMPLE_BYTES twice, lies within what `Moments` leaves of its scratch
+    # the sample of the robust statistics, twice SAMPLE_BYTES, fits in the scratch that `Moments` does not use
     if not is_counted(array.dtype):
         return threads * (_BLOCK_COPIES * block + SCRATCH_BYTES)
     depth = max(1, *(math.ceil(math.log(max(n, 2), _FAN_IN)) for n in array.numblocks))
@@ -127,9 +127,9 @@ _Sketch = Moments | Histogram | _Sampled
 
 
 def _reduced(array: da.Array, sketch: Callable[[np.ndarray, tuple[int, ...]], _Sketch]) -> _Sketch:
-    """Run the graph: one sketch per block (of its voxels, and the place of its first), merged in a tree.
+    """Run the graph: `sketch` each block (given its voxels and the index of the first), and merge the sketches in a tree.
 
-    Sketches travel in object arrays of one element, because Dask moves arrays.
+    Each sketch is wrapped in an object array of one element, because Dask's blocks must be arrays.
     """
     sketches = da.map_blocks(
         partial(_chunk, sketch),

@@ -1,1 +1,1 @@
-"""Score maps: a network over a volume, block by block, as over the whole."""
+"""Score a volume block by block, with the same result as on the whole volume."""

@@ -1,18 +1,18 @@
 """Recompute batch-norm statistics for one tomogram (adaptive batch normalisation).
 
-Training normalises every feature by the current batch; inference has one fixed mean and variance per feature.  Taken from the training
-tomograms, they do not fit a tomogram of other defocus, thickness or noise, however well its voxels are standardised (docs/accuracy.md has
-figures).  So each tomogram gets the statistics of its own features; the weights stay.
+Training normalises every feature by the current batch; inference uses one fixed mean and variance per feature.  Those of the training
+tomograms do not fit a tomogram of other defocus, thickness or noise, however well its voxels are standardised (docs/accuracy.md has
+figures).  So each tomogram gets the statistics of its own features; the weights stay the same.
 
 1. Crops: the cells of a grid of crops that spans the volume, or `Sampling.count` of them, drawn evenly and always the same.
-2. Batches of them pass the network in training mode, each normalised by itself; a feature's statistics are the means over the batches
+2. Batches of crops pass the network in training mode, each normalised by itself; a feature's statistics are the means over the batches
    (`learn.recalibration`).
 
-The statistics depend on the volume's voxels alone, not on blocks, shards or workers; so scores are those of one network on the whole
-volume.
+The statistics depend on the volume's voxels alone, not on blocks, shards or workers.  So the scores are those of one network on the
+whole volume.
 
-Limits: a volume of fewer than `LEAST_VOX` voxels is too small for statistics and keeps those of training.  One that is mostly empty has an
-empty volume's statistics.
+Limits: a volume of fewer than `LEAST_VOX` voxels is too small for statistics and keeps those of training.  In a volume that is mostly
+empty, the empty part decides the statistics.
 
 References
 ----------
@@ -38,10 +38,10 @@ from tomostream.learn.device_memory import device_memory
 from tomostream.learn.precision import exact_kernels
 from tomostream.learn.recalibration import recalibrated
 
-LEAST_VOX = 8000  # of a volume whose statistics are measured
-_LEAST_CELLS = 8  # and of its coarsest feature map
+LEAST_VOX = 8000  # smallest volume whose statistics are computed ...
+_LEAST_CELLS = 8  # ... and smallest coarsest feature map, voxels
 _FIXED_BYTES = 20_000_000
-_LIVE_MAPS = 9  # of the finest level at the peak, with the kernels' copies: measured 7 to 8
+_LIVE_MAPS = 9  # feature maps of the finest level in memory at the peak, copies of the kernels included
 N = TypeVar("N", bound=nn.Module)
 Statistics = dict[str, np.ndarray]  # batch-norm's buffers by name, float32 (channels,)
 
@@ -68,7 +68,7 @@ class Sampling:
     batch: int = defaults.BATCH
 
     def boxes(self, shape: Triple) -> list[Box]:
-        """Return the crops of a volume; where it is shorter than one they end at a multiple of the stride, up to a stride beyond it.
+        """Return the crops of a volume.  Along an axis shorter than a crop they may reach beyond the volume, to a multiple of the stride.
 
         Parameters
         ----------
@@ -87,12 +87,12 @@ class Sampling:
             np.linspace(0, max(0, n - edge), -(-n // edge)).round().astype(int).tolist() for n, edge in zip(shape, edges, strict=True)
         ]
         cells = list(itertools.product(*starts))
-        # in an order that mixes the volume's parts in each batch
+        # in random order, so that each batch mixes parts of the volume
         drawn = np.random.default_rng(0).permutation(len(cells))[: self.count]
         return [Box(triple(cells[i]), triple([a + e for a, e in zip(cells[i], edges, strict=True)])) for i in drawn]
 
     def projected_bytes(self, channels: tuple[int, ...]) -> int:
-        """Memory that it takes a network with these channels, finest first, besides the libraries."""
+        """Memory to compute the statistics of a network with these channels (finest level first), bytes; libraries come on top."""
         return _FIXED_BYTES + _LIVE_MAPS * 4 * self.batch * math.prod(self.crop) * max(channels[0], channels[-1] // 8)
 
     def images(self, read: Reader, shape: Triple) -> Iterator[Float32[torch.Tensor, "n 1 z y x"]]:
@@ -107,20 +107,20 @@ class Sampling:
         """
         boxes = self.boxes(shape)
         batches = -(-len(boxes) // self.batch)
-        for number in range(batches):  # of equal sizes, as far as possible: each batch counts the same
+        for number in range(batches):  # of sizes as equal as possible, because each batch counts the same
             crops = [read_extended(read, box, shape) for box in boxes[number::batches]]
             yield torch.from_numpy(np.stack(crops)[:, None])
 
 
 def adapted(network: N, images: Iterable[Float32[torch.Tensor, "_ 1 z y x"]], *, device: torch.device) -> N:
-    """Copy a network in evaluation mode, with the batch-norm statistics of images.
+    """Copy a network in evaluation mode, with batch-norm statistics computed from images.
 
     Parameters
     ----------
     network
         Trained, batch-norm not folded; it is left as it is.
     images
-        Batches of crops of one tomogram.  None: the copy keeps the network's statistics.
+        Batches of crops of one tomogram.  If there are none, the copy keeps the network's statistics.
     device
         Where they are computed, and where the copy lies.
     """
@@ -128,7 +128,7 @@ def adapted(network: N, images: Iterable[Float32[torch.Tensor, "_ 1 z y x"]], *,
     first = next(rest, None)
     if first is None:
         return copy.deepcopy(network).to(device).eval()
-    # in float32 also during training: a tomogram's statistics are the same in validation and prediction
+    # in float32 during training too, so that a tomogram's statistics are the same in validation and prediction
     short = device_memory(device, f"a batch of {tuple(first.shape)} for a tomogram's batch statistics", "use --device cpu")
     with short, torch.autocast(device.type, enabled=False), exact_kernels():
         return recalibrated(network, itertools.chain([first], rest), device=device)
@@ -145,7 +145,7 @@ def with_statistics(network: N, statistics: Statistics) -> N:
     Parameters
     ----------
     statistics
-        What `statistics_of` gave of a network of the same shape.
+        Result of `statistics_of` for a network of the same shape.
     """
     result = copy.deepcopy(network)
     result.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in statistics.items()}, strict=False)

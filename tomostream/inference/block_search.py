@@ -1,13 +1,13 @@
-"""Plan blocks for any scorer: the least reading that fits the memory, by the scorer's own statement of cost.
+"""Plan blocks for any scorer: those with the least reading that fit the memory, by the scorer's own projection.
 
-1. Candidates are shards of whole chunks, each one block.  A scorer's `read_box` looks at each axis by itself, so the voxels that all blocks read
-   are a product over the axes of a sum over the blocks of an axis.
-2. Candidates are gone through from the least reading (then the fewest blocks) to the most; the first that fits is taken.  Its cost is that of the block that reads most
-   along every axis.
-3. Where not even a chunk fits, halve the core inside a shard of one chunk, down to 8 voxels.
+1. Candidates are shards of whole chunks, each one block.  A scorer's `read_box` treats each axis by itself, so the voxels that all blocks
+   read are a product over the axes of a sum over the blocks along an axis.
+2. Try the candidates from the least reading (then the fewest blocks) to the most, and take the first that fits.  The memory of a
+   candidate is that of the block that reads most along every axis.
+3. If not even a chunk fits, halve the core inside a shard of one chunk, down to 8 voxels.
 
-Limits: the U-Net has its own planner (`strategies.unet.planning`), which knows its cost as a formula and so tries all candidates at once; here the cost is a
-black box, and voxels that a scorer of two levels reads at its finer level don't count.
+Limits: voxels that a scorer of two levels reads at its finer level don't count.  The U-Net has a planner of its own
+(`strategies.unet.planning`), which has a formula for the cost and so can try all candidates at once.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.plan import MARGIN_BYTES, READ_BYTES_PER_VOXEL, READ_VOXELS, PlanRequest, PredictionPlan, cores_along
 from tomostream.inference.protocol import BlockScorer
 
-SMALLEST_CORE_VOX = 8  # below that a block is nearly all halo
+SMALLEST_CORE_VOX = 8  # a smaller block would be nearly all halo
 _CORNER = Box((0, 0, 0), (1, 1, 1))
 
 
@@ -32,12 +32,12 @@ def plan_scorer(request: PlanRequest, scorer: BlockScorer) -> PredictionPlan:
     request
         The volume, the level that the scorer reads, the budget.
     scorer
-        Says what a block reads and costs.
+        Projects what a block reads and costs.
 
     Returns
     -------
     PredictionPlan
-        Of stride 1 and radius 0: what its blocks read is up to the scorer.
+        With stride 1 and radius 0: the scorer itself says what a block reads.
 
     Raises
     ------
@@ -79,13 +79,13 @@ def _by_reading(frame: PredictionPlan, scorer: BlockScorer, max_edge: int) -> It
 
 
 def _read_length(frame: PredictionPlan, scorer: BlockScorer, axis: int, start: int, stop: int) -> int:
-    """What a core with these ends reads along an axis, voxels of the scorer's level."""
+    """Return how many voxels of the scorer's level a core with these ends reads along an axis."""
     core = _along(_CORNER, axis, start, stop)
     return scorer.read_box(frame.block(core, core).needed, frame.level_shape).shape[axis]
 
 
 def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScorer) -> PredictionPlan:
-    """Return the frame with this shard and core, and its projected peak: that of the block that reads most along every axis, as cost grows with reading."""
+    """Return the frame with this shard and core, and the projected peak of the block that reads most along every axis."""
     shape = frame.level_shape
     voxels = math.prod(min(s, n) for s, n in zip(shard, frame.volume, strict=True))
     scores = 4 * frame.species * voxels
@@ -103,7 +103,7 @@ def _sized(frame: PredictionPlan, shard: Triple, core: Triple, scorer: BlockScor
 
 
 def _along(box: Box, axis: int, start: int, stop: int) -> Box:
-    """Return the box with other ends along one axis."""
+    """Return the box with new ends along one axis."""
     starts, stops = list(box.start), list(box.stop)
     starts[axis], stops[axis] = start, stop
     return Box(triple(starts), triple(stops))

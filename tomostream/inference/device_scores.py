@@ -1,13 +1,14 @@
-"""What are the scores of a part of a volume, where a GPU does everything between reading and writing?
+"""Score a part of a volume where a GPU does everything between reading and writing.
 
-1. Read the block's box at the scorer's level, and bring it to the device.
-2. Logits there (`DeviceScorer`); interpolate, squash and encode them there, a piece of the block at a time; what is stored comes back.
+1. Read the block's box at the scorer's level, and copy it to the device.
+2. On the device, compute the logits (`DeviceScorer`), then interpolate them, apply the sigmoid and encode them, a piece of the block at a
+   time.  Only the encoded scores are copied back.
 3. Several threads may do this at once, each for a region of its own: the device computes for one at a time (`exact_turn`), on one stream,
    while others read, write, or copy to and from the device on streams of their own.
 
 A block that is too large for the device's memory is halved along the longest edge of its core, until it fits.
 
-Limits: interpolation has the processor's bits; the sigmoid's and the sums' last digits are the device's.
+Limits: interpolation gives the same bits as on the processor; the last digits of the network's sums and of the sigmoid don't.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,8 +28,8 @@ from tomostream.learn.device_memory import device_memory, exact_turn
 
 _REMEDY = "lower --block-size or use --device cpu"
 _LEAST_PIECE, _LARGEST_PIECE = 2**18, 2**26  # voxels of level 0
-_PIECE_BYTES = 24  # of a voxel of a piece: what it is made from, copies that are mixed, the encoded
-_PIECES_SHARE = 8  # of the device's memory
+_PIECE_BYTES = 24  # per voxel of a piece: its inputs, the copies that are blended, and the encoded score
+_PIECES_SHARE = 8  # a piece takes at most this fraction (one eighth) of the device's memory
 
 
 @runtime_checkable
@@ -37,16 +38,16 @@ class DeviceScorer(BlockScorer, Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device on which it computes."""
 
     @property
     def memory(self) -> int:
-        """Bytes of the device that it plans for."""
+        """Bytes of the device's memory that its plan allows."""
 
     def device_logits(
         self, image: Float32[torch.Tensor, "z y x"], read: Box, needed: Box, shape: Triple
     ) -> Float32[torch.Tensor, "s Z Y X"]:
-        """As `BlockScorer.logits`, of what lies on the device; called in an `exact_turn`."""
+        """Compute `BlockScorer.logits` of an image on the device; called inside an `exact_turn`."""
 
 
 def stored_region(
@@ -59,7 +60,7 @@ def stored_region(
     dtype: str,
     note: Callable[[str], object],
 ) -> Shaped[np.ndarray, "s z y x"]:
-    """Scores of a region of level 0 in the type in which they are stored.
+    """Score a region of level 0; return the scores in the type in which they are stored.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def stored_region(
         If not even a core of one voxel fits into the device's memory.
     """
     result = np.empty((scorer.species, *region.shape), dtype=np.dtype(dtype))
-    result.fill(0)  # the system gives the memory now, while others compute, and not amid a copy
+    result.fill(0)  # makes the system hand out the memory now, while other threads compute, and not during a copy
     encode = _Encoding(dtype, as_logits=as_logits)
     for block in plan.blocks(region):
         _store_block(read, plan, block, scorer, encode, result[(slice(None), *block.core.relative_to(region.start).slices)], note)
@@ -98,7 +99,7 @@ def _store_block(
     except DeviceMemoryError as error:
         if max(block.core.shape) == 1:
             raise
-        short = str(error)  # the halves come when the error has gone, and with it what it keeps on the device
+        short = str(error)  # go on only after the error is gone, since its frames keep memory on the device
     del image
     if short is not None:
         note(f"{short}; going on with half the block")
@@ -126,7 +127,7 @@ def _compute(
 
 
 def _pieces(core: Box, most: int) -> Iterator[Box]:
-    """Slabs of a core; of one plane at least."""
+    """Yield slabs of a core of at most `most` voxels, but at least one plane."""
     planes = max(1, most // (core.shape[1] * core.shape[2]))
     grid = BlockGrid(core.shape, (planes, *core.shape[1:]))
     return (part.shifted(core.start) for part in grid.cores())
@@ -135,7 +136,7 @@ def _pieces(core: Box, most: int) -> Iterator[Box]:
 def interpolated(
     values: Float32[torch.Tensor, "s z y x"], origin: Triple, target: Box, level: int, level_shape: Triple
 ) -> Float32[torch.Tensor, "s Z Y X"]:
-    """As `upsample`, on the device: the same operations in the same order."""
+    """Do what `upsample` does, on the device, by the same operations in the same order."""
     if level == 0:
         return values[(slice(None), *target.relative_to(origin).slices)]
     for axis in range(3):
@@ -152,7 +153,7 @@ def interpolated(
 
 
 class _Encoding:
-    """From logits to what is stored, on the device; see `region_scoring.encode_scores`."""
+    """Turn logits into stored scores, on the device; see `region_scoring.encode_scores`."""
 
     def __init__(self, dtype: str, *, as_logits: bool) -> None:
         self._dtype, self._as_logits = dtype, as_logits
@@ -166,7 +167,7 @@ class _Encoding:
 
 
 class _Lane:
-    """A thread's own way to the device and back, beside the stream on which all compute."""
+    """Copies to the device and back on a stream of the thread's own, beside the stream on which all threads compute."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -180,15 +181,15 @@ class _Lane:
         with torch.cuda.stream(self._own):
             here = torch.from_numpy(image).to(self._device)
         self._own.synchronize()
-        here.record_stream(self._compute)  # its memory is not used again before that has read it
+        here.record_stream(self._compute)  # so that its memory is not reused before the computation has read it
         return here
 
     def mark(self) -> "torch.cuda.Event | None":
-        """What has been handed to the device so far."""
+        """Return an event after all work handed to the device so far; None on a processor."""
         return None if self._compute is None else self._compute.record_event()
 
     def take(self, values: torch.Tensor, made: "torch.cuda.Event | None", out: np.ndarray) -> None:
-        """Copy an array from the device once it is made."""
+        """Copy an array from the device into `out`, after the event `made`."""
         if self._own is None or made is None:
             torch.from_numpy(out).copy_(values)
             return
@@ -196,4 +197,4 @@ class _Lane:
             self._own.wait_event(made)
             torch.from_numpy(out).copy_(values)
         self._own.synchronize()
-        # whoever asks for this memory next does so on the stream of the computations, after the copy has ended
+        # the memory of `values` may be reused now: computations start after the copy, which has ended

@@ -1,4 +1,4 @@
-"""What of this machine decides the bits of scores."""
+"""Describe the parts of this machine that decide the bits of scores."""
 
 import platform
 
@@ -9,12 +9,12 @@ from tomostream.learn.precision import resolve_device
 
 
 def environment(device: str) -> dict[str, str]:
-    """What besides precision, block grid and threads decides the bits of scores: device, instruction set, versions of the libraries.
+    """Return what decides the bits of scores besides precision, block grid and threads: device, instruction set, library versions.
 
     Parameters
     ----------
     device
-        As of `resolve_device`.
+        See `resolve_device`.
     """
     used = resolve_device(device)
     if used.type == "cuda":

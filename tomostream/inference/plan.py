@@ -1,15 +1,15 @@
-"""A plan of prediction: the blocks in which a volume is scored, what each owns, and what must be read for it.
+"""Plan prediction: the blocks in which a volume is scored, the core of each, and what must be read for it.
 
-Scores lie on level 0; a scorer reads level L, which is 2^L times smaller (shape ceil(n / 2^L)), and is extended at its far ends to a
-multiple of the scorer's stride.  A block owns a core on level 0.  What it reads is (along one axis, a core away from the faces)
+Scores are on the grid of level 0.  A scorer reads level L, which is 2^L times smaller (shape ceil(n / 2^L)) and is extended at its far
+ends to a multiple of the scorer's stride.  A block has a core on level 0.  What it reads, along one axis and away from the faces:
 
       level 0          [        core        )
       level L       [ supporting voxels of interpolation )
                [radius|                                  |radius]      <- on which the logits there depend
              [        aligned outwards to multiples of the stride      )
 
-clipped to the extended volume: at a face there is no halo, and the network's own zero padding applies, in blocks as in the whole.
-`block_search` chooses the blocks for any scorer; a strategy that knows its cost as a formula may have its own planner.
+clipped to the extended volume.  At a face there is no halo: the network's own zero padding applies, in a block as in the whole volume.
+`block_search` chooses the blocks for any scorer; a strategy with a formula for its cost may have its own planner.
 """
 
 import math
@@ -26,18 +26,18 @@ from tomostream.units import format_bytes
 
 MAX_SHARD_VOX = 512  # edge of a planned shard: keeps a task's length, what a kill can lose, and a shard's bytes (2^31) bounded
 READ_VOXELS = 2**22  # voxels of a block that are read at a time
-READ_BYTES_PER_VOXEL = 18  # raw, centred, normalised, and whether it is finite
-MARGIN_BYTES = 30_000_000  # interpolation, sigmoid and encoding go piece by piece
+READ_BYTES_PER_VOXEL = 18  # raw, centred and normalised values, and a mask of finite ones
+MARGIN_BYTES = 30_000_000  # for interpolation, sigmoid and encoding, which work piece by piece
 
 
 @dataclass(frozen=True, slots=True)
 class BlockPlan:
-    """One block: what it owns, and what must be read for it.
+    """One block: its core, and what must be read for it.
 
     Parameters
     ----------
     shard, core
-        Level-0 voxels: the box that its task owns, and the part that this block computes.
+        Level-0 voxels: the shard that its task writes, and the part that this block computes.
     needed
         Voxels of the level whose logits are needed.
     read
@@ -52,14 +52,14 @@ class BlockPlan:
 
 @dataclass(frozen=True, slots=True)
 class PredictionPlan:
-    """How one volume is scored; small, and the same wherever it is made.
+    """The blocks in which one volume is scored; small, and the same on every machine.
 
     Parameters
     ----------
     volume
         Shape of level 0.
     level, stride, radius
-        What the network reads, and how far it sees.
+        Pyramid level that the network reads; its total stride; how far it sees, voxels of the level.
     chunk, shard
         Of the score map.
     core
@@ -87,11 +87,11 @@ class PredictionPlan:
 
     @property
     def extended_shape(self) -> Triple:
-        """The same, extended to multiples of the stride."""
+        """`level_shape`, extended to multiples of the stride."""
         return triple([-(-n // self.stride) * self.stride for n in self.level_shape])
 
     def shard_over(self, block: Triple) -> Triple:
-        """The shard of whole chunks for blocks of given edges: at least the nominal one, and the block."""
+        """Return the smallest shard of whole chunks that holds the default shard and a block of these edges."""
         return triple([-(-max(defaults.SHARD_VOX, edge) // c) * c for edge, c in zip(block, self.chunk, strict=True)])
 
     @property
@@ -140,7 +140,7 @@ class PredictionPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
-    """What a plan of blocks is made for; the same for every scorer.
+    """What to plan blocks for: the volume and the limits, the same for every scorer.
 
     Parameters
     ----------
@@ -151,11 +151,11 @@ class PlanRequest:
     memory
         Budget of one process, libraries included, bytes.
     block_size
-        Level-0 edges of a block's core; None: chosen.
+        Level-0 edges of a block's core; None: the planner chooses.
     name
-        Of the tomogram, for the message.
+        Of the tomogram, for error messages.
     chunk
-        Of the score map, voxels; None: what divides the volume well (`store.edges`).
+        Of the score map, voxels; None: edges that divide the volume well (`store.edges`).
     max_edge
         Largest edge of a chosen shard, voxels; None: `MAX_SHARD_VOX`.
     """
@@ -192,7 +192,7 @@ class PlanRequest:
         sized
             Returns the plan of a shard and a core, with its projected bytes.
         facts
-            What else the message says of the block.
+            Added to the error message, after the block's edges.
 
         Raises
         ------
@@ -208,7 +208,7 @@ class PlanRequest:
         return found
 
     def refused(self, least: int, facts: str = "", remedy: str = "") -> BudgetError:
-        """Return the error for a memory that holds no block: what the smallest one needs, in bytes."""
+        """Return the error for a budget that no block fits; `least` is what the smallest block needs, bytes."""
         return BudgetError(
             f"predicting {self.name} needs at least {format_bytes(least)}{facts} but the memory budget is {format_bytes(self.memory)}; "
             f"raise --memory to that{remedy}"
@@ -216,7 +216,7 @@ class PlanRequest:
 
 
 def cores_along(n: int, shard: int, core: int) -> Iterator[tuple[int, int]]:
-    """Yield first and last (exclusive) voxel of the cores along an axis of `n` voxels, for these edges of shard and core."""
+    """Yield start and stop of the cores along an axis of `n` voxels, for these edges of shard and core."""
     for first in range(0, n, shard):
         last = min(first + shard, n)
         yield from ((start, min(start + core, last)) for start in range(first, last, core))

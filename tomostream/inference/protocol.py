@@ -1,8 +1,8 @@
-"""`BlockScorer`, the interface that prediction needs: what is read for a box, what that costs, and the logits there.
+"""`BlockScorer`, the interface of prediction: what must be read for a box, what that costs, and the logits in the box.
 
-`predict` knows nothing else of a strategy: the U-Net, a matched filter, a detector on slices and a network on fixed patches all fit.  The
-same `needed` box must give the same bits whatever else is scored, or chunk boundaries would show; a scorer whose answer depends on position
-(patches on a grid) anchors its grid at the volume's first voxel.
+This is all that `predict` knows of a strategy: the U-Net, a matched filter, a detector on slices and a network on fixed patches all fit.
+The same `needed` box must give the same bits whatever else is scored, or chunk boundaries would show.  A scorer whose result depends on
+position (patches on a grid) must anchor its grid at the volume's first voxel.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tomostream.geometry import Box, Triple
 
 @runtime_checkable  # the tests check every annotation
 class BlockScorer(Protocol):
-    """Gives logits of boxes of a standardised volume, at the pyramid level that it reads."""
+    """Compute logits of boxes of a standardised volume, at the pyramid level that the scorer reads."""
 
     @property
     def species(self) -> int:
@@ -39,25 +39,28 @@ class BlockScorer(Protocol):
         """
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
-        """Projected peak of scoring `needed`, bytes: what is read, intermediate values and the logits; without libraries."""
+        """Return the projected peak of scoring `needed`, bytes: voxels read, intermediate values and logits; without libraries."""
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`.
+        """Compute the logits of `needed`.
 
         Parameters
         ----------
         image
-            Standardised densities of `read`, the box that `read_box` gave.
+            Standardised densities of `read`, the box that `read_box` returned.
         needed, shape
-            As of `read_box`.
+            As for `read_box`.
         """
 
 
 @runtime_checkable
 class StreamingScorer(BlockScorer, Protocol):
-    """A scorer that can give its logits plane by plane, so that they never exist twice."""
+    """A scorer that can compute its logits a few planes at a time, so that they are never held twice."""
 
     def planes(
         self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple
     ) -> Iterator[tuple[int, Float32[np.ndarray, "s Z Y X"]]]:
-        """Logits of `needed` as they come: pairs of the first plane, from `needed`'s start, and some planes; see `BlockScorer.logits`."""
+        """Yield the logits of `needed` in parts: the index of the first plane (from `needed`'s start), and some planes.
+
+        The parameters are those of `BlockScorer.logits`.
+        """

@@ -1,8 +1,9 @@
 """Score a part of a volume, block after block, each with its own halo.
 
 1. Read the block's box at the scorer's level, piece by piece; where the box leaves the volume at its far ends, repeat the last voxels.
-2. Logits of the voxels between which the core's level-0 voxels lie (`protocol.py`); at level 0 those that stream go straight to their place.
-3. Interpolate them to level 0 (`upsample.py`), then the sigmoid in float32.
+2. Compute the logits of the voxels between which the core's level-0 voxels lie (`protocol.py`); at level 0 a streaming scorer writes them
+   straight to their place.
+3. Interpolate the logits to level 0 (`upsample.py`), then apply the sigmoid in float32.
 
 If a GPU's memory is too small for a block, its core is halved along the longest edge, until it fits.
 """
@@ -22,7 +23,7 @@ from tomostream.inference.protocol import BlockScorer, StreamingScorer
 from tomostream.inference.upsample import upsample
 
 Reader = Callable[[Box], np.ndarray]  # standardised float32 voxels of a box of the true volume at the scorer's level
-READ_EDGE = 64  # pieces that are read begin at multiples of this: chunks of stores mostly do too
+READ_EDGE = 64  # pieces begin at multiples of this, as the chunks of most stores do
 _SIGMOID_VOXELS = 2**20
 SCORE_STEPS = 254  # of an int8 score between 0 and 1
 SCORE_ZERO = -127  # the int8 of score 0; -128 is a missing score
@@ -31,7 +32,7 @@ SCORE_ZERO = -127  # the int8 of score 0; -128 is a missing score
 def score_region(
     read: Reader, plan: PredictionPlan, region: Box, scorer: BlockScorer, *, as_logits: bool, note: Callable[[str], object]
 ) -> Float32[np.ndarray, "s z y x"]:
-    """Scores of a region of level 0.
+    """Score a region of level 0.
 
     Parameters
     ----------
@@ -46,12 +47,12 @@ def score_region(
     as_logits
         Logits instead of probabilities.
     note
-        Called with a message when the GPU's memory was short.
+        Called with a message when a block did not fit the GPU's memory.
 
     Returns
     -------
     np.ndarray
-        Probabilities in [0, 1] (or logits), the region's shape for each species.
+        Probabilities in [0, 1] (or logits), shape (species, z, y, x) of the region.
 
     Raises
     ------
@@ -76,9 +77,9 @@ def score_volume(
     volume
         At the scorer's level, standardised.
     plan
-        The blocks; the volume and the result, on level 0's grid, are the caller's memory.
+        The blocks.  Its projected bytes do not include the volume and the result.
     scorer
-        That the plan was made for.
+        The scorer that the plan was made for.
     as_logits
         Logits instead of probabilities.
     """
@@ -110,7 +111,7 @@ def _score_block(
     except DeviceMemoryError as error:
         if max(block.core.shape) == 1:
             raise
-        short = str(error)  # the halves come when the error has gone, and with it what it keeps on the device
+        short = str(error)  # go on only after the error is gone, since its frames keep memory on the device
     del image
     if short is not None:
         note(f"{short}; going on with half the block")
@@ -121,14 +122,14 @@ def _score_block(
 
 
 def read_extended(read: Reader, box: Box, shape: Triple) -> Float32[np.ndarray, "z y x"]:
-    """Read a box of a volume of this shape that is extended at its far ends by its last voxels.
+    """Read a box that may leave the volume at its far ends, where the last voxels are repeated.
 
     Parameters
     ----------
     read
-        Reads boxes that lie in the volume.
+        Reads boxes inside the volume.
     box
-        Begins in the volume.
+        Must begin inside the volume.
     shape
         Of the volume.
     """
@@ -161,7 +162,7 @@ def _sigmoid(logits: np.ndarray) -> None:
 
 
 def encode_scores(scores: Float32[np.ndarray, "z y x"], dtype: str) -> Shaped[np.ndarray, "z y x"]:
-    """Bring scores to the type in which they are stored.
+    """Convert scores to the type in which they are stored.
 
     Parameters
     ----------
@@ -182,12 +183,12 @@ def encode_scores(scores: Float32[np.ndarray, "z y x"], dtype: str) -> Shaped[np
 
 
 def missing_score(dtype: str) -> float:
-    """What stands for a missing score."""
+    """Return the value that is stored for a missing score."""
     return float(SCORE_ZERO - 1) if dtype == "int8" else math.nan
 
 
 def encoding_attributes(dtype: str) -> dict[str, Any]:
-    """What a reader must know to decode stored scores: score = stored * score_scale + score_offset; nothing for float types."""
+    """Return the attributes to decode stored scores by (score = stored * score_scale + score_offset); empty for float types."""
     if dtype != "int8":
         return {}
     return {"score_scale": 1 / SCORE_STEPS, "score_offset": -SCORE_ZERO / SCORE_STEPS, "score_missing": SCORE_ZERO - 1}

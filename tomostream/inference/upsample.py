@@ -1,4 +1,4 @@
-"""Bring a coarser level's logits to the tomogram's own grid: trilinear interpolation between voxel centres.
+"""Interpolate the logits of a coarser level to the tomogram's own grid, trilinearly between voxel centres.
 
 Level-0 voxel i lies at p = (i + 0.5) / 2^L - 0.5 of level L, clamped to [0, n - 1] at the volume's faces.  Along each axis the value is
 a + (b - a) w, with a and b the voxels below and above p and w = p - floor(p), a multiple of 2^-(L+1), so exact in float32.  Every
@@ -78,7 +78,7 @@ def _between(voxel: int, level: int, edge: int) -> tuple[int, int]:
 
 
 def neighbours(start: int, stop: int, level: int, edge: int, origin: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Indices below and above, from `origin`, and the weight of the upper one, for the level-0 voxels start <= i < stop of an axis."""
+    """Return, for the level-0 voxels start <= i < stop of an axis, the indices below and above (from `origin`) and the upper one's weight."""
     numerator = 2 * np.arange(start, stop, dtype=np.int64) + 1 - 2**level
     low = numerator // 2 ** (level + 1)
     weight = ((numerator - low * 2 ** (level + 1)) / 2 ** (level + 1)).astype(np.float32)

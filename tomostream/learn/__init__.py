@@ -1,1 +1,1 @@
-"""Learning from batches: network, objectives, training loop, model folder; knows nothing of tomograms or stores."""
+"""Train networks on batches: layers, objectives, the training loop, checkpoints.  Nothing here knows of tomograms or stores."""

@@ -1,8 +1,8 @@
-"""What one training step sees: a few crops, their labels, and each voxel's expected number of inclusions.
+"""The input of one training step: crops, their labels, and a weight for each voxel.
 
-Crops are drawn around labels as well as uniformly, so plain means over a batch are means over the neighbourhood of labels.  `weight` undoes
-that: it is one over the expected number of inclusions of the voxel in the epoch, scaled to a mean of about 1 over uniform crops.  Weighted
-means over any batches then estimate means over the volume (Horvitz-Thompson), whatever the mixture of crops.
+Crops are drawn around labels as well as uniformly, so plain means over a batch are biased towards the neighbourhood of labels.  `weight`
+corrects this: it is one over the voxel's expected number of inclusions in the epoch, scaled to a mean of about 1 over uniform crops.
+Weighted means over any batches then estimate means over the volume (Horvitz-Thompson), whatever the mixture of crops.
 """
 
 from typing import NamedTuple

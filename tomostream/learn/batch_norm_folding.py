@@ -1,8 +1,8 @@
 """Fold every batch-norm into its convolution, in float32, for inference.
 
-In evaluation mode batch-norm is one affine step per channel, y = (x - mean) / sqrt(var + eps) * gamma + beta, which a convolution
-before it can do itself.  Folding saves a pass over every feature map.  The result is the same up to rounding; the scores that
-tomostream promises are those of the folded network.
+In evaluation mode batch-norm is one affine step per channel, y = (x - mean) / sqrt(var + eps) * gamma + beta, which can be part of the
+convolution before it.  Folding saves a pass over every feature map.  The result is the same up to rounding; scores are always those of the
+folded network.
 """
 
 import copy

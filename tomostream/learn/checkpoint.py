@@ -1,8 +1,9 @@
 """The checkpoint of a training: one file, replaced whole at the end of every epoch.
 
 The checkpoint holds all that the next epoch depends on: weights, batch-norm statistics, the optimiser's moments, the history (from
-which the plateau schedule follows), the time used, and the best epoch's weights.  No random state: the network draws nothing while it
-trains, and the batches of an epoch are a function of the epoch's number.  So a resumed run is the run that was not killed, bit for bit.
+which the plateau schedule follows), the time used, and the best epoch's weights.  There is no random state: the network draws nothing
+while it trains, and the batches of an epoch are a function of the epoch's number.  So a resumed run equals an uninterrupted one, bit for
+bit.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from tomostream.learn.training_files import CHECKPOINT_NAME
 from tomostream.remote.atomic_files import write_atomically
 
 _FORMAT = 1
-_MARK = b"sha256:"  # before the hash of all that is before it, which ends the file: torch's own format does not tell flipped bits
+_MARK = b"sha256:"  # the file ends with this and the hash of all before it, because torch's format does not detect flipped bits
 
 Row = dict[str, float]
 Weights = dict[str, torch.Tensor]
@@ -50,7 +51,7 @@ def save_checkpoint(folder: Path, state: TrainingState, fingerprint: Fingerprint
         If it can't be written.
     """
     content = {"format": _FORMAT, "fingerprint": _canonical(fingerprint)} | {name: getattr(state, name) for name in TrainingState.__slots__}
-    buffer = io.BytesIO()  # torch reports a full disk as an internal error; writing bytes reports it as what it is
+    buffer = io.BytesIO()  # torch reports a full disk as an internal error; writing the bytes ourselves gives the real one
     torch.save(content, buffer)
     data = buffer.getvalue()
     write_atomically(folder / CHECKPOINT_NAME, data + _MARK + hashlib.sha256(data).digest())
@@ -85,12 +86,12 @@ def load_checkpoint(folder: Path, fingerprint: Fingerprint) -> TrainingState | N
 
 
 def _whole(data: bytes) -> bytes:
-    """What torch wrote, after its hash was compared; checkpoints of 0.1 have none.
+    """Check the hash at the end of a checkpoint, and return what torch wrote; checkpoints of 0.1 have no hash.
 
     Raises
     ------
     ValueError
-        If it is another one's.
+        If the hash is wrong.
     """
     end = len(data) - len(_MARK) - hashlib.sha256().digest_size
     if end < 0 or data[end : end + len(_MARK)] != _MARK:
@@ -105,7 +106,7 @@ def _canonical(fingerprint: Fingerprint) -> str:
 
 
 def _difference(found: str, wanted: dict[str, Any]) -> str:
-    """Return the first few settings that differ, as `steps: 100 there, 200 here`."""
+    """Return the first few settings that differ, in the form `steps: 100 there, 200 here`."""
     there, here = json.loads(found), json.loads(_canonical(wanted))
     names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     texts = [f"{name}: {_short(there.get(name))} there, {_short(here.get(name))} here" for name in names[:3]]

@@ -1,4 +1,4 @@
-"""Put a network on its device, ready to score: batch-norm folded, in the arithmetic asked for, the last layer in float32."""
+"""Prepare a network for scoring: batch-norm folded, on its device, in the precision asked for, with the last layer in float32."""
 
 import copy
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from tomostream.learn.batch_norm_folding import deployed
 from tomostream.learn.level_network import LevelNetwork
 from tomostream.learn.precision import inference_type
 
-LIVE_MAPS = 6  # feature maps of the finest level that live at the peak, the scratch of the convolutions included
+LIVE_MAPS = 6  # feature maps of the finest level in memory at the peak, scratch of the convolutions included
 KERNEL_BYTES = 60_000_000  # scratch and code of the convolution kernels
 N = TypeVar("N", bound=LevelNetwork)
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment(Generic[N]):
-    """A network as it scores.
+    """A network ready to score.
 
     Parameters
     ----------
     network
-        Folded, its weights channels last (2 to 10 times faster on processors).
+        Folded; its weights are channels last, which is faster on processors.
     head
-        Its last layer, float32: logits keep their digits even where the feature maps are bf16.
+        Its last layer in float32, so that logits keep their precision even if the feature maps are bf16.
     device, type
         Of the images and feature maps.
     """
@@ -37,7 +37,7 @@ class Deployment(Generic[N]):
 
     @property
     def voxel_bytes(self) -> int:
-        """Of the feature maps of the finest level, per voxel; four channels at least."""
+        """Bytes of the finest level's feature maps per voxel, counting at least four channels."""
         return self.type.itemsize * max(self.network.channels[0], 4)
 
 

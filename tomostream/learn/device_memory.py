@@ -1,6 +1,6 @@
-"""What if a GPU's memory is too small, and who may compute on it when?  One error of ours, the limit that a user may set, and turns.
+"""Share a GPU: one error for memory that is too small, the limit that a user may set, and turns for threads.
 
-What a failed call left in its local variables would keep the memory from whoever tries again with less, so it is dropped here.
+Local variables of a failed call would hold memory that the next try needs, so `device_memory` clears them.
 """
 
 import threading
@@ -14,17 +14,17 @@ from tomostream.errors import DeviceMemoryError
 from tomostream.learn.precision import exact_inference
 from tomostream.units import format_bytes
 
-_WORDS = ("out of memory", "ALLOC_FAILED")  # of CUDA's, cuDNN's, cuBLAS's and cuFFT's own errors
-_NO_CARD = 4 * 10**9  # where the device's way is tried on a processor, in tests
+_WORDS = ("out of memory", "ALLOC_FAILED")  # in the errors of CUDA, cuDNN, cuBLAS and cuFFT
+_NO_CARD = 4 * 10**9  # for tests, which run the GPU's code on a processor
 _turn = threading.RLock()
 
 
 @contextmanager
 def device_memory(device: torch.device, what: str, remedy: str) -> Iterator[None]:
-    """Tell of GPU memory that is short as a `DeviceMemoryError`: `what` does not fit into the GPU's memory; `remedy`."""
+    """Turn any error about too little GPU memory into a `DeviceMemoryError` that says what did not fit, and the remedy."""
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; libraries have no narrower one
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the libraries raise nothing more specific
         if not isinstance(error, torch.OutOfMemoryError) and not any(word in str(error) for word in _WORDS):
             raise
         traceback.clear_frames(error.__traceback__)
@@ -33,25 +33,25 @@ def device_memory(device: torch.device, what: str, remedy: str) -> Iterator[None
 
 @contextmanager
 def exact_turn(device: torch.device) -> Iterator[None]:
-    """One thread at a time hands work to the device, by kernels that give the same bits every time; float32 is float32.
+    """Let one thread at a time hand work to the device, inside `exact_inference`.
 
-    Its intermediate values are gone before the next thread's are made, and the choice of kernels is one for the whole process.
+    So only one thread's intermediate values take memory, and the choice of kernels, which is global, does not change under another thread.
     """
     with _turn, exact_inference(device):
         yield
 
 
 def limit_device_memory(device: torch.device, most: int | None) -> None:
-    """Let this process take so many bytes of the GPU's memory and no more; None: all of it."""
+    """Limit this process to `most` bytes of the GPU's memory; None: all of it."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(1.0 if most is None else min(1.0, most / total), device)
 
 
 def device_budget(device: torch.device, most: int | None) -> int:
-    """Bytes of a GPU that blocks are planned for: what the user allows, else four fifths of the card.
+    """Return the bytes of a GPU that blocks are planned for: the user's limit `most`, by default four fifths of the card.
 
-    It does not depend on what is free at the moment, or the same command would give other bits on another day.
+    The memory that is free at the moment plays no part: it would make the bits of the scores change from day to day.
     """
     if most is not None or device.type != "cuda":
         return _NO_CARD if most is None else most

@@ -1,15 +1,15 @@
-"""Train a network: steps, then recalibrate, validate, remember the best, save; again until the steps are done.
+"""Train a network in epochs: take steps, recalibrate, validate, keep the best weights, save.
 
 1. Resume from the checkpoint if there is one with the same fingerprint.
-2. An epoch is at most `steps_per_epoch` batches, a step each (`steps`).
-3. At its end a copy of the network gets batch-norm statistics of uniform crops; the copy is validated, and kept if it is the best so far.
-4. The checkpoint and `metrics.csv` are replaced; a kill loses at most the epoch in flight.
+2. An epoch is at most `steps_per_epoch` steps of one batch each (`steps`).
+3. At its end a copy of the network gets batch-norm statistics of uniform crops.  The copy is validated, and kept if it is the best so far.
+4. The checkpoint and `metrics.csv` are replaced, so a kill loses at most the current epoch.
 
-The same batches, settings, thread count, processor and library versions give the same weights, bit for bit, killed or not.  The
-exception is a run limited by `minutes`: how many steps fit in depends on the clock.
+The same batches, settings, thread count, processor and library versions give the same weights, bit for bit, interrupted or not.  The
+exception is a run limited by `minutes`, whose number of steps depends on the clock.
 
-Several processes (`processes`) each take a batch of their own in every step, which is that of one process with all these batches
-together.  The first of them alone reads and writes the folder, validates, and looks at the clock; the others follow.
+With several processes (`processes`), each takes a batch of its own in every step; the step equals that of one process with all these
+batches together.  Only the first process reads and writes the folder, validates, and looks at the clock.
 
 Limits: one device per process; the best epoch's weights are kept in memory beside the network's.
 """
@@ -37,19 +37,19 @@ from tomostream.remote.atomic_files import write_atomically
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What a network learns from, and how it is judged.
+    """What a network is trained on, and how it is validated.
 
     Parameters
     ----------
     batches
-        From the epoch's number (from 0) to its batches (of this process); a pure function of it, if the run is to be resumable exactly.
+        Returns this process's batches of an epoch, given its number (from 0).  It must be a pure function for an exact resume.
     objective
-        Of all processes' batches together; see `Objective.processes`.
+        Evaluated on all processes' batches together; see `Objective.processes`.
     validate
-        From the network (evaluation mode, no gradients, the training's precision, on the training's device) to metrics; the key `criterion`
-        decides which epoch is best: larger is better.  Used by the first process only.
+        Returns metrics of the network (evaluation mode, no gradients, precision and device of the training).  The key `criterion` decides
+        which epoch is best: larger is better.  Called in the first process only.
     recalibrate
-        Gives batches (n, 1, z, y, x) of uniform crops, the same at every call.  Used by the first process only.
+        Returns batches (n, 1, z, y, x) of uniform crops, the same at every call.  Called in the first process only.
     """
 
     batches: Callable[[int], Iterable[Batch]]
@@ -60,7 +60,7 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """What training came to."""
+    """The outcome of training."""
 
     best_epoch: int  # counted from 1
     rows: list[Row]  # the metrics, one row per epoch
@@ -79,18 +79,18 @@ def fit(
     report: Callable[[int, str], None],
     processes: Processes,
 ) -> FitResult:
-    """Train `network` in place; it ends in evaluation mode with the best epoch's weights.
+    """Train `network` in place; at the end it is in evaluation mode and has the best epoch's weights.
 
     Parameters
     ----------
     folder
         Gets `checkpoint.pt` and `metrics.csv`; None in all processes but the first.
     fingerprint
-        What makes this run this run (input, network, seeds; JSON values); the settings are added to it.
+        JSON values that identify the run (input, network, seeds); the settings are added to it.
     report
-        Called with a number of steps done and a short note.
+        Called with the number of steps done since the last call and a short note.
     processes
-        That train together.
+        The processes that train together.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def fit(
         stepper.optimiser.load_state_dict(state.optimiser)
         report(state.step, f"resumed after epoch {state.epoch}")
     clock = Clock(settings, 0.0 if state is None else state.elapsed, processes)
-    # our other layers are deterministic by themselves; cuDNN's convolutions only if asked
+    # all other layers are deterministic by themselves; cuDNN's convolutions must be told
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         while state is None or not clock.is_over(state.step):
             rows = [] if state is None else state.rows
@@ -130,7 +130,7 @@ def fit(
 
 
 def _examined(network: nn.Module, lesson: Lesson, stepper: Stepper) -> tuple[Weights, Row]:
-    """Weights with recalibrated batch-norm statistics, and the metrics of the network that has them."""
+    """Return the weights with recalibrated batch-norm statistics, and the metrics of a network with them."""
     with torch.no_grad(), autocast(stepper.device, stepper.precision):
         candidate = recalibrated(network, lesson.recalibrate(), device=stepper.device)
         return _on_cpu(candidate.state_dict()), lesson.validate(candidate)
@@ -146,7 +146,7 @@ def _after(
     row: Row,
     elapsed: float,
 ) -> TrainingState:
-    """State at the end of an epoch; `candidate` is its best so far if its criterion is."""
+    """Return the state at the end of an epoch; `candidate` becomes the best weights if the epoch's criterion is the best so far."""
     rows = [*(() if before is None else before.rows), row]
     is_best = before is None or _key(row["criterion"]) > _key(before.rows[before.best_epoch - 1]["criterion"])
     return TrainingState(
@@ -162,7 +162,7 @@ def _after(
 
 
 def write_metrics(path: Path, rows: list[Row]) -> None:
-    """Write one line per epoch; a term that an epoch did not have is left empty.
+    """Write a CSV table with one row per epoch; a cell is empty if the epoch did not have that term.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def write_metrics(path: Path, rows: list[Row]) -> None:
 
 
 def _key(criterion: float) -> float:
-    """Sort key: NaN, a validation without a result, is worst."""
+    """Return a sort key by which NaN, a validation without a result, is the worst."""
     return -math.inf if math.isnan(criterion) else criterion
 
 

@@ -1,11 +1,11 @@
-"""Layers that several networks are made of."""
+"""Layers that several networks share."""
 
 import torch
 from torch import nn
 
 
 class ConvNorm(nn.Module):
-    """A 3x3x3 convolution with zero padding, then batch-norm; `norm` becomes the identity when it is folded."""
+    """A 3x3x3 convolution with zero padding, then batch-norm; folding replaces `norm` by the identity."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""A network of levels, each half as fine as the one before: what all networks here share, and what scoring and adapting ask of one.
+"""The base class of networks with levels, each half as fine as the one before, and their residual block.
 
-A network gives feature maps of every voxel (`features`); its head, a 1x1x1 convolution, turns them into logits.  Its blocks are made of `ConvNorm`, so that
-batch-norm can be folded for inference (`learn.batch_norm_folding`).
+A network computes feature maps for every voxel (`features`); its head, a 1x1x1 convolution, turns them into logits.  Its blocks are made
+of `ConvNorm`, so that batch-norm can be folded for inference (`learn.batch_norm_folding`).
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ class ResidualBlock(nn.Module):
     inputs, outputs
         Channels.
     activation
-        May work in place: fresh memory costs more than the arithmetic.
+        May work in place, since new memory costs more than the arithmetic.
     """
 
     def __init__(self, inputs: int, outputs: int, activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -35,14 +35,14 @@ class ResidualBlock(nn.Module):
         self.activation = activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the block; the spatial shape stays."""
+        """Apply the block; the spatial shape stays the same."""
         result = self.second(self.activation(self.first(x)))
         result += self.skip(x)
         return self.activation(result)
 
 
 class LevelNetwork(nn.Module, ABC):
-    """The base of networks; one of its own makes its layers inside `self.drawing(seed)`, `head` among them.
+    """The base class of networks.  A subclass makes its layers, `head` among them, inside `self.drawing(seed)`.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ class LevelNetwork(nn.Module, ABC):
 
     @contextmanager
     def drawing(self, seed: int, *, slope: float = 0.0) -> Iterator[None]:
-        """Make layers inside; at the end their weights are drawn (He et al. 2015) from the seed alone, and biases are zero.
+        """Draw the weights of the layers made inside this context (He et al. 2015) from the seed alone; biases are zero.
 
         Parameters
         ----------
         seed
-            Of the weights; the global random state is left alone.
+            Of the weights; the global random state does not change.
         slope
             Of the activation below zero.
         """
@@ -89,7 +89,7 @@ class LevelNetwork(nn.Module, ABC):
                     nn.init.zeros_(module.bias)
 
     def start_head(self, scale: float, bias: Sequence[float] | None = None) -> None:
-        """Make the first logits near `bias`, one number per output (None: zero), whatever the image: weights are multiplied by `scale`."""
+        """Make the initial logits close to `bias` (one number per output; None: zero) for any image, by scaling the head's weights."""
         with torch.no_grad():
             self.head.weight.mul_(scale)
             if bias is not None:
@@ -106,19 +106,19 @@ class LevelNetwork(nn.Module, ABC):
         return sum(p.numel() for p in self.parameters())
 
     def check_edges(self, edges: Sequence[int], what: str) -> None:
-        """Refuse edges that are no multiples of the stride.
+        """Check that edges are multiples of the stride.
 
         Parameters
         ----------
         edges
-            Of the image, as far as the network halves them.
+            Of the image, along the axes that the network halves.
         what
-            What has such edges, for the message.
+            What has these edges, for the message.
 
         Raises
         ------
         InputError
-            If one is none.
+            If one is not.
         """
         if any(edge % self.stride for edge in edges):
             raise InputError(
@@ -128,15 +128,15 @@ class LevelNetwork(nn.Module, ABC):
 
     @abstractmethod
     def features(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c Z Y X"]:
-        """Return the feature maps on which the head works.
+        """Return the feature maps that the head turns into logits.
 
         Raises
         ------
         InputError
-            If an edge is no multiple of the total stride.
+            If an edge is not a multiple of the total stride.
         """
 
     def forward(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n s Z Y X"]:
-        """Logits; see `features`."""
+        """Return the logits; see `features`."""
         logits: torch.Tensor = self.head(self.features(image))
         return logits

@@ -1,8 +1,8 @@
-"""Choose arithmetic and device: what `auto` means on this machine.
+"""Choose precision and device: what `auto` means on this machine.
 
-bf16 halves the memory traffic and, where the processor has instructions for it, multiplies the speed; elsewhere it is emulated and
-slower than float32.  So `auto` looks at what the processor really has.  Weights, batch statistics and losses stay float32; bf16 is
-autocast's: convolutions round their inputs.
+bf16 halves the memory traffic and, on a processor with instructions for it, is much faster; without them it is emulated and slower than
+float32.  So `auto` asks the processor for its features.  Weights, batch statistics and losses stay float32; bf16 is used through autocast,
+where convolutions round their inputs.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _PROCESSOR_FACTS = Path("/proc/cpuinfo")
 
 
 def processor_features(facts: Path = _PROCESSOR_FACTS) -> set[str]:
-    """Features of this processor, as Linux names them; empty where the system does not list them."""
+    """Return the features of this processor, as Linux names them; empty if the system does not list them."""
     try:
         lines = facts.read_text().splitlines()
     except (OSError, UnicodeDecodeError):
@@ -30,12 +30,12 @@ def processor_features(facts: Path = _PROCESSOR_FACTS) -> set[str]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of `auto` (a GPU if there is one), `cpu` or `cuda`: the GPU of this process, with its number.
+    """Return the device for `auto` (a GPU if there is one), `cpu` or `cuda`; a GPU is the one of this process, with its number.
 
     Raises
     ------
     InputError
-        If the device is unknown or not there.
+        If the name is unknown or there is no GPU.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise InputError(f"device must be auto, cpu or cuda, found '{name}'")
@@ -47,7 +47,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """Decide `auto`: bf16 where the device computes in it, else float32.
+    """Return the precision for `auto` (bf16 if the device has instructions for it, else float32), `float32` or `bf16`.
 
     Returns
     -------
@@ -82,13 +82,13 @@ def inference_type(precision: str) -> torch.dtype:
 
 
 def exact_kernels() -> AbstractContextManager[object]:
-    """Return a context of kernels that give the same bits every time; float32 is float32."""
+    """Return a context in which kernels give the same bits every time, and float32 is not rounded to TF32."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 @contextmanager
 def exact_inference(device: torch.device) -> Iterator[None]:
-    """No gradients, `exact_kernels`, and no autocast: a validation amid training gives the bits of a later prediction."""
+    """Switch off gradients and autocast, and use `exact_kernels`, so that validation during training has the bits of a prediction."""
     with torch.inference_mode(), torch.autocast(device.type, enabled=False), exact_kernels():
         yield
 

@@ -1,7 +1,7 @@
-"""Prefetch batches: one thread makes the next ones while the network computes.
+"""Prefetch batches in a thread while the network computes.
 
-The queue is bounded, and so is memory.  An exception of the source is raised where its item would have come.  The thread ends before the
-context does, however it is left.
+The queue is bounded, and so is memory.  An exception of the source is raised in place of its item.  The thread always ends before the
+context does.
 """
 
 import itertools
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """The source has no more; `error` is what stopped it, if anything did."""
+    """The end of the source; `error` is the exception that stopped it, if any."""
 
     error: BaseException | None
 
@@ -26,7 +26,7 @@ class _End:
 def prefetched(source: Iterable[T], *, limit: int, depth: int) -> Iterator[Iterator[T]]:
     """Iterate over the first `limit` items of `source`, made in a background thread at most `depth` items ahead.
 
-    The source is only ever touched by that thread; a generator is closed by it.  Leaving the context waits for the item that is being made.
+    Only that thread uses the source, and closes it if it is a generator.  Leaving the context waits for the item that is being made.
     """
     items: queue.Queue[T | _End] = queue.Queue(depth)
     is_left = threading.Event()

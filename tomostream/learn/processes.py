@@ -1,18 +1,18 @@
-"""Train one network in several processes as if in one: what they exchange through torch.distributed.
+"""Train one network in several processes as if in one, by exchanges through torch.distributed.
 
-The loss of a step is that of all processes' batches together.  Objectives are ratios of sums over voxels, and more (`max`, logarithms), so it is
-sums that are exchanged, not losses:
+The loss of a step is that of all processes' batches together.  Objectives are nonlinear in sums over voxels (ratios, `max`, logarithms),
+so the sums are exchanged, not the losses:
 
 1. `total` adds a tensor over the processes; every process then computes the same loss L.  Its derivative is the true one of
    the mean over processes (1/N) sum_r L_r: the gradients that arrive are added over the processes as well.
 2. So the parameters' gradient is the mean over the processes (`average_gradients`): that of one process with the whole batch.
-3. What only the first process does (reading the checkpoint, validation, anything that depends on the clock) reaches the others by `from_first`.
-4. A process whose neighbour has ended finds its connection closed: `PeerEndedError`.
+3. `from_first` sends the others the result of what only the first process does: reading the checkpoint, validating, looking at the clock.
+4. If a process ends, the others find their connection closed and raise `PeerEndedError`.
 
-`ALONE` is one process: nothing is exchanged, no number changes.
+`ALONE` is a single process: nothing is exchanged.
 
-Limits: all processes take the same steps in the same order, with batches of one shape; weights stay the same to the bit only on processors
-of one kind.
+Limits: all processes take the same steps in the same order, with batches of one shape; their weights stay identical only on processors of
+one kind.
 """
 
 import datetime
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 _LOOPBACK = Path("/sys/class/net/lo")  # as Linux has it; elsewhere gloo finds the interface
 _FIRST_SPEAKS_SECONDS = 5.0
-_PATIENCE = datetime.timedelta(days=2)  # others wait while the first converts or validates; one that ends is noticed at once
+_PATIENCE = datetime.timedelta(days=2)  # how long to wait while the first converts or validates; a process that ends is noticed at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one reads and writes the model folder, validates, and speaks."""
+        """Whether this process reads and writes the model folder, validates, and writes to the console."""
         return self.rank == 0
 
     def total(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -120,7 +120,7 @@ def _added(tensor: torch.Tensor) -> torch.Tensor:
 def _exchange(operation: Callable[..., object], *values: Any, **options: Any) -> None:
     try:
         operation(*values, **options)
-    except RuntimeError as error:  # gloo and NCCL know no narrower one
+    except RuntimeError as error:  # gloo and NCCL raise nothing more specific
         reason = (str(error).splitlines() or ["no details"])[0]
         raise PeerEndedError(
             f"another process of this training ended or can't be reached ({reason}); see its message, and torchrun's. "
@@ -130,10 +130,10 @@ def _exchange(operation: Callable[..., object], *values: Any, **options: Any) ->
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """Join the processes that torchrun started, and leave them at the end; `ALONE` without torchrun.
+    """Join the processes that torchrun started, and leave them at the end; yield `ALONE` without torchrun.
 
-    CPU tensors travel by gloo, those of GPUs by NCCL; each process takes the GPU of its number on its machine.  Processes of one machine
-    speak over its loopback interface, whatever its name resolves to.
+    CPU tensors are exchanged by gloo, those of GPUs by NCCL; each process takes the GPU of its number on its machine.  If all processes
+    are on one machine they use its loopback interface, because its host name may resolve to an address that does not work.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def joined(device: str) -> Iterator[Processes]:
         raise
     except TomostreamError:
         if launch.rank:
-            time.sleep(_FIRST_SPEAKS_SECONDS)  # what all meet, the first one says, and torchrun ends us meanwhile
+            time.sleep(_FIRST_SPEAKS_SECONDS)  # an error in all processes is reported by the first; torchrun then ends the others
         raise
     finally:
         dist.destroy_process_group()

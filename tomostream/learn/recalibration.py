@@ -1,7 +1,7 @@
-"""Recalibrate batch-norm statistics for whole volumes: from uniform crops, not from the crops around labels that training saw.
+"""Recalibrate batch-norm statistics for whole volumes, from uniform crops.
 
-Training's running statistics come from batches that are half drawn around labels; a whole volume looks different.  So, on a copy, every
-batch-norm's mean and variance are replaced by the plain average over batches of uniform crops (each batch normalised by itself meanwhile).
+The running statistics of training come partly from crops around labels, which a whole volume does not look like.  So, in a copy, the mean
+and variance of every batch-norm are replaced by the plain average over batches of uniform crops, each normalised by itself meanwhile.
 """
 
 import copy
@@ -18,7 +18,7 @@ N = TypeVar("N", bound=nn.Module)
 
 
 def recalibrated(network: N, images: Iterable[Float32[torch.Tensor, "n 1 z y x"]], *, device: torch.device) -> N:
-    """Copy `network` in evaluation mode, with batch-norm statistics of `images`.
+    """Copy `network` in evaluation mode, with batch-norm statistics computed from `images`.
 
     Parameters
     ----------

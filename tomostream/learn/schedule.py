@@ -1,7 +1,7 @@
-"""Two schedules of the learning rate, both pure functions of what has happened.
+"""Two schedules of the learning rate, both pure functions of the progress and the criteria so far.
 
 `cosine` falls from the full rate to zero over the run's steps (or minutes, whichever ends first).  `plateau` halves the rate after five
-epochs without better validation (as in the paper).
+epochs without a better criterion (as in the TomoPicker paper).
 """
 
 import math

@@ -1,10 +1,10 @@
 """Batch-norm over the voxels of all processes that train together.
 
-Otherwise the network would depend on how a batch is divided, and small batches (4 crops) would be normalised by few voxels.  (torch has this for GPUs
-only.)
+Otherwise the network would depend on how a batch is divided, and each small part would be normalised by few voxels.  (torch offers this
+for GPUs only.)
 
-1. Each process takes mean m_r and variance v_r of its own voxels, channel by channel; all are exchanged at once.
-2. As every process has as many voxels: mean = mean of m_r; variance = mean of v_r + mean of (m_r - mean)^2.
+1. Each process computes mean m_r and variance v_r of its own voxels per channel; all are exchanged at once.
+2. Every process has the same number of voxels, so mean = mean of m_r, and variance = mean of v_r + mean of (m_r - mean)^2.
 3. Gradients flow back through the exchange (`Processes.total`).
 
 References
@@ -25,14 +25,14 @@ N = TypeVar("N", bound=nn.Module)
 
 
 class SharedBatchNorm(nn.Module):
-    """Batch-norm in training over all processes' voxels, with the parameters and running statistics of an ordinary one."""
+    """Batch-norm for training over the voxels of all processes; it uses the parameters and running statistics of an ordinary one."""
 
     def __init__(self, norm: nn.BatchNorm3d, processes: Processes) -> None:
         super().__init__()
         self.norm, self.processes = norm, processes
 
     def forward(self, x: Float[torch.Tensor, "n c z y x"]) -> Float[torch.Tensor, "n c z y x"]:
-        """Normalise; the running statistics move as those of an ordinary batch-norm do."""
+        """Normalise, and update the running statistics as an ordinary batch-norm does."""
         norm, world = self.norm, self.processes.world
         wide = x.float()
         own = torch.stack(torch.var_mean(wide, dim=(0, 2, 3, 4), correction=0))
@@ -55,12 +55,12 @@ class SharedBatchNorm(nn.Module):
 
 
 def with_shared_norms(network: N, processes: Processes) -> N:
-    """Return the network to train: the same parameters and statistics (the same memory), normalised over all processes.
+    """Return a network that shares `network`'s parameters and statistics (the same memory), and normalises over all processes.
 
     Parameters
     ----------
     network
-        Left as it is: it then runs without the other processes.  Returned itself where there is only one process.
+        Left as it is, so that it can run without the other processes.  Returned itself if there is only one process.
     """
     if processes.world == 1:
         return network

@@ -1,4 +1,7 @@
-"""The steps of an epoch: batches made in a background thread, a forward and a backward pass each, one AdamW step (bf16 by autocast where asked)."""
+"""Take the steps of an epoch: for each batch a forward pass, a backward pass and one AdamW step.
+
+The batches are made in a background thread; bf16 is used through autocast.
+"""
 
 import math
 import time
@@ -47,7 +50,7 @@ class FitSettings:
 
 
 class Clock:
-    """How much of the run is done, in steps or in minutes, whichever is further; the first process's clock counts."""
+    """How much of the run is done, by steps or by minutes, whichever is further; the clock is that of the first process."""
 
     def __init__(self, settings: FitSettings, elapsed: float, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
@@ -77,29 +80,29 @@ class _Means:
         self._counts: dict[str, int] = {}
 
     def add(self, terms: dict[str, float]) -> None:
-        """Add a batch's."""
+        """Add the terms of a batch."""
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def row(self) -> Row:
-        """Return them as columns of the metrics."""
+        """Return the means as columns of the metrics."""
         return {f"train_{name}": self._sums[name] / self._counts[name] for name in self._sums}
 
 
 class Stepper:
-    """A network with its optimiser, that takes the steps of an epoch.
+    """Take the steps of an epoch with a network and its optimiser.
 
     Parameters
     ----------
     network
-        Trained in place, on the settings' device.
+        Trained in place, on the device of the settings.
     objective
-        Of all processes' batches together.
+        Evaluated on all processes' batches together.
     processes
-        That train together.
+        The processes that train together.
     report
-        Called with a number of steps done and a short note.
+        Called after each step, with 1 and a short note.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class Stepper:
         self.precision = resolve_precision(settings.precision, self.device)
         network.to(device=self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs know it in 4-D only
         self.optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        self._learner = with_shared_norms(network, processes)  # the same weights
+        self._learner = with_shared_norms(network, processes)  # shares the weights
         self._objective, self._settings, self._processes, self._report = objective, settings, processes, report
 
     def epoch(self, batches: Iterable[Batch], rows: list[Row], clock: Clock) -> tuple[int, Row]:
@@ -118,14 +121,14 @@ class Stepper:
         Parameters
         ----------
         batches
-            As many as there are, or as the epoch has steps.
+            If there are more than the epoch has steps, the rest is not used.
         rows
             Of the epochs before.
 
         Returns
         -------
         tuple
-            The steps done in all, and the epoch's mean terms.
+            The total number of steps done, and the epoch's mean terms.
 
         Raises
         ------
@@ -154,13 +157,13 @@ class Stepper:
         return step, {"epoch": float(len(rows) + 1), "step": float(step), "learning_rate": rate} | means.row()
 
     def _step(self, batch: Batch, step: int, rate: float) -> dict[str, float]:
-        """Take one step, after `step` others; return the loss's terms."""
+        """Take the step that follows `step` others; return the terms of the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         what = f"a step on {tuple(batch.image.shape)} voxels (crops, 1, z, y, x)"
         with device_memory(self.device, what, _SHORT):
             loss = self._loss(batch)
-            terms = {name: float(value) for name, value in loss.terms.items()}  # the same in all processes, so one speaks
+            terms = {name: float(value) for name, value in loss.terms.items()}  # the same in all processes, so the first one reports
         if self._processes.is_first and not all(math.isfinite(value) for value in terms.values()):
             raise TomostreamError(_not_finite(step + 1, terms, rate))
         self.optimiser.zero_grad()

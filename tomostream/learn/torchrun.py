@@ -1,6 +1,6 @@
-"""Recognise a process that torchrun started beside others. Read from the environment; torch itself is not needed.
+"""Recognise a process that torchrun started, from the environment; does not import torch.
 
-torchrun tells each process its number among all (`RANK`), how many there are (`WORLD_SIZE`), and its number on its machine (`LOCAL_RANK`).
+torchrun gives each process its number (`RANK`), the number of processes (`WORLD_SIZE`), and its number on its machine (`LOCAL_RANK`).
 """
 
 import os
@@ -11,23 +11,23 @@ from tomostream.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Which one of torchrun's processes we are."""
+    """A process among those that torchrun started."""
 
-    rank: int  # 0: the first, which speaks and writes for all
-    world: int  # how many there are
-    local_rank: int  # on this machine
+    rank: int  # 0 is the first, which writes the files and the messages
+    world: int  # number of processes
+    local_rank: int  # number on this machine
 
 
 ONE = Launch(0, 1, 0)
 
 
 def launched() -> Launch:
-    """What torchrun says; `ONE` if this process was not started by it.
+    """Return what torchrun says of this process; `ONE` if torchrun did not start it.
 
     Raises
     ------
     InputError
-        If torchrun's variables are there, but are no numbers.
+        If torchrun's variables are set, but are not numbers.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return ONE
@@ -41,12 +41,12 @@ def launched() -> Launch:
 
 
 def refuse_torchrun(command: str) -> None:
-    """Stop a command of which torchrun's processes would each do all the work, in each other's way.
+    """Refuse a command that does not share its work: each of torchrun's processes would do all of it, in the others' way.
 
     Raises
     ------
     InputError
-        If torchrun started several.
+        If torchrun started several processes.
     """
     world = launched().world
     if world > 1:

@@ -1,4 +1,4 @@
-"""The files that training keeps in its folder beside the model; nothing here imports torch."""
+"""Names of the files that training keeps beside the model; does not import torch."""
 
 METRICS_NAME = "metrics.csv"  # one row per epoch
-CHECKPOINT_NAME = "checkpoint.pt"  # all that a killed training needs to go on
+CHECKPOINT_NAME = "checkpoint.pt"  # everything needed to resume

@@ -1,12 +1,12 @@
-"""A home in napari: tomograms, score maps, picks and clicks as layers; clicks are saved as the workbench saves them.
+"""A napari plugin: tomograms, score maps, picks and clicks as layers.  It saves clicks as the workbench does.
 
-    napari.yaml  what napari is told (npe2)
-    levels       volumes as napari reads them: slice by slice, level by level
-    layers       what a store or a table becomes; and back again
-    readers      files that are dropped on the window
-    clicks       the clicks of a layer, into a table that others may change meanwhile
-    widget       the panel: how many picks, new clicks, save
+    napari.yaml  the plugin's manifest (npe2)
+    levels       volumes as arrays that napari reads slice by slice, level by level
+    layers       make layers from stores and tables, and tables from layers
+    readers      readers of files dropped on the window
+    clicks       save the clicks of a layer in a table that others may change at the same time
+    widget       the panel: how many picks to show, new clicks, save
     sample       a small simulated tomogram
 
-napari and Qt are imported by `widget` alone, and only when the panel is opened.
+Only `widget` imports napari and Qt, when the panel is opened.
 """

@@ -1,7 +1,7 @@
-"""How do the clicks of a layer come into a table?  As a patch, by the workbench's own `ClickTable`: merged, whole or not at all.
+"""Save the clicks of a layer in a table, by the workbench's own `ClickTable`.
 
-What the layer held when it was read or saved last is compared with what it holds now; rows that went and rows that came are the patch.  So
-what another program, or the workbench, has changed in the table meanwhile stays, and is told.
+The layer is compared with what it held when it was last read or saved.  The clicks removed and added since are applied to the table as one
+patch, completely or not at all.  So changes that another program, or the workbench, has made in the table stay, and are reported.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from tomostream.errors import InputError
 from tomostream.napari.layers import KEY, particles_of
 from tomostream.view.clicks import Click, ClickTable
 
-_NEAR = 0.011  # angstrom: positions are kept to a hundredth
+_NEAR = 0.011  # angstrom; positions are rounded to a hundredth
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What happened.
+    """The result of saving.
 
     Parameters
     ----------
     clicks
-        Of the layer, as they are in the table now.
+        The clicks of the layer, as they are in the table now.
     message
-        For the user.
+        What was done, for the user.
     """
 
     clicks: list[Click]
@@ -37,12 +37,12 @@ class Saved:
 
 
 def clicks_of(data: np.ndarray, attributes: Mapping[str, Any]) -> list[Click]:
-    """The clicks of a points layer, positions to a hundredth of an angstrom.
+    """Return the clicks of a points layer, positions rounded to a hundredth of an angstrom.
 
     Raises
     ------
     InputError
-        If the layer can't be clicks.
+        If the layer does not hold valid clicks.
     """
     particles = particles_of(data, attributes)
     rows = zip(particles.species.tolist(), particles.position_zyx.tolist(), particles.label.tolist(), strict=True)
@@ -51,23 +51,23 @@ def clicks_of(data: np.ndarray, attributes: Mapping[str, Any]) -> list[Click]:
 
 
 def save_clicks(path: Path, data: np.ndarray, attributes: Mapping[str, Any], before: Sequence[Click]) -> Saved:
-    """Bring a table up to the layer.
+    """Update a table with the changes of a layer.
 
     Parameters
     ----------
     before
-        The layer's clicks when it was read or saved last.
+        The layer's clicks when it was last read or saved.
 
     Raises
     ------
     InputError
-        If the table can't be read or written; it is left as it is then.
+        If the table can't be read or written; it is then unchanged.
     """
     known = attributes.get("metadata", {}).get(KEY, {})
     spacing = known.get("spacing")
     name = known.get("tomogram")
     if not name:
-        raise InputError("this layer does not say of which tomogram it is; make a new one with 'New clicks'")
+        raise InputError("this layer does not say which tomogram it belongs to; make a new one with 'New clicks'")
     table = ClickTable(path, spacing_of=lambda asked: spacing if asked == name else None, tomogram=name)
     now = clicks_of(data, attributes)
     rows = [click for click in table.look().clicks if click.tomogram == name]
@@ -76,9 +76,9 @@ def save_clicks(path: Path, data: np.ndarray, attributes: Mapping[str, Any], bef
     outcome = table.patch(remove=remove, add=add)
     mine = [click for click in outcome.clicks if click.tomogram == name]
     strangers = sum(not _among(click, now) for click in mine)
-    told = f"{path.name}: {len(add)} came, {len(remove)} went; {len(outcome.clicks)} clicks in all"
+    told = f"{path.name}: {len(add)} added, {len(remove)} removed; {len(outcome.clicks)} clicks in all"
     if strangers:
-        told += f"; {strangers} of {name} are not in this layer: another program has added them, and they stay"
+        told += f"; {strangers} of {name} are not in this layer: another program has added them, and they are kept"
     return Saved(now, told)
 
 
@@ -87,7 +87,7 @@ def _among(click: Click, rows: Sequence[Click]) -> bool:
 
 
 def _rows_of(clicks: Sequence[Click], rows: Sequence[Click]) -> list[Click]:
-    """The rows of the table that are these clicks: the same species and label, and the same place to a hundredth."""
+    """Return the rows of the table that match one of the clicks: same species and label, same position to a hundredth of an angstrom."""
     places = np.array([(row.x, row.y, row.z) for row in rows]).reshape(-1, 3)
     found: list[Click] = []
     for click in clicks:

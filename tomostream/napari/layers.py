@@ -1,8 +1,8 @@
-"""What is a store, or a table, in napari?  Layers in angstrom; and points back as our table.
+"""Make layers, in angstrom, from stores and tables; and tables from layers of points.
 
-Images have the voxel spacing as scale.  Points are in voxels with the same scale where the spacing is known, so that a CSV that napari itself
-saves of them is right too; else they are in angstrom.  A point is as large as the particle: its size is the diameter, and its circle is the
-cut of the slice through the ball, as far as the window's slices are thick (the panel sees to that).
+Images have the voxel spacing as scale.  If the spacing is known, points are in voxels with the same scale, so that a CSV that napari itself
+saves of them is right too; otherwise they are in angstrom.  A point is as large as the particle: its size is the diameter, and napari shows
+the circle in which the slice cuts the ball, if the slices are thick enough (the panel makes them so).
 
 Limits: napari's own CSV names neither tomogram nor species; ours does.
 """
@@ -26,16 +26,16 @@ from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import Length
 
 LayerData = tuple[Any, dict[str, Any], str]
-KEY = "tomostream"  # of a layer's metadata: what it is, and of which tomogram
+KEY = "tomostream"  # key in a layer's metadata, under which its kind and tomogram are kept
 UNIT = "angstrom"
 UNKNOWN_RADIUS_VOX = 10.0
-CLICK_COLOURS = {1: "#56b4e9", 0: "#ff8a65"}  # particle, none (Okabe and Ito's blue; orange): told apart by the symbol too
+CLICK_COLOURS = {1: "#56b4e9", 0: "#ff8a65"}  # by label: particle (Okabe and Ito's blue), no particle (orange); the symbols differ too
 CLICK_SYMBOLS = {1: "disc", 0: "cross"}
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is known of the tomogram that points belong to.
+    """The tomogram that points belong to, as far as it is known.
 
     Parameters
     ----------
@@ -53,29 +53,29 @@ class Place:
 
     @property
     def scale(self) -> float:
-        """Angstrom of one unit of the points' data."""
+        """Angstrom per unit of the points' coordinates."""
         return self.spacing or 1.0
 
     def diameter(self, species: str) -> float:
-        """Of a particle, in units of the data."""
+        """Return the diameter of a particle, in units of the points' coordinates."""
         known = self.radii.get(species, next(iter(self.radii.values())) if len(self.radii) == 1 else None)
         return 2 * (UNKNOWN_RADIUS_VOX * (self.spacing or 10.0) if known is None else known) / self.scale
 
 
 def layer_of_store(path: str) -> LayerData:
-    """A tomogram or score map as an image of several levels.
+    """Make a multiscale image layer from a tomogram or score map.
 
     Raises
     ------
     InputError
-        If it is no such store.
+        If the path is not such a store.
     """
     tomogram = open_tomogram(path)
     scores = as_score_map(tomogram).attributes
     spacing = tomogram.known_spacing or 1.0
     values: dict[str, Any] = {
         "name": tomogram.name, "scale": (spacing,) * 3, "units": (UNIT,) * 3, "multiscale": True, "rgb": False,
-        "projection_mode": "none",  # one plane, however thick the slices are made for the points
+        "projection_mode": "none",  # show one plane, even if the slices are made thick for the points
         "metadata": {KEY: {"kind": "tomogram", "tomogram": tomogram.name, "spacing": tomogram.known_spacing}},
     }  # fmt: skip
     if scores.kind != SCORES:
@@ -87,7 +87,7 @@ def layer_of_store(path: str) -> LayerData:
 
 
 def layers_of_table(path: str) -> list[LayerData]:
-    """Picks or clicks, one layer a tomogram.
+    """Make points layers from a table of picks or clicks, one per tomogram.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def layers_of_table(path: str) -> list[LayerData]:
 
 
 def points_layer(particles: Particles, place: Place, path: str | None = None) -> LayerData:
-    """Particles of one tomogram as points.
+    """Make a points layer from the particles of one tomogram.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def points_layer(particles: Particles, place: Place, path: str | None = None) ->
 
 
 def particles_of(data: np.ndarray, attributes: Mapping[str, Any]) -> Particles:
-    """The particles of a points layer, in angstrom.
+    """Return the particles of a points layer, in angstrom.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def particles_of(data: np.ndarray, attributes: Mapping[str, Any]) -> Particles:
     Raises
     ------
     InputError
-        If they are no points of a volume, or a label is neither 0 nor 1.
+        If the points don't have three coordinates, or a label is neither 0 nor 1.
     """
     points = np.asarray(data, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3:
@@ -178,7 +178,7 @@ def particles_of(data: np.ndarray, attributes: Mapping[str, Any]) -> Particles:
 
 
 def write_points(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write a points layer as our table, whole or not at all; what the panel has hidden is left out.
+    """Write a points layer as a CSV table, completely or not at all; hidden points are left out.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def write_points(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 
 def _project_of(table: Path) -> Path | None:
-    """The project folder that a table lies in."""
+    """Return the project folder that a table lies in; None if there is none."""
     return next(
         (folder for folder in table.resolve().parents if (folder / "resolved.yaml").is_file() or (folder / "tomograms").is_dir()), None
     )
@@ -216,7 +216,7 @@ def _spacing(store: Path) -> float | None:
 
 
 def _radii(folder: Path) -> dict[str, str]:
-    """The species' radii, as the project's configuration says them."""
+    """Return the radii of the species in the project's configuration; empty if it can't be read."""
     try:
         values = yaml.safe_load((folder / "resolved.yaml").read_text(encoding="utf-8"))
         return {str(one["name"]): str(one["radius"]) for one in values["species"]}

@@ -1,4 +1,4 @@
-"""How does napari read a volume?  As arrays of falling size, of which it takes the slice that is shown at the size that is needed."""
+"""Give napari a volume as a list of arrays, finest first; it reads the slice that is shown from the level whose size fits the window."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from tomostream.score_map import ScoreMapAttributes
 from tomostream.tomogram import Tomogram
 from tomostream.volume_view import VolumeView
 
-CONTRAST = 3.0  # standard deviations to black and to white
+CONTRAST = 3.0  # standard deviations from the mean to black and to white
 
 
 class Level(VolumeView):
-    """One level of a volume, or a box of it: an array for napari, read from disk where it is indexed, checksums included.
+    """One level of a volume, or a box of it, as a lazy array for napari; checksums are verified when it reads.
 
-    Slices alone read nothing: they give the box, another `Level`.  napari asks for rows and columns first, and for the plane of that after.
+    An index of slices alone reads nothing and returns the box as another `Level`, because napari first crops rows and columns and then takes
+    the plane.
 
     Parameters
     ----------
     tomogram
         At its level.
     decode
-        Makes scores of stored voxels; None: the voxels as they are.
+        Turns stored voxels into scores; None: the voxels as they are.
     box
-        The part; None: all.
+        The part of the level; None: all of it.
     """
 
     __slots__ = ("_box", "_decode", "_tomogram", "dtype", "shape")
@@ -54,7 +55,7 @@ class Level(VolumeView):
         return Level(self._tomogram, self._decode, part.shifted(self._box.start))
 
     def read(self, box: Box) -> np.ndarray:
-        """Read the voxels of a box, counted from where this one begins."""
+        """Read the voxels of a box, given relative to the start of this one."""
         voxels = self._tomogram.read(box.shifted(self._box.start))
         return voxels if self._decode is None else self._decode(voxels).astype(np.float32)
 
@@ -63,12 +64,12 @@ class Level(VolumeView):
 
 
 def levels_of(tomogram: Tomogram, scores: ScoreMapAttributes | None = None) -> list[Level]:
-    """The stored levels, finest first."""
+    """Return the stored levels, finest first."""
     return [Level(tomogram.at_level(level), None if scores is None else scores.decode) for level in range(tomogram.level_count)]
 
 
 def contrast_of(tomogram: Tomogram) -> tuple[float, float]:
-    """Values that are black and white: from the stored statistics, else from the middle plane of the coarsest level."""
+    """Return the values shown as black and white, from the stored statistics or else from the middle plane of the coarsest level."""
     known = tomogram.normalisation
     if known is not None:
         mean, std = known.mean, known.std

@@ -1,6 +1,6 @@
-"""Which files does napari get from here?  OME-Zarr images of one volume, and tables of picks or clicks.
+"""Readers for napari: OME-Zarr images of one volume, and tables of picks or clicks.
 
-A reader is asked for every file of its ending; it says no (None) to what is not ours, so that napari asks others.
+napari asks a reader for every file with its ending.  It returns None for files that it can't read, so that napari asks other readers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _COLUMNS = ({"x_angstrom", "y_angstrom", "z_angstrom"}, {"x_voxel", "y_voxel", "
 
 
 def reader_of_store(path: str | Sequence[str]) -> Reader | None:
-    """Read tomograms and score maps; None if a store is no single volume."""
+    """Return a reader of tomograms and score maps; None if a store does not hold a single volume."""
     try:
         for one in _paths(path):
             open_tomogram(one)
@@ -27,7 +27,7 @@ def reader_of_store(path: str | Sequence[str]) -> Reader | None:
 
 
 def reader_of_table(path: str | Sequence[str]) -> Reader | None:
-    """Read tables with our columns; None for other CSV files, napari's own too."""
+    """Return a reader of tables with our columns; None for other CSV files, including napari's own."""
     for one in _paths(path):
         try:
             with Path(one).open(encoding="utf-8-sig") as lines:

@@ -1,4 +1,4 @@
-"""A small tomogram with known particles, simulated on the spot: what `tomostream demo` learns on."""
+"""Sample data: the first tomogram of `tomostream demo`, simulated when it is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SPECIES, _RADIUS = "ribosome", 135.0  # angstrom
 
 
 def simulated() -> list[LayerData]:
-    """The tomogram, and its ribosomes as clicks."""
+    """Return the tomogram as an image, and its ribosomes as clicks."""
     settings = SimulationSettings.demo(seed=0)
     made = simulate_tomogram(settings, NAME)
     mean, std = float(np.mean(made.volume)), float(np.std(made.volume))

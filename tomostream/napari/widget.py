@@ -1,9 +1,9 @@
-"""The panel in napari: how many of the picks are shown, new clicks of particles and of places that are none, and their saving.
+"""The panel in napari: choose how many picks to show, click particles and places without one, and save the clicks.
 
-    Picks     a slider and two fields, by number or by score; hidden picks stay in the layer and are left out when it is saved
-    Clicks    a new layer for the tomogram that is open; what the next click means; the table into which they are saved
+    Picks     a slider and two fields, by number or by score; hidden picks stay in the layer, and are left out when it is saved
+    Clicks    make a layer for the open tomogram, choose what the next click means, save in a table
 
-The panel keeps nothing itself: layers do, in their metadata.
+The panel has no state of its own: layers keep it in their metadata.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
     Parameters
     ----------
     napari_viewer
-        The window that it belongs to.
+        The viewer that the panel belongs to.
     """
 
     def __init__(self, napari_viewer: Any) -> None:
@@ -104,7 +104,7 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         form.addRow("Layer", self.clicks)
         form.addRow("The next click:", meaning)
         form.addRow(buttons)
-        # Qt says with a click whether the button is down; nobody wants to know
+        # Qt passes whether the button is down, which is not needed
         self.new.clicked.connect(lambda _: self.add_clicks())
         self.particle.toggled.connect(lambda _: self._say_what_is_next())
         self.clicks.currentIndexChanged.connect(lambda _: self._say_what_is_next())
@@ -113,7 +113,7 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         return group
 
     def refresh(self, event: Any = None) -> None:
-        """List the layers that are there now."""
+        """Update the lists of layers."""
         del event
         for box, kind in ((self.picks, "picks"), (self.clicks, "clicks")):
             before = box.currentText()
@@ -129,16 +129,16 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
 
     @property
     def picks_layer(self) -> Any:
-        """The layer of picks that is chosen; None if there is none."""
+        """The chosen layer of picks; None if there is none."""
         return self._layer(self.picks)
 
     @property
     def clicks_layer(self) -> Any:
-        """The layer of clicks that is chosen; None if there is none."""
+        """The chosen layer of clicks; None if there is none."""
         return self._layer(self.clicks)
 
     def show_best(self, count: int) -> None:
-        """Show the best so many picks; of equal scores the first of the table."""
+        """Show the `count` best picks; of picks with equal scores, the first in the table."""
         layer = self.picks_layer
         if layer is None or self._is_setting:
             return
@@ -153,14 +153,14 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         """Show the picks with at least this score."""
         layer = self.picks_layer
         if layer is not None:
-            # what the field shows is rounded: a score that looks equal is kept
+            # the field shows a rounded threshold: keep scores that round to the same value
             self.show_best(int(np.count_nonzero(_scores(layer) >= threshold - 0.5 * 10**-_DECIMALS)))
 
     def add_clicks(self) -> None:
-        """Make a layer for clicks in the tomogram that is open."""
+        """Make a layer for clicks in the open tomogram."""
         image = next((layer for layer in reversed(self.viewer.layers) if _kind(layer) == "tomogram"), None)
         if image is None:
-            self.message.setText("Open a tomogram first: drop its .zarr folder on the window, or take the sample.")
+            self.message.setText("Open a tomogram first: drop its .zarr folder on the window, or open the sample.")
             return
         known = image.metadata[KEY]
         species = self.species.text().strip() or "particle"
@@ -173,10 +173,10 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         self.clicks.setCurrentText(layer.name)
         self._say_what_is_next()
         layer.mode = "add"
-        self.message.setText(f"Click particles of {place.tomogram}; then save.")
+        self.message.setText(f"Click particles in {place.tomogram}, then save.")
 
     def save_into(self, path: Path | None) -> None:
-        """Save the clicks into a table; None: where they come from, or were saved last."""
+        """Save the clicks in a table; None: the one that they were read from or last saved in."""
         layer = self.clicks_layer
         if layer is None:
             self.message.setText("There is no layer of clicks: make one with 'New clicks'.")
@@ -186,7 +186,7 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         if path is None or str(path) == known.get("path"):
             path = Path(known["path"]) if known.get("path") else None
         else:
-            before = []  # another table: nothing of it is ours yet
+            before = []  # another table: this layer has saved nothing in it yet
         if path is None:
             self._ask_and_save()
             return
@@ -225,17 +225,17 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         if count:
             self.threshold.setValue(float(np.sort(scores)[::-1][min(count, len(scores)) - 1]))
         self._is_setting = False
-        self.shown.setText(f"{count} of {len(scores)} picks are shown" if len(scores) else "There are no picks: open a table of them.")
+        self.shown.setText(f"{count} of {len(scores)} picks are shown" if len(scores) else "There are no picks: open a table of picks.")
 
     def _say_what_is_next(self) -> None:
-        """Let the next point have the chosen meaning."""
+        """Give the next point the chosen meaning."""
         layer = self.clicks_layer
         if layer is None:
             return
         if layer.metadata[KEY].get("saved") is None and layer.metadata[KEY].get("path"):
             layer.metadata[KEY] = layer.metadata[KEY] | {"saved": clicks_of(layer.data, _attributes(layer))}
         label = 1 if self.particle.isChecked() else 0
-        layer.selected_data = set()  # else the settings below would change what is selected
+        layer.selected_data = set()  # otherwise the settings below would change the selected points
         layer.feature_defaults = {"label": label, "score": np.nan, "species": self.species.text().strip() or "particle"}
         layer.current_symbol = CLICK_SYMBOLS[label]
         layer.current_border_color = CLICK_COLOURS[label]
@@ -246,7 +246,7 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         self._thicken()
 
     def _thicken(self) -> None:
-        """Let slices be as thick as the largest particle: napari looks no further for the balls that a slice cuts.  Images stay thin."""
+        """Make slices as thick as the largest particle, so that napari finds all balls that a slice cuts.  Images still show one plane."""
         layers = [layer for layer in self.viewer.layers if _kind(layer) in ("picks", "clicks")]
         widest = max((float(layer.scale[-1]) * max(layer.current_size, *layer.size, 0.0) for layer in layers), default=0.0)
         thick = tuple(max(known, widest) for known in self.viewer.dims.thickness)

@@ -1,10 +1,11 @@
-"""`demo`: a small data set with known truth, simulated on the spot, and taken through the whole path.
+"""`demo`: simulate a small data set with known truth, and run every stage on it.
 
 1. Simulate four tomograms (two species, decoys, tilt series with CTF and noise, missing wedge) as MRC files in `DIR/simulated`.
-2. "Click" a few particles of the first, for training, and of the second, for validation: off by a voxel or two, as a person is.
-3. Write the configuration that a user would write, `DIR/demo.yaml`, and run it; the other two tomograms are what it is judged by.
+2. Simulate clicks on a few particles of the first tomogram, for training, and of the second, for validation. They are off by a voxel
+   or two, as a person's clicks are.
+3. Write the configuration that a user would write, `DIR/demo.yaml`, run it, and evaluate the picks in the other two tomograms.
 
-Only the clicks reach the training; the truth serves the evaluation.
+Training sees the clicks only; the truth is used for the evaluation alone.
 """
 
 from __future__ import annotations
@@ -35,30 +36,30 @@ STEPS = 250
 
 
 def run_demo(folder: Path, *, overwrite: bool, make_progress: Callable[[Path], Progress]) -> Evaluation:
-    """Simulate, run, and return the evaluation of the two tomograms without clicks; `folder` becomes a project folder.
+    """Simulate the data in `folder`, run the project there, and return the evaluation of the two tomograms without clicks.
 
     Raises
     ------
     InputError
-        If the folder can't be written, or holds something else.
+        If the folder can't be written, or holds files that are not a demo's.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / "simulated").is_dir():
-        raise InputError(f"{folder} is not empty and is no demo; choose another folder: tomostream demo DIR")
+        raise InputError(f"{folder} is not empty and does not hold a demo; choose another folder: tomostream demo DIR")
     try:
         (folder / "simulated").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder} can't be made: {error.strerror or error}") from None
+        raise InputError(f"{folder} can't be created: {error.strerror or error}") from None
     progress = make_progress(folder / "log.jsonl")
     truth = _simulate(folder, progress)
     configuration = load_configuration(_write_configuration(folder, truth))
     evaluation = run_project(configuration, stages=[], overwrite=overwrite, progress=progress)
     if evaluation is None:
-        raise InputError(f"{folder}: the demo's evaluation was not made")
+        raise InputError(f"{folder}: the run ended without an evaluation")
     return evaluation
 
 
 def _simulate(folder: Path, progress: Progress) -> Particles:
-    """Write tomograms, truth and clicks, where they are not there yet; return the truth."""
+    """Write the tomograms, truth and clicks that are missing; return the truth."""
     tables: list[Particles] = []
     with progress.track("simulate", 4) as bar:
         for number, name in enumerate((TRAIN, VALIDATE, *TEST)):
@@ -99,7 +100,7 @@ def _write_configuration(folder: Path, truth: Particles) -> Path:
     simulated = folder / "simulated"
     species = _main_species()
     counts = {name: len(truth.of(tomogram=name, species=species)) for name in truth.tomograms()}
-    # what a person would say, not what the truth says: one round number for all
+    # a user knows a rough number, not the truth: the mean, rounded up to tens, for every tomogram
     expected = int(np.ceil(np.mean(list(counts.values())) / 10) * 10)
     values = {
         "project": str(folder),

@@ -1,7 +1,7 @@
-"""What would `run` do?  The stages and tomograms, what is done already, the projected peak memory and the disk that results take.
+"""Plan a run without doing it: stages and tomograms, what is done, the projected peak memory, and the disk that results take.
 
-Nothing is written.  A budget that would not suffice is refused here as it would be by the stage, with the stage's own planners: prediction is
-planned with a model of the shape that training would give.
+Nothing is written.  Each step is planned by its stage's own planner, so a memory budget that is too small is refused with the same
+error as in the run.  Before there is a model, prediction is planned with an untrained one of the same shape.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tomostream.units import format_bytes, parse_shape
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stage for one tomogram (or for all, `-`)."""
+    """One stage of one tomogram, or of all of them (`-`)."""
 
     stage: str
     tomogram: str
@@ -43,7 +43,7 @@ class Step:
     work: str
 
     def row(self) -> list[str]:
-        """As the cells of a table."""
+        """The step as cells of a table."""
         sizes = ["" if n is None else format_bytes(n) for n in (self.memory_bytes, self.disk_bytes)]
         return [self.stage, self.tomogram, self.state, *sizes, self.work]
 
@@ -81,12 +81,14 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
 
 
 def check_memory(run: ResolvedRun, stages: Sequence[str]) -> None:
-    """Refuse, before any work, a run one of whose stages would not fit the memory; what else is wrong with an input is its stage's to tell.
+    """Check, before any work, that each stage still to be done fits the memory.
+
+    Tomograms whose head can't be read are passed over: the stages report them.
 
     Raises
     ------
     BudgetError
-        If a stage that is still to be done would not fit.
+        If a stage would not fit.
     """
     sound = [one for one in run.tomograms.values() if isinstance(one.head, Head)]
     if "train" in stages and sound and not is_trained(run):
@@ -103,7 +105,7 @@ def is_trained(run: ResolvedRun) -> bool:
 
 
 def _is_there(run: ResolvedRun, stage: str, one: RunTomogram) -> bool:
-    """Whether there are results of a stage."""
+    """Whether the result of stage `predict` or `pick` exists for a tomogram."""
     if stage == "pick":
         return (run.project.picks / f"{one.name}.csv").exists()
     return all(run.score_map(species, one.name).exists() for species in run.species)
@@ -111,7 +113,7 @@ def _is_there(run: ResolvedRun, stage: str, one: RunTomogram) -> bool:
 
 def _head(one: RunTomogram) -> Head:
     if not isinstance(one.head, Head):
-        raise TypeError(f"nobody has looked at tomogram '{one.name}', or it is broken")
+        raise TypeError(f"the head of tomogram '{one.name}' was not read, or is broken")
     return one.head
 
 

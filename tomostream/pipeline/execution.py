@@ -1,10 +1,12 @@
-"""`run`: the whole path over a data set, from one configuration; every stage can be resumed, so the whole can.
+"""`run`: take a data set through all stages, from one configuration.
 
     convert ─ stats ─ train ─ predict ─ pick ─ evaluate ─ report
 
 1. Resolve the configuration and write it into the project folder.
-2. Run the stages in order (or the one that is asked for); each skips what is done.
-3. `plan_run` says what would be done, with projected memory and disk, and does nothing.
+2. Run the stages in order, or those that are asked for. Each skips results that exist, so a run that was interrupted can be repeated.
+3. A tomogram that fails a stage is left out of the later ones and reported at the end.
+
+`dry_run.plan_run` plans the same stages without running them.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ STAGES = ("convert", "stats", "train", "predict", "pick", "evaluate", "report")
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What the stages of one run share; those that come after a failure go on with a run that lacks the failed tomograms."""
+    """What the stages of one run share.  After failures, later stages get a context whose run lacks the failed tomograms."""
 
     run: ResolvedRun
     progress: Progress
@@ -61,26 +63,26 @@ class RunContext:
 
 
 def run_project(configuration: Configuration, *, stages: Sequence[str], overwrite: bool, progress: Progress) -> Evaluation | None:
-    """Run stages of the whole path; returns the evaluation, where there is truth.
+    """Run stages in the order given (none: all of them); return the evaluation, or None without truth.
 
     Raises
     ------
     TomostreamError
-        Of the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
+        From the first stage that can't go on; `SomeFailedError` at the end if some tomograms failed and the rest are done.
     """
     wanted = tuple(stages or STAGES)
     run = resolve(configuration, with_clicks="train" in wanted, with_truth=uses_truth(configuration, wanted))
     check_inputs(run, wanted)
     check_memory(run, wanted)
     if run.clicks is not None and not is_trained(run) and not all(run.tomograms[name].is_converted for name in run.clicks.needed):
-        check_clicks(run, Progress())  # before hours of conversion; training does it again, and tells what it finds
+        check_clicks(run, Progress())  # find wrong clicks before hours of conversion; training checks again and reports
     run.project.create()
     with _held(run.project):
         return _run_stages(RunContext(run, progress, overwrite, wanted))
 
 
 def _held(project: Project) -> AbstractContextManager[None]:
-    """Hold the project: a second run on it would undo what the first one does.  On an object store the results' leases do that."""
+    """Lock the project folder against a second run.  On an object store the leases of the single results do this instead."""
     if isinstance(project.folder, RemotePath):
         return contextlib.nullcontext()
     return exclusive(project.folder / RUN_LOCK, f"project {project.folder}")
@@ -116,7 +118,7 @@ def _run_stages(context: RunContext) -> Evaluation | None:
 
 
 def check_stages(stages: Sequence[str]) -> list[str]:
-    """Put the stages asked for in order.
+    """Sort stages into the order of a run; none asked for means all.
 
     Raises
     ------
@@ -152,7 +154,7 @@ def _stats(context: RunContext) -> None:
 def _train(context: RunContext) -> None:
     run = context.run
     train_where_asked(run, run.project.model, overwrite=context.overwrite, progress=context.progress)
-    # what served as labels, in our own form; the stores that tell the voxel spacing are there now
+    # record the labels that were used, in our own format; only now do all stores exist, which the voxel spacing is read from
     for purpose, points in clicks_of(run).purposes.items():
         stores = [run.tomograms[name].store for name in points.tomograms()]
         conversion = conversion_from(stores, run.voxel_size)
@@ -160,10 +162,10 @@ def _train(context: RunContext) -> None:
 
 
 def _predict(context: RunContext) -> None:
-    """Score the tomograms; the picks of each appear as soon as its scores are whole, if picking is asked for.
+    """Score the tomograms, and pick each as soon as its score map is complete, if picking is asked for.
 
-    On a cluster one thread of this process picks beside the workers, as far as it gets meanwhile: the stage `pick` picks the rest on all of
-    them, and reports what can't be picked.
+    On a cluster one thread of this process picks while the workers score.  The stage `pick` then picks what is left, on all workers, and
+    reports what can't be picked.
     """
     tasks = {task.name: task for task in _pick_tasks(context)} if "pick" in context.stages else {}
     with ThreadPoolExecutor(1) as beside:
@@ -181,7 +183,7 @@ def _predict(context: RunContext) -> None:
                     pick_beside(tasks[name], context.progress)
 
         _score(context, when_done)
-        beside.shutdown(cancel_futures=True)  # what has not begun
+        beside.shutdown(cancel_futures=True)  # the stage `pick` does those that have not begun
 
 
 def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
@@ -227,11 +229,11 @@ def _pick_task(context: RunContext, name: str, truth: Mapping[str, Counter[str]]
 
 
 def _pick_settings(context: RunContext, species: Species, name: str, truth: Mapping[str, Counter[str]] | None) -> PickSettings | None:
-    """Return how to pick one species in one tomogram; None where there is no particle."""
+    """Return how to pick one species in one tomogram; None if no pick is wanted."""
     run, given = context.run, context.run.pick
     number = WantedNumber(given.count, given.threshold)
     if truth is not None and name not in truth:
-        context.progress.warn(f"{name}: the table of truth has no row for it; the scores choose the count")
+        context.progress.warn(f"{name}: the truth has no row for this tomogram; the number of picks is estimated from its scores")
     true = truth[name][species.name] if truth is not None and name in truth else None
     wanted = number.of(true=true, expected=lambda: expected_number(run, species, name))
     if isinstance(wanted, AsManyAs):
@@ -255,7 +257,7 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: Mapp
 
 
 def _true_numbers(run: ResolvedRun) -> Mapping[str, Counter[str]] | None:
-    """The number of true particles by tomogram and species, where that is to be the number of picks."""
+    """Count the true particles by tomogram and species, if `pick.count: truth` asks for as many picks; else None."""
     if run.pick.count != "truth" or run.truth is None:
         return None
     if run.region.is_everywhere:

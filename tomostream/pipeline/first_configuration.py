@@ -1,9 +1,9 @@
-"""The first configuration of a user's own data: what lies in a folder, and a few answers, as commented YAML that runs as it is.
+"""`init`: write a first configuration for a user's own data, as commented YAML.
 
-1. Tomograms are MRC files and OME-Zarr stores below the folder; score maps, masks and half-written stores are none.
-2. Their heads are read: spacings are told, and what is doubtful.  A spacing that the files don't say must be given.
-3. Clicks are read and matched to the tomograms' names, so that a wrong table is found now.
-4. What is not answered is written as a comment that says how, and told.
+1. Find the tomograms: MRC files and OME-Zarr stores below a folder, except score maps, label masks and unfinished stores.
+2. Read their heads, and warn of anything doubtful.  A voxel spacing that the files don't give must be an answer.
+3. Read the clicks and match them to the names of the tomograms, so that a wrong table is found now.
+4. Write the answers.  An answer that is missing becomes a comment that says what to fill in, and is returned.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tomostream.store.naming import MRC_ENDINGS, distinct_names
 from tomostream.store.preflight import Inspection, inspect_file
 from tomostream.units import Length
 
-_DIFFERS = 0.01  # relative difference of spacings that is worth a word
-_MOST_LISTED = 20  # tomograms that are listed one by one
+_DIFFERS = 0.01  # relative difference of voxel spacings above which to warn
+_MOST_LISTED = 20  # tomograms listed by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What a user says of the data; None or nothing: not said."""
+    """What the user said about the data; None or empty if not said."""
 
     species: str | None = None
     radius: Length | None = None
@@ -47,14 +47,14 @@ class Answers:
 
 
 def write_first_configuration(folder: Path, answers: Answers, out: Path, *, overwrite: bool, progress: Progress) -> list[str]:
-    """Write the configuration; returns what is left to fill in, nothing if it runs as it is.
+    """Write the configuration; return what is left to fill in, empty if it can be run as it is.
 
     Raises
     ------
     InputError
-        If there is no tomogram, or an answer does not fit the data.
+        If there is no usable tomogram, or an answer does not fit the data.
     ExistsError
-        If `out` is there, and not `overwrite`.
+        If `out` exists and `overwrite` is false.
     """
     if out.exists() and not overwrite:
         raise ExistsError(f"{out} exists; give --overwrite to replace it, or another file with -o")
@@ -69,17 +69,17 @@ def write_first_configuration(folder: Path, answers: Answers, out: Path, *, over
     configuration = configuration_from(_values(sound, answers), str(out)) if not missing else None
     write_atomically(out, text)
     if configuration is not None:
-        resolve(load_configuration(out), with_clicks=True)  # it runs as it is
+        resolve(load_configuration(out), with_clicks=True)  # check what was promised: it can be run as it is
     return missing
 
 
 def find_tomograms(folder: Path) -> dict[str, str]:
-    """Find the tomograms below a folder: name to path.
+    """Find the tomograms below a folder; return their paths by name.
 
     Raises
     ------
     InputError
-        If there is none, or two have one name.
+        If there is none, or two have the same name.
     """
     paths: list[str] = []
     waiting = [folder]
@@ -96,12 +96,12 @@ def find_tomograms(folder: Path) -> dict[str, str]:
             elif path.name.lower().endswith(MRC_ENDINGS):
                 paths.append(str(path))
     if not paths:
-        raise InputError(f"{folder} holds no tomogram (.mrc .rec .map, also .gz .bz2, or .zarr stores), nor do its folders")
+        raise InputError(f"{folder} and its subfolders hold no tomogram (.mrc .rec .map, also .gz .bz2, or .zarr stores)")
     return distinct_names(sorted(paths))
 
 
 def _kind(store: Path) -> object:
-    """What a store of ours is, if no tomogram: `scores` or `labels`."""
+    """Return `scores` or `labels` for a store of ours that is not a tomogram; None for any other store."""
     try:
         return json.loads((store / "zarr.json").read_bytes())["attributes"]["tomostream"].get("kind")
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -120,11 +120,11 @@ def _look(found: dict[str, str], answers: Answers, progress: Progress) -> dict[s
             for warning in one.warnings:
                 progress.warn(f"{path}: {warning}")
     if not sound:
-        raise InputError("none of the tomograms can be used; `tomostream inspect` says why of each")
+        raise InputError("none of the tomograms can be used; `tomostream inspect` says why for each")
     spacings = [one.spacing for one in sound.values() if one.spacing is not None]
     if answers.voxel_size is None and spacings and max(spacings) / min(spacings) - 1 > _DIFFERS:
         counts = ", ".join(f"{spacing:g} A ({count})" for spacing, count in sorted(Counter(spacings).items()))
-        progress.warn(f"the tomograms have several voxel spacings: {counts}; a model is trained at one, leave the others out")
+        progress.warn(f"the tomograms have several voxel spacings: {counts}; a model is trained at one of them: leave the others out")
     return sound
 
 
@@ -133,7 +133,7 @@ def _species_in(tables: Sequence[str]) -> list[str]:
 
 
 def _named(answers: Answers) -> Answers:
-    """Name the species as the clicks do, if that is not said and they name one."""
+    """Fill in a missing species name from the clicks, if they name exactly one."""
     kinds = _species_in(answers.clicks) if answers.species is None else []
     return replace(answers, species=kinds[0]) if len(kinds) == 1 else answers
 
@@ -158,11 +158,11 @@ def _missing(answers: Answers, sound: dict[str, Inspection]) -> list[str]:
         text
         for text, is_missing in (
             (
-                f"voxel_size (--voxel-size ANGSTROM): {', '.join(unknown[:4])} {'does' if len(unknown) == 1 else 'do'} not say it",
+                f"voxel_size (--voxel-size ANGSTROM): {', '.join(unknown[:4])} {'does' if len(unknown) == 1 else 'do'} not give it",
                 bool(unknown) and answers.voxel_size is None,
             ),
             ("species.name (--species NAME)", answers.species is None),
-            ("species.radius (--radius LENGTH, as 135A)", answers.radius is None),
+            ("species.radius (--radius LENGTH, for example 135A)", answers.radius is None),
             ("labels.train (--clicks TABLE)", not answers.clicks),
         )
         if is_missing
@@ -186,7 +186,7 @@ def _values(sound: dict[str, Inspection], answers: Answers) -> dict[str, object]
 
 
 def _patterns(paths: list[str]) -> list[str]:
-    """Name the tomograms by patterns, where these match nothing else; else one by one."""
+    """Replace the paths by glob patterns, if the patterns match these paths and no others."""
     if len(paths) > 1 and not any(glob.has_magic(path) for path in paths):
         endings = dict.fromkeys(
             f"{Path(path).parent}/*{''.join(Path(path).suffixes[-2 if path.endswith(('.gz', '.bz2', '.ome.zarr')) else -1 :])}"
@@ -196,7 +196,7 @@ def _patterns(paths: list[str]) -> list[str]:
             if len(endings) < len(paths) and sorted(input_paths(list(endings)).values()) == sorted(paths):
                 return list(endings)
         except InputError:
-            pass  # a pattern that finds two of one name
+            pass  # a pattern matches two tomograms of the same name
     return paths
 
 
@@ -206,7 +206,7 @@ def _text(sound: dict[str, Inspection], answers: Answers, missing: list[str]) ->
 
     paths = [one.path for one in sound.values()]
     spacings = sorted({one.spacing for one in sound.values() if one.spacing is not None})
-    of_spacing = f"the files say {', '.join(f'{spacing:g}' for spacing in spacings)}" if spacings else "the files don't say it"
+    of_spacing = f"the files give {', '.join(f'{spacing:g}' for spacing in spacings)}" if spacings else "the files don't give it"
     patterns = _patterns(paths)
     names = ", ".join(list(sound)[:_MOST_LISTED]) + (f", ... ({len(sound)})" if len(sound) > _MOST_LISTED else "")
     hole = "" if not missing else "".join(f"#   {line}\n" for line in ["still to be filled in:", *missing])
@@ -219,13 +219,13 @@ def _text(sound: dict[str, Inspection], answers: Answers, missing: list[str]) ->
         "#   tomostream run THIS_FILE               all of it; run it again to resume",
         hole.rstrip("\n"),
         "",
-        f"project: {quoted(answers.project or 'my-project')}   # folder for everything that is made",
+        f"project: {quoted(answers.project or 'my-project')}   # folder for all results",
         "",
         f"# {len(sound)} tomograms: {names}",
         "tomograms:",
         *(f"  - {quoted(pattern)}" for pattern in patterns),
         "",
-        f"# angstrom; only where the files don't say it ({of_spacing})",
+        f"# angstrom; only needed where the files don't give it ({of_spacing})",
         f"{'' if answers.voxel_size is not None else unsaid}voxel_size: {answers.voxel_size or 13.48:g}",
         "",
         "species:",
@@ -233,15 +233,15 @@ def _text(sound: dict[str, Inspection], answers: Answers, missing: list[str]) ->
         f"    radius: {answers.radius}     # of the particle, angstrom (135A) or voxels (10vox)"
         if answers.radius
         else "    radius:          # of the particle, angstrom (135A) or voxels (10vox)",
-        f"    {'' if answers.expected is not None else unsaid}expected: {100 if answers.expected is None else answers.expected}   # particles in a tomogram, a guess; else it is estimated from the clicks",
+        f"    {'' if answers.expected is not None else unsaid}expected: {100 if answers.expected is None else answers.expected}   # particles per tomogram, roughly; estimated from the clicks if left out",
         "",
         "labels:",
-        "  # clicked centres, about ten to a hundred: CSV with the header tomogram,x_voxel,y_voxel,z_voxel (or x_angstrom, ...), one click a line;",
-        "  # a tomogram is named as its file, less .mrc and the like; a column `label` may say 0 where there is no particle",
+        "  # clicked centres, about ten to a hundred: CSV with the header tomogram,x_voxel,y_voxel,z_voxel (or x_angstrom, ...), one click per line;",
+        "  # a tomogram is named like its file, without .mrc and the like; an optional column `label` is 0 where there is no particle",
         f"  train: [{tables}]",
-        f"  {'' if checks else unsaid}validate: [{checks or 'more_clicks.csv'}]   # of another tomogram: chooses the best epoch",
+        f"  {'' if checks else unsaid}validate: [{checks or 'more_clicks.csv'}]   # in another tomogram; used to choose the best epoch",
         "",
-        f"{'' if answers.truth else unsaid}truth: {quoted(answers.truth or 'truth.csv')}   # all particles, where they are known: the picks are evaluated",
-        f"tolerance: {defaults.TOLERANCE}   # distance within which a pick is right",
+        f"{'' if answers.truth else unsaid}truth: {quoted(answers.truth or 'truth.csv')}   # all particles, if they are known: the picks are evaluated against them",
+        f"tolerance: {defaults.TOLERANCE}   # largest distance of a correct pick from a true particle",
     ]
     return "\n".join(line for i, line in enumerate(lines) if line or i != 3) + "\n"

@@ -1,4 +1,4 @@
-"""What is wrong with the inputs of a run, told before any work: a slip in a table must not show after hours of it."""
+"""Check the inputs of a run before any work, so that a mistake in a table does not show after hours of computation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tomostream.stages.training.inputs import check_positions
 
 
 def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
-    """Refuse a run whose clicks don't fit the tomograms, or whose picks could not be counted.
+    """Check that clicks and region fit the tomograms, and that the number of picks can be known.
 
     Raises
     ------
     InputError
-        Of the first of these.
+        For the first problem found.
     """
     if run.predict.keep == "candidates":
         _check_candidates(run)
@@ -32,19 +32,19 @@ def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
 
 
 def uses_truth(configuration: Configuration, stages: Sequence[str]) -> bool:
-    """Whether one of the stages needs the truth; the report does without, and reads it by itself."""
+    """Whether one of the stages needs the truth (the report reads it by itself, if it can)."""
     return "evaluate" in stages or ("pick" in stages and configuration.pick.count == "truth")
 
 
 def _check_candidates(run: ResolvedRun) -> None:
-    """Refuse to keep candidates only, where picking needs more."""
+    """Refuse `predict.keep: candidates` if picking needs more than candidates."""
     method = run.pick.method or run.strategy.picker
     if method != GREEDY:
         raise InputError(
-            f"predict.keep: candidates are what the picker '{GREEDY}' needs, but picks are to be made by '{method}'; give `keep: scores`"
+            f"predict.keep: candidates are enough for the picker '{GREEDY}' only, found the picker '{method}'; give `keep: scores`"
         )
     for key, given in (("smooth", run.pick.smooth), ("border", run.pick.border)):
         if given is not None:
             raise InputError(
-                f"pick.{key}: {given} needs more than candidates of the scores; give `predict: {{keep: scores}}`, or leave it out"
+                f"pick.{key}: {given} needs the whole score map, but predict.keep is `candidates`; give `predict: {{keep: scores}}`, or leave the key out"
             )

@@ -1,12 +1,12 @@
-"""What happened in a run, as one JSON object a line: `log.jsonl` of the project folder.
+"""The journal of a run: `log.jsonl` in the project folder, one JSON object per line.
 
     {"time": "2026-11-23T01:02:03.456+0000", "event": "done", "stage": "predict", "tomogram": "TS_1", ...}
 
-Events: `run` (pid, host), `stage`, `end`; of a tomogram `done` and `failed` (why); of its scores `shard` (which is done; 150 bytes each); `retried` (a task
-that goes to another worker: why), `workers` (how many there are, and which are gone since the last look); and `message`, `warning`, `start`,
-`finish` of what is said and followed.
+Events: `run` (pid, host), `stage`, `end`; for a tomogram `done` and `failed` (why); for a score map `shard` (one that is finished);
+`retried` (a task goes to another worker, and why); `workers` (how many there are, and which have gone since the last check); and the
+lines of the console: `message`, `warning`, and `start` and `finish` of a progress bar.
 
-A line is appended by one write to a file opened for appending, so that two writers never tear each other's lines.  Secrets of URLs are masked.
+Each line is one write to a file opened for appending, so that two writers never mix their lines.  Secrets in URLs are masked.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from tomostream.redaction import redacted
 
-_HEAD_BYTES = 80  # time and event come first
+_HEAD_BYTES = 80  # time and event come first in a line
 
 
 class Event(TypedDict):
-    """A line of the log, as far as it is read; each kind of event has facts of its own besides."""
+    """A line of the journal: the keys that are read back.  Each kind of event has further keys of its own."""
 
     time: str
     event: str
@@ -35,12 +35,12 @@ class Event(TypedDict):
 
 
 class Journal:
-    """A log that is being written.
+    """A journal open for writing.
 
     Parameters
     ----------
     path
-        The file; made if there is none.
+        The file; created by the first event if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +48,13 @@ class Journal:
         self._stage: str | None = None
 
     def write(self, event: str, **facts: Any) -> None:
-        """Append an event; the stage is that of the last event `stage`."""
+        """Append an event with the current time and stage (that of the last `stage` event).
+
+        Raises
+        ------
+        OSError
+            If the file can't be written; a line that was written in part is removed again.
+        """
         if event == "stage":
             self._stage = str(facts["stage"])
         now = time.time()
@@ -62,7 +68,7 @@ class Journal:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
             end = os.fstat(descriptor).st_size
-            if os.write(descriptor, line) < len(line):  # a full disk takes the part that fits
+            if os.write(descriptor, line) < len(line):  # a full disk may store a part of the line
                 os.ftruncate(descriptor, end)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         finally:
@@ -70,13 +76,13 @@ class Journal:
 
 
 def read_journal(path: Path, *, without: Sequence[str] = ()) -> Iterator[Event]:
-    """The events of a log, less those of some kinds; lines that a kill or another program broke are passed over."""
+    """Iterate over the events of a journal, except those of the kinds `without`; incomplete and foreign lines are skipped."""
     passed = tuple(f'"event": "{event}"'.encode() for event in without)
     try:
         with path.open("rb") as lines:
             for line in lines:
                 head = line[:_HEAD_BYTES]
-                if any(text in head for text in passed):  # there may be a million: not even parsed
+                if any(text in head for text in passed):  # not parsed: there may be a million of these
                     continue
                 try:
                     values = json.loads(line)

@@ -1,6 +1,6 @@
-"""The part of each tomogram that a run looks at (`region`): picks, counts and the evaluation come from inside alone.
+"""The region of a run: picks, counts and the evaluation are restricted to it.
 
-Scores are made everywhere: another region then needs no inference.
+Scores are computed everywhere, so that a change of the region needs no new inference.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tomostream.tomogram import open_tomogram
 
 
 def check_region(run: ResolvedRun) -> None:
-    """Refuse a region that does not fit a tomogram, as far as its head is known.
+    """Check that the region fits each tomogram whose head could be read.
 
     Raises
     ------
     InputError
-        If it leaves a volume, or a mask is missing, or not on the tomogram's grid.
+        If the box leaves a volume, or a mask is missing or not on the tomogram's grid.
     """
     if run.region.is_everywhere:
         return
@@ -30,7 +30,7 @@ def check_region(run: ResolvedRun) -> None:
 
 
 def restriction_in(run: ResolvedRun, name: str) -> Restriction:
-    """The part of a tomogram that is looked at; its store is there.
+    """Return the region of a tomogram whose store exists.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def restriction_in(run: ResolvedRun, name: str) -> Restriction:
 
 
 def inside(run: ResolvedRun, particles: Particles, conversion: Conversion) -> Particles:
-    """The particles that lie inside, and those of other tomograms.
+    """Select the particles inside the region; those of tomograms that are not in the run are kept.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""`report`: gather what a project folder holds, and write it as one page.
+"""`report`: write the results of a project folder as one HTML page.
 
-1. Of each tomogram: its picks with their scores; where there is truth, found and false picks at every threshold, by the evaluation's own rule.
-2. Of those that have picks: slices, and picks one by one, in an equal share of the page's bytes.
-3. Training in words, the time of the stages, failures, settings, and where the files lie.
+1. For each tomogram: the scores of its picks; with truth, the true and false picks at every threshold, counted as the evaluation does.
+2. For each tomogram with picks: slices and a gallery of picks. The tomograms share the page's bytes equally.
+3. Training in words, the time of each stage, failures, settings, and links to the files.
 
-What can't be read of a tomogram is told on its place of the page, and by the command; the others are shown.
+If a tomogram can't be read, the page and the command say why in its place, and the others are shown.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from tomostream.version import VERSION
 
 PAGE_BYTES = 18_000_000  # of the whole page
 _TEXT = 4 / 3  # bytes of base64 for one byte
-_MOST_BYTES = 900_000  # of one tomogram's pictures: more shows no more
-_LEAST_BYTES = 12_000  # below that there is nothing to see
-_GALLERY_SHARE = 0.2  # of a tomogram's bytes
-_PICK_BYTES = 12  # of a pick in the page: position, score, and whether it is true
+_MOST_BYTES = 900_000  # of one tomogram's pictures: more bytes show no more detail
+_LEAST_BYTES = 12_000  # of one tomogram's pictures: with fewer nothing can be seen
+_GALLERY_SHARE = 0.2  # the gallery's part of a tomogram's bytes
+_PICK_BYTES = 12  # of one pick in the page: position, score, and whether it is true
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a run found in one tomogram: picks and truth in voxels, or None where there is none."""
+    """The results of one tomogram: picks and truth in voxels (None if there are none), and what could not be read."""
 
     name: str
     tomogram: Tomogram | None
@@ -57,7 +57,7 @@ class Found:
 
 @dataclass(slots=True)
 class _Parts:
-    """What the page is made of."""
+    """The page in the making: values and pictures of each tomogram, and what could not be read."""
 
     tomograms: list[dict[str, Any]] = field(default_factory=list)
     blocks: list[dict[str, Any] | None] = field(default_factory=list)
@@ -65,17 +65,17 @@ class _Parts:
 
 
 def write_report(run: Place, output: Place) -> list[str]:
-    """Write the page of a project folder; returns what could not be read of it.
+    """Write the report of a project folder; return what could not be read, one line each.
 
     Raises
     ------
     InputError
-        If the folder is no project, a table is broken, or the page can't be written.
+        If the folder is not a project, a table is broken, or the page can't be written.
     """
     run, output = place(run), place(output)
     project = Project(run)
     if not project.resolved.exists():
-        raise InputError(f"{run} is no project folder: it has no {project.resolved.name}; give the folder of `tomostream run` or `demo`")
+        raise InputError(f"{run} is not a project folder: it has no {project.resolved.name}; give the folder of `tomostream run` or `demo`")
     configuration = _configuration(project)
     given = resolve(configuration, with_clicks=False)
     seconds, runs = stage_seconds(run) if isinstance(run, Path) else ({}, 0)
@@ -107,7 +107,7 @@ def write_report(run: Place, output: Place) -> list[str]:
 
 
 def _configuration(project: Project) -> Configuration:
-    """The configuration of a project that may lie elsewhere by now, or be looked at from another folder: then its own stores are its tomograms."""
+    """Load a project's configuration; if its tomograms are not found (the project may have moved), take the project's own stores."""
     configuration = load_configuration(project.resolved).model_copy(update={"project": project.folder})
     try:
         input_paths(configuration.tomograms)
@@ -120,7 +120,7 @@ def _configuration(project: Project) -> Configuration:
 
 
 def _truth(configuration: Configuration, run: ResolvedRun, problems: list[str]) -> Particles | None:
-    """The true particles; the page does without a table that can't be read."""
+    """Return the true particles; a table that can't be read is noted in `problems`, and the page is written without it."""
     try:
         found = find_truth(configuration, run.tomograms)
     except TomostreamError as error:
@@ -130,7 +130,7 @@ def _truth(configuration: Configuration, run: ResolvedRun, problems: list[str]) 
 
 
 def find_results(run: ResolvedRun, truth: Particles | None) -> list[Found]:
-    """Read the picks, and choose the truth, of every tomogram; of those that were not picked there is the name only."""
+    """Collect picks and truth of every tomogram; one that has not been picked gets a `Found` with its name only."""
     result: list[Found] = []
     for name, store in run.stores.items():
         table = run.project.picks / f"{name}.csv"
@@ -149,7 +149,7 @@ def find_results(run: ResolvedRun, truth: Particles | None) -> list[Found]:
 
 
 def _shares(found: list[Found]) -> dict[str, int]:
-    """How many bytes the pictures of each tomogram may have; where there are too many tomograms, the first ones have some."""
+    """Divide the page's bytes among the tomograms' pictures; if there are too many tomograms, only the first get a share."""
     shown = [one for one in found if one.tomogram is not None and one.picks is not None and len(one.picks)]
     left = PAGE_BYTES / _TEXT - 400_000 - sum(_PICK_BYTES * len(one.picks) for one in found if one.picks is not None)
     count = min(len(shown), max(0, int(left // _LEAST_BYTES)))
@@ -177,7 +177,7 @@ def _add(parts: _Parts, run: ResolvedRun, found: Found, share: int | None, failu
 
 
 def _numbers(run: ResolvedRun, found: Found, species: str) -> dict[str, Any]:
-    """Scores, best first, and the counts at each threshold where there is truth."""
+    """Return the scores of one species, best first, and with truth the counts at each threshold."""
     assert found.picks is not None
     picks = found.picks.of(species=species)
     values: dict[str, Any] = {"scores": packed(_plain(picks.score), "<f4"), "curve": None}
@@ -191,7 +191,7 @@ def _numbers(run: ResolvedRun, found: Found, species: str) -> dict[str, Any]:
 
 
 def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Particles | None, share: int) -> dict[str, Any]:
-    """What is needed when the tomogram is looked at."""
+    """Return what the page shows when the tomogram is opened: slices, galleries, and positions of picks and truth."""
     shape: Triple = tomogram.shape
     radii = {s.name: s.radius.in_voxels(tomogram.spacing) for s in run.species}
     plan = plan_slab(
@@ -213,7 +213,7 @@ def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Partic
 
 
 def _against(picks: Particles, truth: Particles, run: ResolvedRun, tomogram: Tomogram) -> dict[str, str]:
-    """Which picks are near a true particle, and at which score each true particle is found (below all scores: never)."""
+    """Mark the picks near a true particle, and give the score at which each true particle is found (the lowest float if never)."""
     from scipy.spatial import KDTree
 
     tolerance = run.tolerance.in_voxels(tomogram.spacing)
@@ -229,14 +229,14 @@ def _against(picks: Particles, truth: Particles, run: ResolvedRun, tomogram: Tom
 
 
 def _plain(scores: np.ndarray) -> np.ndarray:
-    """Scores of a table that has none count as 0."""
+    """Replace missing scores by 0."""
     return np.asarray(np.nan_to_num(scores, nan=0.0))
 
 
 def _files(project: Project, output: Place) -> list[dict[str, str]]:
-    """What lies where, with links that work as long as page and project keep their places."""
+    """List the project's files, with links relative to the page."""
     parts: Mapping[str, Place] = {
-        "picks, one table a tomogram": project.picks,
+        "picks, one table per tomogram": project.picks,
         "score maps": project.scores,
         "the model": project.model,
         "tomograms": project.tomograms,

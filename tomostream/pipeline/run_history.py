@@ -1,4 +1,4 @@
-"""How long did a run's stages take, and what failed?  From `log.jsonl` of the project folder."""
+"""Read the journal of a project folder: how long the stages took, and what failed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _QUIET = ("shard", "message", "start")
 
 
 def last_run(folder: Path) -> list[Event]:
-    """The events since the last run began."""
+    """Return the events since the last run began that say how it went (`run`, `stage`, `done`, `failed`, `retried`, `end`)."""
     events: list[Event] = []
     for event in read_journal(folder / "log.jsonl", without=(*_QUIET, "finish")):
         if event["event"] == "run":
@@ -23,7 +23,7 @@ def last_run(folder: Path) -> list[Event]:
 
 
 def failures_in(events: Sequence[Event]) -> dict[str, str]:
-    """The last word on each tomogram that failed and was not done later: stage and reason."""
+    """Return stage and reason of each tomogram that failed and was not done later."""
     found: dict[str, str] = {}
     for event in events:
         name = event.get("tomogram")
@@ -37,9 +37,9 @@ def failures_in(events: Sequence[Event]) -> dict[str, str]:
 
 
 def stage_seconds(folder: Path) -> tuple[dict[str, float], int]:
-    """Seconds in each stage, in the order in which they first came, of all runs together; and the number of runs.
+    """Return the seconds spent in each stage, summed over all runs and in order of first appearance, and the number of runs.
 
-    A stage ends with the next, with the run, or, where that was killed, with the last thing that is known of it.
+    A stage ends when the next begins or the run ends; if the run was killed, with its last event.
     """
     return _summed(read_journal(folder / "log.jsonl", without=_QUIET))
 
@@ -52,7 +52,7 @@ def _summed(events: Iterable[Event]) -> tuple[dict[str, float], int]:
     for event in events:
         try:
             now = datetime.datetime.fromisoformat(str(event["time"])).timestamp()
-        except ValueError:  # a line that something else has written
+        except ValueError:  # a line of another program
             continue
         kind = event["event"]
         runs += kind == "run"

@@ -1,12 +1,13 @@
-"""`status`: how far is a run, seen from another shell?  Read from what lies in the project folder; nothing is written, nothing is waited for.
+"""`status`: how far is a run?  Read from the project folder, from any shell; writes nothing and waits for nothing.
 
-1. The tomograms, from the resolved configuration; or, where the inputs can't be seen from here, from what the stages have made.
-2. Of each tomogram and stage: `done` (the finished result is there), `running` or `stopped` with shards done of all (a half-written store's
-   ledger), `failed` (the log's last word on it since the run began), or `pending`.
-3. Whether a run is at work: it holds the lock of the project folder, which dies with its process.
-4. Throughput and time left of the stage in work, from the tomograms and shards done since it began.
+1. The tomograms come from the resolved configuration or, if its inputs can't be seen from here, from the results so far.
+2. Each stage of a tomogram is `done` (the result exists), `running` or `stopped` with a number of finished shards (from the ledger of
+   the unfinished store), `failed` (it failed in the last run and was not done later), or `pending`.
+3. A run is at work if something holds the lock of the project folder; the lock ends with the process.
+4. Pace and time left of the current stage come from the tomograms and shards done since it began.
 
-Limits: results that were there before count as done in the pace of a resumed stage; projects on this machine's file systems; a run on another machine is seen through a shared file system if that knows locks.
+Limits: shards that an earlier run finished count in the pace of a resumed stage; the project must be on a file system of this machine;
+a run on another machine is seen only through a shared file system that supports locks.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ STAGES = ("convert", "predict", "pick")
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """How far one stage of one tomogram is: `done`, `running`, `stopped`, `failed`, `pending` or `-` (nothing to do)."""
+    """State of one stage of one tomogram: `done`, `running`, `stopped`, `failed`, `pending` or `-` (nothing to do)."""
 
     state: str
     shards_done: int = 0
@@ -49,27 +50,27 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """How far a run is."""
+    """State of a run."""
 
     project: str
     is_running: bool
-    owner: str | None  # who holds the project, while it runs
-    stage: str | None  # the last that began
-    model: str  # done, training, pending
-    steps: int  # of the training, done
+    owner: str | None  # the process that holds the project, while it runs
+    stage: str | None  # the last one that began
+    model: str  # done, training, stopped or pending
+    steps: int  # training steps done at the end of the last epoch
     tomograms: dict[str, dict[str, Progressed]]
     failures: dict[str, str]
     is_evaluated: bool
-    per_minute: float | None  # tomograms a minute in the stage in work
+    per_minute: float | None  # tomograms per minute in the current stage
     seconds_left: float | None
-    last_event: str | None  # its time
-    has_started: bool = True  # ever
-    retries: int = 0  # tasks that went to another machine, since the run began
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    last_event: str | None  # time of the journal's last event
+    has_started: bool = True  # whether the project was ever run
+    retries: int = 0  # tasks given to another worker since the run began
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)  # tomograms by stage and state
 
 
 def read_status(folder: Path) -> RunStatus:
-    """Look at a project folder; or at that of a configuration, if that is what is given.
+    """Read the state of a run from its project folder, or from the project folder of a configuration file.
 
     Raises
     ------
@@ -79,13 +80,13 @@ def read_status(folder: Path) -> RunStatus:
     if folder.is_file():
         configured = Project(load_configuration(folder).project).folder
         if isinstance(configured, RemotePath):
-            raise InputError(f"{configured}: only projects on this machine's file systems can be looked at")
+            raise InputError(f"{configured}: status is available for projects on this machine's file systems only")
         folder = configured
     elif not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; give the `project` of a configuration, or the configuration itself")
+        raise InputError(f"{folder}: no such folder; give the `project` of a configuration, or the configuration itself")
     project = Project(folder)
     resolved = Path(folder) / "resolved.yaml"
-    if not resolved.is_file():  # the first thing that a run writes
+    if not resolved.is_file():  # a run writes this first
         return _never_started(folder)
     try:
         configuration = yaml.safe_load(resolved.read_text(encoding="utf-8"))
@@ -144,7 +145,7 @@ def _never_started(folder: Path) -> RunStatus:
 
 
 def _owner(folder: Path) -> str | None:
-    """Who holds the project; None if nobody does."""
+    """Return the process that holds the project's lock, as it described itself; None if there is none."""
     try:
         descriptor = os.open(folder / RUN_LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -165,7 +166,7 @@ def _scores(folder: Path, species: list[str], kind: str) -> Path:
 
 
 def _score_map(path: Path, is_running: bool) -> Progressed:
-    """A score map; where only candidates are kept, its work until they are."""
+    """State of a score map; if only candidates are kept, that of the full map in the work folder while it is unfinished."""
     found, work = _store(path, is_running), _store(Path(str(work_place(path))), is_running)
     if found.state == "done" or work.state == "pending":
         return found
@@ -190,7 +191,7 @@ def _store(path: Path, is_running: bool) -> Progressed:
 
 
 def _all_of(parts: list[Progressed]) -> Progressed:
-    """One state for the score maps of several species."""
+    """Combine the states of the score maps of several species into one."""
     order = ("running", "stopped", "pending", "done")
     worst = min(parts, key=lambda part: order.index(part.state))
     return Progressed(worst.state, min(part.shards_done for part in parts if part.shards) if worst.shards else 0, worst.shards)
@@ -203,7 +204,7 @@ def _names_made(folder: Path, species: list[str]) -> list[str]:
 
 
 def _model(folder: Path, is_running: bool) -> tuple[str, int]:
-    """Whether there is a model, and the steps of its training at the last epoch's end."""
+    """Return the state of the model, and the training steps done at the end of the last epoch."""
     try:
         rows = (folder / "model" / METRICS_NAME).read_text().splitlines()
         header = rows[0].split(",")
@@ -225,11 +226,11 @@ def _counted(states: list[Progressed]) -> dict[str, int]:
 
 
 def _pace(events: list[Event], stage: str | None, tomograms: dict[str, dict[str, Progressed]]) -> tuple[float | None, float | None]:
-    """Tomograms a minute of the stage in work, and the seconds until its end."""
+    """Return the pace of the current stage in tomograms per minute, and the seconds until its end; None if not known."""
     if stage not in STAGES:
         return None, None
     last = max(number for number, event in enumerate(events) if event["event"] == "stage")
-    began, since = events[last], events[last:]  # picks that were made beside the scoring are no pace of the stage `pick`
+    began, since = events[last], events[last:]  # picks made during scoring must not count in the pace of the stage `pick`
     seconds = (datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(began["time"])).total_seconds()
     finished = sum(1 for event in since if event["event"] == "done" and event.get("stage") == stage)
     parts = [found[stage] for found in tomograms.values()]

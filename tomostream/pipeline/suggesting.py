@@ -1,4 +1,4 @@
-"""`suggest` for a whole project: with the settings of the configuration that its last run left there."""
+"""`suggest` for a whole project, with the settings of its last run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tomostream.stages.shared.resolved_run import resolve
 
 
 def suggest_from_project(folder: Path, *, points: int, output: Path, progress: Progress) -> Particles:
-    """Suggest places in the score maps of a project.
+    """Suggest `points` candidates in the score maps of a project, and write them to `output`.
 
     Raises
     ------
     InputError
-        If the folder is no project, or it has no score maps yet.
+        If the folder is not a project, or has no score maps yet.
     """
     configuration = load_configuration(Project(folder).resolved)
     tables = [*configuration.labels.train, *configuration.labels.validate_]

@@ -1,4 +1,4 @@
-"""`train` from a configuration: resolve it, then train here or where it asks for."""
+"""`train`: resolve a configuration, then train in this process or as a job of its queue."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tomostream.stages.training.stage import train_together
 
 
 def train_model(configuration: Configuration, *, out: Place | None, overwrite: bool, progress: Progress) -> Place:
-    """Train in this process, or as one of the processes that torchrun started; returns the model folder.
+    """Train in this process, or as one of the processes that torchrun started; return the model folder.
 
-    A finished model of the same configuration and data is left as it is; unfinished training goes on from its last checkpoint.
+    A finished model of the same configuration and data is kept; unfinished training goes on from its last checkpoint.
 
     Raises
     ------
     TomostreamError
-        If the configuration, the clicks or the tomograms don't fit together; before any training.
+        Before any training, if the configuration, the clicks and the tomograms don't fit together.
     """
     folder = model_folder(configuration, out)
     resolved = functools.partial(resolve, configuration, with_clicks=True)
@@ -31,7 +31,9 @@ def train_model(configuration: Configuration, *, out: Place | None, overwrite: b
 
 
 def train_configured(configuration: Configuration, *, out: Place | None, overwrite: bool, progress: Progress) -> Place:
-    """Train where the configuration's `cluster` says; under torchrun always here, since whoever started the processes has chosen where.
+    """Train where the configuration's `cluster` says; return the model folder.
+
+    Under torchrun, train in this process: the place was chosen when the processes were started.
 
     Raises
     ------
@@ -46,5 +48,5 @@ def train_configured(configuration: Configuration, *, out: Place | None, overwri
 
 
 def model_folder(configuration: Configuration, out: Place | None) -> Place:
-    """Where the model goes."""
+    """Return the folder of the model: `out`, or by default that of the project."""
     return place(out) if out is not None else Project(configuration.project).model

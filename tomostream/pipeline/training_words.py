@@ -1,4 +1,4 @@
-"""What did training do, in words that need no knowledge of it?  From the model's record and its `metrics.csv`."""
+"""Describe the training for readers who don't know how it works, from the model's record and its `metrics.csv`."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from tomostream.remote.places import Place
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.strategies.model_folder import TrainingSummary, read_record
 
-_CURVES = {  # the columns of metrics.csv that are drawn, and what they are called
+_CURVES = {  # columns of metrics.csv that are drawn, and their titles
     "train_loss": "loss, on the crops that training saw",
     "val_loss": "loss, on crops of the validation tomograms",
     "val_recall": "share of the validation clicks that are found",
 }
 
 
-_MOST = 0.9  # of the left-out clicks: so many picks are spoken of that these are among them, where no number of particles is known
+_MOST = 0.9  # without an expected number, tell how many picks it takes to include this share of the left-out clicks
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingWords:
-    """What the report says of training: sentences, and curves by what they show."""
+    """The report's account of training: sentences, and curves by title."""
 
     sentences: list[str]
     curves: dict[str, list[float]]
 
 
 def training_words(run: ResolvedRun) -> TrainingWords:
-    """Tell of the model in the project folder."""
+    """Describe the training of the model in the project folder."""
     project = run.project
     try:
         record = read_record(project.model)
@@ -65,7 +65,7 @@ def _places(names: Any) -> str:
 
 
 def _validated(row: dict[str, float], clicks: int | None, run: ResolvedRun) -> list[str]:
-    """How many of the validation clicks are found at the expected count, at the epoch that was kept."""
+    """Say how many validation clicks the kept epoch finds, with as many picks as particles are expected."""
     recall = row.get("val_recall")
     if recall is None or not math.isfinite(recall):
         return []
@@ -76,7 +76,7 @@ def _validated(row: dict[str, float], clicks: int | None, run: ResolvedRun) -> l
 
 
 def _left_out(summary: TrainingSummary, number: int, species: str) -> list[str]:
-    """How early clicks are found that were left out in turn; and how scores are made, where that chose it."""
+    """Say how early one species' left-out clicks are found, and how scores are made if these clicks decided it."""
     sentences: list[str] = []
     ranks = (summary.left_out_ranks or [])[number : number + 1]
     expected = (summary.expected_numbers or [])[number : number + 1]
@@ -97,7 +97,7 @@ def _left_out(summary: TrainingSummary, number: int, species: str) -> list[str]:
 
 
 def _count(project: Project, purpose: str) -> int | None:
-    """Rows of the clicks that served."""
+    """Count the clicks that were used; None if their table can't be read."""
     try:
         return len(read_table(project.labels / f"{purpose}.csv").positives())
     except (TomostreamError, OSError):

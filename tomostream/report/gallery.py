@@ -1,7 +1,7 @@
-"""Which picks does the report show one by one, and how?  The best, the worst, and some between, each seen from above and from the side.
+"""The report's gallery: the best picks, the worst, and some between, each seen from above and from the side.
 
-Those between are spread evenly over the ranks: wherever the slider stands, some of them are near, and show what a pick with such a score looks
-like.
+Those between are spread evenly over the ranks, so that wherever the slider of the page stands, the gallery shows picks of about that
+score.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from tomostream.grey_pictures import grey_values, robust_scale, smoothed
 from tomostream.report.packed import base64_of, webp_within
 from tomostream.tomogram import Tomogram
 
-EACH = 8  # best, worst, and between
+EACH = 8  # number of the best, of the worst, and of those between
 _AROUND = 2.4  # radii from the centre to the picture's border
-_LEAST_RADIUS = 7.0  # of the particle in its picture, pixels: the level is chosen by it
+_LEAST_RADIUS = 7.0  # smallest radius of the particle in its picture, pixels; chooses the pyramid level
 _MOST_EDGE = 72
 _SIGMA = 0.1  # of the radius: standard deviation of the smoothing
 
 
 def shown_ranks(count: int) -> np.ndarray:
-    """Which of so many picks, best first, are shown."""
+    """Return the ranks (0 is the best) of the picks that are shown, out of `count`."""
     ends = [*range(min(EACH, count)), *range(max(0, count - EACH), count)]
     between = np.linspace(0, max(0, count - 1), EACH + 2)[1:-1].round().astype(int).tolist() if count else []
     return np.unique(np.array([*ends, *between], dtype=np.int64))
 
 
 def gallery_pictures(tomogram: Tomogram, zyx: np.ndarray, radius: float, most_bytes: int) -> dict[str, Any]:
-    """Pictures of places (level-0 voxels), x-y and x-z beside each other, one below the other.
+    """Draw the surroundings of positions (level-0 voxels) as one picture: a row for each, with its x-y and x-z views side by side.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def gallery_pictures(tomogram: Tomogram, zyx: np.ndarray, radius: float, most_by
 
 
 def _pair(volume: Tomogram, place: np.ndarray, radius: float, edge: int) -> np.ndarray:
-    """Float32 (edge, 2 edge): means over a radius around the centre; NaN beyond the volume."""
+    """Return float32 (edge, 2 edge): x-y and x-z views, means over slabs one radius thick; NaN outside the volume."""
     half = edge // 2
     middle = [round(float(value)) for value in place]
     wide = Box(triple([m - half for m in middle]), triple([m + half + 1 for m in middle]))
@@ -66,7 +66,7 @@ def _pair(volume: Tomogram, place: np.ndarray, radius: float, edge: int) -> np.n
 
 
 def _mean(part: np.ndarray, axis: int) -> np.ndarray:
-    """The mean of what is known along an axis."""
+    """Return the mean along an axis of the values that are not NaN."""
     known = np.isfinite(part).sum(axis=axis)
     total: np.ndarray = np.where(known > 0, np.nansum(part, axis=axis) / np.maximum(known, 1), np.nan)
     return total.astype(np.float32)

@@ -1,6 +1,6 @@
-"""How do arrays and pictures travel in a page?  As base64 of little-endian numbers; positions as shares of the volume, in 16 bits.
+"""Encode arrays and pictures as text for the report page: base64 of little-endian numbers, or of WebP.
 
-A position is off by at most 1/131070 of the volume's edge: 0.03 voxels of 4000.
+Positions are stored as fractions of the volume's edges in 16 bits, so they are off by at most 1/131070 of an edge.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from PIL import Image
 from tomostream.geometry import Triple
 
 _STEPS = 65535
-_QUALITIES = (60, 45, 32, 22)  # of WebP; below that noise turns into blocks
-_SHRINK = 0.8  # of the edges, where the lowest quality is still too large
+_QUALITIES = (60, 45, 32, 22)  # of WebP; at lower ones noise turns into blocks
+_SHRINK = 0.8  # factor of the edges per step, if even the lowest quality is too large
 _LEAST_EDGE = 96  # pixels
 
 
 def base64_of(content: bytes) -> str:
-    """Text that the page turns back into bytes."""
+    """Encode bytes as base64 text."""
     return base64.b64encode(content).decode("ascii")
 
 
 def packed(values: np.ndarray, kind: str) -> str:
-    """Numbers of a numpy type such as `<f4`."""
+    """Encode numbers as a numpy type such as `<f4`, in base64."""
     return base64_of(np.ascontiguousarray(values, dtype=kind).tobytes())
 
 
 def packed_positions(zyx: np.ndarray, shape: Triple) -> str:
-    """Positions (n, 3), level-0 voxels, as shares of the volume: x y z of each, unsigned 16 bits; what lies outside goes to the border."""
+    """Encode positions (n, 3), z y x in level-0 voxels, as fractions of the volume: x y z, unsigned 16 bits, clipped to the volume."""
     shares = (zyx + 0.5) / np.asarray(shape, dtype=np.float64)
     return packed(np.rint(np.clip(shares, 0, 1) * _STEPS)[:, ::-1], "<u2")
 
 
 def webp_within(pictures: list[np.ndarray], most: int) -> tuple[list[bytes], float]:
-    """Compress grey pictures of one size so that all together have at most so many bytes; returns them, and by what they were shrunk (<= 1).
+    """Compress grey pictures of one size to at most `most` bytes together; return them, and the factor (<= 1) of their edges.
 
-    The best quality that fits is taken, judged by the middle one; else they are shrunk.  The smallest that is made has `_LEAST_EDGE` pixels, however
-    few bytes are allowed.
+    The best quality that fits is taken; if none does, the pictures are shrunk too.  They don't become smaller than `_LEAST_EDGE` pixels,
+    even if they then take more than `most` bytes.
     """
     for shrink, quality in _tries(max(pictures[0].shape)):
         if len(_webp(pictures[len(pictures) // 2], quality, shrink)) * len(pictures) > most:

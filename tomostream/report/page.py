@@ -1,7 +1,7 @@
-"""One HTML file that needs nothing else: the built page, with the results in it as text that its script reads.
+"""Write the report as one self-contained HTML file: the built page, with the results embedded as JSON.
 
-What the page shows at once is one JSON block; what a tomogram needs (slices, positions, gallery) is a block of its own, which is parsed only
-when the tomogram is looked at, so that a page of 100 tomograms opens as fast as one of two.
+The overview is one JSON block.  The slices, positions and gallery of each tomogram are a block of their own, parsed only when the
+tomogram is opened, so that the page opens fast whatever the number of tomograms.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def render_page(title: str, report: dict[str, Any], blocks: Sequence[dict[str, A
     Parameters
     ----------
     report
-        What is shown at once: plain values.
+        The overview: plain values.
     blocks
-        Of each tomogram, in the order of `report["tomograms"]`; None where there is nothing to see.
+        One for each tomogram, in the order of `report["tomograms"]`; None if there is nothing to show.
 
     Raises
     ------
     InputError
-        If the package came without the built page.
+        If the built page is not part of the installation.
     """
     script, style = built_page()
     heavy = "\n".join(
@@ -60,23 +60,23 @@ def render_page(title: str, report: dict[str, Any], blocks: Sequence[dict[str, A
 
 @functools.cache
 def built_page() -> tuple[str, str]:
-    """The page's script and style, as they were built.
+    """Return the built page's script and style.
 
     Raises
     ------
     InputError
-        If the package came without them.
+        If they are not part of the installation.
     """
     folder = importlib.resources.files("tomostream.report") / "static"
     try:
         script, style = ((folder / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
     except OSError:
         raise InputError(
-            "this installation lacks the report's built page (tomostream/report/static); in a clone: cd tomostream/view/web && npm ci && npm run build"
+            "this installation lacks the report's built page (tomostream/report/static); in a clone, build it: cd tomostream/view/web && npm ci && npm run build"
         ) from None
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--"), style.replace("</style", "<\\/style")
 
 
 def _as_text(values: dict[str, Any]) -> str:
-    """JSON that can't end its element: `<` only ever stands in texts, where an escape means the same."""
+    """Return JSON that can't end its HTML element: `<` occurs in strings only, where its escape means the same."""
     return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,12 +1,12 @@
-"""Which slices of a tomogram does the report show, and how are they made?
+"""Choose and draw the slices of a tomogram that the report shows.
 
-1. The level of the pyramid whose slices are no wider than the page can show.
-2. At most `MOST_SLICES` slices, half a radius to one radius apart, so that every particle of the slab is cut by one at least; where the volume
-   is deeper than that, the slab lies where most picks are.
-3. Each is the mean over the planes between two slices, but no thicker than half a radius; smoothed a little for the eye; grey in standard
-   deviations of the middle one; compressed so that all together fit their share of the page.
+1. Take the finest pyramid level whose slices are no wider than the page can show.
+2. Choose at most `MOST_SLICES` slices, half a radius to one radius apart, so that each particle in the slab is cut by at least one.  If
+   the volume is deeper than that, the slab lies where most picks are.
+3. Each slice is the mean over the planes up to the next one, but over no more than half a radius; slightly smoothed for the eye, with
+   grey values scaled by the middle slice.  All slices together are compressed to their share of the page.
 
-Planes are read a few at a time: never a whole volume.
+Planes are read a few at a time, never a whole volume.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from tomostream.report.packed import base64_of, webp_within
 from tomostream.tomogram import Tomogram
 
 MOST_SLICES = 24
-WIDEST_VOX = 640  # of a slice
-EYE_SIGMA = 0.15  # of the radius: standard deviation of the smoothing
-_THICK = 0.5  # of the radius
-_APART = (0.5, 1.0)  # radii between slices, least and most
+WIDEST_VOX = 640  # longest edge of a slice
+EYE_SIGMA = 0.15  # standard deviation of the smoothing, in radii
+_THICK = 0.5  # largest thickness of a slice, in radii
+_APART = (0.5, 1.0)  # smallest and largest distance of slices, in radii
 PIECE_VOX = 2_000_000  # read at once
 
 
 @dataclass(frozen=True, slots=True)
 class SlabPlan:
-    """Which planes are shown.
+    """The planes that are shown.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class SlabPlan:
 
 
 def shown_level(tomogram: Tomogram) -> int:
-    """The finest level whose slices are no wider than `WIDEST_VOX`."""
+    """Return the finest level whose slices are no wider than `WIDEST_VOX`."""
     level = 0
     while max(tomogram.at_level(level).shape[1:]) > WIDEST_VOX:
         level += 1
@@ -76,7 +76,7 @@ def plan_slab(depth: int, level: int, picks_z: np.ndarray, radius: float, most_s
     count = min(most_slices, depth // apart)
     room = depth - count * apart
     first = room // 2
-    if room > 0 and len(picks_z):  # the window of planes with most picks; the middle one of equals
+    if room > 0 and len(picks_z):  # the window of planes with most picks; the middle one if several have as many
         planes = np.clip(np.floor((picks_z + 0.5) / 2**level).astype(int), 0, depth - 1)
         total = np.concatenate([[0], np.cumsum(np.bincount(planes, minlength=depth))])
         within = total[count * apart : count * apart + room + 1] - total[: room + 1]
@@ -88,7 +88,7 @@ def plan_slab(depth: int, level: int, picks_z: np.ndarray, radius: float, most_s
 
 
 def slab_pictures(tomogram: Tomogram, plan: SlabPlan, radius: float, most_bytes: int) -> dict[str, Any]:
-    """Read and compress the slices; returns what the page shows of them.
+    """Read and compress the slices; return them and their geometry as the page expects it.
 
     Raises
     ------

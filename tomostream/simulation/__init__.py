@@ -1,1 +1,1 @@
-"""Small tomograms with known truth: particles, tilt series, reconstruction."""
+"""Simulate small tomograms with known truth: particles, tilt series, reconstruction."""

@@ -1,12 +1,12 @@
 """Reconstruct a volume from a tilt series: weighted back-projection.
 
-1. Weight: multiply each image's rows, in Fourier space along x, by the ramp |k|, cut off smoothly: back-projection alone would count low
-   frequencies more often, as the central slices lie densest there.
+1. Weight: multiply each image's rows, in Fourier space along x, by the ramp |k|, cut off smoothly.  Without it, low frequencies, where the
+   central slices are densest, would be counted more often.
 2. Back-project: each voxel is the sum over the tilts of the weighted image where the voxel falls on it, interpolated linearly along x.  The
    tilt axis is y, so that all y of one (z, x) share their two columns and weights: the whole is one product of a sparse matrix
    (z x, tilt column) with the images (tilt column, y).
 
-Scaled by the angular step, the result is in units of density where there is no wedge.  Frequencies farther than the largest tilt
+With the factor of the angular step the result has units of density, outside the missing wedge.  Frequencies farther than the largest tilt
 from the kx axis are never measured: the missing wedge.
 
 References
@@ -47,7 +47,7 @@ def reconstruct(series: TiltSeries, *, shape: tuple[int, int, int], cut_off: flo
 
 
 def back_projection_matrix(angles_deg: Float64[np.ndarray, " tilt"], *, depth: int, breadth: int, width: int) -> csr_array:
-    """Return the sparse matrix (depth * breadth, tilts * width) that sums over the tilts, interpolating linearly; beyond the images is 0."""
+    """Return the sparse matrix (depth * breadth, tilts * width) that sums over the tilts, with linear interpolation; 0 outside the images."""
     z = np.arange(depth)[:, None] - (depth - 1) / 2
     x = np.arange(breadth)[None, :] - (breadth - 1) / 2
     tilt = np.deg2rad(angles_deg)
@@ -63,7 +63,7 @@ def back_projection_matrix(angles_deg: Float64[np.ndarray, " tilt"], *, depth: i
 
 
 def _weight(images: Float32[np.ndarray, "tilt y x"], *, cut_off: float, step_rad: float, workers: int) -> Float32[np.ndarray, "tilt y x"]:
-    """Multiply by step_rad * |k| along x, with a raised cosine that ends at `cut_off`; padded, as the ramp's own reach is long."""
+    """Multiply by step_rad * |k| along x, with a raised cosine that ends at `cut_off`; padded, because the ramp's filter is long."""
     width = images.shape[2]
     padded = int(scipy.fft.next_fast_len(2 * width, real=True))
     frequency = scipy.fft.rfftfreq(padded)

@@ -1,4 +1,4 @@
-"""Simulate clicks: a few of the particles, each a little off."""
+"""Simulate clicks on a few of the particles, each a little off its centre."""
 
 import numpy as np
 
@@ -7,20 +7,20 @@ from tomostream.particles import Particles
 
 
 def simulate_clicks(truth: Particles, *, species: str, count: int, jitter_vox: float, seed: int) -> Particles:
-    """Choose particles of one species at random, and misplace each by a normal deviate.
+    """Choose particles of one species at random, and shift each by a normal deviate along each axis.
 
     Parameters
     ----------
     truth
-        Where they are, in voxels.
+        All particles, in voxels.
     species
-        Whom to click.
+        The species to click.
     count
-        How many, at least 1.
+        Number of clicks, at least 1.
     jitter_vox
-        Standard deviation of the misplacement along each axis, voxels.
+        Standard deviation of the shift along each axis, voxels.
     seed
-        Of the choice and of the misplacements.
+        Of the choice and of the shifts.
 
     Returns
     -------

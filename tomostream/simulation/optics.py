@@ -1,11 +1,11 @@
 """Simulate the microscope: contrast transfer and radiation damage, as factors in Fourier space.
 
 1. The contrast transfer function of a weak phase object.  Its sign is that of the recorded intensity: protein is dark in underfocus.
-2. The loss of high frequencies with the exposure that the specimen has had before and during an image.
-3. The order in which a dose-symmetric scheme records the tilts, which gives each its exposure.
+2. The loss of high frequencies with the exposure of the specimen before and during an image.
+3. The order in which a dose-symmetric scheme records the tilts, which decides the exposure of each.
 
 Limits: no envelopes of the source and no astigmatism; one defocus for a whole image, whatever the tilt.  At voxels above 10 A these
-change little.
+have little effect.
 """
 
 import numpy as np
@@ -64,7 +64,7 @@ def contrast_transfer(
 
 
 def exposure_damping(frequency: Float64[np.ndarray, "y x"], *, exposure: float) -> Float64[np.ndarray, "y x"]:
-    """Return the amplitude that is left at each frequency after an exposure: exp(-N / (2 Ne(k))), Ne(k) = 0.245 k^-1.665 + 2.81.
+    """Return the amplitude left at each frequency after an exposure: exp(-N / (2 Ne(k))), Ne(k) = 0.245 k^-1.665 + 2.81.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def exposure_damping(frequency: Float64[np.ndarray, "y x"], *, exposure: float) 
 
 
 def dose_symmetric_order(angles_deg: Float64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
-    """For each tilt, how many are recorded before it: the least tilted first, of two equal ones the positive.
+    """Return for each tilt how many are recorded before it: small tilts first, and of two equal ones the positive.
 
     References
     ----------

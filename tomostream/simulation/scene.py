@@ -1,17 +1,17 @@
-"""Place the simulated particles: a slab of ice, crowded, without overlap, some neighbours touching.
+"""Place the simulated particles in a slab of ice: crowded, without overlap, some neighbours touching.
 
-Random sequential addition: take a random position, keep it unless it is too near to what lies there, and try again.
+Random sequential addition: draw random positions until one is far enough from all earlier particles.
 
-1. Vesicles come first, whole in the slab; their membranes count as many small spheres, so that there may be particles inside them.
-2. Then the species, one after the other, large ones first.  A part of the particles is placed next to an earlier one of the
-   same species, within a tenth of touching it, as in a polysome.
-3. Small proteins fill what is left; they are the crowd, and not listed in the truth.
+1. Vesicles come first, entirely inside the slab.  A membrane counts as many small spheres, so that particles can lie inside it.
+2. Then each species in turn, in the order given.  Some of the particles are placed next to an earlier one of the same species, within a
+   tenth of touching it, as in a polysome.
+3. Small proteins fill the rest.  They are the crowd, and are not listed in the truth.
 
-Neighbours are looked up in a cell list: cells with edges of at least the largest contact distance, so that 27 of them hold whatever
-may touch.
+Neighbours are looked up in a cell list, whose cells are at least as wide as the largest contact distance, so that everything that may
+touch lies in 27 cells.
 
-The slab goes on periodically in y and x, as a specimen goes on beyond the field of view; particles near a face lie partly beyond it,
-with their centres well inside.  In z all are whole.  Lengths are in angstrom, from the slab's outer corner.
+The slab is periodic in y and x, because a specimen continues beyond the field of view.  Particles near a face lie partly outside, with
+their centres well inside.  In z all are complete.  Lengths are in angstrom, from the slab's outer corner.
 
 References
 ----------
@@ -28,28 +28,28 @@ from jaxtyping import Float64
 from tomostream.errors import InputError
 from tomostream.simulation.species import Beads, Species, small_protein, vesicle
 
-_TRIES = 2000  # of one particle, before the slab counts as full
-_CLUSTERED = 0.5  # share of the particles that are placed next to an earlier one
+_TRIES = 2000  # for one particle, before the slab counts as full
+_CLUSTERED = 0.5  # share of the tries next to an earlier particle
 _CLUSTER_SLACK = 0.1  # ... at most this much farther than touching, as a fraction
 _MEMBRANE_CONTACT_ANG = 30.0
 _VESICLE_RADIUS_ANG = (220.0, 380.0)
 _FACE_ANG = 20.0  # between a particle and the slab's faces along z
-_RIM_ANG = 60.0  # between a centre and the faces along y and x: a person does not click what is hardly seen
+_RIM_ANG = 60.0  # between a centre and the faces along y and x: a person does not click a particle that is mostly cut off
 _CROWD_SIGMA_ANG = (14.0, 26.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """A slab and what is in it, in angstrom.
+    """A slab and its particles, in angstrom.
 
     Parameters
     ----------
     beads
-        All densities but gold.
+        All densities except gold.
     gold_beads
-        Apart, because they are so dense that they would dominate the variance from which the noise is derived.
+        Separate, because gold is so dense that it would dominate the variance from which the noise is derived.
     names
-        The species' names of the listed particles.
+        Names of the listed particles' species.
     position_zyx
         Their centres of mass.
     """
@@ -74,7 +74,7 @@ class _CellList:
         self.counts = (max(1, int(self.period[0] // edge)), max(1, int(self.period[1] // edge)))
 
     def cell_of(self, z: float, y: float, x: float) -> tuple[int, int, int]:
-        """Return the cell of a point; in y and x the whole number of cells fills the period."""
+        """Return the cell of a point; in y and x a whole number of cells fills the period."""
         rows, columns = self.counts
         return (
             int(z // (2 * self.largest_contact)),
@@ -83,11 +83,11 @@ class _CellList:
         )
 
     def add(self, z: float, y: float, x: float, contact: float) -> None:
-        """Put in a sphere."""
+        """Add a sphere."""
         self.cells.setdefault(self.cell_of(z, y, x), []).append((z, y, x, contact))
 
     def is_free(self, z: float, y: float, x: float, contact: float) -> bool:
-        """Return whether a sphere there would touch none."""
+        """Return whether a sphere at this position would touch no other."""
         cell_z, cell_y, cell_x = self.cell_of(z, y, x)
         rows = {(cell_y + step) % self.counts[0] for step in (-1, 0, 1)}
         columns = {(cell_x + step) % self.counts[1] for step in (-1, 0, 1)}
@@ -111,13 +111,13 @@ def build_scene(
     size_zyx
         The slab's edges, angstrom.
     counts
-        Species and how many of each, in the order of their placement.
+        Species and the number of each, in the order in which to place them.
     vesicles
-        How many closed membranes, of 220 to 380 A radius or what the slab's thickness allows.
+        Number of closed membranes, with radii from 220 to 380 A or what the slab's thickness allows.
     crowd
-        How many small proteins.
+        Number of small proteins.
     rng
-        The one source of chance.
+        Source of all random numbers.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def build_scene(
 def _place_vesicle(
     size_zyx: tuple[float, float, float], cells: _CellList, rng: np.random.Generator
 ) -> tuple[Beads, Float64[np.ndarray, " 3"]]:
-    """One membrane, as beads in their places, and its centre; it enters the cell list."""
+    """Place one membrane and add it to the cell list; return its beads in their places, and its centre."""
     thickest = size_zyx[0] / 2 - _FACE_ANG - _MEMBRANE_CONTACT_ANG
     smallest, largest = _VESICLE_RADIUS_ANG
     if thickest < smallest:
@@ -176,7 +176,7 @@ def _place_vesicle(
 def _place_species(
     species: Species, count: int, size_zyx: tuple[float, float, float], cells: _CellList, rng: np.random.Generator
 ) -> list[Float64[np.ndarray, " 3"]]:
-    """Return the centres of `count` particles, angstrom; they enter the cell list."""
+    """Place `count` particles and add them to the cell list; return their centres, angstrom."""
     margin = (species.extent_ang + _FACE_ANG, _RIM_ANG, _RIM_ANG)
     if count and 2 * margin[0] >= size_zyx[0]:
         raise InputError(
@@ -195,7 +195,7 @@ def _place_species(
         else:
             raise InputError(
                 f"simulation: a slab of {size_zyx[0]:.0f} x {size_zyx[1]:.0f} x {size_zyx[2]:.0f} A (z, y, x) has no room for {count} {species.name} "
-                f"particles, {number} found a place; ask for fewer or make shape larger"
+                f"particles, only for {number}; ask for fewer or make shape larger"
             )
         cells.add(z, y, x, species.contact_ang)
         placed.append(np.array([z, y, x]))
@@ -211,7 +211,7 @@ def _anywhere(
 
 
 def _beside(centre: Float64[np.ndarray, " 3"], contact: float, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Return a position that touches a particle at `centre`, or nearly, in a random direction."""
+    """Return a position in a random direction from `centre`, where a particle would touch or nearly touch one there."""
     direction = rng.normal(size=3)
     distance = 2 * contact * (1 + _CLUSTER_SLACK * rng.random())
     z, y, x = centre + direction * (distance / np.linalg.norm(direction))
@@ -219,7 +219,7 @@ def _beside(centre: Float64[np.ndarray, " 3"], contact: float, rng: np.random.Ge
 
 
 def _rotations(count: int, rng: np.random.Generator) -> Float64[np.ndarray, "n 3 3"]:
-    """Uniform random rotations, from normal quaternions.
+    """Return uniform random rotations, from normal quaternions.
 
     References
     ----------

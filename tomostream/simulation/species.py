@@ -1,18 +1,18 @@
 """Densities of the simulated particles: sums of isotropic 3-D Gaussians, here called beads.
 
-A body is filled with beads on a cubic lattice whose spacing is twice their sigma: the sum is flat to about 1 % inside and falls off
-softly at the surface.  Isotropic beads keep their shape under every rotation and project to isotropic 2-D Gaussians, so that tilt
-images are exact (`tilt_series`).
+A body is filled with beads on a cubic lattice whose spacing is twice their sigma, so that the sum is nearly flat inside and falls off
+softly at the surface.  Isotropic beads keep their shape under every rotation and project to isotropic 2-D Gaussians, so tilt images are
+exact (`tilt_series`).
 
 1. `ribosome`: an ellipsoidal large subunit and an elongated, curved small one beside it, with a cleft between; about 260 A long.
 2. `proteasome`: a barrel of four rings, 190 A long and 170 A wide, hollow along its axis.
 3. `decoy`: compact, dense bodies of half the ribosome's size, a granule and a rod.
-4. `gold`: a very dense globe of 100 A.  `vesicle`: a closed membrane, made at the radius that is asked for.
+4. `gold`: a very dense sphere of 100 A.  `vesicle`: a closed membrane of a given radius.
 
-Every body's centre of mass is its origin: what is recorded as a particle's position is the centre of mass of its density.
+The origin of every body is its centre of mass, so a particle's position in the truth is the centre of mass of its density.
 
-Limits: shapes and contrasts are in the manner of the complexes whose names they carry, not models of them; there is no structure finer
-than the beads (sigma 20 A), which suits voxels above about 10 A.
+Limits: shapes and contrasts resemble the complexes of these names, but are not models of them.  There is no structure finer than the beads
+(sigma 20 A), which suits voxels above about 10 A.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from jaxtyping import Float64
 
 _SPACING_ANG = 40.0  # of the lattice of beads
 _SIGMA_ANG = 20.0  # half the spacing: ripple 2 exp(-2 pi^2 / 4), about 1 %
-_RNA = 1.5  # density of RNA against that of protein, both less that of the ice
-_GOLD = 10.0  # phase contrast of gold against that of protein, both less that of the ice, as far as a weak-phase image can show it
+_RNA = 1.5  # density of RNA relative to protein, both above that of ice
+_GOLD = 10.0  # phase contrast of gold relative to protein, both above that of ice, limited to what a weak-phase image can show
 _MEMBRANE_SPACING_ANG = 30.0
 _MEMBRANE_SIGMA_ANG = 16.0
 _MEMBRANE_THICKNESS_ANG = 40.0
@@ -36,11 +36,11 @@ class Beads:
     Parameters
     ----------
     position_zyx
-        Their centres, in the unit of the context.
+        Their centres, in angstrom or voxels.
     sigma
         Their standard deviations, in the same unit.
     mass
-        Their integrals: density above that of the ice (protein 1), times volume.
+        Their integrals: density above that of ice (protein is 1), times volume.
     """
 
     position_zyx: Float64[np.ndarray, "n 3"]
@@ -52,7 +52,7 @@ class Beads:
 
     @classmethod
     def join(cls, parts: list["Beads"]) -> "Beads":
-        """Put several together, in order."""
+        """Join several sets of beads, in order."""
         return cls(
             np.concatenate([np.empty((0, 3)), *(part.position_zyx for part in parts)]),
             np.concatenate([np.empty(0), *(part.sigma for part in parts)]),
@@ -60,16 +60,16 @@ class Beads:
         )
 
     def centred(self) -> "Beads":
-        """Return the beads, moved so that the centre of mass is the origin."""
+        """Return the beads shifted so that the centre of mass is the origin."""
         centre = (self.mass[:, None] * self.position_zyx).sum(axis=0) / self.mass.sum()
         return Beads(self.position_zyx - centre, self.sigma, self.mass)
 
     def placed(self, rotation: Float64[np.ndarray, "3 3"], centre_zyx: Float64[np.ndarray, " 3"]) -> "Beads":
-        """Return the beads, turned about the origin and then moved there."""
+        """Return the beads rotated about the origin, then shifted by `centre_zyx`."""
         return Beads(self.position_zyx @ rotation.T + centre_zyx, self.sigma, self.mass)
 
     def in_voxels(self, spacing: float) -> "Beads":
-        """Beads in angstrom from a volume's outer corner as beads in voxels; the first voxel's centre, half a voxel inside, is 0."""
+        """Convert beads from angstrom, counted from a volume's outer corner, to voxels, counted from the first voxel's centre."""
         return Beads(self.position_zyx / spacing - 0.5, self.sigma / spacing, self.mass / spacing**3)
 
 
@@ -80,12 +80,12 @@ class Species:
     Parameters
     ----------
     name
-        As it stands in the truth.
+        Its name in the truth.
     bodies
-        Its forms; each particle takes one of them.
+        Its shapes; each particle has one of them.
     contact_ang
-        Two particles touch where their centres are the sum of their contact radii apart; a little below the largest extent, so that
-        bodies that are not round may nestle.
+        Contact radius: two particles touch if the distance of their centres is the sum of their contact radii.  It is a little smaller than
+        the largest extent, so that bodies that are not round can lie close together.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Species:
 
 
 def ribosome() -> Species:
-    """Make the main species: asymmetric, of two subunits, about 260 A."""
+    """Make the main species: asymmetric, with two subunits, about 260 A long."""
     large = _ellipsoid((0.0, 0.0, 0.0), (95.0, 105.0, 95.0), density=_RNA)
     head = _ellipsoid((125.0, 60.0, 0.0), (50.0, 50.0, 60.0), density=_RNA)
     body = _ellipsoid((130.0, -40.0, 10.0), (45.0, 75.0, 60.0), density=_RNA)
@@ -111,15 +111,15 @@ def proteasome() -> Species:
     angle = np.arange(10) * (2 * np.pi / 10)
     rings = [np.stack([np.full(10, z), 62.0 * np.sin(angle), 62.0 * np.cos(angle)], axis=1) for z in (-66.0, -22.0, 22.0, 66.0)]
     position = np.concatenate(rings)
-    # each bead stands for the protein of its part of a wall 40 A thick
+    # each bead has the mass of its part of a wall 40 A thick
     barrel = _equal_beads(position, sigma=_SIGMA_ANG, mass=39.0 * 44.0 * 40.0 * 1.3)
     return Species("proteasome", (barrel.centred(),), contact_ang=85.0)
 
 
 def decoy() -> Species:
-    """Bodies of half the ribosome's size and more than its density: a granule and a rod.
+    """Make decoys, half as large as a ribosome and denser: a granule and a rod.
 
-    They are so dense that a filter which only weighs mass takes them for ribosomes; size and sharp edges distinguish them.
+    They are so dense that a filter which sees the mass alone takes them for ribosomes; their size and sharp edges are different.
     """
     granule = _ellipsoid((0.0, 0.0, 0.0), (60.0, 60.0, 60.0), density=4.5)
     rod = _ellipsoid((0.0, 0.0, 0.0), (40.0, 40.0, 120.0), density=2.5)
@@ -134,12 +134,12 @@ def gold() -> Species:
 
 
 def small_protein(sigma_ang: float) -> Beads:
-    """One of the many small molecules of a cell: a single bead, its peak as dense as protein is on average at that scale."""
+    """Make one of the many small molecules of a cell: a single bead, whose peak has the average density of protein at that scale."""
     return _equal_beads(np.zeros((1, 3)), sigma=sigma_ang, mass=(2 * np.pi) ** 1.5 * sigma_ang**3)
 
 
 def vesicle(radius_ang: float) -> Beads:
-    """Make a spherical membrane: beads all over it at nearly equal distances (a Fibonacci lattice), each with the mass of its patch.
+    """Make a spherical membrane of beads at nearly equal distances (a Fibonacci lattice), each with the mass of its patch.
 
     References
     ----------
@@ -156,12 +156,12 @@ def vesicle(radius_ang: float) -> Beads:
 
 
 def _ellipsoid(centre_zyx: tuple[float, float, float], semi_axes_zyx: tuple[float, float, float], *, density: float) -> Beads:
-    """Fill an ellipsoid with beads on a cubic lattice, one of whose points is its centre; lengths in angstrom."""
+    """Fill an ellipsoid with beads on a cubic lattice that contains its centre; lengths in angstrom."""
     ranges = [np.arange(-int(a // _SPACING_ANG), int(a // _SPACING_ANG) + 1) * _SPACING_ANG for a in semi_axes_zyx]
     lattice = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
     inside = ((lattice / np.array(semi_axes_zyx)) ** 2).sum(axis=1) <= 1
     position = lattice[inside] + np.array(centre_zyx)
-    # so that the mass is the ellipsoid's own, however many lattice points happen to fall into it
+    # the mass must be the ellipsoid's own, whatever the number of lattice points inside
     volume = 4 / 3 * np.pi * float(np.prod(semi_axes_zyx))
     return _equal_beads(position, sigma=_SIGMA_ANG, mass=density * volume / len(position))
 

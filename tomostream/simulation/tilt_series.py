@@ -9,8 +9,8 @@ along x.  The sum over all beads is therefore a product of two sparse matrices,
 with g cut at 4.5 sigma: exact, without a volume.  The scene is periodic in y and x; on the tilted detector the period along x is
 shortened by cos t.  Wrapping both distances shows what lies beyond the field of view, as in a real tilt series.
 
-1. Project.  2. Multiply by contrast transfer and exposure damping, and shift by what the alignment missed, in Fourier space.
-3. Add white noise, the same for each tilt (each gets the same dose): its variance is that of the untilted image without gold / SNR.
+1. Project.  2. Multiply by contrast transfer and exposure damping, and shift by the residual misalignment, in Fourier space.
+3. Add white noise, of the same variance for each tilt (all have the same dose): that of the untilted image without gold, over the SNR.
 
 The detector is wider than the volume, so that all of the volume is seen at every tilt.
 
@@ -35,7 +35,7 @@ from tomostream.simulation.optics import (
 from tomostream.simulation.species import Beads
 
 _CUT_SIGMA = 4.5
-_MARGIN_VOX = 16  # of the detector beyond what the volume needs: room for the fringes of the contrast transfer
+_MARGIN_VOX = 16  # of the detector around the volume, for the fringes of the contrast transfer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,7 @@ class TiltSeries:
     Parameters
     ----------
     images
-        One a tilt, (tilt, y, x); the tilt axis, y, passes through the middle of x, (width - 1) / 2.
+        One per tilt, (tilt, y, x); the tilt axis, y, passes through the middle of x, (width - 1) / 2.
     angles_deg
         Tilt about y, degrees.
     """
@@ -55,7 +55,7 @@ class TiltSeries:
 
 
 def detector_width(shape: tuple[int, int, int]) -> int:
-    """Columns of a detector that sees all of a volume (z, y, x) at every tilt, and a margin; of a length that suits the FFT."""
+    """Return the columns of a detector that sees all of a volume (z, y, x) at every tilt, and a margin; a length that suits the FFT."""
     return int(scipy.fft.next_fast_len(int(np.ceil(np.hypot(shape[0], shape[2]))) + 2 * _MARGIN_VOX, real=True))
 
 
@@ -86,7 +86,7 @@ def project(beads: Beads, *, shape: tuple[int, int, int], angle_deg: float, widt
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """How a tilt series is recorded.
+    """The settings with which a tilt series is recorded.
 
     Parameters
     ----------
@@ -99,9 +99,9 @@ class Recording:
     dose
         Electrons per square angstrom and image.
     snr
-        Variance of the untilted image without gold, over that of the noise; above zero.
+        Signal-to-noise ratio: variance of the untilted image without gold, over that of the noise; above zero.
     shift_vox
-        Standard deviation of the residual misalignment along y and x.
+        Standard deviation of the residual misalignment along y and x, voxels.
     """
 
     spacing: float
@@ -115,18 +115,18 @@ class Recording:
 def record_tilt_series(
     beads: Beads, gold_beads: Beads, recording: Recording, *, shape: tuple[int, int, int], rng: np.random.Generator
 ) -> TiltSeries:
-    """Record a scene.
+    """Record a tilt series of a scene.
 
     Parameters
     ----------
     beads, gold_beads
-        In voxels of the volume; the noise is measured by the former.
+        In voxels of the volume; the noise is derived from `beads` alone.
     recording
-        How.
+        The settings.
     shape
         Of the volume (z, y, x), voxels.
     rng
-        The one source of chance.
+        Source of all random numbers.
     """
     spacing, angles_deg = recording.spacing, recording.angles_deg
     width = detector_width(shape)
@@ -153,7 +153,7 @@ def record_tilt_series(
     for number, angle in enumerate(angles_deg):
         dy, dx = rng.normal(scale=recording.shift_vox * spacing, size=2)
         shift = np.exp(-2j * np.pi * (ky[:, None] * dy + kx[None, :] * dx))
-        # half of its own dose, on average over the image's exposure
+        # plus half of its own dose, the average during the image's exposure
         damping = exposure_damping(frequency, exposure=recording.dose * (float(order[number]) + 0.5))
         images[number] = through_the_microscope(
             project(everything, shape=shape, angle_deg=float(angle), width=width), transfer * damping * shift
@@ -163,10 +163,10 @@ def record_tilt_series(
 
 
 def _gaussians(centre: Float64[np.ndarray, " n"], sigma: Float64[np.ndarray, " n"], *, period: float, length: int) -> csr_array:
-    """One normalised 1-D Gaussian per row, sampled at 0 .. length - 1, repeated with `period`; sparse (n, length)."""
+    """Return one normalised 1-D Gaussian per row, sampled at 0 .. length - 1 and repeated with `period`; sparse (n, length)."""
     reach = int(np.ceil(_CUT_SIGMA * sigma.max(initial=0.0)))
     repeats = int(np.ceil((length + 2 * reach) / period))
-    # the copy that lies first at or beyond -reach, and those after it
+    # the first copy at or beyond -reach, and those after it
     first = (centre + reach) % period - reach
     copies = first[:, None] + period * np.arange(repeats)
     taps = np.floor(copies).astype(np.int64)[:, :, None] + np.arange(-reach, reach + 2)

@@ -1,13 +1,13 @@
-"""A small tomogram with known truth, from settings and a name.
+"""Simulate a small tomogram with known truth, given settings and a name.
 
 1. `scene`: particles of two species, decoys, gold, membranes and a crowd of small proteins in a slab of ice.
 2. `tilt_series`: projections, contrast transfer, radiation damage, residual misalignment, noise.
 3. `backprojection`: the volume, with its missing wedge.  Particles are dark, as in a tomogram taken in underfocus.
 
-All chance comes from the settings' seed and the name, through one generator; nothing global is read or changed.  The same settings and
-name give the same bits on one machine with the same library versions.
+All random numbers come from one generator, seeded by the settings' seed and the name; no global state is read or changed.  The same
+settings and name give the same bits on one machine with the same library versions.
 
-Limits: small tomograms, since the volume and its images are held in memory, about 20 bytes per voxel.
+Limits: the volume and its images are held in memory, so tomograms must be small.
 """
 
 import os
@@ -30,7 +30,7 @@ _RAMP_CUT_OFF = 0.5  # cycles per voxel
 
 @dataclass(frozen=True, slots=True)
 class SimulationSettings:
-    """What is simulated, and how hard it is.
+    """The contents of a simulated tomogram, and the conditions under which it is recorded.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ class SimulationSettings:
     spacing
         Angstrom per voxel, 4 to 25.
     ribosomes, proteasomes, decoys, gold, vesicles
-        How many of each; they are all listed in the truth.
+        Number of each; all are listed in the truth.
     crowd
-        How many small proteins, not listed; as many as find room.
+        Number of small proteins, not listed in the truth; fewer if there is no room.
     defocus_um
-        Underfocus, micrometres; one value between these two for each tomogram.
+        Range of the underfocus, micrometres; each tomogram has one value from it.
     dose
         Electrons per square angstrom and image.
     snr
@@ -55,7 +55,7 @@ class SimulationSettings:
     tilt_step_deg
         Step between tilts.
     seed
-        Of all chance, together with the tomogram's name.
+        Seed of all random numbers, together with the tomogram's name.
     """
 
     shape: tuple[int, int, int]
@@ -76,7 +76,7 @@ class SimulationSettings:
 
     @classmethod
     def demo(cls, seed: int) -> "SimulationSettings":
-        """Return the tomograms of `tomostream demo`: 41 tilts, crowded, noisy, seconds each."""
+        """Return the settings of `tomostream demo`: 41 tilts, crowded, noisy."""
         return cls(
             shape=(72, 256, 256),
             spacing=13.48,
@@ -97,7 +97,7 @@ class SimulationSettings:
 
     @classmethod
     def tiny(cls, seed: int = 0) -> "SimulationSettings":
-        """For tests: a cube of a few particles, in a fraction of a second."""
+        """Return settings for tests: a small box with a few particles, simulated fast."""
         return cls(
             shape=(32, 64, 64),
             spacing=13.48,
@@ -117,7 +117,7 @@ class SimulationSettings:
         )
 
     def __post_init__(self) -> None:
-        """Refuse what can't be simulated.
+        """Check the values.
 
         Raises
         ------
@@ -149,7 +149,7 @@ class SimulationSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedTomogram:
-    """A volume and what is in it.
+    """A simulated volume and its truth.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class SimulatedTomogram:
 
 
 def simulate_tomogram(settings: SimulationSettings, name: str) -> SimulatedTomogram:
-    """Simulate one tomogram; another name gives another one.
+    """Simulate one tomogram; tomograms of different names differ.
 
     Raises
     ------
@@ -203,7 +203,7 @@ def simulate_tomogram(settings: SimulationSettings, name: str) -> SimulatedTomog
 
 
 def write_mrc(path: Path, simulated: SimulatedTomogram) -> None:
-    """Write the volume as an MRC file of mode 2 with its voxel size; an older file is replaced when the new one is whole.
+    """Write the volume as an MRC file of mode 2 with its voxel size; an older file is replaced when the new one is complete.
 
     Raises
     ------

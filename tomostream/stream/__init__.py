@@ -1,1 +1,1 @@
-"""Crops for training, streamed from stores: planned, read, turned, labelled, weighted."""
+"""Stream training crops from stores: plan, read, turn, label and weight them."""

@@ -1,18 +1,18 @@
-"""Turn crops: the rotations and reflections of the cube, exact on the grid.
+"""Turn crops by the rotations and reflections of the cube, exactly on the grid.
 
 An orientation is a permutation of the three axes followed by a choice of flips; there are 6 x 8 = 48, numbered
 `8 * permutation + flips` with 0 for the identity.  They form the full octahedral group: they compose and have inverses.  Nothing is
 interpolated: the result is a view of the input, so that image, labels and weights stay aligned to the voxel.
 
-Which of them are symmetries of the *data* is a question of physics, so it is a setting:
+Which of them are symmetries of the *data* depends on the physics, so it is a setting:
 
-- `cube`: all 48.  Particles lie in every orientation, so a turned particle is a particle.  But the missing wedge and the electron beam
-  are turned with it, into directions that no real tomogram has, and reflections show the mirror image of the molecule, which a few
-  nanometres' resolution hardly tells apart.  Most variety for few labels.
+- `cube`: all 48, the most variety for few labels.  A turned particle is still a particle, but the missing wedge and the electron beam
+  are turned with it, into directions that no real tomogram has.  Reflections show the mirror image of the molecule, which can hardly be
+  told apart at a resolution of a few nanometres.
 - `wedge`: the 8 choices of flips.  With tilt axis and beam along axes of the volume, the measured part of Fourier space is symmetric
-  under each flip, so the wedge stays where it was.  The flips in pairs are the rotations by 180 degrees, which keep the molecule's hand too;
-  single flips show its mirror image.
-- `none`: the crop as it is, for measuring.
+  under each flip, so the wedge stays where it was.  Pairs of flips are rotations by 180 degrees, which also keep the molecule's hand;
+  one flip or three show its mirror image.
+- `none`: the identity only, for measurements.
 
 A crop with unequal edges keeps only the orientations that keep its shape: 16 if two edges are equal, 8 if none are.
 """
@@ -33,7 +33,7 @@ ORIENTATIONS = 8 * len(_PERMUTATIONS)  # 48
 
 
 def orientations_of(symmetry: str, crop: Triple) -> tuple[int, ...]:
-    """Return the orientations that a symmetry offers and that keep the crop's shape; the identity is always the first.
+    """Return the orientations of a symmetry that keep the crop's shape; the first is the identity.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
-"""Where a crop may begin, and how likely it holds a voxel. One axis at a time; exact, by counting integers.
+"""Where a crop may begin, and the probability that it holds a voxel; exact, by counting integers, one axis at a time.
 
 A crop's corner along an axis of D voxels is drawn as an integer k, uniform over [low, high], and clipped into [0, D - c] for a crop of
-edge c.  Uniform crops let k run c // 2 voxels beyond both ends: without that, the first voxel would be in c times fewer crops than an inner one; with it
-an inner voxel is at most 2 times likelier than one on a face.  Crops around a point let k run over all corners for which the point's
-ball lies inside the crop.
+edge c.  For uniform crops k runs c // 2 voxels beyond both ends.  Otherwise the first voxel would be in c times fewer crops than an inner
+one; so an inner voxel is at most 2 times likelier than one on a face.  For crops around a point k runs over all corners for which the
+point's ball lies inside the crop.
 
-The voxel v is in the crop if v - c < clip(k) <= v.  Since the clip only moves k towards the allowed range, that is an interval of k, whose integers
-are counted: the lower bound is void if v - c < 0, and the upper one if v >= D - c.
+Voxel v is in the crop if v - c < clip(k) <= v.  The clip only moves k towards the allowed range, so this is an interval of k, and its
+integers are counted: there is no lower bound if v - c < 0, and no upper one if v >= D - c.
 
 Axes are independent, so a crop holds a voxel with the product of the three probabilities.
 """
@@ -18,7 +18,7 @@ _BEYOND = np.int64(2**60)  # larger than any voxel index
 
 
 def uniform_range(size: int, crop: int) -> tuple[int, int]:
-    """Return the least and the largest integer that a uniform crop's corner is drawn from, before the clip.
+    """Return the smallest and the largest corner that a uniform crop may draw, before the clip.
 
     Parameters
     ----------

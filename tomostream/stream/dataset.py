@@ -1,12 +1,12 @@
 """The dataset that training iterates over: batches of crops with labels and weights, made on demand.
 
 Each epoch is planned from (seed, epoch) alone (`plan`), divided among ranks and loader workers (`schedule`), read region by region (`fetch`),
-turned (`augment`), labelled from the points (no stored mask) and weighted.  The same seed, epoch, rank, world and number of workers give the
-same stream, byte for byte; no global random state is read or changed.
+turned (`augment`), labelled from the points (there is no stored mask) and weighted.  The same seed, epoch, rank, world and number of
+workers give the same stream, byte for byte; no global random state is read or changed.
 
 In one process: `for batch in dataset`.  With worker processes: `DataLoader(dataset, batch_size=None, num_workers=2,
-multiprocessing_context="spawn")`; a worker opens the stores itself.  Each worker has its own buffer.  `set_epoch` reaches workers that
-live on (`persistent_workers=True`) too; they also keep what they hold in memory.
+multiprocessing_context="spawn")`.  Each worker opens the stores itself and has a buffer of its own.  Persistent workers
+(`persistent_workers=True`) keep their buffers, and follow `set_epoch`.
 """
 
 import operator
@@ -30,7 +30,7 @@ from tomostream.stream.plan import Crop, draw_epoch, draw_uniform, fitted_crop, 
 from tomostream.stream.schedule import Division, in_drawing_order, part_of, plan_layout
 from tomostream.units import parse_shape
 
-_HELD_BATCHES = 3  # one that is made, one that waits, one that is used
+_HELD_BATCHES = 3  # one being made, one waiting, one in use
 
 
 class SubtomogramDataset(IterableDataset[Batch]):
@@ -39,31 +39,31 @@ class SubtomogramDataset(IterableDataset[Batch]):
     Parameters
     ----------
     tomograms
-        At the pyramid level that is to be read; with normalisation, picklable.
+        Each at the pyramid level to read, with normalisation; picklable.
     points
         Per tomogram and species: float64 (n, 3), z y x in voxels of that level, not rounded.
     radius
         Of each species' labels, voxels of that level.
     buffer_bytes
-        For voxels in memory, in each process that iterates.
+        Memory for voxels, in each process that iterates.
     label_shape
         `sphere`, `gaussian` or `cube`.
     crop
-        Edge, or edges z y x, voxels; shortened (see the attribute `crop`) where a tomogram is shorter.
+        Edge, or edges z y x, voxels; shortened where a tomogram is shorter (the attribute `crop` has the result).
     stride
-        The network's total stride, of which crops are multiples.
+        The network's total stride; crops must be multiples of it.
     batch
         Crops in a batch.
     batches_per_epoch
-        Of each rank, by all its workers together.
+        Batches of each rank, its workers together.
     labelled_fraction
-        Share of the crops that are drawn around labels, 0 to 1.
+        Share of the crops drawn around labels, 0 to 1.
     seed
         Not negative.
     symmetry
         `cube`, `wedge` or `none`: which turned copies are shown (see `augment`).
     rank, world
-        Of this process among those that train together, and their number.
+        Number of this process among those that train together, and how many there are.
     epoch
         The first epoch to stream.
 
@@ -137,11 +137,11 @@ class SubtomogramDataset(IterableDataset[Batch]):
 
     @property
     def projected_bytes(self) -> int:
-        """Bytes that an iterating process needs for voxels at most, besides its libraries."""
+        """Largest number of bytes that an iterating process needs for voxels; its libraries come on top."""
         layout = self._layout
         regions = layout.block_bytes if layout.keeps_volumes else layout.point_bytes + layout.block_bytes
         voxels = self.crop[0] * self.crop[1] * self.crop[2]
-        # image and weight are float32, labels one byte; inclusion weights are worked out in float64
+        # image and weight are float32, labels one byte; inclusion weights are computed in float64
         batches = _HELD_BATCHES * self._division.batch * voxels * (8 + len(self._radius))
         return regions + 2 * TRANSIENT_BYTES + batches + 4 * 8 * voxels
 
@@ -179,7 +179,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
 
     def _fill(self, batch: "_Arrays", i: int, crop: Crop, image: np.ndarray) -> None:
         """Write a crop's turned image, labels and weights into place i of a batch."""
-        # copied once as it lies, then turned: turning out of the wide region is twice as slow
+        # copied first, then turned: turning the strided view of the region is slower
         batch.image[i, 0] = oriented(np.ascontiguousarray(image), crop.orientation)
         batch.weight[i, 0] = oriented(inclusion_weights(self._design, crop), crop.orientation)
         box, volume = self._design.box(crop), self._design.shapes[crop.tomogram]
@@ -188,16 +188,16 @@ class SubtomogramDataset(IterableDataset[Batch]):
         batch.is_labelled[i] = crop.is_labelled
 
     def marked(self, box: Box, points_zyx: np.ndarray, radius: float, volume: Triple) -> np.ndarray:
-        """Mark the positive voxels of a box: those in the labels of the points.  A subclass may mark others."""
+        """Mark the voxels of a box that lie in the labels of the points.  A subclass may mark others."""
         return mask_of_box(box, points_zyx, radius=radius, shape=self._label_shape, volume=volume)
 
     def uniform_images(self, n: int, seed: int) -> Iterator[Float32[torch.Tensor, "n 1 z y x"]]:
-        """Yield n uniform crops, not turned, in batches: what batch-norm statistics are taken from.
+        """Yield n uniform crops, not turned, in batches; batch-norm statistics are computed from these.
 
         Parameters
         ----------
         n
-            Crops in all; the last batch may be shorter.
+            Total number of crops; the last batch may be smaller.
         seed
             Equal seeds give equal crops.
         """
@@ -223,7 +223,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         return self._reader
 
     def __getstate__(self) -> dict[str, Any]:
-        # what is in memory stays here: a worker reads its own share
+        # a worker does not get the voxels in memory: it reads its own share
         return {**self.__dict__, "_reader": None}
 
 

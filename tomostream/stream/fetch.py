@@ -3,10 +3,10 @@
 1. Crops come in their planned order, each with its region (see `schedule`).
 2. A region is read before its first crop is due, by one thread that runs ahead as far as the buffer allows; it is dropped after its last
    crop, or stays in memory if the layout keeps it.
-3. Of a region that is dropped only the chunks that its crops touch are read, joined into as few and as large boxes as possible, none much larger than
-   a fixed size: the copies that reading makes stay small beside the buffer.
+3. If the region will be dropped, only the chunks that its crops touch are read.  They are joined into few large boxes, but of a limited
+   size, so that the copies made while reading stay small beside the buffer.
 
-What comes out, and in which order, doesn't depend on how fast reading is.
+The crops and their order don't depend on the speed of reading.
 
 Memory: at most `point_bytes + block_bytes` of the layout (counted once if volumes are kept), and `TRANSIENT_BYTES` per reading thread.
 """
@@ -30,16 +30,16 @@ TRANSIENT_BYTES = 4 * PIECE_BYTES  # raw voxels, their float32 copies and masks,
 
 @runtime_checkable
 class Volume(Protocol):
-    """What is needed of a tomogram."""
+    """What a `RegionReader` needs of a tomogram."""
 
     @property
     def shape(self) -> Triple:
-        """Voxels z y x, of the level that is read."""
+        """Edges z y x of the level that is read, voxels."""
         ...
 
     @property
     def chunk(self) -> Triple:
-        """Edges of the least part of the store that can be read, voxels."""
+        """Edges of the smallest part of the store that can be read, voxels."""
         ...
 
     def read_standardised(self, box: Box, *, out: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ class Volume(Protocol):
 
 
 class RegionReader:
-    """Reads regions and cuts crops from them.  Holds what its layout keeps in memory, so it lives as long as the data set."""
+    """Read regions and cut crops from them.  It holds the regions that the layout keeps, so it must live as long as the dataset."""
 
     def __init__(self, volumes: Sequence[Volume], layout: Layout) -> None:
         self._volumes = volumes
@@ -56,7 +56,7 @@ class RegionReader:
         self._kept: dict[Region, np.ndarray] = {}
 
     def images(self, crops: Sequence[Crop]) -> Generator[Float32[np.ndarray, "z y x"], None, None]:
-        """Yield the normalised voxels of each crop, not yet turned, as views that are valid until the next one is asked for.
+        """Yield the normalised voxels of each crop, not yet turned, as a view that is valid until the next crop is requested.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class RegionReader:
         waiting = list(reversed(boxes))
         read: dict[Region, Future[np.ndarray]] = {}
         held = 0
-        free: list[np.ndarray] = []  # of regions that were dropped: memory that is new to the process costs more than reading
+        free: list[np.ndarray] = []  # arrays of dropped regions, for reuse: new memory costs the process more than reading
         pool = ThreadPoolExecutor(1, thread_name_prefix="tomostream-read")
         try:
             for region, crop in zip(regions, crops, strict=True):
@@ -103,7 +103,7 @@ class RegionReader:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, region: Region, boxes: Sequence[Box], array: np.ndarray) -> np.ndarray:
-        """Read what `boxes` need of a region into an array; the rest of it is left as it is."""
+        """Read the chunks of a region that `boxes` touch into an array; its other voxels stay undefined."""
         volume = self._volumes[region.tomogram]
         for piece in pieces_to_read(boxes, shape=volume.shape, chunk=volume.chunk):
             part = piece.clipped(region.box)
@@ -116,16 +116,16 @@ class RegionReader:
 
 
 def _taken(free: list[np.ndarray], shape: Triple) -> np.ndarray:
-    """Return a free array of exactly this size, or a new one; in that case drop the free ones, so that no more memory is held than is counted."""
+    """Return a free array of exactly this size, or a new one after dropping the free ones, so that all memory held is counted."""
     for number, array in enumerate(free):
         if array.size == shape[0] * shape[1] * shape[2]:
             return free.pop(number).reshape(shape)
     free.clear()
-    return np.empty(shape, dtype=np.float32)  # pages of it that no piece touches take no memory
+    return np.empty(shape, dtype=np.float32)  # pages that no piece touches take no memory
 
 
 def pieces_to_read(boxes: Iterable[Box], *, shape: Triple, chunk: Triple) -> list[Box]:
-    """Return disjoint boxes, in whole chunks, that hold just the chunks that `boxes` touch.
+    """Return disjoint boxes of whole chunks that cover exactly the chunks that `boxes` touch.
 
     Parameters
     ----------

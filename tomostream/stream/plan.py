@@ -1,20 +1,21 @@
-"""Plan an epoch: which crops it has, and how often each voxel will be seen. Pure arithmetic on shapes and points; no I/O.
+"""Plan the crops of an epoch, and the weight of each of their voxels.  Pure arithmetic on shapes and points; no I/O.
 
-Part of the crops are uniform over the volumes, the others are drawn around labelled points (with ten clicks, hardly a uniform crop holds
-one).  Means over such crops are not means over the volume, unless every voxel is weighted by one over its expected number of
-inclusions (the Horvitz-Thompson estimator).  That number is known exactly, because each crop's distribution is:
+Part of the crops are uniform over the volumes, the others are drawn around labelled points: with ten clicks, hardly a uniform crop would
+hold one.  For means over such crops to estimate means over the volume, every voxel is weighted by one over its expected number of
+inclusions (the Horvitz-Thompson estimator).  That number is known exactly, because the distribution of each crop is:
 
     lambda(v) = n_uniform * P(tomogram) * P(a uniform crop holds v)  +  n_labelled * sum over points i of q_i * P(a crop around i holds v)
     weight(v) = n_crops * (voxels of a crop) / (voxels of all tomograms) / lambda(v)
 
 1. Tomograms get uniform crops in proportion to their voxels.  Each species gets the same share of the labelled crops, and each of its
-   points the same share of those (pooled points would leave a rare species to chance).  So q_i = 1 / (species with points * points of the species).
-2. Corners are independent per axis: `crop_positions` says how they are drawn, and with which probability a voxel is covered.
+   points the same share of those (with pooled points a rare species would be left to chance).  So
+   q_i = 1 / (species with points * points of the species).
+2. Corners are independent per axis: `crop_positions` says how they are drawn, and the probability that a voxel is covered.
 3. Tomograms and points are drawn systematically: one random number, then equal steps through the cumulative shares.  Each gets its
    expected number of crops to within one; the expectation, and so lambda, is that of independent draws.
 
 The mean weight over all voxels of all crops of an epoch is 1 in expectation, and so is the sum of weight * g over the epoch proportional to
-the sum of g over the volumes, for any g, as long as there are uniform crops.  Without them the voxels that no crop can reach stay unknown.
+the sum of g over the volumes, for any g, as long as there are uniform crops.  Without them some voxels are never seen.
 
 References
 ----------
@@ -39,7 +40,7 @@ UNIFORM = -1  # the `point` of a crop that is not drawn around one
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One crop: which tomogram, where it begins (z, y, x), how it is turned, and the index of the labelled point that it was drawn around."""
+    """One crop: index of its tomogram, its corner z y x (voxels), its orientation, and the index of its labelled point or `UNIFORM`."""
 
     tomogram: int
     start: Triple
@@ -54,7 +55,7 @@ class Crop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Design:
-    """How crops are distributed: everything that inclusion weights depend on, the same for every epoch.
+    """The distribution of crops, the same in every epoch; inclusion weights depend on it alone.
 
     Parameters
     ----------
@@ -144,7 +145,7 @@ def make_design(
     n_labelled: int,
     orientations: tuple[int, ...],
 ) -> Design:
-    """Work out how crops are distributed.
+    """Compute the distribution of crops.
 
     Parameters
     ----------
@@ -235,9 +236,9 @@ def draw_uniform(design: Design, n: int, rng: np.random.Generator) -> tuple[Crop
 
 
 def _systematic(share: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose n indices, index i on average n * share[i] times, and never more than one off."""
+    """Draw n indices by systematic sampling: index i appears n * share[i] times on average, and always to within one."""
     steps = (np.arange(n) + rng.random()) / max(n, 1)
-    # the last cumulative share may be a rounding below 1
+    # rounding may leave the last cumulative share below 1
     return np.minimum(np.searchsorted(np.cumsum(share), steps, side="right"), len(share) - 1).astype(np.int64)
 
 
@@ -252,7 +253,7 @@ def _crops(
 
 
 def inclusion_weights(design: Design, crop: Crop) -> Float32[np.ndarray, "z y x"]:
-    """Return one over the expected number of inclusions of each voxel of a crop, scaled to a mean of 1 over the crops of an epoch.
+    """Return the weights of a crop's voxels: one over their expected number of inclusions, scaled to a mean of 1 over an epoch's crops.
 
     Parameters
     ----------
@@ -278,14 +279,14 @@ def inclusion_weights(design: Design, crop: Crop) -> Float32[np.ndarray, "z y x"
     low, high = design.point_low[near], design.point_high[near]
     around = [coverage(low[:, i], high[:, i], voxels[i], size=shape[i], crop=design.crop[i]) for i in range(3)]
     around[0] *= design.n_labelled * design.point_share[near][:, None]
-    # a sum of outer products over the uniform term and all points near: one matrix product
+    # the sum over the uniform term and all near points of outer products z * (y * x), as one matrix product
     along_z = np.concatenate([z[None], around[0]])
     along_y, along_x = np.concatenate([y[None], around[1]]), np.concatenate([x[None], around[2]])
     planes = (along_y[:, :, None] * along_x[:, None, :]).reshape(len(along_z), -1)
     total = sum(math.prod(s) for s in design.shapes)
     constant = (design.n_uniform + design.n_labelled) * math.prod(design.crop) / total
     weights = np.empty((box.shape[0], planes.shape[1]), dtype=np.float32)
-    step = max(1, _SLAB_VOX // planes.shape[1])  # in the cache: temporaries of the crop's size cost more than the arithmetic
+    step = max(1, _SLAB_VOX // planes.shape[1])  # slabs that fit the cache: larger temporaries cost more than the arithmetic
     for first in range(0, box.shape[0], step):
         intensity = along_z[:, first : first + step].T @ planes
         with np.errstate(divide="ignore"):

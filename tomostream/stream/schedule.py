@@ -1,23 +1,26 @@
-"""Schedule crops: which worker cuts which crop, from which part of which volume, in which order. Pure planning; no I/O.
+"""Schedule crops: which worker cuts which crop, from which region, in which order.  Pure planning; no I/O.
 
-A crop read alone costs many times its own bytes (48^3 voxels touch five chunks of 64^3), so crops that lie together are cut from one
+Reading a single crop costs many times its own bytes, because it touches several chunks.  So crops that lie together are cut from one
 *region*, which is read once:
 
-- If all volumes fit the buffer together: one region per volume, kept in memory over all epochs.
-- Else a uniform crop belongs to the block of the corner grid that its corner lies in; the region is the block, longer by a crop's edge at its far
-  sides.  The block is the one with the least reading in total (margins are read twice) of which three fit the buffer: two open, one
-  being read.  Long blocks along short axes win, as they have no margin there.
-- A labelled crop belongs to its point; the region is all that crops around the point can hold.  These are small, and kept over all epochs
-  if together they take no more than a quarter of the buffer.
+- If all volumes together fit the buffer, each volume is one region, kept in memory over all epochs.
+- Otherwise a grid of blocks is laid over the corners of uniform crops.  A crop belongs to the block that its corner lies in; the region is
+  the block, extended by a crop's edge at its far sides.  Of the blocks of which three fit the buffer (two open, one being read), the one
+  with the least reading in total is chosen.  Margins are read twice, so blocks that span a short axis win: they have no margin there.
+- A labelled crop belongs to its point; the region is everything that crops around the point can hold.  These regions are small, and are
+  kept over all epochs if together they take no more than a quarter of the buffer.
 
-Every rank gets `batches` batches, and its worker w of W the batches w, w + W, ...  Batch i holds the labelled crops number floor(i b f + 1/2) to
-floor((i + 1) b f + 1/2) of its rank (b crops per batch, f the labelled fraction), so that all batches have the wanted mixture to within one crop.
+Every rank gets `batches` batches; worker w of W makes the batches w, w + W, ...  Batch i holds the labelled crops floor(i b f + 1/2) to
+floor((i + 1) b f + 1/2) of its rank (b crops per batch, f the labelled fraction), so every batch has the wanted mixture to within one
+crop.
 
-1. Crops are shuffled; those of a region are brought together (regions in the order of their first crop, which is random).
-2. The sequence is cut into the (rank, worker) parts' exact shares: disjoint, complete, balanced, and at most one region is cut in two between neighbours.
-3. Within a part, regions open in that order as long as they fit the window, and the next crop is drawn from all open regions' crops alike.
+1. Crops are shuffled, then grouped by region; regions come in the random order of their first crop.
+2. The sequence is cut into one part per worker of each rank: disjoint, complete, of the exact sizes.  Neighbouring parts share at most
+   one region.
+3. Within a part, regions open in that order as long as they fit the window; the next crop is drawn uniformly from those of all open
+   regions.
 
-Labelled and uniform crops are two such sequences with a window each.
+Labelled and uniform crops are two such sequences, with a window each.
 """
 
 import itertools
@@ -34,12 +37,12 @@ from tomostream.stream.plan import Crop, Design
 from tomostream.units import format_bytes
 
 _VOXEL_BYTES = 4  # float32
-_AT_ONCE = 3  # regions in a buffer: two to draw from, one that is being read
+_AT_ONCE = 3  # regions in a buffer: two to draw from, one being read
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A box of a tomogram (its index) that is read once, and held while crops are cut from it."""
+    """A box of a tomogram (given by its index) that is read once, and held while crops are cut from it."""
 
     tomogram: int
     box: Box
@@ -52,18 +55,18 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which regions crops are cut from.
+    """The regions that crops are cut from.
 
     Parameters
     ----------
     design
         The crops' distribution.
     blocks
-        Per tomogram: edges of the grid of corners whose blocks are the uniform crops' regions.
+        Per tomogram: edges of the blocks of corners that uniform crops are grouped by.
     keeps_volumes, keeps_points
         Whether whole volumes, or the surroundings of all labelled points, stay in memory over all epochs.
     point_bytes, block_bytes
-        What the labelled and the uniform crops' regions may take at any time.
+        Most bytes that the regions of labelled and of uniform crops may take at any time.
     """
 
     design: Design
@@ -74,7 +77,7 @@ class Layout:
     block_bytes: int
 
     def keeps(self, is_labelled: bool) -> bool:
-        """Return whether this kind of crop is cut from regions that stay in memory."""
+        """Return whether the regions of labelled (or uniform) crops stay in memory over all epochs."""
         return self.keeps_volumes or (is_labelled and self.keeps_points)
 
     def region(self, crop: Crop) -> Region:
@@ -90,16 +93,16 @@ class Layout:
 
 
 def plan_layout(design: Design, chunks: Sequence[Triple], *, buffer_bytes: int) -> Layout:
-    """Choose the regions, so that what is in memory at any time fits the buffer.
+    """Choose the regions so that those in memory at any time fit the buffer.
 
     Parameters
     ----------
     design
         The crops' distribution.
     chunks
-        Per tomogram: edges of the least part of its store that can be read, voxels.
+        Per tomogram: edges of the smallest part of its store that can be read, voxels.
     buffer_bytes
-        For voxels in memory, in each process.
+        Memory for voxels, in each process.
 
     Raises
     ------
@@ -128,13 +131,13 @@ def plan_layout(design: Design, chunks: Sequence[Triple], *, buffer_bytes: int) 
 
 
 def _best_block(shape: Triple, crop: Triple, chunk: Triple, buffer_bytes: int) -> Triple:
-    """Choose the edges of the corner grid for which the regions' chunks are fewest in all, and the regions fit."""
+    """Choose the block edges with the least reading in total whose regions fit the buffer."""
     axes = [_candidates(*edges) for edges in zip(shape, crop, chunk, strict=True)]
     edges, extents, costs = (np.meshgrid(*(axis[i] for axis in axes), indexing="ij") for i in range(3))
     nbytes, cost = np.prod(extents, axis=0, dtype=np.float64) * _VOXEL_BYTES, np.prod(costs, axis=0, dtype=np.float64)
     for limit in (buffer_bytes / _AT_ONCE, buffer_bytes):
         if nbytes.min() <= limit:
-            # among equals the smaller one: more regions are open at once
+            # of equal cost, the smaller one: more regions can be open at once
             best = np.lexsort((nbytes.ravel(), np.where(nbytes <= limit, cost, np.inf).ravel()))[0]
             return triple([int(axis.ravel()[best]) for axis in edges])
     raise BudgetError(
@@ -144,7 +147,7 @@ def _best_block(shape: Triple, crop: Triple, chunk: Triple, buffer_bytes: int) -
 
 
 def _candidates(size: int, crop: int, chunk: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """List block edges along one axis, with the longest region and the voxels read in all, in whole chunks, that each leads to."""
+    """List block edges along one axis, each with its longest region and the voxels read in total (in whole chunks)."""
     corners = size - crop + 1
     step = chunk * max(1, crop // chunk)
     edges = sorted({min(edge, corners) for edge in (crop, *range(step, corners + step, step))})
@@ -164,7 +167,7 @@ def labelled_before(batch_index: int, *, batch: int, labelled_fraction: float) -
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """How an epoch's batches are divided: every rank makes `batches` of `batch` crops, its workers in turn."""
+    """Division of an epoch: every rank makes `batches` batches of `batch` crops; its workers take turns."""
 
     batch: int
     batches: int
@@ -185,12 +188,12 @@ class Division:
 
     @property
     def totals(self) -> tuple[int, int]:
-        """Numbers of labelled and of uniform crops in the epoch, of all ranks."""
+        """Numbers of labelled and of uniform crops in the epoch, all ranks together."""
         labelled = self.world * sum(self.labelled_in(i) for i in range(self.batches))
         return labelled, self.world * self.batches * self.batch - labelled
 
     def sizes(self, *, is_labelled: bool) -> list[int]:
-        """Numbers of crops of one kind of the parts, worker by worker of rank by rank."""
+        """Number of crops of one kind in each part: the workers of the first rank, then those of the second, ..."""
         labelled = [sum(self.labelled_in(i) for i in self.batches_of(w)) for w in range(self.workers)]
         counts = labelled if is_labelled else [len(self.batches_of(w)) * self.batch - n for w, n in enumerate(labelled)]
         return counts * self.world
@@ -231,7 +234,7 @@ def _by_region(layout: Layout, crops: Iterable[Crop]) -> dict[Region, list[Crop]
 
 
 def in_drawing_order(layout: Layout, crops: Sequence[Crop], *, rng: np.random.Generator) -> tuple[Crop, ...]:
-    """Order one kind of crops so that the regions in use at any time fit the window: the buffer, less one region that is being read."""
+    """Order crops of one kind so that the regions in use at any time fit the buffer, with room for one that is being read."""
     if not crops:
         return ()
     grouped = _by_region(layout, crops)

@@ -1,12 +1,14 @@
-"""Conformance suites for whoever adds to tomostream: what passes its suite keeps the promises that all stages rely on.
+"""Conformance suites for plugins: an implementation that passes its suite behaves as all stages expect.
 
     from tomostream.testing import StrategyTests
 
     class TestBlobs(StrategyTests):
         name = "blobs"
 
-Each extension point has one: `StrategyTests`, `ObjectiveTests`, `PickerTests`, `FormatTests`, `QueueTests` (`JobQueueTests` where commands run as jobs).  They need pytest and hypothesis.  That of strategies runs the whole path on two
-made-up tomograms, seconds to a minute; the others take seconds.
+There is one for each extension point: `StrategyTests`, `ObjectiveTests`, `PickerTests`, `FormatTests`, and `QueueTests` or, for queues
+that run commands as jobs, `JobQueueTests`.  They need pytest and hypothesis.  `StrategyTests` runs all stages on two made-up tomograms, and
+is the slowest.
+
 `make_project` writes such a data set with its configuration, for `tomostream run`; `make_volume` makes one volume of it.
 """
 

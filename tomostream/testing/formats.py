@@ -1,4 +1,4 @@
-"""Does a table format keep its promises?  The facts that all who read and write tables rely on, for every installed format and for yours."""
+"""Tests that every table format must pass: it reads back what it wrote, and refuses broken files and missing facts."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _FACTS: dict[str, Any] = {
     "shapes": {"TS_1": (112, 320, 318), "TS_é": (50, 60, 70)},
     "options": {"unbinned_pixel_size": 3.37, "box_size": Length(21.0, True)},
 }
-_LENGTH = st.floats(100, 1e5)  # angstrom; all within the first voxel would be refused, as fractions of a volume
+_LENGTH = st.floats(100, 1e5)  # angstrom; positions all within the first voxel would be refused as fractions of a volume
 _ZYX = st.lists(st.tuples(_LENGTH, _LENGTH, _LENGTH), min_size=1, max_size=12)
 _HUGE = (b"[" * 2**20, b"x 1 " * 2**19, b"\0" * 2**20, b"\n" * 2**20, b"9" * 2**20 + b"\n", b'{"a":' * 2**18, b'"' * 2**20, b"<a>" * 2**18)
-_LONGEST_MESSAGE = 1000  # letters, with the path
+_LONGEST_MESSAGE = 1000  # characters, the path included
 _quick = settings(
     max_examples=min(25, settings().max_examples),
     deadline=None,
@@ -41,22 +41,22 @@ _quick = settings(
 
 
 class FormatTests:
-    """Subclass it as `TestMine`, set `name`, and say what a file can hold where that is not everything.
+    """Tests of a table format.  Subclass it as `TestMine`, set `name`, and set what a file of the format can't hold.
 
     Attributes
     ----------
     name
-        What `--format` says.
+        The format's name, as for `--format`.
     holds_species, holds_score, holds_empty
-        Whether what is read has the species of what was written; its scores; whether a table without particles can be read.
+        Whether species and scores read back, and whether a table without particles can be read.
     species
         Two names that a file can hold.
     precision_ang
-        To which positions read back, in angstrom.
+        Largest error of a position that is written and read back, angstrom.
     score_precision
-        To which scores do, relative.
+        Largest relative error of a score.
     repeats_itself
-        Whether what was read is written as the same bytes; not so where positions are sums in the file, or it is no text.
+        Whether a table that is read and written again has the same bytes.  False if the file stores positions as sums, or is not text.
     """
 
     name: ClassVar[str]
@@ -64,7 +64,7 @@ class FormatTests:
     holds_score: ClassVar[bool] = True
     holds_empty: ClassVar[bool] = True
     species: ClassVar[tuple[str, str]] = ("ribosome", 'α, "β" ξ')
-    precision_ang: ClassVar[float] = 1e-5  # what is reckoned is written to a millionth of a voxel
+    precision_ang: ClassVar[float] = 1e-5  # converted positions are written to a millionth of a voxel
     score_precision: ClassVar[float] = 0.0
     repeats_itself: ClassVar[bool] = True
 
@@ -74,7 +74,7 @@ class FormatTests:
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
-        """A file of the format in a folder of its own, not yet there."""
+        """Path of a file of the format that does not exist yet, in a folder of its own."""
         return self._path(tmp_path)
 
     def _path(self, folder: Path) -> Path:
@@ -88,7 +88,7 @@ class FormatTests:
         conversion = Conversion(**(_FACTS | changed))
         return conversion.to_unit(read_table(path, format_name=self.name, conversion=conversion), "angstrom", "the test")
 
-    # what it says of itself
+    # its entry point
 
     def test_it_is_installed_and_its_endings_are_its_own(self) -> None:
         assert self.name in installed(GROUP)
@@ -134,7 +134,7 @@ class FormatTests:
                 np.testing.assert_allclose(found.score, expected.score, rtol=self.score_precision, atol=0)
 
     def _fits(self, particles: Particles) -> bool:
-        """Whether one file can hold them; overwrite it where that depends on more than the format's facts."""
+        """Whether one file can hold these particles; override it if that depends on more than the format's attributes."""
         form = self._format
         return not (form.one_tomogram and len(particles.tomograms()) > 1) and not (form.one_species and len(particles.species_names()) > 1)
 
@@ -143,7 +143,7 @@ class FormatTests:
     def test_what_was_read_is_written_as_the_same_bytes(
         self, tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, float, float]]
     ) -> None:
-        """In the format's own unit, that is: nothing is lost by printing."""
+        """Printing numbers loses nothing, if they need not be converted to another unit."""
         if not self.repeats_itself:
             return
         folder = tmp_path_factory.mktemp("table")
@@ -291,7 +291,7 @@ def _two(**others: Any) -> Particles:
 
 
 def _groups(particles: Particles) -> Iterator[tuple[str, str, Particles]]:
-    """Tomogram, species, and their rows in the order of the table."""
+    """Yield tomogram, species, and their rows in the order of the table."""
     for tomogram, here in particles.by_tomogram():
         for kind, rows in here.by_species():
             yield tomogram, kind, rows

@@ -1,4 +1,4 @@
-"""Does an objective keep its promises?  The facts that the training loop relies on, each a test; for every kind of ours and for yours."""
+"""Tests that every objective must pass: the properties that the training loop relies on."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _quick = settings(
 
 
 class ObjectiveTests:
-    """Subclass it as `TestMine`, and set `kind`.
+    """Tests of an objective.  Subclass it as `TestMine`, and set `kind`.
 
     Attributes
     ----------
     kind
-        The objective.
+        The kind of objective.
     settings
-        Parameters of `make_objective` that it needs beside the usual ones.
+        Further parameters of `make_objective` that it needs.
     """
 
     kind: ClassVar[Kind]
@@ -55,7 +55,7 @@ class ObjectiveTests:
         }
         return make_objective(cls.kind, **(usual | cls.settings | changed))
 
-    # what it says of itself
+    # its attributes
 
     def test_it_is_a_kind_with_a_name(self) -> None:
         assert isinstance(self.kind, Kind)
@@ -68,7 +68,7 @@ class ObjectiveTests:
                 self._objective(expected_fraction=None)
             with pytest.raises(InputError, match="between 0 and 1"):
                 self._objective(expected_fraction=[1.5])
-            # fewer are expected than are labelled: nothing is unlabelled to find, which is told
+            # fewer particles are expected than are labelled, so there is nothing unlabelled to find; a note says so
             assert self.kind.name in self._objective(expected_fraction=[_LABELLED / 2]).notes[0]
         else:
             assert self._objective(expected_fraction=None).notes == ()
@@ -148,7 +148,7 @@ class ObjectiveTests:
     # learning
 
     def test_a_batch_that_is_learnt_has_a_lower_loss_and_tells_particles_from_background(self) -> None:
-        """Particles are bright; every second one is labelled; what learns is a logistic regression."""
+        """Fit a logistic regression to bright particles, of which every third is labelled."""
         generator = torch.Generator().manual_seed(0)
         is_particle = torch.arange(400) < round(400 * _EXPECTED)
         image = (is_particle * 4.0 - 2.0 + torch.randn(400, generator=generator)).reshape(1, 1, 1, 1, 400)

@@ -1,4 +1,4 @@
-"""Does a picker keep its promises?  The facts that `pick` and `run` rely on, each a test; for every installed picker and for yours."""
+"""Tests that every picker must pass: the properties that `pick` and `run` rely on."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _each_wanted = pytest.mark.parametrize("wanted", _WANTED, ids=str)
 
 
 class PickerTests:
-    """Subclass it as `TestMine`, and set `name`.
+    """Tests of a picker.  Subclass it as `TestMine`, and set `name`.
 
     Attributes
     ----------
     name
-        Of the entry point.
+        Name of the entry point.
     shortfall
-        By how many voxels picks may be nearer to each other than the radius, for pickers that round centres to voxels.
+        By how many voxels two picks may be nearer than the radius, for pickers that round centres to voxels.
     scores_are_of_the_volume
-        Whether picks' scores can be compared with the threshold; False for a picker that makes scores of its own.
+        Whether the picks' scores can be compared with the threshold; False for a picker that computes scores of its own.
     """
 
     name: ClassVar[str]
@@ -50,7 +50,7 @@ class PickerTests:
         asked = PickRequest(**({"radius": _RADIUS, "how_many": wanted} | request))
         return picker(cls.name).pick(source, asked, execution or Execution(memory=_MEMORY), Progress())
 
-    # what it says of itself
+    # its entry point
 
     def test_it_is_installed_and_speaks_the_protocol(self) -> None:
         assert self.name in installed(PICKERS)
@@ -123,7 +123,7 @@ class PickerTests:
         with pytest.raises(InputError, match="border"):
             self._pick(_hills(), Best(50), border=100.0)
 
-    # with what means
+    # blocks, memory, data types
 
     @given(block=st.tuples(*[st.integers(5, 50)] * 3), workers=st.integers(1, 3), wanted=st.sampled_from(_WANTED), seed=st.integers(0, 99))
     @settings(max_examples=min(10, settings().max_examples // 2), deadline=None, suppress_health_check=[HealthCheck.differing_executors])
@@ -164,7 +164,7 @@ class PickerTests:
 
 
 def _hills(seed: int = 0) -> np.ndarray:
-    """Smooth hills on a ground of noise, as probabilities: float32."""
+    """Return smoothed noise as probabilities, float32."""
     ground = gaussian_filter(np.random.default_rng(seed).normal(size=_SHAPE), 2.0)
     scores: np.ndarray = (1 / (1 + np.exp(-6 * ground / ground.std() + 6))).astype(np.float32)
     return scores

@@ -1,4 +1,4 @@
-"""Tasks of `QueueTests`, which workers import."""
+"""Tasks of `QueueTests`, in a module that workers can import."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tomostream.errors import InputError
 
 
 def where(number: int) -> tuple[str, int]:
-    """Host and process that this runs in."""
+    """Return the host and the process that this runs in."""
     time.sleep(0.05)  # so that one worker does not take all
     return socket.gethostname(), os.getpid()
 
 
 def refuse_odd(number: int) -> int:
-    """Return an even number."""
+    """Return an even number; raise InputError for an odd one."""
     if number % 2:
         raise InputError(f"{number} is odd")
     return number
 
 
 def die_once(mark: str) -> str:
-    """Kill the own process, the first time."""
+    """Kill this process at the first call; return "done" at the second."""
     path = Path(mark)
     if not path.exists():
         path.touch()

@@ -1,4 +1,4 @@
-"""Does a queue keep its promises?  The facts that the stages rely on, each a test; for every installed queue and for yours."""
+"""Tests that every queue must pass: the properties that the stages rely on."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from tomostream.progress import Progress
 from tomostream.testing import queue_tasks
 from tomostream.testing.small_project import make_project
 
-_LONG = 120.0  # seconds in which whatever was asked for happens
+_LONG = 120.0  # seconds to wait for anything
 
 
 class _Heard(Progress):
-    """Remembers what was said."""
+    """Record the messages."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -61,12 +61,12 @@ def _is_alive(pid: int) -> bool:
 
 
 class QueueTests:
-    """Subclass it as `TestMine`, and set `name`.
+    """Tests of a queue.  Subclass it as `TestMine`, and set `name`.
 
     Attributes
     ----------
     name
-        What `--cluster` says.
+        The queue's name, as for `--cluster`.
     values
         Further resources that the queue needs, such as `walltime` or `options`.
     """
@@ -79,7 +79,7 @@ class QueueTests:
         usual: dict[str, Any] = {"workers": 1, "threads": 1, "memory": 10**9, "log_folder": str(folder / "logs")}
         return checked(Resources(kind=cls.name, **(usual | cls.values | values)))
 
-    # what it says of itself
+    # its entry point
 
     def test_it_is_installed_and_speaks_the_protocol(self) -> None:
         assert self.name in installed(QUEUES)
@@ -130,7 +130,7 @@ class QueueTests:
 
 
 class JobQueueTests(QueueTests):
-    """For a queue that runs commands as jobs, too."""
+    """Tests of a queue that also runs commands as jobs."""
 
     @classmethod
     def _queue(cls) -> JobQueue:

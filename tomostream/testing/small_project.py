@@ -1,4 +1,4 @@
-"""A data set small enough to take through the whole path in seconds: blobs of two sizes in noise, and its configuration."""
+"""Make a data set small enough to run all stages in seconds: balls of two sizes in noise, with a configuration."""
 
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ def make_volume(seed: int, species: int = 1) -> tuple[np.ndarray, list[np.ndarra
     seed
         Of jitter and noise.
     species
-        1 or 2; the second's balls are smaller.
+        1 or 2; the balls of the second are smaller.
 
     Returns
     -------
     tuple
-        Float32 (z, y, x), and of each species the centres, float64 (n, 3) z y x in voxels.
+        The volume, float32 (z, y, x), and the centres of each species, float64 (n, 3), z y x in voxels.
     """
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid([10, 28], [10, 26, 42, 56], [9, 24, 40], indexing="ij"), axis=-1).reshape(-1, 3)
@@ -46,16 +46,16 @@ def make_project(folder: Path, *, species: int = 1, **values: Any) -> Path:
     Parameters
     ----------
     folder
-        Is made.
+        Where to write; created if needed.
     species
         1 or 2.
     values
-        Keys of the configuration that stand instead of the usual ones.
+        Keys that replace those of the configuration.
 
     Returns
     -------
     Path
-        Of the configuration, for `tomostream run`.
+        The configuration, for `tomostream run`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = ["ribosome", "fas"][:species]

@@ -1,4 +1,4 @@
-"""Does a strategy keep its promises?  The facts that all stages rely on, each a test; for every installed strategy and for yours."""
+"""Tests that every strategy must pass: the properties that all stages rely on."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _STEPS = {"steps": 4, "steps_per_epoch": 2, "crop": 32, "batch": 2, "precision":
 
 
 class StrategyTests:
-    """Subclass it as `TestMine`, and set `name`.
+    """Tests of a strategy.  Subclass it as `TestMine`, and set `name`.
 
     Attributes
     ----------
     name
-        What `objective.name` says.
+        The strategy's name, as for `objective.name`.
     values
         Further keys of the configuration that the strategy needs, such as its own section.
     """
@@ -53,7 +53,7 @@ class StrategyTests:
 
     @classmethod
     def project_values(cls, folder: Path) -> dict[str, Any]:
-        """The keys of the configuration; overwrite it where files must be made first."""
+        """Return the keys of the configuration; override it if files must be made first."""
         del folder
         return {"objective": {"name": cls.name}, "train": _STEPS, **cls.values}
 
@@ -65,7 +65,7 @@ class StrategyTests:
     @pytest.fixture(scope="class")
     @classmethod
     def trained(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A project whose model is trained."""
+        """Folder of a project whose model is trained."""
         folder = tmp_path_factory.mktemp(f"{cls.name}-conforms")
         run_project(cls._configuration(folder), stages=["convert", "stats", "train"], overwrite=False, progress=Progress())
         return folder
@@ -75,7 +75,7 @@ class StrategyTests:
         """The trained model."""
         return load_model(trained / "project" / "model")
 
-    # what it says of itself
+    # its entry point
 
     def test_it_is_installed_and_speaks_the_protocol(self) -> None:
         assert self.name in installed(STRATEGIES)
@@ -163,7 +163,7 @@ class StrategyTests:
         done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=600)
         assert (tmp_path / "project" / "model" / WEIGHTS_NAME).exists(), done.stderr
         assert step.memory_bytes is not None
-        # small volumes: what is measured is mostly libraries, which the projection counts as 0.5 GB
+        # with small volumes the peak is mostly libraries, whose size the projection only estimates
         assert int(done.stdout.split()[-1]) <= max(step.memory_bytes, LIBRARIES_BYTES + TORCH_BYTES) + 250_000_000
 
     # prediction
@@ -208,7 +208,7 @@ class StrategyTests:
             plan_model(one, triple([250, 400, 400]), precision="float32", memory=_GENEROUS, block_size=blocks, name="a tomogram")
             for one in (before, model)
         )
-        if is_open:  # training decides: no more than what was planned
+        if is_open:  # training decides the sizes; they must not exceed the plan
             assert first.block_bytes >= second.block_bytes
             assert adaptation_bytes(before) >= adaptation_bytes(model)
         else:

@@ -11,20 +11,20 @@ from tomostream.learn.objectives.risk import FLOOR, Expectations, Kind, Loss, Pr
 
 @dataclass(frozen=True, slots=True)
 class Binomial:
-    """GE-binomial: the number of particles among the unlabelled voxels is distributed as independent draws with the prior would be."""
+    """GE-binomial: the number of particles among the unlabelled voxels should be distributed as independent draws with the prior are."""
 
     prior: float  # pi''
     weight: float
-    particle_voxels: float  # volume of a particle: what a draw stands for
+    particle_voxels: float  # volume of a particle; one draw stands for so many voxels
 
     def __call__(self, means: Expectations) -> Loss:
-        """Estimate E_P[L(f,1)] + weight H / n; per draw, so that the weight means the same for any batch."""
+        """Estimate E_P[L(f,1)] + weight H / n; H is divided by the draws so that the weight means the same for any batch."""
         score = torch.sigmoid(means.logits)
         mean = means.over_unlabelled(score)
         spread = means.over_unlabelled(score * torch.sigmoid(-means.logits))
         draws = max(1, round(float(means.total(means.unlabelled > 0)) / self.particle_voxels))
         counts = torch.arange(draws + 1, dtype=torch.float32, device=mean.device)
-        # the scores' own distribution of the count (Poisson-binomial), as a discretised Gaussian
+        # the distribution of the count that the scores imply (Poisson-binomial), as a discretised Gaussian
         posterior = torch.softmax(-((counts - draws * mean) ** 2) / (2 * (draws * spread + FLOOR)), dim=0)
         whole = torch.tensor(float(draws), device=mean.device)
         log_binomial = (

@@ -10,7 +10,7 @@ from tomostream.learn.objectives.risk import FLOOR, Expectations, Kind, Loss
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """KL: labelled voxels are positive, and the mean score of the unlabelled ones is the prior."""
+    """KL: labelled voxels should be positive, and the mean score of the unlabelled ones should be the prior."""
 
     prior: float  # pi''
     weight: float
@@ -18,7 +18,7 @@ class Divergence:
 
     def __call__(self, means: Expectations) -> Loss:
         """Estimate E_P[L(f,1)] + weight KL."""
-        # 1 - E_U[f] from the other tail, where float32 still resolves it
+        # 1 - E_U[f], from the sigmoid of the negative logit, because float32 resolves small values better than those near 1
         score = means.over_unlabelled(torch.sigmoid(means.logits)) * (1 - 2 * FLOOR) + FLOOR
         rest = means.over_unlabelled(torch.sigmoid(-means.logits)) * (1 - 2 * FLOOR) + FLOOR
         p = self.prior

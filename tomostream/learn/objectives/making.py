@@ -1,4 +1,4 @@
-"""Make an objective from fractions and parameters: the risks of all species, scaled so that none is drowned."""
+"""Make an objective from fractions and parameters: the risks of all species, scaled so that none dominates."""
 
 import math
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ def make_objective(
     Parameters
     ----------
     kind
-        Which; one of `OBJECTIVES` also by its name.
+        The kind of objective; one of `OBJECTIVES` may be given by name.
     weight, order
-        Of a second term; see the kinds.
+        Weight of the second term, and order of a divergence; see the kinds.
     labelled_fraction
         pi of each species, in [0, 1): labelled voxels over all voxels.
     expected_fraction
         pi' of each species, in (0, 1): expected particles' voxels over all voxels; None if unknown (`pn` needs none).
     particle_voxels
-        Volume of a particle of each species, where the kind needs it.
+        Volume of a particle of each species; only `ge_binomial` needs it.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def make_objective(
 
 
 def _factors(priors: Sequence[float]) -> tuple[float, ...]:
-    """Return the factors that make risks in proportion to their priors equal; 1 for a species without labels."""
+    """Return factors that make risks equal which are proportional to their priors; 1 for a prior of zero."""
     return tuple(max(priors) / prior if prior > 0 else 1.0 for prior in priors)
 
 

@@ -1,4 +1,4 @@
-"""nnPU: the risk over unlabelled voxels, less the part that hidden particles have in it (Kiryo et al. 2017)."""
+"""nnPU: the risk over unlabelled voxels, minus the part of the particles hidden among them (Kiryo et al. 2017)."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from tomostream.learn.objectives.risk import Expectations, Kind, Loss
 
 @dataclass(frozen=True, slots=True)
 class NonNegative:
-    """nnPU: the risk over unlabelled voxels, less the part that hidden particles have in it, which can't be negative."""
+    """nnPU: the risk over unlabelled voxels, minus the part of the hidden particles; the rest must not be negative."""
 
     labelled_fraction: float  # pi
     expected_fraction: float  # pi'
 
     def __call__(self, means: Expectations) -> Loss:
-        """Estimate the risk; its gradient is the ascending one where the constraint is violated."""
+        """Estimate the risk; if the background's part is negative, return its opposite, so that the step raises it."""
         unlabelled = means.over_unlabelled(means.loss_if_negative)
         if not means.has_labelled:
             return Loss((1 - self.labelled_fraction) * unlabelled, {"unlabelled_negative": unlabelled})

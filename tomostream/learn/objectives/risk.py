@@ -13,17 +13,17 @@ from tomostream.learn.processes import ALONE, Processes
 
 Terms = dict[str, torch.Tensor]
 
-FLOOR = 1e-6  # mean scores are squeezed into [FLOOR, 1 - FLOOR]: the divergence and its gradient stay finite
+FLOOR = 1e-6  # mean scores are scaled into [FLOOR, 1 - FLOOR], so that the divergence and its gradient stay finite
 
 
 class Loss(NamedTuple):
-    """The loss of a batch, and its terms for the log."""
+    """The loss of a batch, and its terms for the metrics."""
 
     total: torch.Tensor  # scalar, with gradient
     terms: Terms  # detached scalars by name; a term that the batch does not have is missing
 
 
-Criterion = Callable[[torch.Tensor, Batch], Loss]  # from a network's output and its batch: what any training needs of an objective
+Criterion = Callable[[torch.Tensor, Batch], Loss]  # the loss of a network's output for a batch: all that training needs of an objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Expectations:
     logits: Float32[torch.Tensor, "n z y x"]
     labelled: Float32[torch.Tensor, "n z y x"]  # inclusion weight where labelled, else 0
     unlabelled: Float32[torch.Tensor, "n z y x"]  # inclusion weight where not labelled, else 0
-    processes: Processes = ALONE  # whose batches are one together
+    processes: Processes = ALONE  # the processes whose batches are summed
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over the voxels of all processes' batches."""
@@ -45,11 +45,11 @@ class Expectations:
         return bool(self.total(self.labelled) > 0)
 
     def over_labelled(self, values: Float32[torch.Tensor, "n z y x"]) -> Float32[torch.Tensor, ""]:
-        """E_P[values]; only where `has_labelled`."""
+        """Return E_P[values]; call it only if `has_labelled`."""
         return self.total(values * self.labelled) / self.total(self.labelled)
 
     def over_unlabelled(self, values: Float32[torch.Tensor, "n z y x"]) -> Float32[torch.Tensor, ""]:
-        """E_U[values]; 0 if every voxel is labelled."""
+        """Return E_U[values]; 0 if every voxel is labelled."""
         total = self.total(self.unlabelled)
         return self.total(values * self.unlabelled) / (total + (total == 0))
 
@@ -69,34 +69,34 @@ Risk = Callable[[Expectations], Loss]  # estimates the risk of one species from 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What is known of one species before training, and the objective's parameters."""
+    """The fractions of one species, known before training, and the objective's parameters."""
 
     labelled_fraction: float  # pi: labelled voxels over all voxels
     expected_fraction: float  # pi': expected particles' voxels over all voxels
     particle_voxels: float | None  # volume of a particle
-    weight: float  # of a second term
-    order: str  # of a divergence: prior_to_pu or pu_to_prior
+    weight: float  # of the second term
+    order: str  # of the divergence: prior_to_pu or pu_to_prior
 
     @property
     def of_unlabelled(self) -> float:
-        """Expected particles' voxels among the unlabelled ones: pi'' = (pi' - pi) / (1 - pi)."""
+        """Expected fraction of particle voxels among the unlabelled ones: pi'' = (pi' - pi) / (1 - pi)."""
         return (self.expected_fraction - self.labelled_fraction) / (1 - self.labelled_fraction)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """An objective that can be chosen.
+    """A kind of objective.
 
     Parameters
     ----------
     name
-        For messages.
+        Its name in messages and in the configuration.
     needs_prior
-        Whether the expected fraction of particle voxels must be known; else the labelled one stands in for it.
+        Whether the expected fraction of particle voxels must be given; otherwise the labelled fraction is used.
     is_proportional
-        Whether its risk is in proportion to the prior, so that a rare species' must be scaled up beside a frequent one's.
+        Whether its risk is proportional to the prior, so that a rare species' risk must be scaled up.
     risk
-        Makes the risk of a species from what is known of it.
+        Makes the risk of a species from its fractions and the parameters.
     """
 
     name: str
@@ -111,9 +111,9 @@ class Objective:
 
     name: str
     risks: tuple[Risk, ...]  # one per species
-    factors: tuple[float, ...]  # of the risks in the sum
-    notes: tuple[str, ...]  # what the user should be told before training
-    processes: Processes = ALONE  # that train together
+    factors: tuple[float, ...]  # factor of each risk in the sum
+    notes: tuple[str, ...]  # notes for the user, to show before training
+    processes: Processes = ALONE  # the processes that train together
 
     def __call__(self, logits: Float[torch.Tensor, "n s z y x"], batch: Batch) -> Loss:
         """Estimate the objective from one batch.
@@ -121,14 +121,14 @@ class Objective:
         Parameters
         ----------
         logits
-            The network's output for `batch.image`; computed on in float32.
+            The network's output for `batch.image`; converted to float32.
         batch
-            On the logits' device.
+            On the device of the logits.
 
         Returns
         -------
         Loss
-            The terms carry the species' index where there are several; a scalar each, detached.
+            The terms are detached scalars; with several species their names end with the index of the species.
         """
         losses = [
             risk(_expectations(logits[:, s].float(), batch.positive[:, s], batch.weight[:, 0], self.processes))

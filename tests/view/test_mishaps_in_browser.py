@@ -84,7 +84,7 @@ def test_a_click_that_another_program_removed_is_told_and_nothing_else_is_touche
     table.write_text("\n".join([head, second, "ball_2,particle,5,5,5,1"]) + "\n")
     page.click_voxel(60, 60)  # remove what is gone
     says(page, "had been moved or removed by another page or program meanwhile; nothing was overwritten")
-    says(page, "changed by another program: 1 rows came, 1 went. Both are merged")
+    says(page, "changed by another program: 1 row came, 1 went. Both are merged")
     assert table.read_text().splitlines()[1:] == [second, "ball_2,particle,5,5,5,1"]
     assert first not in table.read_text()
 

@@ -31,7 +31,7 @@ from tomostream.remote.places import Place, place
 from tomostream.report.gallery import gallery_pictures, shown_ranks
 from tomostream.report.packed import packed, packed_positions
 from tomostream.report.page import render_page
-from tomostream.report.slab import plan_slab, shown_level, slab_pictures
+from tomostream.report.slab import MOST_SLICES, plan_slab, shown_level, slab_pictures
 from tomostream.stages.shared.resolved_run import ResolvedRun, find_truth, resolve
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.version import VERSION
@@ -39,7 +39,8 @@ from tomostream.version import VERSION
 PAGE_BYTES = 18_000_000  # of the whole page
 _TEXT = 4 / 3  # bytes of base64 for one byte
 _MOST_BYTES = 900_000  # of one tomogram's pictures: more bytes show no more detail
-_LEAST_BYTES = 12_000  # of one tomogram's pictures: with fewer nothing can be seen
+_SLICE_BYTES, _LEAST_SLICES = 2_500, 5  # of a slice as small as `webp_within` makes it
+_LEAST_BYTES = 16_000  # of one tomogram's pictures: with fewer nothing can be seen
 _GALLERY_SHARE = 0.2  # the gallery's part of a tomogram's bytes
 _PICK_BYTES, _TRUTH_BYTES = (
     7,
@@ -230,10 +231,11 @@ def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Partic
     """Return what the page shows when the tomogram is opened: slices, galleries, and positions of picks and truth."""
     shape: Triple = tomogram.shape
     radii = {s.name: s.radius.in_voxels(tomogram.spacing) for s in run.species}
-    plan = plan_slab(
-        tomogram.at_level(shown_level(tomogram)).shape[0], shown_level(tomogram), picks.position_zyx[:, 0], max(radii.values())
-    )
     galleries = int(_GALLERY_SHARE * share) // len(radii)
+    slices = share - galleries * len(radii)
+    level = shown_level(tomogram)
+    most_slices = max(_LEAST_SLICES, min(MOST_SLICES, slices // _SLICE_BYTES))
+    plan = plan_slab(tomogram.at_level(level).shape[0], level, picks.position_zyx[:, 0], max(radii.values()), most_slices)
     species: dict[str, Any] = {}
     for name, radius in radii.items():
         own = picks.of(species=name)
@@ -245,7 +247,7 @@ def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Partic
             "gallery": None if gallery is None else gallery | {"ranks": ranks.tolist()},
             "truth": None if truth is None else _against(own, truth.of(species=name), run, tomogram),
         }
-    return {"slab": slab_pictures(tomogram, plan, max(radii.values()), share - galleries * len(radii)), "species": species}
+    return {"slab": slab_pictures(tomogram, plan, max(radii.values()), slices), "species": species}
 
 
 def _against(picks: Particles, truth: Particles, run: ResolvedRun, tomogram: Tomogram) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Benchmarks: one script a question; see README.md."""
+"""Benchmarks, one script for each question; see README.md."""

@@ -1,12 +1,12 @@
-"""All benchmarks, one after the other, each in a process of its own; a table and JSON of what they found.
+"""Run all benchmarks in turn, each in a process of its own; write their figures as a table and as JSON.
 
     python -m bench --quick                      # under a minute; the figures say little
     python -m bench --full -o FOLDER             # half an hour on two idle cores, 25 GB of disk
     python -m bench --full -o FOLDER --only pick # parts, at other times: FOLDER keeps a JSON file for each question,
     python -m bench --table FOLDER               # and the table is of all that are there
 
-FOLDER/table.md has the table with the machine; FOLDER/QUESTION.json the times of every round.  Each script can be run alone (README.md).
-`--quick` leaves out what starts many processes (processes, memory) unless `--only` names it.
+FOLDER/table.md has the table and the machine, FOLDER/QUESTION.json the times of every round.  Each script can be run alone (README.md).
+`--quick` leaves out the scripts that start many processes (processes, memory), unless `--only` names them.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ NOT_QUICK = ("processes", "memory")
 
 
 def run(question: str, given: argparse.Namespace, out: Path) -> bool:
-    """Run one script; whether it succeeded."""
+    """Run one script; return whether it succeeded."""
     size = "--full" if given.full else "--quick"
     command = [sys.executable, "-m", f"bench.{SCRIPTS[question]}", size, "-o", str(out / f"{question}.json")]
     command += ["--folder", str(given.folder)] if given.folder else []
     command += ["--rounds", str(given.rounds)] if given.rounds else []
     print(f"{question} ...", file=sys.stderr, flush=True)
-    (out / f"{question}.json").unlink(missing_ok=True)  # the table is of this run, or lacks the question
+    (out / f"{question}.json").unlink(missing_ok=True)  # if this run fails, the table must not show the figures of an earlier one
     root = Path(__file__).resolve().parent.parent
     paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
     return subprocess.run(command, check=False, stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": paths}).returncode == 0
 
 
 def report(out: Path) -> str:
-    """The table of all that a folder holds."""
+    """Return the table of all figures in a folder."""
     findings: list[Finding] = []
     machines: list[str] = []
     sizes: set[str] = set()

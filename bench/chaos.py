@@ -1,17 +1,19 @@
-"""Does anything that is killed change the result?  Runs of predict and pick with kills at random moments: worker, job, client, scheduler in turn.
+"""Do kills change the result?  Run predict and pick while a worker, job, client or scheduler is killed at random moments.
 
     python bench/chaos.py [--runs 50] [--kills 2] [--ways scheduler local slurm] [--folder DIR] [--seed 0] [-o REPORT]
 
-1. A made-up volume and a network that was never trained (its weights don't matter here); predict and pick once undisturbed, in this process.
+1. Make up a volume and an untrained network (its weights don't matter here); predict and pick once undisturbed, in this process.
 2. Each run predicts through a scheduler of its own, on two local worker processes, or as two SLURM jobs, and picks.  Meanwhile a worker, the
    scheduler or the client is killed (SIGKILL), a job cancelled (scancel): some time after the last start, or after some shards more.
-   Whoever ends otherwise than well is given the same command again, at once, until it succeeds.
-3. Every file must have the bytes of the undisturbed run; every begun computation of a shard was noted, and none may be computed more often than kills + 1.
+   A command that fails is repeated at once, until it succeeds.
+3. Every file must have the bytes of the undisturbed run.  Every computation of a shard that begins is counted, and no shard may be computed
+   more often than kills + 1 times.
 
-A client is forked from a process that has the libraries loaded, or most of the time would go into loading them.
-Finished runs are kept in DIR: the same command goes on where it was.  REPORT.json and REPORT.md get the figures.  Only processes and jobs that
-were started here are struck: processes by a mark in their environment, jobs by their comment.
-Linux; shards are counted by an import hook that `PYTHONPATH` brings into every process (`_counting/sitecustomize.py`, written here).
+A client is forked from a process that has loaded the libraries, because loading them would take most of the time.
+Finished runs are kept in DIR, and the same command continues after them.  The figures go to REPORT.json and REPORT.md.  Only processes and
+jobs that this script started are killed: processes are recognised by a mark in their environment, jobs by their comment.
+
+Needs Linux.  Shards are counted by an import hook that `PYTHONPATH` brings into every process (`_counting/sitecustomize.py`, written here).
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ SHAPE, SHARD = (16, 768, 768), (16, 256, 256)  # many shards of little work
 SHARDS = 9
 PREDICT = ["--block-size", ",".join(map(str, SHARD)), "--threads", "1", "--device", "cpu"]
 KINDS = {"scheduler": ("scheduler", "worker", "client"), "local": ("worker", "client"), "slurm": ("job", "client", "worker")}
-HANGS, HUNG = 300.0, 999  # seconds after which a command counts as hung, and the code of that
-MARK = "CHAOS_MARK"  # of a process: whose it is
+HANGS, HUNG = 300.0, 999  # seconds after which a command counts as hung, and the exit code used for it
+MARK = "CHAOS_MARK"  # environment variable that says which run a process belongs to
 COUNTING = '''"""Notes every shard whose computation begins: the partial store and the shard's index."""
 import functools
 import importlib.util
@@ -91,7 +93,7 @@ sys.meta_path.insert(0, Finder())
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one run."""
+    """The result of one run."""
 
     number: int
     way: str
@@ -128,14 +130,14 @@ def prepare(folder: Path) -> None:
 
 
 def environment(folder: Path, mark: str) -> dict[str, str]:
-    """Of a process of ours; its children inherit it."""
+    """Return the environment of a process of ours; its children inherit it."""
     paths = [str(folder / "_counting"), *filter(None, [os.environ.get("PYTHONPATH")])]
     ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths), "CHAOS_COUNTS": str(folder / "counts"), MARK: f"{folder}:{mark}"}
     return os.environ | ours | {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 
 
 def where(folder: Path, way: str, name: str) -> list[str]:
-    """The options that say where tasks run."""
+    """Return the options that say where tasks run."""
     return {
         "none": [],
         "scheduler": ["--scheduler", str(folder / "scheduler.json")],
@@ -147,20 +149,20 @@ def where(folder: Path, way: str, name: str) -> list[str]:
 
 
 def commands(folder: Path, way: str, name: str) -> list[list[str]]:
-    """predict, which is distributed, and pick, which is here, unless a scheduler is there anyway."""
+    """Return the commands: predict, which is distributed, and pick, which runs here unless there is a scheduler anyway."""
     predict = ["predict", "v.ome.zarr", "--model", "model", "-o", f"{name}/scores", *PREDICT, *where(folder, way, name)]
     pick = ["pick", f"{name}/scores", "--radius", "50A", "--count", "200", "-o", f"{name}/picks"]
     return [predict, [*pick, *(where(folder, way, name) if way == "scheduler" else [])]]
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Of every file of a result but those that name folders."""
+    """Return the digest of every file of a result, except those that name folders."""
     files = sorted(path for path in out.rglob("*") if path.is_file() and "made-by" not in path.name)
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def processes(folder: Path, mark: str, *, is_worker: bool) -> list[int]:
-    """The living processes that bear a mark; of those, the ones that Dask spawned to work."""
+    """Return the living processes with a mark; with `is_worker`, only those that Dask spawned as workers."""
     wanted = f"{MARK}={folder}:{mark}\0".encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -182,7 +184,7 @@ def kill(pids: list[int]) -> None:
 
 
 class Service:
-    """A scheduler and two workers, as a facility keeps them: started again when the scheduler died."""
+    """A scheduler and two workers, restarted when the scheduler dies, as a computing centre would keep them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -191,7 +193,7 @@ class Service:
         self._workers: subprocess.Popen[bytes] | None = None
 
     def ensure(self) -> None:
-        """Have it up."""
+        """Start the service if it is not running."""
         if self._scheduler is not None and self._scheduler.poll() is None:
             self.ensure_workers()
             return
@@ -208,7 +210,7 @@ class Service:
             self._workers = subprocess.Popen(worker, **options)
 
     def ensure_workers(self) -> None:
-        """Start the workers again where their guardian gave up: Dask's does when one is killed while it starts."""
+        """Restart the workers if their nanny gave up, as Dask's does when a worker is killed while it starts."""
         if (
             self._scheduler is not None
             and self._scheduler.poll() is None
@@ -220,7 +222,7 @@ class Service:
                 self._workers = subprocess.Popen(self._workers.args, **options)
 
     def kill_scheduler(self) -> bool:
-        """Kill it, if it lives."""
+        """Kill the scheduler if it is running; return whether it was."""
         if self._scheduler is None or self._scheduler.poll() is not None:
             return False
         self._scheduler.kill()
@@ -228,14 +230,14 @@ class Service:
         return True
 
     def close(self) -> None:
-        """End all of it."""
+        """End scheduler and workers."""
         kill(processes(self._folder, "service", is_worker=False))
         if self._scheduler is not None:
             self._scheduler.wait()
 
 
 class Client:
-    """`tomostream` with some arguments, in a process of its own."""
+    """A `tomostream` command in a process of its own."""
 
     def __init__(self, command: list[str], folder: Path, mark: str, log: Path) -> None:
         self.returncode: int | None = None
@@ -248,7 +250,7 @@ class Client:
                 os._exit(code)
 
     def poll(self) -> int | None:
-        """Its exit code, once it has ended."""
+        """Return the exit code, or None while the command runs."""
         if self.returncode is None:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             if pid:
@@ -256,12 +258,12 @@ class Client:
         return self.returncode
 
     def kill(self) -> None:
-        """Kill it outright."""
-        os.kill(self._pid, signal.SIGKILL)  # not waited for yet: the number is still its own
+        """Kill the process with SIGKILL."""
+        os.kill(self._pid, signal.SIGKILL)  # it was not waited for yet, so the pid can't belong to another process
 
 
 def _run_forked(command: list[str], folder: Path, mark: str, log: Path) -> int:
-    """In the child: be as `python -m tomostream`."""
+    """Run the command line in the forked child, as `python -m tomostream` would."""
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
@@ -283,34 +285,34 @@ def _run_forked(command: list[str], folder: Path, mark: str, log: Path) -> int:
 
 
 def jobs_of(folder: Path, name: str) -> list[str]:
-    """The running SLURM jobs of a run."""
+    """Return the running SLURM jobs of a run."""
     asked = subprocess.run(["squeue", "-h", "-o", "%i|%k", "-t", "R"], capture_output=True, text=True, check=True)
     return [line.split("|", 1)[0] for line in asked.stdout.splitlines() if line.split("|", 1)[1] == f"{folder}:{name}"]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run that is disturbed."""
+    """One disturbed run."""
 
     folder: Path
     number: int
     way: str
-    kinds: tuple[str, ...]  # whom to kill, one after the other
+    kinds: tuple[str, ...]  # what to kill, in turn
     dice: random.Random
     service: Service
 
     @property
     def name(self) -> str:
-        """Of its folder, its processes' mark, and its jobs' comment."""
+        """Name of the run: its folder, the mark of its processes and the comment of its jobs."""
         return f"run{self.number}"
 
     def computed(self) -> list[str]:
-        """The shards of this run whose computation began so far, as often as it did."""
+        """Return the shards of this run whose computation has begun, once for each time."""
         counts = self.folder / "counts"
         return [line for line in counts.read_text().splitlines() if f"/{self.name}/" in f"/{line}"] if counts.exists() else []
 
     def strike(self, kind: str, client: Client) -> bool:
-        """Kill one; tells whether there was one to kill."""
+        """Kill a process or job of a kind; return whether there was one."""
         if kind == "client":
             client.kill()
             return True
@@ -327,7 +329,7 @@ class Run:
         return bool(workers)
 
     def moment(self) -> Iterator[bool]:
-        """Whether the moment to strike has come: so many seconds from now, or so many shards."""
+        """Yield whether it is time to kill: after a random number of seconds, or of shards."""
         deadline, shards = time.monotonic() + self.dice.uniform(0.2, 6.0), None
         if self.dice.random() < 0.7:
             shards = len(self.computed()) + self.dice.randrange(SHARDS // 2)
@@ -382,14 +384,14 @@ class Run:
         return client.returncode or 0, log.read_text(errors="replace")
 
     def _sweep(self) -> None:
-        """End what a killed client left behind."""
+        """End the processes that a killed client left behind."""
         kill(processes(self.folder, self.name, is_worker=False))
         if self.way == "slurm":
             subprocess.run(["scancel", *jobs_of(self.folder, self.name)], check=False, capture_output=True)
 
 
 def calm(folder: Path) -> dict[str, str]:
-    """The undisturbed results."""
+    """Return the digests of the undisturbed results."""
     if not (folder / "expected.json").exists():
         for command in commands(folder, "none", "calm"):
             program = [sys.executable, "-m", "tomostream"]
@@ -400,7 +402,7 @@ def calm(folder: Path) -> dict[str, str]:
 
 
 def chaos(folder: Path, *, runs: int, kills: int, ways: list[str], seed: int) -> list[Outcome]:
-    """All runs; those that were finished before are read."""
+    """Do all runs; the outcomes of finished ones are read."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "_counting").exists():
         prepare(folder)
@@ -428,7 +430,7 @@ def chaos(folder: Path, *, runs: int, kills: int, ways: list[str], seed: int) ->
 
 
 def row(one: Outcome) -> str:
-    """Of the table of runs."""
+    """Return a row of the table of runs."""
     killed = ", ".join(one.kills) or "nothing"
     verdict = "yes" if one.is_good else f"NO ({one.fault or 'other bytes'})"
     return (
@@ -437,7 +439,7 @@ def row(one: Outcome) -> str:
 
 
 def report(outcomes: list[Outcome]) -> str:
-    """The figures, as Markdown."""
+    """Return the figures as Markdown."""
     lines = ["| where | runs | killed | commands given | shards computed again | most often | same bytes | s a run |", "|" + "---|" * 8]
     for way in dict.fromkeys(one.way for one in outcomes):
         ours = [one for one in outcomes if one.way == way]

@@ -1,9 +1,10 @@
-"""What do the checksums of the chunks cost?  Each stage with and without them, in turn, in one process.
+"""How much time do the checksums of the chunks take?  Run each stage with and without them, in turn, in one process.
 
 - *convert*: default levels, uncompressed, chunks of 64, shards of 256; the source is in the file cache, and so is what is written (a disk would
   hide the cost).
 - *read*: the tomogram's level 0 as network input, shard by shard, as predict and the statistics read it.
-- *predict*: a small network (the larger, the less they weigh) on one block that is read from the store, its scores written to a shard.
+- *predict*: a small network (with a larger one checksums weigh less) on one block that is read from the store; the scores are written to a
+  shard.
 
     python -m bench.checksums --quick | --full
 """
@@ -78,7 +79,7 @@ def measure(size: Size) -> list[Finding]:
         return work
 
     torch.set_num_threads(1)
-    predict("with", size.folder)()  # kernels are made at the first call
+    predict("with", size.folder)()  # the first call prepares the kernels
     times |= interleaved({f"predict {way}": predict(way, size.folder) for way in WAYS}, rounds)
     edges = " x ".join(map(str, shape))
     return [

@@ -1,13 +1,13 @@
-"""Does convert run at the speed of the disk?  Next to a bare copy of the same bytes, and to the same loop through zarr-python.
+"""Is convert as fast as the disk?  Compare it with a bare copy of the same bytes, and with the same loop through zarr-python.
 
-All in one process, in turn, each ended by fsync of every file written; the source is in the file cache:
+All run in one process, in turn; each ends with fsync of every file written; the source is in the file cache:
 
 - *copy*: reads the bands that convert reads with `readinto`, and writes the same number of bytes to one file;
 - *convert*: `--levels 1`, uncompressed, chunks and shards as `convert` chooses them;
 - *zarr*: the same bands, chunks and shards, through an array of zarr-python with its default pipeline, uncompressed;
 - *pyramid*: convert with its default levels.
 
-The memory is that of a process of its own, less what its libraries take: at most three shards and the band.
+The memory is measured in a separate process, without its libraries: it should be at most three shards and the band.
 
     python -m bench.converting --quick | --full
 """
@@ -66,7 +66,7 @@ def measure(size: Size) -> list[Finding]:
     shape = (500, 1000, 1000) if size.is_full else (80, 300, 320)
     source, out = size.folder / "volume.mrc", size.folder / "out"
     write_volume(source, shape)
-    flush(size.folder)  # or the first round would wait for it
+    flush(size.folder)  # otherwise the first round would wait for it
     header = peek_header(source)
     spec = StoreSpec("volume", shape, np.dtype(np.float32), 10.0, None, None, "none", 1)
     layout = StoreLayout.plan(spec)
@@ -80,7 +80,7 @@ def measure(size: Size) -> list[Finding]:
         out.mkdir()
 
     def bytes_of(box: Box) -> np.ndarray:
-        """A band, read plane by plane: full rows are consecutive in the file."""
+        """Read a band plane by plane, since full rows are consecutive in the file."""
         band = np.empty(box.shape, dtype=np.float32)
         with source.open("rb", buffering=0) as file:
             for z, plane in enumerate(band, box.start[0]):
@@ -96,7 +96,7 @@ def measure(size: Size) -> list[Finding]:
         with (out / "copy").open("wb", buffering=0) as file:
             for box in bands:
                 file.write(bytes_of(box))
-            while padding > 0:  # the store's chunks at the far ends are whole
+            while padding > 0:  # the store's chunks at the far ends are padded
                 padding -= file.write(bytes(4 * min(padding, 2**20))) // 4
             os.fsync(file.fileno())
 

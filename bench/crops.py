@@ -1,14 +1,14 @@
 """Do crops stream from the store as fast as from memory, and does training ever wait for them?
 
-Crops of 64 voxels that together hold the volume's voxels twice; chunks of 64, uncompressed, the file in the cache.  In turn:
+Crops of 64 voxels, with twice the volume's voxels in total; chunks of 64, uncompressed, the file in the cache.  In turn:
 
-- *images in memory*: uniform crops from a buffer that holds the standardised volume; nothing but copies;
-- *images, one reader*: the same crops with a buffer of a quarter of the volume: read, standardised, and copied;
-- *batches in memory*, *one reader*, *two readers*: what `train` gets, half of the crops around labels, turned, with labels and weights;
+- *images in memory*: uniform crops from a buffer that holds the standardised volume, which are just copies;
+- *images, one reader*: the same crops with a buffer of a quarter of the volume: they are read, standardised, and copied;
+- *batches in memory*, *one reader*, *two readers*: the batches of `train`, half of the crops around labels, turned, with labels and weights;
   the two readers are worker processes of PyTorch's `DataLoader`.
 
-How often a byte is read: the bytes of the boxes that an epoch of uniform crops reads, over those of the volume.  Waiting: the share of a
-training loop's time, forward and backward as `train` does it, spent waiting for its next batch; on a GPU too if there is one.
+Also reported: the bytes that an epoch of uniform crops reads, over those of the volume; and the share of time that a training loop, with
+the forward and backward passes of `train`, waits for its next batch, on a GPU too if there is one.
 
     python -m bench.crops --quick | --full
 """
@@ -49,13 +49,13 @@ class Counted:
         self.nbytes = 0
 
     def read_standardised(self, box: Box, *, out: np.ndarray) -> np.ndarray:
-        """Read and count."""
+        """Read a box, and count its bytes."""
         self.nbytes += 4 * box.size
         return self._tomogram.read_standardised(box, out=out)
 
 
 class Streams:
-    """Data sets of one volume; uniform crops that together hold its voxels twice, and as many around labels."""
+    """Datasets of one volume: uniform crops with twice its voxels in total, and as many crops around labels."""
 
     def __init__(self, tomogram: Tomogram, points: np.ndarray, size: Size) -> None:
         self._tomogram, self._points = tomogram, points
@@ -66,7 +66,7 @@ class Streams:
         self._buffer = {True: 2 * self.volume_bytes, False: max(self.volume_bytes // 4, 8 * 4 * (2 * self.crop) ** 3)}
 
     def dataset(self, volume: Tomogram | Counted, *, is_kept: bool, labelled: float = 0.5) -> SubtomogramDataset:
-        """A data set with a buffer that keeps the volume, or of a quarter of it."""
+        """Return a dataset whose buffer keeps the whole volume, or has a quarter of its size."""
         return SubtomogramDataset(
             tomograms=[volume], points=[[self._points]], radius=[RADIUS], buffer_bytes=self._buffer[is_kept], crop=self.crop, stride=4,
             batch=BATCH, batches_per_epoch=self.batches, labelled_fraction=labelled,
@@ -78,7 +78,7 @@ def count(batches: Iterable[object]) -> int:
 
 
 def waiting(dataset: SubtomogramDataset, steps: int, device: torch.device) -> float:
-    """The share of a training loop's time that is spent waiting."""
+    """Return the share of a training loop's time that it waits for batches."""
     network = ResidualUNet(defaults.CHANNELS, 1, seed=0).to(device=device, memory_format=torch.channels_last_3d)
     optimiser = torch.optim.AdamW(network.parameters(), lr=defaults.LEARNING_RATE)
     objective = make_objective(
@@ -89,7 +89,7 @@ def waiting(dataset: SubtomogramDataset, steps: int, device: torch.device) -> fl
         for number in range(steps + 1):
             before = time.perf_counter()
             batch = next(batches)
-            if number == 0:  # the first batch can't be ready
+            if number == 0:  # the first batch can't be ready yet
                 started = time.perf_counter()
             else:
                 waited += time.perf_counter() - before
@@ -111,7 +111,7 @@ def measure(size: Size) -> list[Finding]:
     points = np.random.default_rng(1).uniform(RADIUS, np.array(shape) - RADIUS, (10, 3))
     streams = Streams(tomogram, points, size)
     kept, streamed = streams.dataset(tomogram, is_kept=True), streams.dataset(tomogram, is_kept=False)
-    count(kept)  # now it is in memory
+    count(kept)  # reads the volume into memory
     crops = streams.batches * BATCH
     contestants: dict[str, Callable[[], object]] = {
         "images in memory": lambda: count(kept.uniform_images(crops, seed=0)),
@@ -121,7 +121,7 @@ def measure(size: Size) -> list[Finding]:
     }
     if size.is_full:
         two = DataLoader(streamed, batch_size=None, num_workers=2, multiprocessing_context="spawn", persistent_workers=True)
-        count(two)  # starting processes is not streaming
+        count(two)  # starts the processes, whose start must not be timed
         contestants["batches, two readers"] = lambda: count(two)
     times = interleaved(contestants, size.rounds)
     counted = Counted(tomogram)

@@ -1,19 +1,20 @@
-"""What does any command do when something fails under it: the disk, the memory, or somebody's patience?
+"""What does a command do when the disk or the memory fails, or when a user interrupts it?
 
     python -m bench.faults [--faults 300 | --every] [--seconds S] [--seed 0] [--only COMMAND ...] [--kinds KIND ...] [-o REPORT.json]
 
-1. Every command once undisturbed, under a preloaded library (tests/support/faulty_disk.c, built here by `cc`) that counts its calls below the
-   folder of the data set, whatever library makes them.
+1. Run every command once undisturbed, under a preloaded library (tests/support/faulty_disk.c, built here by `cc`) that counts its calls
+   on files below the folder of the data set, whatever library makes them.
 2. Each trial draws a command, a kind and a call:
-   - `full`: that call and all later ones that change something say ENOSPC (a write takes half of its bytes first);
-   - `broken`: that one call that changes something says EIO;
-   - `unreadable`: that one call that reads says EIO;
-   - `interrupt`, `terminate`: a signal comes before that call;
-   - `memory`: the process may take so many MB (0 to 63) more than it has when it begins.
-3. The command must end with 0, 2 or 3 (a signal: 130 or 143, or 0 at its end), with one message where it is not 0, no traceback, no internal
-   fault; with 0 its results must be the undisturbed ones.  Run again undisturbed it must leave, byte for byte, the files of an undisturbed run.
+   - `full`: this and all later calls that change something fail with ENOSPC (a write takes half of its bytes first);
+   - `broken`: this one call that changes something fails with EIO;
+   - `unreadable`: this one call that reads fails with EIO;
+   - `interrupt`, `terminate`: a signal comes before this call;
+   - `memory`: the process may take only a few MB (0 to 63) more than at its start.
+3. The command must exit with 0, 2 or 3 (after a signal: 130 or 143, or 0 near its end), with exactly one message if it is not 0, and no
+   traceback or internal fault.  If it is 0, its results must be the undisturbed ones.  Run again undisturbed, it must leave, byte for byte,
+   the files of an undisturbed run.
 
-A failure is repeated by `--only COMMAND --kinds KIND --call N`.  Linux, with a C compiler.
+To repeat a failure: `--only COMMAND --kinds KIND --call N`.  Needs Linux and a C compiler.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ CHANGES, READS = 1, 2
 
 @dataclass(frozen=True)
 class Kind:
-    """What fails: which calls, with which error, from then on or once; or which signal comes."""
+    """A kind of failure: which calls fail, with which error, once or from then on; or which signal comes."""
 
     calls: int = CHANGES
     error: int = 0
@@ -55,12 +56,12 @@ KINDS = {
     "interrupt": Kind(CHANGES | READS, signal=signal.SIGINT), "terminate": Kind(CHANGES | READS, signal=signal.SIGTERM), "memory": Kind(),
 }  # fmt: skip
 MOST_MEGABYTES = 64
-LATER_TIDIED = (".tmp", ".decompressed", "ledger.jsonl")  # may lie there until the next run where a removal failed
+LATER_TIDIED = (".tmp", ".decompressed", "ledger.jsonl")  # these may stay until the next run if their removal failed
 LIBRARY_VARIABLE = "LD_PRELOAD"
 
 
 def build_library(folder: Path) -> Path:
-    """Compile the failing disk."""
+    """Compile the preloaded library."""
     library = folder / "faulty_disk.so"
     subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl", "-lpthread"], check=True)
     return library
@@ -76,7 +77,7 @@ class FaultyDisk:
         self.folder, self.kind, self.call = folder, "full", 0
 
     def arm(self) -> None:
-        """Fail from now on, in this process."""
+        """Start to count and fail calls, in this process."""
         kind = KINDS[self.kind]
         if self.kind == "memory":
             if self.call:
@@ -87,23 +88,23 @@ class FaultyDisk:
         )
 
     def count(self) -> int:
-        """The calls so far."""
+        """Return the number of calls so far."""
         return MOST_MEGABYTES if self.kind == "memory" else int(self._library.faulty_disk_count())
 
     def failed(self) -> str:
-        """The first call that failed."""
+        """Return the first call that failed."""
         told: bytes = self._library.faulty_disk_call()
         return os.fsdecode(told)
 
 
 def limit_memory_to(megabytes: int) -> None:
-    """Let this process take so much more than it has."""
+    """Limit this process to `megabytes` more memory than it has now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + megabytes * 2**20,) * 2)
 
 
 def problem_of(code: int, said: str, kind: str, command: str) -> str | None:
-    """What is wrong with how a command ended."""
+    """Return what is wrong with the exit code and messages of a command; None if nothing is."""
     number = KINDS[kind].signal
     allowed = (0, 128 + number) if number else (0, 2, 3)
     if code not in allowed:
@@ -111,19 +112,19 @@ def problem_of(code: int, said: str, kind: str, command: str) -> str | None:
     if "Traceback" in said or "internal fault" in said or "Error ignored" in said:
         return "it printed a traceback"
     messages = said.count("tomostream: error: ")
-    # a second signal handler, or a message of `check` on standard output, is no second message
+    # a line of a second signal handler, or of `check` on standard output, does not count as a second message
     if code and messages != 1 and not (command == "check" and code == 2):
         return f"{messages} messages"
     return None
 
 
 def fail_once(ground: Ground, disk: FaultyDisk, command: str) -> str | None:
-    """One trial; what is wrong then."""
+    """Make one trial; return what went wrong, or None."""
     trial = ground.copy()
     code, call = forked(COMMANDS[command], trial, ground.log, before=disk.arm, told=disk.failed)
     said = ground.log.read_text()
     problem = problem_of(code, said, disk.kind, command)
-    left_out = command == "init" and "is left out" in said  # the configuration is the user's now, and says so
+    left_out = command == "init" and "is left out" in said  # `init` wrote a configuration without the file that failed, and said so
     if problem is None and code == 0 and not left_out:
         wrong = [name for name in differing(tree(trial), ground.expected[command]) if not name.endswith(LATER_TIDIED)]
         problem = f"it ended with 0 and left other files: {', '.join(wrong[:5])}" if wrong else None
@@ -135,7 +136,7 @@ def fail_once(ground: Ground, disk: FaultyDisk, command: str) -> str | None:
 def fail_at_random(
     folder: Path, *, seed: int, faults: int, seconds: float, names: list[str], kinds: list[str], call: int | None, every: bool
 ) -> Outcome:
-    """Make trials until there are `faults`, or the time is over."""
+    """Make trials until there are `faults` of them, or the time is over."""
     load_libraries()
     outcome = Outcome(seed)
     disk = FaultyDisk(folder / "trial")
@@ -190,7 +191,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-faults-") as name:
         folder = Path(name).resolve()
-        if "faulty_disk" not in os.environ.get(LIBRARY_VARIABLE, ""):  # a library is preloaded at a program's start
+        if "faulty_disk" not in os.environ.get(LIBRARY_VARIABLE, ""):  # libraries are preloaded only when a program starts
             environment = os.environ | {LIBRARY_VARIABLE: str(build_library(folder))}
             sys.exit(subprocess.run([sys.executable, "-m", "bench.faults", *sys.argv[1:]], env=environment, check=False).returncode)
         outcome = fail_at_random(

@@ -1,9 +1,9 @@
-"""Does hostile input give a traceback or a hang?  Files of ours and of others with values, bytes and pieces changed, read as the package reads them.
+"""Can hostile input cause a traceback or a hang?  Change values, bytes and pieces of files, our own and others', and read them.
 
     python -m bench.fuzz [--cases 1000] [--seconds S] [--seed 0] [--only READER ...] [-o REPORT.json]
 
-The cases of a reader follow from the seed; a failure is printed with the number of its case, and `--only READER --case N` repeats it.
-A case may take no more than 10 s and 6 GB.  Every kind of failure that is found becomes a test in tests/test_fuzz.py.
+The seed decides the cases of a reader.  A failure is printed with the number of its case, and `--only READER --case N` repeats it.  A case
+may take 10 s and 6 GB.  Each kind of failure that is found becomes a test in tests/test_fuzz.py.
 """
 
 from __future__ import annotations

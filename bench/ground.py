@@ -1,4 +1,4 @@
-"""The ground of the trials of kills, faults and power losses: a made-up data set, every command on it, and what it leaves undisturbed."""
+"""What the trials of kills, faults and power losses share: a made-up data set, the commands, and their undisturbed results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
 
-LOGS = ("log.jsonl", "report.html", "checkpoint.pt", ".lock", "resolved.yaml")  # may hold times, or paths
+LOGS = ("log.jsonl", "report.html", "checkpoint.pt", ".lock", "resolved.yaml")  # may contain times or paths, so are not compared
 CONFIGURED = ["--threads", "1"]
 HUNG = 999
 
@@ -44,7 +44,7 @@ COMMANDS: dict[str, list[str]] = {
 
 @dataclass
 class Outcome:
-    """What came of the trials."""
+    """The results of the trials."""
 
     seed: int
     trials: Counter[str] = field(default_factory=Counter)
@@ -52,17 +52,17 @@ class Outcome:
     failures: list[dict[str, object]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
-        """For the report."""
+        """Return plain values for the report."""
         return {"seed": self.seed, "trials": dict(self.trials), "calls": self.calls, "failures": self.failures}
 
 
 def quiet_main(arguments: list[str], log: Path) -> int:
-    """The command line, in this process."""
+    """Run the command line in this process, with its output in a log file; return the exit code."""
     from tomostream.cli.main import main
 
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1), os.dup2(handle, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)  # a test's are others
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)  # pytest replaces them
     sys.argv = ["tomostream", *arguments]
     try:
         main()
@@ -82,19 +82,19 @@ def forked(
     told: Callable[[], object] = lambda: "",
     limit: float = 240.0,  # less than a test may take, so that the command that hung is named
 ) -> tuple[int, str]:
-    """Run a command in `folder` in a process of its own, with the libraries loaded.
+    """Run a command in `folder`, in a forked process that has the libraries loaded.
 
     Parameters
     ----------
     before
-        Is called there, before the command.
+        Called in the child before the command.
     told
-        Is asked there, after it.
+        Called in the child after the command.
 
     Returns
     -------
     tuple
-        The exit code (-9: killed, `HUNG`: it took longer than `limit` seconds), and what `told` said.
+        The exit code (-9: killed; `HUNG`: it took longer than `limit` seconds), and the result of `told`.
     """
     receiving, sending = os.pipe()
     child = os.fork()
@@ -122,7 +122,7 @@ def forked(
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file by its relative path, but logs."""
+    """Return the content of every file except logs, by relative path."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -131,12 +131,12 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def differing(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
-    """The names of files that are not the same."""
+    """Return the names of the files that differ."""
     return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
 
 
 def load_libraries() -> None:
-    """Import what the commands need, so that the forked processes have it."""
+    """Import what the commands need, so that forked processes have it loaded."""
     import torch
 
     import tomostream.cli.program
@@ -148,12 +148,12 @@ def load_libraries() -> None:
 
 
 class Ground:
-    """The data set, and the undisturbed results.
+    """The data set and the undisturbed results.
 
     Parameters
     ----------
     counting
-        What a process does before, and says after, a command that is to be counted: its calls.
+        Functions called before and after a command whose calls are counted; the second returns the count.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Ground:
         self.expected: dict[str, dict[str, bytes]] = {}
 
     def prepare(self, command: str) -> None:
-        """Run a command undisturbed, unless that is done."""
+        """Run a command undisturbed, unless this was done before."""
         if command not in self.expected:
             trial = self.copy()
             self.outcome.calls[command] = int(self._must(COMMANDS[command], trial, before=self._before, told=self._count) or 0)
@@ -191,7 +191,7 @@ class Ground:
             shutil.rmtree(trial)
 
     def copy(self) -> Path:
-        """A fresh folder, and an empty log."""
+        """Return a fresh copy of the data set's folder, and empty the log."""
         trial = self.folder / "trial"
         shutil.rmtree(trial, ignore_errors=True)
         shutil.copytree(self.fresh, trial)
@@ -200,7 +200,7 @@ class Ground:
         return trial
 
     def rerun(self, command: str, trial: Path) -> str | None:
-        """Run a command again, undisturbed; what is wrong then."""
+        """Run a command again, undisturbed; return what went wrong, or None."""
         code, _ = forked(COMMANDS[command], trial, self.log)
         if code:
             return f"run again, it ended with {code}: {self.log.read_text()[-700:]}"

@@ -1,14 +1,15 @@
-"""Does any command that is killed lose or change something?  Each is killed (SIGKILL) at file-system calls drawn at random, and run again.
+"""Does a kill lose or change anything?  Kill each command (SIGKILL) at random file-system calls, and run it again.
 
     python -m bench.kills [--kills 300] [--seconds S] [--seed 0] [--only COMMAND ...] [--folder DIR] [-o REPORT.json]
 
-1. A made-up data set; every command once undisturbed, counting its file-system calls (opens, renames, removals, folders made and removed, truncations, locks).
+1. Make up a data set; run every command once undisturbed, and count its file-system calls (opens, renames, removals, folders made and
+   removed, truncations, locks).
 2. Each trial draws a command and one of its calls, forks a process that kills itself just before that call, and then runs the same command
-   again, once, to its end.
-3. That must exit with 0 and leave, byte for byte, the files of the undisturbed run: no more (nothing temporary), no less.
+   again, once, undisturbed.
+3. It must exit with 0 and leave, byte for byte, the files of the undisturbed run: no temporary files, and none missing.
 
-The seed and every failure's command and call are in the report, so that a failure can be repeated: `--only COMMAND --call N`.
-Linux.  Processes are forked from one that has the libraries loaded.
+The report has the seed, and the command and call of every failure.  To repeat one: `--only COMMAND --call N`.  Needs Linux.  Processes are
+forked from one that has the libraries loaded.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate
 
 
 class Calls:
-    """Counts the file-system calls of this process, and kills it before one."""
+    """Count the file-system calls of this process, and kill it before one of them."""
 
     def __init__(self) -> None:
         self.count, self.kill_at = 0, 0
 
     def watch(self) -> None:
-        """Begin."""
+        """Start counting."""
         sys.addaudithook(self._seen)
 
     def _seen(self, event: str, _: object) -> None:
@@ -46,11 +47,11 @@ class Calls:
 
 
 def kill_once(ground: Ground, calls: Calls, command: str, call: int) -> str | None:
-    """Kill a command at a call, run it again; what is wrong then."""
+    """Kill a command at a call and run it again; return what went wrong, or None."""
     trial = ground.copy()
     calls.kill_at = call
     code, _ = forked(COMMANDS[command], trial, ground.log, before=calls.watch)
-    if code not in (-signal.SIGKILL, 0):  # 0: fewer calls than the undisturbed run
+    if code not in (-signal.SIGKILL, 0):  # 0: it made fewer calls than the undisturbed run
         return f"it ended with {code} before it was killed: {ground.log.read_text()[-500:]}"
     return ground.rerun(command, trial)
 
@@ -58,7 +59,7 @@ def kill_once(ground: Ground, calls: Calls, command: str, call: int) -> str | No
 def kill_at_random(
     folder: Path, *, seed: int, kills: int, seconds: float, only: list[str] | None = None, call: int | None = None
 ) -> Outcome:
-    """Make trials until there are `kills`, or the time is over."""
+    """Make trials until there are `kills` of them, or the time is over."""
     load_libraries()
     outcome, calls = Outcome(seed), Calls()
     ground = Ground(folder, outcome, before=calls.watch, count=lambda: calls.count)

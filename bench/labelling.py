@@ -1,10 +1,10 @@
-"""What do label masks cost?  100 particles in 28 million voxels, next to a mask of the whole grid for each particle.
+"""How fast are label masks?  100 particles in 28 million voxels, compared with a mask of the whole grid for each particle.
 
-- *whole grid*: as the original software does, from the paper: the distance of every voxel of the volume to the particle, compared with the
-  radius, and the union.  Timed on a few particles and scaled to all.
+- *whole grid*: the method of the original software, from the paper: for each particle the distance of every voxel, compared with the
+  radius, and the union of all.  Timed on a few particles and scaled to all.
 - *labels*: the whole mask in one array.
 - *lazy*: the Dask array of the mask, computed.
-- *lazy, no particles*: the same array without any, its blocks computed but not joined: what a block costs that no particle touches.
+- *lazy, no particles*: the same array without particles, its blocks computed but not joined: the time of a block that no particle touches.
 
     python -m bench.labelling --quick | --full
 """

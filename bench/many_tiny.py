@@ -1,14 +1,14 @@
-"""What does a tomogram cost beside its computation?  A batch of tiny ones: convert, stats, predict and pick by `run`, with a model given.
+"""What is the overhead of a tomogram?  Convert, stats, predict and pick of many tiny tomograms by `run`, with a given model.
 
     python bench/many_tiny.py [--tomograms 200] [--edge 64] [--ways none local] [--folder DIR] [--profile]
 
-1. Tomograms of noise, as MRC files; a network that was never trained.
-2. The *computation* alone, on plain arrays in this process, without files: statistics by numpy, `ts.predict`, `ts.pick`.
-3. The same as `tomostream run` on half of them and on all, each in a process of its own.  The difference of the two sizes leaves out what
-   is paid once (imports, starting workers); were something quadratic, it would be larger than the mean.
+1. Make tomograms of noise as MRC files, and an untrained network.
+2. Time the *computation* alone, on plain arrays in this process, without files: statistics by numpy, `ts.predict`, `ts.pick`.
+3. Time `tomostream run` on half of the tomograms and on all, each in a process of its own.  The difference of the two leaves out what is
+   done once (imports, starting workers).  If anything were quadratic, the difference would be larger than the mean.
 
-All in processor time, because it hardly depends on what else the machine does: by stage of the client, and of its workers together.
-`--profile` prints what takes the time of a run on all, in this process.
+All times are processor time, which hardly depends on what else the machine does: by stage in the client, and of all workers together.
+`--profile` runs all tomograms in this process and prints where the time goes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SPACING = 10.0
 
 
 def prepare(folder: Path, tomograms: int, edge: int) -> None:
-    """Write tomograms and model."""
+    """Write the tomograms and the model."""
     rng = np.random.default_rng(0)
     for number in range(tomograms):
         with warnings.catch_warnings(), mrcfile.new(folder / f"t{number:04d}.mrc") as file:
@@ -79,7 +79,7 @@ def configure(folder: Path, name: str, tomograms: int, way: str) -> Path:
 
 
 def computing(folder: Path, edge: int) -> dict[str, float]:
-    """Seconds of a tomogram's computation alone, by stage."""
+    """Return the seconds of a tomogram's computation alone, by stage."""
     volume = np.random.default_rng(1).normal(size=(edge,) * 3).astype(np.float32)
     model = ts.load_model(folder / "model")
 
@@ -104,7 +104,7 @@ def computing(folder: Path, edge: int) -> dict[str, float]:
 
 
 class Stopwatch(Progress):
-    """Notes the processor time at which stages begin and end."""
+    """Record the processor time at which stages begin and end."""
 
     def __init__(self) -> None:
         self.marks: list[tuple[str, float]] = []
@@ -116,7 +116,7 @@ class Stopwatch(Progress):
 
 
 def child(path: Path) -> None:
-    """Run in a process of its own: print the processor seconds of the stages, and of the workers."""
+    """Run the project, in a process of its own; print the processor seconds of the stages, and of the workers."""
     watch = Stopwatch()
     run_project(load_configuration(path), stages=list(STAGES), overwrite=False, progress=watch)
     found = {stage: after - before for (stage, before), (_, after) in itertools.pairwise(watch.marks)}
@@ -134,7 +134,7 @@ def run(path: Path) -> dict[str, float]:
 
 
 def profile(path: Path) -> None:
-    """Of a run in this process."""
+    """Profile a run in this process."""
     with cProfile.Profile() as watched:
         run_project(load_configuration(path), stages=list(STAGES), overwrite=False, progress=Progress())
     pstats.Stats(watched).sort_stats("cumulative").print_stats(90)

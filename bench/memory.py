@@ -1,17 +1,17 @@
-"""How much memory does each stage take at its peak, on volumes of ever larger size, next to its projection and its budget?
+"""How much memory does each stage take at its peak, on ever larger volumes, compared with its projection and its budget?
 
 1. Make up a float32 volume (white noise and blobs), plane by plane, as an MRC file; and a network with random weights.
-2. Run the commands as a user would, each in a process of its own: convert, stats, predict, pick by count, pick by threshold (that of the
-   last pick by count, so both must give the same picks).
-3. Watch the high-water mark of the resident memory (VmHWM) of the process and all its children; keep the largest.
-4. Print a table; fail if a peak is over its budget, or more than 1.1 times that of a volume of a quarter of the size, where that is larger
-   than the budget too.
+2. Run the commands as a user would, each in a process of its own: convert, stats, predict, pick by count, and pick by threshold (the score
+   of the last pick by count, so both must give the same picks).
+3. Record the largest high-water mark of the resident memory (VmHWM) of the process and its descendants.
+4. Print a table.  Fail if a peak is over its budget, or, among volumes larger than the budget, more than 1.1 times that of the volume a
+   quarter as large.
 
     python bench/memory.py --full -o FILE.json      # 1, 2, 4 and 8 GB in 1 GB of memory; 20 minutes and 25 GB of disk
     python bench/memory.py --full --level 2 --volumes 4GB 16GB     # the largest: 50 GB of disk
     python bench/memory.py --quick -o FILE.json     # 0.2 GB; half a minute
 
-Limits: Linux (`/proc`).  The last two hundredths of a second of a process are not seen.
+Limits: needs Linux (`/proc`); misses the last two hundredths of a second of each process.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Measurement:
     peak: int
     projected: int
     budget: int
-    growth: float | None = None  # of the peak, over that of the smaller volume
+    growth: float | None = None  # the peak over that of the smaller volume
 
 
 _GB = dict.fromkeys(("convert", "stats", "predict", "pick"), "1GB")
@@ -87,7 +87,7 @@ QUICK = (Case("quick", (112, 680, 680), 1, {"convert": "400MB", "stats": "400MB"
 
 
 def write_volume(path: Path, shape: Shape, *, seed: int = 0) -> None:
-    """Write white noise (deviation 1) with blobs of height -2 on a jittered grid; memory: some planes."""
+    """Write white noise (deviation 1) with blobs of height -2 on a jittered grid, a few planes at a time."""
     nz, ny, nx = shape
     header = bytearray(_HEADER_BYTES)
     struct.pack_into("<4i", header, 0, nx, ny, nz, 2)
@@ -112,7 +112,7 @@ def write_volume(path: Path, shape: Shape, *, seed: int = 0) -> None:
 
 
 def write_model(folder: Path, level: int) -> None:
-    """Write a network of random weights whose batch-norm statistics fit noise, so that its scores vary."""
+    """Write a network with random weights whose batch-norm statistics fit noise, so that its scores vary."""
     import torch
 
     from tomostream import __version__
@@ -142,7 +142,7 @@ def write_model(folder: Path, level: int) -> None:
 
 
 def peak_of(command: list[str]) -> tuple[int, float]:
-    """Run a command; return the largest resident memory that it or one of its children had, in bytes, and the seconds it took.
+    """Run a command; return the largest resident memory of any of its processes, in bytes, and the seconds it took.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def peak_of(command: list[str]) -> tuple[int, float]:
 
 
 def _family(pid: int) -> list[int]:
-    """A process and all its descendants."""
+    """Return a process and all its descendants."""
     children: list[int] = []
     for thread in Path(f"/proc/{pid}/task").glob("*"):
         with contextlib.suppress(OSError):  # it has ended
@@ -171,7 +171,7 @@ def _family(pid: int) -> list[int]:
 
 
 def _high_water(pid: int) -> int:
-    """VmHWM of a process in bytes; 0 if it has ended."""
+    """Return VmHWM of a process in bytes; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -180,7 +180,7 @@ def _high_water(pid: int) -> int:
 
 
 def measure_case(case: Case, folder: Path, tell: Callable[[str], object]) -> list[Measurement]:
-    """Run all stages on one volume; what they leave is deleted."""
+    """Run all stages on one volume, and delete their results."""
     folder.mkdir()
     file, store, scores, model = folder / f"{case.name}.mrc", folder / "stores", folder / "scores", folder / "model"
     write_model(model, case.level)
@@ -276,14 +276,14 @@ def _project_pick(case: Case, memory: int) -> int:
 
 
 def with_growth(found: list[Measurement]) -> list[Measurement]:
-    """Compare each peak with that of the volume of a quarter of the size, among volumes larger than the budget."""
+    """Compare each peak with that of the volume a quarter as large, among volumes larger than the budget."""
     peaks = {(one.stage, one.voxels): one.peak for one in found if 4 * one.voxels > one.budget}
     quarters = [peaks.get((one.stage, one.voxels // 4)) for one in found]
     return [one if quarter is None else replace(one, growth=one.peak / quarter) for one, quarter in zip(found, quarters, strict=True)]
 
 
 def table_of(found: list[Measurement]) -> str:
-    """The measurements as Markdown."""
+    """Return the measurements as Markdown."""
     rows = [
         "| stage | volume | peak MB | projected MB | budget MB | peak / that of a quarter | s | Mvoxel/s |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""Does memory stay flat while the volume grows?  `bench.memory`'s peaks as findings, for volumes of ever larger size in 1 GB.
+"""Does memory stay flat while the volume grows?  The peaks of `bench.memory` as findings, for ever larger volumes in 1 GB of memory.
 
     python -m bench.memory_curve --quick | --full
 
@@ -13,7 +13,7 @@ from dataclasses import replace
 from bench.memory import FULL, MOST_GROWTH, QUICK, measure_case, with_growth
 from bench.timing import Finding, Size, run_script
 
-LEVEL = 2  # level 0 takes 60 times as long, in no more memory
+LEVEL = 2  # level 0 takes much longer, and no more memory
 
 
 def measure(size: Size) -> list[Finding]:

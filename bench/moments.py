@@ -1,10 +1,10 @@
-"""Do statistics cost little more than reading?  Each pass next to merely reading the blocks, and Dask next to a plain loop.
+"""Are statistics nearly as fast as reading?  Compare each pass with reading the blocks alone, and Dask with a plain loop.
 
-In one process with one thread, in turn, on a converted store in the file cache, in the same blocks:
+All run in one process with one thread, in turn, on a converted store in the file cache, with the same blocks:
 
 - *read*: reads every block, and does nothing with it;
-- *pass 1*, *pass 2*: reads it and takes the moments, raw and clipped;
-- *dask*: the whole of `statistics_of`, both passes; for int16 one.
+- *pass 1*, *pass 2*: read every block and compute its moments, raw and clipped;
+- *dask*: all of `statistics_of`, which takes two passes, or one for int16.
 
     python -m bench.moments --quick | --full
 """
@@ -29,7 +29,7 @@ from tomostream.tomogram import Tomogram, open_tomogram
 
 
 def made_up(size: Size, dtype: type, shape: tuple[int, int, int]) -> Tomogram:
-    """A store of noise; the same one where it is asked for again."""
+    """Make a store of noise, or open it if it exists."""
     path = size.folder / f"{np.dtype(dtype)}-{shape[0]}-{shape[1]}-{shape[2]}.ome.zarr"
     if path.exists():
         return open_tomogram(path)

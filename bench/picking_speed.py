@@ -1,11 +1,11 @@
-"""How fast is exact picking, next to the paper's loop and to scikit-image's `peak_local_max`?
+"""How fast is exact picking, compared with the paper's loop and with scikit-image's `peak_local_max`?
 
 Gaussian particles at random places in white noise; radius 10 voxels.  In turn, in one process, on one volume:
 
-- *threshold*: all picks above 0.25; *count*: as many, without a threshold; *blocks of 128*: the first again, in small blocks;
-- *the paper's loop*: the argmax of the whole volume, then its ball is erased, again and again; timed on some picks, scaled to all;
-- *peak_local_max* of scikit-image, if that is there: a cube's maximum filter; another answer;
-- *from Zarr*: the picks by threshold of a score map on disk (file cache), next to merely reading it in the same blocks.
+- *threshold*: all picks above 0.25; *count*: as many, without a threshold; *blocks of 128*: by threshold again, in small blocks;
+- *the paper's loop*: find the argmax of the whole volume, erase its ball, and repeat; timed on some picks and scaled to all;
+- *peak_local_max* of scikit-image, if it is installed: a maximum filter over a cube, so the picks are not the same;
+- *from Zarr*: the picks by threshold of a score map on disk (in the file cache), compared with reading it alone in the same blocks.
 
     python -m bench.picking_speed --quick | --full
 """
@@ -60,7 +60,7 @@ def papers_loop(scores: np.ndarray, limit: int) -> float:
 
 
 def stored(scores: np.ndarray, size: Size) -> Tomogram:
-    """The scores as a store."""
+    """Write the scores as a store."""
     path = size.folder / f"scores-{scores.shape[0]}.ome.zarr"
     spec = StoreSpec(path.name.split(".")[0], triple(scores.shape), scores.dtype, 10.0, None, None, "none", 1, {"kind": "scores"})
     with StoreWriter.create_or_resume(path, spec, fingerprint={"made": "for a benchmark"}, overwrite=False) as writer:
@@ -76,7 +76,7 @@ def compare(size: Size, shape: Triple, particles: int, *, loop_picks: int, goal:
     source = stored(scores, size)
     request = PickRequest(radius=RADIUS, how_many=Above(THRESHOLD))
     array, store = Source.of(scores), Source(source.read, shape)
-    execution = Execution(memory=4 * scores.nbytes + MEMORY)  # the volume itself is the caller's
+    execution = Execution(memory=4 * scores.nbytes + MEMORY)  # the volume itself is already in memory
     picks = pick_volume(array, request, execution)
     n = len(picks)
     blocks = plan_blocks(

@@ -1,14 +1,15 @@
-"""Does a power loss leave anything that only looks whole?  Every command loses power at a file-system call, on two models of a disk, and is run again.
+"""Can a power loss leave a broken file under its final name?  Let each command lose power at a file-system call, and run it again.
 
     python -m bench.power [--losses 200 | --every] [--seconds S] [--seed 0] [--only COMMAND ...] [--models forgetful journal] [-o REPORT.json]
 
-1. Every command once undisturbed, counting its file-system calls.
-2. Each trial draws a command, a model and a call.  `forgetful`: found is what was synchronised, names and contents, and nothing else.
-   `journal`: the names of an earlier moment drawn at random, and of files that were not synchronised any content (tests/support/power_loss.py).
-3. Of what is then found every file that has its final name must be an old or the new one; the same command, after another boot of the machine,
-   must exit with 0 and leave, byte for byte, the files of the undisturbed run.
+1. Run every command once undisturbed, and count its file-system calls.
+2. Each trial draws a command, a model of the disk and a call (tests/support/power_loss.py).  After the loss, a `forgetful` disk has only
+   the names and contents that were synchronised.  A `journal` has the names of a random earlier moment, and any content in files that were
+   not synchronised.
+3. Every file that then has its final name must be an old or the new version.  The same command, after a reboot, must exit with 0 and leave,
+   byte for byte, the files of the undisturbed run.
 
-A failure is repeated by `--only COMMAND --models MODEL --call N --seed S`.  Linux.
+To repeat a failure: `--only COMMAND --models MODEL --call N --seed S`.  Needs Linux.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ from bench.kills import EVENTS
 MODELS = ("forgetful", "journal")
 LOST = 77
 READ_ONLY = ("inspect", "status")
-GROWING = ("zarr.json", "metrics.csv", "training.json", "ledger.jsonl", ".stats.json")  # have several whole versions on the way
+GROWING = ("zarr.json", "metrics.csv", "training.json", "ledger.jsonl", ".stats.json")  # have several valid versions during a command
 
 
 class Power:
-    """Loses power before a call, in the process that it watches."""
+    """Simulate a power loss before a file-system call of this process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,7 +44,7 @@ class Power:
         self._is_busy = False
 
     def watch(self) -> None:
-        """Begin."""
+        """Start counting."""
         from power_loss import ForgetfulDisk, JournalDisk
 
         trial = self.folder / "trial"
@@ -82,18 +83,18 @@ class Power:
 
 
 def another_boot() -> None:
-    """Let this process believe that the machine was started again."""
+    """Make this process believe that the machine was rebooted."""
     from tomostream.store import ledger
 
     ledger._boot = lambda: "another start of the machine"
 
 
 def lose_once(ground: Ground, power: Power, command: str) -> str | None:
-    """One trial; what is wrong then."""
+    """Make one trial; return what went wrong, or None."""
     trial, after = ground.copy(), ground.folder / "after"
     shutil.rmtree(after, ignore_errors=True)
     code, _ = forked(COMMANDS[command], trial, ground.log, before=power.watch)
-    if code == 0:  # fewer calls than the undisturbed run
+    if code == 0:  # it made fewer calls than the undisturbed run
         return None
     if code != LOST:
         return f"it ended with {code} before the loss: {ground.log.read_text()[-900:]}"
@@ -110,7 +111,7 @@ def lose_once(ground: Ground, power: Power, command: str) -> str | None:
 
 
 def is_final(name: str) -> bool:
-    """Whether a file has the name by which it is read."""
+    """Whether a file has its final name, by which it is read."""
     parts = Path(name).parts
     return not (
         name.endswith((*LOGS, *GROWING)) or any(part.startswith(".") or ".partial" in part or ".replaced" in part for part in parts)
@@ -120,7 +121,7 @@ def is_final(name: str) -> bool:
 def lose_at_random(
     folder: Path, *, seed: int, losses: int, seconds: float, names: list[str], models: list[str], call: int | None, every: bool
 ) -> Outcome:
-    """Make trials until there are `losses`, or the time is over."""
+    """Make trials until there are `losses` of them, or the time is over."""
     load_libraries()
     outcome, power = Outcome(seed), Power(folder)
     ground = Ground(folder, outcome, before=power.watch, count=lambda: power.count)

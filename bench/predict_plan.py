@@ -1,6 +1,6 @@
-"""How much does chunked inference compute in vain?  Redundancy of the planned blocks, for budgets, networks and volumes.
+"""How much does inference in blocks compute twice?  Redundancy of the planned blocks, for several budgets, networks and volumes.
 
-Redundancy is the number of voxels that the network computes in all blocks over those of the volume: 1 is no waste.
+Redundancy is the number of voxels that the network computes in all blocks, over those of the volume; 1 means none is computed twice.
 Run: `python -m bench.predict_plan`; pure arithmetic, a few seconds.
 """
 
@@ -26,14 +26,14 @@ RADIUS = 5.0  # of the particle, voxels of level 1
 
 
 def plan_network(volume: Triple, channels: tuple[int, ...], precision: str, memory: int, *, level: int = 0) -> PredictionPlan:
-    """The blocks of a U-Net."""
+    """Plan the blocks of a U-Net."""
     network = ResidualUNet(channels, 1, seed=0)
     request = PlanRequest(volume=volume, level=level, memory=memory, block_size=None, name="a volume")
     return plan_prediction(request, network, precision=precision)
 
 
 def default_scorer(threads: int | None = None) -> FusedScorer:
-    """The default model, untrained: network and matched filter of level 1."""
+    """Return a scorer of the default model, untrained: network and matched filter at level 1."""
     network = StreamedNetwork(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="cpu", precision="float32", threads=threads)
     matched = MatchedSettings(
         support_vox=(defaults.SUPPORT * RADIUS,), floor=defaults.MATCHED_FLOOR, weight=(20.0,), intercept=(0.0,), smooth_vox=defaults.MATCHED_SMOOTH * RADIUS
@@ -43,7 +43,7 @@ def default_scorer(threads: int | None = None) -> FusedScorer:
 
 
 def plan_default(volume: Triple, memory: int) -> PredictionPlan:
-    """The blocks of the default model."""
+    """Plan the blocks of the default model."""
     return plan_scorer(PlanRequest(volume=volume, level=1, memory=memory, block_size=None, name="a volume"), default_scorer())
 
 

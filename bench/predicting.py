@@ -1,14 +1,14 @@
-"""How near is predict to the network itself, and to what others would use?
+"""How fast is predict, compared with the network alone and with other ways of tiling?
 
-Measured on a piece of a volume, and scaled by the voxels that each way computes in the whole of it:
+Each way is timed on a piece of a volume, and scaled by the voxels that it computes in the whole volume:
 
 - *predict*: reads a block from the store, standardises it, streams it through the network, and writes the scores' shard;
-- *network*: the same network and precision on a ready tensor of the same block, by a plain forward pass;
-- *MONAI*: `sliding_window_inference`, roi 96, overlap 0.25, the same network and precision, on one window; times its windows;
+- *network*: a plain forward pass of the same network and precision on a tensor of the same block;
+- *MONAI*: `sliding_window_inference`, roi 96, overlap 0.25, the same network and precision, on one window, times the number of windows;
 - *tiles*: the original software's way: float32, windows of 24 voxels side by side without overlap, eight at a time (wrong at their borders);
-- *default*: predict with the default model, network and matched filter; the network alone on the same voxels beside it.
+- *default*: predict with the default model, network and matched filter, compared with its network alone on the same voxels.
 
-Redundancy is what `predict_plan.py` works out: computed voxels over the volume's.
+Redundancy is computed as in `predict_plan.py`: computed voxels over those of the volume.
 
     python -m bench.predicting --quick | --full
 """
@@ -43,14 +43,14 @@ WIDTHS = ((8, 16, 32), (16, 32, 64), (32, 64, 128))
 
 
 def windows_of(volume: Triple) -> int:
-    """How many windows a sliding window with an overlap has."""
+    """Return the number of windows of a sliding window with overlap."""
     step = int(ROI * (1 - OVERLAP))
     return math.prod(1 + max(0, -(-(n - ROI) // step)) for n in volume)
 
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """The contestants for one network on one block, which is a volume of its own."""
+    """The contestants, for one network on one block that is a volume of its own."""
 
     tomogram: Tomogram
     channels: tuple[int, ...]
@@ -58,7 +58,7 @@ class Ways:
     size: Size
 
     def contestants(self) -> dict[str, Callable[[], object]]:
-        """By name."""
+        """Return the contestants by name."""
         network = ResidualUNet(self.channels, 1, seed=0)
         scorer = StreamedNetwork(network, device="auto", precision=self.precision, threads=None)
         box = Box.whole(self.tomogram.shape)
@@ -98,7 +98,7 @@ class Ways:
             with torch.inference_mode():
                 original(tiles)
 
-        predict(), alone(), monai(), tiled()  # kernels are made at the first call
+        predict(), alone(), monai(), tiled()  # the first call prepares the kernels
         return {"predict": predict, "network": alone, "MONAI, a window": monai, "tiles": tiled}
 
 
@@ -151,7 +151,7 @@ def measured(size: Size, channels: tuple[int, ...], shape: Triple, rounds: int) 
 
 
 def default_model(size: Size, shape: Triple, rounds: int) -> list[Finding]:
-    """Network and matched filter, at the level that the default model reads."""
+    """Time the default model, network and matched filter, at the level that it reads."""
     tomogram = made_up(size, np.float32, shape).at_level(1)
     read = tomogram.with_normalisation(statistics_of(tomogram, clip_sigma=defaults.CLIP_SIGMA)).read_standardised
     fused, box = default_scorer(torch.get_num_threads()), Box.whole(shape)

@@ -1,8 +1,9 @@
-"""How much faster are predict and convert in two processes than in one?  Interleaved, so that a busy machine slows both.
+"""How much faster are predict and convert in two processes than in one?  They are interleaved, so that a busy machine slows both.
 
-A random tomogram (32 x 1024 x 1024 voxels, shards of 256) and an untrained network of the default size; `--cluster local --threads 1`, with one
-worker and with two in turn.  The clock runs from the first finished shard to the last: starting processes and loading torch takes the same
-seconds for a minute's work as for a day's.  convert, whose tasks are whole files: two files, in one process and in two.
+*predict*: a random tomogram (32 x 1024 x 1024 voxels, shards of 256) and an untrained network of the default size, with
+`--cluster local --threads 1`, one worker and two in turn.  The clock runs from the first finished shard to the last, because the start of
+processes and torch takes the same time for any amount of work.
+*convert*, whose tasks are whole files: two files, in one process and in two.
 
     python -m bench.processes --quick | --full
 """
@@ -31,7 +32,7 @@ SPACING = 10.0
 
 
 class FirstAndLast(Progress):
-    """Notes when each shard was done."""
+    """Record when each shard was done."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -89,13 +90,13 @@ def seconds(folder: Path, workers: int) -> float:
         overwrite=False,
         progress=progress,
     )
-    shutil.rmtree(folder / "scores")  # or the next round would find it done
-    shards = len(progress.times) - workers  # the first of each worker only start the clock
+    shutil.rmtree(folder / "scores")  # otherwise the next round would find it done
+    shards = len(progress.times) - workers  # the first shard of each worker only starts the clock
     return (progress.times[-1] - progress.times[workers - 1]) / shards
 
 
 def converting(folder: Path, workers: int) -> float:
-    """Seconds of a file, in processes that have run before."""
+    """Return the seconds per file, in processes that are already warm."""
     files = [str(folder / f"noise{number}.mrc") for number in range(2 * workers)]
     out = folder / "converted"
     progress = FirstAndLast()

@@ -1,6 +1,6 @@
-"""Make the README's picture: python -m bench.readme_picture [FOLDER] runs the demo in FOLDER, or takes what is there, and writes docs/demo.png.
+"""Make the README's picture: python -m bench.readme_picture [FOLDER] runs the demo in FOLDER, if it is not there, and writes docs/demo.png.
 
-The picture carries the version that made it; tests/test_readme.py fails when a release has a picture of an earlier one.
+The picture names the version that made it; tests/test_readme.py fails if a release has the picture of an earlier one.
 """
 
 import io
@@ -27,19 +27,19 @@ from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.version import VERSION
 
 PICTURE = Path(__file__).parents[1] / "docs" / "demo.png"
-SLAB_VOX = 5  # slices averaged: one alone shows little but noise
-EYE_SIGMA = 0.15  # of the radius: standard deviation of the smoothing
+SLAB_VOX = 5  # slices averaged, since a single one shows little but noise
+EYE_SIGMA = 0.15  # standard deviation of the smoothing, in radii
 WIDEST_VOX = 1400  # wider slices are drawn from a coarser level
 
 
 def main(folder: str = "tomostream-demo") -> None:
-    """Run the demo, or take what is there, and draw."""
+    """Run the demo, unless it is there, and draw the picture."""
     run_demo(Path(folder), overwrite=False, make_progress=lambda _: Progress())
     draw(folder)
 
 
 def draw(folder: str) -> None:
-    """Draw the third tomogram, which has no clicks."""
+    """Draw a slice of the third tomogram, which has no clicks."""
     run = resolve(load_configuration(Project(Path(folder)).resolved), with_clicks=False)
     found = next(f for f in find_results(run, read_table(run.truth or "")) if f.name == "demo_3")
     made_by = PngInfo()
@@ -48,7 +48,7 @@ def draw(folder: str) -> None:
 
 
 def view_slice(found: Found, species: Species, run: ResolvedRun) -> SliceView:
-    """Cut the slice with most picks, at a level whose picture is not too wide."""
+    """Cut the slice with most picks, at a pyramid level at which it is not too wide."""
     whole = found.tomogram
     assert whole is not None
     assert found.picks is not None
@@ -61,7 +61,7 @@ def view_slice(found: Found, species: Species, run: ResolvedRun) -> SliceView:
     depth = tomogram.shape[0]
     z = int(np.bincount(np.clip(np.rint(picks[:, 0]).astype(int), 0, depth - 1), minlength=depth).argmax()) if len(picks) else depth // 2
     slab = Box((z - SLAB_VOX // 2, 0, 0), (z + SLAB_VOX // 2 + 1, *tomogram.shape[1:])).clipped(Box.whole(tomogram.shape))
-    # smoothed for the eye only: at full resolution the noise hides what the network sees
+    # smoothed for the eye: at full resolution noise hides the particles
     image: np.ndarray = ndimage.gaussian_filter(tomogram.read(slab).astype(np.float32).mean(axis=0), EYE_SIGMA * radius / 2**level)
     truth = None if found.truth is None else tomogram.to_level_positions(found.truth.of(species=species.name).position_zyx)
     if truth is None:

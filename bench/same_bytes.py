@@ -1,12 +1,12 @@
-"""Do scores and picks have the same bytes wherever they are computed?  In this process, in two, on a scheduler, and as SLURM jobs.
+"""Do scores and picks have the same bytes wherever they are computed: in this process, in two, on a scheduler, and as SLURM jobs?
 
     python bench/same_bytes.py MRC... --clicks TABLE [--folder DIR] [--steps 60] [--without slurm]
 
 1. Train a small model on the clicks; convert the tomograms.
-2. predict and pick them once each way, with the same commands; every process scores with one thread.
+2. Predict and pick them once each way, with the same commands; every process scores with one thread.
 3. Compare every file of the results with those of `none`: prints a table, exits with 1 if any byte differs.
 
-SLURM must be there (tests/slurm/start.sh starts one of one node); its network is the loopback here.
+Needs SLURM (tests/slurm/start.sh starts one with a single node), whose network is the loopback here.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def train(folder: Path, files: list[str], clicks: str, count: int, radius: str, 
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Of all files but those that name the folder itself."""
+    """Return the digests of all files, except those that name the folder itself."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "made-by" not in path.name)
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 

@@ -1,10 +1,10 @@
-"""Does the memory of scheduler and client stay flat, however many shards go through them?  And how many tasks a second?
+"""Does the memory of scheduler and client stay flat for any number of shards, and how many tasks a second can they handle?
 
     python bench/scheduler_load.py [--tasks 1000 10000 100000] [--workers 2] [--quick]
 
-Virtual shards: tasks of the size of predict's that compute nothing.  For each number of tasks a fresh scheduler, fresh workers and a fresh
-client, each a process of its own; prints the peak resident memory of scheduler and client, their growth from the first 500 tasks
-to the last, and tasks a second, singly and in batches (as predict sends them).
+The tasks have the size of predict's but compute nothing.  For each number of tasks, start a new scheduler, workers and client, each in a
+process of its own.  Print the peak resident memory of scheduler and client, their growth from the first 500 tasks to the last, and the
+tasks per second, sent singly and in batches (as predict sends them).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SMALL = 500
 
 
 def virtual_shard(task: tuple[int, bytes]) -> list[str]:
-    """What predict's task returns: nothing to say."""
+    """Return what a task of predict returns without warnings: an empty list."""
     del task
     return []
 
@@ -35,15 +35,15 @@ def resident_mb(pid: int) -> float:
 
 
 def client(address: str, scheduler: int, tasks: int, is_grouped: bool) -> None:
-    """Run in a process of its own: send the tasks, print the figures."""
-    from bench.scheduler_load import virtual_shard as function  # importable on the workers, not of __main__
+    """Send the tasks and print the figures; run in a process of its own."""
+    from bench.scheduler_load import virtual_shard as function  # workers can't import it from __main__
     from tomostream.cluster import Resources, open_pool
     from tomostream.progress import Progress
 
     samples: list[tuple[float, float]] = []
     with open_pool(Resources(scheduler=address, threads=1), Progress()) as pool:
         started = time.perf_counter()
-        payload = bytes(2000)  # as a shard's task, pickled
+        payload = bytes(2000)  # the size of a pickled task
         for done, _ in enumerate(pool.run(function, ((n, payload) for n in range(tasks)), is_grouped=is_grouped), 1):
             if done == SMALL or done % 1000 == 0:
                 samples.append((resident_mb(scheduler), resident_mb(os.getpid())))
@@ -53,7 +53,7 @@ def client(address: str, scheduler: int, tasks: int, is_grouped: bool) -> None:
 
 def measure(tasks: int, workers: int, is_grouped: bool) -> dict[str, float]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
-    environment["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"  # else the last 1000 s of it, 40 MB, hide what tasks leave behind
+    environment["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"  # the profile grows too, and would hide what tasks leave behind
     dask = [sys.executable, "-m", "dask"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "scheduler.json"

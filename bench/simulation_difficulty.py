@@ -1,8 +1,8 @@
 """How hard is the demo, and how long does it take to simulate?
 
-The yardstick knows nothing of learning: the clicked subtomograms of the first tomogram are averaged, the average is averaged over
-rotations, and that radial profile is a matched filter for the other tomograms; greedy picks at the true number, tolerance 10 voxels.  The
-demo should leave room above it (F1 of 0.6 to 0.8 for the main species): a learned picker that stays under it is not worth its electricity.
+The yardstick is a picker without learning: average the clicked subtomograms of the first tomogram, then average over rotations, and use the
+radial profile as a matched filter for the other tomograms; pick greedily the true number, with a tolerance of 10 voxels.  Its F1 for the
+main species should be 0.6 to 0.8, so that a learned picker can be better, and one that is worse stands out.
 
     python bench/simulation_difficulty.py [--snr S] [--clicks N] [--tomograms N]
 """

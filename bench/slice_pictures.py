@@ -1,7 +1,7 @@
-"""Slices with picks and truth, as PNG, for the README and docs/accuracy.md.
+"""Draw slices with picks and truth as PNG, for the README and docs/accuracy.md.
 
-Colours are those that the colour-blind can tell apart (Okabe and Ito): hits green, misses orange, false picks blue.  Without truth all
-picks are green.  A particle is drawn in a slice if the slice cuts its ball, as the circle in which it does.
+The colours can be told apart by the colour-blind (Okabe and Ito): hits are green, misses orange, false picks blue.  Without truth all picks
+are green.  A particle appears in every slice that cuts its ball, as the circle of the cut.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ mpl.use("Agg")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceView:
-    """One slice of a tomogram with what was found in it.
+    """One slice of a tomogram, with its picks and truth.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class SliceView:
     radius
         Of a particle, voxels.
     has_truth
-        Whether the colours mean anything.
+        Whether the truth is known, so that the colours mean something.
     """
 
     name: str
@@ -58,7 +58,7 @@ class SliceView:
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    # no date and version in the file: the same results give the same bytes
+    # no date or version in the file, so that the same results give the same bytes
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
@@ -71,7 +71,7 @@ def _show(axes: Axes, image: np.ndarray, title: str) -> None:
 
 
 def _circles(axes: Axes, points: np.ndarray, view: SliceView, colour: str) -> int:
-    """Draw the circles in which the slice cuts the balls; returns how many."""
+    """Draw the circles in which the slice cuts the balls; return their number."""
     from matplotlib.patches import Circle
 
     squared = view.radius**2 - (points[:, 0] - view.z) ** 2
@@ -81,7 +81,7 @@ def _circles(axes: Axes, points: np.ndarray, view: SliceView, colour: str) -> in
 
 
 def slice_picture(view: SliceView) -> bytes:
-    """Draw a slice three times: bare, its scores, and the picks over it; returns a PNG."""
+    """Draw a slice three times, plain, as scores, and with the picks; return a PNG."""
     columns = 3 if view.scores is not None else 2
     height, width = view.image.shape
     figure = Figure(figsize=(4.0 * columns, 4.0 * height / width + 0.45), layout="constrained")

@@ -1,11 +1,12 @@
-"""How are competitors compared?  Interleaved in one process (A B A B), by the ratio of their times in each round.
+"""Compare the speed of contestants, interleaved in one process (A B A B), by the ratio of their times in each round.
 
-A machine's speed drifts, and others may use it: times of different minutes say little, the ratio of two neighbours does.  So
+The speed of a machine drifts, and others may use it, so times measured minutes apart can't be compared; the ratio of two neighbouring ones
+can.
 
-1. Contestants run one after the other, round by round.  A contestant does its work, or, where something must be prepared first,
-   returns the seconds that count.
-2. A figure is the median over the rounds of the ratio of two contestants, with its least and largest.
-3. A `Finding` is that with the target it is held against.  A script gives several; `run_script` writes them as JSON and as a table.
+1. Contestants run in turn, round by round.  A contestant is timed as a whole, or returns the seconds that count, if it must prepare
+   something first.
+2. A figure is the median over the rounds of the ratio of two contestants, with the smallest and the largest ratio.
+3. A `Finding` is a figure with its target.  `run_script` writes a script's findings as JSON and as a table.
 
     python -m bench.SCRIPT --quick | --full [--folder DIR] [--rounds N] [-o FILE.json]
 """
@@ -29,12 +30,12 @@ from typing import Any
 
 PACKAGES = ("tomostream", "numpy", "scipy", "torch", "zarr", "dask", "monai", "scikit-image", "tensorstore")
 Contestants = Mapping[str, Callable[[], object]]
-Times = dict[str, list[float]]  # seconds of each contestant, one a round
+Times = dict[str, list[float]]  # seconds of each contestant, one per round
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a script measures, and where it may write."""
+    """Size of a benchmark, and where it may write."""
 
     is_full: bool
     folder: Path
@@ -50,19 +51,19 @@ class Finding:
     question
         The script.
     what
-        Is measured, with its sizes.
+        What is measured, with its sizes.
     value
         The figure; a ratio unless `unit` says otherwise.
     target
-        It should be at least, or at most, this; None: only reported.
+        Bound that the figure should meet; None: the figure is only reported.
     is_least
-        Whether the target is a lower bound.
+        Whether the target is a lower bound; else an upper one.
     low, high
-        Least and largest of the rounds.
+        Smallest and largest figure of the rounds.
     times
-        Seconds of the contestants, one a round.
+        Seconds of the contestants, one per round.
     note
-        What else a reader must know.
+        Further remarks for the reader.
     """
 
     question: str
@@ -78,7 +79,7 @@ class Finding:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """Whether the target is met; None without a target."""
         if self.target is None:
             return None
         return self.value >= self.target if self.is_least else self.value <= self.target
@@ -92,7 +93,7 @@ def interleaved(contestants: Contestants, rounds: int) -> Times:
     contestants
         By name; each is timed, unless it returns its seconds as a float.
     rounds
-        How often.
+        Number of rounds.
     """
     times: Times = {name: [] for name in contestants}
     for number in range(rounds):
@@ -106,7 +107,7 @@ def interleaved(contestants: Contestants, rounds: int) -> Times:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long something takes."""
+    """Return how long a call takes, in seconds."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -124,7 +125,7 @@ def compared(
     factor: float = 1.0,
     note: str = "",
 ) -> Finding:
-    """The ratio of the times of two contestants, or of sums of several; median over the rounds, times `factor`."""
+    """Return the ratio of the times of two contestants, or of sums of several: the median over the rounds, times `factor`."""
     above, below = (
         ([numerator] if isinstance(numerator, str) else list(numerator)),
         ([denominator] if isinstance(denominator, str) else list(denominator)),
@@ -135,13 +136,13 @@ def compared(
 
 
 def high_water_bytes() -> int:
-    """The largest resident memory that this process had so far (Linux)."""
+    """Return the largest resident memory of this process so far, in bytes (Linux)."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def machine() -> dict[str, Any]:
-    """Where, with what, and at which commit figures were taken."""
+    """Return the machine, library versions and commit with which figures are measured."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -165,7 +166,7 @@ def machine() -> dict[str, Any]:
 
 
 def table_of(findings: Iterable[Finding], *, is_judged: bool) -> str:
-    """The figures as Markdown; small sizes say nothing about targets, and are not judged."""
+    """Return the figures as Markdown; those of small sizes are not compared with the targets."""
     rows = ["| question | what | target | figure | spread | met |", "|---|---|---|---|---|---|"]
     for one in findings:
         target = "" if one.target is None else f"{'>=' if one.is_least else '<='} {one.target:g}"
@@ -177,20 +178,20 @@ def table_of(findings: Iterable[Finding], *, is_judged: bool) -> str:
 
 
 def write_json(path: Path, findings: Iterable[Finding], size: str) -> None:
-    """Keep the figures with the machine that they come from."""
+    """Write the figures, with the machine that they come from."""
     values = [asdict(one) | {"is_met": one.is_met} for one in findings]
     path.write_text(json.dumps({"size": size, "machine": machine(), "findings": values}, indent=1) + "\n")
 
 
 def read_json(path: Path) -> tuple[str, dict[str, Any], list[Finding]]:
-    """The size, machine and figures that `write_json` kept."""
+    """Return the size, machine and figures that `write_json` wrote."""
     content = json.loads(path.read_text())
     findings = [Finding(**{name: value for name, value in one.items() if name != "is_met"}) for one in content["findings"]]
     return content["size"], content["machine"], findings
 
 
 def check_options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """Refuse rounds and folders that can't be, before anything is measured."""
+    """Check rounds and folders before anything is measured."""
     if given.rounds is not None and given.rounds < 1:
         parser.error(f"--rounds must be at least 1, found {given.rounds}")
     if given.folder is not None:
@@ -198,7 +199,7 @@ def check_options(parser: argparse.ArgumentParser, given: argparse.Namespace) ->
 
 
 def make_folder(parser: argparse.ArgumentParser, option: str, folder: Path) -> None:
-    """Make a folder that an option names, unless it is there."""
+    """Make the folder that an option names, if it does not exist."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -206,7 +207,7 @@ def make_folder(parser: argparse.ArgumentParser, option: str, folder: Path) -> N
 
 
 def run_script(measure: Callable[[Size], list[Finding]], description: str | None) -> None:
-    """The command line of one script."""
+    """Run one script from the command line."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--quick", action="store_true", help="a small size: seconds; the figures say little")

@@ -1,12 +1,12 @@
-"""What do twenty answers in the gallery bring after ten clicks?  A person is simulated by the truth, at the workbench's own server.
+"""How much do twenty answers in the gallery improve a model trained on ten clicks?  The truth simulates the person, on the workbench's server.
 
     python bench/view_rounds.py DATA/pombe_sim --train VPP_01 --others VPP_02 VPP_03 VPP_04 [--answers 20] [--minutes 2]
 
-1. The server is started on the MRC files, the form is filled in, the ten clicks of the data set are clicked, `Train and pick`.
-2. `Suggest` names places; each is kept if a true particle lies within the tolerance, else rejected; `Train again`.
-3. F1 of the picks that were chosen, per tomogram and pooled, before and after.
+1. Start the server on the MRC files, fill in the form, click the ten clicks of the data set, and `Train and pick`.
+2. `Suggest` candidates; keep each that has a true particle within the tolerance, reject the others, and `Train again`.
+3. Print F1 of the picks per tomogram and pooled, before and after.
 
-A person needs about 3 s a click and 1.5 s an answer (assumed, not measured).
+A person is assumed to need 3 s for a click and 1.5 s for an answer.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def ask(server: Running, path: str, value: Any = None) -> Any:
 
 
 def work(server: Running, **job: Any) -> float:
-    """Start a job, wait for it; returns its seconds."""
+    """Start a job and wait for it; return its seconds."""
     ask(server, "/api/start", job)
     while True:
         time.sleep(1)

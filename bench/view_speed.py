@@ -1,9 +1,9 @@
-"""How fast does `tomostream view` open a tomogram, and scroll through it, and what does its server hold?
+"""How fast does `tomostream view` open a tomogram and scroll through it, and how much memory does its server take?
 
     python bench/view_speed.py STORE... [--memory 2GB]
 
-For each store: seconds from opening the address until the whole first slice is drawn (of a fresh page); slices a second, each drawn whole,
-through z at the fitted zoom and at one pixel a voxel, and through y; resident memory of the server, at its peak.
+For each store: the seconds from opening a new page until the first slice is fully drawn; the fully drawn slices per second, through z at
+the fitted zoom and at one pixel per voxel, and through y; and the peak resident memory of the server.
 Needs Chromium and its driver.
 """
 
@@ -31,7 +31,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-sync",
 )
-# one step after the other, each when the one before is drawn whole
+# take each step when the slice before is fully drawn
 SCROLL = """
 const [axis, steps, done] = arguments;
 const canvas = document.querySelector(`canvas[data-axis=${axis}]`);

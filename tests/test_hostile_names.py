@@ -33,7 +33,7 @@ def test_a_species_of_a_stranger_s_model_never_becomes_a_folder_elsewhere(tmp_pa
     path.write_text(json.dumps(values))
     store = write_store(tmp_path / "t.ome.zarr", noise(16, 16, 16))
     done = tomostream("predict", store, "--model", tmp_path / "model", "-o", tmp_path / "deep" / "er" / "out", "--device", "cpu")
-    assert (done.code, "can't be one" in done.message) == (2, True)
+    assert (done.code, "must be valid folder names" in done.message) == (2, True)
     assert not (tmp_path / "deep" / "evil").exists()
 
 

@@ -152,5 +152,5 @@ def test_memory_that_is_too_small_for_the_statistics_is_refused_before_work(fold
     arguments = ["predict", folder / "tomograms" / "a.ome.zarr", "--model", folder / "wide", "-o", tmp_path / "out", "--memory", "1GB"]
     done = tomostream(*arguments)
     assert done.code == 2
-    assert "the batch statistics of a need 1.1" in done.message
+    assert "measuring the batch-norm statistics of a needs 1.1" in done.message
     assert not (tmp_path / "out").exists()

@@ -1,1 +1,1 @@
-"""The strategies: ways to find particles. A folder each, and what they share."""
+"""The strategies for finding particles, one folder each, and the modules that they share."""

@@ -1,7 +1,7 @@
-"""Adaptive batch normalisation of a model: whether it uses per-tomogram statistics, how they are measured, and what that costs.
+"""Adaptive batch normalisation: score each tomogram with batch-norm statistics measured on that tomogram.
 
-A model with a network adapts, unless it was trained to keep the training's statistics (`network.batch_statistics` of the configuration) or
-by a version that knew no other.  See `inference.batch_statistics`.
+A model with batch-norm adapts, unless it was trained with `network.batch_statistics: training` or by a version of tomostream that lacked
+adaptation.  `inference.batch_statistics` measures the statistics.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ def adapts(model: Model) -> bool:
 
 
 def own_statistics(model: Model, read: Reader, shape: Triple, *, device: str) -> Statistics:
-    """Return the batch-norm statistics of a tomogram.
+    """Measure the batch-norm statistics of a model on one tomogram.
 
     Parameters
     ----------
     model
-        One that adapts.
+        A model that adapts.
     read
-        Reads boxes of the tomogram, standardised, at the model's level.
+        Function that reads a box of the standardised tomogram at the model's level.
     shape
-        Of the tomogram at that level, voxels.
+        Shape of the tomogram at that level, in voxels.
     device
         `cpu`, `cuda` or `auto`.
 
     Raises
     ------
     InputError
-        If the model is broken, or the device not there.
+        If the model is broken, or the device is not available.
     """
     from tomostream.inference.batch_statistics import adapted, statistics_of
     from tomostream.learn.precision import resolve_device
 
     if model.sampled is None:
-        raise TypeError(f"a model of {model.kind} has no batch-norm")
+        raise TypeError(f"a model of kind {model.kind} has no batch-norm")
     network, sampling = model.sampled
     return statistics_of(adapted(network, sampling.images(read, shape), device=resolve_device(device)))
 
 
 def adaptation_bytes(model: Model) -> int:
-    """Projected memory of finding a tomogram's statistics, libraries apart; 0 for a model that keeps its own."""
+    """Return the projected memory of measuring a tomogram's statistics, in bytes, without libraries; 0 if the model does not adapt."""
     if not adapts(model) or model.sampled is None:
         return 0
     network, sampling = model.sampled

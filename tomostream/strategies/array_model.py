@@ -1,4 +1,4 @@
-"""Models whose weights are plain arrays by name, and those of them that are a network's."""
+"""Base classes for models whose weights are named arrays: `ArrayModel`, and `NetworkModel` for arrays that fill a network."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ N = TypeVar("N", bound=LevelNetwork)
 M = TypeVar("M", bound="NetworkModel[Any]")
 
 
-@dataclass(frozen=True)  # no slots: models keep what they have worked out
+@dataclass(frozen=True)  # no slots: cached properties are stored on the instance
 class ArrayModel(Model):
-    """A model of arrays."""
+    """A model whose weights are named arrays."""
 
     arrays: Mapping[str, np.ndarray]
 
@@ -32,37 +32,43 @@ A = TypeVar("A", bound=ArrayModel)
 
 
 def unpack(model: type[A], settings: type[ModelSettings], record: ModelRecord, weights: bytes, folder: Path) -> A:
-    """Return a model from what its folder holds.
+    """Build a model from the content of its folder.
 
     Parameters
     ----------
+    model
+        Class of the model.
     settings
         Class of the model's settings.
+    record, weights
+        The content of the folder, as `model_folder.read_folder` returns it.
+    folder
+        For messages.
 
     Raises
     ------
     InputError
-        If the settings are broken, or the arrays can't be read.
+        If the settings are invalid, or the arrays can't be read.
     """
     return model(settings_of(record, settings, folder), record.summary, folder, unpack_arrays(weights, folder))
 
 
 @dataclass(frozen=True)
 class NetworkModel(ArrayModel, Generic[N]):
-    """A network that is made from the settings; `arrays` are its weights and batch statistics."""
+    """A model that is a network: `make_network` builds it from the settings, and `arrays` holds its weights and batch-norm statistics."""
 
     @abstractmethod
     def make_network(self) -> N:
-        """Return a network of the settings' shape, with any weights."""
+        """Build a network of the shape that the settings give; its weights don't matter."""
 
     @property
     @abstractmethod
     def sampling(self) -> Sampling:
-        """The crops that a tomogram's batch-norm statistics come from."""
+        """The crops from which the batch-norm statistics of a tomogram are measured."""
 
     @classmethod
     def untrained(cls: type[M], settings: ModelSettings) -> M:
-        """Return a model of these settings as it is before training."""
+        """Return a model with these settings and the initial weights."""
         empty = cls(settings, TrainingSummary(), Path(), {})
         return replace(empty, arrays=network_arrays(empty.make_network()))
 
@@ -73,9 +79,9 @@ class NetworkModel(ArrayModel, Generic[N]):
 
     @property
     def sampled(self) -> tuple[N, Sampling]:
-        """The network, and the crops that its batch-norm statistics come from."""
+        """The network, and the crops from which the batch-norm statistics of a tomogram are measured."""
         return self.network, self.sampling
 
     def with_statistics(self: M, statistics: Mapping[str, np.ndarray]) -> M:
-        """Return the model with other batch-norm statistics."""
+        """Return a copy of the model with other batch-norm statistics."""
         return replace(self, arrays={**self.arrays, **statistics})

@@ -1,4 +1,4 @@
-"""An installed strategy by its name; nothing here imports torch."""
+"""Find an installed strategy by its name, without importing torch."""
 
 from typing import cast
 
@@ -7,11 +7,11 @@ from tomostream.strategies.protocol import Strategy
 
 
 def strategy_named(name: str) -> Strategy:
-    """Return an installed strategy, by what `objective.name` says.
+    """Return the installed strategy of a name, which is a value of `objective.name`.
 
     Raises
     ------
     InputError
-        If it is not installed, its package is broken, or it lacks a part of `Strategy`.
+        If no such strategy is installed, its package is broken, or it does not implement `Strategy`.
     """
     return cast(Strategy, find(STRATEGIES, name, "strategy", Strategy))

@@ -1,12 +1,14 @@
-"""How high stand the clicks among the peaks of a trained model?  Measured once, at the end of training, and kept in `model.json`.
+"""Measure the height and rank of each click among the score peaks of a trained model, and keep them in `model.json`.
 
-1. The clicked tomograms, those for validation too, are scored as prediction will: the whole of one that is small, else the parts that hold most
-   clicks.
-2. The peaks there, as many as heights are measured by (`picking.peak_heights`).
-3. For each click: the height of the highest peak within a radius, and that peak's rank, in the whole tomogram.
+This runs once, at the end of training:
 
-Picking tells particles' heights by it (`picking.counting`), and what may be promised; a person reads in the log how many clicks that training did
-not see are among the first picks.
+1. Score the clicked tomograms, those with validation clicks included, as prediction will.  A large tomogram is scored only in the parts that hold
+   most clicks.
+2. Find the highest peaks there, as many as `picking.peak_heights` needs to measure heights.
+3. For each click, record the height of the highest peak within one particle radius, and the rank of that peak in the whole tomogram.
+
+Picking uses the heights to tell particles from noise (`picking.counting`) and to predict how reliable its picks are (`picking.promises`).  The log
+reports how many of the left-out clicks are among the first peaks.
 """
 
 from __future__ import annotations
@@ -37,19 +39,27 @@ if TYPE_CHECKING:
     from tomostream.strategies.training_set import Training
     from tomostream.tomogram import Tomogram
 
-MOST_VOX = 16_000_000  # of level 0, of a tomogram
-_PART = 16  # of the memory, for scores
-_SAME = 0.5  # radii: a click for validation this near to one for training was seen
+MOST_VOX = 16_000_000  # voxels of level 0 that are scored per tomogram, at most
+_PART = 16  # the scores may take one part in this many of the memory
+_SAME = 0.5  # in radii: a validation click this close to a training click marks the same particle, so training saw it
 _FLOAT_BYTES = 4
 
 
 def with_clicks(summary: TrainingSummary, model: Model, training: Training, progress: Progress) -> TrainingSummary:
-    """The summary, with what was measured; tells a person how the clicks that training did not see rank.
+    """Return the training summary with the heights and ranks of the clicks added, and log the ranks of the left-out clicks.
+
+    If the memory budget is too small to score the tomograms, this is logged and the summary lacks `clicks`.
 
     Parameters
     ----------
+    summary
+        Summary without clicks.
     model
-        As it will be loaded.
+        The trained model, as it would be loaded from its folder.
+    training
+        Settings and labelled tomograms.
+    progress
+        Receives the log lines.
 
     Raises
     ------
@@ -62,7 +72,7 @@ def with_clicks(summary: TrainingSummary, model: Model, training: Training, prog
         learnt = [_measured(model, training, *one) for one in zip(labelled.tomograms, labelled.points, strict=True)]
         left_out = {tomogram.name: _measured(model, training, tomogram, points) for tomogram, points in _left_out(training)}
     except BudgetError as error:
-        progress.say(f"how high the clicks stand was not measured, so that nothing can be promised of picks: {error}")
+        progress.say(f"the heights of the clicks were not measured, so picking can't predict how reliable its picks are: {error}")
         return summary
     clicks: list[RecordedClicks] = []
     for number, one in enumerate(species):
@@ -83,7 +93,7 @@ def with_clicks(summary: TrainingSummary, model: Model, training: Training, prog
 
 
 def _left_out(training: Training) -> Iterator[tuple[Tomogram, list[np.ndarray]]]:
-    """The tomograms for validation, with those of their clicks that training did not see."""
+    """Yield each validation tomogram with its left-out clicks, per species; tomograms without any are skipped."""
     if training.validation is None:
         return
     seen = dict(zip(training.labelled.names, training.labelled.points, strict=True))
@@ -99,7 +109,7 @@ def _left_out(training: Training) -> Iterator[tuple[Tomogram, list[np.ndarray]]]
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Heights and ranks of a species' clicks in a tomogram, and the units of heights in its parts."""
+    """Heights and ranks of the clicks of a species in one tomogram, and the unit of height in each scored part."""
 
     heights: list[float] = field(default_factory=list)
     ranks: list[float] = field(default_factory=list)
@@ -107,7 +117,7 @@ class _Found:
 
 
 def _measured(model: Model, training: Training, tomogram: Tomogram, points: list[np.ndarray]) -> list[_Found]:
-    """Per species, what is found in the part of the tomogram that is scored."""
+    """Score a tomogram, or the parts of it with most clicks, and return the heights and ranks of its clicks per species."""
     settings, scale = training.settings, 2**training.level
     volume = triple([n * scale for n in tomogram.shape])
     if adapts(model):
@@ -127,7 +137,7 @@ def _measured(model: Model, training: Training, tomogram: Tomogram, points: list
 
 
 def _boxes(volume: Triple, points: list[np.ndarray], most: int) -> list[Box]:
-    """The whole volume, or the parts of it with most clicks, of so many voxels at most; at least one."""
+    """Return the whole volume as one box if it has at most `most` voxels; otherwise the boxes with most clicks, up to that many voxels."""
     if math.prod(volume) <= most:
         return [Box.whole(volume)]
     chosen: list[Box] = []
@@ -139,13 +149,15 @@ def _boxes(volume: Triple, points: list[np.ndarray], most: int) -> list[Box]:
 
 
 def _measure(found: _Found, scores: np.ndarray, clicks: np.ndarray, radius: float, memory: int, parts: float) -> None:
-    """Add the height and rank, from 1, of the highest peak within a radius of each click: `LOST`, and the last rank, without one.
+    """Append to `found` the height and rank (from 1) of the highest peak within `radius` of each click.
 
-    `parts`: of this size in the tomogram; ranks are those in all.
+    A click without such a peak gets the height `LOST` and the rank after the last peak.  `parts` is the size of the tomogram divided by that of the
+    scored part; ranks are multiplied by it, which estimates the rank in the whole tomogram.
     """
     most = peaks_measured(scores.size, radius)
     picks = pick_array(scores, radius=radius, how_many=Best(most), memory=memory)
-    measured = heights_of(unbounded(expit(picks.score), are_probabilities=True), most)  # no better told apart than in the score map
+    # through the sigmoid and back, so that scores saturate exactly as they do in the score map that picking reads
+    measured = heights_of(unbounded(expit(picks.score), are_probabilities=True), most)
     if measured is None or not len(clicks):
         return
     is_near = ((clicks[:, None] - picks.index_zyx[None, : len(measured.values)]) ** 2).sum(axis=2) <= radius**2
@@ -157,9 +169,11 @@ def _measure(found: _Found, scores: np.ndarray, clicks: np.ndarray, radius: floa
 
 
 def _told(ranks: list[float], expected: int | None, tomogram: str) -> str:
-    """How many of the clicks are among the first picks, for a person."""
-    text = f"of {len(ranks)} clicks in {tomogram} that training did not learn from,"
+    """Say how many of the left-out clicks are among the first peaks, for the log."""
+    text = f"of {len(ranks)} left-out clicks in {tomogram},"
     if expected is None or expected < 1:
-        return f"{text} half are among its first {float(np.median(ranks)):.0f} peaks"
+        return f"{text} half are among its {float(np.median(ranks)):.0f} highest peaks"
     among = [sum(rank <= factor * expected for rank in ranks) for factor in (1, 2)]
-    return f"{text} {among[0]} are among its first {expected} peaks, as many as are expected, and {among[1]} among its first {2 * expected}"
+    return (
+        f"{text} {among[0]} are among its {expected} highest peaks (the expected number), and {among[1]} among its {2 * expected} highest"
+    )

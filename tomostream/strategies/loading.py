@@ -1,4 +1,4 @@
-"""Load a model folder of any strategy, and plan the blocks in which a model scores a volume."""
+"""Load the model of any strategy from its folder, and plan the blocks in which a model scores a volume."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tomostream.units import format_bytes
 
 
 def load_model(folder: str | Path) -> Model:
-    """Read a model folder of any strategy.
+    """Load a model from its folder.
 
     Raises
     ------
     InputError
-        If it is missing, half-written, changed, or no model of tomostream.
+        If the folder is missing, half-written or modified, or holds no model of tomostream.
     """
     folder = Path(folder)
     record, weights = read_folder(folder)
@@ -31,33 +31,48 @@ def load_model(folder: str | Path) -> Model:
 
 
 def _loader(kind: str, folder: Path) -> Strategy:
-    """Return the first installed strategy whose models are of this kind."""
+    """Return an installed strategy that loads models of this kind."""
     known: set[str] = set()
     for name in installed(STRATEGIES):
         try:
             strategy = strategy_named(name)
         except InputError:
-            continue  # a broken plug-in, of another kind as far as anybody can tell
+            continue  # a broken plug-in must not prevent loading a model of another strategy
         if strategy.model_kind == kind:
             return strategy
         known.add(strategy.model_kind)
-    raise InputError(f"model folder {folder} has the strategy {kind!r}; installed are {', '.join(sorted(known))}")
+    raise InputError(f"model folder {folder} holds a model of kind {kind!r}; the installed kinds are {', '.join(sorted(known))}")
 
 
 def plan_model(
     model: Model, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
 ) -> PredictionPlan:
-    """Choose the blocks in which a model scores a volume; see `Model.plan`.
+    """Choose the blocks in which a model scores a volume, and include the memory that adaptation takes.
+
+    Parameters
+    ----------
+    volume
+        Shape of the volume at level 0, in voxels.
+    precision
+        `float32` or `bf16`.
+    memory
+        Memory budget of one process, in bytes.
+    block_size
+        Edges of the core that the user asks for, in voxels of level 0; None: choose.
+    name
+        Name of the tomogram, for messages.
+    max_edge
+        See `inference.plan.PlanRequest`.
 
     Raises
     ------
     BudgetError
-        If no block fits the memory, or the given one does not; or the network's own statistics of a tomogram don't.
+        If the requested block, or every possible block, exceeds the memory budget, or if measuring the batch-norm statistics does.
     """
     adapting = LIBRARIES_BYTES + TORCH_BYTES + adaptation_bytes(model)
     if adapting > memory:
         raise BudgetError(
-            f"the batch statistics of {name} need {format_bytes(adapting)} but the memory budget is {format_bytes(memory)}; raise --memory to that, or "
+            f"measuring the batch-norm statistics of {name} needs {format_bytes(adapting)} but the memory budget is {format_bytes(memory)}; raise --memory to that, or "
             "train with fewer network.channels or network.batch_statistics: training"
         )
     level = model.settings.level

@@ -1,10 +1,10 @@
-"""A trained model on disk: `model.safetensors` (what was learnt) and `model.json` (all that its use needs).
+"""Read and write a trained model on disk: `model.safetensors` (the weights) and `model.json` (the settings and the training summary).
 
-The JSON file is written last and holds the hash of the weights, so that a half-written folder, or one mixed by hand, is
-recognised.  The same model gives the same bytes.
+The JSON file is written last and holds the hash of the weights, so that a folder that is half-written, or mixed from two models, is recognised.
+The same model gives the same bytes.
 
-`model.json` is a `ModelRecord`.  Its `settings` are a strategy's own class, derived from `ModelSettings`; its `summary` is what training reports.
-Format 1 (version 0.1) is read for ever: it kept the settings of strategies other than the U-Net in two parts, and called the summary `extra`.
+`model.json` is a `ModelRecord`.  Its `settings` are those of `ModelSettings` or of a strategy's own subclass; its `summary` is a `TrainingSummary`.
+Format 1 (version 0.1) stays readable: it split the settings of strategies other than the U-Net into two parts and called the summary `extra`.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ SETTINGS_NAME = "model.json"
 RECORD_NAME = "training.json"
 FORMAT = 2
 MOST_LEVELS = 16
-FIRST_KIND = "unet"  # of the models that were written before they said their kind
+FIRST_KIND = "unet"  # kind of models written before the record named it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """Settings that every model has; a strategy's own class, a frozen keyword-only dataclass too, adds to them.
+    """Settings that every model has; a strategy may add its own in a frozen, keyword-only subclass.
 
-    They are kept as JSON: numbers, texts, None, and tuples and dictionaries of such.
+    They are stored as JSON, so values must be numbers, strings, None, or tuples and dictionaries of these.
     """
 
     species: tuple[str, ...]  # name of each output
-    radius_ang: tuple[float, ...]  # of each species, angstrom
+    radius_ang: tuple[float, ...]  # radius of each species, angstrom
     level: int  # pyramid level that is read
     spacing: float  # voxel spacing of level 0 in training, angstrom
     clip_sigma: float  # where the standardised input is clipped, standard deviations
     trained_on: tuple[str, ...]  # names of the tomograms
-    version: str  # of tomostream
-    batch_statistics: Literal["tomogram", "training"] = "training"  # of batch-norm, in prediction: each tomogram's own, or the training's
-    normalisation: str = ROBUST  # how the input is standardised; models of version 0.1 don't say it: `PLAIN`
+    version: str  # version of tomostream that trained the model
+    batch_statistics: Literal["tomogram", "training"] = "training"  # batch-norm statistics in prediction: the tomogram's own, or training's
+    normalisation: str = ROBUST  # how the input is standardised; `PLAIN` for models of version 0.1, which don't record it
 
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species) or not self.species:
-            raise InputError(f"a model needs one radius for each species, found {len(self.radius_ang)} for '{', '.join(self.species)}'")
+            raise InputError(f"a model needs one radius per species, found {len(self.radius_ang)} for '{', '.join(self.species)}'")
         if wrong := [name for name in self.species if name in ("", ".", "..") or set(name) & set("/\\\0")]:
             raise InputError(
-                f"a model's species are names of folders too, {wrong[0]!r} can't be one: the model was changed, or is a stranger's"
+                f"species names of a model must be valid folder names, found {wrong[0]!r}: the model was modified, or comes from an unknown source"
             )
         if len(set(self.species)) != len(self.species):
             raise InputError(f"a model's species must differ, found {', '.join(self.species)}")
@@ -69,40 +69,40 @@ class ModelSettings:
                 f"a model's level must be 0 to {MOST_LEVELS} and its spacing above zero, found {self.level} and {self.spacing} A"
             )
         if self.batch_statistics not in ("tomogram", "training"):
-            raise InputError(f"a model's batch statistics are those of each tomogram or of training, found {self.batch_statistics!r}")
+            raise InputError(f"a model's batch_statistics must be 'tomogram' or 'training', found {self.batch_statistics!r}")
         if self.normalisation not in KINDS:
             raise InputError(
-                f"a model's normalisation is one of {', '.join(KINDS)}, found {self.normalisation!r}; a later version may know it"
+                f"a model's normalisation must be one of {', '.join(KINDS)}, found {self.normalisation!r}; a later version of tomostream may know it"
             )
 
 
 class RecordedClicks(BaseModel):
-    """How high the clicks of a species stand among the peaks (`picking.peak_heights`), in the trained model's scores."""
+    """Heights (`picking.peak_heights`) and ranks of the clicks of one species among the peaks of the trained model's scores."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    learnt: list[float]  # heights of clicks that the model has learnt from
-    left_out: list[float]  # of those that it has not
-    ranks: list[float]  # of the latter, from 1, in their tomograms
-    unit: float | None = None  # of heights, in scores, where the latter are
+    learnt: list[float]  # heights of the clicks that the model learnt from
+    left_out: list[float]  # heights of the left-out clicks
+    ranks: list[float]  # ranks of the left-out clicks in their tomograms, from 1
+    unit: float | None = None  # unit of height, in scores; the median over the tomograms of left-out clicks; None: there are none
 
 
 class TrainingSummary(BaseModel):
-    """What training reports about a model; what a strategy does not know stays None."""
+    """What training reports about a model; None where a strategy does not provide it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     best_epoch: int | None = None  # counted from 1
-    expected_numbers: list[list[int | None]] | None = None  # per species, of each clicked tomogram: given or estimated
-    labelled_fraction: list[float] | None = None  # of the training voxels, per species
-    expected_fraction: list[float] | None = None  # of particle voxels, per species
+    expected_numbers: list[list[int | None]] | None = None  # [species][clicked tomogram]: expected number, given or estimated
+    labelled_fraction: list[float] | None = None  # per species, fraction of the training voxels in labels
+    expected_fraction: list[float] | None = None  # per species, expected fraction of the training voxels in particles
     label_radius_vox: list[float] | None = None  # per species, voxels of the level
-    chosen_ways: list[str] | None = None  # per species, how it is scored, where left-out clicks chose
-    left_out_ranks: list[list[float]] | None = None  # per species, of each left-out click among the picks of all clicked tomograms, from 0
-    evidence: list[dict[str, float]] | None = None  # per species, what each way cost by the ranks of left-out clicks
-    processes: int | None = None  # that trained together; None: one
-    clicked_voxels: list[int] | None = None  # of each clicked tomogram, at level 0
-    clicks: list[RecordedClicks] | None = None  # per species, where they were measured
+    chosen_ways: list[str] | None = None  # per species, the way of scoring that was chosen with left-out clicks
+    left_out_ranks: list[list[float]] | None = None  # [species][left-out click]: rank among the picks of all clicked tomograms, from 0
+    evidence: list[dict[str, float]] | None = None  # per species, the cost of each way of scoring, from the ranks of left-out clicks
+    processes: int | None = None  # number of processes that trained together; None: one
+    clicked_voxels: list[int] | None = None  # voxels of each clicked tomogram, at level 0
+    clicks: list[RecordedClicks] | None = None  # per species; None: not measured
 
 
 class ModelRecord(BaseModel):
@@ -111,11 +111,11 @@ class ModelRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: int
-    strategy: str  # the kind of model: which strategy understands weights and settings
+    strategy: str  # kind of model, which selects the strategy that loads it
     weights_sha256: str
     settings: dict[str, Any]
     summary: TrainingSummary
-    seal: str | None = None  # of the record itself; those of 0.1 have none
+    seal: str | None = None  # checksum of the record; None for models of version 0.1
 
 
 S = TypeVar("S", bound=ModelSettings)
@@ -126,12 +126,16 @@ def write_folder(folder: Path, kind: str, weights: bytes, settings: ModelSetting
 
     Parameters
     ----------
+    folder
+        An existing folder.
     kind
-        Which strategy understands the weights and the settings (`Strategy.model_kind`).
+        The kind of model, which selects the strategy that loads it (`Strategy.model_kind`).
     weights
-        The content of `model.safetensors`: `pack_arrays` of what was learnt, which may be nothing (`pack_arrays({})`).
+        The content of `model.safetensors`, from `pack_arrays`; a model without weights uses `pack_arrays({})`.
+    settings
+        Settings of the model.
     summary
-        Equal models have equal bytes because it holds no times.
+        What training reports.  It must not hold times: equal models have equal bytes.
 
     Raises
     ------
@@ -150,26 +154,26 @@ def write_folder(folder: Path, kind: str, weights: bytes, settings: ModelSetting
 
 
 def read_record(folder: Place) -> ModelRecord:
-    """Read the record of a model folder, not its weights.
+    """Read the record of a model folder, without its weights.
 
     Raises
     ------
     InputError
-        If there is no model, or its record is broken or of a later version.
+        If the folder holds no model, or the record is broken or of a later version.
     """
     path = folder / SETTINGS_NAME
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{folder} is no model folder: it lacks {SETTINGS_NAME}; did training finish?") from None
+        raise InputError(f"{folder} is not a model folder: it lacks {SETTINGS_NAME}; did training finish?") from None
     except OSError as error:
         raise InputError(f"model folder {folder} can't be read: {error}") from None
     content: dict[str, Any] = parse_json(text, dict[str, Any], path)
     found = content.get("format")
     if found not in (1, FORMAT):
-        raise InputError(f"{path} is not a model of this version of tomostream (format {FORMAT}), found {str(found)[:60]}")
+        raise InputError(f"{path} must have model format 1 or {FORMAT}, found {str(found)[:60]}; a later version of tomostream may read it")
     if is_broken(content):
-        raise InputError(f"{path} is damaged, or was changed since it was written (its seal is another); train again")
+        raise InputError(f"{path} was damaged or modified after it was written (its seal does not match); train again")
     try:
         record = ModelRecord.model_validate(_of_format_1(content) if found == 1 else content)
         record.settings.setdefault("normalisation", PLAIN)
@@ -179,12 +183,12 @@ def read_record(folder: Place) -> ModelRecord:
 
 
 def read_folder(folder: Path) -> tuple[ModelRecord, bytes]:
-    """Read the two files of a model: its record, and the weights as bytes.
+    """Read the two files of a model: the record, and the content of the weights file.
 
     Raises
     ------
     InputError
-        If the folder is missing, half-written, changed, or no model of tomostream.
+        If the folder is missing, half-written or modified, or holds no model of tomostream.
     """
     if not folder.is_dir():
         raise InputError(f"model folder {folder} does not exist; give the folder that `tomostream train` wrote")
@@ -192,23 +196,23 @@ def read_folder(folder: Path) -> tuple[ModelRecord, bytes]:
     try:
         weights = (folder / WEIGHTS_NAME).read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{folder} is no model folder: it lacks {WEIGHTS_NAME}; did training finish?") from None
+        raise InputError(f"{folder} is not a model folder: it lacks {WEIGHTS_NAME}; did training finish?") from None
     except OSError as error:
         raise InputError(f"model folder {folder} can't be read: {error}") from None
     if record.weights_sha256 != hashlib.sha256(weights).hexdigest():
         raise InputError(
-            f"{folder / WEIGHTS_NAME} does not belong to {SETTINGS_NAME} (its hash differs): half-written or changed; train again"
+            f"{folder / WEIGHTS_NAME} does not belong to {SETTINGS_NAME} (its hash differs): half-written or modified; train again"
         )
     return record, weights
 
 
 def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
-    """Return a record's settings as a strategy's own class.
+    """Return the settings of a record as an instance of a strategy's class.
 
     Raises
     ------
     InputError
-        If one is missing, or of another type.
+        If a setting is missing or has the wrong type.
     """
     try:
         return TypeAdapter(settings).validate_python(record.settings)
@@ -217,17 +221,17 @@ def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return the content of `model.safetensors`: the same for the same arrays."""
+    """Return the content of `model.safetensors`; equal arrays give equal bytes."""
     return save_arrays({name: np.ascontiguousarray(value) for name, value in sorted(arrays.items())})
 
 
 def unpack_arrays(weights: bytes, folder: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of `model.safetensors`.
+    """Return the arrays by name from the content of `model.safetensors`.
 
     Raises
     ------
     InputError
-        If they can't be read.
+        If the content can't be read.
     """
     try:
         return {str(name): value for name, value in load_arrays(weights).items()}
@@ -236,7 +240,7 @@ def unpack_arrays(weights: bytes, folder: Path) -> dict[str, np.ndarray]:
 
 
 def _of_format_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a record of version 0.1 in today's form."""
+    """Convert a record of format 1 to the current format."""
     settings, summary = dict(content["settings"]), dict(content["extra"])
     settings |= settings.pop("options", {})
     if "half_height_vox" in summary:

@@ -1,6 +1,6 @@
-"""What strategies that train a network by steps have in common; importing it does not import torch.
+"""Base class for strategies that train a network in steps; importing it does not import torch.
 
-Such a strategy is a `NetworkStrategy`, a `strategies.array_model.NetworkModel`, and the `Parts` that it gives to
+Such a strategy consists of a `NetworkStrategy`, a `strategies.array_model.NetworkModel`, and the `Parts` that it passes to
 `strategies.network_training.train_network_model`.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class NetworkStrategy(ABC):
-    """The part of `strategies.protocol.Strategy` that does not depend on the network."""
+    """A `strategies.protocol.Strategy` with defaults for everything that does not depend on the network."""
 
     name: str
     summary: str
@@ -38,23 +38,23 @@ class NetworkStrategy(ABC):
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def check(self, settings: LearningSettings) -> None:  # noqa: B027 (a strategy may have nothing to refuse)
-        """Accept all: the sections check themselves."""
+        """Accept all settings; the sections have checked their own values."""
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """Return the coarsest level at which the smallest particle is still seen, unless one is asked for."""
+        """Return the level asked for, or with `auto` the coarsest at which the smallest particle can still be seen."""
         return choose_level(species, spacing, level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """Return 0: a step was not measured."""
+        """Return 0; a strategy that projects the memory of a step overrides this."""
         return 0
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """Say steps, crops, level and name."""
+        """Describe training by its steps, crops, level and objective."""
         train = settings.train
         return f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {self.name}"
 
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:
-        """Return all settings of network, training, and the strategy's own sections; `train.start` apart."""
+        """Return all settings of the network, of training and of the strategy's own sections, except `train.start`."""
         parts: dict[str, Part] = {"network": settings.network, "train": settings.train, **settings.own}
         values: dict[str, Any] = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
         values["train"].pop("start")
@@ -66,7 +66,7 @@ class NetworkStrategy(ABC):
 
     @abstractmethod
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """Return a model of the network as it is before training."""
+        """Return a model with the initial weights."""
 
     @abstractmethod
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:

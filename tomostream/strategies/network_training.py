@@ -1,10 +1,10 @@
-"""The training loop that all strategies with a network share.
+"""Train a network; shared by all strategies that have one.
 
-1. A strategy gives its network, crops, objective, and how a region is scored and picked (`Parts`).
-2. The validation is planned and its crops are read once, by the first process only.
-3. `learn.fit` steps, validates, keeps the best epoch and its checkpoints.
+1. The strategy provides the network, the crops, the objective, and functions that score and pick a region (`Parts`).
+2. The first process plans the validation and reads its crops once.
+3. `learn.fit` runs the steps, validates after each epoch, writes checkpoints and keeps the best epoch.
 
-`train_network` leaves the model to the strategy; `train_network_model` writes one that is the network alone.
+`train_network` trains only, and the strategy writes the model; `train_network_model` also writes a model that consists of the network alone.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from tomostream.strategies.training_set import Labelled, Training
 from tomostream.strategies.validation import Pick, Score, plan_validation
 from tomostream.stream.dataset import SubtomogramDataset
 
-VALIDATION_BATCHES = 4  # of labelled crops, for the validation loss
+VALIDATION_BATCHES = 4  # batches of labelled crops for the validation loss
 
 
 @runtime_checkable  # the tests check every annotation
 class Crops(Protocol):
-    """Batches of crops: those of an epoch, and uniform ones (`stream.dataset`)."""
+    """A source of crops: the batches of each epoch, and crops drawn uniformly from the tomograms (`stream.dataset`)."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches come next."""
@@ -51,33 +51,34 @@ class Crops(Protocol):
         """Yield the batches of the epoch."""
 
     def uniform_images(self, count: int, *, seed: int) -> Iterator[torch.Tensor]:
-        """Batches (n, 1, z, y, x) of `count` crops in all, drawn uniformly."""
+        """Yield batches (n, 1, z, y, x) that hold `count` crops in total, drawn uniformly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What differs between networks.
+    """The parts of training that depend on the strategy.
 
     Parameters
     ----------
     network
-        To be trained in place.
+        The network; it is trained in place.
     crops
-        Of labelled tomograms, a process's share of those to train on; or with None those of the validation loss, all around labels.
+        Function of labelled tomograms and processes that returns this process's share of the training crops.  With None for the processes it
+        returns the crops of the validation loss, all of them around labels.
     objective
-        From the processes that train together to what is minimised.
+        Function of the processes that train together that returns the criterion to minimise.
     sampling
-        The crops that a tomogram's batch-norm statistics come from.
+        The crops from which the batch-norm statistics of a tomogram are measured.
     recalibration_crops
-        How many uniform crops give the statistics of a network that is kept.
+        Number of uniform crops from which the network's batch-norm statistics are recomputed after each epoch.
     score
-        From a network with its statistics, a region and a precision to scores.
+        Function that scores a region, given a network with its statistics, the region and a precision.
     pick
-        From scores to picks.
+        Function that picks in scores.
     title, label_text
-        What the first line of the log says before the tomograms, and after the labels.
+        Parts of the first line of the log: `title` goes before the names of the tomograms, `label_text` after the number of labels.
     label_radius_vox
-        Of the labels, per species, voxels of the level, for the model's record.
+        Radius of the labels per species, in voxels of the level, for the model's record.
     """
 
     network: nn.Module
@@ -93,12 +94,12 @@ class Parts:
 
 
 def train_network(parts: Parts, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> FitResult:
-    """Train `parts.network` in place; it ends in evaluation mode with the best epoch's weights.
+    """Train `parts.network` in place; it ends in evaluation mode with the weights of the best epoch.
 
     Parameters
     ----------
     folder
-        Gets checkpoints and metrics; None in all processes but the first.
+        Folder for checkpoints and metrics; None in all processes but the first.
 
     Raises
     ------
@@ -112,7 +113,7 @@ def train_network(parts: Parts, training: Training, folder: Path | None, progres
     validation = plan_validation(
         training,
         training.validation if processes.is_first else None,
-        # read once, and freed with its buffer
+        # read now, so that the dataset and its buffer are freed before training
         list(parts.crops(training.validation or training.labelled, None)) if processes.is_first else [],
         objective=parts.objective(ALONE),
         precision=precision,
@@ -147,16 +148,16 @@ def train_network(parts: Parts, training: Training, folder: Path | None, progres
 def train_network_model(
     parts: Parts, training: Training, folder: Path | None, progress: Progress, processes: Processes, *, kind: str, settings: ModelSettings
 ) -> None:
-    """Train, and write the folder of a model that is the network alone.
+    """Train, and write the folder of a model that consists of the network alone.
 
     Parameters
     ----------
     folder
-        As of `train_network`.
+        See `train_network`.
     kind
-        See `model_folder.write_folder`.
+        Kind of model; see `model_folder.write_folder`.
     settings
-        Of the model.
+        Settings of the model.
 
     Raises
     ------
@@ -172,7 +173,7 @@ def train_network_model(
 
 
 def fit_settings(training: Training, precision: str) -> FitSettings:
-    """How long and how fast to train."""
+    """Return the settings of the training loop: its length, learning rate, precision and device."""
     train = training.settings.train
     return FitSettings(
         steps=train.steps,
@@ -187,30 +188,35 @@ def fit_settings(training: Training, precision: str) -> FitSettings:
 
 
 def best_epoch_note(result: FitResult) -> str:
-    """What the log says at the end."""
+    """Return the last line of the log: the best epoch and its criterion."""
     best = result.rows[result.best_epoch - 1]
     return f"best epoch {result.best_epoch} of {len(result.rows)}: criterion {best['criterion']:.3f}"
 
 
 def processes_note(processes: Processes, batch: int) -> str:
-    """What the log says of distributed training; empty for one process."""
+    """Return the part of the log line that reports distributed training; empty for one process."""
     return "" if processes.world == 1 else f"; {processes.world} processes, {processes.world} x {batch} crops a step"
 
 
 def trained_by(processes: Processes) -> int | None:
-    """How many processes trained, for the summary; None for one."""
+    """Return the number of processes for the training summary; None for one process."""
     return None if processes.world == 1 else processes.world
 
 
 def crops_of(training: Training, labelled: Labelled, radii: list[float], *, stride: int, processes: Processes | None) -> Crops:
-    """Cubic crops to train on, the share of one of the processes; or, with None, those of the validation loss, all around labels.
+    """Return a dataset of cubic crops.
 
     Parameters
     ----------
+    labelled
+        Tomograms to draw from.
     radii
-        Of the labels, voxels of the level.
+        Radius of the labels per species, in voxels of the level.
     stride
-        Of the network.
+        Total stride of the network, in voxels.
+    processes
+        The processes that train together: the dataset yields the training crops of this one.  None: the dataset yields the crops of the validation
+        loss, all of them around labels and none of them turned.
     """
     train = training.settings.train
     return SubtomogramDataset(
@@ -227,7 +233,7 @@ def crops_of(training: Training, labelled: Labelled, radii: list[float], *, stri
 
 
 def drawing(training: Training, processes: Processes | None) -> dict[str, Any]:
-    """How crops are drawn, whatever their shape: keywords of `SubtomogramDataset`."""
+    """Return the keywords of `SubtomogramDataset` that say how crops are drawn; see `crops_of` for `processes`."""
     train = training.settings.train
     return {
         "batches_per_epoch": VALIDATION_BATCHES if processes is None else train.steps_per_epoch,
@@ -240,7 +246,7 @@ def drawing(training: Training, processes: Processes | None) -> dict[str, Any]:
 
 
 def scores_by(scorer: Callable[[Any, str, str], BlockScorer]) -> Score:
-    """Return what scores a region with a network, its device and a precision given to `scorer`."""
+    """Return a function that scores a region with the block scorer that `scorer(network, device, precision)` makes."""
 
     def score(network: nn.Module, volume: np.ndarray, precision: str) -> np.ndarray:
         return probabilities(scorer(network, next(network.parameters()).device.type, precision), volume)
@@ -249,7 +255,7 @@ def scores_by(scorer: Callable[[Any, str, str], BlockScorer]) -> Score:
 
 
 def probabilities(scorer: BlockScorer, volume: np.ndarray) -> np.ndarray:
-    """Score a region as if it were a whole volume: float32 (species, z, y, x)."""
+    """Score a region as if it were a whole volume; return float32 (species, z, y, x) between 0 and 1."""
     shape = triple(volume.shape)
     whole = Box.whole(shape)
     read = scorer.read_box(whole, shape)

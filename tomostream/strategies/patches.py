@@ -1,17 +1,17 @@
-"""Score voxels in fixed patches: each voxel belongs to one patch of a grid that depends on the volume's shape alone.
+"""Score a volume in fixed patches: each voxel is owned by one patch of a grid that depends only on the volume's shape.
 
-So a network may be scored whose answer for a voxel depends on its place in the patch, or on all of the patch (coordinate channels, instance norm,
-attention).  The patches are anchored at the volume's first voxel, not at the block that asks; a block reads every patch that owns one of its voxels.  Along an axis, with patches of
-`edge` voxels of which `padding` on each side are only looked at:
+This suits networks whose output at a voxel depends on the voxel's position in the patch, or on the whole patch (coordinate channels, instance
+norm, attention).  The grid is anchored at the first voxel of the volume, not at the block being scored; a block reads every patch that owns one of
+its voxels.  Along an axis, patches have `edge` voxels, of which `padding` on each side serve only as context:
 
       patch 0  [ owned by 0          |pad)
       patch 1            [pad|  owned by 1  |pad)
       last                          [pad| owned by the last )     <- moved back so that it ends with the volume
 
-1. Patches begin at multiples of edge - 2 padding; the last is moved back to end with the volume.  A volume that is shorter than a patch
-   has one, of its own size, extended at its far end to a multiple of the stride by its last voxels.
-2. At the volume's faces there is no padding: patches never leave the volume, as the crops of training never do.
-3. Every patch goes through the network alone, so its bits do not depend on the block that asks.
+1. Patches begin at multiples of edge - 2 padding; the last is moved back to end with the volume.  A volume shorter than a patch has a single patch
+   of its own length, rounded up to a multiple of the stride by repeating the last voxels.
+2. There is no padding at the faces of the volume: like the crops in training, patches never extend beyond it.
+3. Each patch goes through the network alone, so its result does not depend on the block being scored.
 
 References
 ----------
@@ -37,9 +37,9 @@ from tomostream.learn.precision import exact_inference, resolve_device
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One patch: what the network sees, and the part of it that it answers for; voxels of the level."""
+    """A patch: the box that the network sees, and the part of it whose logits are used; in voxels of the level."""
 
-    seen: Box  # may leave the volume at its far ends, where the last voxels are repeated
+    seen: Box  # may extend beyond the far ends of the volume, where the last voxels are repeated
     owned: Box
 
 
@@ -50,13 +50,13 @@ class PatchGrid:
     Parameters
     ----------
     shape
-        Of the volume, voxels.
+        Shape of the volume, in voxels.
     edge
-        Of a patch, z y x; multiples of the stride.
+        Edges of a patch, z y x; multiples of the stride.
     padding
-        Voxels on each side that a patch only looks at; less than half an edge.
+        Voxels on each side of a patch that serve only as context; less than half an edge.
     stride
-        Of the network.
+        Total stride of the network, in voxels.
     """
 
     shape: Triple
@@ -76,11 +76,11 @@ class PatchGrid:
 
     @property
     def patch_shape(self) -> Triple:
-        """Edges of every patch: shorter than `edge` where the volume is."""
+        """Edges of every patch; shorter than `edge` along an axis where the volume is shorter."""
         return triple([min(e, -(-n // self.stride) * self.stride) for e, n in zip(self.edge, self.shape, strict=True)])
 
     def _along(self, axis: int, box: Box) -> Iterator[tuple[int, int, int, int]]:
-        """First and last (exclusive) voxel that is seen, and that is owned, of the patches that own voxels of the box along an axis."""
+        """Yield (start seen, stop seen, start owned, stop owned) along an axis, for each patch that owns voxels of the box."""
         n, edge, step = self.shape[axis], self.patch_shape[axis], self.edge[axis] - 2 * self.padding
         last = max(0, -(-(n - edge) // step))  # number of the last patch
         for i in range(last + 1):
@@ -91,20 +91,20 @@ class PatchGrid:
 
 
 class PatchScorer:
-    """A network that scores boxes by fixed patches.
+    """A `BlockScorer` that scores boxes with a network in fixed patches.
 
     Parameters
     ----------
     network
-        Trained; it is left as it is.
+        Trained network; not modified.
     edge, padding
-        Of the patches, voxels: see `PatchGrid`.
+        Edges and padding of the patches, in voxels; see `PatchGrid`.
     device
         `cpu`, `cuda`, or `auto` (a GPU if there is one).
     precision
         `float32` or `bf16`.
     threads
-        Of torch, for all of this process; None leaves them as they are.
+        Number of torch threads in this process; None leaves it unchanged.
 
     Raises
     ------
@@ -126,18 +126,18 @@ class PatchScorer:
         self._weights_bytes = 2 * 4 * network.parameters_count
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """Return the voxels that the logits of `needed` depend on: all that their patches see; see `BlockScorer.read_box`."""
+        """Return the voxels that the logits of `needed` depend on, which are all that the patches see; see `BlockScorer.read_box`."""
         return self._grid(shape).seen(needed)
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
-        """Projected peak of scoring `needed`, bytes: the image, the logits, and one patch in the network; without libraries."""
+        """Return the projected peak of scoring `needed`, in bytes: the image, the logits and one patch in the network, without libraries."""
         patch = math.prod(self._grid(shape).patch_shape)
         image = 4 * self.read_box(needed, shape).size
         maps = LIVE_MAPS * self._ready.voxel_bytes * patch
         return image + 4 * self.species * (needed.size + patch) + maps + self._weights_bytes + KERNEL_BYTES
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`; see `BlockScorer.logits`."""
+        """Return the logits of `needed`; see `BlockScorer.logits`."""
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
         for patch in self._grid(shape).patches(needed):
             part = patch.owned.clipped(needed)

@@ -1,8 +1,8 @@
-"""The two interfaces of a strategy: `Strategy` checks, describes, trains and loads; `Model` scores, and says what that costs.
+"""The two interfaces of a strategy: `Strategy` checks settings, trains and loads; `Model` scores and projects the memory that scoring takes.
 
-All stages know strategies and models by these two interfaces only.  A strategy is an object that its package names in the entry-point group
-`tomostream.strategies`, under the name that `objective.name` gives; importing it must not import torch.  `tomostream.testing.StrategyTests` checks
-whether one keeps its promises; docs/extending.md has a recipe.
+The stages use strategies and models through these two interfaces only.  A package registers a strategy object in the entry-point group
+`tomostream.strategies`; the name of the entry point is the value of `objective.name` that selects it.  Importing the strategy must not import
+torch.  `tomostream.testing.StrategyTests` checks that a strategy follows the interface; docs/extending.md explains how to write one.
 """
 
 from __future__ import annotations
@@ -39,25 +39,26 @@ class Strategy(Protocol):
     Attributes
     ----------
     name
-        What `objective.name` says.
+        The value of `objective.name` that selects the strategy.
     summary
-        One line, for `tomostream strategies`.
+        One line of description, for `tomostream strategies`.
     model_kind
-        The kind in the records of its models; several strategies may share one.
+        The kind written in the records of its models; several strategies may share one.
     picker
-        The picker of its scores, unless the user names another (`tomostream.pickers`).
+        Name of the picker (`tomostream.pickers`) used for its scores, unless the user names another.
     needs_prior
-        Whether training needs the number of particles, and estimates it where it is not given.
+        Whether training needs the number of particles; it is estimated where the configuration does not give it.
     sections
-        Its own sections of the configuration: key to class, a `Part` with a default for every field; keys must differ from all others'.
+        The strategy's own sections of the configuration, as key: class.  The class is a `Part` with a default for every field; no other section
+        may have the same key.
     defaults
-        Its own defaults of the general sections: section to key to value.
+        The strategy's own defaults for the general sections, as section: key: value.
     continues
-        Optional: whether training can go on from a model (`train.start`); a strategy without the attribute cannot.
+        Optional: whether training can start from an existing model (`train.start`).  False if the attribute is missing.
     orients
-        Optional: whether its models know how particles are turned (`Model.orientations`).
+        Optional: whether its models determine the orientations of particles (`Model.orientations`).  False if the attribute is missing.
     sizes_are_learnt
-        Optional: whether training decides how large the model is; `untrained` is then as large as it may become.
+        Optional: whether training decides the size of the model.  If so, `untrained` returns a model of the largest possible size.
     """
 
     name: str
@@ -69,83 +70,97 @@ class Strategy(Protocol):
     defaults: Mapping[str, Mapping[str, Any]]
 
     def check(self, settings: LearningSettings) -> None:
-        """Refuse settings that the strategy can't work with; reads no file.
+        """Check the settings without reading any file.
 
         Raises
         ------
         InputError
-            With the key of the configuration, the value found and what is allowed.
+            If the strategy can't work with a setting.  The message names the key of the configuration, the value found and the values allowed.
         """
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """Return the pyramid level that is read.
+        """Return the pyramid level that training and prediction read.
 
         Parameters
         ----------
         spacing
-            Of level 0, angstrom.
+            Voxel spacing of level 0, in angstrom.
         level
-            What `network.level` says: a level, or `auto`.
+            The value of `network.level`: a level, or `auto`.
         """
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """Project the peak of a training step on this machine, without libraries and the buffer of voxels; None: no steps, no buffer."""
+        """Return the projected peak memory of a training step on this machine, in bytes.
+
+        The libraries and the buffer of voxels are not included.  None means that training takes no steps and needs no buffer.
+        """
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """Describe what training will do, for the dry run: one line."""
+        """Describe in one line what training will do, for the dry run."""
 
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:
-        """Return what else of the configuration decides the model, apart from species, objective and clicks; plain JSON values.
+        """Return the settings that decide the trained model, except species, objective and clicks, as plain JSON values.
 
         Raises
         ------
         InputError
-            If a file that it names is not there.
+            If a file that the settings name does not exist.
         """
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
-        """Train and write the model folder with `model_folder.write_folder`; `folder` exists, and is None in all processes but the first.
+        """Train and write the model folder with `model_folder.write_folder`.
 
-        A training of steps leaves `metrics.csv` (`learn.training_files`) too; one without steps needs none.  The same training must give the same
-        bytes, also after it was killed.
+        Training in steps also writes `metrics.csv` (`learn.training_files`).  The same inputs must give the same bytes, even if training was
+        killed and resumed.
+
+        Parameters
+        ----------
+        training
+            Settings and labelled tomograms.
+        folder
+            An existing folder for the model; None in all processes but the first.
+        progress
+            Receives log lines and progress.
+        processes
+            The processes that train together.
 
         Raises
         ------
         TomostreamError
-            If it can't be trained from this.
+            If training is impossible with these inputs.
         """
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """Return a model that plans as the trained one will: of the same settings and shapes, with any values.  Reads no tomogram.
+        """Return a model for planning: same settings and array shapes as the trained model, arbitrary values.  Reads no tomogram.
 
         Parameters
         ----------
         spacing
-            Of level 0, angstrom.
+            Voxel spacing of level 0, in angstrom.
         """
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
-        """Load a trained model: what `train` wrote.
+        """Load a model that `train` wrote.
 
         Raises
         ------
         InputError
-            If record and weights don't fit each other.
+            If the record and the weights don't belong together.
         """
 
 
-@dataclass(frozen=True)  # no slots: models keep what they have worked out
+@dataclass(frozen=True)  # no slots: cached properties are stored on the instance
 class Model(ABC):
     """A trained model.
 
     Parameters
     ----------
     settings
-        `ModelSettings`, or the strategy's own class derived from it.
+        `ModelSettings`, or the strategy's own subclass of it.
     summary
         What training reported.
     folder
-        That it was read from.
+        Folder that the model was read from.
     """
 
     settings: ModelSettings
@@ -155,18 +170,18 @@ class Model(ABC):
     @property
     @abstractmethod
     def kind(self) -> str:
-        """The kind in its record; see `Strategy.model_kind`."""
+        """The kind written in its record; see `Strategy.model_kind`."""
 
     @property
     @abstractmethod
     def picker(self) -> str:
-        """The picker of its scores, unless the user names another."""
+        """Name of the picker used for its scores, unless the user names another."""
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether it can score on a GPU.
+        """Whether the model can score on a GPU.
 
-        A model that can't must say so: where it is true, `auto` becomes `cuda` on a machine with a GPU, and `scorer` gets that.
+        A model that can't must override this: otherwise `auto` resolves to `cuda` on a machine with a GPU, and `scorer` is called with it.
         """
         return True
 
@@ -181,63 +196,69 @@ class Model(ABC):
         precision
             `float32` or `bf16`.
         threads
-            Of numerical libraries, for all of this process; None leaves them as they are.
+            Number of threads of the numerical libraries in this process; None leaves it unchanged.
         gpu_memory
-            Most that this process takes of the GPU's memory, bytes; None: plans for four fifths of it.
+            Limit on the GPU memory of this process, in bytes; None: plan for four fifths of it.
 
         Raises
         ------
         InputError
-            If device or precision are unknown, not there or not for this model, or its arrays don't fit its settings.
+            If the device or precision is unknown, unavailable or not supported by this model, or if the arrays don't fit the settings.
         """
 
     def plan(self, request: PlanRequest, *, precision: str) -> PredictionPlan:
-        """Plan the blocks in which a volume is scored, without batch-norm statistics (`strategies.loading.plan_model` adds them).
+        """Plan the blocks in which a volume is scored.
 
-        The scorer says what a block reads and costs; a model that knows its cost as a formula may plan by that.
+        The default asks the scorer what each block reads and how much memory it takes.  A model whose memory follows a formula may override this.
+        The memory for measuring batch-norm statistics is added by `strategies.loading.plan_model`.
 
         Parameters
         ----------
         request
-            The volume and the budget.
+            The volume and the memory budget.
         precision
-            See `scorer`.
+            As in `scorer`.
 
         Raises
         ------
         BudgetError
-            If no block fits the memory, or the given one does not.
+            If the requested block, or every possible block, exceeds the memory budget.
         """
         from tomostream.inference.block_search import plan_scorer
 
         return plan_scorer(request, self.scorer(device="cpu", precision=precision, threads=None))
 
     def orientations(self, tomogram: Tomogram, places: np.ndarray, species: str, *, memory: int) -> np.ndarray:
-        """Return how the particles at places are turned; only for a model whose strategy `orients`.
+        """Return the orientations of particles at given positions; only for models of a strategy that `orients`.
 
         Parameters
         ----------
         tomogram
-            With its voxel statistics.
+            Tomogram with its voxel statistics attached.
         places
-            Float64 (n, 3), z y x, voxels of the full resolution.
+            Float64 (n, 3) positions z y x, in voxels of level 0.
         species
-            Of all of them.
+            Name of the species of all these particles.
         memory
-            Budget, bytes.
+            Memory budget, in bytes.
 
         Returns
         -------
         np.ndarray
-            Float64 (n, 3, 3) on x, y, z, from the reference's axes to the tomogram's.
+            Float64 (n, 3, 3) rotation matrices that act on (x, y, z) and take the reference's axes to the tomogram's.
+
+        Raises
+        ------
+        TypeError
+            If the model does not determine orientations.
         """
-        raise TypeError(f"a model of {self.kind} knows no orientations")
+        raise TypeError(f"a model of kind {self.kind} does not determine orientations")
 
     @property
     def sampled(self) -> tuple[LevelNetwork, Sampling] | None:
-        """The network, and the sampling of crops for per-tomogram batch-norm statistics; None: no batch-norm to adapt."""
+        """The network, and the crops from which the batch-norm statistics of a tomogram are measured; None if it has no batch-norm."""
         return None
 
     def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> Model:
-        """Return the model with other batch-norm statistics; only for one with `sampled`."""
-        raise TypeError(f"a model of {self.kind} has no batch-norm")
+        """Return a copy of the model with other batch-norm statistics; only if `sampled` is not None."""
+        raise TypeError(f"a model of kind {self.kind} has no batch-norm")

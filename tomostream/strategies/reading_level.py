@@ -1,4 +1,4 @@
-"""Choose the pyramid level that a network reads: the coarsest that still shows the smallest particle."""
+"""Choose the pyramid level that a network reads."""
 
 from collections.abc import Iterable
 
@@ -7,10 +7,19 @@ from tomostream.config.sections import Species
 
 
 def choose_level(species: Iterable[Species], spacing: float, level: int | str) -> int:
-    """Return the pyramid level that is read: the one asked for, or the coarsest that keeps the smallest particle's radius.
+    """Return the level asked for, or with `auto` the coarsest at which the smallest radius has at least `defaults.MIN_RADIUS_VOX` voxels.
 
-    "Keeps" means at least `defaults.MIN_RADIUS_VOX` voxels: each level has 8 times fewer voxels, so training and inference are faster by
-    as much, and at equal time coarser wins as long as the particle's shape is still seen.
+    Each level has 8 times fewer voxels than the one below, so training and inference are faster by that factor.  In the same time, a coarser level
+    gives better results, as long as the shape of the particle is still visible.
+
+    Parameters
+    ----------
+    species
+        The species with their radii.
+    spacing
+        Voxel spacing of level 0, in angstrom.
+    level
+        A level, or `auto`.
     """
     if level != "auto":
         return int(level)

@@ -1,4 +1,4 @@
-"""Boxes at random places of tomograms, for measuring on a part of a volume."""
+"""Choose random boxes of tomograms, for measurements that need only a part of a volume."""
 
 import math
 
@@ -7,11 +7,11 @@ import numpy as np
 from tomostream.geometry import Box, triple
 from tomostream.tomogram import Tomogram
 
-MEASURED_VOX = 4_000_000  # of all boxes: a few seconds
+MEASURED_VOX = 4_000_000  # voxels of all boxes together, so that measuring takes seconds
 
 
 def box_within(tomogram: Tomogram, voxels: int, rng: np.random.Generator) -> Box:
-    """Return a box of at most `voxels` voxels at a random place: the volume, its longest edge halved until it is small enough."""
+    """Return a box of at most `voxels` voxels at a random position; its edges are those of the volume, the longest halved until it fits."""
     edges = list(tomogram.shape)
     while math.prod(edges) > max(voxels, 1):
         axis = edges.index(max(edges))

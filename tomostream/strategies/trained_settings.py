@@ -1,4 +1,4 @@
-"""The settings of the model that a training gives: what all strategies write, and what one adds."""
+"""Make the settings of a model from the settings of its training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ S = TypeVar("S", bound=ModelSettings)
 
 
 def settings_from(kind: type[S], training: Training, **own: Any) -> S:
-    """Return the settings of the model that a training gives.
+    """Return the settings of the model that a training produces.
 
     Parameters
     ----------
     kind
-        `ModelSettings`, or the strategy's own class derived from it.
+        `ModelSettings`, or the strategy's own subclass of it.
+    training
+        Provides the fields that all models have.
     own
-        The fields that the class adds, and `batch_statistics` of a network.
+        Values of the fields that the subclass adds, and of `batch_statistics` for a network.
     """
     return kind(
         species=training.species_names,

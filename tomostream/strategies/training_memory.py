@@ -1,7 +1,7 @@
-"""Check that training fits the memory, before anything is converted or read.
+"""Check that training fits the memory budget, before anything is converted or read.
 
-A process that trains holds the libraries, what a step keeps for the backward pass (the strategy says how much), and a buffer of voxels: a quarter
-of the budget, or what is left of it.  On a GPU the step's share lies in the GPU's memory.
+A training process holds the libraries, the feature maps that a step keeps for the backward pass (`Strategy.step_bytes`), and a buffer of voxels.
+The buffer gets a quarter of the budget, or what the rest leaves of it.  On a GPU the feature maps are in the GPU's memory and don't count.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from tomostream.errors import BudgetError
 from tomostream.strategies.protocol import Strategy
 from tomostream.units import format_bytes
 
-_BUFFER_SHARE = 4  # the buffer is one over this of the budget at most
-_LEAST_BUFFER = 50_000_000
+_BUFFER_SHARE = 4  # the buffer takes at most one part in this many of the budget
+_LEAST_BUFFER = 50_000_000  # bytes
 
 
 def training_bytes(strategy: Strategy, settings: LearningSettings) -> int:
-    """Projected peak of a process that trains, its buffer apart."""
+    """Return the projected peak memory of a training process, in bytes, without its buffer of voxels."""
     return LIBRARIES_BYTES + TORCH_BYTES + (strategy.step_bytes(settings) or 0)
 
 
 def training_buffer(strategy: Strategy, settings: LearningSettings) -> int:
-    """Bytes of voxels that a process which trains may hold; 0 for a strategy without steps, which holds none.
+    """Return the size of the buffer of voxels of a training process, in bytes; 0 for a strategy that takes no training steps.
 
     Raises
     ------
     BudgetError
-        If the budget does not hold a step.
+        If a step and the smallest buffer exceed the memory budget.
     """
     if strategy.step_bytes(settings) is None:
         return 0

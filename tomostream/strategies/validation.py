@@ -1,12 +1,12 @@
-"""Validate an epoch: the loss on labelled subtomograms, and how early picking finds the validation clicks.
+"""Validate an epoch: compute the loss on labelled crops, and measure how early picking finds the validation clicks.
 
-With a handful of validation clicks among hundreds of particles, a pick that hits no click need not be wrong.  So beside F1 at the expected
-count the *criterion* is the mean recall of the clicks over the first n picks, n = 1 .. 2N (N the number expected in the region): it
-rewards ranking true particles early, and moves smoothly where recall at one count jumps.
+With a handful of validation clicks among hundreds of particles, a pick that hits no click need not be wrong.  The *criterion* is therefore the mean
+recall of the clicks over the first n picks, n = 1 .. 2N, where N is the expected number in the region.  It rewards ranking true particles early,
+and it changes smoothly where the recall at a single count jumps.  F1 at the expected number is reported beside it.
 
-1. Plan: regions around the clicks, as wide as `REGION_VOX` (a small tomogram is one region), up to `TOTAL_VOX` voxels altogether; and a
-   fixed set of labelled crops for the loss.  The crops that give the tomograms' batch-norm statistics are read once, too.
-2. Each epoch: score the regions with the inference network, pick, match with the clicks; evaluate the objective on the crops.
+1. Plan, once: choose regions around the clicks, with edges of at most `REGION_VOX` (a small tomogram is one region) and at most `TOTAL_VOX` voxels in
+   total, but at least one region; read them, a fixed set of labelled crops for the loss, and the crops for the tomograms' batch-norm statistics.
+2. After each epoch: score the regions with the network, pick, and match the picks with the clicks; evaluate the objective on the crops.
 """
 
 from __future__ import annotations
@@ -37,19 +37,27 @@ if TYPE_CHECKING:
     from tomostream.strategies.training_set import Labelled, Training
 
 REGION_VOX = 160  # largest edge of a region
-TOTAL_VOX = 3_000_000  # of all regions: a few seconds per epoch on two cores
-# the strategy's own network, region, precision: scores of the region, (species, z, y, x)
+TOTAL_VOX = 3_000_000  # voxels of all regions together, so that validating an epoch takes seconds
+# score(network, region, precision) -> scores of the region, (species, z, y, x)
 Score = Callable[[Any, np.ndarray, str], np.ndarray]
-Pick = Callable[[np.ndarray, float, int, int], Picks]  # scores, radius, count, memory
-COUNTS = 2.0  # the criterion looks at this many times the expected number of picks
+Pick = Callable[[np.ndarray, float, int, int], Picks]  # pick(scores, radius, count, memory)
+COUNTS = 2.0  # the criterion covers this many times the expected number of picks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """A part of a validation tomogram: normalised float32 (z, y, x), with the clicks inside and the number of particles expected there.
+    """A part of a validation tomogram.
 
-    `clicks` and `expected` are per species; clicks are float64 (n, 3) voxels z y x from the region's corner.  `tomogram` is the number of its
-    tomogram.
+    Parameters
+    ----------
+    tomogram
+        Index of the tomogram.
+    volume
+        Normalised voxels, float32 (z, y, x).
+    clicks
+        Per species, the clicks inside: float64 (n, 3) voxels z y x from the region's first voxel.
+    expected
+        Per species, the expected number of particles inside.
     """
 
     tomogram: int
@@ -60,22 +68,23 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validation:
-    """The measurement after each epoch."""
+    """Measures a network after each epoch."""
 
     regions: list[Region]
-    radii: list[float]  # of picks, per species, voxels
-    batches: list[Batch]
+    radii: list[float]  # radius of picks per species, voxels
+    batches: list[Batch]  # labelled crops for the loss
     objective: Criterion
     precision: str
-    memory: int
-    crops: list[list[torch.Tensor]]  # per tomogram: what its batch-norm statistics come from; empty: the network keeps its own
+    memory: int  # budget of picking, bytes
+    crops: list[list[torch.Tensor]]  # per tomogram, the crops for its batch-norm statistics; empty: the network keeps training's
     score: Score
     pick: Pick
 
     def measure(self, network: nn.Module) -> dict[str, float]:
-        """Return `val_loss`, `val_recall`, `val_f1` at the expected count, and the `criterion` (larger is better).
+        """Return `val_loss`, `val_recall` and `val_f1` at the expected number, and the `criterion` (larger is better).
 
-        Species without validation clicks are left out.  Without any the criterion is minus the loss on the training tomograms' own labelled crops.
+        The last three are means over the species that have validation clicks.  Without any validation clicks the result has only the loss, on
+        labelled crops of the training tomograms, and the criterion is its negative.
         """
         loss = self._loss(network)
         if not any(len(clicks) for region in self.regions for clicks in region.clicks):
@@ -84,13 +93,13 @@ class Validation:
         scored = self._scores(network)
         for species, radius in enumerate(self.radii):
             if not any(len(region.clicks[species]) for region in self.regions):
-                continue  # a species without validation clicks does not choose the epoch
+                continue
             ranks: list[np.ndarray] = []
             expected = 0.0
             for region, scores in zip(self.regions, scored, strict=True):
                 count = max(1, round(region.expected[species]))
                 picks = self.pick(scores[species], radius, int(np.ceil(COUNTS * count)), self.memory)
-                # in units of the region's expected number, so that regions of different density pool
+                # in units of the region's expected number, so that regions of different density can be pooled
                 ranks.append(_first_hits(picks.index_zyx, region.clicks[species], radius) / count)
                 expected += region.expected[species]
             curves.append(_recalls(np.concatenate(ranks), expected))
@@ -98,7 +107,7 @@ class Validation:
         return {"val_loss": loss, "val_recall": recall, "val_f1": f1, "criterion": criterion}
 
     def _scores(self, network: nn.Module) -> list[np.ndarray]:
-        """Return the regions' scores, each with its tomogram's batch-norm statistics."""
+        """Score each region with the batch-norm statistics of its tomogram."""
         from tomostream.inference.batch_statistics import adapted
 
         device = next(network.parameters()).device
@@ -112,6 +121,7 @@ class Validation:
         return result
 
     def _loss(self, network: nn.Module) -> float:
+        """Return the mean of the objective over the labelled crops."""
         import torch
 
         from tomostream.learn.batch import Batch
@@ -124,12 +134,12 @@ class Validation:
 
 
 def greedy_picks(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
-    """Return the best picks of scores, as most strategies' are picked."""
+    """Return the `count` best picks of a score map by greedy picking, the picker of most strategies."""
     return pick_array(scores, radius=radius, how_many=Best(count), memory=memory)
 
 
 def picks_by(picker: Picker) -> Pick:
-    """Return what picks scores as their picker does."""
+    """Return a `Pick` function that uses a picker."""
 
     def pick(scores: np.ndarray, radius: float, count: int, memory: int) -> Picks:
         source, wanted = Source.of(scores, values="probability"), PickRequest(radius=radius, how_many=Best(count))
@@ -139,7 +149,7 @@ def picks_by(picker: Picker) -> Pick:
 
 
 def _first_hits(picks: np.ndarray, clicks: np.ndarray, tolerance: float) -> np.ndarray:
-    """Rank (from 1) of the first pick within `tolerance` of each click; infinite where there is none."""
+    """Return the rank (from 1) of the first pick within `tolerance` of each click; infinity where there is none."""
     if len(picks) == 0 or len(clicks) == 0:
         return np.full(len(clicks), np.inf)
     squared = ((clicks[:, None, :] - picks[None, :, :]) ** 2).sum(axis=2)
@@ -148,7 +158,10 @@ def _first_hits(picks: np.ndarray, clicks: np.ndarray, tolerance: float) -> np.n
 
 
 def _recalls(ranks: np.ndarray, expected: float) -> tuple[float, float, float]:
-    """Recall and F1 of the clicks at the expected count, and the mean recall up to `COUNTS` times it; ranks in units of the count."""
+    """Return recall and F1 at the expected number, and the mean recall up to `COUNTS` times that number.
+
+    `ranks` are those of the first hits of the clicks, in units of the expected number of their region.
+    """
     hits = np.count_nonzero(ranks <= 1.0)
     area = float(np.clip(1.0 - ranks / COUNTS, 0.0, 1.0).mean())
     return hits / len(ranks), 2 * hits / (expected + len(ranks)), area
@@ -165,7 +178,25 @@ def plan_validation(
     score: Score,
     pick: Pick,
 ) -> Validation:
-    """Choose the regions, and read them once; and the crops, by this sampling, that the tomograms' batch-norm statistics come from."""
+    """Choose and read the regions, and the crops from which the tomograms' batch-norm statistics are measured.
+
+    Parameters
+    ----------
+    training
+        Settings, level and radii.
+    checked
+        Tomograms with validation clicks; None: there are none.
+    batches
+        Labelled crops for the loss.
+    objective
+        Criterion that gives the loss.
+    precision
+        `float32` or `bf16`.
+    sampling
+        How the crops for batch-norm statistics are drawn.
+    score, pick
+        How a region is scored and picked.
+    """
     regions: list[Region] = []
     total = 0
     crops: list[list[torch.Tensor]] = []
@@ -182,7 +213,7 @@ def plan_validation(
 
 
 def boxes_around(shape: Triple, points: np.ndarray) -> list[Box]:
-    """Disjoint boxes that hold the points: a grid's cells, those with most points first."""
+    """Return the cells of a regular grid that hold the points, those with most points first; cell edges are at most `REGION_VOX`."""
     edges = triple([-(-n // -(-n // REGION_VOX)) for n in shape])
     cells: dict[Triple, int] = {}
     for point in points:
@@ -197,6 +228,7 @@ def boxes_around(shape: Triple, points: np.ndarray) -> list[Box]:
 
 
 def _region(species: Sequence[Species], number: int, tomogram: Tomogram, box: Box, points: list[np.ndarray]) -> Region:
+    """Read a region of tomogram `number`; its expected number is that of the tomogram times its share of the volume."""
     start, stop = np.asarray(box.start), np.asarray(box.stop)
     clicks = [p[((p >= start - 0.5) & (p < stop - 0.5)).all(axis=1)] - start for p in points]
     share = box.size / (tomogram.shape[0] * tomogram.shape[1] * tomogram.shape[2])

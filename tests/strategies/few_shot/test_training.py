@@ -70,7 +70,7 @@ def test_the_model_is_a_unet_with_a_filter_and_says_how_it_scores_and_why(projec
     (way,), (evidence,) = model.summary.chosen_ways, model.summary.evidence
     assert list(evidence) == [str(one) for one in WAYS]
     assert evidence[way] <= min(evidence.values()) + 0.1001  # costs are rounded
-    assert any(text.startswith(f"ribosome: {way}, by the ranks of left-out clicks") for text in listening.said)
+    assert any(text.startswith(f"ribosome: {way}, chosen by the ranks of left-out clicks") for text in listening.said)
 
 
 def test_the_training_tomogram_has_about_the_expected_number_of_peaks_above_a_half(project):
@@ -106,12 +106,12 @@ def test_of_many_clicks_a_hundred_are_taken_and_the_log_says_so(monkeypatch, tmp
     monkeypatch.setattr(looking, "MOST_CLICKS", 4)
     listening = Listening()
     train_model(configuration(tmp_path), out=None, overwrite=False, progress=listening)
-    assert "ribosome: the head learns from 4 of the 5 clicks, drawn from the seed" in listening.said
+    assert "ribosome: filters and heads learn from 4 of the 5 clicks, drawn at random from the seed" in listening.said
     assert load_model(tmp_path / "project" / "model").summary.evidence
 
 
 def test_without_a_backbone_it_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"network.backbone: none leaves few_shot.*nnpu"):
+    with pytest.raises(InputError, match=r"network.backbone must be auto for few_shot.*found none.*nnpu"):
         configuration(tmp_path, network={"backbone": "none"})
 
 

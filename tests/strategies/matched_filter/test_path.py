@@ -175,5 +175,5 @@ def test_dry_run_plans_strategies_too(tmp_path):
 def test_unknown_strategy_of_a_model_is_refused(finished, tmp_path):
     ts.train(finished / "run.yaml", out=tmp_path / "model")
     rewrite_record(tmp_path / "model", lambda values: values.update(strategy="magic"))
-    with pytest.raises(InputError, match="strategy 'magic'; installed are average, deepetpicker, slices2d, template, unet"):
+    with pytest.raises(InputError, match="kind 'magic'; the installed kinds are average, deepetpicker, slices2d, template, unet"):
         ts.load_model(tmp_path / "model")

@@ -1,1 +1,1 @@
-"""The strategy `deepetpicker`: a U-Net with coordinate channels, Dice loss and mean-pooling."""
+"""The strategy `deepetpicker`: a U-Net with coordinate channels, trained with the Dice loss and picked by mean-pooling."""

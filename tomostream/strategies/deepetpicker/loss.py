@@ -1,12 +1,11 @@
-"""The soft Dice loss of DeepETPicker: how far scores and labels overlap.
+"""The soft Dice loss of DeepETPicker, which measures the overlap of scores and labels.
 
     L = 1 - (2 sum p y + e) / (sum p + sum y + e)
 
-with p the scores and y the labels of a batch's voxels, of one species.  Every voxel without label counts as background, as in PN, but the
-sum over the labels is never drowned by the many background voxels.
+where p are the scores and y the labels of one species, over the voxels of a batch.  Every unlabelled voxel counts as background, as in PN, but the
+many background voxels don't outweigh the labels.
 
-As in DeepETPicker it takes the crops as they come, all of them around labels: it is not re-weighted to the whole volume, and the scores are
-not probabilities.
+As in DeepETPicker, crops are all drawn around labels and are not re-weighted to the whole volume, so the scores are not probabilities.
 
 References
 ----------
@@ -19,15 +18,15 @@ import torch
 
 from tomostream.learn.objectives import Expectations, Loss
 
-_SMOOTHING = 1.0  # e, voxels: a batch without label and score has no loss, and no division by zero
+_SMOOTHING = 1.0  # e, in voxels: avoids division by zero; a batch without labels and scores has zero loss
 
 
 @dataclass(frozen=True, slots=True)
 class Dice:
-    """1 - the Dice overlap of scores and labels of one species."""
+    """The soft Dice loss of one species."""
 
     def __call__(self, means: Expectations) -> Loss:
-        """Evaluate the loss on one batch; voxels of weight 0 are left out."""
+        """Compute the loss of one batch; voxels of weight 0 are left out."""
         label = (means.labelled > 0).float()
         score = torch.sigmoid(means.logits) * ((means.labelled + means.unlabelled) > 0)
         overlap = (2 * means.total(score * label) + _SMOOTHING) / (means.total(score) + means.total(label) + _SMOOTHING)

@@ -1,8 +1,8 @@
-"""A trained model of the strategy `deepetpicker`: a `CoordinateUNet`'s weights, and the patches that it was made for.
+"""A trained model of the strategy `deepetpicker`: the weights of a `CoordinateUNet`, and the patches that it was trained for.
 
-DeepETPicker, built from the description in its paper: residual U-Net with coordinate channels and image pyramid
-(`network`), labels of a ball's core (`label_radius`), Dice loss (`loss`), patches with a padding (`strategies.patches`), mean-pooling of the binarised
-scores (`picking.mean_pool`).
+The strategy follows the description of DeepETPicker in its paper: a residual U-Net with coordinate channels and an image pyramid (`network`), labels
+that cover the core of a particle (`label_radius`), the Dice loss (`loss`), patches with padding (`strategies.patches`), and mean-pooling of the
+binarised scores (`picking.mean_pool`).
 
 References
 ----------
@@ -22,28 +22,28 @@ from tomostream.strategies.model_folder import ModelSettings
 from tomostream.strategies.patches import PatchScorer
 
 KIND = "deepetpicker"
-_LARGEST_LABEL_VOX = 5.0  # 11 voxels of diameter
+_LARGEST_LABEL_VOX = 5.0  # a diameter of 11 voxels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchSettings(ModelSettings):
-    """The network's shape and its patches."""
+    """Settings of the network and its patches."""
 
-    channels: tuple[int, ...]  # of the levels, finest first
-    patch: tuple[int, int, int]  # edges z y x, voxels of the level
-    padding: int  # voxels on each side of a patch that are only looked at
+    channels: tuple[int, ...]  # channels of the levels, finest first
+    patch: tuple[int, int, int]  # edges of a patch z y x, voxels of the level
+    padding: int  # voxels on each side of a patch that serve only as context
 
 
 @dataclass(frozen=True)
 class PatchModel(NetworkModel[CoordinateUNet]):
-    """A trained model."""
+    """A trained `CoordinateUNet`."""
 
     settings: PatchSettings
     kind = KIND
     picker = "mean-pool"
 
     def make_network(self) -> CoordinateUNet:
-        """Return a network of the settings' shape."""
+        """Build a network of the shape that the settings give."""
         return CoordinateUNet(self.settings.channels, len(self.settings.species), seed=0)
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> PatchScorer:
@@ -53,15 +53,18 @@ class PatchModel(NetworkModel[CoordinateUNet]):
 
     @property
     def sampling(self) -> Sampling:
-        """Patches, whose coordinates the network knows."""
+        """The crops from which the batch-norm statistics of a tomogram are measured."""
         return patch_sampling(self.network, triple(self.settings.patch))
 
 
 def label_radius(radius: float) -> float:
-    """Radius of the label of a particle, voxels: a core of it, of 11 voxels' diameter at most, so that labels of touching particles don't."""
+    """Return the radius of the label of a particle, in voxels.
+
+    A label covers the core of the particle, with a diameter of at most 11 voxels, so that the labels of touching particles don't touch.
+    """
     return min(defaults.CORE_LABEL * radius, _LARGEST_LABEL_VOX)
 
 
 def patch_sampling(network: CoordinateUNet, patch: Triple) -> Sampling:
-    """Return the crops that a tomogram's batch-norm statistics come from: patches, whose coordinates the network knows."""
+    """Return the crops from which the batch-norm statistics of a tomogram are measured: patches, since outputs depend on coordinates in a patch."""
     return Sampling(patch, triple([network.stride] * 3), defaults.DEEPETPICKER_RECALIBRATION_CROPS, batch=2)

@@ -1,19 +1,19 @@
-"""The network of DeepETPicker: a residual 3-D U-Net that sees each voxel's coordinates in the patch, at every scale.
+"""The network of DeepETPicker: a residual 3-D U-Net with coordinate channels and an image pyramid.
 
-Built from the paper's description, with three things that `ResidualUNet` lacks:
+It follows the description in the paper.  The differences from `ResidualUNet` are
 
-- coordinate channels: z, y and x of each voxel, from -1 to 1 across the patch, beside the density;
-- an image pyramid: every coarser level of the encoder also sees the density, averaged over 2, 4, ... voxels;
+- coordinate channels: the input has, beside the density, z, y and x of each voxel, from -1 to 1 across the patch;
+- an image pyramid: every coarser level of the encoder also gets the density, averaged over 2, 4, ... voxels;
 - ELU instead of ReLU.
 
     density, z, y, x ─ block ──────────────────────────── + ─ block ─ 1x1x1 ─ logits
                          └ max-pool 2 ─ + ─ block ─ 1x1x1 ─┘ (each voxel repeated 2 x 2 x 2)
     density averaged over 2 ─ 1x1x1 ────┘
 
-Levels are joined by sums.  Batch-norm stands behind every 3x3x3 convolution and is folded for inference (`learn.batch_norm_folding`).
+Levels are joined by sums.  Batch-norm follows every 3x3x3 convolution and is folded for inference (`learn.batch_norm_folding`).
 
-Limits: a logit depends on the place in the patch, so scores are those of fixed patches only (`strategies.deepetpicker.patches`); input edges must be
-multiples of the total stride, 2^(levels - 1).
+Limits: a logit depends on the position in the patch, so volumes must be scored in fixed patches (`strategies.patches`); input edges must be multiples
+of the total stride, 2^(levels - 1).
 
 References
 ----------
@@ -43,14 +43,14 @@ class CoordinateUNet(LevelNetwork):
     channels
         Channels of the levels, finest first; their number is the number of levels.
     species
-        Number of species, that is of output channels.
+        Number of species, which is the number of output channels.
     seed
-        Of the initial weights; the global random state is left alone.
+        Seed of the initial weights; the global random state is not changed.
 
     Raises
     ------
     InputError
-        If there is no level, or a number is out of range.
+        If there are no levels, or a number is out of range.
     """
 
     def __init__(self, channels: Sequence[int], species: int, *, seed: int) -> None:
@@ -58,18 +58,18 @@ class CoordinateUNet(LevelNetwork):
         wide = self.channels
         with self.drawing(seed):
             self.encoders = nn.ModuleList(ResidualBlock(a, b, F.elu) for a, b in itertools.pairwise((_INPUTS, *wide)))
-            self.pyramid = nn.ModuleList(nn.Conv3d(1, c, 1) for c in wide[:-1])  # joins what is pooled from the level above
+            self.pyramid = nn.ModuleList(nn.Conv3d(1, c, 1) for c in wide[:-1])  # added to the pooled maps of the finer level
             self.narrows = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in itertools.pairwise(wide))
             self.decoders = nn.ModuleList(ResidualBlock(a, a, F.elu) for a in wide[:-1])
             self.head = nn.Conv3d(wide[0], self.species, 1)
         self.start_head(0.1)  # first scores near 0.5, where the gradient of the Dice loss is largest
 
     def features(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z y x"]:
-        """Return the finest decoder's feature maps; see `LevelNetwork.features`."""
+        """Return the feature maps of the finest decoder; see `LevelNetwork.features`."""
         self.check_edges(image.shape[2:], "patches")
         x: torch.Tensor = self.encoders[0](_with_coordinates(image))
         kept = []
-        density = image.float()  # bf16 has no average
+        density = image.float()  # average pooling does not support bf16
         for encoder, join in zip(list(self.encoders)[1:], self.pyramid, strict=True):
             kept.append(x)
             density = F.avg_pool3d(density, 2)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PatchStrategy(NetworkStrategy):
-    """DeepETPicker, built from the description in its paper; see `strategies.protocol.Strategy`."""
+    """DeepETPicker, implemented from the description in its paper; see `strategies.protocol.Strategy`."""
 
     name = "deepetpicker"
     summary = "residual U-Net with coordinate channels, Dice loss, mean-pooling (Liu et al. 2024)"
@@ -41,11 +41,11 @@ class PatchStrategy(NetworkStrategy):
     )
 
     def check(self, settings: LearningSettings) -> None:
-        """Refuse patches that are not longer than their padding."""
+        """Refuse patches that are not longer than the padding on both sides."""
         crop, padding = settings.train.crop, defaults.PATCH_PADDING_VOX
         if crop <= 2 * padding:
             raise InputError(
-                f"train.crop: the patches of {self.name} only look at {padding} voxels on each side, so they must be longer than {2 * padding}, found {crop}"
+                f"train.crop: the patches of {self.name} have a padding of {padding} voxels on each side, so they must be longer than {2 * padding}, found {crop}"
             )
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -55,7 +55,7 @@ class PatchStrategy(NetworkStrategy):
         train_patches(training, folder, progress, processes)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """Return a model of the network as it is before training."""
+        """Return a model with the initial weights."""
         from tomostream.strategies.deepetpicker.model import PatchModel
         from tomostream.strategies.deepetpicker.training import described_by
 

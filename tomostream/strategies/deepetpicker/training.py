@@ -1,8 +1,9 @@
-"""Train `deepetpicker`: the shared loop, with its own network, labels and loss.
+"""Train `deepetpicker` with the shared training loop (`strategies.network_training`).
 
-1. Labels: a thresholded Gaussian around each centre, smaller than the particle; all else is background.
-2. Crops around labels only, as large as the patches of inference will be.
-3. Dice loss; after each epoch the validation tomogram is scored by patches and picked by mean-pooling, and the best epoch kept.
+1. The labels are thresholded Gaussians around the centres, smaller than the particle; everything else is background.
+2. The crops are all drawn around labels, and have the size of the patches used in inference.
+3. The objective is the Dice loss (`loss`).  After each epoch the validation tomograms are scored in patches and picked by mean-pooling; the best
+   epoch is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tomostream.strategies.validation import picks_by
 
 
 def train_patches(training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
-    """Train the network and write the model folder; `folder` is None in all processes but the first.
+    """Train the network and write the model folder; parameters as in `strategies.protocol.Strategy.train`.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def train_patches(training: Training, folder: Path | None, progress: Progress, p
 
 
 def described_by(training: Training) -> PatchSettings:
-    """Return the settings of the model that a training gives."""
+    """Return the settings of the model that a training produces."""
     settings = training.settings
     return settings_from(
         PatchSettings,

@@ -1,1 +1,1 @@
-"""The strategy `few_shot`: a backbone that was trained beforehand on simulation, and a linear head that the clicks fit in closed form."""
+"""The strategy `few_shot`: a backbone pretrained on simulation, with a linear head that is fitted to the clicks in closed form."""

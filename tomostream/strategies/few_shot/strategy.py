@@ -1,4 +1,4 @@
-"""The strategy `few_shot`, as the others know it; nothing here imports torch."""
+"""The strategy `few_shot`; importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class FewShotStrategy:
-    """Pretrained features and a head in closed form, beside the matched filter; see `strategies.protocol.Strategy`."""
+    """A linear head on pretrained features, joined with a matched filter; see `strategies.protocol.Strategy`."""
 
     name = "few_shot"
     summary = "pretrained U-Net, a linear head from the clicks in closed form, and matched filter: left-out clicks choose; no steps"
@@ -39,42 +39,42 @@ class FewShotStrategy:
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({"network": {"channels": CHANNELS}})
 
     def check(self, settings: LearningSettings) -> None:
-        """The backbone is what it is."""
+        """Refuse settings without the backbone, or with channels other than the backbone's."""
         network = settings.network
         if network.backbone == "none":
             raise InputError(
-                "network.backbone: none leaves few_shot without what it knows; leave it auto, or choose another objective (nnpu, average)"
+                "network.backbone must be auto for few_shot, which needs the pretrained backbone, found none; or choose another objective (nnpu, average)"
             )
         if tuple(network.channels) != CHANNELS:
             raise InputError(
-                f"network.channels of few_shot are those of the pretrained backbone, {list(CHANNELS)}, found {list(network.channels)}; leave them out"
+                f"network.channels of few_shot must be those of the pretrained backbone, {list(CHANNELS)}, found {list(network.channels)}; leave them out"
             )
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """The coarsest level at which the smallest particle is still seen, unless one is asked for."""
+        """Return the level asked for, or with `auto` the coarsest at which the smallest particle can still be seen."""
         return choose_level(species, spacing, level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """There are no steps."""
+        """Return None: training takes no steps."""
         return None
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """Name, level and backbone."""
+        """Describe training by strategy, level and the hash of the backbone."""
         return f"strategy {self.name}, level {level}, pretrained backbone {SHA256[:8]}"
 
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:
-        """The backbone, the network's settings and the seed."""
+        """Return the hash of the backbone, the settings of the network, and the seed."""
         return {"backbone": SHA256, "network": settings.network.model_dump(mode="json"), "train": settings.train.seed}
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
-        """Train and write the model folder; there are no steps to share, so the first process does it."""
+        """Train and write the model folder, in the first process alone."""
         from tomostream.strategies.few_shot.training import train_few_shot
 
         if folder is not None:
             train_few_shot(training, folder, progress)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """The backbone's shape, and a filter of the sizes that training would give."""
+        """Return a model with the backbone's shape and a filter of the sizes that training gives."""
         from dataclasses import replace
 
         from tomostream.strategies.model_folder import TrainingSummary
@@ -94,7 +94,7 @@ class FewShotStrategy:
         return UNetModel(replace(described_by(training), matched=matched), TrainingSummary(), Path(), network, profiles)
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
-        """A trained model."""
+        """Load a trained model."""
         from tomostream.strategies.unet.model import unpack
 
         return unpack(record, weights, folder)

@@ -1,11 +1,11 @@
-"""How is a few-shot model trained?  A head and a filter in closed form, and left-out clicks that say how to join them.
+"""Train a few-shot model: fit heads and filters in closed form, and choose between them by left-out clicks.
 
-1. The backbone looks at the clicks and at background boxes (`pretrained.looking`).
-2. Each way of scoring (`evidence.WAYS`: heads of three shrinkages, the matched filter, their sums) is judged by left-out clicks; the log tells
-   which won, and `model.json` keeps what each cost.
-3. The winner is made from all clicks.  Its intercept puts 0 at the peak whose rank is the number expected in the background boxes.
+1. Compute the backbone's features at the clicks and in background boxes (`pretrained.looking`).
+2. Judge each way of scoring by left-out clicks (`evidence.WAYS`: heads of three shrinkages, the matched filter, and their sums).  The log reports the
+   choice, and `model.json` keeps the cost of each way.
+3. Make the chosen way from all clicks.  Its intercept puts the logit 0 at the peak whose rank is the expected number in the background boxes.
 
-The model is one of the U-Net's kind: network, matched filter, weights.  Nothing is iterated, so there is nothing to resume.
+The model is of the same kind as a U-Net's: a network and a matched filter.  Training takes no steps, so there is nothing to resume.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from tomostream.strategies.unet.training import described_by
 
 
 def train_few_shot(training: Training, folder: Path, progress: Progress) -> None:
-    """Fit heads and filters and write the model folder.
+    """Train a few-shot model and write its folder.
 
     Raises
     ------
     TomostreamError
-        If a species has no click, a tomogram can't be read, or the backbone is damaged.
+        If a species has no clicks, a tomogram can't be read, or the file of the backbone is damaged.
     """
     backbone = shipped_backbone()
     settings = training.settings
     for number, one in enumerate(settings.species):
         if not training.labelled.count(number):
             raise InputError(
-                f"labels.train has no click of {one.name} in the training tomograms: objective few_shot needs at least one, better ten"
+                f"labels.train has no click of {one.name} in the training tomograms; objective few_shot needs at least one, preferably ten"
             )
     training = thinned(training, progress)
     labelled = training.labelled.clicked

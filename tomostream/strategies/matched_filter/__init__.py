@@ -1,1 +1,1 @@
-"""The strategies `average` and `template`: normalised cross-correlation, without a network."""
+"""The strategies `average` and `template`: scoring by normalised cross-correlation, without a network."""

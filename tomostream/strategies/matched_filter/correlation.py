@@ -1,17 +1,17 @@
-"""Normalised cross-correlation by FFT, block by block: the best over a set of kernels.
+"""Normalised cross-correlation by FFT, block by block; the result is the maximum over a set of kernels.
 
 For a kernel k with zero mean and unit norm in a ball of n voxels, and the standardised volume f,
 
     c(x) = sum_j k(j) f(x + j) / sqrt(n (var(x) + floor^2)),      var: variance of f in the ball around x
 
-lies in [-1, 1].  The floor, in standard deviations of the volume, keeps empty places, whose variance is small, from winning by chance; at
-0 it is the classic local normalisation, and when it is large a plain matched filter.  Logits are slope (c - offset): monotone.
+lies in [-1, 1].  The floor, in standard deviations of the volume, keeps empty places, whose variance is small, from scoring high by chance.  A floor
+of 0 gives the classic local normalisation, a large floor a plain matched filter.  Logits are slope (c - offset).
 
-1. The window of a block is what it needs and the ball's radius more; beyond the volume's faces f is 0, its mean.
-2. One FFT of the window, one of its square, two back for mean and variance, and one for each kernel.  The transform is circular, with the window's
-   size: only places that wrapping does not reach are kept.  A kernel is small, so its transform is taken axis by axis, over the lines that
-   are not zero; where there is one kernel, once for all pieces.
-3. The transforms depend on the box alone: one block grid gives the same bits always; other grids differ by rounding.
+1. The window of a block is the box that is needed, widened by the kernel's half-width; beyond the faces of the volume f is 0, its mean.
+2. Transform the window and its square; transform back once each for mean and variance, and once for each kernel.  The transforms are circular with
+   the window's size, so only places that wrapping does not reach are kept.  A kernel is small, so it is transformed axis by axis, without the lines
+   that are all zero; a single kernel is transformed once for all pieces.
+3. The transforms depend only on the box.  So the same block grid always gives the same bits; different grids agree to rounding.
 
 References
 ----------
@@ -28,7 +28,7 @@ from jaxtyping import Complex64, Float32
 
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 
-# arrays of a window's size that live at the peak: densities, spectra of both, product, result, and scratch of the transform; kept spectra
+# arrays of the window's size alive at the peak: densities, two spectra, product, result, scratch memory of the transform, kept spectra
 _LIVE_WINDOWS = 10
 
 
@@ -39,13 +39,14 @@ class Target:
     Parameters
     ----------
     kernels
-        Float32 cubes (z y x) of edge 2 half + 1, of zero mean and unit norm in the ball; may be made as they are asked for, each time anew.
+        Float32 cubes (z y x) of edge 2 half + 1, with zero mean and unit norm in the ball.  An iterable that is not a sequence may make them anew in
+        each iteration.
     half
-        Of the kernels, voxels.
+        Half-width of the kernels, in voxels.
     radius
-        Of the ball, voxels; at most `half`.
+        Radius of the ball, in voxels; less than `half` + 1.
     offset, slope
-        Of the logits.
+        Logits are slope (c - offset).
     """
 
     kernels: Iterable[np.ndarray]
@@ -56,19 +57,19 @@ class Target:
 
 
 class CorrelationScorer:
-    """Scores boxes by their correlation with kernels.
+    """A `BlockScorer` that scores boxes by their correlation with kernels.
 
     Parameters
     ----------
     targets
-        One an output.
+        One per output.
     floor
-        Added to the local variance, squared; standard deviations of the volume.
+        Its square is added to the local variance; in standard deviations of the volume.
     threads
-        Of the transforms; the bits don't depend on them.
+        Number of threads of the transforms; the result does not depend on it.  None: 1.
     piece
-        Largest edge of what is transformed at a time, voxels, without the halo; None: what is asked for, at once.  Pieces bound the memory,
-        but kernels that are made as they are asked for are made for each.
+        Largest edge of a piece that is transformed at once, in voxels without the halo; None: the whole box.  Pieces bound the memory, but kernels
+        that are made during iteration are made again for each piece.
     """
 
     def __init__(self, targets: Sequence[Target], *, floor: float, threads: int | None, piece: int | None = None) -> None:
@@ -79,17 +80,17 @@ class CorrelationScorer:
         self._half = max(target.half for target in targets)
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """Return the box and the largest kernel's half more, inside the volume."""
+        """Return the box, widened by the half-width of the largest kernel and clipped to the volume."""
         return needed.expanded(self._half).clipped(Box.whole(shape))
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
-        """Projected peak of `logits`, bytes."""
+        """Return the projected peak of `logits`, in bytes."""
         edges = self._piece_edges(needed.shape)
         window = math.prod(transform_shape(edges, self._half))
         return 4 * (self.read_box(needed, shape).size + _LIVE_WINDOWS * window + 2 * math.prod(edges) + self.species * needed.size)
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`; see `inference.protocol`."""
+        """Return the logits of `needed`; see `BlockScorer.logits`."""
         result = self.correlations(image, read, needed, shape)
         for number, target in enumerate(self._targets):
             result[number] -= np.float32(target.offset)
@@ -97,7 +98,7 @@ class CorrelationScorer:
         return result
 
     def correlations(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Return the correlations themselves, in [-1, 1] but for rounding: the best over each output's kernels."""
+        """Return the correlations, in [-1, 1] up to rounding: for each output the maximum over its kernels."""
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
         edges = self._piece_edges(needed.shape)
         pieces = [piece.shifted(needed.start) for piece in BlockGrid(needed.shape, edges).cores()]
@@ -107,7 +108,7 @@ class CorrelationScorer:
             count = int(np.count_nonzero(ball))
             weights = np.conj(small_spectrum(ball.astype(np.float32) / np.float32(count), size, self._threads))
             kernels = list(target.kernels) if isinstance(target.kernels, Sequence) else []
-            # those of many kernels would not fit
+            # a single kernel's spectrum is kept for all pieces; those of many kernels would take too much memory
             kept = [small_spectrum(kernels[0], size, self._threads)] if len(kernels) == 1 else None
             for piece in pieces:
                 spectra = kept if kept is not None else (small_spectrum(kernel, size, self._threads) for kernel in target.kernels)
@@ -129,6 +130,7 @@ class CorrelationScorer:
         size: Triple,
         best: np.ndarray,
     ) -> None:
+        """Correlate one piece with the kernels of a target, and write the maximum over the kernels to `best`."""
         count, weights, kernels = spectra
         window_box = needed.expanded(target.half)
         window = np.zeros(size, dtype=np.float32)
@@ -145,7 +147,7 @@ class CorrelationScorer:
         variance -= mean * mean
         np.maximum(variance, 0, out=variance)
         variance += np.float32(self._floor**2)
-        # an exactly constant place has no likeness to anything, whatever the floor
+        # keeps an exactly constant place from dividing by zero if the floor is 0; its correlation becomes 0
         np.maximum(variance, np.finfo(np.float32).tiny, out=variance)
         scale = 1 / np.sqrt(variance * np.float32(count))
         del mean, variance
@@ -165,21 +167,21 @@ class CorrelationScorer:
 
 
 def ball_of(half: int, radius: float) -> np.ndarray:
-    """Return the voxels of a cube of edge 2 half + 1 whose centres are within `radius` of its middle: bool (z y x)."""
+    """Return the mask of a ball, bool (z y x): the voxels of a cube of edge 2 half + 1 whose centres are within `radius` of its middle."""
     squared = np.arange(-half, half + 1, dtype=np.float64) ** 2
     is_in: np.ndarray = squared[:, None, None] + squared[None, :, None] + squared[None, None, :] <= radius**2
     return is_in
 
 
 def normalised_kernel(values: Float32[np.ndarray, "n n n"], radius: float) -> Float32[np.ndarray, "n n n"]:
-    """Zero outside the ball, zero mean and unit norm inside; a constant gives zeros.
+    """Return a kernel with zero mean and unit norm in a ball, and zero outside; constant values give zeros.
 
     Parameters
     ----------
     values
         A cube of odd edge.
     radius
-        Of the ball, voxels.
+        Radius of the ball, in voxels.
     """
     ball = ball_of(values.shape[0] // 2, radius)
     kernel = np.where(ball, values - values[ball].mean(dtype=np.float64), 0.0)
@@ -188,17 +190,17 @@ def normalised_kernel(values: Float32[np.ndarray, "n n n"], radius: float) -> Fl
 
 
 def small_spectrum(kernel: Float32[np.ndarray, "n m k"], size: Triple, threads: int) -> Complex64[np.ndarray, "z y x"]:
-    """Return the real FFT of a small array padded to `size` with zeros; lines that are all zero are not transformed."""
+    """Return the real FFT of a small array that is padded with zeros to `size`, without transforming lines that are all zero."""
     lines = scipy.fft.rfft(kernel, n=size[2], axis=2, workers=threads)
     planes = scipy.fft.fft(lines, n=size[1], axis=1, workers=threads)
     return np.asarray(scipy.fft.fft(planes, n=size[0], axis=0, workers=threads))
 
 
 def piece_edges(shape: Triple, most: int | None) -> Triple:
-    """Edges of pieces of `most` voxels an edge at most, as alike as can be, so that one transform's size serves all."""
+    """Return the edges of pieces, at most `most` voxels each; pieces are as equal as possible, so that one transform size serves all."""
     return triple([n if most is None else -(-n // max(1, -(-n // most))) for n in shape])
 
 
 def transform_shape(edges: Triple, half: int) -> Triple:
-    """Edges of the window of a piece, with the kernel's half on each side, that transform fast."""
+    """Return the edges of a piece's window, with at least `half` voxels around it on each side, rounded up to sizes with a fast transform."""
     return triple([int(scipy.fft.next_fast_len(n + 2 * half, real=True)) for n in edges])

@@ -1,15 +1,15 @@
-"""Turn a known density into kernels: resample, low-pass, rotate, cut out the missing wedge, invert.
+"""Turn a known density into kernels: low-pass, resample, rotate, remove the missing wedge, invert.
 
-1. Read the density (MRC, its own voxel size, bright as usual), take its centre of mass as the particle's centre, and cut frequencies that
-   the tomogram's voxels can't hold, or that are beyond `low_pass`, softly.
-2. Resample it to half the tomogram's voxels: rotated copies are interpolated from this.
-3. A kernel: interpolate at the rotated places of a cube of the tomogram's voxels; delete the frequencies that no tilt has measured; negate, because particles are dark;
-   zero mean and unit norm in the ball (`correlation.normalised_kernel`).
+1. Read the density (MRC with its own voxel size, particle bright), low-pass it to `low_pass` or to what the tomogram's voxels can hold, and take its
+   centre of mass as the centre of the particle.
+2. Resample it to half the tomogram's voxel spacing; rotated copies are interpolated from this.
+3. Make a kernel: interpolate at the rotated positions of a cube of the tomogram's voxels; set the frequencies that no tilt measured to zero; negate,
+   because particles are dark; normalise to zero mean and unit norm in the ball (`correlation.normalised_kernel`).
 
-Convention of the wedge: the beam is along z, the tilt axis along y (or x).  The projection at tilt t measures the frequencies with
-atan2(kz, kx) = t (kz, ky where the axis is x), so those between the first and the last tilt are kept, and the others are zero.
+Convention of the wedge: the beam is along z, and the tilt axis along y or x.  The projection at tilt t measures the frequencies with
+atan2(kz, kx) = t (kz, ky if the axis is x).  Frequencies between the first and the last tilt are kept, and the others are set to zero.
 
-Limits: no contrast transfer function.
+Limits: the contrast transfer function is ignored.
 
 References
 ----------
@@ -33,15 +33,21 @@ from tomostream.store.mrc import read_header
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.strategies.matched_filter.correlation import normalised_kernel
 
-FINER = 2  # voxels of the resampled density, a voxel of the tomogram, along an edge
-_SOFT = 0.1  # half the width of the low-pass filter's edge, of its cut-off
-_CENTRED_ABOVE = 0.1  # of the maximum: what counts for the centre of mass
-LARGEST_VOXELS = 512**3
+FINER = 2  # voxels of the resampled density per voxel of the tomogram, along an edge
+_SOFT = 0.1  # half-width of the low-pass filter's soft edge, as a fraction of the cut-off
+_CENTRED_ABOVE = 0.1  # fraction of the maximum above which voxels count for the centre of mass
+LARGEST_VOXELS = 512**3  # most voxels of a density
 
 
 @dataclass(frozen=True, slots=True)
 class Wedge:
-    """The frequencies that were measured: first and last tilt in degrees, and the axis of the tilt."""
+    """The measured frequencies of a tilt series, from the first and last tilt in degrees and the tilt axis.
+
+    Raises
+    ------
+    InputError
+        If an angle or the axis is not allowed.
+    """
 
     first_deg: float
     last_deg: float
@@ -56,13 +62,13 @@ class Wedge:
             raise InputError(f"template.tilt_axis must be x or y, found '{self.axis}'")
 
     def measured(self, edge: int) -> Bool[np.ndarray, "n n h"]:
-        """Return the frequencies of a real FFT of a cube of this (odd) edge that some tilt measured; always the zero frequency."""
+        """Return which frequencies of the real FFT of a cube of this (odd) edge were measured; the zero frequency always counts."""
         z = scipy.fft.fftfreq(edge)[:, None, None]
         y = scipy.fft.fftfreq(edge)[None, :, None]
         x = scipy.fft.rfftfreq(edge)[None, None, :]
         across = x if self.axis == "y" else y
         z, across = np.broadcast_arrays(z + 0 * y + 0 * x, across)
-        # a real volume's frequencies come in pairs k, -k: turn each to the half with a positive component across
+        # frequencies of a real volume come in pairs k, -k: map each to the half-space in which the component across the axis is positive
         angle = np.degrees(np.arctan2(np.where(across < 0, -z, z), np.abs(across)))
         is_in: np.ndarray = (angle >= self.first_deg) & (angle <= self.last_deg)
         if self.last_deg == 90 or self.first_deg == -90:
@@ -72,18 +78,20 @@ class Wedge:
 
 
 class RotatedKernels:
-    """The kernels of a density in many orientations, each made when it is asked for.
+    """The kernels of a density in many orientations, made one by one during iteration.
 
     Parameters
     ----------
     density
-        Cube of odd edge, centred on its middle voxel, `FINER` voxels per voxel of the tomogram.
+        Cube of odd edge, centred on its middle voxel, with `FINER` voxels per voxel of the tomogram.
     rotations
-        To search.
-    half, radius
-        Of the kernels, and of the ball, voxels.
+        The orientations to search.
+    half
+        Half-width of the kernels, in voxels: their edge is 2 half + 1.
+    radius
+        Radius of the ball, in voxels.
     wedge
-        What was measured.
+        The measured frequencies.
     """
 
     def __init__(self, density: Float32[np.ndarray, "n n n"], rotations: Rotation, *, half: int, radius: float, wedge: Wedge) -> None:
@@ -91,7 +99,7 @@ class RotatedKernels:
         self._matrices = rotations.as_matrix()
         self._half = half
         self._radius = radius
-        # odd, so that no frequency is its own mirror; twice the edge, so that nothing wraps round
+        # odd, so that only the zero frequency is its own mirror image; twice the kernel's edge, so that nothing wraps around
         edge = next(n for n in range(2 * (2 * half + 1) + 1, 10**6, 2) if scipy.fft.next_fast_len(n, real=True) == n)
         self._measured = wedge.measured(edge)
         along = np.arange(-half, half + 1, dtype=np.float64) * FINER
@@ -104,8 +112,8 @@ class RotatedKernels:
         return (self.kernel(number) for number in range(len(self)))
 
     def to_tomogram(self, numbers: np.ndarray) -> np.ndarray:
-        """Return the matrices (n, 3, 3) on x, y, z of orientations, from the density's axes to the tomogram's."""
-        # `kernel` goes from places in the tomogram to places in the density, on z, y, x
+        """Return the matrices (n, 3, 3) of orientations; they act on (x, y, z) and take the density's axes to the tomogram's."""
+        # `kernel` maps positions in the tomogram to positions in the density, in z y x
         result: np.ndarray = np.swapaxes(self._matrices[numbers], 1, 2)[:, ::-1, ::-1]
         return result
 
@@ -121,29 +129,31 @@ class RotatedKernels:
 
 
 def prepare_density(path: Path, *, spacing: float, half: int, low_pass: float | None) -> Float32[np.ndarray, "n n n"]:
-    """Read a density and bring it to `FINER` voxels per voxel of the tomogram, centred on its middle voxel.
+    """Read a density and resample it to `FINER` voxels per voxel of the tomogram, centred on its middle voxel.
 
     Parameters
     ----------
     path
-        MRC, with its voxel size in the header; particle bright.
+        MRC file with the voxel size in its header, particle bright.
     spacing
-        Of the tomogram's voxels, angstrom.
+        Voxel spacing of the tomogram at the level that is read, in angstrom.
     half
-        Of the kernels that will be cut from it, voxels of the tomogram.
+        Half-width of the kernels that will be made from it, in voxels of the tomogram.
     low_pass
-        Finest detail that is kept, angstrom; what two voxels of the tomogram can't hold never is.
+        Finest detail to keep, in angstrom.  Detail finer than two voxels of the tomogram is always removed.
 
     Raises
     ------
     InputError
-        If the file is no MRC volume, has no voxel size, or no contrast.
+        If the file is not an MRC volume, has no voxel size, is too large, or has no contrast.
     """
     header = read_header(path)
     if header.spacing is None:
         raise InputError(f"template.density {path} has no voxel size in its header; write one (mrcfile: voxel_size)")
     if math.prod(header.shape) > LARGEST_VOXELS:
-        raise InputError(f"template.density {path} has {header.shape} voxels (z, y, x); crop it to the particle ({LARGEST_VOXELS} at most)")
+        raise InputError(
+            f"template.density {path} has {header.shape} voxels (z, y, x); crop it to the particle (at most {LARGEST_VOXELS} voxels)"
+        )
     with MrcReader(header) as reader:
         density = reader.read(Box.whole(header.shape)).astype(np.float32)
     if not np.isfinite(density).all() or np.ptp(density) == 0:
@@ -157,7 +167,7 @@ def prepare_density(path: Path, *, spacing: float, half: int, low_pass: float | 
 
 
 def _low_passed(density: np.ndarray, spacing: float, finest: float) -> np.ndarray:
-    """Cut frequencies above 1 / finest (angstrom) with a raised cosine."""
+    """Remove frequencies above 1 / `finest`, with a raised-cosine edge; `spacing` and `finest` in angstrom."""
     shape = tuple(int(scipy.fft.next_fast_len(n + 16, real=True)) for n in density.shape)
     axes = [scipy.fft.fftfreq(n, spacing) for n in shape[:2]] + [scipy.fft.rfftfreq(shape[2], spacing)]
     frequency = np.sqrt(axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2)

@@ -1,6 +1,6 @@
-"""How much does each place look like a kernel?  As `correlation`, on a GPU: larger pieces, the same formula.
+"""Normalised cross-correlation on a GPU: the formula of `correlation`, in larger pieces.
 
-Limits: the transforms' rounding is the library's of the device: 1e-6 of a correlation from the processor's.
+Limits: results agree with those of the CPU to the rounding of the Fourier transforms.
 """
 
 import math
@@ -13,22 +13,22 @@ from jaxtyping import Float32
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.strategies.matched_filter.correlation import Target, ball_of, piece_edges, transform_shape
 
-_PIECES = (384, 256, 192, 128, 96, 64, 32)  # edges, voxels
-_LIVE_WINDOWS = 14  # arrays of a window's size at the peak, with the transforms' scratch
-_SHARE = 8  # of the device's memory that a window's arrays may take
+_PIECES = (384, 256, 192, 128, 96, 64, 32)  # candidate edges of a piece, voxels
+_LIVE_WINDOWS = 14  # arrays of the window's size at the peak, including scratch memory of the transforms
+_SHARE = 8  # the arrays of a window may take one part in this many of the device's memory
 
 
 class DeviceCorrelation:
-    """Scores boxes by their likeness to kernels.
+    """Adds the logits of a matched filter on a GPU.
 
     Parameters
     ----------
     targets
-        One an output.
+        One per output.
     floor
         See `CorrelationScorer`.
     memory
-        Bytes of the device that are planned for.
+        Memory of the device that may be used, in bytes.
     """
 
     def __init__(self, targets: Sequence[Target], *, floor: float, memory: int) -> None:
@@ -41,14 +41,17 @@ class DeviceCorrelation:
         self._piece = next((edge for edge in _PIECES if fits(edge)), _PIECES[-1])
 
     def add_to(self, result: Float32[torch.Tensor, "s Z Y X"], image: Float32[torch.Tensor, "z y x"], read: Box, needed: Box) -> None:
-        """Add the logits of `needed` to others.
+        """Add the logits of `needed` to `result`, in place.
 
         Parameters
         ----------
         result
-            Of `needed`; one an output.
+            Logits of `needed` on the device, one map per output.
         image, read
-            Standardised densities on the device, and where they lie; they hold `CorrelationScorer.read_box`, and no more than the volume.
+            Standardised densities on the device, and their box.  The box must contain `CorrelationScorer.read_box` of `needed`, and must not extend
+            beyond the volume.
+        needed
+            The box whose logits are wanted.
         """
         edges = piece_edges(needed.shape, self._piece)
         for values, target in zip(result, self._targets, strict=True):
@@ -64,6 +67,7 @@ class DeviceCorrelation:
     def _correlation(
         self, image: torch.Tensor, read: Box, needed: Box, target: Target, weights: torch.Tensor, count: int, size: Triple
     ) -> torch.Tensor:
+        """Return the maximum over the kernels of the correlations in one piece."""
         around = needed.expanded(target.half)
         inside = around.clipped(read)
         window = torch.zeros(size, dtype=torch.float32, device=image.device)
@@ -77,7 +81,7 @@ class DeviceCorrelation:
         del squares
         variance.sub_(mean.square_()).clamp_(min=0).add_(self._floor**2)
         del mean
-        # an exactly constant place has no likeness to anything, whatever the floor
+        # keeps an exactly constant place from dividing by zero if the floor is 0; its correlation becomes 0
         scale = variance.clamp_(min=float(np.finfo(np.float32).tiny)).mul_(count).rsqrt_()
         best = None
         for kernel in target.kernels:
@@ -85,7 +89,7 @@ class DeviceCorrelation:
             found = torch.fft.irfftn(product, s=size)[kept]
             best = found.clone() if best is None else torch.maximum(best, found)
         if best is None:
-            raise ValueError("a target without kernels")
+            raise ValueError("a target must have at least one kernel")
         result: torch.Tensor = best.mul_(scale)
         return result
 

@@ -1,15 +1,16 @@
-"""The radial profile that best separates clicked particles from other correlation peaks (Fisher's discriminant).
+"""Find the radial profile that best separates clicked particles from other correlation peaks (Fisher's discriminant).
 
-The average's profile alone finds every dark thing of about that size: where the wanted species is rare, its look-alikes fill the picks.
+The average profile of the clicks finds every dark object of about the right size; if the wanted species is rare, most picks are look-alikes.
 
-1. In random boxes, take the peaks of the correlation with the average's kernel: what a picker would pick.
-2. With m the clicks' mean profile, b and S the peaks' mean and covariance, the weights are (S + shrinkage tr(S) / r I)^-1 (m - b).
-3. A distance's weight is shared by the voxels of its shell.
-4. Joined to a network (`strategies.unet.fusion_fit`) it is always used.  Alone (`average`), only where it ranks the clicks clearly better: each click, left out
-   of the weights, among the peaks.
+1. In random boxes, take the peaks of the correlation with the average's kernel, which are what a picker would pick.
+2. With m the mean profile of the clicks, b and S the mean and covariance of the peaks' profiles, and r their length, the weights are
+   (S + shrinkage tr(S) / r I)^-1 (m - b).
+3. Divide the weight of each distance equally among the voxels of its shell.
+4. Used alone (`average`), the discriminant replaces the average only if it ranks left-out clicks clearly better among the peaks
+   (`chosen_profile`).  For a filter that joins a network, `strategies.unet.pretrained.evidence` decides.
 
-Some peaks are particles without a click.  They don't turn the weights: with a share p of them, b moves towards m and S becomes
-S0 + p (1 - p) d d^T with d = m - b0, and the inverse of that times d is S0^-1 d times a number (Sherman and Morrison).
+Some of the peaks are particles without a click.  They don't change the direction of the weights: with a fraction p of them, b moves towards m and S
+becomes S0 + p (1 - p) d d^T with d = m - b0, and the inverse of that times d is a multiple of S0^-1 d (Sherman and Morrison).
 
 References
 ----------
@@ -30,20 +31,30 @@ from tomostream.strategies.matched_filter.correlation import CorrelationScorer, 
 from tomostream.strategies.matched_filter.kernels import profile_target
 from tomostream.strategies.matched_filter.profile import Reader, click_profiles, radial_profile
 
-SHRINKAGE = 0.01
-FEWEST_CLICKS = 3  # that give a mean
-PEAKS_A_DISTANCE = 5  # fewer peaks than this for each distance do not give a covariance
-CLEARLY = 0.1  # by how much the mean logarithm of the left-out clicks' ranks must fall
-_BOXES = 48  # at random, of all tomograms together
-_EDGE = 64  # voxels
-_APART = 0.8  # least distance of peaks, radii
-_CROWDED = 0.4  # peaks that are looked at: so many balls of the particle's radius would fill this share of the box
-_MEMORY = 200_000_000  # of picking in a box: far more than it takes
+SHRINKAGE = 0.01  # multiple of the mean variance that is added to each variance
+FEWEST_CLICKS = 3  # fewest clicks for the discriminant
+PEAKS_A_DISTANCE = 5  # fewest peaks per distance for the discriminant, which needs their covariance
+CLEARLY = 0.1  # by how much the mean logarithm of the left-out clicks' ranks must fall to prefer the discriminant
+_BOXES = 48  # random boxes of all tomograms together
+_EDGE = 64  # edge of a box, voxels
+_APART = 0.8  # smallest distance between peaks, radii
+_CROWDED = 0.4  # number of peaks per box: balls of the particle's radius around them would fill this fraction of it
+_MEMORY = 200_000_000  # budget of picking in a box, bytes; far more than it takes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearntProfile:
-    """A profile to correlate with: float64 (r,), at the distances 0, 1, 2 .. voxels; whether it is the discriminant; and from how many clicks and peaks."""
+    """A radial profile to correlate with, and how it was made.
+
+    Parameters
+    ----------
+    values
+        Float64 (r,), at the distances 0, 1, 2 .. voxels.
+    is_telling
+        Whether it is the discriminant; otherwise it is the average.
+    clicks, peaks
+        Number of clicks and peaks from which it was made.
+    """
 
     values: np.ndarray
     is_telling: bool
@@ -51,7 +62,7 @@ class LearntProfile:
     peaks: int
 
     def __str__(self) -> str:
-        how = "what tells it from other peaks" if self.is_telling else "its average"
+        how = "the discriminant between clicks and other peaks" if self.is_telling else "the average of the clicks"
         return f"correlated with {how} ({self.clicks} clicks, {self.peaks} other peaks)"
 
 
@@ -65,16 +76,16 @@ def learnt_profile(
     floor: float,
     seed: int,
 ) -> LearntProfile:
-    """Return the profile that finds the clicked species on its own: its average, or the discriminant where look-alikes call for it.
+    """Return the profile that finds a species on its own: the average of the clicks, or the discriminant if `chosen_profile` prefers it.
 
     Parameters
     ----------
     shapes, readers
-        Of the standardised tomograms, at the level that is read.
+        Shapes of the tomograms at the level that is read, and functions that read standardised boxes of them.
     clicks
-        Of each tomogram, voxels z y x.
+        Clicks of each tomogram, z y x in voxels.
     radius, support
-        Of the particle and of the ball that is compared, voxels.
+        Radius of the particle, and of the ball that is correlated, in voxels.
     floor, seed
         See `peak_profiles`.
     """
@@ -93,14 +104,14 @@ def compared_profiles(
     floor: float,
     seed: int,
 ) -> tuple[Float64[np.ndarray, "n r"], Float64[np.ndarray, "m r"]]:
-    """Return the clicks' radial profiles, recentred, and those of the peaks of the correlation with their mean; parameters as of `learnt_profile`."""
+    """Return the radial profiles of the recentred clicks, and of the peaks of the correlation with their mean; parameters as in `learnt_profile`."""
     rows = click_profiles(readers, clicks, radius=radius, support=support)
     target = profile_target(rows.mean(axis=0), support)
     return rows, peak_profiles(shapes, readers, target, radius=radius, length=rows.shape[1], floor=floor, seed=seed)
 
 
 def telling_profile(clicks: Float64[np.ndarray, "n r"], peaks: Float64[np.ndarray, "m r"], *, support: float) -> Float64[np.ndarray, " r"]:
-    """Return the discriminant, or the clicks' average where they or the peaks are too few for it; parameters as of `discriminant_profile`."""
+    """Return the discriminant, or the average of the clicks if there are too few clicks or peaks; parameters as in `discriminant_profile`."""
     return discriminant_profile(clicks, peaks, support=support) if _is_enough(clicks, peaks) else clicks.mean(axis=0)
 
 
@@ -111,7 +122,7 @@ def _is_enough(clicks: np.ndarray, peaks: np.ndarray) -> bool:
 def chosen_profile(
     clicks: Float64[np.ndarray, "n r"], peaks: Float64[np.ndarray, "m r"], *, support: float
 ) -> tuple[Float64[np.ndarray, " r"], bool]:
-    """Return the average's profile, or the discriminant's where it ranks left-out clicks clearly better; and whether it does.
+    """Return the average of the clicks, or the discriminant if it ranks left-out clicks clearly better; and whether it is the discriminant.
 
     Parameters
     ----------
@@ -132,7 +143,7 @@ def chosen_profile(
 
 
 def _log_rank(profile: np.ndarray, click: np.ndarray, peaks: np.ndarray, support: float) -> float:
-    """Logarithm of a click's rank among the peaks, by their correlation with a profile."""
+    """Return log(1 + number of peaks that correlate better with a profile than a click does)."""
     shell = _shell_counts(support)
     weights = np.zeros(len(profile))
     weights[: len(shell)] = shell * (profile[: len(shell)] - (shell * profile[: len(shell)]).sum() / shell.sum())
@@ -142,14 +153,14 @@ def _log_rank(profile: np.ndarray, click: np.ndarray, peaks: np.ndarray, support
 def discriminant_profile(
     clicks: Float64[np.ndarray, "n r"], peaks: Float64[np.ndarray, "m r"], *, support: float
 ) -> Float64[np.ndarray, " r"]:
-    """Return the radial function whose correlation best separates clicks from peaks.
+    """Return the radial profile whose correlation best separates clicks from peaks.
 
     Parameters
     ----------
     clicks, peaks
-        Radial profiles, one per row; at the distances 0, 1, 2 .. voxels.
+        Radial profiles, one per row, at the distances 0, 1, 2 .. voxels.
     support
-        Radius of the ball that is compared, voxels; distances beyond have no weight.
+        Radius of the ball that is correlated, in voxels; larger distances are ignored.
     """
     half = math.floor(support)
     positive, negative = clicks[:, : half + 1], peaks[:, : half + 1]
@@ -163,7 +174,7 @@ def discriminant_profile(
 
 
 def _shell_counts(support: float) -> np.ndarray:
-    """Number of the ball's voxels at each distance, to the nearest voxel; those beyond the last belong to it."""
+    """Return the number of voxels of the ball at each distance, rounded; voxels beyond the last distance are added to it."""
     half = math.floor(support)
     squared = np.arange(-half, half + 1, dtype=np.float64) ** 2
     distance = np.sqrt(squared[:, None, None] + squared[None, :, None] + squared[None, None, :])[ball_of(half, support)]
@@ -173,22 +184,22 @@ def _shell_counts(support: float) -> np.ndarray:
 def peak_profiles(
     shapes: Sequence[Triple], readers: Sequence[Reader], target: Target, *, radius: float, length: int, floor: float, seed: int
 ) -> Float64[np.ndarray, "m r"]:
-    """Radial profiles at the peaks of the correlation, in boxes at random.
+    """Return the radial profiles at the peaks of a correlation in random boxes.
 
     Parameters
     ----------
     shapes, readers
-        Of the standardised tomograms, at the level that is read.
+        Shapes of the tomograms at the level that is read, and functions that read standardised boxes of them.
     target
-        Whose correlation has the peaks.
+        The kernel to correlate with.
     radius
-        Of the particle, voxels.
+        Radius of the particle, in voxels.
     length
         Number of distances of a profile.
     floor
         See `correlation`.
     seed
-        Of the boxes.
+        Seed of the boxes.
     """
     rng = np.random.default_rng(seed)
     scorer = CorrelationScorer([target], floor=floor, threads=None)
@@ -208,16 +219,16 @@ def peak_profiles(
 
 
 def profiles_at(read: Reader, box: Box, index_zyx: Int64[np.ndarray, "n 3"], *, length: int) -> Float64[np.ndarray, "n r"]:
-    """Radial profiles around voxels.
+    """Return the radial profiles around voxels of a box.
 
     Parameters
     ----------
     read
-        Of the standardised tomogram.
+        Function that reads standardised boxes of the tomogram.
     box
-        That holds the voxels.
+        The box that holds the voxels.
     index_zyx
-        In the box.
+        The voxels, counted from the box's first voxel.
     length
         Number of distances of a profile.
     """

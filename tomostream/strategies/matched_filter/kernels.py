@@ -1,4 +1,4 @@
-"""Make kernels from a learnt profile or a density: in a ball, with zero mean and unit norm once they are normalised."""
+"""Make kernels from a radial profile or a density, with zero mean and unit norm in a ball."""
 
 import numpy as np
 from jaxtyping import Float64
@@ -12,7 +12,7 @@ from tomostream.tomogram import Tomogram
 
 
 def padded_reader(tomogram: Tomogram) -> Reader:
-    """Read standardised boxes that may leave the volume: there 0, the mean."""
+    """Return a function that reads standardised boxes; voxels outside of the volume are 0, the mean."""
 
     def read(box: Box) -> np.ndarray:
         result = np.zeros(box.shape, dtype=np.float32)
@@ -25,12 +25,12 @@ def padded_reader(tomogram: Tomogram) -> Reader:
 
 
 def profile_target(profile: Float64[np.ndarray, " r"], support: float, *, slope: float = 1.0) -> Target:
-    """Look for a radial profile in a ball of `support` voxels; logits are `slope` times the correlation."""
+    """Return the target of a radial profile in a ball of `support` voxels; logits are `slope` times the correlation."""
     return Target([kernel_of(profile, support)], half=int(np.floor(support)), radius=support, offset=0.0, slope=slope)
 
 
 def density_target(density: np.ndarray, support: float, *, angle_step: float, wedge: Wedge) -> Target:
-    """Look for a density in all orientations, in a ball of `support` voxels."""
+    """Return the target of a density in all orientations, in a ball of `support` voxels; logits are the correlation."""
     kernels = rotated_kernels(density, support, angle_step=angle_step, wedge=wedge)
     return Target(kernels, half=int(np.floor(support)), radius=support, offset=0.0, slope=1.0)
 

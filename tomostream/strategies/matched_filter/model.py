@@ -1,4 +1,4 @@
-"""A trained model of `average` or `template`: one array per species, and the scale of its correlations."""
+"""Trained models of `average`, `sphere` and `template`: an array per species, from which kernels are made, and the scale of its correlations."""
 
 from __future__ import annotations
 
@@ -20,50 +20,51 @@ from tomostream.tomogram import Tomogram
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrelationSettings(ModelSettings):
-    """How correlations are computed, and how they become logits."""
+    """Settings of the correlation, and of the scale that turns correlations into logits."""
 
-    support_vox: tuple[float, ...]  # radius of the ball that is compared, per species, voxels of the level
-    floor: float  # of the local standard deviation, standard deviations of the volume
+    support_vox: tuple[float, ...]  # radius of the ball that is correlated, per species, voxels of the level
+    floor: float  # floor of the local standard deviation, in standard deviations of the volume; see `correlation`
     scales: tuple[Scale, ...]  # one per species
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateSettings(CorrelationSettings):
-    """In addition, how a density is rotated."""
+    """Settings of the correlation with a rotated density."""
 
-    angle_step: float  # degrees between orientations
-    tilt_range: tuple[float, float]  # degrees
+    angle_step: float  # degrees between neighbouring orientations
+    tilt_range: tuple[float, float]  # first and last tilt, degrees
     tilt_axis: str  # x or y
 
 
 @dataclass(frozen=True)
 class CorrelationModel(ArrayModel):
-    """A trained model; `arrays` are the kernels' sources, by the number of the species."""
+    """A model that scores by correlation; `arrays` holds a profile or density per species, by the index of the species."""
 
     settings: CorrelationSettings
     picker = "greedy"
 
     @abstractmethod
     def target(self, number: int) -> Target:
-        """Return the kernels of a species, before its scale is set."""
+        """Return the kernels of a species; `scorer` sets their scale."""
 
     @property
     def uses_gpu(self) -> bool:
-        """It does not."""
+        """False: correlations are computed on the CPU."""
         return False
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> CorrelationScorer:
-        """Return the model, ready to score blocks; it computes on the processor, in float32.  See `Model.scorer`."""
+        """Return the model, ready to score blocks on the CPU in float32; see `Model.scorer`."""
         if device not in ("auto", "cpu"):
-            raise InputError(f"the strategy {self.kind} computes on the processor only; leave --device auto or cpu, found '{device}'")
+            raise InputError(f"the strategy {self.kind} computes on the processor only: --device must be auto or cpu, found '{device}'")
         if precision != "float32":
-            raise InputError(f"the strategy {self.kind} computes in float32 only; leave --precision float32, found '{precision}'")
+            raise InputError(f"the strategy {self.kind} computes in float32 only: --precision must be float32, found '{precision}'")
         return CorrelationScorer(self._targets(), floor=self.settings.floor, threads=threads)
 
     def _targets(self) -> list[Target]:
+        """Return the target of each species with its scale; broken arrays are an InputError."""
         scales = self.settings.scales
         if len(scales) != len(self.settings.species):
-            raise InputError(f"model folder {self.folder} is broken: {len(scales)} targets for {len(self.settings.species)} species")
+            raise InputError(f"model folder {self.folder} is broken: {len(scales)} scales for {len(self.settings.species)} species")
         try:
             return [replace(self.target(number), offset=scale.offset, slope=scale.slope) for number, scale in enumerate(scales)]
         except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -72,30 +73,30 @@ class CorrelationModel(ArrayModel):
 
 @dataclass(frozen=True)
 class AverageModel(CorrelationModel):
-    """The clicked particles' radial profile."""
+    """A model that correlates with a radial profile."""
 
     kind = "average"
 
     def target(self, number: int) -> Target:
-        """Return the profile of a species."""
+        """Return the kernel of a species' profile."""
         return profile_target(self.arrays[str(number)].astype(np.float64), self.settings.support_vox[number])
 
 
 @dataclass(frozen=True)
 class TemplateModel(CorrelationModel):
-    """A density in all orientations."""
+    """A model that correlates with a density in all orientations."""
 
     settings: TemplateSettings
     kind = "template"
 
     def target(self, number: int) -> Target:
-        """Return the density of a species."""
+        """Return the kernels of a species' density, one per orientation."""
         given = self.settings
         wedge = Wedge(*given.tilt_range, axis=given.tilt_axis)
         return density_target(self.arrays[str(number)], given.support_vox[number], angle_step=given.angle_step, wedge=wedge)
 
     def orientations(self, tomogram: Tomogram, places: np.ndarray, species: str, *, memory: int) -> np.ndarray:
-        """Return how the particles at places are turned; see `Model.orientations`."""
+        """Return the orientation of the best kernel at each place; see `Model.orientations`."""
         given, number = self.settings, self.settings.species.index(species)
         wedge = Wedge(*given.tilt_range, axis=given.tilt_axis)
         kernels = rotated_kernels(self.arrays[str(number)], given.support_vox[number], angle_step=given.angle_step, wedge=wedge)

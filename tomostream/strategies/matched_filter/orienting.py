@@ -1,11 +1,11 @@
-"""How is the particle at a place turned?  As the density's kernel that fits it best.
+"""Find the orientation of a particle at a given place, as that of the kernel that correlates best.
 
-1. Cut the cube around each place out of the standardised volume; beyond the faces it is 0, its mean.
-2. For each orientation make its kernel once, and multiply it with all cubes: what divides a correlation is the same for all orientations of
-   a place, so the largest product is the best correlation.
-3. The matrix of that orientation, from the density's axes to the tomogram's, on x, y, z.
+1. Cut the cube around each place out of the standardised volume; voxels outside of the volume are 0, the mean.
+2. Make the kernel of each orientation once, and multiply it with all cubes.  The denominator of a correlation is the same for all orientations at a
+   place, so the largest product is the best correlation.
+3. Return the matrix of that orientation.
 
-The angles are those that were searched: as fine as `template.angle_step`.
+Orientations are no finer than the set that is searched (`template.angle_step`).
 """
 
 from __future__ import annotations
@@ -18,26 +18,31 @@ from jaxtyping import Float32, Float64
 from tomostream.geometry import Box, triple
 from tomostream.strategies.matched_filter.density import RotatedKernels
 
-_SHARE = 4  # of the memory that the cubes of one turn may take
+_SHARE = 4  # the cubes that are in memory at once take one part in this many of the budget
 
 
 def best_rotations(
     kernels: RotatedKernels, half: int, read: Callable[[Box], np.ndarray], places: Float64[np.ndarray, "n 3"], *, memory: int
 ) -> Float64[np.ndarray, "n 3 3"]:
-    """Return the best rotation at each place (z y x, voxels of the level that `read` reads, which may leave the volume).
+    """Return the best rotation at each place.
 
     Parameters
     ----------
     kernels
-        In all orientations.
+        Kernels of the density in all orientations.
     half
-        Of the kernels, voxels.
+        Half-width of the kernels, in voxels: their edge is 2 half + 1.
     read
-        Gives the standardised voxels of a box.
+        Function that returns the standardised voxels of a box, which may extend beyond the volume.
     places
-        Are rounded to voxels.
+        Positions z y x in voxels of the level that `read` reads; they are rounded to voxels.
     memory
-        Bytes, of which a quarter holds cubes.
+        Memory budget in bytes; a quarter of it holds cubes.
+
+    Returns
+    -------
+    np.ndarray
+        Float64 (n, 3, 3) rotation matrices that act on (x, y, z) and take the density's axes to the tomogram's.
     """
     edge = 2 * half + 1
     at_once = max(1, memory // _SHARE // (4 * edge**3))
@@ -51,7 +56,7 @@ def best_rotations(
 
 
 def _best(cubes: Float32[np.ndarray, "n v"], kernels: RotatedKernels) -> np.ndarray:
-    """The number of the kernel of the largest product, for each cube; of equal ones the first."""
+    """Return, for each cube, the index of the kernel with the largest product; the first of equal ones."""
     best, number = np.full(len(cubes), -np.inf, np.float32), np.zeros(len(cubes), int)
     for i, kernel in enumerate(kernels):
         found = cubes @ kernel.ravel()

@@ -1,11 +1,11 @@
-"""The mean radial profile of the clicked particles, and the kernel that follows from it.
+"""Compute the mean radial profile of the clicked particles, and the kernel of a profile.
 
-1. Cut a subtomogram around each click, by trilinear interpolation at the un-rounded position; beyond the volume is 0, the mean.
-2. Average them, and that over rotations: the mean at each distance from the centre.
-3. Clicks are off by a few voxels, which blurs the profile.  So move each click to where its own subtomogram fits the profile's kernel
-   best, no farther from where the person clicked than `SHIFT` of the radius, and average anew; three times.
+1. Cut a subtomogram around each click by trilinear interpolation at the unrounded position; voxels outside of the volume are 0, the mean.
+2. Average the subtomograms over clicks and rotations: the profile is the mean at each distance from the centre.
+3. Clicks are off by a few voxels, which blurs the profile.  So move each click to where its subtomogram correlates best with the kernel of the
+   profile, at most `SHIFT` radii from the position that was clicked, and average again; three times.
 
-Limits: the profile knows no shape but a ball's.  Species of one size look alike to it, unless `discriminant` separates them.
+Limits: a radial profile has no angular information.  Species of similar size have similar profiles, unless `discriminant` separates them.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ from jaxtyping import Float32, Float64
 from tomostream.geometry import Box, triple
 from tomostream.strategies.matched_filter.correlation import normalised_kernel
 
-SHIFT = 0.35  # farthest that a click is moved, of the particle's radius
-ROUNDS = 3
+SHIFT = 0.35  # largest distance that a click is moved, in radii
+ROUNDS = 3  # how often the clicks are moved
 
 Reader = Callable[[Box], np.ndarray]  # standardised voxels of any box, zero beyond the volume
 
 
 def radial_profile(cube: Float32[np.ndarray, "n n n"]) -> Float64[np.ndarray, " r"]:
-    """Return the mean at the distances 0, 1, 2 .. voxels from the middle of a cube; each voxel counts for the two nearest, in linear shares."""
+    """Return the mean at the distances 0, 1, 2 .. voxels from the middle of a cube; each voxel is shared linearly by the two nearest distances."""
     half = cube.shape[0] // 2
     distance = _distances(half)
     low = np.floor(distance).astype(np.int64)
@@ -31,7 +31,7 @@ def radial_profile(cube: Float32[np.ndarray, "n n n"]) -> Float64[np.ndarray, " 
     length = int(low.max()) + 2
     shares = np.bincount(low.ravel(), (1 - upper).ravel(), length) + np.bincount(low.ravel() + 1, upper.ravel(), length)
     sums = np.bincount(low.ravel(), ((1 - upper) * cube).ravel(), length) + np.bincount(low.ravel() + 1, (upper * cube).ravel(), length)
-    # no voxel is nearest to some distances beyond the faces, in the corners
+    # distances beyond the faces occur in the corners only, and some of them have no voxel
     profile: np.ndarray = sums[: half + 1] / shares[: half + 1]
     return profile
 
@@ -46,18 +46,18 @@ def kernel_of(profile: Float64[np.ndarray, " r"], radius: float) -> Float32[np.n
 def click_profiles(
     readers: Sequence[Reader], points: Sequence[Float64[np.ndarray, "_n 3"]], *, radius: float, support: float
 ) -> Float64[np.ndarray, "n r"]:
-    """Return the profiles of the clicked particles after recentring, one per row.
+    """Return the radial profiles of the clicked particles after recentring, one per row.
 
     Parameters
     ----------
     readers
-        One per tomogram.
+        Functions that read boxes, one per tomogram.
     points
-        The clicks of each tomogram, voxels z y x.
+        Clicks of each tomogram, z y x in voxels.
     radius
-        Of the particle, voxels.
+        Radius of the particle, in voxels.
     support
-        Radius of the ball in which clicks are fitted, voxels.
+        Radius of the ball that is correlated to recentre clicks, in voxels.
     """
     half = int(np.floor(support))
     reach = max(1, round(SHIFT * radius))
@@ -77,7 +77,7 @@ def click_profiles(
 
 
 def subtomogram(read: Reader, centre: Float64[np.ndarray, " 3"], half: int) -> Float32[np.ndarray, "n n n"]:
-    """Return the cube of edge 2 half + 1 around a position, interpolated linearly."""
+    """Return the cube of edge 2 half + 1 around an unrounded position (z y x), by trilinear interpolation."""
     first = np.floor(centre).astype(np.int64)
     start = triple([int(c) - half for c in first])
     box = Box(start, triple([a + 2 * half + 2 for a in start]))
@@ -89,14 +89,23 @@ def subtomogram(read: Reader, centre: Float64[np.ndarray, " 3"], half: int) -> F
 
 
 def best_shift(cube: Float32[np.ndarray, "n n n"], kernel: Float32[np.ndarray, "m m m"], *, limit: float) -> Float64[np.ndarray, " 3"]:
-    """Where, from its middle, a cube correlates best with the kernel: voxels z y x, to a part of a voxel by a parabola along each axis.
+    """Return the shift from the middle of a cube at which it correlates best with a kernel.
+
+    The best voxel is refined to a fraction of a voxel by a parabola along each axis.
 
     Parameters
     ----------
     cube
-        Larger than the kernel by as much as is searched.
+        A cube whose edge exceeds the kernel's by twice the distance to search.
+    kernel
+        The kernel.
     limit
-        Farthest shift of the best voxel, voxels.
+        Largest distance of the best voxel, in voxels.
+
+    Returns
+    -------
+    np.ndarray
+        Shift z y x, in voxels.
     """
     from scipy import signal
 

@@ -1,7 +1,7 @@
-"""A quasi-uniform set of rotations whose spacing is about the angle step.
+"""Make a quasi-uniform set of rotations with a given spacing.
 
-The volume of the space of rotations, in the metric of the rotation angle, is 8 pi^2; with one rotation per cube of edge `step` there are
-8 pi^2 / step^3 of them (30 degrees: 551).  Super-Fibonacci spirals spread that many unit quaternions evenly, without randomness.
+The volume of the space of rotations, in the metric of the rotation angle, is 8 pi^2.  With one rotation per cube of edge `step` this gives
+8 pi^2 / step^3 rotations (551 for 30 degrees).  Super-Fibonacci spirals spread that many unit quaternions evenly, without randomness.
 
 References
 ----------
@@ -16,8 +16,8 @@ from scipy.spatial.transform import Rotation
 from tomostream.errors import InputError
 
 _PHI = math.sqrt(2)
-_PSI = 1.533751168755204288118041  # the real root of x^4 = x + 4
-FINEST_DEG = 5.0
+_PSI = 1.533751168755204288118041  # the positive root of x^4 = x + 4
+FINEST_DEG = 5.0  # smallest step
 
 
 def rotation_set(step_deg: float) -> Rotation:
@@ -26,7 +26,7 @@ def rotation_set(step_deg: float) -> Rotation:
     Parameters
     ----------
     step_deg
-        Angle between neighbours, about; 5 to 180 degrees.
+        Approximate angle between neighbours, 5 to 180 degrees.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""The scale that turns correlations into logits, set on the clicks.
+"""Set the scale that turns correlations into logits.
 
-Correlations of different kernels have different ranges.  So that 0.5 means something, the scale is set where training is: logit -2 at
-the 95th percentile of the voxels of boxes at random, +2 at the median of the clicks (the best voxel near each).  It is monotone, and
-changes no order of picks.
+Correlations of different kernels have different ranges.  To give a score of 0.5 a meaning, the scale is set on the clicked tomograms: the logit is
+-2 at the 95th percentile of the voxels in random boxes, and 2 at the median of the clicks (the best voxel near each).  The scale is linear, so it
+does not change the order of picks.
 
-Limits: the scale is that of the clicks' tomograms; it is no calibrated probability.
+Limits: the scale holds for the clicked tomograms, and scores are not calibrated probabilities.
 """
 
 from collections.abc import Sequence
@@ -17,31 +17,31 @@ from tomostream.strategies.matched_filter.correlation import CorrelationScorer, 
 from tomostream.strategies.matched_filter.profile import SHIFT
 from tomostream.tomogram import Tomogram
 
-_BACKGROUND_BOXES = 2  # a tomogram
+_BACKGROUND_BOXES = 2  # random boxes per tomogram
 
 
-_BACKGROUND_EDGE = 32  # voxels
+_BACKGROUND_EDGE = 32  # edge of a random box, voxels
 
 
 _BACKGROUND_QUANTILE = 0.95
 
 
-_LOGIT = 2.0  # at the clicks; minus that at the background's quantile
+_LOGIT = 2.0  # logit at the clicks; the background's quantile gets its negative
 
 
-_LEAST_GAP = 0.02  # between them, where clicks are no better than the background
+_LEAST_GAP = 0.02  # smallest difference of correlation assumed between clicks and background, so that the slope stays finite and positive
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How clicks and background correlate, for one species."""
+    """The scale of one species, from the correlations of its clicks and of the background."""
 
     clicks: float
     background: float
 
     @property
     def offset(self) -> float:
-        """The correlation at which the logit is 0."""
+        """Correlation at which the logit is 0."""
         return (self.clicks + self.background) / 2
 
     @property
@@ -59,28 +59,28 @@ def measure_scales(
     floor: float,
     seed: int,
 ) -> list[Scale]:
-    """Correlate the clicks, and boxes at random.
+    """Measure the scale of each species on its clicks and on random boxes.
 
     Parameters
     ----------
     targets
         One per species.
     tomograms
-        Standardised, at the level that is read.
+        Tomograms at the level that is read.
     points
-        The clicks of each tomogram and species, voxels z y x.
+        [tomogram][species]: clicks, z y x in voxels.
     radii
-        Of the species, voxels.
+        Radii of the species, in voxels.
     floor
         See `correlation`.
     seed
-        Of the boxes.
+        Seed of the random boxes.
     """
     rng = np.random.default_rng(seed)
     boxes = [[_random_box(tomogram, rng) for _ in range(_BACKGROUND_BOXES)] for tomogram in tomograms]
     scales: list[Scale] = []
     for number, (target, radius) in enumerate(zip(targets, radii, strict=True)):
-        # many small boxes: orientations are made once
+        # a list, so that the kernels of all orientations are made once and not for each box
         scorer = CorrelationScorer([replace(target, kernels=list(target.kernels))], floor=floor, threads=None)
         reach = max(1, round(SHIFT * radius))
         clicked: list[float] = []

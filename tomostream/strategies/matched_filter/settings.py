@@ -12,7 +12,7 @@ from tomostream.config.fields import LengthField, Part
 
 
 class Template(Part):
-    """The known density that the strategy `template` searches, by rotated copies with the missing wedge."""
+    """Settings of the strategy `template`: the density to search, and its orientations and missing wedge."""
 
     density: Path | dict[str, Path] | None = None
     """MRC file of the particle's density, bright, with its voxel size; `{SPECIES: FILE}` for several species. Required by `template`."""
@@ -35,5 +35,5 @@ class Template(Part):
         return self
 
     def density_of(self, species: str) -> Path | None:
-        """Return the density of a species; None if none is given."""
+        """Return the path of a species' density; None if none is given."""
         return self.density.get(species) if isinstance(self.density, dict) else self.density

@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 def _check_device(name: str, settings: LearningSettings) -> None:
     if settings.device == "cuda" or settings.precision != "float32":
         raise InputError(
-            f"objective {name} computes on the processor, in float32: leave predict.device auto or cpu and predict.precision "
+            f"objective {name} computes on the processor, in float32: predict.device must be auto or cpu and predict.precision "
             f"float32, found {settings.device} and {settings.precision}"
         )
 
 
 def _sketched(settings: LearningSettings, spacing: float, level: int) -> tuple[Training, list[Scale]]:
-    """Return a training without tomograms, and arbitrary scales, for a model that only serves planning."""
+    """Return a training without tomograms and arbitrary scales, to make a model for planning."""
     from tomostream.strategies.matched_filter.scale import Scale
 
     return Training.planned(settings, level, spacing), [Scale(clicks=1.0, background=0.0)] * len(settings.species)
 
 
 class AverageStrategy:
-    """The clicks' rotational average as a matched filter; see `strategies.protocol.Strategy`."""
+    """A matched filter with the rotational average of the clicks; see `strategies.protocol.Strategy`."""
 
     name = "average"
     summary = "matched filter: the clicks' rotational average; no network, seconds"
@@ -54,19 +54,19 @@ class AverageStrategy:
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def check(self, settings: LearningSettings) -> None:
-        """Refuse anything but the processor and float32."""
+        """Refuse devices other than the CPU, and precisions other than float32."""
         _check_device(self.name, settings)
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """Return level 0, unless another is asked for: binning harms the average, unlike networks, and it costs seconds."""
+        """Return the level asked for, or with `auto` level 0: unlike networks, the average suffers from binning, and it is fast at level 0."""
         return 0 if level == "auto" else int(level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """Return None: there are no steps."""
+        """Return None: training takes no steps."""
         return None
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """Say name and level."""
+        """Describe training by strategy and level."""
         return f"strategy {self.name}, level {level}"
 
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:
@@ -74,14 +74,14 @@ class AverageStrategy:
         return {"network": settings.network.level, "train": settings.train.seed}
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
-        """Train and write the model folder; there are no steps to share, so the first process does it."""
+        """Train and write the model folder, in the first process alone."""
         from tomostream.strategies.matched_filter.training import train_average
 
         if folder is not None:
             train_average(training, folder, progress)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """Return a model with any profile in the ball that is compared."""
+        """Return a model with an arbitrary profile of the right length."""
         from tomostream.strategies.matched_filter.model import AverageModel
         from tomostream.strategies.matched_filter.training import average_settings
         from tomostream.strategies.model_folder import TrainingSummary
@@ -101,7 +101,7 @@ class AverageStrategy:
 
 
 class TemplateStrategy:
-    """A known density in all orientations; see `strategies.protocol.Strategy`."""
+    """Template matching with a known density in all orientations; see `strategies.protocol.Strategy`."""
 
     name = "template"
     summary = "template matching: a known density in all orientations, with the missing wedge"
@@ -113,7 +113,7 @@ class TemplateStrategy:
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
     def check(self, settings: LearningSettings) -> None:
-        """Refuse a species without density, and anything but the processor and float32."""
+        """Refuse species without a density, devices other than the CPU, and precisions other than float32."""
         given = settings.section(Template)
         lacking = [s.name for s in settings.species if given.density_of(s.name) is None]
         if lacking:
@@ -123,19 +123,19 @@ class TemplateStrategy:
         _check_device(self.name, settings)
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
-        """Return the coarsest level at which the smallest particle is still seen, unless one is asked for."""
+        """Return the level asked for, or with `auto` the coarsest at which the smallest particle can still be seen."""
         return choose_level(species, spacing, level)
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """Return None: there are no steps."""
+        """Return None: training takes no steps."""
         return None
 
     def describe(self, settings: LearningSettings, level: int) -> str:
-        """Say name and level."""
+        """Describe training by strategy and level."""
         return f"strategy {self.name}, level {level}"
 
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:
-        """Return the level asked for, the seed, and the template's settings with the densities' content."""
+        """Return the level asked for, the seed, and the section `template`, with the hashes of the density files in place of their paths."""
         given = settings.section(Template)
         densities = {s.name: given.density_of(s.name) for s in settings.species}
         hashes = {name: _density_sha256(path) for name, path in densities.items() if path is not None}
@@ -143,14 +143,14 @@ class TemplateStrategy:
         return {"network": settings.network.level, "train": settings.train.seed, "template": template}
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
-        """Train and write the model folder; there are no steps to share, so the first process does it."""
+        """Train and write the model folder, in the first process alone."""
         from tomostream.strategies.matched_filter.training import train_template
 
         if folder is not None:
             train_template(training, folder, progress)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """Return a model of the densities, before their scale is set."""
+        """Return a model with the given densities and an arbitrary scale."""
         from tomostream.strategies.matched_filter.model import TemplateModel
         from tomostream.strategies.matched_filter.training import prepared_density, template_settings
         from tomostream.strategies.model_folder import TrainingSummary

@@ -1,4 +1,7 @@
-"""Train `average` and `template`: measure the kernels once, then set their scale on the clicks. Nothing is iterated, so there is nothing to resume."""
+"""Train `average` and `template`: make the kernels, then set their scale on the clicks.
+
+Training takes no steps, so there is nothing to resume.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,11 @@ from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, wri
 from tomostream.strategies.trained_settings import settings_from
 from tomostream.strategies.training_set import Labelled, Training
 
-Made = tuple[Target, np.ndarray]  # kernels, and the array that stands for them on disk
+Made = tuple[Target, np.ndarray]  # kernels, and the array from which a loaded model makes them again
 
 
 def train_average(training: Training, folder: Path, progress: Progress) -> None:
-    """Learn the clicks' radial profiles and write the model folder.
+    """Learn the radial profile of each species from its clicks, and write the model folder.
 
     Raises
     ------
@@ -44,7 +47,7 @@ def train_average(training: Training, folder: Path, progress: Progress) -> None:
 
 
 def train_template(training: Training, folder: Path, progress: Progress) -> None:
-    """Prepare the densities, set their scales and write the model folder.
+    """Prepare the density of each species, set its scale, and write the model folder.
 
     Raises
     ------
@@ -54,14 +57,31 @@ def train_template(training: Training, folder: Path, progress: Progress) -> None
     scales, arrays = train_correlation(
         "template", training, folder, progress, lambda number, radius: prepared_density(training, number, radius)
     )
-    # clicks are not measured: that takes as long as scoring their tomograms, which is much here
+    # the heights of the clicks are not measured: it would mean scoring their tomograms, which takes long with many orientations
     write_folder(folder, "template", pack_arrays(arrays), template_settings(training, scales), TrainingSummary(best_epoch=1))
 
 
 def train_correlation(
     name: str, training: Training, folder: Path, progress: Progress, make: Callable[[int, float], Made]
 ) -> tuple[list[Scale], dict[str, np.ndarray]]:
-    """Make the kernels of each species (`make` gets its number, and its radius in voxels), and set their scales on the clicks; the arrays are by number."""
+    """Make the kernels of each species and set their scales on the clicks; write `metrics.csv` and log the correlations.
+
+    Parameters
+    ----------
+    name
+        Name of the strategy, for the log.
+    training, folder, progress
+        See `strategies.protocol.Strategy.train`.
+    make
+        Function that makes the kernels of a species, given its index and its radius in voxels.
+
+    Returns
+    -------
+    scales : list of Scale
+        One per species.
+    arrays : dict
+        The array from which each species' kernels are made, by the index of the species.
+    """
     labelled, settings, radii = training.labelled, training.settings, training.radii_vox
     progress.say(
         f"{name} of {', '.join(labelled.names)}: level {training.level} ({training.level_spacing:g} A per voxel), {labelled.total} labels"
@@ -78,7 +98,7 @@ def train_correlation(
     for one, scale in zip(settings.species, scales, strict=True):
         if scale.clicks <= scale.background:
             progress.warn(
-                f"{one.name}: the clicks correlate no better ({scale.clicks:.3f}) than the background ({scale.background:.3f}, 95th percentile); "
+                f"{one.name}: the clicks do not correlate better ({scale.clicks:.3f}) than the background ({scale.background:.3f}, 95th percentile); "
                 "check the clicks and the radius"
             )
     criterion = float(np.mean([scale.clicks - scale.background for scale in judged]))
@@ -90,12 +110,12 @@ def train_correlation(
 
 
 def average_settings(training: Training, scales: list[Scale]) -> CorrelationSettings:
-    """Return the settings of the model that a training of `average` gives."""
+    """Return the settings of the model that a training of `average` produces."""
     return settings_from(CorrelationSettings, training, **_common(training, scales))
 
 
 def template_settings(training: Training, scales: list[Scale]) -> TemplateSettings:
-    """Return the settings of the model that a training of `template` gives."""
+    """Return the settings of the model that a training of `template` produces."""
     given = training.settings.section(Template)
     own = {"angle_step": given.angle_step, "tilt_range": given.tilt_range, "tilt_axis": given.tilt_axis}
     return settings_from(TemplateSettings, training, **_common(training, scales), **own)
@@ -110,7 +130,7 @@ def _common(training: Training, scales: list[Scale]) -> dict[str, Any]:
 
 
 def _profile(training: Training, number: int, radius: float, progress: Progress) -> Made:
-    """Return the clicked particles' radial profile, and what sets it apart from other peaks; radius in voxels."""
+    """Learn the radial profile of species `number` (`discriminant.learnt_profile`), and log how; radius in voxels."""
     support, labelled = defaults.SUPPORT * radius, training.labelled
     learnt = learnt_profile(
         [tomogram.shape for tomogram in labelled.tomograms],
@@ -126,7 +146,7 @@ def _profile(training: Training, number: int, radius: float, progress: Progress)
 
 
 def prepared_density(training: Training, number: int, radius: float) -> Made:
-    """Return the given density, resampled to the level that is read; radius in voxels.
+    """Return the density of species `number`, resampled for the level that is read, and its kernels; radius in voxels.
 
     Raises
     ------
@@ -136,7 +156,7 @@ def prepared_density(training: Training, number: int, radius: float) -> Made:
     support, given = defaults.SUPPORT * radius, training.settings.section(Template)
     path = given.density_of(training.settings.species[number].name)
     if path is None:
-        raise TypeError("a density for each species is checked before")
+        raise TypeError("each species needs a density; TemplateStrategy.check refuses settings without one")
     spacing = training.level_spacing
     low_pass = None if given.low_pass is None else given.low_pass.in_angstrom(spacing)
     density = prepare_density(path, spacing=spacing, half=int(np.floor(support)), low_pass=low_pass)

@@ -1,16 +1,16 @@
-"""A small 2-D single-shot detector: every cell of a coarse grid says whether a box is centred in it, and where.
+"""A small 2-D single-shot detector: each cell of a coarse grid predicts whether a box is centred in it, and where.
 
-Per level, finest first, two 3x3 convolutions (zero padding), each with batch-norm and a leaky ReLU; levels are joined by 2x2 max-pooling:
+Each level, finest first, has two 3x3 convolutions (zero padding), each with batch-norm and a leaky ReLU.  2x2 max-pooling connects the levels:
 
     slice ─ convolutions ─ pool ─ convolutions ─ pool ─ convolutions ─ 1x1 ─ per cell: objectness, centre y, centre x, and classes if there are several
 
-1. A cell covers stride x stride pixels.  The centre of its box lies inside the cell, at the sigmoid of its two numbers; the box's size is
-   the particle's and not predicted.
+1. A cell covers stride x stride pixels.  The centre of its box lies inside the cell, at the sigmoid of its two outputs.  The size of the box is that
+   of the particle and is not predicted.
 2. The confidence in a box of class s is P(object) P(s | object); with one class it is P(object).
-3. Slices never see each other: the layers are 3-D convolutions with kernels of one plane, so that crops, training, batch-norm and folding
-   are those of the other networks.
+3. Slices are independent of each other.  The layers are 3-D convolutions with kernels of one plane, so that crops, training, batch-norm and folding
+   work as for the other networks.
 
-Limits: one box per cell; two particles whose centres fall into one cell are one.
+Limits: one box per cell, so two particles whose centres lie in the same cell are detected as one.
 
 References
 ----------
@@ -30,10 +30,10 @@ from torch.nn import functional as F
 from tomostream.learn.layers import ConvNorm
 from tomostream.learn.level_network import LevelNetwork
 
-OBJECT, CENTRE_Y, CENTRE_X, CLASSES = 0, 1, 2, 3  # channels of a cell; the classes' own begin at CLASSES
-_SLOPE = 0.1  # of the leaky ReLU below zero, as in YOLO
-_START = 0.01  # objectness before training: nearly every cell is background
-_REACH = 2  # pixels that the two convolutions of a level look to each side
+OBJECT, CENTRE_Y, CENTRE_X, CLASSES = 0, 1, 2, 3  # output channels of a cell; those of the classes begin at CLASSES
+_SLOPE = 0.1  # slope of the leaky ReLU below zero, as in YOLO
+_START = 0.01  # P(object) before training: nearly every cell is background
+_REACH = 2  # pixels on each side that the two convolutions of a level see
 
 
 class PlaneConvNorm(ConvNorm):
@@ -53,7 +53,7 @@ class PlaneBlock(nn.Module):
         self.second = PlaneConvNorm(outputs, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the block; the spatial shape stays."""
+        """Apply the block; the spatial shape does not change."""
         result = F.leaky_relu(self.first(x), _SLOPE, inplace=True)
         return F.leaky_relu(self.second(result), _SLOPE, inplace=True)
 
@@ -66,14 +66,14 @@ class SliceDetector(LevelNetwork):
     channels
         Channels of the levels, finest first; a cell's edge, in pixels, is the total stride.
     species
-        Number of species, that is of classes.
+        Number of species, which is the number of classes.
     seed
-        Of the initial weights; the global random state is left alone.
+        Seed of the initial weights; the global random state is not changed.
 
     Raises
     ------
     InputError
-        If there is no level, or a number is out of range.
+        If there are no levels, or a number is out of range.
     """
 
     def __init__(self, channels: Sequence[int], species: int, *, seed: int) -> None:
@@ -86,14 +86,17 @@ class SliceDetector(LevelNetwork):
 
     @property
     def reach(self) -> int:
-        """Pixels beyond a cell, to each side, on which its numbers depend; with no more, a cut-off slice gives other numbers there."""
+        """Number of pixels beyond a cell, on each side, on which its outputs depend; with fewer pixels around it, the outputs would differ."""
         low, high = 0, 0
         for _ in self.channels[1:]:
             low, high = 2 * (low - _REACH), 2 * (high + _REACH) + 1
         return max(_REACH - low, high + _REACH - (self.stride - 1))
 
     def features(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z v u"]:
-        """Return the cells' feature maps; the head makes of them objectness, centre y, centre x (logits), and one logit per class if there are several."""
+        """Return the feature maps of the cells.
+
+        The head turns them into logits of objectness, centre y and centre x, and one logit per class if there are several.
+        """
         self.check_edges(image.shape[3:], "slices")
         x: torch.Tensor = self.blocks[0](image)
         for block in list(self.blocks)[1:]:
@@ -102,12 +105,12 @@ class SliceDetector(LevelNetwork):
 
 
 def confidence_logits(numbers: Float32[torch.Tensor, "n c z v u"]) -> Float32[torch.Tensor, "n s z v u"]:
-    """Logits of P(object) P(class | object) of each class, from a detector's numbers.
+    """Return the logit of P(object) P(class | object) of each class, from the outputs of a detector.
 
-    With p = P(object) P(class | object), log p is a sum of log-sigmoid and log-softmax, and the logit is log p - log(1 - p).
+    With p = P(object) P(class | object), log p is the sum of a log-sigmoid and a log-softmax, and the logit is log p - log(1 - p).
     """
     if numbers.shape[1] == CLASSES:
         return numbers[:, OBJECT : OBJECT + 1]
     log_p = F.logsigmoid(numbers[:, OBJECT : OBJECT + 1]) + F.log_softmax(numbers[:, CLASSES:], dim=1)
-    # log(1 - p) = log(-expm1(log p)); where p rounds to 1 the logit is finite all the same
+    # log(1 - p) = log(-expm1(log p)); clamped, so that the logit is finite even if p rounds to 1
     return log_p - torch.log((-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny))

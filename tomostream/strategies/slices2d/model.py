@@ -1,8 +1,8 @@
-"""A trained model of the strategy `slices2d`: a `SliceDetector`'s weights, and the channels that it is built from.
+"""A trained model of the strategy `slices2d`: the weights of a `SliceDetector`, and its channels.
 
-The strategy works in two dimensions, in the way of crYOLO: a single-shot detector of boxes on x-y slices
-(`detector`, `single_shot`), and boxes traced through z (`picking.tracing`).  Between them stands a score map, as for every strategy: boxes are
-painted as peaks (`painting`), which picking finds again.
+The strategy works in two dimensions, like crYOLO: a single-shot detector finds boxes on x-y slices (`detector`, `single_shot`), and boxes are traced
+through z (`picking.tracing`).  As in every strategy, a score map connects the two: boxes are painted as peaks (`painting`), from which picking
+recovers them.
 
 References
 ----------
@@ -21,26 +21,26 @@ from tomostream.strategies.slices2d.detector import SliceDetector
 from tomostream.strategies.slices2d.scoring import SliceScorer
 
 KIND = "slices2d"
-_SLAB_SLICES = 8
+_SLAB_SLICES = 8  # slices of a crop from which batch-norm statistics are measured, about the height of a label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceSettings(ModelSettings):
-    """The network's shape."""
+    """Settings of a slice detector."""
 
-    channels: tuple[int, ...]  # of the levels, finest first
+    channels: tuple[int, ...]  # channels of the levels, finest first
 
 
 @dataclass(frozen=True)
 class SliceModel(NetworkModel[SliceDetector]):
-    """A trained model."""
+    """A trained slice detector."""
 
     settings: SliceSettings
     kind = KIND
     picker = "trace"
 
     def make_network(self) -> SliceDetector:
-        """Return a detector of the settings' shape."""
+        """Build a detector of the shape that the settings give."""
         return SliceDetector(self.settings.channels, len(self.settings.species), seed=0)
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> SliceScorer:
@@ -50,11 +50,11 @@ class SliceModel(NetworkModel[SliceDetector]):
 
     @property
     def sampling(self) -> Sampling:
-        """Some slices of the height of a label or so."""
+        """The crops from which the batch-norm statistics of a tomogram are measured."""
         return slice_sampling(self.network)
 
 
 def slice_sampling(network: SliceDetector) -> Sampling:
-    """Return the crops that a tomogram's batch-norm statistics come from: some slices of the height of a label or so."""
+    """Return the crops from which the batch-norm statistics of a tomogram are measured: slabs of a few slices."""
     edge = -(-defaults.SLICES2D_CROP_VOX // network.stride) * network.stride
     return Sampling((_SLAB_SLICES, edge, edge), (1, network.stride, network.stride))

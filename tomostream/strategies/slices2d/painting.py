@@ -1,11 +1,11 @@
-"""Paint boxes into a score map: each is a peak at its centre, and a pixel keeps the highest.
+"""Paint boxes into a score map: each box is a peak at its centre, and each pixel keeps the highest value.
 
-A cell with the confidence logit l and its box's centre at m gives the pixel p the logit l - a |p - m|^2, and the pixel's logit is the maximum over the
-cells of its neighbourhood.  So the map has a local maximum at each centre, to within a pixel, with the box's confidence; weak boxes
-near strong ones vanish under their flanks; and a smooth map survives interpolation to a finer grid.  a is 4 / r^2: at the particle's
-radius r a peak has lost 4 logits.  The neighbourhood reaches at least 1.5 r: what is left out lies 9 logits below its peak.
+A cell with the confidence logit l and the centre of its box at m contributes l - a |p - m|^2 at pixel p, and the logit of a pixel is the maximum over
+the cells in its neighbourhood.  So the map has a local maximum at each centre, to within a pixel, with the confidence of the box; weak boxes near
+strong ones vanish under their flanks; and the map is smooth enough to be interpolated to a finer grid.  a is 4 / r^2, so that at the particle's
+radius r a peak is 4 logits lower.  The neighbourhood extends to at least 1.5 r, where a contribution is 9 logits below its peak.
 
-Every term depends on distances inside cells only, not on where the cells lie: blocks give the whole slice's map.
+Every term depends only on distances within and between cells, not on their position, so a block gives the same map as the whole slice.
 
 References
 ----------
@@ -20,19 +20,19 @@ import torch
 from jaxtyping import Float32
 from torch.nn import functional as F
 
-_LOSS_AT_RADIUS = 4.0  # logits that a peak has lost at one radius
-_RADII = 1.5  # the neighbourhood, in radii
+_LOSS_AT_RADIUS = 4.0  # logits by which a peak is lower at one radius
+_RADII = 1.5  # extent of the neighbourhood, radii
 
 
 def window_cells(radius: Sequence[float], stride: int) -> int:
-    """Cells to each side whose boxes a pixel looks at.
+    """Return the number of cells on each side whose boxes contribute to a pixel.
 
     Parameters
     ----------
     radius
-        Of each species, pixels.
+        Radius of each species, in pixels.
     stride
-        Edge of a cell, pixels.
+        Edge of a cell, in pixels.
     """
     return math.ceil(_RADII * max(radius) / stride)
 
@@ -45,18 +45,18 @@ def painted(
     Parameters
     ----------
     confidence
-        Logit of each cell's box, of each species.
+        Logits of the cells' boxes, for each species.
     centre
-        y and x of the box in its cell, 0 to 1.
+        y and x of each box in its cell, 0 to 1.
     radius
-        Of each species, pixels.
+        Radius of each species, in pixels.
     stride
-        Edge of a cell, pixels: the map is `stride` times the grid.
+        Edge of a cell, in pixels; the map has `stride` pixels per cell along each axis.
     """
     species, height, width = confidence.shape
     window = window_cells(radius, stride)
     around = F.pad(confidence, (window,) * 4, value=-math.inf)
-    # pixels lie at whole numbers, so a cell begins half a pixel before its first one
+    # the centre of a pixel has integer coordinates, so a cell begins half a pixel before its first pixel
     place = F.pad(centre * stride - 0.5, (window,) * 4)
     steepness = torch.tensor([_LOSS_AT_RADIUS / r**2 for r in radius], device=confidence.device)[:, None, None, None, None]
     pixel = torch.arange(stride, device=confidence.device, dtype=torch.float32)

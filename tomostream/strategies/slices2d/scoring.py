@@ -1,11 +1,11 @@
 """Score a block with a slice detector: detect boxes slice by slice, paint them as peaks of logits.
 
-1. A slice of the block is extended by what the cells around it depend on: the reach of the network and the neighbourhood of painting.
-2. The inference network (batch-norm folded in float32) gives the numbers of its cells; the last layer is always float32.
-3. The boxes are painted (`painting`); the block keeps its part.
+1. Extend each slice of the block by the neighbourhood of painting and the reach of the network.
+2. Compute the outputs of its cells with the network, batch-norm folded; the last layer is always float32.
+3. Paint the boxes (`painting`), and keep the part of the block.
 
-Slices are independent, so a block needs no halo along z.  Each goes through the network alone: memory doesn't depend on the depth, and
-what a slice gives doesn't depend on its neighbours.  At the volume's faces the network's zero padding applies, in blocks as in the whole.
+Slices are independent, so a block needs no halo along z.  Each slice goes through the network alone, so the memory does not depend on the depth.  At
+the faces of the volume the network's zero padding applies, in blocks as in the whole volume.
 """
 
 import math
@@ -23,29 +23,29 @@ from tomostream.learn.precision import exact_inference, resolve_device
 from tomostream.strategies.slices2d.detector import CENTRE_X, CENTRE_Y, SliceDetector, confidence_logits
 from tomostream.strategies.slices2d.painting import painted, window_cells
 
-_LIVE_PAINTINGS = 5  # maps of logits that live while a slice is painted
+_LIVE_PAINTINGS = 5  # maps of logits that are alive while a slice is painted
 
 
 class SliceScorer:
-    """A `SliceDetector` that scores boxes.
+    """A `BlockScorer` that scores boxes with a `SliceDetector`.
 
     Parameters
     ----------
     network
-        Trained; it is left as it is.
+        Trained network; not modified.
     radius
-        Of each species' particle, voxels of the level that is read.
+        Radius of each species, in voxels of the level that is read.
     device
         `cpu`, `cuda`, or `auto` (a GPU if there is one).
     precision
         `float32` or `bf16`.
     threads
-        Of torch, for all of this process; None leaves them as they are.
+        Number of torch threads in this process; None leaves it unchanged.
 
     Raises
     ------
     InputError
-        If the precision is unknown, or the radii don't fit the network.
+        If the precision is unknown, or there is not one positive radius per species.
     """
 
     def __init__(self, network: SliceDetector, *, radius: Sequence[float], device: str, precision: str, threads: int | None) -> None:
@@ -64,21 +64,21 @@ class SliceScorer:
         return len(self._radius)
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """Return the voxels that the logits of `needed` depend on: the same slices, wider; see `BlockScorer.read_box`."""
+        """Return the voxels that the logits of `needed` depend on: the same slices, extended along y and x; see `BlockScorer.read_box`."""
         halo = self._window * self._stride + self._reach
         extended = triple([shape[0], *(-(-n // self._stride) * self._stride for n in shape[1:])])
         wide = needed.aligned(self._stride).expanded((0, halo, halo)).aligned(self._stride).clipped(Box.whole(extended))
         return Box((needed.start[0], *wide.start[1:]), (needed.stop[0], *wide.stop[1:]))
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
-        """Projected peak of scoring `needed`, bytes: the image, the logits, and one slice in the network; without libraries."""
+        """Return the projected peak of scoring `needed`, in bytes: the image, the logits and one slice in the network, without libraries."""
         read = self.read_box(needed, shape)
         pixels = math.prod(read.shape[1:])
         slice_bytes = pixels * (LIVE_MAPS * self._ready.voxel_bytes + _LIVE_PAINTINGS * 4 * self.species)
         return 4 * read.size + 4 * self.species * needed.size + slice_bytes + self._weights_bytes + KERNEL_BYTES
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`; see `BlockScorer.logits`."""
+        """Return the logits of `needed`; see `BlockScorer.logits`."""
         cells = self._cells(needed, read)
         kept = needed.relative_to((needed.start[0], *(read.start[i] + cells[i - 1].start * self._stride for i in (1, 2)))).slices[1:]
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
@@ -94,7 +94,7 @@ class SliceScorer:
         return result
 
     def _cells(self, needed: Box, read: Box) -> tuple[slice, slice]:
-        """Return the cells that do not see the edge of the read box: only their boxes count."""
+        """Return the cells whose outputs don't depend on where the read box ends; only their boxes are painted."""
         ranges = []
         for axis in (1, 2):
             first = (needed.start[axis] - read.start[axis]) // self._stride - self._window

@@ -1,14 +1,15 @@
-"""The single-shot loss: objectness, centre and class, in one sum over the cells of all slices.
+"""The single-shot loss: objectness, centre and class in one sum over the cells of all slices.
 
     loss = a sum over cells with a box     of  -log P(object)
          + b sum over cells without one    of  -log (1 - P(object))        except where the predicted box overlaps a true one well
          + c sum over cells with a box     of  (y - y*)^2 + (x - x*)^2     in units of the cell
          + d sum over cells with a box     of  -log P(class | object)      if there are several classes
 
-divided by the number of slices.  YOLO fits probabilities by squares; here, as in its third version, they are fitted by cross-entropy.
+divided by the number of slices.  The first YOLO fits probabilities by least squares; here they are fitted by cross-entropy, as in YOLOv3.
 
-1. A batch marks each box by the one voxel of every slice in which its centre lies (`slabs`).  The cell that holds it is responsible.
-2. All other cells are background, also those over unlabelled particles: this is a detector for complete labels.
+1. In a batch, each box is marked on every slice by the voxel in which its centre lies (`slabs`).  The cell that holds this voxel is responsible for
+   the box.
+2. All other cells are background, including those on unlabelled particles: the loss assumes complete labels.
 
 References
 ----------
@@ -29,14 +30,16 @@ from tomostream.learn.objectives import Loss
 from tomostream.learn.processes import ALONE, Processes
 from tomostream.strategies.slices2d.detector import CENTRE_X, CENTRE_Y, CLASSES, OBJECT
 
-LET_OFF_OVERLAP = 0.5  # intersection over union with a true box above which a cell that is not responsible is no mistake
+LET_OFF_OVERLAP = (
+    0.5  # a cell that is not responsible is ignored if its box overlaps a true one by more than this (intersection over union)
+)
 
 
 class Targets(NamedTuple):
-    """What the cells should say."""
+    """The true boxes of the cells."""
 
     has_box: Bool[torch.Tensor, "n s z v u"]  # whether a box of the class is centred in the cell
-    centre: Float32[torch.Tensor, "n 2 z v u"]  # where: y and x in the cell, 0 to 1; 0 where there is none
+    centre: Float32[torch.Tensor, "n 2 z v u"]  # y and x of the centre in the cell, 0 to 1; 0 without a box
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,13 @@ class SingleShot:
     Parameters
     ----------
     stride
-        Edge of a cell, pixels.
+        Edge of a cell, in pixels.
     box
-        Edge of a box, pixels: the diameter of each species' particle.
+        Edge of a box of each species, in pixels; the diameter of the particle.
     object_weight, background_weight, centre_weight, class_weight
-        a, b, c, d above.
+        The weights a, b, c, d of the formula.
     processes
-        That train together: the sums and the slices are those of all.
+        The processes that train together; sums and the number of slices are those of all processes.
     """
 
     stride: int
@@ -64,11 +67,11 @@ class SingleShot:
     processes: Processes = ALONE
 
     def __call__(self, logits: Float[torch.Tensor, "n c z v u"], batch: Batch) -> Loss:
-        """Evaluate the loss of a detector's numbers for a batch whose `positive` marks the centres of boxes."""
+        """Compute the loss of a detector's outputs for a batch in which `positive` marks the centres of boxes."""
         numbers = logits.float()
         targets = cell_targets(batch.positive, self.stride)
         has_box = targets.has_box.any(dim=1)
-        slices = numbers.shape[0] * numbers.shape[2] * self.processes.world  # each process has as many
+        slices = numbers.shape[0] * numbers.shape[2] * self.processes.world  # every process has the same number
 
         def total_of(values: torch.Tensor) -> torch.Tensor:
             return self.processes.total(values.sum())
@@ -88,7 +91,7 @@ class SingleShot:
         return Loss(total, {"loss": total.detach()} | {name: value.detach() for name, value in terms.items()})
 
     def _overlaps(self, predicted: Float32[torch.Tensor, "n 2 z v u"], targets: Targets) -> Bool[torch.Tensor, "n z v u"]:
-        """Return whether a cell's predicted box overlaps a true one: of its own cell, or of a cell near enough for that."""
+        """Return whether the predicted box of a cell overlaps a true box by more than `LET_OFF_OVERLAP`."""
         height, width = predicted.shape[3:]
         result = torch.zeros_like(targets.has_box[:, 0])
         for species, box in enumerate(self.box):
@@ -108,14 +111,16 @@ class SingleShot:
 
 
 def cell_targets(marked: Bool[torch.Tensor, "n s z y x"], stride: int) -> Targets:
-    """What each cell should say of slices on which boxes are marked by their centre's voxel.
+    """Return the targets of the cells on slices where boxes are marked by the voxel of their centre.
+
+    If there are several centres in a cell, their mean is taken.
 
     Parameters
     ----------
     marked
-        True at centres; y and x are multiples of the stride.
+        True at centres; the lengths of y and x are multiples of the stride.
     stride
-        Edge of a cell, voxels.  Of several centres in a cell it answers for the mean.
+        Edge of a cell, in voxels.
     """
     here = marked.any(dim=1, keepdim=True).float()
     pool = (1, stride, stride)

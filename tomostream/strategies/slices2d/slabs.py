@@ -1,13 +1,13 @@
 """Training crops of a slice detector: thin slabs on which every box is marked by its centre.
 
-A particle of radius r gets a box on the slices that cut a sphere of the label's radius h around it (h = r: all slices that show it;
-smaller: only those near its middle, where it shows best).  The box has the particle's full diameter on each of them, so that one size serves
-all slices.  It is marked by one voxel: the one nearest to the centre.
+A particle gets a box on the slices within the label's radius h of its centre.  If h is the radius of the particle, these are all slices that show it;
+if it is smaller, only those near its middle, where it is seen best.  The box has the full diameter of the particle on each slice, so that one size
+serves all slices.  It is marked by the voxel nearest to its centre.
 
-1. Slabs have the wanted edge along y and x, and along z about the height of a label: half of them are drawn around labels (the slices that
-   were clicked on), the others anywhere.
-2. They are turned within the slice's plane, and flipped along all axes: z stays z.
-3. Inclusion weights are streamed too, but the single-shot loss has no use for them.
+1. Slabs have a given edge along y and x, and about the height of a label along z.  A fraction of them (`train.labelled_fraction`) is drawn around
+   labels, the others anywhere.
+2. They are rotated within the plane of the slices, and flipped along all axes; z stays z.
+3. Inclusion weights are streamed as for all crops, but the single-shot loss does not use them.
 
 Reading, memory and order are those of `stream.dataset`.
 """
@@ -22,7 +22,7 @@ from tomostream.stream.dataset import SubtomogramDataset
 
 
 class SlabDataset(SubtomogramDataset):
-    """Streams slabs; `positive` marks the centre of each box."""
+    """A dataset of slabs in which `positive` marks the centre of each box."""
 
     def marked(self, box: Box, points_zyx: np.ndarray, radius: float, volume: Triple) -> np.ndarray:
         """Mark the centres of boxes on the slices within `radius` of each point."""
@@ -35,11 +35,11 @@ def centres_of_box(box: Box, points_zyx: Float64[np.ndarray, "n 3"], *, half_hei
     Parameters
     ----------
     box
-        The voxels that are wanted.
+        The box whose voxels are returned.
     points_zyx
-        In voxels, not rounded.
+        Positions in voxels, not rounded.
     half_height
-        Voxels, inclusive.
+        Largest distance along z, in voxels, inclusive.
     """
     result = np.zeros(box.shape, dtype=np.bool_)
     z = np.arange(box.start[0], box.stop[0], dtype=np.float64)
@@ -52,23 +52,23 @@ def centres_of_box(box: Box, points_zyx: Float64[np.ndarray, "n 3"], *, half_hei
 
 
 def slab_layout(shapes: Sequence[Triple], *, half_height: float, edge: int, stride: int, symmetry: str) -> tuple[Triple, str]:
-    """Edges of slabs, and the symmetry that keeps them in their planes: what a `SlabDataset` is made with.
+    """Return the edges of slabs, and a symmetry that keeps slices in their plane, for a `SlabDataset`.
 
-    Slabs are as high as a label (and no higher than the thinnest volume), in whole strides as all crops are.  One that happens to be a cube is
-    only flipped: a cube would be turned out of its plane.
+    Slabs are as high as a label, but no higher than the thinnest volume, and a multiple of the stride as all crops are.  A slab that happens to be a
+    cube is only flipped, because the symmetries of a cube would turn it out of its plane.
 
     Parameters
     ----------
     shapes
-        Of the volumes, voxels.
+        Shapes of the volumes, in voxels.
     half_height
-        Of the highest label, voxels.
+        Half the height of the highest label, in voxels.
     edge
-        Of a slab along y and x, voxels.
+        Edge of a slab along y and x, in voxels.
     stride
-        Of the network.
+        Total stride of the network, in voxels.
     symmetry
-        `cube`, `wedge` or `none`: turned by 90 degrees and flipped, only flipped, or as it is.
+        The symmetry asked for: `cube` (rotations by 90 degrees and flips), `wedge` (flips only) or `none`.
     """
     height = -(-int(2 * half_height + 1) // stride) * stride
     z, y, x = (

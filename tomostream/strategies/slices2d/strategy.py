@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SliceStrategy(NetworkStrategy):
-    """A detector on slices in the way of crYOLO; see `strategies.protocol.Strategy`."""
+    """A 2-D detector on slices, like crYOLO; see `strategies.protocol.Strategy`."""
 
     name = "slices2d"
     summary = "2-D single-shot detector on slices, boxes traced through z (the crYOLO way)"
@@ -40,7 +40,7 @@ class SliceStrategy(NetworkStrategy):
         train_slices(training, folder, progress, processes)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """Return a model of the network as it is before training."""
+        """Return a model with the initial weights."""
         from tomostream.strategies.slices2d.model import SliceModel
         from tomostream.strategies.slices2d.training import described_by
 

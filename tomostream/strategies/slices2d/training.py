@@ -1,8 +1,8 @@
-"""Train `slices2d`: the shared loop, with its own network, crops and loss.
+"""Train `slices2d` with the shared training loop (`strategies.network_training`).
 
-1. Slabs of slices: half of them around clicks, half anywhere; boxes on the slices near the clicks, all else is background.
-2. The single-shot loss.
-3. After each epoch the validation tomogram is scored slice by slice and its boxes are traced; the best epoch is kept.
+1. The crops are slabs of slices, some around clicks and some anywhere (`slabs`).  Slices near a click have a box; everything else is background.
+2. The objective is the single-shot loss (`single_shot`).
+3. After each epoch the validation tomograms are scored slice by slice and boxes are traced through z; the best epoch is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tomostream.strategies.validation import picks_by
 
 
 def train_slices(training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
-    """Train the detector and write the model folder; `folder` is None in all processes but the first.
+    """Train the detector and write the model folder; parameters as in `strategies.protocol.Strategy.train`.
 
     Raises
     ------
@@ -65,13 +65,13 @@ def train_slices(training: Training, folder: Path | None, progress: Progress, pr
 
 
 def described_by(training: Training) -> SliceSettings:
-    """Return the settings of the model that a training gives."""
+    """Return the settings of the model that a training produces."""
     network = training.settings.network
     return settings_from(SliceSettings, training, batch_statistics=network.batch_statistics, channels=tuple(network.channels))
 
 
 def _slabs(training: Training, labelled: Labelled, half_heights: list[float], *, stride: int, processes: Processes | None) -> Crops:
-    """Slabs to train on, the share of one of the processes; or, with None, those of the validation loss, all around labels."""
+    """Return a dataset of slabs; see `network_training.crops_of`."""
     train = training.settings.train
     crop, symmetry = slab_layout(
         [t.shape for t in labelled.tomograms],

@@ -1,1 +1,1 @@
-"""The strategy `sphere`: a ball or shell of the particle's radius as a matched filter; nothing is learnt but which of them fits the clicks."""
+"""The strategy `sphere`: a matched filter with a ball or shell of the particle's radius; the clicks only choose between them."""

@@ -1,11 +1,12 @@
-"""The radial profiles of balls and shells, and which of them finds the clicks.
+"""Radial profiles of balls and shells, and the choice of the one that finds the clicks.
 
-1. Candidates: a ball of the particle's radius, and shells that end there, of `THICKNESSES` radii; dark and bright.
-2. Each is correlated with the clicks, and with boxes at random.  What a shape costs is the mean logarithm of the clicks' ranks among the peaks there: a picker would
-   take those peaks first.  Shapes that cost clearly more than the cheapest are out.
-3. Of the others the one with which the clicks correlate best; the dark ball, unless another is clearly better: a few clicks are no reason for more.
+1. The candidates are a ball of the particle's radius, and shells with that outer radius and a wall of `THICKNESSES` radii; each dark and bright.
+2. Each is correlated with the clicks and with random boxes.  The cost of a shape is the mean logarithm of the clicks' ranks among the peaks in these
+   boxes, which a picker would take first.  Shapes that cost clearly more than the cheapest are excluded.
+3. Of the remaining shapes the one that correlates best with the clicks is taken, but the dark ball if no other is clearly better: a few clicks don't
+   justify a finer choice.
 
-Limits: one radius; no particle is a sphere.
+Limits: there is a single radius, and particles are not spheres.
 """
 
 from collections.abc import Sequence
@@ -14,28 +15,28 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-THICKNESSES = (0.25, 0.45)  # of shells, radii
-CLEARLY = 0.5  # by how much a cost is clearly higher
-BETTER = 1.05  # times the dark ball's correlation
+THICKNESSES = (0.25, 0.45)  # thickness of the shells' walls, radii
+CLEARLY = 0.5  # a shape is excluded if it costs more than the cheapest by this
+BETTER = 1.05  # a shape is clearly better than the dark ball if its correlation is higher by this factor
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A ball (thickness 1), or a shell.
+    """A ball (thickness 1) or a shell.
 
     Parameters
     ----------
     thickness
-        Of the wall, radii.
+        Thickness of the wall, in radii.
     is_bright
-        Whether it is brighter than what is around.
+        Whether the wall is brighter than its surroundings.
     """
 
     thickness: float
     is_bright: bool
 
     def profile(self, radius: float, length: int) -> Float64[np.ndarray, " r"]:
-        """Density at the distances 0, 1, 2 .. voxels: 1 or -1 in the wall, 0 outside, and half a voxel's ramp on each side of a border."""
+        """Return the density at the distances 0, 1, 2 .. voxels: 1 or -1 in the wall, 0 elsewhere, with a ramp of one voxel at each border."""
         distance = np.arange(length, dtype=np.float64)
         outer = np.clip(radius + 0.5 - distance, 0, 1)
         inner = 1.0 if self.thickness >= 1 else np.clip(distance - (1 - self.thickness) * radius + 0.5, 0, 1)
@@ -52,14 +53,14 @@ SHAPES = (Shape(1.0, False), Shape(1.0, True), *(Shape(t, is_bright) for t in TH
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How a shape does: what it costs, and its correlation with the clicks."""
+    """The result of trying a shape: its cost, and its median correlation with the clicks."""
 
     cost: float
     correlation: float
 
 
 def trial_of(clicks: Float64[np.ndarray, " n"], peaks: Float64[np.ndarray, " m"]) -> Trial:
-    """Judge a shape by its correlations: at each click, and at the peaks of boxes at random."""
+    """Judge a shape by its correlations at the clicks and at the peaks in random boxes; without clicks, both values are 0."""
     if not len(clicks):
         return Trial(0.0, 0.0)
     above = len(peaks) - np.searchsorted(np.sort(peaks), clicks, side="right")
@@ -67,7 +68,7 @@ def trial_of(clicks: Float64[np.ndarray, " n"], peaks: Float64[np.ndarray, " m"]
 
 
 def chosen(trials: Sequence[Trial]) -> Shape:
-    """The shape that does best; `trials` are those of `SHAPES`."""
+    """Choose a shape by the trials of all `SHAPES`, in their order."""
     allowed = min(one.cost for one in trials) + CLEARLY
     found = [one.correlation if one.cost <= allowed else -1.0 for one in trials]
     best = int(np.argmax(found))

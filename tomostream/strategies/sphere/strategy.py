@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 
 class SphereStrategy(AverageStrategy):
-    """A ball or shell of the particle's radius as a matched filter: a model of `average`, whose profile is not learnt; see `strategies.protocol.Strategy`."""
+    """A matched filter with a ball or shell of the particle's radius; see `strategies.protocol.Strategy`.
+
+    Its models are of the kind `average`, with a profile that is not learnt.
+    """
 
     name = "sphere"
     summary = "matched filter: a ball or shell of the radius; nothing is learnt, seconds"
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
-        """Choose the shape and write the model folder; there are no steps to share, so the first process does it."""
+        """Choose the shapes and write the model folder, in the first process alone."""
         from tomostream.strategies.sphere.training import train_sphere
 
         if folder is not None:

@@ -21,11 +21,11 @@ from tomostream.strategies.sphere.shapes import SHAPES, Trial, chosen, trial_of
 from tomostream.strategies.training_set import Labelled, Training
 from tomostream.tomogram import Tomogram
 
-_BOXES = 12  # at random, of all tomograms together
-_EDGE = 64  # voxels
-_APART = 0.8  # least distance of peaks, radii
-_CROWDED = 0.4  # peaks that are looked at: so many balls of the particle's radius would fill this share of the box
-_MEMORY = 200_000_000  # of picking in a box: far more than it takes
+_BOXES = 12  # random boxes of all tomograms together
+_EDGE = 64  # edge of a box, voxels
+_APART = 0.8  # smallest distance between peaks, radii
+_CROWDED = 0.4  # number of peaks per box: balls of the particle's radius around them would fill this fraction of it
+_MEMORY = 200_000_000  # budget of picking in a box, bytes; far more than it takes
 
 
 def train_sphere(training: Training, folder: Path, progress: Progress) -> None:
@@ -43,7 +43,7 @@ def train_sphere(training: Training, folder: Path, progress: Progress) -> None:
 
 
 def _made(training: Training, number: int, radius: float, progress: Progress) -> Made:
-    """The shape of a species as a profile; radius in voxels."""
+    """Choose the shape of species `number`, log it, and return its profile and kernel; radius in voxels."""
     support = defaults.SUPPORT * radius
     length = math.floor(support) + 2
     profiles = [shape.profile(radius, length) for shape in SHAPES]
@@ -55,7 +55,21 @@ def _made(training: Training, number: int, radius: float, progress: Progress) ->
 
 
 def target_trial(target: Target, labelled: Labelled, number: int, *, radius: float, seed: int) -> Trial:
-    """Judge a target by the clicks of a species, the `number`th; see `shapes`.  The radius is in voxels, the seed that of the boxes."""
+    """Judge a target by the clicks of a species; see `shapes`.
+
+    Parameters
+    ----------
+    target
+        Kernel of the shape.
+    labelled
+        The clicked tomograms.
+    number
+        Index of the species.
+    radius
+        Radius of the particle, in voxels.
+    seed
+        Seed of the random boxes.
+    """
     rng = np.random.default_rng(seed)
     scorer = CorrelationScorer([target], floor=defaults.NORMALISATION_FLOOR, threads=None)
     clicks: list[float] = []

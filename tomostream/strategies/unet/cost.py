@@ -1,4 +1,4 @@
-"""Memory of a residual U-Net's feature maps while its planes stream. Arithmetic, checked against measured peaks in the tests."""
+"""Project the memory of a residual U-Net's feature maps while planes stream through it.  The tests compare it with measured peaks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-SLAB_BYTES = 4_000_000  # of one slab of planes that streams through a network: fits the cache, and still is work enough for a call
+SLAB_BYTES = 4_000_000  # of a slab of planes: small enough for the cache, large enough to keep a convolution call busy
 
 
-_LIVE_SLABS = 15  # slabs of the finest level at the peak, with those of coarser levels and the heap's holes: measured 9 to 16
+_LIVE_SLABS = 15  # slabs of the finest level alive at the peak, including those of coarser levels and holes of the heap; measured
 
 
-_KERNEL_BYTES = 60_000_000  # scratch and code of the convolution kernels, for blocks of a dozen shapes: measured
+_KERNEL_BYTES = 60_000_000  # scratch memory and code of the convolution kernels, for a dozen block shapes; measured
 
 
 _NETWORK_ITEMSIZE = {"float32": 4, "bf16": 2}
@@ -23,18 +23,18 @@ _NETWORK_ITEMSIZE = {"float32": 4, "bf16": 2}
 
 @dataclass(frozen=True, slots=True)
 class NetworkCost:
-    """What a residual U-Net's feature maps take while planes stream through it (`strategies.unet.streaming`).
+    """Memory of a residual U-Net's feature maps while planes stream through it (`strategies.unet.streaming`).
 
     Parameters
     ----------
     fixed_bytes
-        Weights, and scratch of the convolution kernels.
+        Bytes of the weights and of the convolution kernels' scratch memory.
     plane_bytes
-        A voxel of the plane (y, x): the planes that wait for a coarser level's answer.
+        Bytes per voxel of a plane (y, x), for the planes that wait in queues for the result of a coarser level.
     slab_voxel_bytes
-        A voxel of a slab of the finest level.
+        Bytes per voxel of a slab of the finest level.
     stride
-        Fewest planes of a slab.
+        Smallest number of planes in a slab.
     """
 
     fixed_bytes: int
@@ -43,27 +43,27 @@ class NetworkCost:
     stride: int
 
     def block_bytes(self, z: Any, y: Any, x: Any) -> Any:
-        """Peak for a block of z, y, x voxels of the network's level; numbers, or arrays of them.  Depth beyond a slab does not matter."""
+        """Return the peak for a block of z, y, x voxels of the network's level; numbers or arrays.  Depth beyond a slab adds nothing."""
         plane = self.slab_voxel_bytes * y * x
         slab = np.maximum(self.stride * plane, np.minimum(SLAB_BYTES, z * plane))
         return self.fixed_bytes + self.plane_bytes * y * x + _LIVE_SLABS * slab
 
 
 def network_cost(channels: tuple[int, ...], *, species: int, precision: str) -> NetworkCost:
-    """Return what a deployed residual U-Net takes besides its input and output.
+    """Return the memory that a deployed residual U-Net takes besides its input and output.
 
-    A coarser level's answer comes late: its block of two convolutions looks two planes ahead on the way down and two on the way up.
-    Planes of level l wait for lag(l) = 2 (2 + lag(l + 1) + 2), without the last 2 if l + 1 is the coarsest: 4, 16, 40 planes of the
-    finest level for 2, 3, 4 levels.
+    The result of a coarser level arrives late, because its block of two convolutions looks two planes ahead on the way down and two on the way up.
+    Planes of level l wait for lag(l) = 2 (2 + lag(l + 1) + 2), without the last 2 if l + 1 is the coarsest: 4, 16, 40 planes of the finest level for
+    2, 3, 4 levels.
 
     Parameters
     ----------
     channels
-        Of the levels, finest first.
+        Channels of the levels, finest first.
     species
         Number of outputs.
     precision
-        Of the feature maps: float32 or bf16.
+        Precision of the feature maps: float32 or bf16.
     """
     itemsize = _NETWORK_ITEMSIZE[precision]
     lag, waiting = 0, 0.0
@@ -74,7 +74,7 @@ def network_cost(channels: tuple[int, ...], *, species: int, precision: str) -> 
     wide = (1, *channels)
     weights = sum(27 * (a * b + b * b) + 2 * a * b for a, b in itertools.pairwise(wide)) + sum(54 * c * c for c in channels[:-1])
     return NetworkCost(
-        fixed_bytes=_KERNEL_BYTES + 3 * 4 * weights,  # as trained, as deployed, as the kernels reorder them
+        fixed_bytes=_KERNEL_BYTES + 3 * 4 * weights,  # three copies: as trained, as deployed, as reordered by the kernels
         plane_bytes=math.ceil(itemsize * waiting),
         slab_voxel_bytes=itemsize * channels[0] + 4 * species,
         stride=stride,

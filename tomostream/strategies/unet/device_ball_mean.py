@@ -1,6 +1,6 @@
-"""What is the mean logit around each voxel, on a GPU?  As `picking.smoothing`, in float32, for logits none of which is missing.
+"""Average logits over a ball around each voxel on a GPU: `picking.smoothing` in float32, for logits without missing values.
 
-Every sum is taken in an order that depends on the ball alone, so blocks have the bits of the whole.
+The order of each sum depends only on the ball, so a block has the same bits as the whole volume.
 """
 
 import numpy as np
@@ -15,10 +15,10 @@ from tomostream.picking.smoothing import half_widths, inside_counts
 def device_ball_mean(
     values: Float32[torch.Tensor, "z y x"], *, at: Box, wanted: Box, shape: Triple, radius: float
 ) -> Float32[torch.Tensor, "a b c"]:
-    """Average over the ball of `radius` voxels around each voxel of a box; parameters as of `smoothing.ball_mean`.
+    """Average over the ball of `radius` voxels around each voxel of a box; parameters as in `smoothing.ball_mean`.
 
-    1. Along x: the sum over a run of 2 w + 1 voxels, from w = 0 on, in place.
-    2. Each row of the ball (dz, dy) is such a run: it is added, moved, to the total.
+    1. For w = 0, 1, ...: compute in place the sum over a run of 2 w + 1 voxels along x, from the sum for w - 1.
+    2. Each row (dz, dy) of the ball is such a run.  Shift it and add it to the total.
     """
     reach = int(radius)
     around = wanted.expanded(reach)

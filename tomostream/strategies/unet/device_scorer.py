@@ -1,6 +1,6 @@
-"""What does the model say of a box, on a GPU?  Network, mean over the ball and matched filter, without leaving it.
+"""Score boxes on a GPU: network, mean over a ball and matched filter, without copying intermediate results to the host.
 
-The formula is that of `fusion.py`; the network goes through the box whole, in tiles (`whole_block.py`).
+The formula is that of `fusion.py`; the network runs over the box in tiles (`whole_block.py`).
 """
 
 import math
@@ -18,12 +18,12 @@ from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 
 
 class DeviceUNetScorer:
-    """Scores boxes by the network alone (`inference.device_scores`).
+    """Scores boxes with the network alone, on a GPU; see `inference.device_scores`.
 
     Parameters
     ----------
     network
-        On a GPU.
+        The network on a GPU.
     """
 
     def __init__(self, network: StreamedNetwork) -> None:
@@ -31,15 +31,15 @@ class DeviceUNetScorer:
         self._network, self._host = network, UNetScorer(network)
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """What the network depends on; see `inference.protocol`."""
+        """Return the voxels that the logits of `needed` depend on; see `BlockScorer.read_box`."""
         return self._host.read_box(needed, shape)
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
-        """As on a processor, which takes more."""
+        """Return the projected peak on the host, in bytes; the bound for a processor, which is higher, serves here too."""
         return self._host.block_bytes(needed, shape)
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`; see `inference.protocol`."""
+        """Return the logits of `needed`, on the host; see `BlockScorer.logits`."""
         what = f"a block of {image.shape} voxels (z, y, x)"
         with device_memory(self.device, what, "lower --block-size or use --device cpu"), exact_turn(self.device):
             found: np.ndarray = self.device_logits(torch.from_numpy(image).to(self.device), read, needed, shape).cpu().numpy()
@@ -48,18 +48,18 @@ class DeviceUNetScorer:
     def device_logits(
         self, image: Float32[torch.Tensor, "z y x"], read: Box, needed: Box, shape: Triple
     ) -> Float32[torch.Tensor, "s Z Y X"]:
-        """The same on the device; see `inference.device_scores`."""
+        """Return the logits of `needed`, on the device; see `inference.device_scores`."""
         del shape
         return self._network.device_logits(image, needed.relative_to(read.start))
 
 
 class DeviceFusedScorer(DeviceUNetScorer):
-    """Scores boxes by network and matched filter.
+    """Scores boxes with network and matched filter, on a GPU.
 
     Parameters
     ----------
     network
-        On a GPU.
+        The network on a GPU.
     matched, profiles
         See `FusedScorer`.
     """
@@ -72,17 +72,17 @@ class DeviceFusedScorer(DeviceUNetScorer):
         self._intercept = matched.intercept
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """See `FusedScorer`."""
+        """Return the voxels that the logits of `needed` depend on; see `BlockScorer.read_box`."""
         return self._fused.read_box(needed, shape)
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
-        """As on a processor, which takes more."""
+        """Return the projected peak on the host, in bytes; the bound for a processor, which is higher, serves here too."""
         return self._fused.block_bytes(needed, shape)
 
     def device_logits(
         self, image: Float32[torch.Tensor, "z y x"], read: Box, needed: Box, shape: Triple
     ) -> Float32[torch.Tensor, "s Z Y X"]:
-        """The same on the device; see `inference.device_scores`."""
+        """Return the logits of `needed`, on the device; see `inference.device_scores`."""
         wide = needed.expanded(math.floor(self._smooth)).clipped(Box.whole(shape))
         logits = self._network.device_logits(image, wide.relative_to(read.start))
         if self._smooth >= 1:
@@ -91,6 +91,6 @@ class DeviceFusedScorer(DeviceUNetScorer):
             del means
         else:
             logits = logits[(slice(None), *needed.relative_to(wide.start).slices)]
-        inside = read.clipped(Box.whole(shape))  # beyond the volume the filter sees the mean, the network repeated voxels
+        inside = read.clipped(Box.whole(shape))  # beyond the volume, the filter assumes the mean, but the image repeats the last voxels
         self._filter.add_to(logits, image[inside.relative_to(read.start).slices], inside, needed)
         return logits.add_(torch.tensor(self._intercept, dtype=torch.float32, device=self.device).reshape(-1, 1, 1, 1))

@@ -1,16 +1,16 @@
-"""How many particles are there, where the user gives no number?  In the training tomograms, from their clicks.
+"""Estimate the number of particles in the clicked tomograms, where the configuration gives none.
 
-Two estimates, both too high where look-alikes are many, for other reasons; the lower one is taken:
+There are two estimates.  Both are too high where there are many look-alikes, for different reasons; the lower one is taken.
 
-1. The ranks of left-out clicks (`pretrained.evidence.number_of`), where there are enough clicks.  Clicks that are off, or that the filter
-   doesn't find, make it far too high.
-2. The peaks: the radial profile that the clicks teach (`strategies.matched_filter.discriminant`), its correlation in boxes of the labelled
-   tomograms, and the highest peaks, about as many as balls of the particle's radius could lie side by side in half of the boxes.  Their
-   scores are split into noise and particles (`picking.counting`), with a very weak prior.  For a rare species it counts the others too.
+1. From the ranks of left-out clicks (`pretrained.evidence.number_of`), if there are enough clicks.  It is far too high if clicks are misplaced or
+   the filter does not find them.
+2. From the peaks.  Learn a radial profile from the clicks (`strategies.matched_filter.discriminant`), correlate it with boxes of the clicked
+   tomograms, take the highest peaks (as many as balls of the particle's radius fit side by side into about half of the boxes), and split their scores
+   into noise and particles (`picking.two_groups`) with a very weak prior.  For a rare species, this counts other species too.
 
-No more than balls of the particle's radius would fill half of the volume.
+The estimate is at most the number of balls of the particle's radius that fill half of the volume.
 
-Limits: a number that a person gives is better (docs/accuracy.md).
+Limits: a number given by a person is better (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -33,23 +33,27 @@ if TYPE_CHECKING:
     from tomostream.progress import Progress
     from tomostream.strategies.training_set import Labelled, Training
 
-_NO_GUESS = 5.0  # spread of the logarithm of the number: a factor of 150
-_FULLEST = 0.5  # share of the volume that particles may fill
-_PEAK_EDGES = 10.0  # cubed radii of volume for each candidate peak
+_NO_GUESS = 5.0  # standard deviation of the prior of the number's logarithm; so wide that the prior says next to nothing
+_FULLEST = 0.5  # largest fraction of the volume that particles may fill
+_PEAK_EDGES = 10.0  # volume of the box per candidate peak, in cubed radii
 
 
 def with_estimates(training: Training, numbers: Sequence[float | None], progress: Progress) -> tuple[Species, ...]:
-    """Fill in the expected numbers of particles that the configuration leaves open.
+    """Return the species with missing expected numbers filled in by estimates, and log the estimates.
 
     Parameters
     ----------
+    training
+        Settings and clicked tomograms.
     numbers
-        One a species, in all clicked tomograms together, as left-out clicks have it; None: too few clicks to say.
+        Per species, the number in all clicked tomograms together, estimated from the ranks of left-out clicks; None: too few clicks.
+    progress
+        Receives the log lines.
 
     Returns
     -------
     tuple of Species
-        The same, if nothing is open.
+        The species; unchanged if no number is missing.
 
     Raises
     ------
@@ -72,20 +76,23 @@ def with_estimates(training: Training, numbers: Sequence[float | None], progress
         species.append(one.model_copy(update={"expected": expected}))
         text = ", ".join(f"{count} in {name}" for name, count in expected.items())
         progress.say(
-            f"{one.name}: the expected number is estimated from the clicks: {text}; it may be a third off, and for a rare species among look-alikes too high by "
-            "more: give `expected: NUMBER` if you know better"
+            f"{one.name}: the expected number is estimated from the clicks: {text}; it may be off by a third, and much too high for a rare species among "
+            "look-alikes; set `expected: NUMBER` if you know better"
         )
     return tuple(species)
 
 
 def known_number(training: Training, number: int) -> float | None:
-    """Particles of a species in all clicked tomograms together, as the configuration has it; None: it does not say for each."""
+    """Return the configured number of particles of species `number` in all clicked tomograms together; None if one of them has none."""
     found = [training.settings.species[number].expected_in(name) for name in training.labelled.clicked.names]
     return None if None in found else float(sum(one for one in found if one is not None))
 
 
 def numbers_in(training: Training, species: Sequence[Species], number: int) -> list[float]:
-    """Particles of a species in each clicked tomogram: given or estimated, and ten for each click where the configuration leaves a tomogram out."""
+    """Return the number of particles of species `number` in each clicked tomogram: given or estimated.
+
+    For a tomogram without a number it is `defaults.EXPECTED_PER_CLICK` times the number of clicks.
+    """
     labelled = training.labelled.clicked
     found = [species[number].expected_in(name) for name in labelled.names]
     clicks = [len(points[number]) for points in labelled.points]
@@ -93,7 +100,7 @@ def numbers_in(training: Training, species: Sequence[Species], number: int) -> l
 
 
 def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: int) -> float:
-    """Particles per voxel."""
+    """Estimate the number of particles per voxel from the peaks of a correlation with the clicks' profile."""
     from tomostream.strategies.matched_filter.correlation import CorrelationScorer
     from tomostream.strategies.matched_filter.discriminant import learnt_profile
     from tomostream.strategies.matched_filter.kernels import padded_reader, profile_target

@@ -1,16 +1,17 @@
-"""Join network and matched filter in one logit: the network's, averaged over a small ball, plus the weighted correlation.
+"""Join network and matched filter: add the network's logits, averaged over a small ball, and a weighted correlation.
 
-    fused = mean over a ball of the network's logits  +  weight c  +  intercept          c: normalised cross-correlation with a learnt profile
+    fused = mean of the network's logits over a ball  +  weight c  +  intercept          c: normalised cross-correlation with a radial profile
 
-A network from ten clicks knows what a particle is not (membranes, gold, ice), but its scores are plateaus and do not locate the
-centre.  The radial profile that separates clicks from other peaks (`discriminant`) locates centres to a part of a voxel, but takes gold beads
-for particles.  Their errors have little in common, so the sum is better than either (docs/accuracy.md).
+A network trained on ten clicks learns what is not a particle (membranes, gold, ice), but its scores form plateaus that don't locate the centre.  The
+radial profile that separates clicks from other peaks (`discriminant`) locates centres to a fraction of a voxel, but mistakes gold beads for
+particles.  Their errors have little in common, so the sum is better than either (docs/accuracy.md).
 
-1. The network's logits of what is needed and the ball's radius more, streamed (`strategies.unet.scorer`).
-2. Their mean over the ball (`picking.smoothing`: the same bits in any block), inside the volume.
-3. The correlation, by FFT (`correlation`), added with its weight; the intercept puts 0 where the training volumes hold the expected number.
+1. Compute the network's logits in the needed box, widened by the radius of the ball, as a stream (`strategies.unet.scorer`).
+2. Average them over the ball, inside the volume (`picking.smoothing`, whose result does not depend on the block).
+3. Add the weighted correlation, computed by FFT (`correlation`), and the intercept.  It is chosen so that the training tomograms have the expected
+   number of picks with a logit above 0.
 
-Limits: the FFT's rounding depends on the block (1e-6 of a correlation), so logits of other block grids differ by some 1e-5.
+Limits: the rounding of the FFT depends on the block, so logits from different block grids agree only to rounding.
 """
 
 import math
@@ -25,22 +26,22 @@ from tomostream.strategies.matched_filter.correlation import CorrelationScorer, 
 from tomostream.strategies.matched_filter.kernels import profile_target
 from tomostream.strategies.unet.scorer import StreamedNetwork, network_box
 
-PIECE_VOX = 96  # edge of what is correlated at a time: fast, and its transforms take 0.1 GB
+PIECE_VOX = 96  # edge of a piece that is correlated at once: large enough to be fast, small enough that transforms take little memory
 
 
 @dataclass(frozen=True, slots=True)
 class MatchedSettings:
-    """How a matched filter joins the network; one value per species where there are several."""
+    """How a matched filter joins the network; tuples have one value per species."""
 
-    support_vox: tuple[float, ...]  # radius of the ball that is compared, voxels of the network's level
-    floor: float  # of the correlation's local variance, standard deviations
-    weight: tuple[float, ...]  # logits a unit of correlation
+    support_vox: tuple[float, ...]  # radius of the ball that is correlated, voxels of the network's level
+    floor: float  # lower bound of the local deviation that the correlation divides by, standard deviations of the volume
+    weight: tuple[float, ...]  # logits per unit of correlation
     intercept: tuple[float, ...]  # logits
     smooth_vox: float  # radius of the ball over which the network's logits are averaged, voxels
 
 
 def matched_targets(matched: MatchedSettings, profiles: tuple[np.ndarray, ...]) -> list[Target]:
-    """What the filter looks for, one a species."""
+    """Return the targets of the filter, one per species."""
     return [
         profile_target(profile, support, slope=weight)
         for profile, support, weight in zip(profiles, matched.support_vox, matched.weight, strict=True)
@@ -48,14 +49,14 @@ def matched_targets(matched: MatchedSettings, profiles: tuple[np.ndarray, ...]) 
 
 
 class AveragedScorer:
-    """Scores boxes by the network alone, its logits averaged over a small ball (`inference.protocol`).
+    """A `BlockScorer` for the network alone, with its logits averaged over a small ball.
 
     Parameters
     ----------
     network
-        Ready to score.
+        The network on its device.
     smooth_vox
-        Radius of the ball, voxels.
+        Radius of the ball, in voxels; below 1 nothing is averaged.
     """
 
     def __init__(self, network: StreamedNetwork, *, smooth_vox: float) -> None:
@@ -63,18 +64,18 @@ class AveragedScorer:
         self._network, self._smooth = network, smooth_vox
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """What the network depends on, for what the ball's mean depends on."""
+        """Return the voxels that the averaged logits of `needed` depend on; see `BlockScorer.read_box`."""
         return self.wider_box(needed, shape, 0)
 
     def wider_box(self, needed: Box, shape: Triple, reach: int) -> Box:
-        """Return the read box, with at least `reach` voxels on each side."""
+        """Return the read box, widened so that it has at least `reach` voxels around the box that is averaged."""
         return network_box(self._network, self._averaged(needed, shape), shape, max(self._network.influence_radius, reach))
 
     def _averaged(self, needed: Box, shape: Triple) -> Box:
         return needed.expanded(int(self._smooth)).clipped(Box.whole(shape))
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
-        """Projected peak: the image, then the larger of the streaming network and the mean, with the logits."""
+        """Return the projected peak, in bytes: the image, and the larger of streaming and averaging with their logits."""
         read = self.read_box(needed, shape)
         wide = self._averaged(needed, shape).size
         streaming = 4 * self.species * wide + int(self._network.cost.block_bytes(*read.shape))
@@ -82,7 +83,7 @@ class AveragedScorer:
         return 4 * read.size + max(streaming, averaging)
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`; see `inference.protocol`."""
+        """Return the logits of `needed`; see `BlockScorer.logits`."""
         wide = self._averaged(needed, shape)
         logits = self._network.logits(image, wide.relative_to(read.start))
         if self._smooth < 1:
@@ -94,18 +95,18 @@ class AveragedScorer:
 
 
 class FusedScorer:
-    """Scores boxes by network and matched filter (`inference.protocol`).
+    """A `BlockScorer` for network and matched filter.
 
     Parameters
     ----------
     network
-        See `AveragedScorer`.
+        The network on its device.
     matched
         How the two are joined.
     profiles
-        Profiles of the filter, one per species: see `discriminant.telling_profile`.
+        Radial profiles of the filter, one per species; see `discriminant.telling_profile`.
     threads
-        Of the transforms.
+        Number of threads of the Fourier transforms.
     """
 
     def __init__(
@@ -119,17 +120,17 @@ class FusedScorer:
         self._intercept = np.array(matched.intercept, dtype=np.float32).reshape(-1, 1, 1, 1)
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """What the network's part depends on; the filter's window lies within."""
+        """Return the voxels that the logits of `needed` depend on; see `BlockScorer.read_box`."""
         return self._averaged.wider_box(needed, shape, self._reach)
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
-        """Projected peak: the image and the larger of the two parts, with the logits of both."""
+        """Return the projected peak, in bytes: the image, and the larger of network and filter with their logits."""
         image = 4 * self.read_box(needed, shape).size
         filtering = 4 * self.species * needed.size + self._filter.block_bytes(needed, shape)
         return max(image + filtering, image - 4 * self._averaged.read_box(needed, shape).size + self._averaged.block_bytes(needed, shape))
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`; see `inference.protocol`."""
+        """Return the logits of `needed`; see `BlockScorer.logits`."""
         result = self._averaged.logits(image, read, needed, shape)
         window = self._filter.read_box(needed, shape)
         result += self._filter.logits(image[window.relative_to(read.start).slices], window, needed, shape)

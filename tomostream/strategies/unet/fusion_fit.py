@@ -1,16 +1,18 @@
-"""Join what the clicks told to a trained network: filter, pretrained head, weights and intercept, measured on the training tomograms.
+"""Join the filter, and a pretrained head where it helps, to a trained network; weights and intercept are measured on the training tomograms.
 
-1. Boxes of the training tomograms, the unlabelled ones too, at places drawn from the seed; `MEASURED_VOX` voxels in all.
-2. A pretrained head, where left-out clicks call for one (`gathering`), weighs as much as the trained network: both averaged logits have the
-   same standard deviation there.
-3. The filter's weight: the configured one, in units of the standard deviations of the trained network's averaged logits and of the correlation.
-4. The intercept: minus the sum at the pick whose rank is the number of particles expected in the boxes.  So at score 0.5 the training
-   tomograms give as many picks as are expected.
+1. Draw a box of each training tomogram, those without clicks included, from the seed; `MEASURED_VOX` voxels in total.
+2. If left-out clicks call for a pretrained head (`gathering`), give it the same weight as the trained network: the averaged logits of both have the
+   same standard deviation in the boxes.
+3. The weight of the filter is the configured one, in units of the standard deviations of the trained network's averaged logits and of the
+   correlation.
+4. The intercept is minus the sum at the pick whose rank is the expected number of particles in the boxes.  So at a score of 0.5 the training
+   tomograms give about the expected number of picks.
 
-The profile is of the clicks alone: learnt again from the surest picks too, it was better by 0.01 for ribosomes of one simulator and worse by 0.03 for
-those of another, and no left-out click tells which (docs/accuracy.md).
+The profile is made from the clicks alone.  Making it again from the best picks helped for one simulator and hurt for another, and left-out clicks
+could not tell which (docs/accuracy.md).
 
-Limits: a tomogram of other contrast has the same order of scores, but not the same threshold; picking by `count: auto` looks at each one's own peaks.
+Limits: in a tomogram of different contrast the order of the scores is the same but the threshold is not; `count: auto` therefore looks at the peaks
+of each tomogram.
 """
 
 from __future__ import annotations
@@ -39,27 +41,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What a training ends with: the network, with the pretrained one beside it where that helps, and the filter's settings and profiles."""
+    """The network, joined with the pretrained one where that helps, and the settings and profiles of the filter."""
 
     network: ResidualUNet
-    is_wider: bool  # the pretrained network is beside it
+    is_wider: bool  # whether the pretrained network is joined to it
     settings: MatchedSettings
     profiles: tuple[np.ndarray, ...]
 
 
 def join_told(training: Training, network: ResidualUNet, gathered: Gathered, *, precision: str) -> Joined:
-    """Join a trained network with what the clicks told.
+    """Join a trained network with the filter and the head that the clicks chose.
 
     Parameters
     ----------
     training
-        Whose tomograms, with and without labels, it is measured on.
+        Its tomograms, with and without clicks, are measured.
     network
-        Trained.
+        The trained network.
     gathered
-        With the species' expected numbers, given or estimated.
+        Filters and heads, and the species with their expected numbers, given or estimated.
     precision
-        Of the network.
+        Precision of the network: float32 or bf16.
 
     Raises
     ------
@@ -91,7 +93,7 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, *, 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What profiles and weights are measured on."""
+    """The training, and the species with their expected numbers, on which weights and intercepts are measured."""
 
     training: Training
     species: tuple[Species, ...]
@@ -105,18 +107,18 @@ class _Measured:
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """A box of a training tomogram."""
+    """A scored box of a training tomogram."""
 
-    tomogram: int  # which
+    tomogram: int  # index of the tomogram
     box: Box
-    share: float  # of the tomogram's voxels
-    logits: np.ndarray  # the network's, averaged: (s, z, y, x)
+    share: float  # voxels of the box over those of the tomogram
+    logits: np.ndarray  # averaged logits of the network, (s, z, y, x)
 
 
 def _with_head(
     measured: _Measured, network: ResidualUNet, heads: np.ndarray, scored: list[_Scored], deviations: list[float], precision: str
 ) -> tuple[ResidualUNet, list[_Scored]]:
-    """The network with the pretrained one beside it, and its logits in the same boxes."""
+    """Join the pretrained network, with the given heads, to the network; return it and its averaged logits in the same boxes."""
     from tomostream.strategies.unet.joining import join
     from tomostream.strategies.unet.pretrained.backbone import shipped_backbone
     from tomostream.strategies.unet.pretrained.seeing import with_training_statistics
@@ -131,6 +133,7 @@ def _with_head(
 
 
 def _score_boxes(measured: _Measured, network: ResidualUNet, smooth: float, precision: str) -> list[_Scored]:
+    """Score a random box of each training tomogram with the network as prediction will; the boxes are the same in every call."""
     from tomostream.inference.batch_statistics import adapted
     from tomostream.inference.region_scoring import read_extended
     from tomostream.learn.precision import resolve_device
@@ -160,7 +163,19 @@ def _score_boxes(measured: _Measured, network: ResidualUNet, smooth: float, prec
 def _join(
     measured: _Measured, scored: list[_Scored], number: int, radius: float, profile: np.ndarray, deviation: float
 ) -> tuple[float, float]:
-    """Weight and intercept of a species' filter; radius in voxels, deviation of the trained network's logits."""
+    """Return the weight and the intercept of one species' filter.
+
+    Parameters
+    ----------
+    number
+        Index of the species.
+    radius
+        Radius of the particle, in voxels of the level.
+    profile
+        Radial profile of the filter.
+    deviation
+        Standard deviation of the trained network's averaged logits.
+    """
     correlations = _correlations(measured, scored, profile, defaults.SUPPORT * radius)
     weight = measured.given.weight * deviation / _deviation(correlations)
     expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
@@ -175,13 +190,13 @@ def _join(
 
 
 def _expected_in(measured: _Measured, index: int, number: int) -> float:
-    """Particles of a species in a training tomogram."""
+    """Return the expected number of particles of species `number` in training tomogram `index`."""
     own = measured.species[number].expected_in(measured.labelled.tomograms[index].name)
     return float(own if own is not None else defaults.EXPECTED_PER_CLICK * len(measured.labelled.points[index][number]))
 
 
 def _correlations(measured: _Measured, scored: list[_Scored], profile: np.ndarray, support: float) -> list[np.ndarray]:
-    """Return the correlations with a profile in the boxes."""
+    """Return the correlation with a profile in each box."""
     from tomostream.strategies.matched_filter.correlation import CorrelationScorer
     from tomostream.strategies.matched_filter.kernels import profile_target
     from tomostream.strategies.unet.fusion import PIECE_VOX

@@ -1,10 +1,11 @@
-"""What do the clicks tell before a network is trained?  Which filter finds them, whether pretrained features help, and how many there may be.
+"""Learn from the clicks, before a network is trained, which filter finds them, whether pretrained features help, and how many particles there are.
 
-1. Each species' ways of scoring without a trained network (`pretrained.evidence.JOINING`) are judged by left-out clicks (`pretrained.judging`).
-2. The cheapest to compute wins that ranks them about as well as the best: a filter alone, or one beside a head on pretrained features.
-3. Where nobody says how many particles there are, the ranks of the clicks say it (`expected_number`).
+1. For each species, left-out clicks judge the ways of scoring that need no trained network (`pretrained.evidence.JOINING`, `pretrained.judging`).
+2. Of the ways that rank the clicks about as well as the best, the one that is cheapest to compute wins: a filter alone, or a filter and a head on
+   pretrained features.
+3. Where the configuration gives no expected number, it is estimated from the clicks (`expected_number`).
 
-A network with other than three levels can't have the pretrained one beside it; nor has one with `network.backbone: none`.
+The pretrained network can only be joined to a network of three levels, and is not used with `network.backbone: none`.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from tomostream.strategies.unet.pretrained.settings import CHANNELS
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Told:
-    """What a species' clicks tell of what joins the network.
+    """What the clicks of one species say about the filter and the head that join the network.
 
     Parameters
     ----------
     verdict
-        The way, and what each cost.
+        The chosen way of scoring, and the cost of each.
     profile
-        Of the filter, float64 (r,).
+        Radial profile of the filter, float64 (r,).
     head
-        Weights (c,) of the pretrained features; None: the way has no head.
+        Weights (c,) of the pretrained features; None: the chosen way has no head.
     """
 
     verdict: Verdict
@@ -45,29 +46,33 @@ class Told:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gathered:
-    """What the clicks tell: of each species, and the species with their expected numbers, given or estimated."""
+    """What the clicks say: `told` per species, and the species with their expected numbers, given or estimated."""
 
     told: tuple[Told, ...]
     species: tuple[Species, ...]
 
 
 def takes_backbone(settings: LearningSettings) -> bool:
-    """Whether a pretrained network may come beside the trained one."""
+    """Whether the settings allow joining the pretrained network to the trained one."""
     return settings.network.backbone == "auto" and are_joinable(settings.network.channels, CHANNELS)
 
 
 def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Gathered:
-    """Ask the clicks.
+    """Judge the ways of scoring by left-out clicks, and estimate missing expected numbers; log both.
 
     Parameters
     ----------
+    training
+        Settings and clicked tomograms.
+    progress
+        Receives the log lines.
     fills_numbers
-        Whether expected numbers that the configuration leaves open are estimated.
+        Whether to estimate expected numbers that the configuration does not give.
 
     Raises
     ------
     TomostreamError
-        If a tomogram can't be read, or the backbone is damaged.
+        If a tomogram can't be read, or the file of the pretrained backbone is damaged.
     """
     from tomostream.strategies.unet.pretrained.backbone import shipped_backbone
     from tomostream.strategies.unet.pretrained.looking import judges_of, thinned
@@ -83,13 +88,13 @@ def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Ga
         told.append(
             Told(verdict, judge.profile(is_telling=way.is_telling), None if way.shrinkage is None else judge.head(way.shrinkage)[0])
         )
-        progress.say(f"{one.name}: what joins the network is {verdict}")
+        progress.say(f"{one.name}: the network is joined by {verdict}")
     species = training.settings.species
     return Gathered(tuple(told), with_estimates(training, [one.verdict.number for one in told], progress) if fills_numbers else species)
 
 
 def heads_of(told: Sequence[Told]) -> np.ndarray | None:
-    """Weights (s, c) of all species' heads, 0 for those without one; None where none has one."""
+    """Return the weights (s, c) of the heads of all species, with zeros for species without one; None if no species has one."""
     heads = [one.head for one in told]
     if all(head is None for head in heads):
         return None

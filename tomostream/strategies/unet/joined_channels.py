@@ -1,4 +1,4 @@
-"""Channels of two U-Nets side by side (`joining`); nothing here imports torch."""
+"""Channels of a network joined from two U-Nets (`joining`).  Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Sequence
 
 
 def joined_channels(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
-    """Channels of the joined network, of as many levels as both have."""
+    """Return the channels of the joined network; both must have the same number of levels."""
     return tuple(a + b for a, b in zip(first, second, strict=True))
 
 
 def are_joinable(first: Sequence[int], second: Sequence[int]) -> bool:
-    """Whether there is a joined network: of as many levels, and a residual block that changes one network's channels must change the sum's."""
+    """Whether two U-Nets can be joined.
+
+    They must have the same number of levels.  And where a residual block of either changes the number of channels, and so has a convolution on its
+    skip path, the block of the joined network must change it too.
+    """
     if len(first) != len(second):
         return False
     steps = [list(itertools.pairwise((1, *channels))) for channels in (first, second, joined_channels(first, second))]

@@ -1,7 +1,7 @@
-"""Two U-Nets as one: a network whose channels are those of both, side by side, and whose logits are a weighted sum of theirs.
+"""Join two U-Nets in one network whose channels are those of both, side by side, and whose logits are a weighted sum of theirs.
 
-Nothing else must know that there were two: blocks, memory, batch statistics of a tomogram and the GPU take the joined network as any other.
-Between the two halves all weights are zero; so it costs somewhat more than both, and rounds as they do.
+All other code treats the joined network like any U-Net: planning, memory, batch-norm statistics and the GPU.  The weights between the two halves
+are zero, so the joined network computes somewhat more than the two alone, and gives their values to rounding.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ import torch
 from tomostream.strategies.unet.joined_channels import joined_channels
 from tomostream.strategies.unet.network import ResidualUNet
 
-_CONVOLUTION = 5  # dimensions of its weights: outputs, inputs, z, y, x
+_CONVOLUTION = 5  # dimensions of a convolution's weights: outputs, inputs, z, y, x
 _HEAD = "head."
 
 
 def join(first: ResidualUNet, second: ResidualUNet, weights: Sequence[float]) -> ResidualUNet:
-    """Return the network whose logits are first + weight second, less the second's bias; each with its own batch statistics.
+    """Return the network whose logits are those of the first plus `weights` times those of the second without its bias.
+
+    Each half keeps its own batch-norm statistics.
 
     Parameters
     ----------
     first, second
-        Of the same levels and species, and of channels that can be joined (`are_joinable`); left as they are.
+        Networks with the same number of levels and species, and channels that can be joined (`are_joinable`); not modified.
     weights
-        Of the second network's logits, one a species.
+        Weight of the second network's logits, one per species.
     """
     result = ResidualUNet(joined_channels(first.channels, second.channels), first.species, seed=0)
     one, two = first.state_dict(), second.state_dict()
@@ -46,7 +48,7 @@ def join(first: ResidualUNet, second: ResidualUNet, weights: Sequence[float]) ->
 
 
 def _part(state: dict[str, torch.Tensor], name: str, channels: Sequence[int]) -> torch.Tensor:
-    """One network's weights; where its block passes its input on as it is, those that do so."""
+    """Return the weights of one network under a name of the joined network; an identity skip path becomes an identity convolution."""
     if name in state:
         return state[name].cpu()
     count = channels[0] if name.startswith("decoders") else channels[int(name.split(".")[1])]
@@ -54,7 +56,7 @@ def _part(state: dict[str, torch.Tensor], name: str, channels: Sequence[int]) ->
 
 
 def _side_by_side(a: torch.Tensor, b: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Weights of a convolution of both halves; where the input is the image, both read it."""
+    """Return the weights of a convolution that applies `a` and `b` to the two halves of the channels, or both to the image."""
     result = torch.zeros(shape)
     result[: a.shape[0], : a.shape[1]] = a
     result[a.shape[0] :, shape[1] - b.shape[1] :] = b
@@ -62,12 +64,14 @@ def _side_by_side(a: torch.Tensor, b: torch.Tensor, shape: tuple[int, ...]) -> t
 
 
 def first_of(joined: ResidualUNet, channels: Sequence[int]) -> ResidualUNet:
-    """Return the first of two joined networks, bit for bit.
+    """Return the first of two joined networks, with exactly the weights it had.
 
     Parameters
     ----------
+    joined
+        The joined network.
     channels
-        Of the first network's levels.
+        Channels of the first network's levels.
     """
     result = ResidualUNet(channels, joined.species, seed=0)
     whole = joined.state_dict()

@@ -28,32 +28,32 @@ from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 
 KIND = "unet"
-_KERNEL_BYTES = 4 * 27  # of a convolution, float32, times the channels in and out
-_PROFILE = "matched."  # and the species' number: arrays beside the network's
+_KERNEL_BYTES = 4 * 27  # bytes of a 3x3x3 float32 convolution, per input and output channel
+_PROFILE = "matched."  # prefix of the filter's arrays; the index of the species follows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UNetSettings(ModelSettings):
-    """What a network is, and what its input must look like."""
+    """Settings of a U-Net and of the matched filter that joins it."""
 
-    channels: tuple[int, ...]  # of the levels of the U-Net, finest first
+    channels: tuple[int, ...]  # channels of the U-Net's levels, finest first
     label_shape: str  # sphere, gaussian or cube
     objective: dict[str, float | str]  # name and parameters
-    precision: str  # of training: float32 or bf16
+    precision: str  # precision of training: float32 or bf16
     matched: MatchedSettings | None = None  # None: the network alone
-    learnt_channels: tuple[int, ...] | None = None  # of those, the part that the clicks trained; None: all (`joining`)
+    learnt_channels: tuple[int, ...] | None = None  # the part of `channels` that the clicks trained, see `joining`; None: all
 
 
 @dataclass(frozen=True)  # no slots: the folded network is cached on the instance
 class UNetModel(Model):
-    """A trained U-Net.
+    """A trained U-Net, with or without a matched filter.
 
     Parameters
     ----------
     network
-        In evaluation mode, batch-norm not folded.
+        The network in evaluation mode, batch-norm not folded.
     profiles
-        Of the matched filter: the clicked particles' radial profile, float64 (r,), one per species.
+        Radial profiles of the matched filter, float64 (r,), one per species; empty without a filter.
     """
 
     settings: UNetSettings
@@ -64,7 +64,7 @@ class UNetModel(Model):
 
     @cached_property
     def deployed(self) -> ResidualUNet:
-        """The network as deployed: batch-norm folded, float32."""
+        """The network with batch-norm folded into its convolutions, float32."""
         return deployed(self.network)
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> BlockScorer:
@@ -78,18 +78,21 @@ class UNetModel(Model):
         return FusedScorer(network, matched, self.profiles, threads=threads)
 
     def plan(self, request: PlanRequest, *, precision: str) -> PredictionPlan:
-        """Plan the blocks in which a volume is scored; see `Model.plan`.  The network alone knows its cost as a formula, and tries all candidates."""
+        """Plan the blocks in which a volume is scored; see `Model.plan`.
+
+        The memory of the network alone follows a formula, so all candidate blocks can be compared (`planning`).
+        """
         if self.settings.matched is not None:
             return super().plan(request, precision=precision)
         return plan_prediction(request, self.network, precision=precision)
 
     @property
     def sampled(self) -> tuple[ResidualUNet, Sampling]:
-        """The network, and the crops that its batch-norm statistics come from."""
+        """The network, and the crops from which the batch-norm statistics of a tomogram are measured."""
         return self.network, unet_sampling(self.network.stride)
 
     def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> UNetModel:
-        """Return the model with other batch-norm statistics."""
+        """Return a copy of the model with other batch-norm statistics."""
         return replace(self, network=with_statistics(self.network, dict(statistics)))
 
 
@@ -100,12 +103,20 @@ def save_model(
     summary: TrainingSummary | None = None,
     profiles: tuple[np.ndarray, ...] = (),
 ) -> None:
-    """Write a model folder, replacing a model that is there.
+    """Write a model folder, replacing an existing model.
 
     Parameters
     ----------
+    folder
+        An existing folder.
+    network
+        The network, batch-norm not folded.
+    settings
+        Settings of the model.
+    summary
+        What training reports; None: nothing.
     profiles
-        Of the matched filter, float64 (r,), one per species; none without `settings.matched`.
+        Radial profiles of the matched filter, float64 (r,), one per species; empty without `settings.matched`.
 
     Raises
     ------
@@ -118,31 +129,31 @@ def save_model(
 
 
 def load_model(folder: Path) -> UNetModel:
-    """Read the model folder of a U-Net.
+    """Load a U-Net from its model folder.
 
     Raises
     ------
     InputError
-        If it is missing, half-written, changed, no model of tomostream, or of another strategy.
+        If the folder is missing, half-written or modified, or holds no model of tomostream or a model of another kind.
     """
     record, weights = read_folder(folder)
     if record.strategy != KIND:
-        raise InputError(f"model folder {folder} holds no U-Net but a model of the strategy {record.strategy!r}")
+        raise InputError(f"model folder {folder} must hold a U-Net, found a model of kind {record.strategy!r}")
     return unpack(record, weights, folder)
 
 
 def unpack(record: ModelRecord, weights: bytes, folder: Path) -> UNetModel:
-    """Return a model from what its folder holds.
+    """Build a model from the content of its folder.
 
     Raises
     ------
     InputError
-        If record and weights don't fit each other.
+        If the record and the weights don't belong together.
     """
     settings = settings_of(record, UNetSettings, folder)
     if not settings.channels or min(settings.channels) < 1 or _KERNEL_BYTES * max(settings.channels) ** 2 > len(weights):
         raise InputError(
-            f"model folder {folder} is broken: its weights, of {len(weights)} bytes, can't be those of channels {settings.channels}"
+            f"model folder {folder} is broken: {len(weights)} bytes of weights are too few for a network with channels {settings.channels}"
         )
     try:
         network = ResidualUNet(settings.channels, len(settings.species), seed=0)
@@ -156,6 +167,6 @@ def unpack(record: ModelRecord, weights: bytes, folder: Path) -> UNetModel:
 
 
 def unet_sampling(stride: int) -> Sampling:
-    """Return the crops that a residual U-Net's statistics come from."""
+    """Return the crops from which the batch-norm statistics of a U-Net of this stride are measured."""
     edge = -(-defaults.CROP_VOX // stride) * stride
     return Sampling((edge, edge, edge), (stride, stride, stride))

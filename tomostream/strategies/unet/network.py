@@ -1,13 +1,13 @@
-"""A 3-D residual U-Net from densities to logits, whose reach in voxels is known exactly.
+"""A 3-D residual U-Net from densities to logits, with an exactly known influence radius.
 
 Per level, finest first, a residual block of two 3x3x3 convolutions (zero padding), each with batch-norm and ReLU:
 
     image ─ block ───────────────────────── + ─ block ─ 1x1x1 ─ logits
               └ max-pool 2 ─ block ─ 1x1x1 ─┘ (each voxel repeated 2 x 2 x 2)
 
-Levels are joined by a sum, not by concatenation: the joined map has half the channels, so the decoder costs half as much.  Batch-norm
-(not instance or group norm) makes every output voxel a function of its surroundings only, so that blocks can be exact; it is folded
-into the convolutions for inference (`learn.batch_norm_folding`).
+Levels are joined by a sum, not by concatenation: the joined map has half the channels, so the decoder costs half as much.  The normalisation is
+batch-norm, not instance or group norm, so that an output voxel depends only on its surroundings and scoring in blocks is exact.  Batch-norm is
+folded into the convolutions for inference (`learn.batch_norm_folding`).
 
 Limits: input edges must be multiples of the total stride, 2^(levels - 1).
 
@@ -32,7 +32,7 @@ Interval = tuple[int, int]
 
 
 def _widened(outputs: Interval, block: nn.Module) -> Interval:
-    """Inputs of a block on which its outputs (first, last) depend: every 3x3x3 convolution adds a voxel on each side."""
+    """Return the input voxels (first, last) on which a block's outputs (first, last) depend; a 3x3x3 convolution adds a voxel on each side."""
     reach = sum(layer.kernel_size[0] // 2 for layer in block.modules() if isinstance(layer, nn.Conv3d))
     return outputs[0] - reach, outputs[1] + reach
 
@@ -45,17 +45,17 @@ class ResidualUNet(LevelNetwork):
     channels
         Channels of the levels, finest first; their number is the number of levels.
     species
-        Number of species, that is of output channels.
+        Number of species, which is the number of output channels.
     prior
-        Expected fraction of positive voxels of each species, in (0, 1); the final bias starts at its logit, so that training starts at the
+        Expected fraction of particle voxels of each species, in (0, 1).  The final bias starts at its logit, so that training starts at the
         prior.  None: 0.5.
     seed
-        Of the initial weights; the global random state is left alone.
+        Seed of the initial weights; the global random state is not changed.
 
     Raises
     ------
     InputError
-        If there is no level, or a number is out of range.
+        If there are no levels, or a number is out of range.
     """
 
     def __init__(self, channels: Sequence[int], species: int, *, prior: Sequence[float] | None = None, seed: int) -> None:
@@ -73,21 +73,21 @@ class ResidualUNet(LevelNetwork):
 
     @property
     def influence_radius(self) -> int:
-        """Largest distance, along an axis, at which an input voxel can change an output voxel; worst case over the phase.
+        """Largest distance along an axis at which an input voxel can change an output voxel, over all positions within a stride.
 
-        An output voxel with this many voxels between it and a block's edge (the edge on a multiple of the stride) does not know that the
-        edge is there: the network's zero padding beyond it reaches exactly as far as data beyond it would.
+        If a block begins and ends at multiples of the stride, the zero padding beyond its faces reaches exactly as far as data there would.  So output
+        voxels with this many voxels between them and the face are exact.
         """
         intervals = [(x, self._decoder_dependence(0, (x, x))) for x in range(self.stride)]
         return max(max(x - low, high - x) for x, (low, high) in intervals)
 
     def _encoder_dependence(self, level: int, outputs: Interval) -> Interval:
-        """Input voxels on which the encoder's voxels `outputs` (first, last) of this level depend."""
+        """Return the input voxels on which the encoder's voxels `outputs` (first, last) of this level depend."""
         low, high = _widened(outputs, self.encoders[level])
         return (low, high) if level == 0 else self._encoder_dependence(level - 1, (2 * low, 2 * high + 1))  # max-pool
 
     def _decoder_dependence(self, level: int, outputs: Interval) -> Interval:
-        """Input voxels on which the decoder's voxels `outputs` (first, last) of this level depend."""
+        """Return the input voxels on which the decoder's voxels `outputs` (first, last) of this level depend."""
         if level == len(self.channels) - 1:
             return self._encoder_dependence(level, outputs)
         low, high = _widened(outputs, self.decoders[level])
@@ -96,7 +96,7 @@ class ResidualUNet(LevelNetwork):
         return min(same[0], coarser[0]), max(same[1], coarser[1])
 
     def features(self, image: Float[torch.Tensor, "n 1 z y x"]) -> Float[torch.Tensor, "n c z y x"]:
-        """Return the finest decoder's feature maps; see `LevelNetwork.features`."""
+        """Return the feature maps of the finest decoder; see `LevelNetwork.features`."""
         self.check_edges(image.shape[2:], "volumes")
         x: torch.Tensor = self.encoders[0](image)
         kept = []

@@ -1,11 +1,10 @@
-"""Plan the blocks of the U-Net alone: the least redundant compute that fits the memory. Pure arithmetic, no I/O.
+"""Plan the blocks of a U-Net without a filter: minimise redundant computation within the memory budget.  Pure arithmetic, no I/O.
 
-1. Candidates are cores whose edges are multiples of the chunk, up to a limit.  Core and shard are the same then: one block, one
-   task, one writer.
-2. The voxels that are computed are a product over the axes of a sum over the blocks of an axis, so all combinations can be tried
-   at once.  The least total that fits the memory wins; then the fewer blocks; then the smaller block.
-3. Where not even one chunk fits, cores smaller than the chunk are tried inside a shard of one chunk.
-4. A given block size is the core; shards are the default ones (larger, if the core is), and the blocks divide each shard's box.
+1. Candidate cores have edges that are multiples of the chunk, up to a limit.  Each is also a shard: one block, one task, one writer.
+2. The number of voxels computed is a product over the axes of sums over the blocks along an axis, so all combinations can be compared at once.
+   Of those that fit the memory, the fewest voxels win, then the fewest blocks, then the smallest block.
+3. If not even one chunk fits, cores smaller than a chunk are tried, in shards of one chunk.
+4. A block size given by the user is the core; shards have the default size (or the core's, if that is larger), and blocks divide each shard.
 """
 
 import math
@@ -19,12 +18,12 @@ from tomostream.geometry import Box, Triple, triple
 from tomostream.inference.plan import MARGIN_BYTES, READ_BYTES_PER_VOXEL, READ_VOXELS, PlanRequest, PredictionPlan, cores_along
 from tomostream.strategies.unet.cost import NetworkCost, network_cost
 
-SMALLEST_CORE_VOX = 16  # of the level, along y and x: less saves next to no memory, and computes each voxel dozens of times
+SMALLEST_CORE_VOX = 16  # of the level, along y and x: a smaller core saves hardly any memory, and its halo costs many times the core
 
 
 @runtime_checkable  # the tests check every annotation
 class PlannedNetwork(Protocol):
-    """What a plan must know of a network."""
+    """The properties of a network that planning needs."""
 
     @property
     def stride(self) -> int:
@@ -32,11 +31,11 @@ class PlannedNetwork(Protocol):
 
     @property
     def influence_radius(self) -> int:
-        """Distance at which an input voxel can change an output voxel."""
+        """Largest distance at which an input voxel can change an output voxel."""
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of the levels, finest first."""
+        """Channels of the levels, finest first."""
 
     @property
     def species(self) -> int:
@@ -49,16 +48,16 @@ def plan_prediction(request: PlanRequest, network: PlannedNetwork, *, precision:
     Parameters
     ----------
     request
-        The volume, the level that the network reads, the budget.
+        The volume, the level that the network reads, and the memory budget.
     network
-        Its reach, and what a voxel costs.
+        Stride, influence radius, channels and number of species.
     precision
         `float32` or `bf16`.
 
     Raises
     ------
     BudgetError
-        If no block fits the memory, or the given one does not.
+        If the requested block, or every possible block, exceeds the memory budget.
     """
     frame = request.frame(stride=network.stride, radius=network.influence_radius, species=network.species)
     cost = network_cost(network.channels, species=network.species, precision=precision)
@@ -67,7 +66,7 @@ def plan_prediction(request: PlanRequest, network: PlannedNetwork, *, precision:
         return request.with_given_block(request.block_size, frame, lambda shard, core: _sized(frame, shard, core, cost), f", {seen}")
     widest, step = min(frame.chunk[1:]), network.stride * 2**request.level
     least_edge = min(widest, -(-SMALLEST_CORE_VOX // network.stride) * step)
-    for edges in ((), tuple(range(least_edge, widest + 1, step))):  # parts of a chunk where not even one fits
+    for edges in ((), tuple(range(least_edge, widest + 1, step))):  # whole chunks first; parts of a chunk if none fits
         best = least_redundant(frame, cost, memory=request.memory, max_edge=request.longest, within_chunk=edges)
         if best is not None:
             return best
@@ -82,21 +81,21 @@ def plan_prediction(request: PlanRequest, network: PlannedNetwork, *, precision:
 def least_redundant(
     frame: PredictionPlan, cost: NetworkCost, *, memory: int, max_edge: int, within_chunk: tuple[int, ...] = ()
 ) -> PredictionPlan | None:
-    """Return the plan of least compute among those whose shards are one block of whole chunks; None if none fits the memory.
+    """Return the plan that computes the fewest voxels within the memory budget; None if no candidate fits.
 
     Parameters
     ----------
     frame
         A plan whose shard and core are still to be chosen.
     cost
-        What a block costs.
+        Memory model of the network.
     memory
-        Budget of one process, bytes.
+        Budget of one process, in bytes.
     max_edge
-        Largest edge of a shard, voxels.
+        Largest edge of a shard, in voxels.
     within_chunk
-        Edges along y and x, a chunk's at most: shards are one chunk wide, and blocks so wide.  Depth costs no memory, so along z blocks are as
-        deep as shards, always.
+        Candidate edges of blocks along y and x, at most a chunk's; shards are then one chunk wide.  Empty: blocks are shards of whole chunks.
+        Along z a block always spans its shard, because depth costs no memory.
     """
     edges, longest, owned, totals, counts = [], [], [], [], []
     for axis in range(3):
@@ -121,19 +120,19 @@ def least_redundant(
 
 
 def _spread(values: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One array per axis, shaped so that they combine to all triples."""
+    """Reshape one array per axis so that they broadcast to all triples."""
     return values[0][:, None, None], values[1][None, :, None], values[2][None, None, :]
 
 
 def _product(values: list[np.ndarray]) -> np.ndarray:
-    """Return the product of one array per axis, for all triples."""
+    """Return the outer product of one array per axis."""
     z, y, x = _spread(values)
     product: np.ndarray = z * y * x
     return product
 
 
 def _read_lengths(frame: PredictionPlan, axis: int, shard: int, core: int) -> list[int]:
-    """Edge along `axis` of what each block of that axis reads."""
+    """Return the edge along `axis` of each block's read box."""
     lengths = []
     for start, stop in cores_along(frame.volume[axis], shard, core):
         edge_start, edge_stop = [0, 0, 0], [1, 1, 1]
@@ -144,10 +143,11 @@ def _read_lengths(frame: PredictionPlan, axis: int, shard: int, core: int) -> li
 
 
 def _process_bytes(frame: PredictionPlan, cost: NetworkCost, read: tuple[Any, Any, Any], shard_voxels: Any) -> Any:
-    """Projected peak for blocks that read `read` voxels (z, y, x) and shards of `shard_voxels`; numbers, or arrays of candidates.
+    """Return the projected peak memory, in bytes, for blocks that read `read` voxels (z, y, x) and shards of `shard_voxels` voxels.
 
-    While a block is read: its voxels, and copies of a piece of them.  While it is computed: its voxels, the network, the shard's scores so far (and the block's logits where they are interpolated).
-    While the shard is stored: the scores, and one species of them as it is stored.
+    The arguments are numbers or arrays of candidates.  The peak is the largest of three: while a block is read, its voxels and copies of the piece
+    being read; while it is computed, its voxels, the network, and its logits if they are interpolated; while the shard is stored, one species as
+    stored.  The shard's scores are held throughout.
     """
     image = 4 * read[0] * read[1] * read[2]
     logits = image * frame.species if frame.level > 0 else 0

@@ -1,4 +1,4 @@
-"""Fractions of the training voxels that lie in labels, and in particles."""
+"""Measure the fraction of training voxels in labels, and compute the expected fraction in particles."""
 
 from __future__ import annotations
 
@@ -17,16 +17,27 @@ from tomostream.strategies.training_set import Labelled
 def measure_priors(
     settings: LearningSettings, species: Sequence[Species], labelled: Labelled, radii: list[float]
 ) -> tuple[list[float], list[float] | None]:
-    """Fractions of the training voxels in labels (observed) and in particles (expected; None if unknown), one per species.
+    """Return the fractions of training voxels in labels and in particles.
 
-    The expected fraction is number times volume of a ball (the paper's pi'; where balls overlap it counts voxels twice).
+    The expected fraction is the expected number times the volume of a ball.  Where balls overlap, voxels count twice.
 
     Parameters
     ----------
+    settings
+        Gives the shape of labels, and the prior if the user set it.
     species
-        With their expected numbers, given or estimated.
+        Species with their expected numbers, given or estimated.
+    labelled
+        The training tomograms.
     radii
-        Of the labels, voxels of the level.
+        Radius of the labels per species, in voxels of the level.
+
+    Returns
+    -------
+    observed : list of float
+        Fraction of voxels in labels, per species.
+    expected : list of float or None
+        Expected fraction of voxels in particles, per species; None if a clicked tomogram has no expected number.
     """
     voxels = sum(math.prod(t.shape) for t in labelled.tomograms)
     shape = settings.train.label_shape
@@ -39,7 +50,7 @@ def measure_priors(
         return observed, [settings.objective.prior] * len(radii)
     expected: list[float] = []
     for one, radius in zip(species, radii, strict=True):
-        # without clicks and without an expected number, a tomogram is taken to be as crowded as the others
+        # a tomogram without clicks and without an expected number is assumed to have the density of the others
         known = [(number, math.prod(t.shape)) for t in labelled.tomograms if (number := one.expected_in(t.name)) is not None]
         if any(one.expected_in(t.name) is None for t, own in zip(labelled.tomograms, labelled.points, strict=True) if any(map(len, own))):
             return observed, None
@@ -48,7 +59,7 @@ def measure_priors(
 
 
 def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str) -> int:
-    """Count the voxels of the union of the labels, ball by ball: each counts those that no earlier point's ball holds."""
+    """Count the voxels of the union of the labels; each label counts its voxels that are in no earlier label."""
     total = 0
     for i, point in enumerate(points):
         reach = int(np.ceil(radius)) + 1

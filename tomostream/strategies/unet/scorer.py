@@ -1,12 +1,12 @@
-"""Score a block with the U-Net on a processor or a GPU, bit for bit the same for the same block.
+"""Score a block with the U-Net on a processor or a GPU; the same block always gives the same bits.
 
-1. Batch-norm is folded in float32; weights and feature maps are then float32 or bf16, channels last (2 to 10 times faster on
-   processors); the last layer is always float32.
-2. On a processor the block streams through the network slab by slab (`streaming.py`): little memory, whatever its depth.  On a GPU it goes
-   through in few large tiles (`whole_block.py`).
-3. Nothing that would make bits depend on chance is used: no benchmarking of kernels, no TF32, no atomics.
+1. Batch-norm is folded in float32.  Weights and feature maps are then float32 or bf16, channels last, which is faster on processors; the last
+   layer is always float32.
+2. On a processor the block streams through the network slab by slab (`streaming.py`), which takes little memory at any depth.  On a GPU it goes
+   through in a few large tiles (`whole_block.py`).
+3. To be reproducible, kernels are not chosen by benchmarks, and neither TF32 nor atomic sums are used.
 
-Limits: bits depend on the number of threads, the processor's instructions, and the versions of the libraries (`environment`).
+Limits: the bits depend on the number of threads, the instruction set of the processor, and the versions of the libraries (`environment`).
 """
 
 import ctypes
@@ -36,32 +36,32 @@ _trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linu
 
 
 class StreamedNetwork:
-    """A network on its device, ready to score blocks.
+    """A U-Net on its device, ready to compute the logits of blocks.
 
     Parameters
     ----------
     network
-        A `ResidualUNet`, trained or already deployed; it is left as it is.
+        A `ResidualUNet`, with batch-norm folded or not; not modified.
     device
         `cpu`, `cuda`, or `auto` (a GPU if there is one).
     precision
         `float32` or `bf16`.
     threads
-        Of torch, for all of this process; None leaves them as they are.
+        Number of torch threads in this process; None leaves it unchanged.
     gpu_memory
-        Most that this process takes of the GPU's memory, bytes; None: what it has.
+        Limit on the GPU memory of this process, in bytes; None: plan for four fifths of the card.
 
     Raises
     ------
     InputError
-        If device or precision are unknown or not there, or the network is no `ResidualUNet`.
+        If the device or precision is unknown or unavailable, or the network is not a `ResidualUNet`.
     DeviceMemoryError
-        If not even the weights fit into the GPU's memory.
+        If the weights don't fit into the GPU's memory.
     """
 
     def __init__(self, network: nn.Module, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> None:
         if not isinstance(network, ResidualUNet):
-            raise InputError(f"prediction needs a ResidualUNet, found {type(network).__name__}")
+            raise InputError(f"the U-Net scorer needs a ResidualUNet, found {type(network).__name__}")
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = resolve_device(device)
@@ -79,21 +79,21 @@ class StreamedNetwork:
         self._voxel_bytes = self._type.itemsize * network.channels[0]
 
     def logits(self, block: Float32[np.ndarray, "z y x"], keep: Box | None = None) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of a block whose edges are multiples of the stride.
+        """Return the logits of a block.
 
         Parameters
         ----------
         block
-            Standardised densities.
+            Standardised densities; the edges are multiples of the stride.
         keep
-            The part of the block whose logits are wanted; None: all.
+            The part of the block whose logits are wanted; None: all of it.
 
         Raises
         ------
         InputError
-            If an edge is no multiple of the stride.
+            If an edge is not a multiple of the stride.
         DeviceMemoryError
-            If the GPU's memory is too small for it.
+            If the GPU's memory is too small for the block.
         """
         wanted = Box.whole((block.shape[0], block.shape[1], block.shape[2])) if keep is None else keep
         if self.device.type != "cpu":
@@ -104,7 +104,7 @@ class StreamedNetwork:
         return result
 
     def planes(self, block: Float32[np.ndarray, "z y x"], keep: Box) -> Iterator[tuple[int, Float32[np.ndarray, "s Z Y X"]]]:
-        """Logits of `keep` as they come: pairs of the first plane, from `keep`'s start, and some planes."""
+        """Yield the logits of `keep` in pieces, as pairs of the index of the first plane in `keep` and some planes."""
         if self.device.type != "cpu":
             yield 0, self._at_once(block, keep)
             return
@@ -122,15 +122,16 @@ class StreamedNetwork:
             raise InputError(f"a block's edges must be multiples of the network's stride {self.stride}, found {block.shape} (z, y, x)")
 
     def device_logits(self, block: Float32[torch.Tensor, "z y x"], keep: Box) -> Float32[torch.Tensor, "s Z Y X"]:
-        """Logits of a part of a block that lies on the device; they stay there.  To be called in an `exact_turn`."""
+        """Return, on the device, the logits of a part of a block that lies on the device.  Call it inside an `exact_turn`."""
         return self._whole.device_logits(block, keep)
 
     def _whole_blocks(self) -> WholeBlocks:
-        memory = self.memory * 3 // 4  # the rest: images and logits that come and go meanwhile
+        memory = self.memory * 3 // 4  # the rest is for images and logits that are copied at the same time
         most = largest_tile(memory, self._network.channels, species=self.species, itemsize=self._type.itemsize)
         return WholeBlocks(self._network, self._head, radius=self.influence_radius, most_voxels=most)
 
     def _planes(self, block: np.ndarray, keep: Box) -> Iterator[tuple[int, np.ndarray]]:
+        """Stream a block through the network; see `planes`."""
         depth, height, width = block.shape
         step = slab_planes(height * width * self._voxel_bytes, self.stride, SLAB_BYTES)
         z = 0
@@ -142,7 +143,7 @@ class StreamedNetwork:
                     inside = (0, slice(None), *part.relative_to((z - logits.shape[2], 0, 0)).slices)
                     yield part.start[0] - keep.start[0], logits[inside].cpu().numpy()
                 if z >= keep.stop[0]:
-                    return  # the planes behind are halo
+                    return  # all later planes are halo
         if z != depth:
             raise RuntimeError(f"the network gave {z} of {depth} planes")
 
@@ -153,22 +154,22 @@ class StreamedNetwork:
 
 
 def _return_free_memory() -> None:
-    """Give the heap's holes back to the system.
+    """Return free memory of the heap to the system.
 
-    Slabs of ever other shapes leave holes that fit no later slab: without this the heap grew by three quarters over a dozen blocks.  Once
-    a block it costs nothing.  Systems without glibc have no such call, and mostly no such heap.
+    Slabs of varying shapes leave holes that fit no later slab, so without this the heap grows from block to block.  One call per block costs no
+    noticeable time.  Without glibc there is no such call, and this does nothing.
     """
     if _trim is not None:
         _trim(0)
 
 
 class UNetScorer:
-    """Scores boxes by the network alone (`inference.protocol`), plane by plane.
+    """A `StreamingScorer` for the network alone.
 
     Parameters
     ----------
     network
-        Ready to score.
+        The network on its device.
     """
 
     def __init__(self, network: StreamedNetwork) -> None:
@@ -176,27 +177,27 @@ class UNetScorer:
         self._network = network
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
-        """What the network depends on, in the volume extended to multiples of its stride."""
+        """Return the voxels that the logits of `needed` depend on, aligned to the stride; see `BlockScorer.read_box`."""
         return network_box(self._network, needed, shape, self._network.influence_radius)
 
     def block_bytes(self, needed: Box, shape: Triple) -> int:
-        """Projected peak: the image, the streaming network, and the logits."""
+        """Return the projected peak, in bytes: the image, the streaming network and the logits."""
         read = self.read_box(needed, shape)
         return 4 * read.size + 4 * self.species * needed.size + int(self._network.cost.block_bytes(*read.shape))
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of `needed`; see `inference.protocol`."""
+        """Return the logits of `needed`; see `BlockScorer.logits`."""
         return self._network.logits(image, needed.relative_to(read.start))
 
     def planes(
         self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple
     ) -> Iterator[tuple[int, Float32[np.ndarray, "s Z Y X"]]]:
-        """Logits of `needed` as they come; see `inference.protocol`."""
+        """Yield the logits of `needed` in pieces; see `StreamingScorer.planes`."""
         return self._network.planes(image, needed.relative_to(read.start))
 
 
 def network_box(network: StreamedNetwork, box: Box, shape: Triple, reach: int) -> Box:
-    """What a network reads that sees `reach` voxels around a box: aligned to its stride, inside the volume extended to a multiple of it."""
+    """Return the box with `reach` voxels around it, aligned to the network's stride and clipped to the volume extended to a multiple of it."""
     extended = Box.whole(triple([-(-n // network.stride) * network.stride for n in shape]))
     return box.expanded(reach).aligned(network.stride).clipped(extended)
 
@@ -204,18 +205,18 @@ def network_box(network: StreamedNetwork, box: Box, shape: Triple, reach: int) -
 def score_array(
     volume: Float32[np.ndarray, "z y x"], network: nn.Module, *, precision: str, memory: int, device: str
 ) -> Float32[np.ndarray, "s z y x"]:
-    """Probabilities of a standardised volume on its own grid, as `predict` would give them.
+    """Return the scores of a standardised volume on its own grid, as `predict` would compute them.
 
     Parameters
     ----------
     volume
-        Standardised, at the level that the network reads.
+        Standardised densities, at the level that the network reads.
     network
-        A `ResidualUNet`, in training or deployed; it is left as it is.
+        A `ResidualUNet`, with batch-norm folded or not; not modified.
     precision, device
         See `StreamedNetwork`.
     memory
-        Budget of the blocks, bytes.
+        Memory budget of the blocks, in bytes.
 
     Raises
     ------
@@ -224,7 +225,7 @@ def score_array(
     """
     scorer = UNetScorer(StreamedNetwork(network, device=device, precision=precision, threads=None))
     if not isinstance(network, ResidualUNet):
-        raise TypeError("a scorer accepts a ResidualUNet only")
+        raise TypeError("the U-Net scorer needs a ResidualUNet")
     longest = 2 * max(volume.shape)
     request = PlanRequest(volume=triple(volume.shape), level=0, memory=memory, block_size=None, name="the array", max_edge=longest)
     return score_volume(volume, plan_prediction(request, network, precision=precision), scorer, as_logits=False)

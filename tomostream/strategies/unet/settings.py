@@ -9,9 +9,9 @@ from tomostream.config.fields import Part
 
 
 class MatchedFilter(Part):
-    """The correlation with the clicks' rotational average, which joins the network's logits."""
+    """Settings of the matched filter, whose correlation with a radial profile of the clicks is added to the network's logits."""
 
     weight: float = Field(default=defaults.MATCHED_WEIGHT, ge=0)
-    """Of the correlation with the clicks' profile beside the network, both in standard deviations; 0: the network alone."""
+    """Weight of the correlation with the clicks' profile relative to the network's logits, both in standard deviations; 0: the network alone."""
     smooth: float = Field(default=defaults.MATCHED_SMOOTH, ge=0, le=1)
-    """Logits are averaged over a ball of this much of the particle's radius before they are joined."""
+    """Radius of the ball over which the network's logits are averaged before the correlation is added, in radii of the smallest particle."""

@@ -1,4 +1,4 @@
-"""The model that a training goes on from: is it of the same shape, and what are its weights?"""
+"""Check and load the model from which a training starts (`train.start`)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def checked_start(settings: LearningSettings) -> ModelRecord:
-    """The record of `train.start`; the weights are not read.
+    """Return the record of the model `train.start`, without reading its weights.
 
     Raises
     ------
     InputError
-        If there is no model, or its network is another.
+        If there is no model there, or it differs from this training in kind, channels or species.
     """
     start = settings.train.start
     if start is None:
@@ -27,7 +27,7 @@ def checked_start(settings: LearningSettings) -> ModelRecord:
     record = read_record(start)
     species = [one.name for one in settings.species]
     wanted = {"strategy": FIRST_KIND, "network.channels": list(settings.network.channels), "species": species}
-    channels = record.settings.get("learnt_channels") or record.settings.get("channels")  # of the part that clicks trained
+    channels = record.settings.get("learnt_channels") or record.settings.get("channels")  # without a joined pretrained network
     found = {"strategy": record.strategy, "network.channels": channels, "species": record.settings.get("species")}
     for key, value in wanted.items():
         if found[key] != value:
@@ -38,12 +38,14 @@ def checked_start(settings: LearningSettings) -> ModelRecord:
 
 
 def load_start(settings: LearningSettings, network: ResidualUNet) -> None:
-    """Put the weights and batch statistics of `train.start` into a network, if there is one.
+    """Load the weights and batch-norm statistics of `train.start`, if it is given, into a network.
+
+    If the model has a joined pretrained network, only the trained part is loaded.
 
     Raises
     ------
     InputError
-        If the model is missing, broken, or of another shape.
+        If the model is missing or broken, or has another shape.
     """
     from tomostream.strategies.unet.joining import first_of
     from tomostream.strategies.unet.model import load_model

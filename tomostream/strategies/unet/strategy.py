@@ -1,10 +1,10 @@
-"""The default strategy: a residual U-Net that learns under an objective for unlabelled voxels, joined by a matched filter.
+"""The default strategy: a residual U-Net, trained with an objective for unlabelled voxels and joined with a matched filter.
 
-Each objective is a strategy by its own name.  Another package adds one with an object of its own:
+There is one strategy per objective.  Another package adds one with an entry point to an object such as
 
     STRATEGY = UNetStrategy("focal", "my_package.focal:OBJECTIVE", "focal loss", needs_prior=False)
 
-where OBJECTIVE is a `learn.objectives.Kind`, and a line in its entry points.  Nothing here imports torch.
+where OBJECTIVE is a `learn.objectives.Kind`.  Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ if TYPE_CHECKING:
     from tomostream.strategies.model_folder import ModelRecord
     from tomostream.strategies.protocol import Model
 
-# per voxel, channel of the finest level, and crop, of all levels, at the peak of a step; measured: 58 to 75, 40 to 51
+# of all levels at the peak of a step, per voxel of a crop and channel of the finest level; just above the measured peaks
 _STEP_BYTES = {"float32": 76, "bf16": 52}
-_KEPT_BYTES = 120_000_000  # of what looking at the clicks took, the libraries keep as much for later: measured 70 to 100 MB
+_KEPT_BYTES = 120_000_000  # memory that the libraries keep after the clicks have been judged; just above the measured amounts
 
 
 class UNetStrategy(NetworkStrategy):
-    """A U-Net under one objective; see `strategies.protocol.Strategy`.
+    """A U-Net trained with one objective; see `strategies.protocol.Strategy`.
 
     Parameters
     ----------
     name
-        What `objective.name` says.
+        The value of `objective.name` that selects the strategy.
     objective
-        Where its `Kind` is: `module:object`.
+        Import path of the objective's `learn.objectives.Kind`, as `module:object`.
     summary
-        One line.
+        One line of description.
     needs_prior
-        Whether the objective must know how many particles there are.
+        Whether the objective needs the number of particles.
     """
 
     model_kind = "unet"
     continues = True  # `train.start`
-    sizes_are_learnt = True  # left-out clicks decide whether the pretrained network comes beside
+    sizes_are_learnt = True  # left-out clicks decide whether the pretrained network is joined to the trained one
     picker = "greedy"
     sections: Mapping[str, type[Part]] = MappingProxyType({"matched_filter": MatchedFilter})
 
@@ -65,7 +65,7 @@ class UNetStrategy(NetworkStrategy):
         self._objective = objective
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
-        """Project what a step keeps for the backward pass, or looking at the clicks before; 0 on a GPU, where the GPU holds it."""
+        """Project the larger of a training step and of judging the clicks before it, in bytes; 0 on a GPU, whose memory holds both."""
         from tomostream.learn.precision import resolve_device, resolve_precision
         from tomostream.strategies.unet.pretrained.seeing import seeing_bytes
 
@@ -77,9 +77,9 @@ class UNetStrategy(NetworkStrategy):
         return max(step + _KEPT_BYTES, seeing_bytes()) if takes_backbone(settings) else step
 
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:
-        """Return all settings of network, training and filter."""
+        """Return all settings of network, training and filter, and the hashes of the start model's and the backbone's weights if used."""
         values = super().fingerprint(settings)
-        if settings.train.start is not None:  # a model is its weights, wherever it lies
+        if settings.train.start is not None:  # the weights matter, not where the model lies
             values["start"] = checked_start(settings).weights_sha256
         if takes_backbone(settings):
             values["pretrained"] = SHA256
@@ -92,7 +92,7 @@ class UNetStrategy(NetworkStrategy):
         train_unet(self._objective, training, folder, progress, processes)
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
-        """Return a model with network and filter of the sizes that training may give: the wider, where left-out clicks will decide."""
+        """Return a model of the largest size that training may produce; the pretrained network is included if it may be joined."""
         from dataclasses import replace
 
         from tomostream.strategies.model_folder import TrainingSummary

@@ -1,20 +1,20 @@
-"""Run a residual U-Net over a block in little memory: as a stream of planes along z, layer by layer.
+"""Run a residual U-Net over a block in little memory, by streaming planes along z through the layers.
 
-A feature map of the finest level takes channels x bytes for every voxel of the block, and a plain forward pass holds several of them.
-But a 3x3x3 convolution needs three planes of its input to make one of its output.  So each layer here takes slabs of planes from the
-layer before, and gives slabs of planes as soon as it can:
+A plain forward pass holds several feature maps of the finest level, each as large as the block times the number of channels.  But a 3x3x3
+convolution needs only three planes of its input for one plane of its output.  So each layer takes slabs of planes from the layer before, and passes
+slabs of planes on as soon as it can:
 
     image ─ block ─ queue ──────────────────── + ─ block ─ head ─ logits
               └ max-pool 2 ─ block ─ 1x1x1 ─ x2 ┘
 
-1. A convolution keeps the last two planes of its input; its zero padding are a zero plane before the first and after the last.
-2. Max-pooling keeps an odd plane until its partner comes.
-3. What skips the coarser levels waits in a queue until their answer arrives: 4 planes and a slab for 2 levels, 16 for 3.
+1. A convolution keeps the last two planes of its input.  Its zero padding is a zero plane before the first plane and one after the last.
+2. Max-pooling keeps an odd plane until its partner arrives.
+3. Planes on a skip path wait in a queue until the result of the coarser levels arrives: 4 planes and a slab for 2 levels, 16 for 3.
 
-So the memory is that of some tens of planes, however deep the block is.  No voxel is computed twice, and all sums are those of the
-plain forward pass; only the shapes that the convolution kernels see differ, so logits agree to rounding (1e-5).
+The memory is therefore that of some tens of planes, however deep the block is.  No voxel is computed twice.  The sums are those of a plain forward
+pass; only the array shapes that the convolution kernels see differ, so logits agree to rounding.
 
-Limits: made for `ResidualUNet` with batch-norm folded (`learn.batch_norm_folding.deployed`); one block at a time.
+Limits: works for `ResidualUNet` with batch-norm folded (`learn.batch_norm_folding.deployed`), one block at a time.
 """
 
 from collections import deque
@@ -32,9 +32,9 @@ DEPTH = 2  # dimension of the planes
 
 
 class _Stream:
-    """Slabs, each put through `step`; what `end` gives comes last.  Both may give None: nothing yet.
+    """Iterate over slabs passed through `step`, followed by the result of `end`.  Either may return None when there is no output yet.
 
-    Not a generator, because a waiting generator keeps its last slab alive, and there are dozens of layers.
+    This is not a generator, because a suspended generator keeps its last slab alive, and there are dozens of layers.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class _Stream:
     def __next__(self) -> torch.Tensor:
         while not self._has_ended:
             try:
-                result = self._step(next(self._slabs))  # no name for the slab: the step frees it as early as it can
+                result = self._step(next(self._slabs))  # the slab has no name here, so that the step can free it early
             except StopIteration:
                 self._has_ended = True
                 result = self._end()
@@ -61,18 +61,18 @@ class _Stream:
 
 
 class _Queue:
-    """Planes that wait for a slower branch; they leave in their order."""
+    """A first-in, first-out queue of planes that wait for a slower branch of the network."""
 
     def __init__(self) -> None:
         self._waiting: deque[torch.Tensor] = deque()
 
     def watch(self, slab: torch.Tensor) -> torch.Tensor:
-        """Keep what passes."""
+        """Append a slab to the queue and return it unchanged."""
         self._waiting.append(slab)
         return slab
 
     def add_to(self, total: torch.Tensor, layer: nn.Module | None) -> None:
-        """Add the next planes, after `layer` if there is one, to `total` in place, as many as it has."""
+        """Remove as many planes from the queue as `total` has, apply `layer` if there is one, and add them to `total` in place."""
         done = 0
         while done < total.shape[DEPTH]:
             slab = self._waiting.popleft()
@@ -84,7 +84,7 @@ class _Queue:
 
 
 class _Convolution:
-    """A 3x3x3 convolution with zero padding: gives a plane less at first, and that plane at the end."""
+    """A 3x3x3 convolution with zero padding.  The first slab gives one plane less than it has; that plane comes at the end."""
 
     def __init__(self, conv: nn.Conv3d) -> None:
         self._conv = conv
@@ -118,7 +118,7 @@ class _Pooling:
 
 
 def _copy(planes: torch.Tensor) -> torch.Tensor:
-    """Copy planes out of their slab, so that the slab can be freed."""
+    """Copy planes, so that the slab of which they are a view can be freed."""
     return planes.clone(memory_format=torch.channels_last_3d)
 
 
@@ -127,10 +127,10 @@ def _zero_plane(like: torch.Tensor) -> torch.Tensor:
 
 
 def _convolve(planes: torch.Tensor, conv: nn.Module) -> torch.Tensor:
-    """Convolve with zero padding in the plane and none along z.
+    """Convolve with zero padding along y and x and none along z.
 
-    On a processor, oneDNN is called by its name: `conv3d` takes it for float32 by a rule made for images (it looks at y, not at z y x),
-    and falls back to a loop that is 10 times slower on thin slabs.
+    On a processor, oneDNN is called explicitly: `conv3d` decides whether to use it for float32 by a rule made for images, and falls back to a much
+    slower loop on thin slabs.
     """
     if not isinstance(conv, nn.Conv3d):
         raise TypeError(f"a 3-D convolution is needed, found {type(conv).__name__}")
@@ -141,7 +141,7 @@ def _convolve(planes: torch.Tensor, conv: nn.Module) -> torch.Tensor:
 
 
 def _halved(planes: torch.Tensor) -> torch.Tensor:
-    """Max-pool 2 x 2 x 2, axis by axis: 2 to 4 times the speed of `max_pool3d`, which looks for the places of the maxima too."""
+    """Max-pool 2 x 2 x 2, axis by axis; faster than `max_pool3d`, which also computes the positions of the maxima."""
     planes = torch.maximum(planes[:, :, 0::2], planes[:, :, 1::2])
     planes = torch.maximum(planes[:, :, :, 0::2], planes[:, :, :, 1::2])
     return torch.maximum(planes[..., 0::2], planes[..., 1::2])
@@ -152,7 +152,7 @@ def _through_block(slabs: Slabs, block: nn.Module) -> Slabs:
     if not isinstance(block, ResidualBlock):
         raise TypeError(f"a residual block is needed, found {type(block).__name__}")
     if not (isinstance(block.first.norm, nn.Identity) and isinstance(block.second.norm, nn.Identity)):
-        raise TypeError("batch-norm must be folded into the convolutions first (learn.folding.deployed)")
+        raise TypeError("batch-norm must be folded into the convolutions first (learn.batch_norm_folding.deployed)")
     skip = None if isinstance(block.skip, nn.Identity) else block.skip
     skipped = _Queue()
 
@@ -166,7 +166,7 @@ def _through_block(slabs: Slabs, block: nn.Module) -> Slabs:
 
 
 def _through_level(slabs: Slabs, network: ResidualUNet, level: int) -> Slabs:
-    """Apply the network from this level down to the coarsest and up again."""
+    """Apply the network from this level down to the coarsest level and back up."""
     encoded = _through_block(slabs, network.encoders[level])
     if level == len(network.channels) - 1:
         return encoded
@@ -184,25 +184,25 @@ def _through_level(slabs: Slabs, network: ResidualUNet, level: int) -> Slabs:
 
 
 def slab_planes(plane_bytes: int, stride: int, target_bytes: int) -> int:
-    """How many planes a slab has: a multiple of the stride, as many as `target_bytes` hold, at least one stride."""
+    """Return the number of planes of a slab: the largest multiple of the stride that fits into `target_bytes`, at least one stride."""
     return max(1, target_bytes // (plane_bytes * stride)) * stride
 
 
 def stream_logits(network: ResidualUNet, slabs: Slabs, head: nn.Conv3d) -> Slabs:
-    """Logits of the image whose planes come as `slabs`.
+    """Yield the logits of an image that is given as slabs of planes.
 
     Parameters
     ----------
     network
-        Deployed (batch-norm folded), in the type and on the device of the slabs.
+        Network with batch-norm folded, in the type and on the device of the slabs.
     slabs
-        The image, (1, 1, some planes, y, x); y, x and the number of all planes are multiples of the network's stride.
+        Consecutive parts of the image, (1, 1, planes, y, x); y, x and the total number of planes are multiples of the network's stride.
     head
-        The last layer in float32: logits keep their digits even where the feature maps are bf16.
+        The last layer in float32, which keeps the logits precise even if the feature maps are bf16.
 
     Returns
     -------
     iterator of torch.Tensor
-        Float32 (1, species, some planes, y, x), the planes in their order.
+        Consecutive parts of the logits, float32 (1, species, planes, y, x).
     """
     return _Stream(_through_level(slabs, network, 0), lambda slab: _convolve(slab.float(), head))

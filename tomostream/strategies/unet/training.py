@@ -1,4 +1,11 @@
-"""Train the U-Net: what the clicks tell, priors from the expected numbers, the shared loop, then what joins the network."""
+"""Train the default strategy's model.
+
+1. Judge filters and pretrained features with the clicks, and estimate missing expected numbers (`gathering`).
+2. Compute the priors of the objective from the expected numbers (`priors`).
+3. Train the network (`strategies.network_training`).
+4. Join the network with the filter, and with the pretrained network if the clicks call for it (`fusion_fit`).
+5. Measure the heights of the clicks in the finished model's scores (`strategies.click_recording`), and write the model.
+"""
 
 from __future__ import annotations
 
@@ -33,17 +40,21 @@ from tomostream.strategies.validation import greedy_picks
 
 
 def train_unet(objective: str, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
-    """Train the network and what joins it, and write the model folder; `folder` is None in all processes but the first.
+    """Train the network, join the filter to it, and write the model folder.
 
     Parameters
     ----------
     objective
-        Where the objective's kind is: `module:object`.
+        Import path of the objective's `learn.objectives.Kind`, as `module:object`.
+    training, progress, processes
+        See `strategies.protocol.Strategy.train`.
+    folder
+        Folder of the model; None in all processes but the first.
 
     Raises
     ------
     TomostreamError
-        If the settings don't fit, or training fails.
+        If the settings contradict each other, or training fails.
     """
     kind = cast(Kind, load(objective, "objective"))
     settings = training.settings
@@ -108,19 +119,19 @@ def _is_filtered(training: Training) -> bool:
 
 
 def _gathered(training: Training, progress: Progress, *, fills_numbers: bool) -> Gathered | None:
-    """What the clicks tell; None where neither a filter nor a number is wanted."""
+    """Return what the clicks say (`gathering.gather`); None if no filter is used and no expected number is missing."""
     is_open = fills_numbers and any(one.expected is None for one in training.settings.species)
     return gather(training, progress, fills_numbers=fills_numbers) if is_open or _is_filtered(training) else None
 
 
 def label_radii(training: Training) -> list[float]:
-    """Of the labels, per species, voxels of the level: the particles' unless the configuration says otherwise."""
+    """Return the radius of the labels per species, in voxels of the level: the particle's radius, unless the configuration gives another."""
     given = training.given_label_radius_vox
     return training.radii_vox if given is None else [given] * len(training.settings.species)
 
 
 def described_by(training: Training) -> UNetSettings:
-    """Return the settings of the model that a training gives, as far as they are known before it."""
+    """Return the settings of the model, as far as they are known before training."""
     settings = training.settings
     given = settings.objective
     return settings_from(
@@ -135,6 +146,7 @@ def described_by(training: Training) -> UNetSettings:
 
 
 def _objective(kind: Kind, training: Training, radii: list[float], observed: list[float], expected: list[float] | None) -> Objective:
+    """Make the objective from the configuration, the radii of the labels and the fractions of `measure_priors`."""
     given = training.settings.objective
     return make_objective(
         kind,
@@ -147,5 +159,5 @@ def _objective(kind: Kind, training: Training, radii: list[float], observed: lis
 
 
 def _numbers(training: Training, species: tuple[Species, ...]) -> list[list[int | None]]:
-    """Per species, the expected number of particles in each clicked tomogram: given or estimated."""
+    """Return [species][clicked tomogram]: the expected number of particles, given or estimated."""
     return [[one.expected_in(name) for name in training.labelled.clicked.names] for one in species]

@@ -1,17 +1,17 @@
-"""How does a residual U-Net run over a block where memory is plenty, as on a GPU?  Whole, in as few and large tiles as fit.
+"""Run a residual U-Net over a block on a GPU, in as few and as large tiles as the memory allows.
 
-The stream of planes (`streaming.py`) saves memory by many small steps; a GPU has the memory, and wants few large ones.
+Streaming planes (`streaming.py`) saves memory with many small steps; a GPU has the memory, and is faster with few large steps.
 
-1. A block that is larger than a tile is halved across the longest edge of what is kept, until each part, with the network's influence radius
-   around it (aligned to the stride, clipped to the block), is a tile at most.
-2. A tile goes through the network at once, channels last: one convolution after the other, sums and ReLU in place.  A coarser level's
-   answer is added to the finer level's map in place, each voxel to its 2 x 2 x 2, so that no enlarged map is made.
-3. In bf16 a convolution, its bias, what is added and the ReLU are one operation of cuDNN, which rounds once instead of three times.
-4. The last layer is float32, some planes at a time.
+1. The box to keep is halved along its longest edge until each part, with the influence radius around it (aligned to the stride, clipped to the
+   block), is no larger than a tile.
+2. A tile goes through the network at once, channels last; sums and ReLU work in place.  The result of a coarser level is added in place to the finer
+   level's map, each voxel to its 2 x 2 x 2, so that no enlarged map is needed.
+3. In bf16, cuDNN computes a convolution, its bias, the sum with the skip path and the ReLU in one operation, which rounds once instead of three times.
+4. The last layer is float32, a few planes at a time.
 
-A tile's voxels are bounded by the memory, and by 2^31 numbers in a feature map: beyond them the convolutions of GPUs take a slow path.
+The size of a tile is limited by the memory, and by 2^31 numbers in a feature map, beyond which GPU convolutions become slow.
 
-Limits: made for `ResidualUNet` with batch-norm folded; the same sums as the stream's, in other shapes, so logits agree to rounding.
+Limits: works for `ResidualUNet` with batch-norm folded.  The sums are those of the stream, in arrays of other shapes, so logits agree to rounding.
 """
 
 import itertools
@@ -28,36 +28,36 @@ from tomostream.geometry import Box, Triple, halves, triple
 from tomostream.learn.level_network import ResidualBlock
 from tomostream.strategies.unet.network import ResidualUNet
 
-SMALLEST_PART_VOX = 16
-_EIGHT = 8
-_DIGITS = 3
-_INDEXED = 2**31 - 1  # numbers of a feature map
+SMALLEST_PART_VOX = 16  # longest edge of a part that is never halved
+_EIGHT = 8  # channels must be multiples of this for the matrix units of a GPU
+_DIGITS = 3  # binary digits that the size of a tile keeps
+_INDEXED = 2**31 - 1  # most numbers of a feature map
 _LIVE_MAPS = 5  # of the finest level at the peak: input, first and second convolution of the last block, scratch of a convolution
-_HEAD_VOXELS = 2**24  # that are made float32 at a time
-_FIXED_BYTES = 350_000_000  # weights, code and scratch of the kernels' libraries: measured on an H200, 310 MB
+_HEAD_VOXELS = 2**24  # voxels whose features are converted to float32 at once
+_FIXED_BYTES = 350_000_000  # weights, and code and scratch memory of the kernel libraries; just above the measured amount
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """What the network gets at once, and the part of it whose logits are kept; voxels from the block's first one."""
+    """The box that goes through the network at once, and the part of it whose logits are kept; in voxels from the block's first voxel."""
 
     read: Box
     part: Box
 
 
 def tiles(block: Triple, keep: Box, *, radius: int, stride: int, most_voxels: int) -> Iterator[Tile]:
-    """The tiles of a block, in order.
+    """Yield the tiles of a block, in order.
 
     Parameters
     ----------
     block
-        Edges, multiples of the stride.
+        Edges of the block, multiples of the stride.
     keep
         The part of the block whose logits are wanted.
     radius, stride
-        Of the network.
+        Influence radius and total stride of the network, in voxels.
     most_voxels
-        Of a tile; one that keeps `SMALLEST_PART_VOX` along each axis, or less, may be larger: smaller ones would be nearly all halo.
+        Most voxels of a tile.  A tile that keeps at most `SMALLEST_PART_VOX` along each axis may be larger; smaller tiles would be nearly all halo.
     """
     read = keep.expanded(radius).aligned(stride).clipped(Box.whole(block))
     if read.size <= most_voxels or max(keep.shape) <= SMALLEST_PART_VOX:
@@ -68,21 +68,21 @@ def tiles(block: Triple, keep: Box, *, radius: int, stride: int, most_voxels: in
 
 
 def tile_bytes(voxels: int, channels: tuple[int, ...], *, species: int, itemsize: int) -> int:
-    """Projected peak on the device of a tile of so many voxels."""
+    """Return the projected peak memory on the device of a tile, in bytes."""
     maps = _LIVE_MAPS * itemsize * channels[0] * voxels
     head = min(voxels, _HEAD_VOXELS) * 4 * (channels[0] + species)
     return _FIXED_BYTES + maps + (4 + 4 * species) * voxels + head
 
 
 def largest_tile(memory: int, channels: tuple[int, ...], *, species: int, itemsize: int) -> int:
-    """Most voxels of a tile for so many bytes of the device; at least 1.
+    """Return the most voxels of a tile that fit into `memory` bytes of the device; at least 1.
 
-    Rounded down to its first three binary digits: cards of nearly the same memory, or a budget that is changed a little, give the same tiles.
+    The result is rounded down to three binary digits, so that similar cards and slightly different budgets give the same tiles.
     """
     fits = int(_INDEXED / max(wide / 8**level for level, wide in enumerate(channels)))
     at_head = tile_bytes(_HEAD_VOXELS, channels, species=species, itemsize=itemsize)
     one_more = tile_bytes(_HEAD_VOXELS + 1, channels, species=species, itemsize=itemsize) - at_head
-    if memory >= at_head:  # the last layer's piece has its full size
+    if memory >= at_head:  # the last layer works on pieces of its full size
         fits = min(fits, _HEAD_VOXELS + (memory - at_head) // one_more)
     else:
         fits = min(fits, max(0, memory - _FIXED_BYTES) * _HEAD_VOXELS // (at_head - _FIXED_BYTES))
@@ -93,18 +93,18 @@ def largest_tile(memory: int, channels: tuple[int, ...], *, species: int, itemsi
 def whole_logits(
     network: ResidualUNet, head: nn.Module, image: torch.Tensor, *, is_joined: bool = False
 ) -> Float32[torch.Tensor, "s z y x"]:
-    """Logits of an image (1, 1, z, y, x) in the network's type and on its device; edges are multiples of the stride.
+    """Return the logits of an image.
 
     Parameters
     ----------
     network
-        Deployed (batch-norm folded); its weights are channels last.
+        Network with batch-norm folded and weights channels last.
     head
-        The last layer in float32: logits keep their digits even where the feature maps are bf16.
+        The last layer in float32, which keeps the logits precise even if the feature maps are bf16.
     image
-        In the network's type, on its device.
+        Shape (1, 1, z, y, x), in the network's type and on its device; the edges are multiples of the stride.
     is_joined
-        Whether cuDNN's joined operations are used: see `can_be_joined`.
+        Whether to use cuDNN's fused operations; see `can_be_joined`.
     """
     features = _through_level(
         image.contiguous(memory_format=torch.channels_last_3d), network, 0, _joined_block if is_joined else _through_block
@@ -118,7 +118,7 @@ def whole_logits(
 
 
 def can_be_joined(network: ResidualUNet) -> bool:
-    """Whether the joined operations are used: on a GPU, in bf16, for channels in eights, as its matrix units take them."""
+    """Whether cuDNN's fused operations can be used: on a GPU, in bf16, with channels in multiples of eight, as its matrix units need."""
     weights = next(network.parameters())
     return weights.is_cuda and weights.dtype == torch.bfloat16 and not any(wide % _EIGHT for wide in network.channels)
 
@@ -126,7 +126,7 @@ def can_be_joined(network: ResidualUNet) -> bool:
 def _through_level(
     image: torch.Tensor, network: ResidualUNet, level: int, apply: Callable[[torch.Tensor, nn.Module], torch.Tensor]
 ) -> torch.Tensor:
-    """Apply the network from this level down to the coarsest and up again."""
+    """Apply the network from this level down to the coarsest level and back up."""
     encoded = apply(image, network.encoders[level])
     del image
     if level == len(network.channels) - 1:
@@ -151,7 +151,7 @@ def _through_block(image: torch.Tensor, block: nn.Module) -> torch.Tensor:
 
 
 def _joined_block(image: torch.Tensor, block: nn.Module) -> torch.Tensor:
-    """The same by cuDNN's joined operations."""
+    """Apply a residual block whose batch-norm is folded, with cuDNN's fused operations."""
     if not isinstance(block, ResidualBlock):
         raise TypeError(f"a residual block is needed, found {type(block).__name__}")
     first, second = block.first.conv, block.second.conv
@@ -162,7 +162,7 @@ def _joined_block(image: torch.Tensor, block: nn.Module) -> torch.Tensor:
 
 
 def _halved(maps: torch.Tensor) -> torch.Tensor:
-    """Max-pool 2 x 2 x 2, axis by axis, which keeps the channels last."""
+    """Max-pool 2 x 2 x 2, axis by axis, which keeps the channels-last layout."""
     maps = torch.maximum(maps[:, :, 0::2], maps[:, :, 1::2])
     maps = torch.maximum(maps[:, :, :, 0::2], maps[:, :, :, 1::2])
     return torch.maximum(maps[..., 0::2], maps[..., 1::2])
@@ -175,18 +175,18 @@ def _add_enlarged(maps: torch.Tensor, coarse: torch.Tensor) -> None:
 
 
 class WholeBlocks:
-    """A deployed network that runs over blocks in tiles.
+    """A network with batch-norm folded that runs over blocks in tiles.
 
     Parameters
     ----------
     network
-        Deployed, in the type and on the device that are computed with, its weights channels last.
+        The network on the device, in the type to compute with, weights channels last.
     head
         The last layer, float32, on the same device.
     radius
-        The network's influence radius, voxels.
+        The network's influence radius, in voxels.
     most_voxels
-        Of a tile: see `largest_tile`.
+        Most voxels of a tile; see `largest_tile`.
     """
 
     def __init__(self, network: ResidualUNet, head: nn.Module, *, radius: int, most_voxels: int) -> None:
@@ -197,14 +197,14 @@ class WholeBlocks:
         self._device, self._type = weights.device, weights.dtype
 
     def logits(self, block: Float32[np.ndarray, "z y x"], keep: Box) -> Float32[np.ndarray, "s Z Y X"]:
-        """Logits of a part of a block.
+        """Return the logits of a part of a block.
 
         Parameters
         ----------
         block
-            Standardised densities; its edges are multiples of the stride.
+            Standardised densities; the edges are multiples of the stride.
         keep
-            The part.
+            The part, in voxels from the block's first voxel.
         """
         result = np.empty((self._network.species, *keep.shape), dtype=np.float32)
         for tile in self.tiles(triple(block.shape), keep):
@@ -213,7 +213,7 @@ class WholeBlocks:
         return result
 
     def device_logits(self, block: Float32[torch.Tensor, "z y x"], keep: Box) -> Float32[torch.Tensor, "s Z Y X"]:
-        """The same of a block that lies on the device; the logits stay there."""
+        """Return, on the device, the logits of a part of a block that lies on the device; see `logits`."""
         result = torch.empty((self._network.species, *keep.shape), dtype=torch.float32, device=self._device)
         for tile in self.tiles(triple(block.shape), keep):
             result[(slice(None), *tile.part.relative_to(keep.start).slices)] = self._of_tile(block[tile.read.slices], tile)
@@ -224,5 +224,5 @@ class WholeBlocks:
         return found[(slice(None), *tile.part.relative_to(tile.read.start).slices)]
 
     def tiles(self, block: Triple, keep: Box) -> Iterator[Tile]:
-        """The tiles of a block."""
+        """Yield the tiles of a block of these edges; see `tiles` of this module."""
         return tiles(block, keep, radius=self._radius, stride=self._network.stride, most_voxels=self._most)

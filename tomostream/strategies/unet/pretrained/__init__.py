@@ -1,1 +1,1 @@
-"""What the clicks make of a backbone that was trained beforehand on simulation: features, heads in closed form, and evidence from left-out clicks."""
+"""Few-shot learning on a backbone pretrained on simulation: its features, heads fitted in closed form, and their choice by left-out clicks."""

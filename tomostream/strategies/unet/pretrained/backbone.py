@@ -1,7 +1,7 @@
-"""What does the network know before anybody clicks?  The weights that ship with the package: features that tell particles of any kind apart.
+"""Load the pretrained backbone that ships with the package, whose features distinguish particles of any kind.
 
-They were learnt from simulated tomograms alone (bench/pretraining): random shapes, never a density of a real protein.  `backbone.json` beside
-them says how.  The file is checked by its hash, so that a damaged installation is one clear error and no worse picks.
+Its weights were learnt from simulated tomograms of random shapes alone (bench/pretraining), never from the density of a real protein;
+`backbone.json` beside them records how.  The file is checked by its hash, so that a damaged installation gives a clear error and not worse picks.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _BODY = "body."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Backbone:
-    """A residual U-Net without its head, and what else the pretraining learnt.
+    """A residual U-Net without its head, and the other parameters that pretraining learnt.
 
     Parameters
     ----------
     body
         Weights and batch-norm statistics by name, float32.
     anything
-        Weights (k, c) and biases (k,) of heads that see the centres of particles of any kind, one for each class of size.
+        Weights (k, c) and biases (k,) of heads that detect the centres of particles of any kind, one head per class of size.
     own_share
-        Share of the clicks' own covariance in the spread that the few-shot head divides by.
+        Weight of the clicks' covariance in the covariance that the few-shot head inverts, between 0 and 1; see `head`.
     scale, bias
-        Of the head's logits.
+        Scale and bias of the logits of a few-shot head.
     """
 
     body: dict[str, torch.Tensor]
@@ -50,7 +50,7 @@ class Backbone:
     bias: float
 
     def with_head(self, weights: Float64[np.ndarray, "s c"], biases: Float64[np.ndarray, " s"]) -> ResidualUNet:
-        """The network with a linear head: one logit a species."""
+        """Return the network with a linear head that gives one logit per species."""
         network = ResidualUNet(CHANNELS, len(weights), seed=0)
         head = nn.Conv3d(CHANNELS[0], len(weights), 1)
         with torch.no_grad():
@@ -60,18 +60,18 @@ class Backbone:
         return network.eval().requires_grad_(False)
 
     def features(self) -> ResidualUNet:
-        """The network whose outputs are the features themselves, (c, z, y, x)."""
+        """Return a network whose outputs are the features, (c, z, y, x)."""
         return self.with_head(np.eye(CHANNELS[0]), np.zeros(CHANNELS[0]))
 
 
 @functools.cache
 def shipped_backbone() -> Backbone:
-    """The backbone of this installation.
+    """Return the backbone of this installation; it is read once.
 
     Raises
     ------
     InputError
-        If its file is missing or not the one that belongs to this version.
+        If its file is missing or does not belong to this version.
     """
     path = importlib.resources.files("tomostream.strategies.unet.pretrained") / _NAME
     try:
@@ -82,12 +82,19 @@ def shipped_backbone() -> Backbone:
 
 
 def read_backbone(content: bytes, path: str) -> Backbone:
-    """A backbone from the bytes of its file.
+    """Build the backbone from the content of its file.
+
+    Parameters
+    ----------
+    content
+        Content of the file.
+    path
+        Path of the file, for messages.
 
     Raises
     ------
     InputError
-        If the hash is another one.
+        If the hash or the channels are not those of the shipped backbone.
     """
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:

@@ -1,14 +1,14 @@
-"""Which way of scoring puts clicks first that it never saw?  Each is judged by the ranks of clicks that were left out of it.
+"""Choose a way of scoring by the ranks that it gives to left-out clicks.
 
-1. The clicks are split into at most `FOLDS` parts; each part is left out once, and head and filter are made from the others.
-2. A left-out click's score is that of the highest peak within half a radius of it: a pick farther off is no centre.  Without one it has the
-   last rank.
-3. Its rank: how many peaks of the background's boxes score higher, times the volume over that of the boxes.
-4. A way costs the mean of log(1 + rank / number expected).  Within the expected number ranks say nothing: the clicks are a random part of the
-   particles, so that even a perfect picker ranks them anywhere in it.
-5. The cheapest way wins, but for those before it in the order of `WAYS` that cost no more than `CLEARLY` more: ten clicks tell no finer.
+1. Split the clicks into at most `FOLDS` parts.  Leave out each part once, and make head and filter from the others.
+2. The score of a left-out click is that of the highest peak within half a radius of it; a peak farther away is not at the centre.  A click without
+   such a peak gets the last rank.
+3. The rank of the click is the number of peaks in the background boxes that score higher, times the volume of the tomograms over that of the boxes.
+4. The cost of a way is the mean of log(1 + rank / expected number).  It hardly depends on ranks within the expected number: the clicks are a random
+   part of the particles, so even a perfect picker ranks them anywhere among these.
+5. The first way in the order given wins whose cost exceeds the lowest cost by at most `CLEARLY`: ten clicks can't resolve smaller differences.
 
-Limits: unclicked particles are among the peaks, as they should be; a way that misses the kinds of particle which nobody clicked is not found out.
+Limits: particles without a click are among the peaks, as they should be; a way that misses a kind of particle that nobody clicked goes unnoticed.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-FOLDS = 10
-CLEARLY = 0.1
-_APART = 0.7  # peaks are the highest of their cube of this half-edge, radii
-NEAR = 0.5  # of a click, radii
-FEWEST_RANKS = 5  # from which a number of particles is told
+FOLDS = 10  # most parts into which the clicks are split
+CLEARLY = 0.1  # costs that differ by at most this count as equal
+_APART = 0.7  # in radii: a peak is the maximum of the cube with this half-edge around it
+NEAR = 0.5  # in radii: distance within which a peak belongs to a click
+FEWEST_RANKS = 5  # fewest left-out clicks from which the number of particles is estimated
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A sum of head and filter, both in standard deviations.
+    """A way of scoring: a weighted sum of head and filter, each in units of its standard deviation.
 
     Parameters
     ----------
     shrinkage
-        Of the head; None: no head.
+        Shrinkage of the head; None: no head.
     filter
-        Weight of the filter.
+        Weight of the filter; the head has weight 1.
     is_telling
-        Whether the filter looks for what tells the clicks from other peaks, or for their average.
+        Whether the profile of the filter is the discriminant between clicks and other peaks (True) or the average of the clicks (False).
     """
 
     shrinkage: float | None
@@ -53,7 +53,7 @@ class Way:
 
 
 _LITTLE, _SOME, _MUCH = math.exp(-3), math.exp(-1), math.exp(1)
-# in this order ties are settled: the first was never far from the best on the tomograms that were chosen on (docs/accuracy.md)
+# the order decides between ways of about the same cost; the first was never far from the best on the development tomograms (docs/accuracy.md)
 WAYS = (
     Way(_SOME, 1.0),
     Way(_SOME, 2.0),
@@ -67,7 +67,7 @@ WAYS = (
     Way(_LITTLE, 1.0),
     Way(_LITTLE, 0.0),
 )
-# what may join a network that the clicks trained: a filter always, since the network alone does not find the centre; the cheapest first
+# ways that may join a trained network, the cheapest to compute first; always with a filter, since the network alone does not locate the centre
 JOINING = (
     Way(None, 1.0),
     Way(None, 1.0, is_telling=False),
@@ -79,7 +79,7 @@ JOINING = (
 
 
 def peaks_of(scores: np.ndarray, *, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Voxels (n, 3) that are the highest around, and their scores (n,); radius in voxels."""
+    """Return the local maxima of a score map: voxels (n, 3) and their scores (n,); `radius` in voxels."""
     from scipy import ndimage
 
     edge = 2 * max(1, int(_APART * radius)) + 1
@@ -88,16 +88,18 @@ def peaks_of(scores: np.ndarray, *, radius: float) -> tuple[np.ndarray, np.ndarr
 
 
 def rank_of(scores: np.ndarray, click: Float64[np.ndarray, " 3"], sorted_peaks: np.ndarray, *, radius: float) -> int:
-    """How many of the background's peaks score higher than the best peak at a click.
+    """Return how many of the background's peaks score higher than the best peak near a click; all of them if no peak is near.
 
     Parameters
     ----------
     scores
-        Of a box around the click.
+        Scores (z, y, x) of a box around the click.
     click
-        In the box, voxels.
+        Position of the click in the box, z y x in voxels.
     sorted_peaks
         Scores of the background's peaks, ascending.
+    radius
+        Radius of the particle, in voxels.
     """
     index, values = peaks_of(scores, radius=radius)
     near = ((index - click) ** 2).sum(axis=1) <= max(1.0, NEAR * radius) ** 2
@@ -107,30 +109,30 @@ def rank_of(scores: np.ndarray, click: Float64[np.ndarray, " 3"], sorted_peaks: 
 
 
 def cost_of(ranks: Sequence[float], expected: float) -> float:
-    """The mean of log(1 + rank / expected)."""
+    """Return the mean of log(1 + rank / expected)."""
     return float(np.log1p(np.asarray(ranks) / max(1.0, expected)).mean())
 
 
 def chosen(costs: Sequence[float]) -> int:
-    """The number of the way that wins; costs in the order of the ways."""
+    """Return the index of the first way whose cost exceeds the lowest by at most `CLEARLY`."""
     best = min(costs)
     return next(number for number, cost in enumerate(costs) if cost <= best + CLEARLY)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What left-out clicks decide.
+    """The choice of a way of scoring by left-out clicks.
 
     Parameters
     ----------
     ways, costs
-        What was compared, and what each cost; without costs there were too few clicks, and the first way is taken.
+        The ways that were compared, and the cost of each.  Without costs there was a single click, and the first way was taken.
     way
-        The winner.
+        The chosen way.
     number
-        Particles in all clicked tomograms together, as the winner's ranks have it; None: too few clicks to say.
+        Number of particles in all clicked tomograms together, estimated from the ranks by the chosen way; None: too few clicks.
     ranks
-        Of the left-out clicks, by the winner.
+        Ranks of the left-out clicks by the chosen way.
     """
 
     ways: tuple[Way, ...]
@@ -141,33 +143,33 @@ class Verdict:
 
     def __str__(self) -> str:
         if not self.costs:
-            return f"{self.way}; one click can't be left out, so nothing was compared"
+            return f"{self.way}; nothing was compared, because a single click can't be left out"
         order = np.argsort(self.costs, kind="stable")[:3]
         best = ", ".join(f"{self.ways[i]} {self.costs[i]:.2f}" for i in order)
-        return f"{self.way}, by the ranks of left-out clicks (0.7 or less: within the number expected; the best three: {best})"
+        return f"{self.way}, chosen by the ranks of left-out clicks (0.7 or less: within the expected number; the best three: {best})"
 
     @property
     def recorded(self) -> dict[str, float]:
-        """What `model.json` keeps."""
+        """Cost of each way, for `model.json`."""
         return {str(way): round(cost, 4) for way, cost in zip(self.ways, self.costs, strict=False)}
 
     @property
     def recorded_ranks(self) -> list[float]:
-        """What `model.json` keeps of the ranks."""
+        """Sorted ranks of the left-out clicks, for `model.json`."""
         return [round(rank, 1) for rank in sorted(self.ranks)]
 
 
 def verdict_of(ways: Sequence[Way], ranks: Sequence[Sequence[float]], *, expected: float | None) -> Verdict:
-    """Compare ways by the ranks of left-out clicks.
+    """Choose a way by the ranks of left-out clicks.
 
     Parameters
     ----------
     ways
-        The preferred first.
+        The ways to compare, in order of preference.
     ranks
-        Of each way, in all clicked tomograms together.
+        [way][left-out click]: ranks in all clicked tomograms together.
     expected
-        Particles there; None: as the way that ranks the clicks best has it.
+        Expected number of particles there; None: estimate it from the way that ranks the clicks best.
     """
     if not ranks or not ranks[0]:
         return Verdict(tuple(ways), (), ways[0], None)
@@ -179,15 +181,15 @@ def verdict_of(ways: Sequence[Way], ranks: Sequence[Sequence[float]], *, expecte
 
 
 def number_of(ranks: Sequence[float]) -> float:
-    """About how many particles there are: clicks are a random part of them, so twice the median click's rank, from 1.
+    """Estimate the number of particles as twice the median rank of the clicks, counted from 1: clicks are a random part of the particles.
 
-    With false peaks among the best it is too high by as much; one click in a wrong place changes little.
+    False peaks that rank above the clicks make it too high.  The median makes it robust to a misplaced click.
     """
     return 2 * (float(np.median(ranks)) + 1)
 
 
 def folds_of(count: int) -> list[list[int]]:
-    """Which clicks are left out together; none where one click alone is given."""
+    """Return the indices of the clicks that are left out together, fold by fold; no fold for a single click."""
     if count < 2:
         return []
     return [list(range(first, count, FOLDS)) for first in range(min(FOLDS, count))]

@@ -1,12 +1,12 @@
-"""How do ten clicks become a classifier?  By Fisher's discriminant in the backbone's features, shrunk towards a sphere.
+"""Fit a linear head to the clicks: Fisher's discriminant of the backbone's features, with shrinkage.
 
     w = (S + shrinkage tr(S) / c I)^-1 (m - u),   S = (1 - a) S_u + a S_m
 
-with m, S_m mean and covariance of the clicks' features, u, S_u those of what nobody clicked: half of it peaks of anything, half voxels at
-random.  The clicked species is among the peaks; that does not turn the weights (`strategies.matched_filter.discriminant`).
+where m, S_m are mean and covariance of the clicks' features, and u, S_u those of unclicked places: half of them peaks of particles of any kind, half
+random voxels.  The clicked species is among these peaks too, which does not change the direction of w (`strategies.matched_filter.discriminant`).
 
-Clicks are off by a few voxels, and features change within one: each click is moved to where the head scores best, no farther than `SHIFT`
-of the radius, and the head is fitted again; three times.
+Clicks are off by a few voxels, and features change from voxel to voxel.  So each click is moved to where the head scores highest, within `SHIFT` of
+the radius, and the head is fitted again; three times.
 """
 
 from __future__ import annotations
@@ -16,27 +16,37 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-SHIFT = 0.35  # farthest that a click is moved, of the particle's radius
+SHIFT = 0.35  # largest distance that a click is moved, in radii
 _ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unclicked:
-    """Mean (c,) and covariance (c, c) of the features of what nobody clicked."""
+    """Mean (c,) and covariance (c, c) of the features of unclicked places."""
 
     mean: Float64[np.ndarray, " c"]
     covariance: Float64[np.ndarray, "c c"]
 
 
 def rejected_share(count: int) -> float:
-    """Share of what nobody clicked that so many rejected places have: a third for twenty, a half at most."""
+    """Return the share of `count` rejected places in the statistics of unclicked places: a third for twenty places, less than half for any number."""
     return 0.5 * count / (count + 10)
 
 
 def unclicked_of(
     peaks: Float64[np.ndarray, "n c"], voxels: Float64[np.ndarray, "m c"], rejected: Float64[np.ndarray, "r c"] | None = None
 ) -> Unclicked:
-    """Half peaks of anything, half voxels at random; without peaks, voxels alone; less the share of the rejected places."""
+    """Compute the statistics of unclicked places.
+
+    Parameters
+    ----------
+    peaks
+        Features at peaks of particles of any kind; they get half of the weight.
+    voxels
+        Features at random voxels; they get the other half, or all of it if there are no peaks.
+    rejected
+        Features at rejected places.  They get the weight `rejected_share`, and the others the rest.
+    """
     rows = np.concatenate([peaks, voxels])
     weight = np.full(len(rows), 1 / len(rows))
     if len(peaks):
@@ -53,16 +63,18 @@ def unclicked_of(
 def discriminant(
     clicks: Float64[np.ndarray, "k c"], unclicked: Unclicked, *, shrinkage: float, own_share: float
 ) -> tuple[Float64[np.ndarray, " c"], float]:
-    """Weights, and the score half-way between clicks and what nobody clicked.
+    """Return the weights, and the score half-way between the means of clicks and unclicked places.
 
     Parameters
     ----------
     clicks
-        Features, one click a row.
+        Features, one row per click.
+    unclicked
+        Statistics of unclicked places.
     shrinkage
-        Of the mean variance, added to every feature's.
+        Multiple of the mean variance that is added to the variance of every feature.
     own_share
-        Of the clicks' covariance, between 0 and 1.
+        Weight of the clicks' covariance, between 0 and 1.
     """
     mean = clicks.mean(axis=0)
     off = clicks - mean
@@ -75,14 +87,16 @@ def discriminant(
 def fitted(
     around: Float64[np.ndarray, "k m c"], middle: int, unclicked: Unclicked, *, shrinkage: float, own_share: float
 ) -> tuple[Float64[np.ndarray, " c"], float]:
-    """The discriminant of clicks that are moved to where it scores best.
+    """Fit the discriminant to clicks that are moved to where it scores highest; returns the result of `discriminant`.
 
     Parameters
     ----------
     around
-        Features at the places to which each click may move.
+        Features at the m positions to which each click may move.
     middle
-        The place where it was clicked.
+        Index of the position that was clicked.
+    unclicked, shrinkage, own_share
+        See `discriminant`.
     """
     at = around[:, middle]
     for _ in range(_ROUNDS):
@@ -92,7 +106,10 @@ def fitted(
 
 
 def steps_within(radius: float) -> tuple[np.ndarray, int]:
-    """Voxel steps (m, 3) of at most `SHIFT` radii, but at least to the next voxel; and the number of the step that stays."""
+    """Return the steps (m, 3), in voxels, by which a click may move, and the index of the zero step.
+
+    Steps are at most `SHIFT` radii long, or one voxel if that is more.
+    """
     limit = max(1.0, SHIFT * radius)
     reach = int(limit)
     axis = np.arange(-reach, reach + 1)

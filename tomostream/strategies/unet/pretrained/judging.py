@@ -1,4 +1,4 @@
-"""Left-out clicks judge ways of scoring; the winner is made from all clicks."""
+"""Judge ways of scoring by left-out clicks, and make the chosen one from all clicks; `evidence` describes the procedure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,25 @@ from tomostream.strategies.unet.pretrained.seeing import Eyes, smoothing_vox
 
 
 class Judge:
-    """Makes scores from some of a species' clicks, and ranks the others by them; the radius is the particle's, voxels."""
+    """Makes heads and filters from some clicks of a species, and ranks the other clicks by their scores.
+
+    Parameters
+    ----------
+    training
+        The training.
+    eyes
+        The backbone in each clicked tomogram.
+    backgrounds
+        A background box of each clicked tomogram.
+    clicks
+        The clicks with their boxes.
+    unclicked
+        Feature statistics of unclicked places; None without a backbone.
+    profiles
+        Radial profiles of clicks and of other peaks.
+    radius
+        Radius of the particle, in voxels of the level.
+    """
 
     def __init__(
         self,
@@ -41,12 +59,12 @@ class Judge:
         self._unclicked, self._profiles, self._radius = unclicked, profiles, radius
         self._support = defaults.SUPPORT * radius
         measured = [part.box.size / math.prod(eyes.tomograms[part.tomogram].shape) for part in backgrounds]
-        self._share = float(np.mean(measured))  # of the volumes
+        self._share = float(np.mean(measured))  # fraction of a tomogram that its background box covers
         self._steps, self._middle = steps_within(radius)
 
     @cached_property
     def _around(self) -> np.ndarray:
-        """Features at the places to which each click may move."""
+        """Features (click, step, channel) at the positions to which each click may move."""
         return np.array(
             [
                 features_at(part.features, np.rint(point - part.box.start) + self._steps)
@@ -55,14 +73,14 @@ class Judge:
         )
 
     def decide(self, ways: Sequence[Way], *, expected: float | None) -> Verdict:
-        """Judge ways of scoring by the clicks that are left out of them.
+        """Choose a way of scoring by left-out clicks.
 
         Parameters
         ----------
         ways
-            The preferred first.
+            The ways to compare, in order of preference.
         expected
-            Particles in all clicked tomograms together; None: nobody knows.
+            Number of particles in all clicked tomograms together; None: unknown.
         """
         total = len(self._clicks.points)
         judged = self._clicks.judged
@@ -73,6 +91,7 @@ class Judge:
         return verdict_of(ways, ranks, expected=expected)
 
     def _rank(self, ways: Sequence[Way], left_out: np.ndarray, kept: np.ndarray, ranks: list[list[float]]) -> None:
+        """Make each way of scoring from the kept clicks, and append the ranks of the left-out clicks to the list of that way."""
         parts = [*self._backgrounds, *(self._clicks.parts[i] for i in left_out)]
         count = len(self._backgrounds)
         correlations = {
@@ -90,24 +109,26 @@ class Judge:
             others = np.sort(np.concatenate([peaks_of(total, radius=self._radius)[1] for total in totals[:count]]))
             for i, total in zip(left_out, totals[count:], strict=True):
                 click = self._clicks.points[i] - self._clicks.parts[i].box.start
-                # ranks in all clicked tomograms together
+                # extrapolated from the background boxes to all clicked tomograms
                 own.append(rank_of(total, click, others, radius=self._radius) / self._share)
 
     def head(self, shrinkage: float) -> tuple[np.ndarray, float]:
-        """The head of all clicks: weights (c,), and the score half-way to what nobody clicked."""
+        """Fit the head to all clicks; return the weights (c,) and the score half-way between clicks and unclicked places."""
         return self._head(np.arange(len(self._clicks.points)), shrinkage)
 
     def profile(self, *, is_telling: bool) -> np.ndarray:
-        """The filter's radial profile, of all clicks."""
+        """Return the radial profile of the filter, made from all clicks; see `Way.is_telling`."""
         return self._profile(np.arange(len(self._clicks.points)), is_telling)
 
     def final(self, verdict: Verdict, expected: Sequence[float]) -> Found:
-        """The winning way's parts, from all clicks.
+        """Make the chosen way of scoring from all clicks.
 
         Parameters
         ----------
+        verdict
+            The choice.
         expected
-            Particles in each clicked tomogram.
+            Number of particles in each clicked tomogram.
         """
         way = verdict.way
         backbone = self._eyes.backbone
@@ -129,7 +150,7 @@ class Judge:
         return Found(verdict, weights, -border, profile, float(slope), border - level)
 
     def _level(self, totals: list[np.ndarray], numbers: Sequence[float]) -> float:
-        """The score of the peak whose rank is the number expected in the background boxes."""
+        """Return the score of the peak whose rank is the expected number of particles in the background boxes."""
         scores, wanted = [np.empty(0)], 0.0
         for part, total in zip(self._backgrounds, totals, strict=True):
             share = part.box.size / math.prod(self._eyes.tomograms[part.tomogram].shape)
@@ -154,6 +175,7 @@ class Judge:
         return telling_profile(own, self._profiles.peaks, support=self._support)
 
     def _averaged(self, part: Part, weights: np.ndarray) -> np.ndarray:
+        """Return the logits of a head in a box, averaged over a ball as in prediction, but only inside the box."""
         logits: np.ndarray = linear(part.features, weights[None])[0]
         smooth = smoothing_vox(self._training)
         if smooth < 1:
@@ -162,6 +184,7 @@ class Judge:
         return np.asarray(ball_mean(logits, at=whole, wanted=whole, shape=part.box.shape, radius=smooth), dtype=np.float32)
 
     def _filter(self, profile: np.ndarray) -> Callable[[Part], np.ndarray]:
+        """Return a function that correlates a profile with the voxels of a box."""
         scorer = CorrelationScorer([profile_target(profile, self._support)], floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)
 
         def correlation(part: Part) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Look at the clicks: features of background boxes and of a box around each click, what nobody clicked, profiles; and a judge for each species.
+"""Compute the features and profiles of clicks and background, and make a judge of ways of scoring for each species.
 
-1. Each clicked tomogram gets the backbone's own batch-norm statistics there, a background box at a place drawn from the seed, and a small box
-   around each click; their features are computed once.
-2. For each species: what nobody clicked is peaks of anything (`backbone.anything`) and voxels at random, in the background boxes; and the places
-   that a person said are no particles, which weigh more, one for one (`head.rejected_share`).
+1. In each clicked tomogram, measure the backbone's batch-norm statistics, then compute once the features of a background box, at a place drawn from
+   the seed, and of a small box around each click.
+2. For each species, sample unclicked places: peaks of particles of any kind (`backbone.anything`) and random voxels in the background boxes, and the
+   places that a person rejected, each of which has more weight than another place (`head.rejected_share`).
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from tomostream.strategies.unet.pretrained.parts import Clicks, Part, Profiles, 
 from tomostream.strategies.unet.pretrained.seeing import Eyes
 from tomostream.strategies.unet.pretrained.settings import CHANNELS
 
-MOST_JUDGED = 30  # clicks of a species that are left out in turn
-MOST_CLICKS = 100  # of a species that are looked at: more tell little, and each costs a second
-_AROUND = 2.2  # radii of a click's box on each side
-_RANDOM_VOXELS = 2000
-_CROWDED = 0.5  # peaks of anything: so many balls of the particle's radius would fill this share of the background
-_BLUR = 0.7  # voxels, of what sees anything
+MOST_JUDGED = 30  # most clicks of a species that are left out in turn
+MOST_CLICKS = 100  # most clicks of a species that are used: more of them add little, and each takes time
+_AROUND = 2.2  # half-edge of the box around a click that is left out, in radii
+_RANDOM_VOXELS = 2000  # random voxels in all background boxes together
+_CROWDED = 0.5  # fraction of the background that balls around the peaks of any kind would fill, at most
+_BLUR = 0.7  # standard deviation of the smoothing of the map whose peaks are particles of any kind, in voxels
 
 
 def judges_of(training: Training, backbone: Backbone | None) -> list[Judge]:
-    """Look at the clicks; a judge for each species.
+    """Return a judge for each species.
 
     Parameters
     ----------
     training
-        With at most `MOST_CLICKS` clicks a species (`thinned`).
+        Training with at most `MOST_CLICKS` clicks per species; see `thinned`.
     backbone
-        None: only the filters are judged.
+        The pretrained backbone; None: the judges know filters only.
     """
     eyes = Eyes(training, backbone)
     backgrounds = eyes.backgrounds()
@@ -59,7 +59,7 @@ def _judge(training: Training, eyes: Eyes, backgrounds: list[Part], number: int)
 
 
 def thinned(training: Training, progress: Progress) -> Training:
-    """The training with at most `MOST_CLICKS` clicks of each species, drawn from the seed."""
+    """Return the training with at most `MOST_CLICKS` clicks of each species, drawn at random from the seed; log where clicks were dropped."""
     labelled = training.labelled
     points = [list(own) for own in labelled.points]
     rng = np.random.default_rng([training.settings.train.seed, 6])
@@ -67,7 +67,7 @@ def thinned(training: Training, progress: Progress) -> Training:
         total = labelled.count(number)
         if total <= MOST_CLICKS:
             continue
-        progress.say(f"{one.name}: the head learns from {MOST_CLICKS} of the {total} clicks, drawn from the seed")
+        progress.say(f"{one.name}: filters and heads learn from {MOST_CLICKS} of the {total} clicks, drawn at random from the seed")
         is_kept = np.zeros(total, dtype=bool)
         is_kept[rng.permutation(total)[:MOST_CLICKS]] = True
         first = 0
@@ -79,6 +79,7 @@ def thinned(training: Training, progress: Progress) -> Training:
 
 
 def _see_clicks(training: Training, eyes: Eyes, number: int, radius: float) -> Clicks:
+    """Compute the features around the clicks of a species, and draw from the seed which of them are left out in turn."""
     total = training.labelled.clicked.count(number)
     judged = np.sort(np.random.default_rng([training.settings.train.seed, 5]).permutation(total)[:MOST_JUDGED])
     points: list[np.ndarray] = []
@@ -95,11 +96,12 @@ def _see_clicks(training: Training, eyes: Eyes, number: int, radius: float) -> C
 
 
 def _unclicked(training: Training, eyes: Eyes, backgrounds: list[Part], number: int, radius: float) -> Unclicked:
+    """Compute the feature statistics of unclicked places: peaks of any kind, random voxels, and the species' rejected places."""
     from scipy import ndimage
 
     rng = np.random.default_rng([training.settings.train.seed, 4])
     if eyes.backbone is None:
-        raise TypeError("nothing is seen without a backbone")
+        raise TypeError("there are no features without a backbone")
     weights, biases = eyes.backbone.anything
     peaks, voxels = [], []
     for part in backgrounds:
@@ -113,7 +115,7 @@ def _unclicked(training: Training, eyes: Eyes, backgrounds: list[Part], number: 
 
 
 def _at_rejected(training: Training, eyes: Eyes, number: int) -> np.ndarray:
-    """Features (n, c) at the places that are no particles."""
+    """Return the features (n, c) at the rejected places."""
     rows: list[np.ndarray] = []
     for index, places in enumerate(training.labelled.clicked.rejected_of(number)):
         shape = eyes.tomograms[index].shape
@@ -125,6 +127,7 @@ def _at_rejected(training: Training, eyes: Eyes, number: int) -> np.ndarray:
 
 
 def _profiles(training: Training, number: int, radius: float) -> Profiles:
+    """Compute the radial profiles of the clicks and of other peaks; rejected places are repeated among these to give them `rejected_share`."""
     labelled = training.labelled.clicked
     support = defaults.SUPPORT * radius
     readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]

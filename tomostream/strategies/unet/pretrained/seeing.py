@@ -1,4 +1,4 @@
-"""The backbone's features of boxes of the training tomograms, each with batch-norm statistics of its own."""
+"""Compute the backbone's features of boxes of the training tomograms, with each tomogram's own batch-norm statistics."""
 
 from __future__ import annotations
 
@@ -23,21 +23,29 @@ from tomostream.strategies.unet.pretrained.settings import CHANNELS
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 from tomostream.tomogram import Tomogram
 
-BACKGROUND_VOX = 1_000_000  # of all background boxes
+BACKGROUND_VOX = 1_000_000  # voxels of all background boxes together
 
 
 def smoothing_vox(training: Training) -> float:
-    """Radius of the ball over which logits are averaged, voxels of the level."""
+    """Return the radius of the ball over which logits are averaged, in voxels of the level."""
     return defaults.MATCHED_SMOOTH * min(training.radii_vox)
 
 
 def seeing_bytes() -> int:
-    """Projected peak, libraries apart: features of the background, beside the batches that give the backbone its statistics in a tomogram."""
+    """Return the projected peak in bytes, without libraries: features of the background, and the crops for a tomogram's batch-norm statistics."""
     return 2 * CHANNELS[0] * BACKGROUND_VOX + unet_sampling(2 ** (len(CHANNELS) - 1)).projected_bytes(CHANNELS)
 
 
 class Eyes:
-    """The backbone in each clicked tomogram; without one, boxes without features."""
+    """Computes features of boxes of the clicked tomograms; without a backbone, features have no channels.
+
+    Parameters
+    ----------
+    training
+        Settings and clicked tomograms.
+    backbone
+        The pretrained backbone, or None.
+    """
 
     def __init__(self, training: Training, backbone: Backbone | None) -> None:
         self.training, self.backbone = training, backbone
@@ -54,7 +62,7 @@ class Eyes:
         return [UNetScorer(StreamedNetwork(one, device=self._device.type, precision="float32", threads=None)) for one in networks]
 
     def see(self, number: int, box: Box) -> Part:
-        """Features of a box."""
+        """Return a box of clicked tomogram `number` with its features."""
         if not self._scorers:
             return Part(number, box, np.empty((0, *box.shape), dtype=np.float16))
         tomogram, scorer = self.tomograms[number], self._scorers[number]
@@ -66,14 +74,14 @@ class Eyes:
         return Part(number, box, features)
 
     def backgrounds(self) -> list[Part]:
-        """A box of each tomogram."""
+        """Return a background box of each clicked tomogram, at a place drawn from the seed, with its features."""
         rng = np.random.default_rng([self.training.settings.train.seed, 3])
         each = BACKGROUND_VOX // len(self.tomograms)
         return [self.see(number, box_within(tomogram, each, rng)) for number, tomogram in enumerate(self.tomograms)]
 
 
 def with_training_statistics(training: Training, network: ResidualUNet) -> ResidualUNet:
-    """A copy with the batch-norm statistics of all clicked tomograms together, on the processor."""
+    """Return a copy of the network, on the CPU, with batch-norm statistics measured on all clicked tomograms together."""
     sampling = unet_sampling(network.stride)
     images = itertools.chain.from_iterable(_images(sampling, tomogram) for tomogram in training.labelled.clicked.tomograms)
     return adapted(network, images, device=resolve_device(training.settings.device)).cpu()

@@ -72,7 +72,7 @@ class ModelSettings:
             raise InputError(f"a model's batch_statistics must be 'tomogram' or 'training', found {self.batch_statistics!r}")
         if self.normalisation not in KINDS:
             raise InputError(
-                f"a model's normalisation must be one of {', '.join(KINDS)}, found {self.normalisation!r}; a later version may know it"
+                f"a model's normalisation must be one of {', '.join(KINDS)}, found {self.normalisation!r}; a later version of tomostream may know it"
             )
 
 
@@ -165,13 +165,13 @@ def read_record(folder: Place) -> ModelRecord:
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{folder} is no model folder: it lacks {SETTINGS_NAME}; did training finish?") from None
+        raise InputError(f"{folder} is not a model folder: it lacks {SETTINGS_NAME}; did training finish?") from None
     except OSError as error:
         raise InputError(f"model folder {folder} can't be read: {error}") from None
     content: dict[str, Any] = parse_json(text, dict[str, Any], path)
     found = content.get("format")
     if found not in (1, FORMAT):
-        raise InputError(f"{path} is not a model of this version of tomostream (format {FORMAT}), found {str(found)[:60]}")
+        raise InputError(f"{path} must have model format 1 or {FORMAT}, found {str(found)[:60]}; a later version of tomostream may read it")
     if is_broken(content):
         raise InputError(f"{path} was damaged or modified after it was written (its seal does not match); train again")
     try:
@@ -196,7 +196,7 @@ def read_folder(folder: Path) -> tuple[ModelRecord, bytes]:
     try:
         weights = (folder / WEIGHTS_NAME).read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{folder} is no model folder: it lacks {WEIGHTS_NAME}; did training finish?") from None
+        raise InputError(f"{folder} is not a model folder: it lacks {WEIGHTS_NAME}; did training finish?") from None
     except OSError as error:
         raise InputError(f"model folder {folder} can't be read: {error}") from None
     if record.weights_sha256 != hashlib.sha256(weights).hexdigest():

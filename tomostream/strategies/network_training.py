@@ -70,7 +70,7 @@ class Parts:
     sampling
         The crops from which the batch-norm statistics of a tomogram are measured.
     recalibration_crops
-        Number of uniform crops from which the batch-norm statistics of the best epoch's network are computed.
+        Number of uniform crops from which the network's batch-norm statistics are recomputed after each epoch.
     score
         Function that scores a region, given a network with its statistics, the region and a precision.
     pick

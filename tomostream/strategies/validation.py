@@ -5,7 +5,7 @@ recall of the clicks over the first n picks, n = 1 .. 2N, where N is the expecte
 and it changes smoothly where the recall at a single count jumps.  F1 at the expected number is reported beside it.
 
 1. Plan, once: choose regions around the clicks, with edges of at most `REGION_VOX` (a small tomogram is one region) and at most `TOTAL_VOX` voxels in
-   total; read them, a fixed set of labelled crops for the loss, and the crops for the tomograms' batch-norm statistics.
+   total, but at least one region; read them, a fixed set of labelled crops for the loss, and the crops for the tomograms' batch-norm statistics.
 2. After each epoch: score the regions with the network, pick, and match the picks with the clicks; evaluate the objective on the crops.
 """
 
@@ -121,6 +121,7 @@ class Validation:
         return result
 
     def _loss(self, network: nn.Module) -> float:
+        """Return the mean of the objective over the labelled crops."""
         import torch
 
         from tomostream.learn.batch import Batch
@@ -227,6 +228,7 @@ def boxes_around(shape: Triple, points: np.ndarray) -> list[Box]:
 
 
 def _region(species: Sequence[Species], number: int, tomogram: Tomogram, box: Box, points: list[np.ndarray]) -> Region:
+    """Read a region of tomogram `number`; its expected number is that of the tomogram times its share of the volume."""
     start, stop = np.asarray(box.start), np.asarray(box.stop)
     clicks = [p[((p >= start - 0.5) & (p < stop - 0.5)).all(axis=1)] - start for p in points]
     share = box.size / (tomogram.shape[0] * tomogram.shape[1] * tomogram.shape[2])

@@ -130,6 +130,7 @@ class CorrelationScorer:
         size: Triple,
         best: np.ndarray,
     ) -> None:
+        """Correlate one piece with the kernels of a target, and write the maximum over the kernels to `best`."""
         count, weights, kernels = spectra
         window_box = needed.expanded(target.half)
         window = np.zeros(size, dtype=np.float32)

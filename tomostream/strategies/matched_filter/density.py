@@ -151,7 +151,9 @@ def prepare_density(path: Path, *, spacing: float, half: int, low_pass: float | 
     if header.spacing is None:
         raise InputError(f"template.density {path} has no voxel size in its header; write one (mrcfile: voxel_size)")
     if math.prod(header.shape) > LARGEST_VOXELS:
-        raise InputError(f"template.density {path} has {header.shape} voxels (z, y, x); crop it to the particle ({LARGEST_VOXELS} at most)")
+        raise InputError(
+            f"template.density {path} has {header.shape} voxels (z, y, x); crop it to the particle (at most {LARGEST_VOXELS} voxels)"
+        )
     with MrcReader(header) as reader:
         density = reader.read(Box.whole(header.shape)).astype(np.float32)
     if not np.isfinite(density).all() or np.ptp(density) == 0:

@@ -67,6 +67,7 @@ class DeviceCorrelation:
     def _correlation(
         self, image: torch.Tensor, read: Box, needed: Box, target: Target, weights: torch.Tensor, count: int, size: Triple
     ) -> torch.Tensor:
+        """Return the maximum over the kernels of the correlations in one piece."""
         around = needed.expanded(target.half)
         inside = around.clipped(read)
         window = torch.zeros(size, dtype=torch.float32, device=image.device)

@@ -55,12 +55,13 @@ class CorrelationModel(ArrayModel):
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> CorrelationScorer:
         """Return the model, ready to score blocks on the CPU in float32; see `Model.scorer`."""
         if device not in ("auto", "cpu"):
-            raise InputError(f"the strategy {self.kind} computes on the processor only; leave --device auto or cpu, found '{device}'")
+            raise InputError(f"the strategy {self.kind} computes on the processor only: --device must be auto or cpu, found '{device}'")
         if precision != "float32":
-            raise InputError(f"the strategy {self.kind} computes in float32 only; leave --precision float32, found '{precision}'")
+            raise InputError(f"the strategy {self.kind} computes in float32 only: --precision must be float32, found '{precision}'")
         return CorrelationScorer(self._targets(), floor=self.settings.floor, threads=threads)
 
     def _targets(self) -> list[Target]:
+        """Return the target of each species with its scale; broken arrays are an InputError."""
         scales = self.settings.scales
         if len(scales) != len(self.settings.species):
             raise InputError(f"model folder {self.folder} is broken: {len(scales)} scales for {len(self.settings.species)} species")

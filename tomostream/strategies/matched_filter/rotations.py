@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from tomostream.errors import InputError
 
 _PHI = math.sqrt(2)
-_PSI = 1.533751168755204288118041  # the real root of x^4 = x + 4
+_PSI = 1.533751168755204288118041  # the positive root of x^4 = x + 4
 FINEST_DEG = 5.0  # smallest step
 
 

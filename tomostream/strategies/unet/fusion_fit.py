@@ -133,6 +133,7 @@ def _with_head(
 
 
 def _score_boxes(measured: _Measured, network: ResidualUNet, smooth: float, precision: str) -> list[_Scored]:
+    """Score a random box of each training tomogram with the network as prediction will; the boxes are the same in every call."""
     from tomostream.inference.batch_statistics import adapted
     from tomostream.inference.region_scoring import read_extended
     from tomostream.learn.precision import resolve_device

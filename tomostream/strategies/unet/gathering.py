@@ -3,7 +3,7 @@
 1. For each species, left-out clicks judge the ways of scoring that need no trained network (`pretrained.evidence.JOINING`, `pretrained.judging`).
 2. Of the ways that rank the clicks about as well as the best, the one that is cheapest to compute wins: a filter alone, or a filter and a head on
    pretrained features.
-3. Where the configuration gives no expected number, it is estimated from the ranks of the clicks (`expected_number`).
+3. Where the configuration gives no expected number, it is estimated from the clicks (`expected_number`).
 
 The pretrained network can only be joined to a network of three levels, and is not used with `network.backbone: none`.
 """

@@ -131,6 +131,7 @@ class StreamedNetwork:
         return WholeBlocks(self._network, self._head, radius=self.influence_radius, most_voxels=most)
 
     def _planes(self, block: np.ndarray, keep: Box) -> Iterator[tuple[int, np.ndarray]]:
+        """Stream a block through the network; see `planes`."""
         depth, height, width = block.shape
         step = slab_planes(height * width * self._voxel_bytes, self.stride, SLAB_BYTES)
         z = 0
@@ -224,7 +225,7 @@ def score_array(
     """
     scorer = UNetScorer(StreamedNetwork(network, device=device, precision=precision, threads=None))
     if not isinstance(network, ResidualUNet):
-        raise TypeError("a scorer accepts a ResidualUNet only")
+        raise TypeError("the U-Net scorer needs a ResidualUNet")
     longest = 2 * max(volume.shape)
     request = PlanRequest(volume=triple(volume.shape), level=0, memory=memory, block_size=None, name="the array", max_edge=longest)
     return score_volume(volume, plan_prediction(request, network, precision=precision), scorer, as_logits=False)

@@ -146,6 +146,7 @@ def described_by(training: Training) -> UNetSettings:
 
 
 def _objective(kind: Kind, training: Training, radii: list[float], observed: list[float], expected: list[float] | None) -> Objective:
+    """Make the objective from the configuration, the radii of the labels and the fractions of `measure_priors`."""
     given = training.settings.objective
     return make_objective(
         kind,

@@ -91,6 +91,7 @@ class Judge:
         return verdict_of(ways, ranks, expected=expected)
 
     def _rank(self, ways: Sequence[Way], left_out: np.ndarray, kept: np.ndarray, ranks: list[list[float]]) -> None:
+        """Make each way of scoring from the kept clicks, and append the ranks of the left-out clicks to the list of that way."""
         parts = [*self._backgrounds, *(self._clicks.parts[i] for i in left_out)]
         count = len(self._backgrounds)
         correlations = {
@@ -174,6 +175,7 @@ class Judge:
         return telling_profile(own, self._profiles.peaks, support=self._support)
 
     def _averaged(self, part: Part, weights: np.ndarray) -> np.ndarray:
+        """Return the logits of a head in a box, averaged over a ball as in prediction, but only inside the box."""
         logits: np.ndarray = linear(part.features, weights[None])[0]
         smooth = smoothing_vox(self._training)
         if smooth < 1:
@@ -182,6 +184,7 @@ class Judge:
         return np.asarray(ball_mean(logits, at=whole, wanted=whole, shape=part.box.shape, radius=smooth), dtype=np.float32)
 
     def _filter(self, profile: np.ndarray) -> Callable[[Part], np.ndarray]:
+        """Return a function that correlates a profile with the voxels of a box."""
         scorer = CorrelationScorer([profile_target(profile, self._support)], floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)
 
         def correlation(part: Part) -> np.ndarray:

@@ -79,6 +79,7 @@ def thinned(training: Training, progress: Progress) -> Training:
 
 
 def _see_clicks(training: Training, eyes: Eyes, number: int, radius: float) -> Clicks:
+    """Compute the features around the clicks of a species, and draw from the seed which of them are left out in turn."""
     total = training.labelled.clicked.count(number)
     judged = np.sort(np.random.default_rng([training.settings.train.seed, 5]).permutation(total)[:MOST_JUDGED])
     points: list[np.ndarray] = []
@@ -95,11 +96,12 @@ def _see_clicks(training: Training, eyes: Eyes, number: int, radius: float) -> C
 
 
 def _unclicked(training: Training, eyes: Eyes, backgrounds: list[Part], number: int, radius: float) -> Unclicked:
+    """Compute the feature statistics of unclicked places: peaks of any kind, random voxels, and the species' rejected places."""
     from scipy import ndimage
 
     rng = np.random.default_rng([training.settings.train.seed, 4])
     if eyes.backbone is None:
-        raise TypeError("nothing is seen without a backbone")
+        raise TypeError("there are no features without a backbone")
     weights, biases = eyes.backbone.anything
     peaks, voxels = [], []
     for part in backgrounds:
@@ -125,6 +127,7 @@ def _at_rejected(training: Training, eyes: Eyes, number: int) -> np.ndarray:
 
 
 def _profiles(training: Training, number: int, radius: float) -> Profiles:
+    """Compute the radial profiles of the clicks and of other peaks; rejected places are repeated among these to give them `rejected_share`."""
     labelled = training.labelled.clicked
     support = defaults.SUPPORT * radius
     readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]

@@ -2,10 +2,10 @@
 
     python -m bench.report_size MRC... --truth TABLE --species NAME --radius LENGTH [--count 100] [--folder DIR]
 
-Makes a project as `tomostream run` leaves it: so many tomograms, which are the given ones in turn (as links to one copy on disk), with the true
-particles as picks and a tenth as many false ones.  Then: seconds to write the report, its bytes, seconds from opening the file until its first
-slice is drawn, and from choosing another tomogram until that one's slice is.  Each is the median of five, with the least and the largest; the
-browser is started once before, on an empty page.  Needs Chromium and its driver.
+Make a project like one of `tomostream run`, with `--count` tomograms: the given ones in turn (as links to one copy on disk), with the true
+particles as picks, and a tenth as many false ones.  Print the seconds to write the report, its size, the seconds from opening the file until
+its first slice is drawn, and from choosing another tomogram until its slice is drawn.  The last two are medians of five, with the smallest
+and the largest; the browser has already shown an empty page.  Needs Chromium and its driver.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _NAME = "return document.querySelector('#h-slices')?.textContent"
 
 
 def make_project(folder: Path, files: list[Path], truth: Path, species: str, radius: str, count: int) -> Path:
-    """Write tomograms, picks, table of truth and settings; returns the project folder."""
+    """Write tomograms, picks, truth and settings; return the project folder."""
     project, rng = folder / "project", np.random.default_rng(0)
     (project / "picks").mkdir(parents=True)
     (project / "tomograms").mkdir()
@@ -63,7 +63,7 @@ def make_project(folder: Path, files: list[Path], truth: Path, species: str, rad
 
 
 def seconds_until(is_so: Callable[[], bool], begin: Callable[[], object]) -> float:
-    """Time from `begin` until something is so."""
+    """Call `begin`, wait until `is_so` is true, and return the seconds."""
     began = time.perf_counter()
     begin()
     while not is_so():

@@ -1,5 +1,7 @@
 """Statistics by blocks are those of float64 numpy on the whole array."""
 
+import multiprocessing
+
 import dask
 import dask.array as da
 import numpy as np
@@ -230,3 +232,20 @@ def test_blocks_never_cross_a_shard(units, edge, chunk, limit):
     assert block % chunk == 0
     assert shard % block == 0 or edge <= shard
     assert block * 4 <= max(limit, chunk * 4)
+
+
+def test_a_forked_process_computes_with_threads_of_its_own():
+    array = np.random.default_rng(0).normal(size=(8, 9, 10)).astype(np.float32)
+    with dask.config.set(scheduler="threads"):
+        here = statistics_of(array, clip_sigma=3.0)  # Dask has a pool of threads now
+        child = multiprocessing.get_context("fork").Process(target=compare_statistics, args=(array, here.mean))
+        child.start()
+        child.join(60)
+    is_done = not child.is_alive()
+    child.kill()
+    assert is_done
+    assert child.exitcode == 0
+
+
+def compare_statistics(array, mean):
+    assert statistics_of(array, clip_sigma=3.0).mean == mean

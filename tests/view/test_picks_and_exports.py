@@ -118,6 +118,7 @@ def test_picks_of_another_score_map_are_told_whatever_their_age(project, stores)
     assert "newer than these picks" in warning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_every_format_is_exported_and_reads_back(project, name):
     workspace, tables = opened(project)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -60,6 +61,7 @@ def quiet_main(arguments: list[str], log: Path) -> int:
     """Run the command line in this process, with its output in a log file; return the exit code."""
     from tomostream.cli.main import main
 
+    gc.freeze()  # what the process that forked left to its collector says nothing of the command
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1), os.dup2(handle, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)  # pytest replaces them

@@ -148,6 +148,7 @@ def test_species_with_few_clicks_has_no_head():
     assert torch.isfinite(weights).all()
 
 
+@pytest.mark.slow
 def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path):
     settings = Settings((4, 8), 5, 1e-3, 1, SMALL)
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -108,6 +108,7 @@ def test_another_packages_strategy_checks_its_own_section_and_device(blobs, tmp_
     assert "blobs computes on the processor" in tomostream(blobs, "run", unfit, "--dry-run").message
 
 
+@pytest.mark.slow
 def test_a_strategy_that_is_not_installed_is_refused_with_those_that_are(tmp_path):
     (tmp_path / "empty").mkdir()
     run = make_project(tmp_path / "data", objective={"name": "blobs"})
@@ -172,6 +173,7 @@ def test_installing_a_strategy_imports_no_torch(blobs):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(700)  # a suite of its own; its process has 600 seconds
 def test_another_packages_strategy_passes_the_conformance_suite(blobs):
     assert_passes(blobs, "test_blobs.py")
 
@@ -181,6 +183,7 @@ def dilated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(recipe("A network"), tmp_path_factory.mktemp("network") / "site")
 
 
+@pytest.mark.slow
 def test_another_packages_network_is_planned(dilated, tmp_path):
     run = make_project(tmp_path / "data", objective={"name": "dilated"})
     planned = tomostream(dilated, "run", run, "--dry-run")
@@ -189,6 +192,7 @@ def test_another_packages_network_is_planned(dilated, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(700)  # a suite of its own; its process has 600 seconds
 def test_another_packages_network_passes_the_conformance_suite(dilated):
     assert_passes(dilated, "test_dilated.py")
 
@@ -206,6 +210,7 @@ def test_another_packages_objective_trains_the_network(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(700)  # a suite of its own; its process has 600 seconds
 def test_another_packages_objective_passes_the_conformance_suite(tmp_path):
     assert_passes(install(recipe("An objective"), tmp_path / "site"), "test_focal.py")
 
@@ -215,6 +220,7 @@ def xyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(recipe("A table format"), tmp_path_factory.mktemp("format") / "site")
 
 
+@pytest.mark.slow
 def test_another_packages_format_is_written_and_read_by_the_commands(xyz, tmp_path):
     assert "xyz" in tomostream(xyz, "export", "--help").out
     table = tmp_path / "picks.csv"
@@ -245,6 +251,7 @@ def test_a_format_that_cant_be_imported_stops_no_other(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(700)  # a suite of its own; its process has 600 seconds
 def test_another_packages_format_passes_the_conformance_suite(xyz):
     assert_passes(xyz, "test_xyz.py")
 
@@ -254,6 +261,7 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(recipe("A queue"), tmp_path_factory.mktemp("queue") / "site")
 
 
+@pytest.mark.slow
 def test_another_packages_queue_is_one_of_the_clusters(background, tmp_path):
     assert "background" in tomostream(background, "convert", "--help").out
     run = make_project(tmp_path / "data", cluster={"kind": "background", "gpus": 1})
@@ -263,6 +271,7 @@ def test_another_packages_queue_is_one_of_the_clusters(background, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(700)  # a suite of its own; its process has 600 seconds
 def test_another_packages_queue_passes_the_conformance_suite(background):
     assert_passes(background, "test_background.py")
 

@@ -46,6 +46,7 @@ def test_every_reader_is_tried(found):
     assert tuple(found) == NAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_changed_files_end_in_a_message(found, name):
     @examples(60, suppress_health_check=list(HealthCheck))

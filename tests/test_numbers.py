@@ -68,6 +68,7 @@ def picks_of(folder):
     return [tuple(round(float(row[i]) / SPACING) for i in (4, 3, 2)) for row in rows], [float(row[5]) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VOLUMES)
 @pytest.mark.parametrize(
     ("options", "radius", "wanted"),

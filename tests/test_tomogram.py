@@ -67,6 +67,7 @@ def test_any_box_of_any_level_is_that_part_of_the_volume(tmp_path_factory, data)
     np.testing.assert_array_equal(tomogram.read(box), pooled(volume, level)[box.slices])
 
 
+@pytest.mark.slow
 def test_a_derived_level_is_the_stored_pyramid_of_a_float_volume(tmp_path):
     volume = noise(90, 70, 33)
     stored = open_tomogram(write_store(tmp_path / "a.ome.zarr", volume, levels=3))
@@ -222,6 +223,7 @@ def read_first(tomogram):
     return os.getpid(), tomogram.read(Box((0, 0, 0), (1, 4, 4)))
 
 
+@pytest.mark.slow
 def test_a_tomogram_is_sent_open_to_another_process(tmp_path):
     volume = noise(20, 8, 8)
     for path in (write_store(tmp_path / "a.ome.zarr", volume), write_foreign(tmp_path / "b.zarr", [volume])):

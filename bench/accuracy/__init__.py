@@ -1,1 +1,1 @@
-"""The paper's comparison on simulated tomograms with known truth."""
+"""Compare the systems of the TomoPicker paper on simulated tomograms with known truth."""

@@ -1,8 +1,8 @@
-"""How do the systems of the paper compare, from 10, 30 and 100 clicks, and what does each part of ours bring?
+"""How do the systems of the paper compare, from 10, 30 and 100 clicks, and what does each part of ours contribute?
 
 Each experiment trains on the clicks of tomogram 01, validates on those of 02, and picks in 01 to 04, at the true count and at the count that the
-software chooses.  Truth serves evaluation only (and as labels of the upper bounds `full...`).  An experiment that is done is not run again, so
-the command can be stopped and started at will; results are one JSON file each.
+software chooses.  Truth is used for evaluation only (and as labels of the upper bounds `full...`).  Each experiment has one JSON file of
+results; one that is done is not run again, so the command can be stopped and started at any time.
 
     python -m bench.accuracy --work FOLDER [--data FOLDER] [--seeds 3] [--systems fused,pn,...] [--clicks 10,30,100] [--domains DEF,VPP]
                              [--species ribosome,fas,both] [--threads N] [--crossed] [--tables] [--pictures FOLDER]
@@ -54,12 +54,12 @@ def prepare(data: Path, work: Path, domains: list[str]) -> None:
 
 
 def run(experiment: Experiment, data: Path, work: Path, threads: int | None) -> dict[str, Any]:
-    """Run one experiment; returns what the tables need."""
+    """Run one experiment; return the values that the tables need."""
     values = configuration(experiment, data, work) | {"cluster": {"threads": threads}}
     if threads is not None:
         torch.set_num_threads(threads)
     project = Path(values["project"])
-    shutil.rmtree(project, ignore_errors=True)  # of a run that was killed: its time would not be counted
+    shutil.rmtree(project, ignore_errors=True)  # left by a killed run, whose time would not be counted
     wall, used = time.perf_counter(), time.process_time()
     given = configuration_from(values, experiment.name)
     trained = run_project(given, stages=["stats", "train"], overwrite=False, progress=Progress())
@@ -86,13 +86,13 @@ def run(experiment: Experiment, data: Path, work: Path, threads: int | None) -> 
 
 
 def commit() -> str:
-    """The commit of the clone, or nothing."""
+    """Return the commit of the clone, or an empty text."""
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
     return done.stdout.strip()
 
 
 def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """Refuse names that there are not, before anything runs."""
+    """Check the options before anything runs."""
     for option, allowed in (("systems", tuple(SYSTEMS)), ("domains", DOMAINS), ("species", SPECIES), ("clicks", CLICKS)):
         unknown = sorted(set(getattr(given, option).split(",")) - set(allowed))
         if unknown:
@@ -113,7 +113,7 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run what is missing, then write the tables."""
+    """Run the experiments that are missing, then write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made; run again with the same one to go on")
     parser.add_argument(

@@ -1,6 +1,6 @@
-"""What is a model worth on tomograms of the other kind?  Models trained on defocus-only data pick in phase-plate data, and the other way round.
+"""How good is a model on tomograms of the other kind?  Models trained on defocus-only data pick in phase-plate data, and the other way round.
 
-Takes the models of experiments that are done; scores tomograms 03 and 04 of the other domain, and picks at the true count.
+Use the models of finished experiments to score tomograms 03 and 04 of the other domain, and pick at the true count.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OTHER = {"DEF": "VPP", "VPP": "DEF"}
 
 
 def cross(experiment: Experiment, data: Path, work: Path, threads: int | None) -> dict[str, Any]:
-    """Evaluate the experiment's model on the other domain; returns the evaluation's JSON values."""
+    """Evaluate the experiment's model on the other domain; return the JSON values of the evaluation."""
     model = work / "runs" / experiment.name / "model"
     scores = work / "crossed" / experiment.name
     smooth = SYSTEMS[experiment.system].get("pick", {}).get("smooth")

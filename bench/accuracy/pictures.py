@@ -1,4 +1,4 @@
-"""The pictures of docs/accuracy.md: F1 over the number of clicks, and right, wrong and missed picks in slices of the test tomograms."""
+"""Draw the pictures of docs/accuracy.md: F1 over the number of clicks, and right, wrong and missed picks in slices of the test tomograms."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tomostream.geometry import Box
 DPI = 110
 _COLOURS = ["#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999"]  # Okabe and Ito
 _THICK = 7  # slices that are averaged
-_SIGMA = 2.0  # voxels, of the smoothing in y and x: without it a person sees noise only
+_SIGMA = 2.0  # of the smoothing in y and x, voxels; without it only noise is visible
 RADIUS_VOX = 10.0
 
 
 def draw_curves(results: Path, target: Path) -> None:
-    """F1 on the test tomograms over the number of clicks, median and range over the seeds; the fully labelled network as a line."""
+    """Draw F1 on the test tomograms over the number of clicks, median and range over the seeds, with the fully labelled network as a line."""
     found = load(results)
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     for axes, domain in zip(figure.subplots(1, 2, sharey=True), ("DEF", "VPP"), strict=True):
@@ -49,7 +49,7 @@ def draw_curves(results: Path, target: Path) -> None:
 
 
 def draw_picks(experiment: Experiment, data: Path, work: Path, folder: Path) -> None:
-    """One slice of each test tomogram: hits, misses and false picks of an experiment that is done."""
+    """Draw one slice of each test tomogram with hits, misses and false picks of a finished experiment."""
     truth = ts.read_particles(data / "truth.csv").of(species=experiment.species)
     for number in TESTED:
         name = f"{experiment.domain}_{number}"

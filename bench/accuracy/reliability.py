@@ -1,4 +1,4 @@
-"""Are scores probabilities?  Of the picks with a score near p, what share is true, by picks and truth of any run.
+"""Are scores probabilities?  Compute the share of true picks among those with a score near p, for picks and truth of any run.
 
     python -m bench.accuracy.reliability PICKS... --truth TABLE --tolerance 135A
 
@@ -21,7 +21,7 @@ EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 
 
 def shares(scores: np.ndarray, is_true: np.ndarray) -> list[tuple[float, float, int, float]]:
-    """Per bin of scores: its ends, the picks in it, and the share of them that is true (NaN without picks)."""
+    """Return for each bin of scores its ends, the number of picks in it, and the share of true ones (NaN without picks)."""
     rows = []
     for low, high in itertools.pairwise(EDGES):
         own = is_true[(scores >= low) & ((scores < high) | (high == EDGES[-1]))]
@@ -30,7 +30,7 @@ def shares(scores: np.ndarray, is_true: np.ndarray) -> list[tuple[float, float, 
 
 
 def is_hit(picks: ts.Particles, truth: ts.Particles, tolerance: float) -> np.ndarray:
-    """Whether a particle of the same tomogram and species lies within a tolerance of each pick, angstrom."""
+    """Return for each pick whether a particle of the same tomogram and species lies within a tolerance, angstrom."""
     hit = np.zeros(len(picks), dtype=bool)
     for tomogram in picks.tomograms():
         for species in set(picks.species.tolist()):

@@ -1,6 +1,6 @@
-"""Which systems are compared, and which experiments are there?  Plain values; nothing is run here.
+"""Define the systems that are compared, and the experiments.  Plain values; nothing is run here.
 
-A system is what the configuration adds to the common part.  Network rows (`pn`, `nnpu`, `kl`, `ge_binomial`) are the paper's objectives: the
+A system is a set of keys added to the common configuration.  Network rows (`pn`, `nnpu`, `kl`, `ge_binomial`) are the paper's objectives: the
 network alone, learning from the clicked tomogram only, with the training's batch statistics, its scores averaged over 4 voxels before
 picking.  `fused` is the default configuration.
 """
@@ -17,7 +17,7 @@ ALONE: dict[str, Any] = {"matched_filter": {"weight": 0}, "train": {"unlabelled"
 
 
 def objective(name: str, **others: Any) -> dict[str, Any]:
-    """The configuration of an objective with further parts."""
+    """Return the configuration of an objective with further keys."""
     return {"objective": {"name": name}} | others
 
 
@@ -30,7 +30,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "nnpu": objective("nnpu", **ALONE, **KEPT),
     "kl": objective("kl", **ALONE, **KEPT),
     "ge_binomial": objective("ge_binomial", **ALONE, **KEPT),
-    # from ten clicks its own defaults are not its best: these were, on tomogram 02
+    # with ten clicks its own defaults are not the best; these were best on tomogram 02
     "deepetpicker": objective("deepetpicker", train={"crop": 48, "batch": 2, "learning_rate": 0.001, "label_radius": "8vox"}),
     "slices2d": objective("slices2d"),
     # two of them with each tomogram's own batch statistics
@@ -72,22 +72,22 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """For files."""
+        """Name of the experiment's files."""
         return f"{self.domain}_{self.species}_{self.clicks}_{self.system}_{self.seed}"
 
     @property
     def values(self) -> dict[str, str | int]:
-        """For JSON."""
+        """Return plain values for JSON."""
         return {name: getattr(self, name) for name in ("domain", "species", "clicks", "system", "seed")}
 
     @property
     def kinds(self) -> list[str]:
-        """The species that are learnt."""
+        """The species that are trained on."""
         return ["ribosome", "fas"] if self.species == "both" else [self.species]
 
 
 def configuration(experiment: Experiment, data: Path, work: Path) -> dict[str, Any]:
-    """The configuration file's values.
+    """Return the values of the configuration file.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def configuration(experiment: Experiment, data: Path, work: Path) -> dict[str, A
 
 
 def experiments(*, seeds: int, systems: list[str], clicks: list[int], domains: list[str], species: list[str]) -> list[Experiment]:
-    """All combinations, seed by seed, so that a part of the work is a whole table of fewer seeds; upper bounds have one number of clicks."""
+    """List all combinations, seed by seed, so that the first part gives a complete table with fewer seeds; upper bounds are run for one number of clicks only."""
     found = [
         Experiment(domain, kind, count, system, seed)
         for seed in range(seeds)
@@ -138,7 +138,7 @@ def experiments(*, seeds: int, systems: list[str], clicks: list[int], domains: l
         for domain in domains
         if (count == clicks[0] or not system.startswith("full"))
         and (kind == "ribosome" or count == 10)
-        # nothing is drawn at random in these
+        # these are not random
         and (seed == 0 or system not in ("average", "template"))
     ]
     return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""What do the results say?  Markdown tables: F1 (precision / recall) per tomogram and pooled over the test tomograms, median over the seeds."""
+"""Print the results as Markdown tables: F1 (precision / recall) per tomogram and pooled over the test tomograms, median over the seeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Key = tuple[str, str, int, str]  # domain, species, clicks, system
 
 
 def pooled(tomograms: dict[str, dict[str, float]], domain: str) -> dict[str, float]:
-    """Precision, recall and F1 over the test tomograms."""
+    """Return precision, recall and F1 over the test tomograms."""
     parts = [tomograms[f"{domain}_{number}"] for number in TESTED if f"{domain}_{number}" in tomograms]
     tp, fp, fn = (sum(part[key] for part in parts) for key in ("tp", "fp", "fn"))
     return {
@@ -26,7 +26,7 @@ def pooled(tomograms: dict[str, dict[str, float]], domain: str) -> dict[str, flo
 
 
 def load(results: Path) -> dict[Key, list[dict[str, Any]]]:
-    """The results, by all but the seed; a run of two species counts as one of each."""
+    """Read the results, grouped by everything except the seed; a run of two species counts as one of each."""
     found: dict[Key, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(results.glob("*.json")):
         record = _record(path)
@@ -53,7 +53,7 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def write_crossed(crossed: Path) -> None:
-    """Print the table of models that picked in the other domain."""
+    """Print the table of models evaluated on the other domain."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     for path in sorted(crossed.glob("*.json")):
         record = _record(path)
@@ -72,7 +72,7 @@ def write_crossed(crossed: Path) -> None:
 
 
 def median(values: list[float]) -> float:
-    """The median, rounded as the tables show it."""
+    """Return the median, rounded as in the tables."""
     return round(statistics.median(values), 3)
 
 

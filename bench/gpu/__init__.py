@@ -1,1 +1,1 @@
-"""How fast is tomostream on a GPU, and is it right there?  One prepared command for a machine that is lent for minutes (`__main__`)."""
+"""Measure tomostream on a GPU, and test it there, by one command for a machine that is available for minutes only (`__main__`)."""

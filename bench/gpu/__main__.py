@@ -1,15 +1,15 @@
-"""Everything that only a GPU can tell, in one command, for a machine that is lent for minutes.
+"""Run all measurements and tests that need a GPU, by one command, on a machine that is available for minutes only.
 
     python -m bench.gpu -o FOLDER --minutes 8
     python -m bench.gpu -o FOLDER --only predict,train
-    python -m bench.gpu -o FOLDER --device cpu --small      # to try it where there is no GPU: the figures say nothing
+    python -m bench.gpu -o FOLDER --device cpu --small      # to try the command without a GPU: the figures mean nothing
 
-1. Each section is a process of its own with a time limit, the most important first: what fails, hangs or crashes costs the others nothing.
+1. Each section is a process of its own with a time limit, the most important first, so that a failure, hang or crash does not affect the others.
 2. Results are printed as they come, and appended to FOLDER/results.jsonl; FOLDER/log.txt has all output, FOLDER/tests.txt that of the tests,
    FOLDER/profile.txt and FOLDER/trace-*.json.gz the profiles.
-3. Stores are made in a temporary folder, in memory (/dev/shm) where it has the room; 12 GB at most.
+3. Stores are made in a temporary folder, in memory (/dev/shm) if there is room; 12 GB at most.
 
-No network is used, and nothing of the card's settings is changed.
+It uses no network, and does not change the card's settings.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SHM, SHM_BYTES = Path("/dev/shm"), 20_000_000_000
 
 
 def scratch_parent() -> Path | None:
-    """Memory, where there is room; else the system's temporary folder."""
+    """Return a folder in memory if there is room; else None, for the system's temporary folder."""
     try:
         return SHM if shutil.disk_usage(SHM).free > SHM_BYTES and os.access(SHM, os.W_OK) else None
     except OSError:
@@ -67,7 +67,7 @@ def parsed() -> argparse.Namespace:
 
 
 def one_section(given: argparse.Namespace) -> None:
-    """In a process of its own."""
+    """Run one section in this process."""
     from bench.gpu.log import Log
 
     log = Log(given.section, given.output, given.folder, given.device, given.small, time.monotonic() + given.seconds)
@@ -77,7 +77,7 @@ def one_section(given: argparse.Namespace) -> None:
 
 
 def run_section(name: str, given: argparse.Namespace, folder: Path, seconds: float, log: Path) -> str:
-    """Run a section with a limit; what came of it."""
+    """Run a section in a process of its own with a time limit; return how it ended."""
     command = [
         sys.executable,
         "-m",
@@ -111,7 +111,7 @@ def run_section(name: str, given: argparse.Namespace, folder: Path, seconds: flo
     def end() -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
-    timer = threading.Timer(seconds + 5, end)  # a section keeps to its deadline by itself, unless something hangs
+    timer = threading.Timer(seconds + 5, end)  # in case a section hangs; normally it keeps its deadline by itself
     timer.start()
     with log.open("a") as file:
         for line in process.stdout or ():

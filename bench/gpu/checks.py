@@ -1,4 +1,4 @@
-"""Is everything right on this GPU?  The tests marked `gpu`, in a process of their own; what they print is part of the result."""
+"""Run the tests marked `gpu` in a process of their own; their printed lines are part of the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(log: Log) -> None:
     left = max(20.0, log.deadline - time.monotonic() - 15)
     files = sorted((str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "tests" / "gpu").glob("test_*.py")), reverse=True)
     command = [sys.executable, "-m", "pytest", *files, "-m", "gpu", "-v", "-rA", "--tb=short", "-p", "no:cacheprovider"]
-    # the libraries are other versions than ours are tested with: a warning is no failure here
+    # the libraries may have other versions than in our CI, so warnings are not failures here
     command += ["-W", "default", "--durations=0", "--durations-min=1", "--basetemp", str(log.scratch / "pytest")]
     if importlib.util.find_spec("pytest_timeout") is not None:
         command += [f"--timeout={90 if log.device == 'cuda' else 300}"]
@@ -33,7 +33,7 @@ def run(log: Log) -> None:
             process.wait(left)
         except subprocess.TimeoutExpired:
             log("tests", "stopped", note=f"after {left:.0f} s")
-            process.send_signal(signal.SIGINT)  # pytest tells what it has found so far
+            process.send_signal(signal.SIGINT)  # makes pytest print the results so far
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""How long does work on a device take?  Timed between events of the device; the median of a few after a warm-up."""
+"""Time work on a device, with synchronisation; the median of a few calls after a warm-up."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 
 def synchronised(device: str) -> float:
-    """Wait for the device; the clock, in seconds."""
+    """Wait for the device; return the clock, in seconds."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def seconds_of(work: Callable[[], object], device: str, *, rounds: int = 5, warm_up: int = 1, most: float = 20.0) -> float:
-    """The median seconds of some calls; fewer rounds where they would take longer than `most`."""
+    """Return the median seconds of some calls; fewer rounds if they would take longer than `most`."""
     for _ in range(warm_up):
         work()
     times: list[float] = []
@@ -30,7 +30,7 @@ def seconds_of(work: Callable[[], object], device: str, *, rounds: int = 5, warm
 
 
 def peak_bytes(work: Callable[[], object], device: str) -> int:
-    """Most that tensors took of the device's memory during a call; 0 on a processor."""
+    """Return the peak of the device's memory that tensors took during a call; 0 on a processor."""
     if device != "cuda":
         return 0
     torch.cuda.empty_cache()
@@ -41,7 +41,7 @@ def peak_bytes(work: Callable[[], object], device: str) -> int:
 
 
 def network_flops(channels: tuple[int, ...], species: int = 1) -> float:
-    """Floating-point operations of the residual U-Net for a voxel of its finest level (a multiplication and a sum are two)."""
+    """Return the floating-point operations of the residual U-Net per voxel of its finest level (a multiply-add counts as two)."""
     total, before = 2.0 * channels[0] * species, 1
     for level, wide in enumerate(channels):
         down = 27 * before * wide + 27 * wide * wide + (before * wide if before != wide else 0)

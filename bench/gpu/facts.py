@@ -1,4 +1,4 @@
-"""What machine is this, and what can it do at most?  The card, the libraries, memory bandwidth, matrix products, copies to and from the card."""
+"""Describe the machine and its limits: card, libraries, memory bandwidth, matrix products, copies to and from the card."""
 
 from __future__ import annotations
 

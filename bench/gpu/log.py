@@ -1,6 +1,6 @@
-"""How do results survive whatever happens next?  Each is printed and appended to a file when it is found.
+"""Print each result and append it to a file at once, so that a later crash does not lose it.
 
-`results.jsonl` of the output folder has a line a result: {"section", "what", "value", "unit", "note", "seconds" since the section began}.
+`results.jsonl` in the output folder has one line per result: {"section", "what", "value", "unit", "note", "seconds" since the section began}.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Where a section of the benchmark writes.
+    """The results of a section of the benchmark, and its settings.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class Log:
     scratch
         Folder for stores; its content is shared by the sections.
     device
-        `cuda`, or `cpu` where the benchmark itself is tried.
+        `cuda`, or `cpu` to try the benchmark itself.
     is_small
-        Sizes of seconds on a processor; the figures say nothing.
+        Whether to use sizes that take seconds on a processor; the figures then mean nothing.
     deadline
         When the section will be ended, by `time.monotonic`.
     """
@@ -46,7 +46,7 @@ class Log:
     _start: float = field(default_factory=time.monotonic)
 
     def __call__(self, what: str, value: object, unit: str = "", note: str = "") -> None:
-        """Write down a result."""
+        """Record a result."""
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         print(f"  {what:<72} {text:>12} {unit:<9} {note}", flush=True)
         seconds = round(time.monotonic() - self._start, 1)
@@ -55,7 +55,7 @@ class Log:
             file.write(json.dumps(line, default=str) + "\n")
 
     def attempt(self, what: str, work: Callable[[], T], *, seconds: float = 0.0) -> T | None:
-        """Do something that may fail, or be too long for what is left of the section's time; a failure is a result."""
+        """Call `work`, unless it needs more `seconds` than are left; record a failure as a result."""
         if time.monotonic() + seconds > self.deadline:
             self(what, "left out", note=f"{self.deadline - time.monotonic():.0f} s are left, {seconds:.0f} needed")
             return None

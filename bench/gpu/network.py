@@ -1,4 +1,4 @@
-"""How fast is the network itself, and which way of running it is the fastest?  On a block that lies on the device.
+"""How fast is the network itself, and which way of running it is the fastest?  All run on a block that is on the device.
 
 - *whole*: as `predict` does it on a GPU (`strategies.unet.whole_block`), convolutions that give the same bits every time;
 - *stream*: plane by plane, as on a processor, in slabs of several sizes;
@@ -6,7 +6,7 @@
 - *not joined*: convolution, bias, sum and ReLU each by itself, in bf16 too;
 - *compiled*: torch.compile; *graph*: replayed as one CUDA graph.
 
-Voxels are those of the level that the network reads.  The time that is left decides how many ways are tried.
+Voxels are those of the level that the network reads.  Ways are tried as long as time is left.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Bench:
     def measure(
         self, name: str, way: Way, context: AbstractContextManager[None] | None = None, *, rounds: int = 3, warm_up: int = 1
     ) -> None:
-        """Time a way, and hold its logits against the first one's."""
+        """Time a way, and compare its logits with those of the first way."""
         with torch.inference_mode(), context or flags():
             found = way().float().reshape(-1)
             again = way().float().reshape(-1)
@@ -74,22 +74,22 @@ class Bench:
         )
 
     def whole(self) -> torch.Tensor:
-        """As predict does it."""
+        """Run the block as predict does."""
         return whole_block.whole_logits(self.network, self.head, self.image, is_joined=whole_block.can_be_joined(self.network))
 
     def stream(self, slab_bytes: int) -> torch.Tensor:
-        """Plane by plane."""
+        """Run the block plane by plane."""
         depth, height, width = self.shape
         step = slab_planes(height * width * self.kind.itemsize * self.channels[0], self.network.stride, slab_bytes)
         slabs = (self.image[:, :, first : first + step].contiguous(memory_format=torch.channels_last_3d) for first in range(0, depth, step))
         return torch.cat(list(stream_logits(self.network, slabs, self.head)), dim=2)
 
     def plain(self) -> torch.Tensor:
-        """The network's own forward pass."""
+        """Run the network's own forward pass."""
         return self.network(self.image)
 
     def apart(self) -> torch.Tensor:
-        """The whole block, each operation by itself."""
+        """Run the whole block, each operation separately."""
         return whole_block.whole_logits(self.network, self.head, self.image)
 
 
@@ -118,7 +118,7 @@ def ways(log: Log, channels: tuple[int, ...], shape: tuple[int, int, int], preci
 
 
 def layers(bench: Bench) -> None:
-    """Each kind of step of the finest level by itself, and the bytes that it moves."""
+    """Time each kind of step of the finest level separately, and report the bytes that it moves."""
     log, wide = bench.log, bench.channels[0]
     x = torch.randn(1, wide, *bench.shape, device=log.device, dtype=bench.kind).contiguous(memory_format=torch.channels_last_3d)
     coarse = torch.randn(1, wide, *(n // 2 for n in bench.shape), device=log.device, dtype=bench.kind).contiguous(

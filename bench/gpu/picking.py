@@ -1,4 +1,4 @@
-"""How long does picking take, which runs on the processor, beside scoring on the GPU?  Exact picks of a made-up score map of the same size."""
+"""How long does picking take, which runs on the processor?  Exact picks of a made-up score map of the same size as in scoring."""
 
 from __future__ import annotations
 

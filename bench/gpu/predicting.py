@@ -1,9 +1,9 @@
-"""How fast is predict from a store into a store, where does its time go, and how near is it to the network alone?
+"""How fast is predict from store to store, where does its time go, and how much faster is the network alone?
 
 A tomogram of 500 x 1000 x 1000 voxels, int8 and float32, in the file cache; scores float32 and int8.  The default model reads level 1
 (network and matched filter), the wide one level 0 (the network alone).  Rates count the voxels of level 0, whatever level is read.
 
-Where the time goes: the seconds of each step, summed over the threads that share the work, so that they may be more than what passed.
+The seconds of each step are summed over the threads that share the work, so they may be more than the elapsed time.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ STEPS = (
 
 
 class Stopwatch:
-    """Seconds in each step; a step that another one calls is counted in both."""
+    """Measure the seconds in each step; a step that is called by another one counts in both."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Put a watch around every step that there is."""
+        """Time every step that exists, inside this context."""
         with ExitStack() as stack:
             for target, name in STEPS:
                 try:
@@ -153,7 +153,7 @@ def end_to_end(log: Log, what: str, folder: Path, dtype: str, shape: Triple, pre
 
 
 def resident(log: Log, channels: tuple[int, ...], shape: list[int]) -> None:
-    """The network alone, bf16, on blocks that lie on the device: what predict is held against."""
+    """Time the network alone, bf16, on blocks that are on the device; predict is compared with this."""
     from bench.gpu.network import Bench
 
     edges = [min(n, 256) // 8 * 8 for n in shape]

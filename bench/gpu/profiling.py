@@ -1,6 +1,6 @@
-"""What do the slowest steps do?  Profiles of a shard of predict and of training steps, by torch's profiler: tables, and a trace for a browser.
+"""Profile a shard of predict and some training steps by torch's profiler.
 
-`profile.txt` of the output folder has the tables, `trace-NAME.json.gz` what chrome://tracing or Perfetto show.
+`profile.txt` in the output folder has tables, `trace-NAME.json.gz` traces for chrome://tracing or Perfetto.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run(log: Log) -> None:
 
 
 def profiled(log: Log, name: str, work: Callable[[], object]) -> None:
-    """Profile one call, after another one."""
+    """Profile the second of two calls."""
     work()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if log.device == "cuda" else [])]
     with profile(activities=activities) as found:

@@ -1,4 +1,4 @@
-"""What would the rest of the default model cost on the card?  Steps that predict may do there, and how fast shards can be written by threads.
+"""How long do the other steps of the default model take on the card, and how fast can threads write shards?
 
 The sizes are those of one shard of 512 voxels (level 1: 256, with a halo 304), with a correlation by one FFT of the whole block.
 """
@@ -91,7 +91,7 @@ def leaving(log: Log, edge: int) -> None:
 
 
 def writing(log: Log, edge: int) -> None:
-    """Shards of 512, as predict writes them: a checksum a chunk."""
+    """Write shards of 512 as predict does, with a checksum for each chunk."""
     shards = [np.random.default_rng(0).random((edge, edge, edge), dtype=np.float32)] * 4
     folder = log.scratch / "writing"
 

@@ -1,7 +1,7 @@
 """How does predict's network compare with MONAI's sliding windows on the same card, network and precision?
 
-Both score the same volume of the level that the network reads, from the machine's memory into the machine's memory; windows of 96 voxels with an
-overlap of a quarter, as `bench.predicting` has them, in batches of 1 and 8.  MONAI once more with the volume and the result on the card.
+Both score the same volume, at the level that the network reads, from main memory to main memory.  MONAI uses windows of 96 voxels with an
+overlap of a quarter, as in `bench.predicting`, in batches of 1 and 8, and once more with volume and result on the card.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""On which tomogram and with which models is the GPU measured?  A made-up store, written in seconds, and models of random weights.
+"""Make the tomogram and the models of the GPU benchmark: a made-up store, written in seconds, and models with random weights.
 
-The tomogram is noise with dark blobs: one tile of 256 voxels that is rolled and turned anew for each shard, so that a volume of 500 x 1000 x 1000
-takes seconds to make.  A model's batch statistics fit it, so that its scores vary; its matched filter looks for the blobs.
+The tomogram is noise with dark blobs: one tile of 256 voxels, rolled and turned differently for each shard, so that a volume of
+500 x 1000 x 1000 takes seconds to make.  A model's batch statistics fit the tomogram, so that its scores vary; its matched filter looks for
+the blobs.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from tomostream.version import VERSION
 
 SPACING = 13.48
 RADIUS_VOX = 10.0  # of the blobs, level 0: a ribosome at this spacing
-BLOB_VOXELS = 120_000  # that hold one blob: crowded, as cells are
+BLOB_VOXELS = 120_000  # voxels per blob: as crowded as a cell
 
 
 def tile(edge: int, seed: int = 0) -> np.ndarray:
-    """A cube of noise with blobs, float32; it may be rolled."""
+    """Return a periodic cube of noise with blobs, float32."""
     rng = np.random.default_rng(seed)
     volume = rng.standard_normal((edge, edge, edge), dtype=np.float32)
     at = np.arange(edge, dtype=np.float32)
@@ -37,7 +38,7 @@ def tile(edge: int, seed: int = 0) -> np.ndarray:
 
 
 def tomogram(folder: Path, shape: Triple, dtype: str) -> Tomogram:
-    """The store of this shape and type, made where it is not there: level 0 and level 1."""
+    """Open the store of this shape and type, with levels 0 and 1; make it if it does not exist."""
     path = folder / f"{dtype}-{'x'.join(map(str, shape))}.ome.zarr"
     if path.exists():
         return open_tomogram(path)
@@ -56,7 +57,7 @@ def tomogram(folder: Path, shape: Triple, dtype: str) -> Tomogram:
 
 
 def model(folder: Path, channels: tuple[int, ...], *, level: int, is_fused: bool) -> Path:
-    """The model folder, made where it is not there."""
+    """Return the model folder; make it if it does not exist."""
     import torch
 
     from tomostream.learn.recalibration import recalibrated
@@ -68,7 +69,7 @@ def model(folder: Path, channels: tuple[int, ...], *, level: int, is_fused: bool
     image = torch.from_numpy(tile(40))[None, None]
     network = recalibrated(ResidualUNet(channels, 1, seed=0), [torch.cat([image, image.flip(2)])], device=torch.device("cpu"))
     with torch.no_grad():
-        network.head.weight.mul_(30)  # as made, it begins near the prior
+        network.head.weight.mul_(30)  # undoes the small initial weights, so that scores vary
     radius = RADIUS_VOX / 2**level
     matched, profiles = None, ()
     if is_fused:

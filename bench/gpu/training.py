@@ -1,11 +1,11 @@
-"""How many steps a second does training take on this device, and does it wait for its crops?
+"""How many steps per second does training take on this device, and does it wait for its crops?
 
-Crops of the default size stream from the store of the tomogram, level 1, as `train` reads them: half of them around labels, turned, with labels and
-weights; each batch is one AdamW step, as `learn.fit` does it.
+Crops of the default size stream from level 1 of the tomogram's store as in `train`: half of them around labels, turned, with labels and
+weights.  Each batch is one AdamW step, as in `learn.fit`.
 
-- *step*: steps a second, crops included, and the share of the time that is spent waiting for them;
-- *step on one batch*: the same batch, on the device already, again and again: what the network costs;
-- *crops*: batches a second of one reader, nothing else running.
+- *step*: steps per second with streamed crops, and the share of the time spent waiting for them;
+- *step on one batch*: the same batch repeated, already on the device: the cost of the network alone;
+- *crops*: batches per second of one reader, nothing else running.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tomostream.stream.dataset import SubtomogramDataset
 
 
 def crops(log: Log, batch: int) -> SubtomogramDataset:
-    """Crops of level 1, with a hundred labels."""
+    """Return a dataset of crops of level 1, with a hundred labels."""
     source = tomogram(log.scratch, (48, 96, 96) if log.is_small else (500, 1000, 1000), "int8").at_level(1)
     source = source.with_normalisation(source.normalisation or measure(source, memory=8 * 10**9))
     points = np.random.default_rng(1).uniform(RADIUS_VOX, np.array(source.shape) - RADIUS_VOX, (100, 3))
@@ -53,7 +53,7 @@ class Learner:
         )
 
     def step(self, batch: Batch) -> None:
-        """As `learn.fit` does it."""
+        """Take a step as `learn.fit` does."""
         here = Batch(*(part.to(self.device, non_blocking=True) for part in batch))
         with autocast(self.device, self.precision):
             logits = self.network(here.image)

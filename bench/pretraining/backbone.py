@@ -1,7 +1,7 @@
-"""The network that learns from simulation: the package's residual U-Net, with heads that are used only here.
+"""The network to pretrain: the package's residual U-Net, with heads that are used only here.
 
-The body's last features, a 1x1x1 convolution before the logits, are what a head reads: clicks later make another 1x1x1 head, so that a
-fine-tuned model is the package's `ResidualUNet` and nothing else.
+A head is a 1x1x1 convolution of the body's last features.  Later the clicks make another such head, so that the final model is an ordinary
+`ResidualUNet` of the package.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import nn
 
 from tomostream.strategies.unet.network import ResidualUNet
 
-SIZE_EDGES = (3.0, 4.3, 6.0)  # radii in voxels that part the size classes
+SIZE_EDGES = (3.0, 4.3, 6.0)  # radii that separate the size classes, voxels
 
 
 class Backbone(nn.Module):
@@ -39,6 +39,6 @@ class Backbone(nn.Module):
         self.bias = nn.Parameter(torch.tensor(-3.0))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Features (n, channels, z, y, x) of images (n, 1, z, y, x)."""
+        """Return features (n, channels, z, y, x) of images (n, 1, z, y, x)."""
         features: torch.Tensor = self.body(image)
         return features

@@ -1,13 +1,13 @@
-"""What is the network taught?  To denoise, to see centres, and to tell by ten clicks which species is meant.
+"""The losses of pretraining: denoise, find centres, and recognise a species from ten clicks.
 
-An episode is what happens later: ten particles of one species are clicked in one tomogram, a linear head is fitted in closed form to the
-features there, and it must find that species in that tomogram and in another one of its kind.
+An episode imitates later use: ten particles of one species are clicked in one tomogram, a linear head is fitted in closed form to the
+features there, and it must find the species in this tomogram and in another one of its kind.
 
     w = (S + shrinkage tr(S) / c I)^-1 (m - u),   S = (1 - a) S_u + a S_m
 
-with m, S_m mean and covariance of the clicks' features, u, S_u those of what nobody clicked: half of it all particles (the clicked
-species among them: they don't turn the weights, see `strategies.discriminant`), half voxels at random.  The gradient passes through the
-solution, so that features come to be those by which few clicks tell a species.
+with m, S_m mean and covariance of the clicks' features, u, S_u those of unclicked places: half of them all particles (those of the clicked
+species don't change the direction of the weights, see `strategies.discriminant`), half random voxels.  The gradient passes through the
+solution, so that the features become those by which few clicks distinguish a species.
 
 References
 ----------
@@ -44,7 +44,7 @@ class Group:
 
 
 def heat_maps(group: Group) -> torch.Tensor:
-    """Peaks of 1 at the centres, (t, v, s, n, n, n): Gaussians of 0.2 radii + 0.6 voxels."""
+    """Return maps with peaks of 1 at the centres, (t, v, s, n, n, n): Gaussians of 0.2 radii + 0.6 voxels."""
     t, v, _ = group.species.shape
     n, s = group.image.shape[-1], len(group.radius)
     device = group.image.device
@@ -66,14 +66,14 @@ def heat_maps(group: Group) -> torch.Tensor:
 
 
 def size_maps(heat: torch.Tensor, radius: torch.Tensor) -> torch.Tensor:
-    """(t, v, classes, n, n, n): the peaks of all species of each class of size."""
+    """Return the peaks of all species of each size class, (t, v, classes, n, n, n)."""
     which = sum((radius > edge).long() for edge in SIZE_EDGES)
     parts = [(heat * (which == c).reshape(1, 1, -1, 1, 1, 1)).amax(2) for c in range(len(SIZE_EDGES) + 1)]
     return torch.stack(parts, dim=2)
 
 
 def _at(features: torch.Tensor, volume: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-    """Features (..., c), float32, at the nearest voxels; features (v, c, n, n, n), volume (...), position (..., 3)."""
+    """Return features (..., c), float32, at the nearest voxels; features (v, c, n, n, n), volume (...), position (..., 3)."""
     n = features.shape[-1]
     z, y, x = position.round().long().clamp(0, n - 1).unbind(-1)
     return features[volume, :, z, y, x].float()
@@ -118,7 +118,7 @@ def few_shot_head(
 def lda_head(
     clicks: torch.Tensor, is_click: torch.Tensor, unclicked: torch.Tensor, weight: torch.Tensor, backbone: Backbone
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The linear head of the module's formula.
+    """Return the linear head of the module's formula.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def lda_head(
 
 
 def group_loss(backbone: Backbone, features: list[torch.Tensor], group: Group, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """The parts of the loss; features (v, c, n, n, n) of each tomogram."""
+    """Return the parts of the loss; features (v, c, n, n, n) of each tomogram."""
     with torch.no_grad():
         heat = heat_maps(group)
         sizes = size_maps(heat, group.radius)

@@ -1,9 +1,9 @@
-"""How well does a strategy do on kinds of particles, ten clicks each, through the whole path?
+"""How well does a strategy find several kinds of particles, from ten clicks each, in a complete run?
 
     python -m bench.pretraining.kinds --work FOLDER --strategies few_shot,nnpu,average --tasks VPP-fas,DEF-ribosome
 
-Trains on the clicks of tomogram 01 (T1) and picks 02 (T2), at the true count; the tasks are those of `bench.pretraining.transfer`.  Tomograms 03,
-04 and T3 are not touched: they are not for choosing.
+Train on the clicks of tomogram 01 (T1), and pick in 02 (T2) at the true count; the tasks are those of `bench.pretraining.transfer`.
+Tomograms 03, 04 and T3 are not used, because nothing may be chosen by them.
 """
 
 import argparse
@@ -21,7 +21,7 @@ _HEAD = "tomogram,species,x_voxel,y_voxel,z_voxel"
 
 
 def run(task: Task, strategy: str, root: Path, folder: Path) -> None:
-    """Run one, and print its F1 in the clicked and in the other tomogram."""
+    """Run one task, and print its F1 in the clicked and in the other tomogram."""
     folder.mkdir(parents=True, exist_ok=True)
     names = (task.clicked, *task.test)
     rows = [f"{task.clicked},{task.species},{x:.3f},{y:.3f},{z:.3f}" for z, y, x in clicks_of(task, root)]

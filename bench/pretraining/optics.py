@@ -1,6 +1,6 @@
-"""What do microscope and reconstruction do to a density?  One factor in Fourier space for it, and one for the noise.
+"""Model microscope and reconstruction by two factors in Fourier space, one for the density and one for the noise.
 
-1. Geometry: tilts about x or y between two angles leave a wedge; between discrete tilts there is little; high tilts transfer less.
+1. Geometry: tilts about x or y between two angles leave a wedge; there is little signal between discrete tilts; high tilts transfer less.
 2. Contrast transfer: any defocus, with a phase plate or without, flipped or not; particles are dark.
 3. White noise of the images, back-projected with a ramp, has a power that rises as the distance from the tilt axis.
 4. Filters of the reconstruction act on both: low-pass, high-pass, raised low frequencies, the averaging of a coarser pyramid level.
@@ -20,7 +20,7 @@ from bench.pretraining.species import happens, log_uniform, uniform
 
 @dataclass(frozen=True, slots=True)
 class Optics:
-    """Of each tomogram; all (t,).
+    """The optics of each tomogram; all arrays are (t,).
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Optics:
 def draw_optics(spacing: torch.Tensor, per_group: int, generator: torch.Generator) -> Optics:
     """Draw the optics of `per_group` tomograms for each group; `spacing` (g,).
 
-    Tomograms of a group are of one kind: one microscope and one reconstruction, another defocus, thickness and noise.
+    Tomograms of a group have the same microscope and reconstruction, and different defocus, thickness and noise.
     """
     g = len(spacing)
 
@@ -110,7 +110,7 @@ class Transfer:
 
 
 def transfer_of(optics: Optics, radius: torch.Tensor, edge: int) -> Transfer:
-    """The factors of each tomogram; `radius` (t,): of the ball that `detectability` speaks of, voxels."""
+    """Return the factors of each tomogram; `radius` (t,) is that of the ball in `Optics.detectability`, voxels."""
     device = radius.device
     t = len(radius)
     fz = torch.fft.fftfreq(edge, device=device)[None, :, None, None]
@@ -153,7 +153,7 @@ def transfer_of(optics: Optics, radius: torch.Tensor, edge: int) -> Transfer:
 
 
 def _contrast(squared: torch.Tensor, optics: Optics, per: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Negative where protein is dark; `squared` in 1 / square angstrom."""
+    """Return the contrast transfer, negative where protein is dark; `squared` in 1 / square angstrom."""
     volt = per(optics.voltage_kv) * 1e3
     wavelength = 12.2643 / torch.sqrt(volt + 0.978466e-6 * volt**2)
     chi = math.pi * wavelength * squared * (per(optics.defocus) - 0.5 * wavelength**2 * squared * 2.7e7)

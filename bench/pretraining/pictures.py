@@ -1,4 +1,4 @@
-"""What does a simulated tomogram look like?  Slices, side by side."""
+"""Draw slices of simulated tomograms, side by side."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from bench.pretraining.simulating import Batch
 
 
 def write_slices(path: Path, batch: Batch, *, scale: int = 3) -> None:
-    """One row a tomogram: image in x-y and x-z, clean density likewise.
+    """Draw one row per tomogram: x-y and x-z of the image, then of the clean density.
 
     Parameters
     ----------
     path
         PNG file.
     scale
-        Pixels of a voxel.
+        Pixels per voxel.
     """
     from PIL import Image
 

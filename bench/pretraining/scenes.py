@@ -1,12 +1,12 @@
-"""Where are the particles of a small volume, and which density do they make?
+"""Place particles in small volumes, and compute their density.
 
-The volume is periodic: what leaves it at one face comes in at the opposite one, so that particles at its faces are half seen, as in a
-tomogram's.  Membranes and filaments aren't: they are cut.
+The volume is periodic: a particle that leaves it at one face enters at the opposite one, so that particles at the faces are cut, as in a
+tomogram.  Membranes and filaments are not periodic.
 
-1. Each volume has places for particles; how many are taken follows from the share that is to be filled, the largest first.
-2. A place's candidates are uniform, or touch a particle that is there (polysomes, clusters); the first that overlaps none is taken.
+1. Each volume has places for particles; the share of the volume to fill decides how many are used, largest first.
+2. Positions are drawn uniformly, or touching an earlier particle (polysomes, clusters); the first without overlap is taken.
 3. A crowd of small proteins fills the rest; gold, membranes (bent sheets, vesicles) and filaments come on top.
-4. In some volumes ice ends at a plane: nothing lies beyond.
+4. In some volumes the ice ends at a plane, with nothing beyond.
 5. All beads are added to the grid, each shared by eight voxels.
 """
 
@@ -51,14 +51,14 @@ class Ice:
     offset: torch.Tensor
 
     def holds(self, position: torch.Tensor, edge: int) -> torch.Tensor:
-        """Whether points (b, ..., 3) lie in it."""
+        """Return whether points (b, ..., 3) lie in the ice."""
         shape = [len(position)] + [1] * (position.ndim - 2)
         along = ((position - edge / 2) * self.normal.reshape(*shape, 3)).sum(-1)
         return along < self.offset.reshape(shape)
 
 
 def draw_ice(volumes: int, edge: int, generator: torch.Generator) -> Ice:
-    """In a third of the volumes ice ends, mostly along z."""
+    """Draw half-spaces of ice; in a third of the volumes the ice ends inside, mostly along z."""
     normal = torch.randn((volumes, 3), generator=generator, device=generator.device)
     normal = torch.cat([normal[:, :1], 0.15 * normal[:, 1:]], dim=1)
     normal = normal / normal.norm(dim=-1, keepdim=True).clamp_min(1e-6)
@@ -126,7 +126,7 @@ def place(
 
 
 def particle_points(placed: Placed, species: Species, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Beads (b, i k, 3) and masses (b, i k) of placed particles, each turned at random; `species` has (b, s, k, 3) beads."""
+    """Return beads (b, i k, 3) and masses (b, i k) of placed particles, each rotated at random; `species` has (b, s, k, 3) beads."""
     b, i = placed.species.shape
     k = species.beads.shape[2]
     rows = torch.arange(b, device=placed.species.device)[:, None]
@@ -141,7 +141,7 @@ def particle_points(placed: Placed, species: Species, generator: torch.Generator
 def crowd(
     species: Species, count: int, chance: torch.Tensor, placed: Placed, ice: Ice, edge: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Small proteins between the particles; `chance` (b,): the share of `count` that is there."""
+    """Place small proteins between the particles; `chance` (b,) is the share of `count` to place."""
     b, s = species.radius.shape
     device = species.radius.device
     position = uniform((b, count, 3), 0.0, float(edge), generator)
@@ -156,7 +156,7 @@ def crowd(
 
 
 def gold(volumes: int, radius: torch.Tensor, edge: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Up to three beads a volume, in a fifth of the volumes; `radius` (b,), voxels."""
+    """Place up to three gold beads in a fifth of the volumes; `radius` (b,), voxels."""
     beads, k = 3, 96
     there = happens((volumes, 1), 0.2, generator) & happens((volumes, beads), 0.6, generator)
     middle = uniform((volumes, beads, 1, 3), 0.0, float(edge), generator)
@@ -168,7 +168,7 @@ def gold(volumes: int, radius: torch.Tensor, edge: int, generator: torch.Generat
 
 
 def membranes(thickness: torch.Tensor, chance: torch.Tensor, edge: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two membranes a volume with this chance each: bent sheets or vesicles, of two leaflets; `thickness`, `chance` (b,)."""
+    """Place two membranes per volume, each with probability `chance` (b,): bent sheets or vesicles of two leaflets; `thickness` (b,)."""
     b, n = len(thickness), _SHEET
     device = thickness.device
     along = torch.arange(n, device=device, dtype=torch.float32)
@@ -204,7 +204,7 @@ def membranes(thickness: torch.Tensor, chance: torch.Tensor, edge: int, generato
 
 
 def filaments(radius: torch.Tensor, chance: torch.Tensor, edge: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two hollow rods a volume with this chance each; `radius`, `chance` (b,)."""
+    """Place two hollow rods per volume, each with probability `chance` (b,); `radius` (b,)."""
     b, k = len(radius), 2048
     device = radius.device
     along = uniform((b, 2, k), -0.9 * edge, 0.9 * edge, generator)

@@ -1,10 +1,11 @@
-"""Batches of small simulated tomograms, made on the device that learns from them.
+"""Simulate batches of small tomograms on the device that trains on them.
 
 A batch holds groups; a group has its own species and kind of microscope, and several tomograms of it, each with its own noise, defocus,
 crowding; a tomogram is seen in several volumes (cubes).  Sizes are in voxels of the pyramid level that the network reads, where the
 wanted particle's radius is 4 to 8 voxels.
 
-Every draw comes from one generator seeded by the run's seed and the step.  On a GPU sums are added in any order: equal to rounding.
+All random numbers come from one generator, seeded by the run's seed and the step.  On a GPU the order of sums varies, so batches are
+equal to rounding only.
 """
 
 import math
@@ -21,7 +22,7 @@ CLIP = 3.0  # as the package's normalisation
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is simulated at a time.
+    """Sizes of a batch.
 
     Parameters
     ----------
@@ -30,11 +31,11 @@ class Sizes:
     edge
         Of a volume, voxels.
     species
-        Listed ones of a group.
+        Listed species of a group.
     places, beads
         Particles of a volume and beads of a particle, at most.
     crowd, crowd_beads
-        Likewise of the small proteins.
+        The same for the small proteins.
     """
 
     groups: int = 8

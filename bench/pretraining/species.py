@@ -1,13 +1,13 @@
-"""What might a particle look like?  Clouds of beads of random shape: solid, hollow, lumpy, elongated, barrels, several domains, halves.
+"""Draw particles of random shape as clouds of beads: solid, hollow, lumpy, elongated, barrels, several domains, halves.
 
 1. A bead's direction is uniform; its distance from the middle fills a shell between a hollow part and 1, stretched by lumps in random
    directions and along three axes.
 2. Some species are sums of several such domains, some are barrels.
-3. Beads weigh more here than there (nucleic acid, holes), by slow random waves.
-4. Look-alikes: a species may be another one, scaled, cut by a plane, or of other density.
-5. Centred on the mass, scaled to a radius, and weighed so that the mean density within is that which is wanted.
+3. Slow random waves vary the mass of the beads (nucleic acid, holes).
+4. Look-alikes: a species may be another one scaled, cut by a plane, or with another density.
+5. The cloud is centred on its mass, scaled to a radius, and weighted to the wanted mean density.
 
-All arrays lie on one device; everything is drawn from one generator.
+All arrays are on one device; all random numbers come from one generator.
 """
 
 import math
@@ -36,28 +36,28 @@ class Species:
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> torch.Tensor:
-    """Uniform deviates."""
+    """Return uniform deviates."""
     return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 
 def log_uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> torch.Tensor:
-    """Deviates whose logarithm is uniform."""
+    """Return deviates whose logarithm is uniform."""
     return uniform(shape, math.log(low), math.log(high), generator).exp()
 
 
 def happens(shape: tuple[int, ...], chance: float, generator: torch.Generator) -> torch.Tensor:
-    """True with this chance."""
+    """Return booleans that are true with probability `chance`."""
     return torch.rand(shape, generator=generator, device=generator.device) < chance
 
 
 def directions(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """Unit vectors (..., 3), uniform on the sphere."""
+    """Return unit vectors (..., 3), uniform on the sphere."""
     drawn = torch.randn((*shape, 3), generator=generator, device=generator.device)
     return drawn / drawn.norm(dim=-1, keepdim=True).clamp_min(1e-6)
 
 
 def rotations(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """Rotation matrices (..., 3, 3), uniform, from quaternions."""
+    """Return uniform rotation matrices (..., 3, 3), from quaternions."""
     q = torch.randn((*shape, 4), generator=generator, device=generator.device)
     w, x, y, z = (q / q.norm(dim=-1, keepdim=True).clamp_min(1e-6)).unbind(-1)
     rows = [
@@ -100,7 +100,7 @@ def draw_species(radius: torch.Tensor, density: torch.Tensor, *, beads: int, loo
 
 
 def _shapes(n: int, k: int, generator: torch.Generator) -> torch.Tensor:
-    """Clouds (n, k, 3) of about unit radius."""
+    """Return clouds (n, k, 3) of about unit radius."""
     u = directions((n, k), generator)
     hollow = happens((n, 1), 0.45, generator) * uniform((n, 1), 0.35, 0.85, generator)
     filled = torch.rand((n, k), generator=generator, device=u.device)
@@ -130,7 +130,7 @@ def _shapes(n: int, k: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def _weights(cloud: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Positive weights (g, s, k) from a slow wave through each cloud."""
+    """Return positive weights (g, s, k), from a slow wave through each cloud."""
     g, s, _, _ = cloud.shape
     wave = directions((g, s), generator) * uniform((g, s, 1), 1.0, 4.0, generator)
     phase = uniform((g, s, 1), 0.0, 2 * math.pi, generator)
@@ -141,7 +141,7 @@ def _weights(cloud: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def _with_look_alikes(
     cloud: torch.Tensor, weight: torch.Tensor, radius: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The second species of a group is often a part of the first, the third often of its size."""
+    """Often replace the second species of a group by a part of the first, and scale the third to the size of the first."""
     g = len(cloud)
     first, others = cloud[:, 0], weight[:, 0]
     beyond = torch.einsum("gki,gi->gk", first, directions((g,), generator)) > uniform((g, 1), 0.0, 0.35, generator)

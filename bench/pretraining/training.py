@@ -1,9 +1,9 @@
-"""The loop: simulate, learn, keep; it can be killed at any moment and goes on from its last checkpoint.
+"""The training loop: simulate, train, save.  It can be killed at any moment, and resumes from its last checkpoint.
 
 - A tomogram's volumes pass the network together, alone: batch-norm normalises by the statistics of one tomogram, as in prediction.
-- The learning rate falls with the share of the minutes (or steps) that is used up.  Every step's chance comes from the seed and its number.
-- A moving average of the weights is what is written.
-- Nothing waits for the device but a line of the log every few seconds.  A step whose gradient is not finite changes nothing, and is counted.
+- The learning rate falls with the share of the minutes (or steps) used.  The random numbers of a step come from the seed and its number.
+- A moving average of the weights is saved.
+- Only a line of the log every few seconds waits for the device.  A step whose gradient is not finite changes nothing, and is counted.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _DECAY = 0.997  # of the moving average
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Of a training: what must be equal to go on with it."""
+    """Settings of a training; they must be equal to resume it."""
 
     channels: tuple[int, ...]
     seed: int
@@ -45,7 +45,7 @@ class Settings:
 
 @dataclass(slots=True)
 class Progress:
-    """How far it is."""
+    """How far the training is."""
 
     step: int = 0
     seconds: float = 0.0
@@ -61,13 +61,13 @@ def train(  # noqa: PLR0915  (one loop, read from top to bottom)
     Parameters
     ----------
     folder
-        Is made; holds the checkpoint too.
+        Created if needed; also holds the checkpoint.
     minutes
-        Of training, in all runs together; what a run has spent is in its checkpoint.
+        Time of training, all runs together; the time used is in the checkpoint.
     steps
-        None: as many as there is time for.  Else the end, whatever the time; what is simulated at a time is used up.
+        None: as many as fit in the time.  Else the training ends after so many steps, whatever the time; a simulated batch is used up.
     stop_after
-        Seconds after which this run leaves, with a checkpoint, as if it were killed.
+        Seconds after which this run ends with a checkpoint.
     """
     begun = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ def _step(
     formats: torch.memory_format,
     in_bf16: bool,
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """One step on some groups; the parts of the loss, and whether the gradient was finite."""
+    """Take one step on some groups; return the parts of the loss, and whether the gradient was finite."""
     optimiser.zero_grad(set_to_none=True)
     device = groups[0].image.device
     told: dict[str, torch.Tensor] = {}
@@ -189,7 +189,7 @@ def _step(
 
 
 def _faster_layout(backbone: Backbone, settings: Settings, device: torch.device) -> torch.memory_format:
-    """Which memory layout trains faster here; measured."""
+    """Measure which memory layout trains faster here, and return it."""
     times = {}
     sizes = settings.sizes
     image = torch.randn((sizes.volumes, 1, sizes.edge, sizes.edge, sizes.edge), device=device)
@@ -283,7 +283,7 @@ def export(
     if broken:
         raise SystemExit(f"weights that are not finite: {broken}; the training diverged, lower --learning-rate")
     path = folder / "backbone.safetensors"
-    # one entry: the order of several is random, and so would be the bytes
+    # a single entry, because the order of several is random and would change the bytes
     save_file(state, str(path), metadata={"backbone": json.dumps({"schema": SCHEMA, "channels": settings.channels})})
     told = {
         "schema": SCHEMA,
@@ -301,7 +301,7 @@ def export(
 
 
 def load_backbone(path: Path) -> Backbone:
-    """A pretrained backbone, float32, in evaluation mode.
+    """Load a pretrained backbone, float32, in evaluation mode.
 
     Parameters
     ----------

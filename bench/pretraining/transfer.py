@@ -1,14 +1,14 @@
-"""What do ten clicks find with a pretrained backbone, in tomograms that it never saw?
+"""How much do ten clicks find with a pretrained backbone, in tomograms that it has not seen?
 
     python -m bench.pretraining.transfer FOLDER/backbone.safetensors [--tasks NAME,...] [--look]
 
 1. The backbone's batch statistics are taken from each tomogram; its features are computed once and kept in a folder.
-2. A linear head is fitted in closed form to the clicks against peaks of anything and voxels at random (`episodes.lda_head`); clicks are
+2. A linear head is fitted in closed form to the clicks against peaks of any kind and random voxels (`episodes.lda_head`).  The clicks are
    moved to where the head scores best, within a third of the radius, and the head is fitted again.
 3. The head's peaks in a tomogram that was not clicked are picked greedily, as many as there are particles, and compared with the truth.
 
-`--look` adds the test tomograms; they are for a last look, not for choosing.  Truth serves the evaluation only, but for the species that
-have no file of clicks: a random ten of theirs are clicked, off by half a voxel to two.
+`--look` adds the test tomograms, for a final evaluation, not for choices.  Truth is used for the evaluation only, except for species without
+a file of clicks: ten of their particles are clicked at random, off by half a voxel to two.
 """
 
 import argparse
@@ -48,7 +48,7 @@ class Task:
 
 
 def tasks() -> list[Task]:
-    """All tasks."""
+    """Return all tasks."""
     result = []
     for kind in ("DEF", "VPP"):
         names = [f"{kind}_0{i}" for i in (1, 2, 3, 4)]
@@ -76,14 +76,14 @@ def tasks() -> list[Task]:
 
 
 def standardised(volume: np.ndarray) -> np.ndarray:
-    """Standardised, clipped at 3, standardised."""
+    """Standardise, clip at 3, and standardise again."""
     result = (volume - volume.mean()) / volume.std()
     result = np.clip(result, -3, 3)
     return np.asarray((result - result.mean()) / result.std(), dtype=np.float32)
 
 
 def read_level(path: Path, level: int) -> np.ndarray:
-    """A tomogram at a pyramid level."""
+    """Read a tomogram at a pyramid level."""
     import mrcfile
 
     volume = mrcfile.read(path).astype(np.float32)
@@ -94,7 +94,7 @@ def read_level(path: Path, level: int) -> np.ndarray:
 
 
 def adapted(backbone: Backbone, volume: np.ndarray, *, crops: int = 32, seed: int = 0) -> Backbone:
-    """The backbone with the batch statistics of a tomogram."""
+    """Return the backbone with the batch statistics of a tomogram."""
     rng = np.random.default_rng(seed)
     edges = [min(_CROP, n // 4 * 4) for n in volume.shape]
 
@@ -109,7 +109,7 @@ def adapted(backbone: Backbone, volume: np.ndarray, *, crops: int = 32, seed: in
 
 
 def features_of(backbone: Backbone, volume: np.ndarray) -> np.ndarray:
-    """Features float16 (c, z, y, x), in blocks with a halo."""
+    """Compute features, float16 (c, z, y, x), in blocks with a halo."""
     c = backbone.body.channels[0]
     result = np.empty((c, *volume.shape), dtype=np.float16)
     padded = np.pad(volume, [(0, -n % 4) for n in volume.shape], mode="edge")
@@ -129,7 +129,7 @@ def features_of(backbone: Backbone, volume: np.ndarray) -> np.ndarray:
 
 
 def cached_features(backbone: Backbone, weights: Path, tomogram: Path, level: int, folder: Path) -> np.ndarray:
-    """Features, kept as a file."""
+    """Return features, computed once and kept as a file."""
     key = json.loads(weights.with_suffix(".json").read_text())["sha256"][:12]
     path = folder / f"{key}_{tomogram.stem}_{level}.npy"
     if not path.exists():
@@ -140,20 +140,20 @@ def cached_features(backbone: Backbone, weights: Path, tomogram: Path, level: in
 
 
 def read_points(path: Path, *, tomogram: str, species: str) -> np.ndarray:
-    """Voxels z y x, (n, 3)."""
+    """Read positions, voxels z y x, (n, 3)."""
     with path.open() as file:
         rows = [r for r in csv.DictReader(file) if r["tomogram"] == tomogram and r["species"] == species]
     return np.array([[float(r[f"{a}_voxel"]) for a in "zyx"] for r in rows]).reshape(-1, 3)
 
 
 def sample(features: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Features (n, c) at voxels (n, 3)."""
+    """Return features (n, c) at voxels (n, 3)."""
     index = np.clip(np.rint(index).astype(int), 0, np.array(features.shape[1:]) - 1)
     return features[:, index[:, 0], index[:, 1], index[:, 2]].T.astype(np.float32)
 
 
 def linear(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Maps (s, z, y, x) of weights (s, c)."""
+    """Return maps (s, z, y, x) of weights (s, c)."""
     result = np.empty((len(weights), *features.shape[1:]), dtype=np.float32)
     for z in range(0, features.shape[1], 16):
         part = features[:, z : z + 16].astype(np.float32)
@@ -162,7 +162,7 @@ def linear(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.nd
 
 
 def peaks_of(scores: np.ndarray, *, apart: float, count: int) -> np.ndarray:
-    """Positions (n, 3) of the highest peaks, no two closer than `apart` voxels, to a part of a voxel."""
+    """Return the positions (n, 3) of the highest peaks, no two closer than `apart` voxels, with subvoxel precision."""
     top = ndimage.maximum_filter(scores, size=3, mode="nearest")
     index = np.argwhere(scores == top)
     values = scores[tuple(index.T)]
@@ -194,7 +194,7 @@ def peaks_of(scores: np.ndarray, *, apart: float, count: int) -> np.ndarray:
 
 
 def f1_of(picks: np.ndarray, truth: np.ndarray, tolerance: float) -> float:
-    """The paper's rule: any pick within the tolerance finds a particle."""
+    """Return F1 by the paper's rule: any pick within the tolerance finds a particle."""
     if not len(picks) or not len(truth):
         return 0.0
     found = np.isfinite(cKDTree(picks).query(truth, distance_upper_bound=tolerance)[0]).sum()
@@ -203,7 +203,7 @@ def f1_of(picks: np.ndarray, truth: np.ndarray, tolerance: float) -> float:
 
 
 def off_of(picks: np.ndarray, truth: np.ndarray, tolerance: float) -> float:
-    """Median distance of hits from their particle, voxels."""
+    """Return the median distance of hits from their particle, voxels."""
     distance = cKDTree(truth).query(picks, distance_upper_bound=tolerance)[0]
     hits = distance[np.isfinite(distance)]
     return float(np.median(hits)) if len(hits) else float("nan")
@@ -212,7 +212,7 @@ def off_of(picks: np.ndarray, truth: np.ndarray, tolerance: float) -> float:
 def fit_head(
     backbone: Backbone, features: np.ndarray, clicks: np.ndarray, *, radius: float, shrinkage: float | None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (1, c) and bias (1,) from clicks (n, 3) in voxels of the level."""
+    """Fit weights (1, c) and bias (1,) to clicks (n, 3), in voxels of the level."""
     rng = np.random.default_rng(seed)
     size_weights = backbone.sizes.weight.detach().numpy()[:, :, 0, 0, 0]
     size_bias = backbone.sizes.bias.detach().numpy()
@@ -249,7 +249,7 @@ def lda(backbone: Backbone, clicks: torch.Tensor, unclicked: torch.Tensor, weigh
 
 
 def clicks_of(task: Task, root: Path) -> np.ndarray:
-    """Clicks, voxels of the tomogram."""
+    """Return the clicks, voxels of the tomogram."""
     if task.clicks is not None:
         return read_points(root / task.folder / task.clicks, tomogram=task.clicked, species=task.species)
     name = "labels.csv" if task.name == "ferritin" else "truth.csv"
@@ -265,7 +265,7 @@ def clicks_of(task: Task, root: Path) -> np.ndarray:
 def evaluate(
     task: Task, weights: Path, root: Path, cache: Path, *, look: bool, shrinkages: list[float | None], smooth: list[float]
 ) -> None:
-    """Print a line for each setting."""
+    """Print F1 for each setting."""
     backbone = load_backbone(weights)
     step = 2**task.level
     files = {p: root / task.folder / f"{p}.mrc" for p in (task.clicked, *task.test, *task.look)}

@@ -1,10 +1,10 @@
-"""Does slow training of the whole network on what the clicks' head is sure of help?  Self-training from the few-shot head.
+"""Self-training: does it help to train the whole network on the best peaks of the few-shot head?
 
 1. In each tomogram, clicked or not, the head's best peaks (`SURE` of the expected number) and the clicks are centres; the next ones, up to
-   `DOUBTFUL` of that number, are left out; all else is background.
-2. The whole network learns heat maps of them in random crops, with flips and turns about the beam, at a low learning rate; the head starts
-   from the few-shot one.
-3. The mean of the weights over the steps is what is used.
+   `DOUBTFUL` of that number, are left out; everything else is background.
+2. The whole network is trained on heat maps of the centres in random crops, with flips and rotations about the beam, at a low learning
+   rate, starting from the few-shot head.
+3. The mean of the weights over the steps is used.
 """
 
 import numpy as np
@@ -30,13 +30,13 @@ class Tuned(nn.Module):
             self.head.bias.copy_(torch.from_numpy(bias))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Logits of an image."""
+        """Return the logits of an image."""
         logits: torch.Tensor = self.head(self.body(image))
         return logits
 
 
 def targets(shape: tuple[int, ...], sure: np.ndarray, doubtful: np.ndarray, *, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Heat map and weights of a volume; centres (n, 3)."""
+    """Return heat map and weights of a volume; centres (n, 3)."""
     sigma = 0.2 * radius + 0.6
     heat, weight = np.zeros(shape, np.float32), np.ones(shape, np.float32)
     reach = int(np.ceil(max(3 * sigma, 0.8 * radius)))
@@ -65,7 +65,7 @@ def tuned(
     learning_rate: float,
     seed: int,
 ) -> Tuned:
-    """Train on all volumes in turn; each step's crops come from one tomogram, as batch-norm wants it."""
+    """Train on all volumes in turn; the crops of a step come from one tomogram, so that batch-norm sees a single one."""
     rng = np.random.default_rng(seed)
     network = Tuned(backbone, *head).train()
     average = [p.detach().clone() for p in network.parameters()]

@@ -1,1 +1,1 @@
-"""What breaks first when a data set is as large as a facility's?  A discrete-event model of `predict`, fed with measured costs."""
+"""Forecast runs on a facility's data sets by a discrete-event model of `predict`, with measured costs."""

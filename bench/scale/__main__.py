@@ -1,9 +1,9 @@
-"""What breaks first with 20,000 tomograms of 4 GB on 10, 100 and 1000 workers, and which change moves it?
+"""What limits a run of 20,000 tomograms of 4 GB on 10, 100 and 1000 workers, and which change helps?
 
     python -m bench.scale                    # the table of docs/scale.md
     python -m bench.scale --check            # real runs of `predict` on 1 and 2 local workers beside the model's forecast (some minutes)
 
-The check measures costs with one worker, and forecasts two from them; then it runs two.
+The check measures costs with one worker, forecasts two workers from them, and runs two.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ COSTS = Costs(
     pass_on=0.005,
     start=15.0,
 )
-CANDIDATES = 0.12  # of a shard's scores that are written, in work and for good
-REDUCE = 130.0  # seconds in which a worker finds a tomogram's candidates
+CANDIDATES = 0.12  # share of a shard's scores that is written with `keep: candidates`, temporary and final
+REDUCE = 130.0  # seconds that a worker needs to find the candidates of a tomogram
 SITE = Site(workers=10, storage=10e9, link=1e9, mean_to_kill=24 * 3600.0)
 CHANGES: dict[str, dict[str, bool]] = {
     "the client picks all (before)": {"picks_on_workers": False},
@@ -39,18 +39,18 @@ CHANGES: dict[str, dict[str, bool]] = {
 
 
 def hours(seconds: float) -> str:
-    """As a table says it."""
+    """Return seconds as text for a table."""
     return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 86400:.1f} d"
 
 
 def told(outcome: Outcome, site: Site) -> str:
-    """How busy each part was."""
+    """Return how busy each part was, as text."""
     servers = {"workers": site.workers, "storage": max(1, round(site.storage / site.link))}
     return ", ".join(f"{part} {100 * outcome.share(part, servers.get(part, 1)):.0f} %" for part in outcome.busy if part != "picking")
 
 
 def forecast(tomograms: int) -> None:
-    """Print the table, scaled to 20,000 tomograms where fewer are simulated."""
+    """Print the table, scaled to 20,000 tomograms if fewer are simulated."""
     times = TOMOGRAMS / tomograms
     print("| workers | change | time | first shard | busy | least possible |\n|---|---|---|---|---|---|")
     for workers in (10, 100, 1000):
@@ -69,7 +69,7 @@ def forecast(tomograms: int) -> None:
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="real runs beside the forecast")
     parser.add_argument("--tomograms", type=int, default=TOMOGRAMS, help="so many are simulated; times are scaled")

@@ -1,8 +1,8 @@
-"""Real runs of `predict` with one and two local workers, beside the model's forecast.
+"""Compare real runs of `predict` with one and two local workers with the model's forecast.
 
-A random tomogram in 16 shards is scored by one worker of one thread (`bench.processes`): the seconds a shard, and the client's processor time, are
-the model's costs.  The model forecasts the seconds a shard with two workers; two are run.  On a busy machine both grow, so the
-runs are in turn, and the ratio counts.
+A random tomogram in 16 shards is scored by one worker with one thread (`bench.processes`).  The seconds per shard, and the client's
+processor time, are the costs of the model, which forecasts the seconds per shard with two workers; then two are run.  On a busy machine
+both take longer, so the runs are in turn, and their ratio counts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SHARDS, EDGE, CHANNELS = 16, 1024, (8, 16, 32)
 
 
 def check(rounds: int) -> None:
-    """Print real seconds a shard and the forecast's."""
+    """Print the real and the forecast seconds per shard."""
     print("| round | one worker | two workers | forecast of two | real / forecast |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,16 +1,17 @@
 """A discrete-event model of `predict` on a cluster: client, scheduler, workers, storage.
 
-    client     examines every tomogram, one after the other; has all of them prepared; then sends their shards.  It notes each finished shard,
-               finishes each tomogram, and picks it in a thread beside.  One Python process: its work is one queue.  When the last shard
-               is done the workers pick what is left.
-    scheduler  passes tasks on, one after the other.
+    client     examines the tomograms one by one; has all of them prepared; then sends their shards.  It notes each finished shard,
+               finishes each tomogram, and picks it in a second thread.  It is one Python process, so its work is one queue.  When the last
+               shard is done, the workers pick the rest.
+    scheduler  passes tasks on, one by one.
     worker     starts (libraries, model), prepares tomograms (statistics, batch-norm: a task each), and scores shards; leaves before its walltime
-               and is submitted again; is killed at random moments, and its task goes to another.
+               and is submitted again; is killed at random moments, and its task goes to another worker.
     storage    a total bandwidth that all who read or write share, and a bandwidth that one worker reaches.
 
-So many tasks are in flight as the pool allows (`IN_FLIGHT` for each worker): a slow client starves workers.
+As many tasks are in flight as the pool allows (`IN_FLIGHT` for each worker), so workers wait for a slow client.
 
-Limits: nodes are alike; the network between client and workers is free; a shard's bytes move before or after its computation, not during it.
+Limits: all nodes are alike; the network between client and workers costs nothing; a shard is read before and written after its computation,
+not during it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Event = Generator[Any, Any, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """Measured, seconds and bytes; `python -m bench.scale --measure` prints those of this machine."""
+    """Costs in seconds and bytes, measured (docs/performance.md; `check` measures two of them)."""
 
     score_second: float  # of a worker's computation, a shard
     shard_read: float  # bytes a shard reads
@@ -44,7 +45,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Where it runs."""
+    """The cluster."""
 
     workers: int
     storage: float  # bytes a second, all together
@@ -56,7 +57,7 @@ class Site:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it."""
+    """The result of a simulation."""
 
     seconds: float = 0.0
     first_shard: float = 0.0  # when the first shard was sent
@@ -67,7 +68,7 @@ class Outcome:
     picked_after: float = 0.0  # seconds of picking after the last shard
 
     def share(self, part: str, servers: int = 1) -> float:
-        """Of the time that a part was at work."""
+        """Return the share of the time that a part was at work."""
         return self.busy[part] / max(self.seconds, 1e-9) / servers
 
 
@@ -82,7 +83,7 @@ class _Cluster:
         self.scheduler = simpy.Resource(self.environment)
         self.picker = simpy.Resource(self.environment)
         self.picks_on_workers = picks_on_workers
-        # storage: so many full-speed streams
+        # storage: the number of streams at full speed
         self.storage = simpy.Resource(self.environment, max(1, round(site.storage / site.link)))
         self.speed = min(site.link, site.storage)
         self.ready: simpy.Store = simpy.Store(self.environment)
@@ -123,13 +124,13 @@ class _Cluster:
             yield from self._send(tomogram, range(self.shards))
 
     def _send(self, tomogram: int, tasks: Iterable[int]) -> Event:
-        for task in tasks:  # -1: its preparation
+        for task in tasks:  # -1: the preparation of the tomogram
             yield self.room.get(1)
             yield from self._used(self.scheduler, "scheduler", self.costs.pass_on)
             yield self.ready.put((tomogram, task))
 
     def work(self) -> Event:
-        """One worker slot: jobs follow each other."""
+        """Run one worker slot: one job after the other."""
         costs, site, now = self.costs, self.site, lambda: self.environment.now
         while True:
             yield self.environment.timeout(costs.start)
@@ -185,15 +186,15 @@ def simulate(
     Parameters
     ----------
     costs, site
-        What things cost, and where.
+        Costs, and the cluster.
     tomograms, shards
         Tomograms, and shards of each.
     seed
-        Of kills and of leaving times.
+        Seed of kills and leaving times.
     is_overlapped
-        Whether shards are sent while further tomograms are examined and prepared: not so today.
+        Whether shards are sent while further tomograms are examined and prepared; today they are not.
     picks_on_workers
-        Whether the workers pick what the client's thread has not picked when the last shard is done: not so in the beginning.
+        Whether the workers pick what the client's thread has not picked when the last shard is done; until 0.2 they did not.
     """
     cluster = _Cluster(costs, site, tomograms, shards, seed, is_overlapped, picks_on_workers)
     cluster.environment.process(cluster.hand_out())
@@ -205,7 +206,7 @@ def simulate(
 
 
 def bounds(costs: Costs, site: Site, *, tomograms: int, shards: int) -> Iterator[tuple[str, float]]:
-    """What each part alone would take, seconds: the model's result is never less than the largest."""
+    """Yield the seconds that each part alone would take; the model's result is never below the largest."""
     tasks = tomograms * (shards + 1)
     yield "client", tomograms * (costs.examine + costs.finish) + tasks * costs.note
     yield "scheduler", 2 * tasks * costs.pass_on

@@ -383,6 +383,7 @@ def test_headerless_tables_are_read_with_columns_and_unit(scores):
 # pick, evaluate, export, import
 
 
+@pytest.mark.slow
 def test_pick_writes_tables_and_makes_them_anew_with_other_settings(scores):
     write_foreign("f/old.zarr", [noise(20, 24, 28)])
     pick = ["pick", "s", "f/old.zarr", "--radius", "40A", "-o", "p", "--json"]
@@ -515,6 +516,7 @@ def test_tomograms_takes_several_stores_as_a_shell_gives_them():
 # real layouts
 
 
+@pytest.mark.slow
 def test_clicks_truth_and_headerless_tables_of_the_data_are_read(data_folder, here):
     simulated = data_folder / "pombe_sim"
     done = tomostream("evaluate", "--picks", simulated / "clicks_DEF_01_train_100.csv", "--truth", simulated / "truth.csv", "--json")
@@ -555,6 +557,7 @@ def read_only_disk(here):
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(full_disk, here):
     write_mrc(here / "a.mrc", random_volume((72, 72, 72), np.float32))
     done = tomostream("convert", "a.mrc", "-o", "full/out")

@@ -42,6 +42,7 @@ def plan_of(volume, halo, memory):
     return plan_scorer(request, Halo(halo))
 
 
+@pytest.mark.slow
 @examples(40)
 @given(st.tuples(*[st.integers(1, 90)] * 3), st.integers(0, 12), st.floats(0.0, 1.0))
 def test_chosen_blocks_read_least_of_all_that_fit_by_brute_force(volume, halo, tightness):

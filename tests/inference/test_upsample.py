@@ -29,6 +29,7 @@ def test_equals_scipys_linear_interpolation_at_clamped_centres(shape, level):
     np.testing.assert_allclose(_whole(values, shape, level), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @examples(40)
 @given(
     shape=st.tuples(*[st.integers(1, 20)] * 3), block=st.tuples(*[st.integers(1, 9)] * 3), level=st.integers(0, 3), seed=st.integers(0, 99)

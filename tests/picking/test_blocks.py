@@ -106,6 +106,7 @@ def test_a_nan_or_negative_infinity_is_never_picked_and_infinity_is():
     assert len(pick(np.full((3, 3, 3), np.nan), count=9)) == 0
 
 
+@pytest.mark.slow
 def test_only_voxels_in_box_and_mask_and_off_the_border_are_candidates():
     rng = np.random.default_rng(0)
     for _ in range(5):
@@ -174,6 +175,7 @@ def test_each_voxel_is_read_once_but_for_halos_and_empty_cores_cost_no_second_lo
     assert max(box.size for box in read) == 13**3
 
 
+@pytest.mark.slow
 def test_picks_that_outgrow_the_memory_are_refused_with_a_threshold_that_fits():
     scores = np.random.default_rng(3).random((40, 40, 40))
     small = LIBRARIES_BYTES + 2 * 300_000  # some 2500 points

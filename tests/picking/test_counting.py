@@ -72,6 +72,7 @@ scored = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(scores=scored, expected=st.integers(1, 600), mean=st.floats(2.0, 12.0), is_known=st.booleans())
 def test_a_tenth_more_expected_gives_no_fewer_picks_and_at_most_a_fifth_more(scores, expected, mean, is_known):
@@ -80,6 +81,7 @@ def test_a_tenth_more_expected_gives_no_fewer_picks_and_at_most_a_fifth_more(sco
     assert less <= more <= 1.2 * less + 1  # one: counts are whole numbers
 
 
+@pytest.mark.slow
 @settings(max_examples=6)
 @given(scores=scored, expected=st.integers(1, 600), mean=st.floats(2.0, 12.0))
 def test_nothing_is_promised_of_more_than_twice_the_number_expected_nor_without_left_out_clicks(scores, expected, mean):

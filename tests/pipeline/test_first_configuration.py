@@ -29,6 +29,7 @@ def data(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_with_all_answers_it_runs_as_it_is(data):
     done = tomostream("init", "data", *ANSWERS, "--clicks", "clicks.csv")
     assert done.code == 0, done.err

@@ -36,6 +36,7 @@ def masks(tmp_path_factory):
     return write_mask(folder / "m.mrc", values), str(store), values
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_labels_with_distances_are_those_of_the_whole_volume_in_any_box(masks, data):
     mrc, store, values = masks
@@ -79,6 +80,7 @@ def voxels(rows):
     return np.array([[round(float(row[f"{axis}_angstrom"]) / SPACING) for axis in "zyx"] for row in rows]).reshape(-1, 3)
 
 
+@pytest.mark.slow
 def test_picks_counts_and_evaluation_come_from_inside_alone(project):
     folder = project.parent
     mask = np.zeros(SHAPE)

@@ -96,6 +96,7 @@ def test_odd_shapes_are_exact_with_every_codec(tmp_path, out, shape, codec):
     np.testing.assert_array_equal(level(store), volume)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["keep", "int8", "float16"])
 def test_store_does_not_depend_on_the_memory_budget(source, out, dtype):
     large = convert(source, out / "large", dtype=dtype)
@@ -222,6 +223,7 @@ def test_impossible_spacing_is_refused(source, out, value):
         convert(source, out, voxel_size=value)
 
 
+@pytest.mark.slow
 def test_finished_work_is_skipped_and_other_settings_need_overwrite(source, out):
     store = convert(source, out)
     before = tree(store), os.stat(store / "zarr.json").st_mtime_ns

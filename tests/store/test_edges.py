@@ -39,6 +39,7 @@ def test_padding_of_a_score_map_is_at_most_a_twentieth_of_any_volume(shape):
     assert math.prod(-(-n // c) * c for n, c in zip(shape, chunk, strict=True)) <= (1 + MOST) * math.prod(shape)
 
 
+@pytest.mark.slow
 @given(SHAPES)
 def test_chosen_shards_are_whole_chunks_and_one_fills_one_of_every_level(shape):
     levels = plan_levels(shape, chunk=None, shard=None, levels=None)
@@ -64,6 +65,7 @@ def test_given_edges_are_honoured():
     assert (other.chunk, other.shard) == ((64, 64, 64), (128, 128, 128))
 
 
+@pytest.mark.slow
 @given(st.tuples(st.integers(1, 40), st.integers(1, 70), st.integers(300, 700)), st.integers(0, 2**32 - 1))
 def test_a_store_of_chosen_edges_gives_back_every_voxel(tmp_path_factory, shape, seed):
     rng = np.random.default_rng(seed)

@@ -51,6 +51,7 @@ def test_a_published_store_outlives_a_power_loss(tmp_path, calm):
     disk.close()
 
 
+@pytest.mark.slow
 def test_power_lost_at_any_moment_of_publishing_leaves_no_store_that_only_looks_whole(tmp_path, calm):
     """Before each of the fsyncs in turn; the same command then goes on, and the bytes are those of an undisturbed run."""
     (tmp_path / "count").mkdir()

@@ -37,6 +37,7 @@ def write_array(folder, volume, chunk, shard, codec):
 SMALL = st.tuples(*[st.integers(1, 11)] * 3)
 
 
+@pytest.mark.slow
 @examples(30)
 @given(
     SMALL,

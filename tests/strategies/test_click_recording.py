@@ -51,6 +51,7 @@ def trained(tmp_path_factory):
     return configuration, progress
 
 
+@pytest.mark.slow
 def test_clicks_stand_high_and_a_person_reads_how_the_left_out_ones_rank(trained):
     configuration, progress = trained
     (clicks,) = read_record(resolve(configuration, with_clicks=False).project.model).summary.clicks
@@ -65,6 +66,7 @@ def test_clicks_stand_high_and_a_person_reads_how_the_left_out_ones_rank(trained
     )
 
 
+@pytest.mark.slow
 def test_validation_clicks_that_training_has_seen_are_not_left_out(tmp_path):
     folder = tmp_path / "same"
     configuration = configured(folder)

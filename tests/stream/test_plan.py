@@ -61,6 +61,7 @@ def test_mean_weight_over_an_epoch_of_crops_is_one():
         assert mean == pytest.approx(1, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_drawn_epochs_estimate_the_volume_mean_without_bias():
     design = two_volumes(12, 12)
     truth = [np.random.default_rng(5).random(shape) for shape in design.shapes]

@@ -40,12 +40,12 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def started(*arguments: str | Path, cwd: Path, **variables: str) -> Iterator[Running]:
-    """Start `tomostream view ARGUMENTS` in a folder, and end it."""
+def started(*arguments: str | Path, cwd: Path, with_browser: bool = False, **variables: str) -> Iterator[Running]:
+    """Start `tomostream view ARGUMENTS` in a folder, with these variables of the environment, and end it."""
     stderr = cwd / f"view-{os.urandom(4).hex()}.err"
     with stderr.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tomostream", "view", "--no-browser", *map(str, arguments)],
+            [sys.executable, "-m", "tomostream", "view", *([] if with_browser else ["--no-browser"]), *map(str, arguments)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=cwd, env=environment() | variables,
         )  # fmt: skip
     with process:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ball_tomograms import ball_positions, ball_volume, write_mrc
@@ -35,7 +36,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Start `tomostream view ARGUMENTS` in a folder (default: a temporary one)."""
     with contextlib.ExitStack() as running:
 
-        def start(*arguments: str | Path, cwd: Path | None = None, **variables: str) -> Running:
-            return running.enter_context(started(*arguments, cwd=cwd or tmp_path, **variables))
+        def start(*arguments: str | Path, cwd: Path | None = None, **others: Any) -> Running:
+            return running.enter_context(started(*arguments, cwd=cwd or tmp_path, **others))
 
         yield start

@@ -1,6 +1,5 @@
 """The table of clicks: nothing is ever lost, whoever writes it."""
 
-import csv
 import multiprocessing
 import os
 import random
@@ -9,11 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from click_rows import rows_of
 from example_counts import examples
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tomostream.errors import InputError
+from tomostream.errors import BusyError, InputError
 from tomostream.formats.registry import read_table
 from tomostream.view.clicks import Click, ClickTable
 
@@ -30,11 +30,6 @@ def table(path: Path, **names: str) -> ClickTable:
 
 def click(n: float, label: int = 1, tomogram: str = "one", species: str = "ribosome") -> Click:
     return Click(tomogram, species, n, 2 * n, 3.25, label)
-
-
-def on_disk(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_first_click_makes_the_table_in_contract_form(tmp_path):
@@ -91,6 +86,32 @@ def test_a_row_that_another_program_removed_is_told_and_nothing_else_is_lost(tmp
     assert outcome.missing == [click(2)]
     assert (outcome.added_by_others, outcome.removed_by_others) == (1, 1)
     assert outcome.clicks == [click(1), click(3), Click("two", "ribosome", 9, 9, 9, 1), click(4)]
+
+
+def test_what_another_program_writes_while_a_click_is_being_saved_is_merged(tmp_path, monkeypatch):
+    path = tmp_path / "clicks.csv"
+    clicks = table(path)
+    clicks.patch(remove=[], add=[click(1), click(2)])
+    synchronise = os.fsync
+    left = [3, 4]
+
+    def slow_disk(descriptor: int) -> None:
+        """Another program adds a row, and replaces the table, between our look and our renaming."""
+        synchronise(descriptor)
+        if left:
+            kept = [line for line in path.read_text().splitlines() if not line.startswith("one,ribosome,1")]
+            (tmp_path / "other").write_text("\n".join([*kept, f"other,ribosome,{left.pop()},1,1,1"]) + "\n")
+            (tmp_path / "other").replace(path)
+
+    monkeypatch.setattr(os, "fsync", slow_disk)
+    outcome = clicks.patch(remove=[click(2)], add=[click(9)])
+    there = {Click("other", "ribosome", 3, 1, 1, 1), Click("other", "ribosome", 4, 1, 1, 1), click(9)}
+    assert set(outcome.clicks) == set(table(path).look().clicks) == there
+    assert (outcome.added_by_others, outcome.removed_by_others, outcome.missing) == (2, 1, [])
+    left[:] = range(1000)
+    with pytest.raises(BusyError, match=r"another program writes it all the time; nothing was changed"):
+        clicks.patch(remove=[], add=[click(10)])
+    assert click(10) not in table(path).look().clicks
 
 
 @pytest.mark.parametrize(
@@ -217,5 +238,5 @@ def test_killed_at_any_moment_the_table_is_whole_and_has_every_click_that_was_co
         found = {int(one.x) for one in table(path).look().clicks}
         assert confirmed <= found
         assert len(found - confirmed) <= 2 * (attempt + 1)  # at most one of each killed writer was written and not confirmed
-        assert all(len(row) == 6 and None not in row for row in on_disk(path))
+        assert all(len(row) == 6 and None not in row for row in rows_of(path))
     assert len(confirmed) > 8

@@ -2,11 +2,13 @@
 
 import concurrent.futures
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -16,6 +18,9 @@ from typing import Any
 import psutil
 import pytest
 from running_view import Running, environment
+
+from tomostream.project import RUN_LOCK
+from tomostream.store.locks import exclusive
 
 pytestmark = pytest.mark.slow
 
@@ -74,10 +79,52 @@ def test_the_port_that_is_asked_for_is_taken(serve, stores):
     assert serve(stores, "--port", str(port)).port == port
 
 
-def test_on_a_remote_machine_the_tunnel_is_told(serve, stores):
-    server = serve(stores, SSH_CONNECTION="1.2.3.4 1 5.6.7.8 22", DISPLAY="")
+def test_on_a_remote_machine_the_tunnel_is_told_and_no_browser_is_opened_there(serve, stores, tmp_path):
+    there = tmp_path / "opened"
+    server = serve(
+        stores, with_browser=True, BROWSER=f"{touching(there)} %s &", SSH_CONNECTION="1.2.3.4 1 5.6.7.8 22", DISPLAY="", WAYLAND_DISPLAY=""
+    )
     ask(server, "/api/state")
-    assert f"ssh -L {server.port}:127.0.0.1:{server.port}" in server.stderr.read_text()
+    told = server.stderr.read_text()
+    assert f"this machine is remote; on your own type\n  ssh -L {server.port}:127.0.0.1:{server.port}" in told
+    assert "open the address above in a browser there" in told
+    assert not there.exists()
+
+
+def touching(file: Path) -> Path:
+    """A browser that leaves a file with the address that it was asked for."""
+    script = file.with_name("browser.sh")
+    script.write_text(f"#!/bin/sh\necho \"$1\" > '{file}.part' && mv '{file}.part' '{file}'\n")
+    script.chmod(0o755)
+    return script
+
+
+def test_the_browser_is_opened_on_the_address(serve, stores, tmp_path):
+    server = serve(stores, with_browser=True, BROWSER=f"{touching(tmp_path / 'opened')} %s &", SSH_CONNECTION="")
+    until = time.monotonic() + 20
+    while not (tmp_path / "opened").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert (tmp_path / "opened").read_text().strip() == server.address
+    ask(server, "/api/state")
+    assert "ssh -L" not in server.stderr.read_text()
+
+
+def test_without_a_browser_the_address_is_to_be_opened_by_hand(serve, stores, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    server = serve(
+        stores,
+        with_browser=True,
+        PATH=str(tmp_path / "nothing"),
+        BROWSER="",
+        DISPLAY="",
+        WAYLAND_DISPLAY="",
+        SSH_CONNECTION="",
+    )
+    assert [one["name"] for one in ask(server, "/api/state")["tomograms"]] == ["ball_1", "ball_2"]
+    told = server.stderr.read_text()
+    assert "no browser could be opened: open the address above in a browser on this machine" in told
+    assert f"to look from another machine, there type\n  ssh -L {server.port}:127.0.0.1:{server.port}" in told
 
 
 @pytest.mark.parametrize(
@@ -132,6 +179,26 @@ def test_clicks_of_a_killed_server_are_there_again(serve, stores, tmp_path):
     server.end(signal.SIGKILL)
     again = serve(stores, "--clicks", tmp_path / "mine.csv")
     assert ask(again, "/api/clicks")["clicks"] == [row, row | {"label": 0, "x": 7.0}]
+
+
+def test_a_run_that_outlives_its_killed_server_is_told_and_not_disturbed(serve, stores, tmp_path):
+    project = tmp_path / "project"
+    server = serve(stores, "-o", project)
+    row = {"tomogram": "ball_1", "species": "particle", "x": 100.0, "y": 200.0, "z": 300.0, "label": 1}
+    ask(server, "/api/clicks", {"add": [row]})
+    ask(server, "/api/setup", {"species": [{"name": "ball", "radius": "60A"}]})
+    with exclusive(project / RUN_LOCK, "project"):  # as a run holds it whose server was killed
+        server.end(signal.SIGKILL)
+        again = serve(stores, "-o", project)
+        [job] = ask(again, "/api/start", {"kind": "run"})
+        until = time.monotonic() + 60
+        while job["state"] == "running":
+            assert time.monotonic() < until
+            time.sleep(0.1)
+            [job] = ask(again, "/api/state")["jobs"]
+    assert job["state"] == "failed"
+    assert f"pid {os.getpid()} on" in job["lines"][-1]
+    assert "wait until it finishes, or stop it" in job["lines"][-1]
 
 
 def test_two_servers_on_one_table_lose_no_click(serve, stores, tmp_path):

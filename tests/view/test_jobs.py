@@ -39,6 +39,7 @@ def test_files_are_converted_where_run_looks_for_them(workspace):
         rounds.convert(None)
 
 
+@pytest.mark.slow
 def test_one_of_a_kind_at_a_time_and_stopping_is_no_failure(workspace):
     jobs = Jobs(workspace)
     jobs.start("suggest", ["view", "--no-browser", "-o", str(workspace.project / "other")], about="waits")
@@ -93,6 +94,7 @@ def test_how_far_a_run_is_is_read_from_its_log_from_where_it_began(workspace):
     ended(jobs, "run")
 
 
+@pytest.mark.slow
 def test_the_second_round_replaces_the_model_and_the_first_does_not(workspace, monkeypatch):
     jobs = Jobs(workspace)
     rounds = Rounds(workspace, jobs, PickTables(workspace))

@@ -13,6 +13,7 @@ import tomostream as ts
 from tomostream.errors import InputError
 from tomostream.formats.registry import FORMATS, Conversion, read_table
 from tomostream.particles import Particles
+from tomostream.stages.shared.sidecar import record_made_by
 from tomostream.view.clicks import Click
 from tomostream.view.exports import ExportWish, export, exported, packed
 from tomostream.view.picks import PickTables
@@ -96,6 +97,28 @@ def test_picks_older_than_their_score_map_are_told(project, stores):
     assert "newer than these picks" in found.warnings[0]
 
 
+def test_picks_of_another_score_map_are_told_whatever_their_age(project, stores):
+    _, tables = opened(project)
+    shutil.copytree(stores / "ball_1.ome.zarr", project / "scores" / "ball_1.ome.zarr")
+    table = project / "picks" / "ball_1.csv"
+    made = ts.open(project / "scores" / "ball_1.ome.zarr").attributes["fingerprint"]
+
+    def warnings_if_made_from(fingerprint: object) -> list[str]:
+        record_made_by(table, {"maps": [{"scores": {"name": "ball_1", "made_by": fingerprint}, "radius": "60A"}]})
+        found = tables.picks("ball_1", "ball")
+        assert found is not None
+        return found.warnings
+
+    [warning] = warnings_if_made_from(made | {"model": "another"})
+    assert "made with other settings, or another model" in warning
+    assert "run the configuration again" in warning
+    os.utime(table, (1, 1))  # older than the map, as in a copied project: it is the same map all the same
+    assert warnings_if_made_from(made) == []
+    [warning] = warnings_if_made_from(None)  # nothing is recorded: age decides
+    assert "newer than these picks" in warning
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_every_format_is_exported_and_reads_back(project, name):
     workspace, tables = opened(project)

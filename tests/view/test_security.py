@@ -49,6 +49,7 @@ def post(server: Running, path: str, value: object, **headers: str) -> tuple[int
     return ask(server, path, method="POST", body=json.dumps(value).encode(), headers={"Content-Type": "application/json", **headers})
 
 
+@pytest.mark.slow
 def test_the_address_with_its_token_opens_the_page_and_leaves_a_cookie(server):
     status, headers, body = ask(server, f"/?token={server.token}", token=False)
     assert status == 200
@@ -59,6 +60,7 @@ def test_the_address_with_its_token_opens_the_page_and_leaves_a_cookie(server):
     assert ask(server, "/")[0] == 200  # a reload, with the cookie
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["/", "/app.js", "/api/state", "/api/clicks", "/nothing", "/?token=", "/?token=wrong", "/?token=%00", "/?token={t}&token={t}"]
 )
@@ -166,6 +168,7 @@ def test_no_parameter_is_a_path(server, evil):
     assert sorted(path.name for path in (server.folder).iterdir() if not path.name.startswith("view-")) in ([], ["project"])
 
 
+@pytest.mark.slow
 def test_links_out_of_the_project_are_not_followed(serve, stores, tmp_path):
     server = serve(stores, "-o", tmp_path / "project")
     project = tmp_path / "project"
@@ -184,6 +187,7 @@ def test_links_out_of_the_project_are_not_followed(serve, stores, tmp_path):
     assert [path.name for path in secret.iterdir()] == ["ball_1.csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     [

@@ -1,7 +1,7 @@
-"""Let a forked process compute graphs.
+"""Make Dask graphs work in forked processes.
 
-Dask keeps its pools of threads for the next graph.  A process that was forked (`multiprocessing` on Linux, workers of a torch `DataLoader`) has the
-pools, but none of their threads: its first graph would wait for ever.
+Dask keeps its thread pools for the next graph.  A forked process (`multiprocessing` on Linux, workers of a torch `DataLoader`) inherits the
+pools without their threads, so its first graph would wait for ever.
 """
 
 import os
@@ -19,5 +19,5 @@ def _forget_pools() -> None:
 
 @cache
 def survive_forks() -> None:
-    """Let each process that this one forks from now on make pools of its own."""
+    """Register a hook that makes every process forked from now on start with pools of its own."""
     os.register_at_fork(after_in_child=_forget_pools)

@@ -42,10 +42,10 @@ def training_words(run: ResolvedRun) -> TrainingWords:
         return TrainingWords(["There is no finished model in this project."], {})
     summary = record.summary
     clicks = {purpose: _count(project, purpose) for purpose in ("train", "validate")}
-    sentences = [f"{_learnt(clicks['train'])}, by the strategy {run.strategy.name}{_places(record.settings.get('trained_on'))}."]
+    sentences = [f"{_learnt(clicks['train'])}, with the strategy {run.strategy.name}{_places(record.settings.get('trained_on'))}."]
     rows = _metrics(project.model / METRICS_NAME)
     if summary.best_epoch is not None and len(rows) > 1:
-        sentences.append(f"Of {len(rows)} epochs the {_ordinal(summary.best_epoch)} was kept.")
+        sentences.append(f"Of {len(rows)} epochs, the {_ordinal(summary.best_epoch)} was the best, and was kept.")
         sentences += _validated(rows[summary.best_epoch - 1] if summary.best_epoch <= len(rows) else {}, clicks["validate"], run)
     for number, species in enumerate(run.species_names):
         sentences += _left_out(summary, number, species if len(run.species) > 1 else "")
@@ -54,14 +54,14 @@ def training_words(run: ResolvedRun) -> TrainingWords:
 
 
 def _learnt(clicks: int | None) -> str:
-    return "The model was trained" if clicks is None else f"The model learnt from {clicks} {'click' if clicks == 1 else 'clicks'}"
+    return "The model was trained" if clicks is None else f"The model was trained on {clicks} {'click' if clicks == 1 else 'clicks'}"
 
 
 def _places(names: Any) -> str:
     if not isinstance(names, list | tuple) or not names:
         return ""
     shown = ", ".join(map(str, names[:4]))
-    return f", on {shown}" + (f" and {len(names) - 4} more tomograms" if len(names) > 4 else "")
+    return f", in {shown}" + (f" and {len(names) - 4} more tomograms" if len(names) > 4 else "")
 
 
 def _validated(row: dict[str, float], clicks: int | None, run: ResolvedRun) -> list[str]:
@@ -71,8 +71,8 @@ def _validated(row: dict[str, float], clicks: int | None, run: ResolvedRun) -> l
         return []
     told = f"{100 * recall:.0f} % of the validation clicks"
     if clicks and len(run.species) == 1 and abs(recall * clicks - round(recall * clicks)) < 1e-3:
-        told = f"Of the {clicks} validation clicks, which training did not learn from, {round(recall * clicks)}"
-    return [f"{told} are among the first picks, when as many are made as particles are expected."]
+        told = f"Of the {clicks} validation clicks, which were not used for training, {round(recall * clicks)}"
+    return [f"{told} are found, with as many picks as particles are expected."]
 
 
 def _left_out(summary: TrainingSummary, number: int, species: str) -> list[str]:
@@ -92,7 +92,7 @@ def _left_out(summary: TrainingSummary, number: int, species: str) -> list[str]:
         )
     ways = (summary.chosen_ways or [])[number : number + 1]
     if ways:
-        sentences.append(f"{species + ': s' if species else 'S'}cores are made by {ways[0]}; the clicks chose it.")
+        sentences.append(f"{species + ': s' if species else 'S'}cores are computed by {ways[0]}, which the clicks have chosen.")
     return sentences
 
 

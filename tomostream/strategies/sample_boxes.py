@@ -1,10 +1,11 @@
 """Choose random boxes of tomograms, for measurements that need only a part of a volume."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from tomostream.geometry import Box, triple
+from tomostream.geometry import Box, Triple, triple
 from tomostream.tomogram import Tomogram
 
 MEASURED_VOX = 4_000_000  # voxels of all boxes together, so that measuring takes seconds
@@ -16,5 +17,21 @@ def box_within(tomogram: Tomogram, voxels: int, rng: np.random.Generator) -> Box
     while math.prod(edges) > max(voxels, 1):
         axis = edges.index(max(edges))
         edges[axis] = -(-edges[axis] // 2)
-    start = triple([int(rng.integers(0, n - e + 1)) for n, e in zip(tomogram.shape, edges, strict=True)])
+    return _placed(tomogram.shape, edges, rng)
+
+
+def random_cube(shape: Triple, edge: int, rng: np.random.Generator) -> Box:
+    """Return a cube of `edge` voxels at a random position; an edge is that of the volume where that is shorter."""
+    return _placed(shape, [min(edge, n) for n in shape], rng)
+
+
+def random_cubes(shape: Triple, edge: int, most: int, rng: np.random.Generator) -> list[Box]:
+    """Return `most` boxes as `random_cube` draws them; fewer, if fewer fill the volume."""
+    wanted = min(most, math.ceil(math.prod(shape) / math.prod(min(edge, n) for n in shape)))
+    return [random_cube(shape, edge, rng) for _ in range(wanted)]
+
+
+def _placed(shape: Triple, edges: Sequence[int], rng: np.random.Generator) -> Box:
+    """Return a box of these edges at a random position inside a volume."""
+    start = triple([int(rng.integers(0, n - e + 1)) for n, e in zip(shape, edges, strict=True)])
     return Box(start, triple([a + e for a, e in zip(start, edges, strict=True)]))

@@ -5,7 +5,8 @@ A table is a set of rows.  A *patch* is what one action changes: rows that go an
 1. Under a lock, the present table is read, with the changes of other processes.
 2. Rows to remove are taken out; one that is missing already gives a message, not an error: another page or program has moved or removed it.
 3. New rows are added; one that exists already is not duplicated.
-4. The table is written beside, synchronised, and renamed over the old one.  A kill at any moment leaves the one or the other.
+4. The table is written beside, synchronised, and renamed over the old one, if that is still what was read; else it begins again.  A kill at any
+   moment leaves the one or the other.
 
 So patches of two pages, and changes by other programs, are merged; nothing is overwritten that this process has not read.  What others
 have changed since the last look is counted, so that the page can tell.  Rows, columns and comments that the workbench does not know keep
@@ -14,7 +15,8 @@ their fields to the letter.  A table that can't be read is refused and left alon
 Columns: those of any table of points with a header, and `label`: 1 a particle (default), 0 not a particle.
 Positions are exchanged in angstrom; a table in voxels stays in voxels (the tomograms tell their spacing).
 
-Limits: a program that replaces the table in the few milliseconds between our look and our renaming is not merged if it takes no lock.
+Limits: a program that takes no lock is not merged if it writes in the instant between our last look and our renaming, nor if it goes on
+writing into the file that it had opened before.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tomostream.errors import InputError
+from tomostream.errors import BusyError, InputError
 
 POSITIONS = {
     ("x_angstrom", "y_angstrom", "z_angstrom"): "angstrom",
@@ -40,6 +42,7 @@ POSITIONS = {
 _TOMOGRAM = ("tomogram", "tomogram_name")
 NEW_HEADER = ("tomogram", "species", "x_angstrom", "y_angstrom", "z_angstrom", "label")
 MOST_BYTES = 50_000_000  # of a table of clicks: a million rows
+_TRIES = 20  # to write what was merged before another program writes again
 
 
 class Click(NamedTuple):
@@ -161,26 +164,33 @@ class ClickTable:
         ------
         InputError
             If a row is no click, or the table can't be read or written; then nothing is changed.
+        BusyError
+            If another program writes the table all the time; likewise.
         """
         for click in add:
             click.check()
         with self._locked():
-            table = self._read()
-            outcome = self._noted(table)
-            rows, missing = _without(table.rows, remove)
-            there = {row.click for row in rows}
-            fresh = [click for click in dict.fromkeys(add) if click not in there]
-            if fresh or len(rows) != len(table.rows):
-                changed = self._with(replace(table, rows=tuple(rows)), fresh)
-                self._write(changed)
-                others = (outcome.added_by_others, outcome.removed_by_others)
-                self._seen, self._last = frozenset(changed.clicks), changed
-                self._revision += 1
-                self._stamp = self._stamp_now()
-                outcome = self._outcome(changed)
-                outcome.added_by_others, outcome.removed_by_others = others
-            outcome.missing = missing
-            return outcome
+            for _ in range(_TRIES):
+                stamp = self._stamp_now()
+                table = self._read()
+                rows, missing = _without(table.rows, remove)
+                there = {row.click for row in rows}
+                fresh = [click for click in dict.fromkeys(add) if click not in there]
+                is_changed = bool(fresh) or len(rows) != len(table.rows)
+                changed = self._with(replace(table, rows=tuple(rows)), fresh) if is_changed else table
+                if is_changed and not self._write(changed, instead_of=stamp):
+                    continue  # another program has written meanwhile: merge with that
+                outcome = self._noted(table)
+                if is_changed:
+                    others = (outcome.added_by_others, outcome.removed_by_others)
+                    self._seen, self._last = frozenset(changed.clicks), changed
+                    self._revision += 1
+                    self._stamp = self._stamp_now()
+                    outcome = self._outcome(changed)
+                    outcome.added_by_others, outcome.removed_by_others = others
+                outcome.missing = missing
+                return outcome
+        raise BusyError(f"clicks {self.path}: another program writes it all the time; nothing was changed; try again when it has finished")
 
     def _noted(self, table: _Table) -> Outcome:
         """Compare with the last known content."""
@@ -326,7 +336,8 @@ class ClickTable:
             rows.append(_Row(tuple(fields), click._replace(x=x, y=y, z=z)))
         return replace(table, header=tuple(header), rows=tuple(rows))
 
-    def _write(self, table: _Table) -> None:
+    def _write(self, table: _Table, *, instead_of: tuple[int, int, int] | None) -> bool:
+        """Replace the table if it is still the one with this stamp; returns whether it was."""
         text = io.StringIO()
         writer = csv.writer(text, delimiter=table.delimiter, lineterminator="\n")
         writer.writerows(row.fields for row in table.rows[: table.comments])
@@ -338,11 +349,14 @@ class ClickTable:
                 handle.write(text.getvalue())
                 handle.flush()
                 os.fsync(handle.fileno())
+            if self._stamp_now() != instead_of:
+                return False
             beside.replace(self.path)
         except OSError as error:
             raise InputError(
                 f"clicks {self.path} can't be written: {error.strerror}; free some space, or choose another with --clicks"
             ) from None
+        return True
 
 
 def _without(rows: Sequence[_Row], remove: Sequence[Click]) -> tuple[list[_Row], list[Click]]:

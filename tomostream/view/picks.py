@@ -5,12 +5,12 @@
    a count or threshold can be raised as well as lowered; the picks are then the first of them.
 3. Where the configuration names a table of truth: found and false picks at each threshold, by the evaluation's own rule.
 
-Inconsistencies give a warning: picks older than their score map, candidates that don't begin with the picks.
+Inconsistencies give a warning: picks of another score map than the present one (by the record that `pick` left; of tables without a record, by
+age), candidates that don't begin with the picks.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from tomostream.errors import InputError, TomostreamError
 from tomostream.evaluation.curves import precision_recall_curve
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.particles import Particles
+from tomostream.stages.shared.sidecar import made_by
+from tomostream.store.identity import is_same_identity
 from tomostream.view.workspace import Workspace
 
 CANDIDATES = "candidates"
@@ -81,7 +83,7 @@ class PickTables:
         if species in picks.species_names() or len(picks.species_names()) != 1:
             picks = picks.of(species=species)
         result = PickList(picks, len(picks))
-        self._warn_of_age(result, name, species, path)
+        self._warn_of_other_scores(result, name, species, path)
         self._widen(result, name, species, spacing)
         result.curve = self._curve(result.particles, name, species, spacing)
         return result
@@ -101,12 +103,20 @@ class PickTables:
         """Where candidates are kept."""
         return self._workspace.inside("view", CANDIDATES, species, f"{name}.csv")
 
-    def _warn_of_age(self, result: PickList, name: str, species: str, path: Path) -> None:
+    def _warn_of_other_scores(self, result: PickList, name: str, species: str, path: Path) -> None:
         scores = self._workspace.scores(name, species)
         if scores is None:
             return
-        made = os.stat(Path(scores.path) / "zarr.json").st_mtime if (Path(scores.path) / "zarr.json").exists() else 0.0
-        if made > path.stat().st_mtime + 1:
+        present = scores.attributes.get("fingerprint")
+        recorded = _score_maps_of(path)
+        if present is not None and recorded:
+            if not any(is_same_identity(one, present) for one in recorded):
+                result.warnings.append(
+                    "the score map was made with other settings, or another model, than the one of these picks: run the configuration again to update them"
+                )
+            return
+        head = Path(scores.path) / "zarr.json"
+        if head.exists() and head.stat().st_mtime > path.stat().st_mtime + 1:
             result.warnings.append("the score map is newer than these picks: run the configuration again to update them")
 
     def _widen(self, result: PickList, name: str, species: str, spacing: float | None) -> None:
@@ -158,3 +168,11 @@ class PickTables:
     def _truth_path(self) -> Path | None:
         configuration = self._workspace.configuration
         return None if configuration is None or configuration.truth is None else self._workspace.located(configuration.truth)
+
+
+def _score_maps_of(table: Path) -> list[dict[str, Any]]:
+    """What made the score maps from which a table of picks was made; empty where that is not recorded."""
+    maps = (made_by(table) or {}).get("maps")
+    sources = [one.get("scores") for one in maps if isinstance(one, dict)] if isinstance(maps, list) else []
+    found = [one.get("made_by") for one in sources if isinstance(one, dict)]
+    return [one for one in found if isinstance(one, dict)]

@@ -177,13 +177,17 @@ def _say_how_to_open(port: int, address: str, with_browser: bool) -> None:
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    if os.environ.get("SSH_CONNECTION") and not os.environ.get("DISPLAY"):
+    is_remote = bool(os.environ.get("SSH_CONNECTION"))
+    has_screen = bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or not is_remote
+    is_opened = with_browser and has_screen and _open_browser(address)
+    if with_browser and not is_opened and not is_remote:
+        say("no browser could be opened: open the address above in a browser on this machine")
+    if not is_opened:
         user, host = os.environ.get("USER", "USER"), socket.gethostname()
         say(
-            f"this machine is remote; on your own machine type\n  ssh -L {port}:{HOST}:{port} {user}@{host}\nand open the address above in a browser there"
+            f"{'this machine is remote; on your own' if is_remote else 'to look from another machine, there'} type\n"
+            f"  ssh -L {port}:{HOST}:{port} {user}@{host}\nand open the address above in a browser there"
         )
-    elif with_browser and not _open_browser(address):
-        say("no browser could be opened: open the address above in a browser on this machine")
     say("the workbench runs until you press Ctrl-C here")
 
 

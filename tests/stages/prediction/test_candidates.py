@@ -91,6 +91,7 @@ def chunk_bytes(store: Path) -> int:
     return sum(file.stat().st_size for file in (store / "0" / "c").rglob("*") if file.is_file())
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=5)
 @given(st.data())
 def test_picks_are_those_of_the_whole_map_for_any_radius_count_and_threshold_above_the_floors(tmp_path_factory, data) -> None:
@@ -111,6 +112,7 @@ def test_picks_are_those_of_the_whole_map_for_any_radius_count_and_threshold_abo
             assert not assert_same_or_refused(store, scores, wide, Above(floor - 0.5))
 
 
+@pytest.mark.slow
 def test_particles_are_picked_by_counts_well_beyond_their_number(realistic: tuple[Path, np.ndarray]) -> None:
     store, scores = realistic
     for radius, count in ((8.0, 40), (8.0, 8), (9.0, 24), (10.0, 16), (14.0, 8)):
@@ -167,6 +169,7 @@ def test_a_part_of_the_volume_is_picked_above_the_floor_of_any_radius(realistic:
     np.testing.assert_array_equal(score, expected[1])
 
 
+@pytest.mark.slow
 def test_blocks_and_memory_change_nothing(tmp_path: Path) -> None:
     scores = particles((32, 48, 48), 6, 2)
     stores = [make(tmp_path / str(shard), scores, 6.0, shard=shard) for shard in (16, 32, 48)]

@@ -68,6 +68,7 @@ def without_radius(folder):
     return path
 
 
+@pytest.mark.slow
 def test_a_radius_that_is_not_given_is_that_of_the_clicks(tmp_path):
     path = without_radius(tmp_path)
     run = resolve(load_configuration(path), with_clicks=False)
@@ -86,6 +87,7 @@ def test_a_radius_that_can_not_be_seen_is_asked_for(tmp_path):
         resolve(load_configuration(path), with_clicks=False)
 
 
+@pytest.mark.slow
 def test_a_radius_that_is_clearly_off_is_told(tmp_path):
     path = make_project(tmp_path, species=1)
     values = yaml.safe_load(path.read_text())

@@ -68,6 +68,7 @@ def checked(path):
     return check_clicks(resolve(load_configuration(path), with_clicks=True), Progress())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [5, 10, 20])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_right_clicks_that_are_off_a_little_pass(tmp_path, seed, number):
@@ -90,6 +91,7 @@ SLIPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slip", SLIPS)
 def test_wrong_clicks_stop_the_dry_run_with_their_cause(tmp_path, slip):
     volume, centres = far_volume(0)
@@ -100,6 +102,7 @@ def test_wrong_clicks_stop_the_dry_run_with_their_cause(tmp_path, slip):
     assert "labels: {check: warn}" in str(told.value)
 
 
+@pytest.mark.slow
 def test_clicks_at_random_stop_and_name_no_slip(tmp_path):
     volume, _ = far_volume(0)
     points = np.random.default_rng(5).uniform(8, np.array(FAR_SHAPE) - 9, (20, 3))
@@ -107,6 +110,7 @@ def test_clicks_at_random_stop_and_name_no_slip(tmp_path):
         checked(project(tmp_path, points, volume))
 
 
+@pytest.mark.slow
 def test_a_training_stops_before_it_converts_and_a_warning_lets_it_pass(tmp_path):
     volume, centres = far_volume(0)
     mirrored = SLIPS["y is mirrored: 109 - y"](centres)[:10]
@@ -124,6 +128,7 @@ def test_four_clicks_are_too_few_to_stop_anything(tmp_path):
     assert finding.clicks == 4
 
 
+@pytest.mark.slow
 def test_hot_voxels_padding_and_slabs_of_three_slices_stop_no_right_clicks(tmp_path):
     volume, centres = far_volume(0)
     volume[10, 20, 30] = volume[40, 50, 60] = 1e6
@@ -136,6 +141,7 @@ def test_hot_voxels_padding_and_slabs_of_three_slices_stop_no_right_clicks(tmp_p
     checked(project(tmp_path, rows, volume[35:38]))
 
 
+@pytest.mark.slow
 def test_bright_particles_are_learnt_as_dark_ones_and_score_the_same(tmp_path):
     scores = []
     for name, sign in (("dark", 1), ("bright", -1)):
@@ -160,6 +166,7 @@ def test_bright_particles_are_learnt_as_dark_ones_and_score_the_same(tmp_path):
     assert scores[0].max() > 0.5
 
 
+@pytest.mark.slow
 def test_dark_and_bright_tomograms_of_one_run_are_refused(tmp_path):
     path = make_project(tmp_path)
     with mrcfile.open(tmp_path / "t2.mrc", "r+") as file:
@@ -168,6 +175,7 @@ def test_dark_and_bright_tomograms_of_one_run_are_refused(tmp_path):
         checked(path)
 
 
+@pytest.mark.slow
 def test_the_dry_run_tells_what_the_clicks_are_on(tmp_path):
     done = tomostream("run", make_project(tmp_path), "--dry-run", "--json")
     assert done.code == 0, done.err

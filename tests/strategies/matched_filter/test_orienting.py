@@ -33,6 +33,7 @@ def off_by(found, true):
     return np.degrees((Rotation.from_matrix(found) * Rotation.from_matrix(true).inv()).magnitude())
 
 
+@pytest.mark.slow
 def test_the_best_rotation_is_the_one_that_the_particle_was_placed_with():
     true = Rotation.random(6, rng=3).as_matrix()
     shape, centres = (20, 20, 120), [np.array([10.0, 10.0, 10.0 + 20 * i]) for i in range(6)]

@@ -39,6 +39,7 @@ def test_a_shape_costs_the_logarithm_of_the_ranks_of_its_clicks():
     assert trial_of(np.empty(0), np.array([0.1])) == Trial(0.0, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_clicks_on_balls_and_shells_choose_their_own_kind(shape, tmp_path):
     rng = np.random.default_rng(0)

@@ -54,6 +54,7 @@ def test_it_is_a_scorer_of_both_kinds(kind):
     assert not isinstance(processor, DeviceScorer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 1])
 @pytest.mark.parametrize("core", [SHAPE, (16, 24, 36)])
 @pytest.mark.parametrize("kind", ["alone", "fused"])

@@ -25,14 +25,14 @@ from tomostream.errors import InputError, TomostreamError
 from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Box, Triple, triple
 from tomostream.progress import Progress
-from tomostream.remote.atomic_files import synchronise
+from tomostream.remote.atomic_files import replacing
 from tomostream.stages.checking.sources import Sources
 from tomostream.stages.checking.store_voxels import ShardReader
 from tomostream.store.casting import Casting
 from tomostream.store.decompress import peek_header, plain_file
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.pyramid import mean_pooled, rounded_to
-from tomostream.store.shard_file import write_shard_file
+from tomostream.store.shard_file import write_shard_bytes
 from tomostream.store.stored_levels import StoredLevel
 from tomostream.tomogram import Tomogram, open_tomogram, store_normalisation
 from tomostream.units import Length, parse_box
@@ -103,9 +103,8 @@ def _write(tomogram: Tomogram, level: int, index: Triple, block: np.ndarray) -> 
     folder = Path(tomogram.path)
     file = folder.joinpath(one.path, "c", *map(str, index))
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_shard_file(file, block, chunk=one.layout.chunk, shard=one.layout.shard, codec=one.codec, scratch=file.parent)
-    synchronise(file)
-    synchronise(file.parent)
+    with replacing(file) as temporary, temporary.open("wb") as handle:
+        write_shard_bytes(handle, block, chunk=one.layout.chunk, shard=one.layout.shard, codec=one.codec)
 
 
 def _coarser(finer: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

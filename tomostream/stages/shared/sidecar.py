@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from tomostream.fingerprint import Fingerprint, plain
 from tomostream.remote.atomic_files import write_atomically
@@ -19,13 +20,19 @@ def _sidecar(result: Place) -> Place:
 
 def is_made_by(result: Place, fingerprint: Fingerprint) -> bool:
     """Whether `result` was made from exactly this, and is as it was then."""
+    recorded = made_by(result)
+    return recorded is not None and is_same_identity(recorded, plain(fingerprint))
+
+
+def made_by(result: Place) -> dict[str, Any] | None:
+    """The fingerprint of what made `result`; None if there is no record, or the result was changed since."""
     try:
         recorded = json_object(_sidecar(result).read_bytes())
     except OSError:
-        return False
-    if recorded is None or not is_same_identity(recorded.get("fingerprint"), plain(fingerprint)):
-        return False
-    return result.is_file() and recorded.get("sha256") == file_sha256(result)
+        return None
+    if recorded is None or not isinstance(recorded.get("fingerprint"), dict) or not result.is_file():
+        return None
+    return recorded["fingerprint"] if recorded.get("sha256") == file_sha256(result) else None
 
 
 def record_made_by(result: Place, fingerprint: Fingerprint) -> None:

@@ -24,22 +24,18 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from tomostream.geometry import Box, Triple, triple
-from tomostream.picking.blocks import pick_array
-from tomostream.picking.how_many import Best
+from tomostream.geometry import Box, Triple
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target, ball_of
 from tomostream.strategies.matched_filter.kernels import profile_target
 from tomostream.strategies.matched_filter.profile import Reader, click_profiles, radial_profile
+from tomostream.strategies.matched_filter.sampled_correlation import PEAK_BOX_EDGE, correlations_in, peaks_of
+from tomostream.strategies.sample_boxes import random_cubes
 
 SHRINKAGE = 0.01  # multiple of the mean variance that is added to each variance
 FEWEST_CLICKS = 3  # fewest clicks for the discriminant
 PEAKS_A_DISTANCE = 5  # fewest peaks per distance for the discriminant, which needs their covariance
 CLEARLY = 0.1  # by how much the mean logarithm of the left-out clicks' ranks must fall to prefer the discriminant
 _BOXES = 48  # random boxes of all tomograms together
-_EDGE = 64  # edge of a box, voxels
-_APART = 0.8  # smallest distance between peaks, radii
-_CROWDED = 0.4  # number of peaks per box: balls of the particle's radius around them would fill this fraction of it
-_MEMORY = 200_000_000  # budget of picking in a box, bytes; far more than it takes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,15 +201,8 @@ def peak_profiles(
     scorer = CorrelationScorer([target], floor=floor, threads=None)
     profiles: list[np.ndarray] = [np.empty((0, length))]
     for shape, read in zip(shapes, readers, strict=True):
-        edges = [min(_EDGE, n) for n in shape]
-        wanted = min(-(-_BOXES // len(shapes)), math.ceil(math.prod(shape) / math.prod(edges)))
-        for _ in range(wanted):
-            start = [int(rng.integers(0, n - e + 1)) for n, e in zip(shape, edges, strict=True)]
-            box = Box(triple(start), triple([a + e for a, e in zip(start, edges, strict=True)]))
-            inside = scorer.read_box(box, shape)
-            scores = scorer.correlations(read(inside), inside, box, shape)[0]
-            count = max(1, round(_CROWDED * box.size / (4 / 3 * math.pi * radius**3)))
-            picks = pick_array(scores, radius=_APART * radius, how_many=Best(count), memory=_MEMORY)
+        for box in random_cubes(shape, PEAK_BOX_EDGE, -(-_BOXES // len(shapes)), rng):
+            picks = peaks_of(correlations_in(box, scorer, read, shape), radius)
             profiles.append(profiles_at(read, box, picks.index_zyx, length=length))
     return np.concatenate(profiles)
 

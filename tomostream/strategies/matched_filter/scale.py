@@ -12,23 +12,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tomostream.geometry import Box, triple
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target
-from tomostream.strategies.matched_filter.profile import SHIFT
+from tomostream.strategies.matched_filter.sampled_correlation import correlation_of_click, correlations_in
+from tomostream.strategies.sample_boxes import random_cube
 from tomostream.tomogram import Tomogram
 
 _BACKGROUND_BOXES = 2  # random boxes per tomogram
-
-
 _BACKGROUND_EDGE = 32  # edge of a random box, voxels
-
-
 _BACKGROUND_QUANTILE = 0.95
-
-
 _LOGIT = 2.0  # logit at the clicks; the background's quantile gets its negative
-
-
 _LEAST_GAP = 0.02  # smallest difference of correlation assumed between clicks and background, so that the slope stays finite and positive
 
 
@@ -77,32 +69,17 @@ def measure_scales(
         Seed of the random boxes.
     """
     rng = np.random.default_rng(seed)
-    boxes = [[_random_box(tomogram, rng) for _ in range(_BACKGROUND_BOXES)] for tomogram in tomograms]
+    boxes = [[random_cube(tomogram.shape, _BACKGROUND_EDGE, rng) for _ in range(_BACKGROUND_BOXES)] for tomogram in tomograms]
     scales: list[Scale] = []
     for number, (target, radius) in enumerate(zip(targets, radii, strict=True)):
         # a list, so that the kernels of all orientations are made once and not for each box
         scorer = CorrelationScorer([replace(target, kernels=list(target.kernels))], floor=floor, threads=None)
-        reach = max(1, round(SHIFT * radius))
         clicked: list[float] = []
         background: list[np.ndarray] = []
         for tomogram, own, random_boxes in zip(tomograms, points, boxes, strict=True):
-            for point in own[number]:
-                centre = triple([round(float(p)) for p in point])
-                near = Box(centre, triple([c + 1 for c in centre])).expanded(reach).clipped(Box.whole(tomogram.shape))
-                clicked.append(float(_correlations(scorer, tomogram, near).max()))
-            background += [_correlations(scorer, tomogram, box).ravel() for box in random_boxes]
+            read, shape = tomogram.read_standardised, tomogram.shape
+            clicked += [correlation_of_click(point, radius, scorer, read, shape) for point in own[number]]
+            background += [correlations_in(box, scorer, read, shape).ravel() for box in random_boxes]
         quantile = float(np.quantile(np.concatenate(background), _BACKGROUND_QUANTILE))
         scales.append(Scale(clicks=float(np.median(clicked)) if clicked else quantile, background=quantile))
     return scales
-
-
-def _random_box(tomogram: Tomogram, rng: np.random.Generator) -> Box:
-    edges = [min(_BACKGROUND_EDGE, n) for n in tomogram.shape]
-    start = triple([int(rng.integers(0, n - e + 1)) for n, e in zip(tomogram.shape, edges, strict=True)])
-    return Box(start, triple([a + e for a, e in zip(start, edges, strict=True)]))
-
-
-def _correlations(scorer: CorrelationScorer, tomogram: Tomogram, needed: Box) -> np.ndarray:
-    read = scorer.read_box(needed, tomogram.shape)
-    found: np.ndarray = scorer.correlations(tomogram.read_standardised(read), read, needed, tomogram.shape)[0]
-    return found

@@ -8,24 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from tomostream import defaults
-from tomostream.geometry import Box, Triple, triple
-from tomostream.picking.blocks import pick_array
-from tomostream.picking.how_many import Best
 from tomostream.progress import Progress
+from tomostream.strategies.click_recording import with_clicks
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target
 from tomostream.strategies.matched_filter.kernels import profile_target
-from tomostream.strategies.matched_filter.profile import SHIFT
+from tomostream.strategies.matched_filter.model import AverageModel
+from tomostream.strategies.matched_filter.sampled_correlation import PEAK_BOX_EDGE, correlation_of_click, correlations_in, peaks_of
 from tomostream.strategies.matched_filter.training import Made, average_settings, train_correlation
 from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, write_folder
+from tomostream.strategies.sample_boxes import random_cubes
 from tomostream.strategies.sphere.shapes import SHAPES, Trial, chosen, trial_of
 from tomostream.strategies.training_set import Labelled, Training
-from tomostream.tomogram import Tomogram
 
 _BOXES = 12  # random boxes of all tomograms together
-_EDGE = 64  # edge of a box, voxels
-_APART = 0.8  # smallest distance between peaks, radii
-_CROWDED = 0.4  # number of peaks per box: balls of the particle's radius around them would fill this fraction of it
-_MEMORY = 200_000_000  # budget of picking in a box, bytes; far more than it takes
 
 
 def train_sphere(training: Training, folder: Path, progress: Progress) -> None:
@@ -39,7 +34,9 @@ def train_sphere(training: Training, folder: Path, progress: Progress) -> None:
     scales, arrays = train_correlation(
         "sphere", training, folder, progress, lambda number, radius: _made(training, number, radius, progress)
     )
-    write_folder(folder, "average", pack_arrays(arrays), average_settings(training, scales), TrainingSummary(best_epoch=1))
+    settings, summary = average_settings(training, scales), TrainingSummary(best_epoch=1)
+    summary = with_clicks(summary, AverageModel(settings, summary, folder, arrays), training, progress)
+    write_folder(folder, "average", pack_arrays(arrays), settings, summary)
 
 
 def _made(training: Training, number: int, radius: float, progress: Progress) -> Made:
@@ -75,26 +72,8 @@ def target_trial(target: Target, labelled: Labelled, number: int, *, radius: flo
     clicks: list[float] = []
     peaks: list[np.ndarray] = [np.empty(0)]
     for tomogram, points in zip(labelled.tomograms, labelled.points, strict=True):
-        reach = max(1, round(SHIFT * radius))
-        for point in points[number]:
-            centre = triple([round(float(p)) for p in point])
-            near = Box(centre, triple([c + 1 for c in centre])).expanded(reach).clipped(Box.whole(tomogram.shape))
-            clicks.append(float(_correlations(scorer, tomogram, near).max()))
-        for box in _boxes(tomogram.shape, -(-_BOXES // len(labelled.tomograms)), rng):
-            count = max(1, round(_CROWDED * box.size / (4 / 3 * math.pi * radius**3)))
-            scores = _correlations(scorer, tomogram, box)
-            peaks.append(pick_array(scores, radius=_APART * radius, how_many=Best(count), memory=_MEMORY).score)
+        read, shape = tomogram.read_standardised, tomogram.shape
+        clicks += [correlation_of_click(point, radius, scorer, read, shape) for point in points[number]]
+        boxes = random_cubes(shape, PEAK_BOX_EDGE, -(-_BOXES // len(labelled.tomograms)), rng)
+        peaks += [peaks_of(correlations_in(box, scorer, read, shape), radius).score for box in boxes]
     return trial_of(np.array(clicks), np.concatenate(peaks))
-
-
-def _boxes(shape: Triple, most: int, rng: np.random.Generator) -> list[Box]:
-    edges = [min(_EDGE, n) for n in shape]
-    wanted = min(most, math.ceil(math.prod(shape) / math.prod(edges)))
-    starts = [[int(rng.integers(0, n - e + 1)) for n, e in zip(shape, edges, strict=True)] for _ in range(wanted)]
-    return [Box(triple(start), triple([a + e for a, e in zip(start, edges, strict=True)])) for start in starts]
-
-
-def _correlations(scorer: CorrelationScorer, tomogram: Tomogram, needed: Box) -> np.ndarray:
-    read = scorer.read_box(needed, tomogram.shape)
-    found: np.ndarray = scorer.correlations(tomogram.read_standardised(read), read, needed, tomogram.shape)[0]
-    return found

@@ -124,7 +124,7 @@ async function reached(path: string, init?: RequestInit): Promise<Response> {
     return await answered(await fetch(path, init));
   } catch (error) {
     if (error instanceof Refused || (error instanceof DOMException && error.name === "AbortError")) throw error;
-    throw new Refused(0, "The server does not answer. Is `tomostream view` still running? Your last clicks are kept here and sent again.");
+    throw new Refused(0, "The server does not answer. Is `tomostream view` still running?");
   }
 }
 

@@ -1,60 +1,47 @@
-// Every key of the page, in one table: what it does, and what the help says.
+// Every key of the page: what the help says, and what it does.
 
 import { TABS, bench } from "./workbench.svelte";
 import type { Point } from "./geometry";
 
-export interface Key {
-  keys: string;
-  what: string;
-}
-
-export const HELP: { title: string; keys: Key[] }[] = [
-  {
-    title: "Look",
-    keys: [
-      { keys: "Wheel, PageUp PageDown, . ,", what: "next, previous slice (Shift: ten)" },
-      { keys: "Home End", what: "first, last slice" },
-      { keys: "Ctrl+Wheel, + -", what: "zoom" },
-      { keys: "Drag", what: "pan" },
-      { keys: "F", what: "fit the slice into the window" },
-      { keys: "Arrows", what: "move the cross by a voxel (Shift: ten)" },
-      { keys: "Shift+Click", what: "put the cross there, without a click" },
-      { keys: "[ ]", what: "thinner, thicker slab" },
-      { keys: "; '", what: "less, more smoothing" },
-      { keys: "C Shift+C", what: "more, less contrast" },
-      { keys: "I", what: "bright particles, dark particles" },
-      { keys: "T Shift+T", what: "next, previous tomogram" },
-    ],
+/** What the help says: by title, keys and what they do. */
+export const HELP: Record<string, Record<string, string>> = {
+  Look: {
+    "Wheel, PageUp PageDown, . ,": "next, previous slice (Shift: ten)",
+    "Home End": "first, last slice",
+    "Ctrl+Wheel, + -": "zoom",
+    Drag: "pan",
+    F: "fit the slice into the window",
+    Arrows: "move the cross by a voxel (Shift: ten)",
+    "Shift+Click": "put the cross there, without a click",
+    "[ ]": "thinner, thicker slab",
+    "; '": "less, more smoothing",
+    "C Shift+C": "more, less contrast",
+    I: "bright particles, dark particles",
+    "T Shift+T": "next, previous tomogram",
   },
-  {
-    title: "Click",
-    keys: [
-      { keys: "Click, Space", what: "a particle there; on a click: remove it" },
-      { keys: "X", what: "not a particle, there" },
-      { keys: "M", what: "what a click means: particle, or not a particle" },
-      { keys: "Drag a click", what: "move it, in any of the three cuts" },
-      { keys: "Alt+Arrows, Alt+PageUp", what: "move the selected click by a voxel" },
-      { keys: "Delete", what: "remove the selected click" },
-      { keys: "N P", what: "next, previous click" },
-      { keys: "1 to 9", what: "species" },
-      { keys: "Ctrl+Z Ctrl+Y", what: "undo, redo" },
-    ],
+  Click: {
+    "Click, Space": "a particle there; on a click: remove it",
+    X: "not a particle, there",
+    M: "what a click means: particle, or not a particle",
+    "Drag a click": "move it, in any of the three cuts",
+    "Alt+Arrows, Alt+PageUp": "move the selected click by a voxel",
+    Delete: "remove the selected click",
+    "N P": "next, previous click",
+    "1 to 9": "species",
+    "Ctrl+Z Ctrl+Y": "undo, redo",
   },
-  {
-    title: "Picks and gallery",
-    keys: [
-      { keys: "V", what: "show or hide picks" },
-      { keys: "L", what: "show or hide clicks" },
-      { keys: "O", what: "score map: off, half, full" },
-      { keys: "Shift+< Shift+>", what: "fewer, more picks" },
-      { keys: "K R U", what: "gallery: keep, reject, unsure" },
-      { keys: "J H", what: "gallery: next, previous" },
-      { keys: "Alt+1 to 4", what: "the tabs on the right" },
-      { keys: "?", what: "this page" },
-      { keys: "Esc", what: "close, or back to the slice" },
-    ],
+  "Picks and gallery": {
+    V: "show or hide picks",
+    L: "show or hide clicks",
+    O: "score map: off, half, full",
+    "Shift+< Shift+>": "fewer, more picks",
+    "K R U": "gallery: keep, reject, unsure",
+    "J H": "gallery: next, previous",
+    "Alt+1 to 4": "the tabs on the right",
+    "?": "this page",
+    Esc: "close, or back to the slice",
   },
-];
+};
 
 /** Where a key acts: under the pointer, or at the cross. */
 const place = (): Point => bench.pointer ?? bench.at;
@@ -77,54 +64,75 @@ export function keydown(event: KeyboardEvent): void {
   if (acted(event)) event.preventDefault();
 }
 
+/** A share of the picks that are shown, for a step of the slider. */
+const someOf = (count: number): number => Math.max(1, Math.round(count / 20));
+const within = (value: number, least: number, most: number): number => Math.min(most, Math.max(least, value));
+
+/** What a key does; `far` is ten with Shift, else one, and `back` is -1 with Shift. */
+type Act = (by: { far: number; back: number }) => void;
+
+// by key, letters small; what Shift changes is in `by`
+const KEYS: Record<string, Act> = {
+  PageUp: ({ far }) => bench.step("z", far),
+  PageDown: ({ far }) => bench.step("z", -far),
+  Home: () => bench.step("z", -bench.shape[0]),
+  End: () => bench.step("z", bench.shape[0]),
+  ArrowLeft: ({ far }) => bench.step("x", -far),
+  ArrowRight: ({ far }) => bench.step("x", far),
+  ArrowUp: ({ far }) => bench.step("y", -far),
+  ArrowDown: ({ far }) => bench.step("y", far),
+  "+": () => zoomBy(1.25),
+  "-": () => zoomBy(1 / 1.25),
+  "[": () => (bench.look.slab = within(bench.look.slab - 1, 1, 99)),
+  "]": () => (bench.look.slab = within(bench.look.slab + 1, 1, 99)),
+  ";": () => (bench.look.sigma = within(bench.look.sigma - 0.5, 0, 8)),
+  "'": () => (bench.look.sigma = within(bench.look.sigma + 0.5, 0, 8)),
+  "<": () => bench.setCount(bench.count - someOf(bench.count)),
+  ">": () => bench.setCount(bench.count + someOf(bench.count)),
+  " ": () => bench.toggle(place()),
+  Delete: () => bench.selected !== null && bench.remove(bench.selected),
+  "?": () => (bench.isHelpOpen = true),
+  f: () => bench.fit?.(),
+  x: () => bench.toggle(place(), 0),
+  m: () => (bench.negative = !bench.negative),
+  i: () => (bench.look.inverted = !bench.look.inverted),
+  c: ({ back }) => contrast(1.15 ** -back),
+  v: () => (bench.look.showPicks = !bench.look.showPicks),
+  l: () => (bench.look.showClicks = !bench.look.showClicks),
+  o: () => (bench.look.overlay = bench.look.overlay === 0 ? 0.5 : bench.look.overlay < 0.75 ? 1 : 0),
+  n: () => bench.nextClick(1),
+  p: () => bench.nextClick(-1),
+  t: ({ back }) => nextTomogram(back),
+};
+const SAME: Record<string, string> = { ".": "PageUp", ",": "PageDown", "=": "+", Enter: " ", Backspace: "Delete" };
+
+const GALLERY: Record<string, () => void> = {
+  k: () => gallery.judge?.(1),
+  r: () => gallery.judge?.(0),
+  u: () => gallery.judge?.(null),
+  j: () => gallery.step?.(1),
+  h: () => gallery.step?.(-1),
+};
+
 function acted(event: KeyboardEvent): boolean {
-  const isOnButton = event.target instanceof HTMLButtonElement || event.target instanceof HTMLAnchorElement;
   if (event.ctrlKey || event.metaKey) return withControl(event);
   if (event.altKey) return withAlt(event);
-  if (bench.tab === "gallery" && inGallery(event)) return true;
+  const letter = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const isGallery = bench.tab === "gallery" && gallery.judge !== null && gallery.step !== null;
+  if (isGallery && letter in GALLERY) {
+    GALLERY[letter]!();
+    return true;
+  }
+  const isOnButton = event.target instanceof HTMLButtonElement || event.target instanceof HTMLAnchorElement;
   if (isOnButton && (event.key === " " || event.key === "Enter")) return false;
-  const far = event.shiftKey ? 10 : 1;
-  const look = bench.look;
-  switch (event.key) {
-    case "PageUp": case ".": bench.step("z", far); return true;
-    case "PageDown": case ",": bench.step("z", -far); return true;
-    case "Home": bench.step("z", -bench.shape[0]); return true;
-    case "End": bench.step("z", bench.shape[0]); return true;
-    case "ArrowLeft": bench.step("x", -far); return true;
-    case "ArrowRight": bench.step("x", far); return true;
-    case "ArrowUp": bench.step("y", -far); return true;
-    case "ArrowDown": bench.step("y", far); return true;
-    case "+": case "=": zoomBy(1.25); return true;
-    case "-": zoomBy(1 / 1.25); return true;
-    case "[": look.slab = Math.max(1, look.slab - 1); return true;
-    case "]": look.slab = Math.min(99, look.slab + 1); return true;
-    case ";": look.sigma = Math.max(0, look.sigma - 0.5); return true;
-    case "'": look.sigma = Math.min(8, look.sigma + 0.5); return true;
-    case "<": bench.setCount(bench.count - Math.max(1, Math.round(bench.count / 20))); return true;
-    case ">": bench.setCount(bench.count + Math.max(1, Math.round(bench.count / 20))); return true;
-    case " ": case "Enter": bench.toggle(place()); return true;
-    case "Delete": case "Backspace": if (bench.selected !== null) bench.remove(bench.selected); return true;
-    case "?": bench.isHelpOpen = true; return true;
+  const act = KEYS[SAME[letter] ?? letter];
+  if (act !== undefined) {
+    act({ far: event.shiftKey ? 10 : 1, back: event.shiftKey ? -1 : 1 });
+    return true;
   }
-  switch (event.key.toLowerCase()) {
-    case "f": bench.fit?.(); return true;
-    case "x": bench.toggle(place(), 0); return true;
-    case "m": bench.negative = !bench.negative; return true;
-    case "i": look.inverted = !look.inverted; return true;
-    case "c": contrast(event.shiftKey ? 1.15 : 1 / 1.15); return true;
-    case "v": look.showPicks = !look.showPicks; return true;
-    case "l": look.showClicks = !look.showClicks; return true;
-    case "o": look.overlay = look.overlay === 0 ? 0.5 : look.overlay < 0.75 ? 1 : 0; return true;
-    case "n": bench.nextClick(1); return true;
-    case "p": bench.nextClick(-1); return true;
-    case "t": nextTomogram(event.shiftKey ? -1 : 1); return true;
-  }
-  if (/^[1-9]$/.test(event.key)) {
-    const found = bench.speciesList[Number(event.key) - 1];
-    if (found !== undefined) bench.speciesName = found.name;
-    return found !== undefined;
-  }
-  return false;
+  const species = /^[1-9]$/.test(event.key) ? bench.speciesList[Number(event.key) - 1] : undefined;
+  if (species !== undefined) bench.speciesName = species.name;
+  return species !== undefined;
 }
 
 function withControl(event: KeyboardEvent): boolean {
@@ -135,33 +143,22 @@ function withControl(event: KeyboardEvent): boolean {
   return true;
 }
 
+const MOVES: Record<string, [keyof Point, number]> = {
+  ArrowLeft: ["x", -1], ArrowRight: ["x", 1], ArrowUp: ["y", -1], ArrowDown: ["y", 1], PageUp: ["z", 1], PageDown: ["z", -1],
+};
+
 function withAlt(event: KeyboardEvent): boolean {
   if (/^[1-4]$/.test(event.key)) {
     bench.tab = TABS[Number(event.key) - 1]!;
     return true;
   }
-  const moves: Record<string, [keyof Point, number]> = {
-    ArrowLeft: ["x", -1], ArrowRight: ["x", 1], ArrowUp: ["y", -1], ArrowDown: ["y", 1], PageUp: ["z", 1], PageDown: ["z", -1],
-  };
-  const move = moves[event.key];
+  const move = MOVES[event.key];
   if (move === undefined || bench.selected === null) return false;
   const point = bench.toVoxels(bench.selected);
   point[move[0]] += move[1] * (event.shiftKey ? 10 : 1);
   bench.move(bench.selected, bench.clamped(point));
   bench.at = bench.clamped(point);
   return true;
-}
-
-function inGallery(event: KeyboardEvent): boolean {
-  if (gallery.judge === null || gallery.step === null) return false;
-  switch (event.key.toLowerCase()) {
-    case "k": gallery.judge(1); return true;
-    case "r": gallery.judge(0); return true;
-    case "u": gallery.judge(null); return true;
-    case "j": gallery.step(1); return true;
-    case "h": gallery.step(-1); return true;
-  }
-  return false;
 }
 
 /** Nearer or farther; the cross stays where it is on the screen. */

@@ -4,6 +4,7 @@ import * as api from "./api";
 import type { Click, Facts, Job, PickList, Place, Species, State, TomogramState } from "./api";
 import { History, sameClick, type Patch } from "./history";
 import { inVoxels, type Point } from "./geometry";
+import { counted } from "./words";
 
 export type Tab = "clicks" | "picks" | "gallery" | "run";
 export const TABS: Tab[] = ["clicks", "picks", "gallery", "run"];
@@ -24,6 +25,13 @@ export interface Look {
   showClicks: boolean;
   overlay: number; // opacity of the score map
 }
+
+interface Unsent {
+  table: string | undefined;
+  patches: Patch[];
+}
+
+const UNSENT = "tomostream.unsent.";
 
 const LOOK: Look = { slab: 5, sigma: 1, low: -3, high: 3, inverted: false, showPicks: true, showClicks: true, overlay: 0 };
 const DEFAULT_RADIUS_VOX = 10;
@@ -57,6 +65,7 @@ export class Workbench {
   private saved = $state.raw<Click[]>([]);
   private savedUnsure = $state.raw<Click[]>([]);
   private pending = $state.raw<Patch[]>([]);
+  private readonly unsentKey = UNSENT + crypto.randomUUID();
   private history = new History();
   private revision = -1;
   private isSending = false;
@@ -110,6 +119,7 @@ export class Workbench {
   async begin(): Promise<void> {
     this.restoreLook();
     await this.refresh();
+    this.adoptUnsent();
     const wanted = localStorage.getItem("tomostream.name");
     const ready = this.state?.tomograms ?? [];
     const first = ready.find((one) => one.name === wanted) ?? ready.find((one) => one.state === "ready") ?? ready[0];
@@ -146,12 +156,16 @@ export class Workbench {
     }
     const mine = state.tomograms.find((one) => one.name === this.name);
     if (mine?.state === "ready" && this.facts === null) void this.open(mine.name);
+    if (mine?.state === "missing" && this.facts !== null) {
+      // what is still on the screen would look as if it were there; it opens again by itself when it is back
+      this.keepPosition();
+      this.facts = null;
+      this.selected = null;
+    }
   }
 
   async open(name: string): Promise<void> {
-    if (this.facts !== null && this.facts.name !== name) {
-      this.positions.set(this.facts.name, { at: { ...this.at }, centre: { ...this.centre }, zoom: this.zoom });
-    }
+    if (this.facts?.name !== name) this.keepPosition();
     const isOther = this.name !== name;
     this.name = name;
     localStorage.setItem("tomostream.name", name);
@@ -183,6 +197,10 @@ export class Workbench {
     } catch (error) {
       this.failed(error);
     }
+  }
+
+  private keepPosition(): void {
+    if (this.facts !== null) this.positions.set(this.facts.name, { at: { ...this.at }, centre: { ...this.centre }, zoom: this.zoom });
   }
 
   async loadPicks(): Promise<void> {
@@ -330,9 +348,29 @@ export class Workbench {
     this.canUndo = this.history.canUndo;
     this.canRedo = this.history.canRedo;
     if (patches.length === 0) return;
-    this.pending = [...this.pending, ...patches];
+    this.setPending([...this.pending, ...patches]);
     this.isSaved = false;
     void this.send();
+  }
+
+  /** What is not saved is kept in the browser too: a page that outlives its server can never send it. */
+  private setPending(patches: Patch[]): void {
+    this.pending = patches;
+    if (patches.length === 0) localStorage.removeItem(this.unsentKey);
+    else localStorage.setItem(this.unsentKey, JSON.stringify({ table: this.state?.table, patches } satisfies Unsent));
+  }
+
+  /** Send what earlier pages could not.  Should such a page still live and send it too, nothing is added twice. */
+  private adoptUnsent(): void {
+    const table = this.state?.table;
+    if (table === undefined) return;
+    for (const key of Object.keys(localStorage).filter((one) => one.startsWith(UNSENT) && one !== this.unsentKey)) {
+      const kept = JSON.parse(localStorage.getItem(key)!) as Unsent;
+      if (kept.table !== table) continue;
+      this.queue(kept.patches);
+      localStorage.removeItem(key);
+      this.tell("info", `${counted(kept.patches.length, "change")} that an earlier page could not save ${kept.patches.length === 1 ? "is" : "are"} saved now.`);
+    }
   }
 
   private async send(): Promise<void> {
@@ -342,7 +380,7 @@ export class Workbench {
       while (this.pending.length > 0) {
         const patch = this.pending[0]!;
         const answer = await api.post<api.ClickAnswer>("api/clicks", patch);
-        this.pending = this.pending.slice(1);
+        this.setPending(this.pending.slice(1));
         if (patch.table === "clicks") {
           this.hear(answer);
           if (answer.missing.length > 0) this.tell("warning", "That click had been moved or removed by another page or program meanwhile; nothing was overwritten.");
@@ -352,7 +390,7 @@ export class Workbench {
     } catch (error) {
       this.failed(error);
       if (error instanceof api.Refused && error.status === 400 && !error.message.includes("clicks ")) {
-        this.pending = this.pending.slice(1); // what the server will never take must not block the rest
+        this.setPending(this.pending.slice(1)); // what the server will never take must not block the rest
       }
     } finally {
       this.isSending = false;
@@ -362,11 +400,12 @@ export class Workbench {
   private hear(answer: api.ClickAnswer): void {
     const others = answer.added_by_others + answer.removed_by_others;
     if (this.revision >= 0 && others > 0) {
-      this.tell("info", `The table of clicks was changed by another program: ${answer.added_by_others} rows came, ${answer.removed_by_others} went. Both are merged.`);
+      this.tell("info", `The table of clicks was changed by another program: ${counted(answer.added_by_others, "row")} came, ${answer.removed_by_others} went. Both are merged.`);
     }
     if (this.revision < 0 && answer.unreadable > 0) {
-      this.tell("warning", `${answer.unreadable} rows of the table belong to tomograms that are not open here; they stay as they are.`);
+      this.tell("warning", `${counted(answer.unreadable, "row")} of the table can’t be shown: of tomograms that are not open here. Nothing is changed there.`);
     }
+    this.notices = this.notices.filter((one) => !one.text.startsWith("clicks ")); // that it could not be read is over
     this.saved = answer.clicks;
     if (answer.unsure !== undefined) this.savedUnsure = answer.unsure;
     this.revision = answer.revision;
@@ -468,6 +507,13 @@ export class Workbench {
 
   dismiss(id: number): void {
     this.notices = this.notices.filter((one) => one.id !== id);
+  }
+
+  /** What becomes of changes that this page can't save any more. */
+  get rescue(): string {
+    const n = this.pending.length;
+    if (n === 0) return "";
+    return ` ${counted(n, "change")} ${n === 1 ? "is" : "are"} not saved: kept in this browser, and saved when you open here what \`tomostream view --port ${location.port}\` prints, on the same table.`;
   }
 
   failed(error: unknown): void {

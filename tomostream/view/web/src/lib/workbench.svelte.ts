@@ -270,6 +270,7 @@ export class Workbench {
   }
 
   add(point: Point, label: 0 | 1 = this.negative ? 0 : 1): void {
+    if (this.facts === null) return; // without its spacing a voxel is nowhere
     const click = this.clickAt(point, label);
     this.act([{ table: "clicks", remove: [], add: [click] }]);
     this.selected = click;
@@ -277,6 +278,7 @@ export class Workbench {
 
   /** A click at a place: what is there goes, else one comes. */
   toggle(point: Point, label: 0 | 1 = this.negative ? 0 : 1): void {
+    if (this.facts === null) return;
     const found = this.clickNear(point);
     if (found === null) this.add(point, label);
     else if (found.label === label) this.remove(found);
@@ -289,6 +291,7 @@ export class Workbench {
   }
 
   move(click: Click, point: Point): void {
+    if (this.facts === null) return;
     const moved = { ...click, ...this.toAngstrom(point) };
     this.act([{ table: "clicks", remove: [click], add: [moved] }]);
     this.selected = moved;

@@ -52,6 +52,24 @@ def test_the_radius_of_balls_and_shells_is_found_to_a_voxel_or_so(radius, wall, 
     assert found == pytest.approx(radius, abs=1.6)
 
 
+def test_clearer_gaps_between_touching_shells_are_not_taken_for_the_particle():
+    rng = np.random.default_rng(0)
+    volume = rng.normal(0.0, 1.0, SHAPE).astype(np.float32)
+    pitch, radius = 14, 6.0
+    centres = np.stack(np.meshgrid(*(np.arange(pitch, n - pitch + 1, pitch) for n in SHAPE), indexing="ij"), axis=-1).reshape(-1, 3)
+    gap = np.full(SHAPE, fill_value=True)
+    z, y, x = np.ogrid[tuple(slice(0, n) for n in SHAPE)]
+    for cz, cy, cx in centres:
+        distance = np.sqrt((z - cz) ** 2 + (y - cy) ** 2 + (x - cx) ** 2)
+        volume[(distance < radius) & (distance >= 3)] -= 1.0
+        gap &= distance >= radius
+    inside = (slice(pitch - 8, SHAPE[0] - pitch + 8), slice(pitch - 8, SHAPE[1] - pitch + 8), slice(pitch - 8, SHAPE[2] - pitch + 8))
+    volume[inside][gap[inside]] += 2.0
+    for seed in range(6):
+        clicks = np.random.default_rng(seed).permutation(centres)[:20] + np.random.default_rng(seed).uniform(-1, 1, (20, 3))
+        assert click_radius([(functools.partial(opened, volume), clicks)], spacing=10.0) == pytest.approx(radius, abs=1.6)
+
+
 def test_clicks_on_nothing_and_few_clicks_show_no_radius():
     noise = np.random.default_rng(0).normal(0, 1, SHAPE).astype(np.float32)
     clicks = np.random.default_rng(1).uniform(20, 44, (12, 3))

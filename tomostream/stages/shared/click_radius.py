@@ -2,7 +2,8 @@
 
 1. Cubes about the clicks, and about places farther off; voxels are clipped at four robust deviations.
 2. The difference of their mean radial profiles, and its deviation by chance.
-3. From where it is clearest, outwards: the first distance at which under `LEVEL` of the largest difference is left.
+3. From the innermost distance at which it is clear (`_INNERMOST`), outwards: the first distance at which under `LEVEL` of the largest difference up
+   to there is left.  Farther out, gaps between particles that touch can be clearer than the particle.
 4. First at a coarse level with cubes of `REACH_ANG`, then at the level at which the radius found has 6 to 12 voxels.
 
 Limits: particles that touch look larger; fringes of defocus move the border.  Errors are within one voxel on all species tried, FAS 1.5 (docs/accuracy.md).
@@ -26,6 +27,7 @@ _WIDE = 2.2  # radii, of the second look's cubes
 _MOST_CLICKS, _PLACES_A_CLICK = 24, 4
 _CLIP = 4.0
 _CLEAR = 5.0  # deviations
+_INNERMOST = 0.5  # of the greatest clearness, so that a distance counts as the particle's
 _STEP = 0.5  # voxels of level 0, to which a radius is rounded
 FEWEST = 5
 
@@ -97,11 +99,14 @@ def _border(clicked: np.ndarray, around: np.ndarray) -> float | None:
     difference = clicked.mean(axis=0) - around.mean()
     chance = around.std(axis=0) * math.sqrt(1 / len(clicked) + 1 / len(around))
     clearness = np.abs(difference[1:]) / np.maximum(chance[1:], 1e-12)  # the centre is one voxel
-    clearest = 1 + int(np.argmax(clearness))
-    if clearness[clearest - 1] < _CLEAR:
+    if clearness.max() < _CLEAR:
         return None
+    signs = np.sign(difference[1:])
+    first = int(np.argmax(clearness >= max(_CLEAR, _INNERMOST * clearness.max())))
+    ends = np.flatnonzero((signs[first + 1 :] != signs[first]) | (np.diff(clearness[first:]) < 0))
+    clearest = 1 + first + (int(ends[0]) if ends.size else len(clearness) - 1 - first)
     signed = difference * np.sign(difference[clearest])
-    least = LEVEL * float(signed[1:].max())
+    least = LEVEL * float(signed[1 : clearest + 1].max())
     below = np.flatnonzero(signed[clearest:] < least)
     if not below.size:
         return None

@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 import tomostream as ts
+from tomostream.particles import Particles
 
 SHOWN = 40
 _SIGMA = 1.0  # voxels, of the smoothing of pictures
@@ -49,15 +50,15 @@ def draw(volume: np.ndarray, picks: np.ndarray, radius: float, target: Path) -> 
     half = round(2.5 * radius)
     smooth = gaussian_filter(volume.astype(np.float32), _SIGMA)
     cubes = [cube for cube in (cut_out(smooth, pick, half) for pick in np.random.default_rng(0).permutation(picks)) if cube is not None]
-    figure = Figure(figsize=(20, 10), layout="constrained")
+    figure = Figure(figsize=(16, 6), layout="constrained")
     axes = figure.subplots(5, 2 * SHOWN // 5).ravel()
     for number, cube in enumerate(cubes[:SHOWN]):
         for name, image, panel in (("x-y", cube[half], axes[2 * number]), ("x-z", cube[:, half], axes[2 * number + 1])):
             panel.imshow(image, cmap="gray", origin="lower")
             panel.add_patch(circle(half, radius))
-            panel.set_title(f"{number + 1} {name}", fontsize=8)
+            panel.set_title(f"{number + 1} {name}", fontsize=7, pad=2)
             panel.set_axis_off()
-    figure.savefig(target, dpi=70, metadata={"Software": None})
+    figure.savefig(target, dpi=75, metadata={"Software": None})
 
 
 def circle(middle: float, radius: float) -> Circle:
@@ -79,13 +80,18 @@ def main() -> None:
     parser.add_argument("-o", "--pictures", type=Path)
     given = parser.parse_args()
     radius = given.radius
-    volume = np.asarray(mrcfile.read(given.tomogram))
-    table = ts.read_particles(given.picks)
+    with mrcfile.open(given.tomogram) as file:
+        volume, spacing = np.array(file.data), float(file.voxel_size.x)
+
+    def voxels(path: Path) -> Particles:
+        return ts.read_particles(path).in_unit("voxel", spacing)
+
+    table = voxels(given.picks)
     best = np.argsort(-table.score, kind="stable")[: given.count]
     picks = table.position_zyx[best]
-    listed = ts.read_particles(given.listed).position_zyx
+    listed = voxels(given.listed).position_zyx
     if given.clicks is not None:
-        listed = listed[cKDTree(ts.read_particles(given.clicks).position_zyx).query(listed)[0] > 0.5]
+        listed = listed[cKDTree(voxels(given.clicks).position_zyx).query(listed)[0] > 0.5]
     distance, nearest = cKDTree(picks).query(listed)
     shares = ", ".join(f"{share:g} radii {(distance <= share * radius).mean():.3f}" for share in (0.5, 0.75, 1.0))
     print(f"{len(picks)} picks, {len(listed)} listed centres; with a pick within {shares}")

@@ -58,7 +58,7 @@ class PatchStrategy(NetworkStrategy):
         precision, train = self.precision_on_cpu(settings), settings.train
         if precision is None:
             return 0
-        values = sum(channels / 8**level for level, channels in enumerate(settings.network.channels))
+        values = sum(channels / 8.0**level for level, channels in enumerate(settings.network.channels))
         return math.ceil(train.batch * train.crop**3 * (_VOXEL_BYTES + _CHANNEL_BYTES[precision] * values))
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:

@@ -32,7 +32,7 @@ def slab_step_bytes(channels: Sequence[int], slab: Triple, *, batch: int, specie
     precision
         Precision of the feature maps: float32 or bf16.
     """
-    values = sum(count / 4**level for level, count in enumerate(channels))
+    values = sum(count / 4.0**level for level, count in enumerate(channels))
     voxel = _VOXEL_BYTES + _LABEL_BYTES * species + _CHANNEL_BYTES[precision] * values
     return _KERNEL_BYTES + math.ceil(batch * math.prod(slab) * voxel)
 

@@ -72,7 +72,8 @@ def test_how_far_a_run_is_is_read_from_its_log_from_where_it_began(workspace):
     job = jobs.start("run", ["--version"])
     events = [
         {"event": "run", "stages": ["convert", "train"], "tomograms": 2}, {"event": "stage", "stage": "convert"},
-        {"event": "done", "stage": "convert", "tomogram": "a"}, {"event": "failed", "stage": "convert", "tomogram": "b", "why": "broken"},
+        {"event": "done", "stage": "convert", "tomogram": "a"}, {"event": "done", "stage": "convert", "tomogram": "a"},
+        {"event": "failed", "stage": "convert", "tomogram": "b", "why": "broken"},
         {"event": "stage", "stage": "train"}, {"event": "start", "stage": "train", "title": "train"},
     ]  # fmt: skip
     with log.open("a") as file:

@@ -10,6 +10,7 @@ from click_rows import rows_of
 from headless_browser import serious_findings
 from running_view import Running
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from workbench_page import Page
 
 from tomostream.stages.shared.sidecar import record_made_by
@@ -50,6 +51,16 @@ def project(tmp_path: Path) -> Path:
     return tmp_path / "project"
 
 
+@pytest.fixture
+def page(serve: Serve, browser: Browser, stores: Path, project: Path) -> Page:
+    """The page on the project, at slice 20 of `ball_1`."""
+    opened = Page(browser(1000, 700))
+    opened.open(serve(stores, "-o", project).address)
+    opened.wait_for_slice()
+    opened.go_to(20, 60, 60)
+    return opened
+
+
 def test_two_tabs_of_one_server_on_one_table_lose_no_click(serve, browser, stores, project):
     page = Page(browser(1000, 700))
     address = serve(stores, "-o", project).address
@@ -70,12 +81,8 @@ def test_two_tabs_of_one_server_on_one_table_lose_no_click(serve, browser, store
     assert len(rows_of(project / "clicks.csv")) == 2
 
 
-def test_a_click_that_another_program_removed_is_told_and_nothing_else_is_touched(serve, browser, stores, project):
+def test_a_click_that_another_program_removed_is_told_and_nothing_else_is_touched(page, project):
     table = project / "clicks.csv"
-    page = Page(browser(1000, 700))
-    page.open(serve(stores, "-o", project).address)
-    page.wait_for_slice()
-    page.go_to(20, 60, 60)
     for y in (60, 90):
         page.click_voxel(y, 60)
     page.wait_saved()
@@ -84,17 +91,13 @@ def test_a_click_that_another_program_removed_is_told_and_nothing_else_is_touche
     table.write_text("\n".join([head, second, "ball_2,particle,5,5,5,1"]) + "\n")
     page.click_voxel(60, 60)  # remove what is gone
     says(page, "had been moved or removed by another page or program meanwhile; nothing was overwritten")
-    says(page, "changed by another program: 1 rows came, 1 went. Both are merged")
+    says(page, "changed by another program: 1 row came, 1 went. Both are merged")
     assert table.read_text().splitlines()[1:] == [second, "ball_2,particle,5,5,5,1"]
     assert first not in table.read_text()
 
 
-def test_a_table_that_is_broken_meanwhile_is_left_alone_and_the_click_is_saved_when_it_is_mended(serve, browser, stores, project):
+def test_a_table_that_is_broken_meanwhile_is_left_alone_and_the_click_is_saved_when_it_is_mended(page, project):
     table = project / "clicks.csv"
-    page = Page(browser(1000, 700))
-    page.open(serve(stores, "-o", project).address)
-    page.wait_for_slice()
-    page.go_to(20, 60, 60)
     page.click_voxel(60, 60)
     page.wait_saved()
     good = table.read_text()
@@ -121,6 +124,11 @@ def test_a_tomogram_that_vanishes_is_told_and_opens_again_when_it_is_back(serve,
     (tmp_path / "mine" / "ball_1.ome.zarr").rename(tmp_path / "away")
     page.wait(lambda: "ball_1 has vanished" in page.text("main"), "that it has vanished")
     assert "Your clicks are kept" in page.text("main")
+    assert page.js("return tomostream.bench.clicks[0].x.toFixed(0)") in page.text("#panel table")
+    assert "(Å)" in page.text("#panel table")
+    page.chord(Keys.SPACE)  # there is nothing to click on
+    page.chord("x")
+    assert len(page.clicks()) == 1
     assert serious_findings(page.driver) == []
     page.js("tomostream.bench.open('ball_2')")
     page.wait_for_slice()  # the others go on
@@ -155,6 +163,7 @@ def test_a_tab_left_open_over_a_restart_says_so_and_its_clicks_are_saved_by_the_
     page.click_voxel(90, 60)
     says(page, "The server does not answer", "2 changes are not saved: kept in this browser", f"--port {server.port}")
     assert "not saved" in page.text("#saved")
+    assert sum("does not answer" in text for text in page.messages()) == 1
     other = serve(stores, "-o", tmp_path / "other", "--port", str(server.port))
     says(page, "started again", "open the address that `tomostream view` printed last", "2 changes are not saved")
     page.open(other.address)  # another table: they are not for it

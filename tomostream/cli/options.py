@@ -87,6 +87,7 @@ def stores_in(paths: list[str] | None) -> list[str]:
         path = given if PurePath(given).name else os.path.abspath(given)  # `.` has no name
         folder = Path(path)
         is_store = path.rstrip("/").endswith(".zarr") or (folder / "zarr.json").exists() or (folder / ".zattrs").exists()
-        inner = [] if is_store or "://" in path else sorted(str(p) for p in folder.glob("*.zarr"))
+        is_folder = not is_store and "://" not in path and folder.is_dir()
+        inner = sorted(str(p) for p in folder.glob("*.zarr")) if is_folder else []
         result.extend(inner or [path])
     return result

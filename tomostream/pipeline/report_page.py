@@ -10,7 +10,7 @@ If a tomogram can't be read, the page and the command say why in its place, and 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from tomostream.remote.places import Place, place
 from tomostream.report.gallery import gallery_pictures, shown_ranks
 from tomostream.report.packed import packed, packed_positions
 from tomostream.report.page import render_page
-from tomostream.report.slab import plan_slab, shown_level, slab_pictures
+from tomostream.report.slab import MOST_SLICES, plan_slab, shown_level, slab_pictures
 from tomostream.stages.shared.resolved_run import ResolvedRun, find_truth, resolve
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.version import VERSION
@@ -39,9 +39,13 @@ from tomostream.version import VERSION
 PAGE_BYTES = 18_000_000  # of the whole page
 _TEXT = 4 / 3  # bytes of base64 for one byte
 _MOST_BYTES = 900_000  # of one tomogram's pictures: more bytes show no more detail
-_LEAST_BYTES = 12_000  # of one tomogram's pictures: with fewer nothing can be seen
+_SLICE_BYTES, _LEAST_SLICES = 2_500, 5  # of a slice as small as `webp_within` makes it
+_LEAST_BYTES = 16_000  # of one tomogram's pictures: with fewer nothing can be seen
 _GALLERY_SHARE = 0.2  # the gallery's part of a tomogram's bytes
-_PICK_BYTES = 12  # of one pick in the page: position, score, and whether it is true
+_PICK_BYTES, _TRUTH_BYTES = (
+    7,
+    10,
+)  # beside the pictures: of a pick its position and whether it is true; of a true particle position and score
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,10 @@ def write_report(run: Place, output: Place) -> list[str]:
     parts = _Parts()
     truth = _truth(configuration, given, parts.problems)
     found = find_results(given, truth)
-    shares = _shares(found)
+    numbers = {one.name: _numbers(given, one) for one in found}
+    shares = _shares(found, sum(len(text) for own in numbers.values() for text in _texts(own)))
     for one in found:
-        _add(parts, given, one, shares.get(one.name), failures.get(one.name))
+        _add(parts, given, one, shares.get(one.name), numbers[one.name], failures.get(one.name))
     title = run.resolve().name
     training = training_words(given)
     report = {
@@ -138,6 +143,7 @@ def find_results(run: ResolvedRun, truth: Particles | None) -> list[Found]:
             result.append(Found(name, None, None, None))
             continue
         picks = read_table(table)
+        picks = picks.select(np.argsort(-picks.score, kind="stable"))
         try:
             tomogram = open_tomogram(store, voxel_size=run.voxel_size)
         except TomostreamError as error:
@@ -148,15 +154,37 @@ def find_results(run: ResolvedRun, truth: Particles | None) -> list[Found]:
     return result
 
 
-def _shares(found: list[Found]) -> dict[str, int]:
-    """Divide the page's bytes among the tomograms' pictures; if there are too many tomograms, only the first get a share."""
-    shown = [one for one in found if one.tomogram is not None and one.picks is not None and len(one.picks)]
-    left = PAGE_BYTES / _TEXT - 400_000 - sum(_PICK_BYTES * len(one.picks) for one in found if one.picks is not None)
-    count = min(len(shown), max(0, int(left // _LEAST_BYTES)))
-    return {one.name: min(_MOST_BYTES, int(left / count)) for one in shown[:count]}
+def _shares(found: list[Found], numbers: int) -> dict[str, int]:
+    """Divide the page's bytes among the tomograms' pictures; if there are too many tomograms or picks, only the first get a share.
+
+    Parameters
+    ----------
+    numbers
+        Characters that the scores and counts of all tomograms take.
+    """
+    left = (PAGE_BYTES - numbers) / _TEXT - 400_000
+    shown: list[str] = []
+    for one in found:
+        if one.tomogram is None or one.picks is None or not len(one.picks):
+            continue
+        beside = _PICK_BYTES * len(one.picks) + _TRUTH_BYTES * (0 if one.truth is None else len(one.truth))
+        if left - beside < _LEAST_BYTES * (len(shown) + 1):
+            break
+        left -= beside
+        shown.append(one.name)
+    return {name: min(_MOST_BYTES, int(left / len(shown))) for name in shown}
 
 
-def _add(parts: _Parts, run: ResolvedRun, found: Found, share: int | None, failure: str | None) -> None:
+def _texts(values: object) -> Iterator[str]:
+    """All texts among values."""
+    if isinstance(values, dict):
+        for value in values.values():
+            yield from _texts(value)
+    elif isinstance(values, str):
+        yield values
+
+
+def _add(parts: _Parts, run: ResolvedRun, found: Found, share: int | None, numbers: dict[str, Any] | None, failure: str | None) -> None:
     """Add one tomogram to the page."""
     problem = found.problem
     block: dict[str, Any] | None = None
@@ -167,37 +195,47 @@ def _add(parts: _Parts, run: ResolvedRun, found: Found, share: int | None, failu
             problem = str(error)
     if problem is not None:
         parts.problems.append(f"{found.name}: no pictures: {problem}")
-    values: dict[str, Any] = {"name": found.name, "failure": failure, "problem": problem, "picks": None, "shape": None, "spacing": None}
-    if found.picks is not None:
-        values["picks"] = {s.name: _numbers(run, found, s.name) for s in run.species}
+    values: dict[str, Any] = {"name": found.name, "failure": failure, "problem": problem, "picks": numbers, "shape": None, "spacing": None}
     if found.tomogram is not None:
         values |= {"shape": found.tomogram.shape, "spacing": found.tomogram.spacing}
     parts.tomograms.append(values)
     parts.blocks.append(block)
 
 
-def _numbers(run: ResolvedRun, found: Found, species: str) -> dict[str, Any]:
-    """Return the scores of one species, best first, and with truth the counts at each threshold."""
-    assert found.picks is not None
-    picks = found.picks.of(species=species)
+def _numbers(run: ResolvedRun, found: Found) -> dict[str, Any] | None:
+    """By species: scores, best first, and where there is truth how many true particles and false picks each of them adds."""
+    return None if found.picks is None else {s.name: _counted(run, found, found.picks, s.name) for s in run.species}
+
+
+def _counted(run: ResolvedRun, found: Found, every: Particles, species: str) -> dict[str, Any]:
+    picks = every.of(species=species)
     values: dict[str, Any] = {"scores": packed(_plain(picks.score), "<f4"), "curve": None}
     if found.truth is None or found.tomogram is None or np.isnan(picks.score).any():
         return values
     truth = found.truth.of(species=species)
     tolerance = run.tolerance.in_voxels(found.tomogram.spacing)
     curve = precision_recall_curve(picks.position_zyx, picks.score, truth.position_zyx, tolerance=tolerance, matching=run.matching)
-    kept = {"threshold": packed(curve.threshold, "<f4"), "tp": packed(curve.tp, "<u4"), "fp": packed(curve.fp, "<u4")}
-    return values | {"curve": kept | {"truths": curve.truths}}
+    last = np.searchsorted(-picks.score, -curve.threshold, side="right") - 1  # of equal scores, the last adds what all of them do
+    adds = {name: _packed_steps(counts, last, len(picks)) for name, counts in (("tp", curve.tp), ("fp", curve.fp))}
+    return values | {"curve": adds | {"truths": curve.truths}}
+
+
+def _packed_steps(counts: np.ndarray, last: np.ndarray, size: int) -> str:
+    """By how much counts rise at each pick: a byte each, or four where one rises by more than that holds."""
+    steps = np.zeros(size, dtype=np.int64)
+    steps[last] = np.diff(counts, prepend=0)
+    return packed(steps, "<u1" if steps.max(initial=0) <= np.iinfo(np.uint8).max else "<u4")
 
 
 def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Particles | None, share: int) -> dict[str, Any]:
     """Return what the page shows when the tomogram is opened: slices, galleries, and positions of picks and truth."""
     shape: Triple = tomogram.shape
     radii = {s.name: s.radius.in_voxels(tomogram.spacing) for s in run.species}
-    plan = plan_slab(
-        tomogram.at_level(shown_level(tomogram)).shape[0], shown_level(tomogram), picks.position_zyx[:, 0], max(radii.values())
-    )
     galleries = int(_GALLERY_SHARE * share) // len(radii)
+    slices = share - galleries * len(radii)
+    level = shown_level(tomogram)
+    most_slices = max(_LEAST_SLICES, min(MOST_SLICES, slices // _SLICE_BYTES))
+    plan = plan_slab(tomogram.at_level(level).shape[0], level, picks.position_zyx[:, 0], max(radii.values()), most_slices)
     species: dict[str, Any] = {}
     for name, radius in radii.items():
         own = picks.of(species=name)
@@ -209,7 +247,7 @@ def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Partic
             "gallery": None if gallery is None else gallery | {"ranks": ranks.tolist()},
             "truth": None if truth is None else _against(own, truth.of(species=name), run, tomogram),
         }
-    return {"slab": slab_pictures(tomogram, plan, max(radii.values()), share - galleries * len(radii)), "species": species}
+    return {"slab": slab_pictures(tomogram, plan, max(radii.values()), slices), "species": species}
 
 
 def _against(picks: Particles, truth: Particles, run: ResolvedRun, tomogram: Tomogram) -> dict[str, str]:

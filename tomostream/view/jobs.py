@@ -95,7 +95,7 @@ class Job:
         stage: str | None = None
         stages: list[str] = []
         tomograms: int | None = None
-        done: dict[str, int] = {}
+        done: dict[str, set[str]] = {}  # a stage may tell of a tomogram twice: when it is made, and when it is found made
         failed: dict[str, str] = {}
         open_titles: list[str] = []
         for event in self._events:
@@ -105,7 +105,7 @@ class Job:
             elif kind == "stage":
                 stage, open_titles = str(event["stage"]), []
             elif kind == "done":
-                done[str(event.get("stage"))] = done.get(str(event.get("stage")), 0) + 1
+                done.setdefault(str(event.get("stage")), set()).add(str(event.get("tomogram")))
             elif kind == "failed":
                 failed[str(event.get("tomogram"))] = str(event.get("why"))
             elif kind == "start":
@@ -113,7 +113,7 @@ class Job:
             elif kind == "finish" and event.get("title") in open_titles:
                 open_titles.remove(str(event["title"]))
         return {
-            "stage": stage, "stages": stages, "tomograms": tomograms, "done": done, "failed": failed,
+            "stage": stage, "stages": stages, "tomograms": tomograms, "done": {name: len(names) for name, names in done.items()}, "failed": failed,
             "doing": open_titles[-1] if open_titles else None,
         }  # fmt: skip
 

@@ -12,6 +12,7 @@ from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
 from tomostream.strategies.unet import gathering
 from tomostream.strategies.unet.model import load_model
+from tomostream.strategies.unet.pretrained import evidence
 from tomostream.strategies.unet.pretrained.evidence import JOINING
 from tomostream.strategies.unet.pretrained.settings import CHANNELS
 
@@ -86,3 +87,22 @@ def test_too_few_clicks_compare_nothing_and_still_train(tmp_path):
     model = trained(values | {"labels": {"train": [str(path)]}, "pick": {"count": 3}}, tmp_path / "model")
     assert model.summary.evidence == [{}]
     assert model.summary.expected_numbers[0][0] >= 2
+
+
+def test_nothing_joins_the_network_where_even_the_best_way_is_blind(tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence, "BLIND", -1.0)  # every way is
+    model = trained(values_of(tmp_path), tmp_path / "model")
+    assert model.settings.matched.weight == (0.0,)
+    assert model.settings.learnt_channels is None
+    assert model.summary.chosen_ways == ["the network alone"]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "trust"), [(90.0, 100.0, 1.0), (300.0, 100.0, 0.5), (9999.0, None, 1.0), (None, 100.0, 1.0)]
+)
+def test_a_filter_is_trusted_as_far_as_it_ranks_left_out_clicks_within_the_number_expected(number, expected, trust):
+    assert gathering.trust_in(evidence.Verdict(JOINING, (), JOINING[0], number), expected) == pytest.approx(trust)
+
+
+def test_a_blind_filter_is_not_trusted():
+    assert gathering.trust_in(evidence.Verdict(JOINING, (), JOINING[0], 100.0, is_blind=True), 1000.0) == 0

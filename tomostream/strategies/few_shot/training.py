@@ -63,6 +63,8 @@ def train_few_shot(training: Training, folder: Path, progress: Progress) -> None
     ]
     for one, verdict in zip(species, verdicts, strict=True):
         progress.say(f"{one.name}: {verdict}")
+        if verdict.is_blind:
+            progress.warn(f"{one.name}: {verdict.warning}")
     radii = training.radii_vox
     matched = MatchedSettings(
         support_vox=tuple(defaults.SUPPORT * radius for radius in radii),

@@ -4,7 +4,7 @@
 2. If left-out clicks call for a pretrained head (`gathering`), give it the same weight as the trained network: the averaged logits of both have the
    same standard deviation in the boxes.
 3. The weight of the filter is the configured one, in units of the standard deviations of the trained network's averaged logits and of the
-   correlation.
+   correlation, times the trust that left-out clicks put in the filter (`gathering.trust_in`).
 4. The intercept is minus the sum at the pick whose rank is the expected number of particles in the boxes.  So at a score of 0.5 the training
    tomograms give about the expected number of picks.
 
@@ -30,7 +30,7 @@ from tomostream.picking.how_many import Best
 from tomostream.picking.protocol import Picks
 from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 from tomostream.strategies.unet.fusion import MatchedSettings
-from tomostream.strategies.unet.gathering import Gathered, heads_of
+from tomostream.strategies.unet.gathering import Gathered, Told, heads_of
 from tomostream.strategies.unet.settings import MatchedFilter
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, *, 
     if heads is not None:
         network, scored = _with_head(measured, network, heads, scored, deviations, precision)
     found = [
-        _join(measured, scored, number, radius, told.profile, deviations[number])
+        _join(measured, scored, number, radius, told, deviations[number])
         for number, (radius, told) in enumerate(zip(radii, gathered.told, strict=True))
     ]
     settings = MatchedSettings(
@@ -160,9 +160,7 @@ def _score_boxes(measured: _Measured, network: ResidualUNet, smooth: float, prec
     return result
 
 
-def _join(
-    measured: _Measured, scored: list[_Scored], number: int, radius: float, profile: np.ndarray, deviation: float
-) -> tuple[float, float]:
+def _join(measured: _Measured, scored: list[_Scored], number: int, radius: float, told: Told, deviation: float) -> tuple[float, float]:
     """Return the weight and the intercept of one species' filter.
 
     Parameters
@@ -171,13 +169,13 @@ def _join(
         Index of the species.
     radius
         Radius of the particle, in voxels of the level.
-    profile
-        Radial profile of the filter.
+    told
+        What the clicks tell of the species: the filter's profile, and the trust in it.
     deviation
         Standard deviation of the trained network's averaged logits.
     """
-    correlations = _correlations(measured, scored, profile, defaults.SUPPORT * radius)
-    weight = measured.given.weight * deviation / _deviation(correlations)
+    correlations = _correlations(measured, scored, told.profile, defaults.SUPPORT * radius)
+    weight = told.trust * measured.given.weight * deviation / _deviation(correlations)
     expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
     picked = [
         _picks(measured.training.settings.memory, one.logits[number] + np.float32(weight) * correlation, radius, 3 * count).score

@@ -2,8 +2,9 @@
 
 1. For each species, left-out clicks judge the ways of scoring that need no trained network (`pretrained.evidence.JOINING`, `pretrained.judging`).
 2. Of the ways that rank the clicks about as well as the best, the one that is cheapest to compute wins: a filter alone, or a filter and a head on
-   pretrained features.
+   pretrained features.  If even the best is blind (`pretrained.evidence.BLIND`), nothing is joined to the network.
 3. Where the configuration gives no expected number, it is estimated from the clicks (`expected_number`).
+4. The lower the left-out clicks rank, the less the filter weighs beside the network (`trust_in`; docs/accuracy.md, "What joins the network").
 
 The pretrained network can only be joined to a network of three levels, and is not used with `network.backbone: none`.
 """
@@ -11,7 +12,7 @@ The pretrained network can only be joined to a network of three levels, and is n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from tomostream.strategies.unet.expected_number import known_number, with_estima
 from tomostream.strategies.unet.joined_channels import are_joinable
 from tomostream.strategies.unet.pretrained.evidence import JOINING, Verdict
 from tomostream.strategies.unet.pretrained.settings import CHANNELS
+
+TRUSTED = 1.5  # the filter keeps its whole weight while the number of particles by its ranks is at most so many times the expected one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,11 +40,20 @@ class Told:
         Radial profile of the filter, float64 (r,).
     head
         Weights (c,) of the pretrained features; None: the chosen way has no head.
+    trust
+        Share of its configured weight that the filter gets, 0 to 1.
     """
 
     verdict: Verdict
     profile: np.ndarray
     head: np.ndarray | None
+
+    trust: float = 1.0
+
+    @property
+    def joined(self) -> str:
+        """Description of what is joined to the network, for `model.json`."""
+        return "the network alone" if self.verdict.is_blind else str(self.verdict.way)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,12 +97,35 @@ def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Ga
     for number, (one, judge) in enumerate(zip(training.settings.species, judges, strict=True)):
         verdict = judge.decide(ways, expected=known_number(training, number))
         way = verdict.way
-        told.append(
-            Told(verdict, judge.profile(is_telling=way.is_telling), None if way.shrinkage is None else judge.head(way.shrinkage)[0])
-        )
-        progress.say(f"{one.name}: the network is joined by {verdict}")
+        head = None if way.shrinkage is None or verdict.is_blind else judge.head(way.shrinkage)[0]
+        told.append(Told(verdict, judge.profile(is_telling=way.is_telling), head))
+        if verdict.is_blind:
+            progress.warn(f"{one.name}: nothing is joined to the network: {verdict.warning}")
+        else:
+            progress.say(f"{one.name}: the network is joined by {verdict}")
     species = training.settings.species
-    return Gathered(tuple(told), with_estimates(training, [one.verdict.number for one in told], progress) if fills_numbers else species)
+    if fills_numbers:
+        species = with_estimates(training, [one.verdict.number for one in told], progress)
+    known = replace(training, settings=replace(training.settings, species=species))
+    trusts = [trust_in(one.verdict, known_number(known, number)) for number, one in enumerate(told)]
+    return Gathered(tuple(replace(one, trust=trust) for one, trust in zip(told, trusts, strict=True)), species)
+
+
+def trust_in(verdict: Verdict, expected: float | None) -> float:
+    """Return the share of its weight that the filter gets, 0 to 1.
+
+    Parameters
+    ----------
+    verdict
+        With the number of particles by the ranks of left-out clicks: false peaks among them raise it.
+    expected
+        Expected number of particles in all clicked tomograms together; None: unknown, and the filter is trusted unless it is blind.
+    """
+    if verdict.is_blind:
+        return 0.0
+    if expected is None or verdict.number is None:
+        return 1.0
+    return min(1.0, TRUSTED * expected / verdict.number)
 
 
 def heads_of(told: Sequence[Told]) -> np.ndarray | None:

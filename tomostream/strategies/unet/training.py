@@ -98,7 +98,7 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
         labelled_fraction=observed,
         expected_fraction=expected,
         processes=trained_by(processes),
-        chosen_ways=None if joined is None or gathered is None else [str(one.verdict.way) for one in gathered.told],
+        chosen_ways=None if joined is None or gathered is None else [one.joined for one in gathered.told],
         left_out_ranks=None if joined is None or gathered is None else [one.verdict.recorded_ranks for one in gathered.told],
         evidence=None if joined is None or gathered is None else [one.verdict.recorded for one in gathered.told],
     )

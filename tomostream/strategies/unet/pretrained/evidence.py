@@ -4,9 +4,12 @@
 2. The score of a left-out click is that of the highest peak within half a radius of it; a peak farther away is not at the centre.  A click without
    such a peak gets the last rank.
 3. The rank of the click is the number of peaks in the background boxes that score higher, times the volume of the tomograms over that of the boxes.
-4. The cost of a way is the mean of log(1 + rank / expected number).  It hardly depends on ranks within the expected number: the clicks are a random
-   part of the particles, so even a perfect picker ranks them anywhere among these.
+4. The cost of a way is the mean of log(1 + rank / expected number) over the best `COUNTED` of the clicks: one or two of ten may lie beside their
+   particle.  It hardly depends on ranks within the expected number: the clicks are a random part of the particles, so even a perfect picker ranks
+   them anywhere among these.
 5. The first way in the order given wins whose cost exceeds the lowest cost by at most `CLEARLY`: ten clicks can't resolve smaller differences.
+6. A left-out click is found if a peak is near it.  Of those that are not, the place may be wrong, so they tell nothing of the number of particles.
+7. A way is blind if more than `BLIND` of the background's peaks score higher than the median found click.  By chance it would be half of them.
 
 Limits: particles without a click are among the peaks, as they should be; a way that misses a kind of particle that nobody clicked goes unnoticed.
 """
@@ -22,9 +25,11 @@ from jaxtyping import Float64
 
 FOLDS = 10  # most parts into which the clicks are split
 CLEARLY = 0.1  # costs that differ by at most this count as equal
+COUNTED = 0.8  # share of the left-out clicks that count: the best ranked
 _APART = 0.7  # in radii: a peak is the maximum of the cube with this half-edge around it
 NEAR = 0.5  # in radii: distance within which a peak belongs to a click
-FEWEST_RANKS = 5  # fewest left-out clicks from which the number of particles is estimated
+FEWEST_RANKS = 5  # fewest found clicks from which the number of particles is estimated, or a way is called blind
+BLIND = 0.25  # share of the background's peaks above the median found click
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,9 @@ def rank_of(scores: np.ndarray, click: Float64[np.ndarray, " 3"], sorted_peaks: 
 
 
 def cost_of(ranks: Sequence[float], expected: float) -> float:
-    """Return the mean of log(1 + rank / expected)."""
-    return float(np.log1p(np.asarray(ranks) / max(1.0, expected)).mean())
+    """Return the mean of log(1 + rank / expected) over the best `COUNTED` of the ranks."""
+    counted = np.sort(np.asarray(ranks))[: math.ceil(COUNTED * len(ranks))]
+    return float(np.log1p(counted / max(1.0, expected)).mean())
 
 
 def chosen(costs: Sequence[float]) -> int:
@@ -130,9 +136,11 @@ class Verdict:
     way
         The chosen way.
     number
-        Number of particles in all clicked tomograms together, estimated from the ranks by the chosen way; None: too few clicks.
+        Number of particles in all clicked tomograms together, estimated from the ranks by the chosen way; None: too few clicks were found.
     ranks
         Ranks of the left-out clicks by the chosen way.
+    is_blind
+        Whether even the chosen way ranks the left-out clicks among the background.
     """
 
     ways: tuple[Way, ...]
@@ -140,6 +148,7 @@ class Verdict:
     way: Way
     number: float | None
     ranks: tuple[float, ...] = ()
+    is_blind: bool = False
 
     def __str__(self) -> str:
         if not self.costs:
@@ -147,6 +156,13 @@ class Verdict:
         order = np.argsort(self.costs, kind="stable")[:3]
         best = ", ".join(f"{self.ways[i]} {self.costs[i]:.2f}" for i in order)
         return f"{self.way}, chosen by the ranks of left-out clicks (0.7 or less: within the expected number; the best three: {best})"
+
+    @property
+    def warning(self) -> str:
+        """Warning for a blind way."""
+        return (
+            f"even {self.way}, the best of the ways, ranks left-out clicks among the background; these particles are hard to tell from it"
+        )
 
     @property
     def recorded(self) -> dict[str, float]:
@@ -159,7 +175,9 @@ class Verdict:
         return [round(rank, 1) for rank in sorted(self.ranks)]
 
 
-def verdict_of(ways: Sequence[Way], ranks: Sequence[Sequence[float]], *, expected: float | None) -> Verdict:
+def verdict_of(
+    ways: Sequence[Way], ranks: Sequence[Sequence[float]], shares: Sequence[Sequence[float]], *, expected: float | None
+) -> Verdict:
     """Choose a way by the ranks of left-out clicks.
 
     Parameters
@@ -168,16 +186,32 @@ def verdict_of(ways: Sequence[Way], ranks: Sequence[Sequence[float]], *, expecte
         The ways to compare, in order of preference.
     ranks
         [way][left-out click]: ranks in all clicked tomograms together.
+    shares
+        [way][left-out click]: share of the background's peaks that score higher.
     expected
         Expected number of particles there; None: estimate it from the way that ranks the clicks best.
     """
     if not ranks or not ranks[0]:
         return Verdict(tuple(ways), (), ways[0], None)
-    guess = expected if expected is not None else min(number_of(own) for own in ranks)
+    found = [[rank for rank, share in zip(own, above, strict=True) if share < 1] for own, above in zip(ranks, shares, strict=True)]
+    guess = expected if expected is not None else min(number_of(some or own) for some, own in zip(found, ranks, strict=True))
     costs = tuple(cost_of(own, guess) for own in ranks)
     winner = chosen(costs)
-    is_enough = len(ranks[winner]) >= FEWEST_RANKS
-    return Verdict(tuple(ways), costs, ways[winner], number_of(ranks[winner]) if is_enough else None, tuple(ranks[winner]))
+    blind = is_blind(shares[winner])
+    number = number_of(found[winner]) if len(found[winner]) >= FEWEST_RANKS and not blind else None
+    return Verdict(tuple(ways), costs, ways[winner], number, tuple(ranks[winner]), blind)
+
+
+def is_blind(shares: Sequence[float]) -> bool:
+    """Whether a way ranks the found clicks among the background.
+
+    Parameters
+    ----------
+    shares
+        Share of the background's peaks that score higher than each left-out click; 1 for a click that is not found.
+    """
+    found = [share for share in shares if share < 1]
+    return len(found) >= FEWEST_RANKS and float(np.median(found)) > BLIND
 
 
 def number_of(ranks: Sequence[float]) -> float:

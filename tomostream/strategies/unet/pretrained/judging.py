@@ -85,13 +85,16 @@ class Judge:
         total = len(self._clicks.points)
         judged = self._clicks.judged
         ranks: list[list[float]] = [[] for _ in ways]
+        shares: list[list[float]] = [[] for _ in ways]
         for fold in folds_of(len(judged)):
             left_out = judged[fold]
-            self._rank(ways, left_out, np.setdiff1d(np.arange(total), left_out), ranks)
-        return verdict_of(ways, ranks, expected=expected)
+            self._rank(ways, left_out, np.setdiff1d(np.arange(total), left_out), ranks, shares)
+        return verdict_of(ways, ranks, shares, expected=expected)
 
-    def _rank(self, ways: Sequence[Way], left_out: np.ndarray, kept: np.ndarray, ranks: list[list[float]]) -> None:
-        """Make each way of scoring from the kept clicks, and append the ranks of the left-out clicks to the list of that way."""
+    def _rank(
+        self, ways: Sequence[Way], left_out: np.ndarray, kept: np.ndarray, ranks: list[list[float]], shares: list[list[float]]
+    ) -> None:
+        """Make each way of scoring from the kept clicks, and append the ranks of the left-out clicks, as number and as share, to the lists of that way."""
         parts = [*self._backgrounds, *(self._clicks.parts[i] for i in left_out)]
         count = len(self._backgrounds)
         correlations = {
@@ -102,15 +105,16 @@ class Judge:
         for shrinkage in {way.shrinkage for way in ways if way.shrinkage is not None}:
             weights, _ = self._head(kept, shrinkage)
             heads[shrinkage] = in_deviations([self._averaged(part, weights) for part in parts], count)
-        for way, own in zip(ways, ranks, strict=True):
+        for way, own, above in zip(ways, ranks, shares, strict=True):
             totals = [np.float32(way.filter) * correlation for correlation in correlations[way.is_telling]]
             if way.shrinkage is not None:
                 totals = [total + logits for total, logits in zip(totals, heads[way.shrinkage], strict=True)]
             others = np.sort(np.concatenate([peaks_of(total, radius=self._radius)[1] for total in totals[:count]]))
             for i, total in zip(left_out, totals[count:], strict=True):
                 click = self._clicks.points[i] - self._clicks.parts[i].box.start
-                # extrapolated from the background boxes to all clicked tomograms
-                own.append(rank_of(total, click, others, radius=self._radius) / self._share)
+                rank = rank_of(total, click, others, radius=self._radius)
+                own.append(rank / self._share)  # extrapolated from the background boxes to all clicked tomograms
+                above.append(rank / max(1, len(others)))
 
     def head(self, shrinkage: float) -> tuple[np.ndarray, float]:
         """Fit the head to all clicks; return the weights (c,) and the score half-way between clicks and unclicked places."""

@@ -6,7 +6,7 @@
 //    that are under way may finish: whoever scrolls fast would else see nothing.
 // 3. Grey values of the last tiles are kept, and coloured when they are drawn.
 
-import { getBytes, Refused } from "./api";
+import { getBytes } from "./api";
 import { painted } from "./drawing";
 
 export interface Wish {
@@ -39,7 +39,7 @@ export class TileStore {
 
   constructor(
     private readonly onTile: () => void,
-    private readonly onError: (message: string) => void,
+    private readonly onError: (error: unknown) => void,
   ) {}
 
   /** What a view wants from now on. */
@@ -105,13 +105,13 @@ export class TileStore {
     this.underWay.set(wish.url, mine);
     try {
       const bytes = await getBytes(wish.url, abort.signal);
-      if (bytes.length !== wish.rows * wish.columns) throw new Refused(0, `a tile has ${bytes.length} bytes instead of ${wish.rows * wish.columns}`);
+      if (bytes.length !== wish.rows * wish.columns) throw new Error(`a tile has ${bytes.length} bytes instead of ${wish.rows * wish.columns}`);
       this.keep(wish, bytes as Uint8Array<ArrayBuffer>);
       this.fetched++;
     } catch (error) {
       if (!(error instanceof DOMException && error.name === "AbortError")) {
         this.failed.set(wish.url, Date.now() + 3000);
-        this.onError((error as Error).message);
+        this.onError(error);
       }
     } finally {
       if (this.underWay.get(wish.url) === mine) this.underWay.delete(wish.url);

@@ -4,6 +4,7 @@ import * as api from "./api";
 import type { Click, Facts, Job, PickList, Place, Species, State, TomogramState } from "./api";
 import { History, sameClick, type Patch } from "./history";
 import { inVoxels, type Point } from "./geometry";
+import { counted } from "./words";
 
 export type Tab = "clicks" | "picks" | "gallery" | "run";
 export const TABS: Tab[] = ["clicks", "picks", "gallery", "run"];
@@ -31,7 +32,6 @@ interface Unsent {
 }
 
 const UNSENT = "tomostream.unsent.";
-const changes = (n: number): string => `${n} ${n === 1 ? "change" : "changes"}`;
 
 const LOOK: Look = { slab: 5, sigma: 1, low: -3, high: 3, inverted: false, showPicks: true, showClicks: true, overlay: 0 };
 const DEFAULT_RADIUS_VOX = 10;
@@ -270,6 +270,7 @@ export class Workbench {
   }
 
   add(point: Point, label: 0 | 1 = this.negative ? 0 : 1): void {
+    if (this.facts === null) return; // without its spacing a voxel is nowhere
     const click = this.clickAt(point, label);
     this.act([{ table: "clicks", remove: [], add: [click] }]);
     this.selected = click;
@@ -277,6 +278,7 @@ export class Workbench {
 
   /** A click at a place: what is there goes, else one comes. */
   toggle(point: Point, label: 0 | 1 = this.negative ? 0 : 1): void {
+    if (this.facts === null) return;
     const found = this.clickNear(point);
     if (found === null) this.add(point, label);
     else if (found.label === label) this.remove(found);
@@ -289,6 +291,7 @@ export class Workbench {
   }
 
   move(click: Click, point: Point): void {
+    if (this.facts === null) return;
     const moved = { ...click, ...this.toAngstrom(point) };
     this.act([{ table: "clicks", remove: [click], add: [moved] }]);
     this.selected = moved;
@@ -369,7 +372,7 @@ export class Workbench {
       if (kept.table !== table) continue;
       this.queue(kept.patches);
       localStorage.removeItem(key);
-      this.tell("info", `${changes(kept.patches.length)} that an earlier page could not save ${kept.patches.length === 1 ? "is" : "are"} saved now.`);
+      this.tell("info", `${counted(kept.patches.length, "change")} that an earlier page could not save ${kept.patches.length === 1 ? "is" : "are"} saved now.`);
     }
   }
 
@@ -400,10 +403,10 @@ export class Workbench {
   private hear(answer: api.ClickAnswer): void {
     const others = answer.added_by_others + answer.removed_by_others;
     if (this.revision >= 0 && others > 0) {
-      this.tell("info", `The table of clicks was changed by another program: ${answer.added_by_others} rows came, ${answer.removed_by_others} went. Both are merged.`);
+      this.tell("info", `The table of clicks was changed by another program: ${counted(answer.added_by_others, "row")} came, ${answer.removed_by_others} went. Both are merged.`);
     }
     if (this.revision < 0 && answer.unreadable > 0) {
-      this.tell("warning", `${answer.unreadable} rows of the table belong to tomograms that are not open here; they stay as they are.`);
+      this.tell("warning", `${counted(answer.unreadable, "row")} of the table can’t be shown: of tomograms that are not open here. Nothing is changed there.`);
     }
     this.notices = this.notices.filter((one) => !one.text.startsWith("clicks ")); // that it could not be read is over
     this.saved = answer.clicks;
@@ -513,7 +516,7 @@ export class Workbench {
   get rescue(): string {
     const n = this.pending.length;
     if (n === 0) return "";
-    return ` ${changes(n)} ${n === 1 ? "is" : "are"} not saved: kept in this browser, and saved when you open here what \`tomostream view --port ${location.port}\` prints, on the same table.`;
+    return ` ${counted(n, "change")} ${n === 1 ? "is" : "are"} not saved: kept in this browser, and saved when you open here what \`tomostream view --port ${location.port}\` prints, on the same table.`;
   }
 
   failed(error: unknown): void {

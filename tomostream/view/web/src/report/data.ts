@@ -3,9 +3,8 @@
 import type { Curve } from "../lib/scores";
 
 export interface PackedCurve {
-  threshold: string;
-  tp: string;
-  fp: string;
+  tp: string; // by how much each pick raises the number of true particles that are found
+  fp: string; // and the number of false picks
   truths: number;
 }
 
@@ -63,7 +62,6 @@ export interface Block {
 
 export const bytesOf = (text: string): Uint8Array<ArrayBuffer> => Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
 export const floats = (text: string): Float32Array => new Float32Array(bytesOf(text).buffer);
-const integers = (text: string): Uint32Array => new Uint32Array(bytesOf(text).buffer);
 
 export interface Positions {
   x: Float64Array;
@@ -79,8 +77,15 @@ export function positionsOf(text: string, shape: [number, number, number]): Posi
   return { x: axis(0, shape[2]), y: axis(1, shape[1]), z: axis(2, shape[0]) };
 }
 
-export function curveOf(packed: PackedCurve): Curve {
-  return { threshold: floats(packed.threshold), tp: integers(packed.tp), fp: integers(packed.fp), truths: packed.truths };
+/** Counts at each pick, whose scores fall. */
+export function curveOf(packed: PackedCurve, scores: Float32Array): Curve {
+  const risen = (text: string): Uint32Array => {
+    const bytes = bytesOf(text);
+    const steps = bytes.length === scores.length ? bytes : new Uint32Array(bytes.buffer);
+    let sum = 0;
+    return Uint32Array.from(steps, (step) => (sum += step));
+  };
+  return { threshold: scores, tp: risen(packed.tp), fp: risen(packed.fp), truths: packed.truths };
 }
 
 /** The grey values of a WebP, row by row. */

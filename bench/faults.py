@@ -11,18 +11,16 @@
    - `interrupt`, `terminate`: a signal comes before this call;
    - `memory`: the process may take only a few MB (0 to 63) more than at its start.
 3. The command must exit with 0, 2 or 3 (after a signal: 130 or 143, or 0 near its end), with exactly one message if it is not 0, and no
-   traceback or internal fault.  If it is 0, its results must be the undisturbed ones.  Run again undisturbed, it must leave, byte for byte,
-   the files of an undisturbed run.
+   traceback or internal fault.  If it is 0, its results must be the undisturbed ones.  Run again undisturbed, it must exit with 0 and leave,
+   byte for byte, the files of an undisturbed run.  After a signal `init` may also say that the configuration exists, if it is whole.
 
 To repeat a failure: `--only COMMAND --kinds KIND --call N`.  Needs Linux and a C compiler.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import errno
-import json
 import os
 import random
 import resource
@@ -30,12 +28,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.ground import COMMANDS, REPOSITORY, Ground, Outcome, differing, forked, load_libraries, tree
+from bench.trials import Asked, asked_by, leave, parser_of
 
 SOURCE = REPOSITORY / "tests" / "support" / "faulty_disk.c"
 CHANGES, READS = 1, 2
@@ -129,20 +126,15 @@ def fail_once(ground: Ground, disk: FaultyDisk, command: str) -> str | None:
         wrong = [name for name in differing(tree(trial), ground.expected[command]) if not name.endswith(LATER_TIDIED)]
         problem = f"it ended with 0 and left other files: {', '.join(wrong[:5])}" if wrong else None
     if problem is None and not (code == 0 and left_out):
-        problem = ground.rerun(command, trial)
+        problem = ground.rerun(command, trial, after_signal=bool(KINDS[disk.kind].signal))
     return None if problem is None else f"{call}: {problem}: {said[-1500:]}"
 
 
-def fail_at_random(
-    folder: Path, *, seed: int, faults: int, seconds: float, names: list[str], kinds: list[str], call: int | None, every: bool
-) -> Outcome:
-    """Make trials until there are `faults` of them, or the time is over."""
+def make_trials(folder: Path, asked: Asked) -> Outcome:
+    """Make the trials in a folder."""
     load_libraries()
-    outcome = Outcome(seed)
-    disk = FaultyDisk(folder / "trial")
-    draw = random.Random(seed)
-    deadline = time.monotonic() + seconds
-    ground = Ground(folder, Outcome(seed), before=disk.arm, count=disk.count)
+    outcome, disk = Outcome(asked.seed), FaultyDisk(folder / "trial")
+    ground = Ground(folder, Outcome(asked.seed), before=disk.arm, count=disk.count)
 
     def calls(command: str, kind: str) -> int:
         key = f"{command}, {'memory' if kind == 'memory' else KINDS[kind].calls}"
@@ -153,55 +145,23 @@ def fail_at_random(
             outcome.calls[key] = ground.outcome.calls[command]
         return outcome.calls[key]
 
-    def drawn() -> Iterator[tuple[str, str, int]]:
-        if every:
-            for command in names:
-                for kind in kinds:
-                    yield from ((command, kind, at) for at in range(1, calls(command, kind) + 1))
-            return
-        for number in range(faults):
-            command, kind = names[number % len(names)], draw.choice(kinds)
-            if most := calls(command, kind):
-                yield command, kind, call or draw.randint(1, most)
-
-    for command, kind, at in drawn():
-        if time.monotonic() > deadline:
-            break
+    def trial(command: str, kind: str, at: int) -> str | None:
         disk.kind, disk.call = kind, at
-        problem = fail_once(ground, disk, command)
-        outcome.trials[f"{command}, {kind}"] += 1
-        if problem is not None:
-            outcome.failures.append({"command": command, "kind": kind, "call": at, "problem": problem})
-            print(f"{command}, {kind} at call {at}: {problem}\n", file=sys.stderr, flush=True)
-    return outcome
+        return fail_once(ground, disk, command)
+
+    return asked.make(outcome, random.Random(asked.seed), calls, trial)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=300)
-    parser.add_argument("--every", action="store_true", help="every call of every kind, in turn")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop then")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS), metavar="COMMAND")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--call", type=int, help="the call that fails (default: drawn)")
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("-o", "--output", type=Path)
-    given = parser.parse_args()
+    given = parser_of(__doc__, number="--faults", trials=300, kinds=list(KINDS)).parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-faults-") as name:
         folder = Path(name).resolve()
         if "faulty_disk" not in os.environ.get(LIBRARY_VARIABLE, ""):  # libraries are preloaded only when a program starts
             environment = os.environ | {LIBRARY_VARIABLE: str(build_library(folder))}
             sys.exit(subprocess.run([sys.executable, "-m", "bench.faults", *sys.argv[1:]], env=environment, check=False).returncode)
-        outcome = fail_at_random(
-            folder, seed=given.seed, faults=given.faults, seconds=given.seconds, names=given.only, kinds=given.kinds, call=given.call,
-            every=given.every,
-        )  # fmt: skip
-    print(json.dumps(outcome.to_json(), indent=1))
-    if given.output:
-        given.output.write_text(json.dumps(outcome.to_json(), indent=1) + "\n")
-    sys.exit(1 if outcome.failures else 0)
+        outcome = make_trials(folder, asked_by(given))
+    leave(outcome, given.output)
 
 
 if __name__ == "__main__":

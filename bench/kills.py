@@ -6,7 +6,8 @@
    removed, truncations, locks).
 2. Each trial draws a command and one of its calls, forks a process that kills itself just before that call, and then runs the same command
    again, once, undisturbed.
-3. It must exit with 0 and leave, byte for byte, the files of the undisturbed run: no temporary files, and none missing.
+3. It must exit with 0 and leave, byte for byte, the files of the undisturbed run: no temporary files, and none missing.  `init` may also say
+   that the configuration exists, if it is whole.
 
 The report has the seed, and the command and call of every failure.  To repeat one: `--only COMMAND --call N`.  Needs Linux.  Processes are
 forked from one that has the libraries loaded.
@@ -14,17 +15,15 @@ forked from one that has the libraries loaded.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from bench.ground import COMMANDS, Ground, Outcome, forked, load_libraries
+from bench.trials import Asked, asked_by, leave, parser_of
 
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "fcntl.flock")
 
@@ -53,52 +52,29 @@ def kill_once(ground: Ground, calls: Calls, command: str, call: int) -> str | No
     code, _ = forked(COMMANDS[command], trial, ground.log, before=calls.watch)
     if code not in (-signal.SIGKILL, 0):  # 0: it made fewer calls than the undisturbed run
         return f"it ended with {code} before it was killed: {ground.log.read_text()[-500:]}"
-    return ground.rerun(command, trial)
+    return ground.rerun(command, trial, after_signal=True)
 
 
-def kill_at_random(
-    folder: Path, *, seed: int, kills: int, seconds: float, only: list[str] | None = None, call: int | None = None
-) -> Outcome:
-    """Make trials until there are `kills` of them, or the time is over."""
+def make_trials(folder: Path, asked: Asked) -> Outcome:
+    """Make the trials in a folder."""
     load_libraries()
-    outcome, calls = Outcome(seed), Calls()
-    ground = Ground(folder, outcome, before=calls.watch, count=lambda: calls.count)
-    draw = random.Random(seed)
-    deadline = time.monotonic() + seconds
-    names = only or list(COMMANDS)
-    for number in range(kills):
-        if time.monotonic() > deadline:
-            break
-        command = names[number % len(names)]
-        calls.kill_at = 0
+    outcome, watched = Outcome(asked.seed), Calls()
+    ground = Ground(folder, outcome, before=watched.watch, count=lambda: watched.count)
+
+    def calls(command: str, _: str) -> int:
+        watched.kill_at = 0
         ground.prepare(command)
-        at = call or draw.randint(1, outcome.calls[command])
-        problem = kill_once(ground, calls, command, at)
-        outcome.trials[command] += 1
-        if problem is not None:
-            outcome.failures.append({"command": command, "call": at, "problem": problem})
-            print(f"{command}, killed at call {at} of {outcome.calls[command]}: {problem}", file=sys.stderr, flush=True)
-    return outcome
+        return outcome.calls[command]
+
+    return asked.make(outcome, random.Random(asked.seed), calls, lambda command, _, at: kill_once(ground, watched, command, at))
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop then")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=COMMANDS)
-    parser.add_argument("--call", type=int, help="the call to be killed at (default: drawn)")
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("-o", "--output", type=Path)
-    given = parser.parse_args()
+    given = parser_of(__doc__, number="--kills", trials=300, kinds=("killed",)).parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-kills-") as folder:
-        outcome = kill_at_random(Path(folder), seed=given.seed, kills=given.kills, seconds=given.seconds, only=given.only, call=given.call)
-    told = outcome.to_json()
-    print(json.dumps(told, indent=1))
-    if given.output:
-        given.output.write_text(json.dumps(told, indent=1) + "\n")
-    sys.exit(1 if outcome.failures else 0)
+        outcome = make_trials(Path(folder), asked_by(given))
+    leave(outcome, given.output)
 
 
 if __name__ == "__main__":

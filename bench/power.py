@@ -7,27 +7,24 @@
    the names and contents that were synchronised.  A `journal` has the names of a random earlier moment, and any content in files that were
    not synchronised.
 3. Every file that then has its final name must be an old or the new version.  The same command, after a reboot, must exit with 0 and leave,
-   byte for byte, the files of the undisturbed run.
+   byte for byte, the files of the undisturbed run.  `init` may also say that the configuration exists, if it is whole.
 
 To repeat a failure: `--only COMMAND --models MODEL --call N --seed S`.  Needs Linux.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.ground import COMMANDS, LOGS, Ground, Outcome, differing, forked, load_libraries, tree
+from bench.ground import COMMANDS, LOGS, Ground, Outcome, differing, forked, found_it_there, load_libraries, tree
 from bench.kills import EVENTS
+from bench.trials import Asked, asked_by, leave, parser_of
 
 MODELS = ("forgetful", "journal")
 LOST = 77
@@ -104,8 +101,9 @@ def lose_once(ground: Ground, power: Power, command: str) -> str | None:
         return f"neither old nor new: {', '.join(wrong[:5])}"
     ground.log.write_text("")
     code, _ = forked(COMMANDS[command], after, ground.log, before=another_boot)
-    if code:
-        return f"run again, it ended with {code}: {ground.log.read_text()[-900:]}"
+    said = ground.log.read_text()
+    if code and not found_it_there(command, code, said):
+        return f"run again, it ended with {code}: {said[-900:]}"
     wrong = differing({name: data for name, data in tree(after).items() if not name.endswith("ledger.jsonl")}, new)
     return f"other files than undisturbed: {', '.join(wrong[:5])}" if wrong else None
 
@@ -118,66 +116,35 @@ def is_final(name: str) -> bool:
     )
 
 
-def lose_at_random(
-    folder: Path, *, seed: int, losses: int, seconds: float, names: list[str], models: list[str], call: int | None, every: bool
-) -> Outcome:
-    """Make trials until there are `losses` of them, or the time is over."""
+def make_trials(folder: Path, asked: Asked) -> Outcome:
+    """Make the trials in a folder."""
     load_libraries()
-    outcome, power = Outcome(seed), Power(folder)
+    outcome, power = Outcome(asked.seed), Power(folder)
     ground = Ground(folder, outcome, before=power.watch, count=lambda: power.count)
-    draw = random.Random(seed)
-    deadline = time.monotonic() + seconds
+    draw = random.Random(asked.seed)
 
-    def drawn() -> Iterator[tuple[str, str, int]]:
-        for number in range(sys.maxsize if every else losses):
-            if every and number == len(names):
-                return
-            command = names[number % len(names)]
-            power.lost_at = 0
-            ground.prepare(command)
-            most = outcome.calls[command]
-            if every:
-                yield from ((command, model, at) for at in range(1, most + 1) for model in models)
-            else:
-                yield command, draw.choice(models), call or draw.randint(1, most)
+    def calls(command: str, _: str) -> int:
+        power.lost_at = 0
+        ground.prepare(command)
+        return outcome.calls[command]
 
-    for command, model, at in drawn():
-        if time.monotonic() > deadline:
-            break
+    def trial(command: str, model: str, at: int) -> str | None:
         power.model, power.lost_at = model, at
         power.seed = draw.randrange(2**30)
         power.names_at = random.Random(power.seed).randint(0, at)
         problem = lose_once(ground, power, command)
-        outcome.trials[f"{command}, {model}"] += 1
-        if problem is not None:
-            outcome.failures.append({"command": command, "model": model, "call": at, "names": power.names_at, "problem": problem})
-            print(f"{command}, {model}, lost at call {at}, names of {power.names_at}: {problem}\n", file=sys.stderr, flush=True)
-    return outcome
+        return None if problem is None else f"names of call {power.names_at}: {problem}"
+
+    return asked.make(outcome, draw, calls, trial)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--losses", type=int, default=200)
-    parser.add_argument("--every", action="store_true", help="every call, on every model, in turn")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop then")
-    parser.add_argument("--seed", type=int, default=0)
-    writers = [name for name in COMMANDS if name not in READ_ONLY]
-    parser.add_argument("--only", nargs="+", choices=writers, default=writers, metavar="COMMAND")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--call", type=int, help="the call before which power is lost (default: drawn)")
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("-o", "--output", type=Path)
+    parser = parser_of(__doc__, number="--losses", trials=200, kinds=MODELS, kinds_option="--models", left_out=READ_ONLY)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-power-") as name:
-        outcome = lose_at_random(
-            Path(name).resolve(), seed=given.seed, losses=given.losses, seconds=given.seconds, names=given.only, models=given.models,
-            call=given.call, every=given.every,
-        )  # fmt: skip
-    print(json.dumps(outcome.to_json(), indent=1))
-    if given.output:
-        given.output.write_text(json.dumps(outcome.to_json(), indent=1) + "\n")
-    sys.exit(1 if outcome.failures else 0)
+        outcome = make_trials(Path(name).resolve(), asked_by(given))
+    leave(outcome, given.output)
 
 
 if __name__ == "__main__":

@@ -176,11 +176,11 @@ def _train(run: ResolvedRun) -> Step:
     heads = [one.head for one in run.tomograms.values() if isinstance(one.head, Head)]
     level = run.strategy.reading_level(run.species, heads[0].spacing, run.learning.network.level)
     work = run.strategy.describe(run.learning, level)
+    needed, buffer = training_bytes(run.strategy, run.learning), training_buffer(run.strategy, run.learning)
     if run.strategy.step_bytes(run.learning) is None:
-        needed = 2 * LIBRARIES_BYTES + TORCH_BYTES
+        needed = max(needed, 2 * LIBRARIES_BYTES + TORCH_BYTES)
     else:
-        voxels = sum(math.prod(level_shape(head.shape, level)) for head in heads)
-        needed = training_bytes(run.strategy, run.learning) + min(training_buffer(run.strategy, run.learning), 4 * voxels)
+        needed += min(buffer, 4 * sum(math.prod(level_shape(head.shape, level)) for head in heads))
     return Step("train", "-", _state(is_trained(run)), needed, None, work)
 
 

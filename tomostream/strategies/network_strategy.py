@@ -48,6 +48,14 @@ class NetworkStrategy(ABC):
         """Return 0; a strategy that projects the memory of a step overrides this."""
         return 0
 
+    @staticmethod
+    def precision_on_cpu(settings: LearningSettings) -> str | None:
+        """Return the precision of a training step, for a projection of its memory; None on a GPU, whose memory holds the feature maps."""
+        from tomostream.learn.precision import resolve_device, resolve_precision
+
+        device = resolve_device(settings.device)
+        return resolve_precision(settings.train.precision, device) if device.type == "cpu" else None
+
     def describe(self, settings: LearningSettings, level: int) -> str:
         """Describe training by its steps, crops, level and objective."""
         train = settings.train

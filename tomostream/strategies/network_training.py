@@ -133,6 +133,8 @@ def train_network(parts: Parts, training: Training, folder: Path | None, progres
         f"{parts.title} on {', '.join(training.labelled.names)}: level {training.level} ({training.level_spacing:g} A per voxel), "
         f"{training.labelled.total} labels, {parts.label_text}{precision}{processes_note(processes, train.batch)}"
     )
+    if training.validation is not None and processes.is_first:
+        progress.say(f"validation: {validation.clicks} of {training.validation.total} clicks count, in {len(validation.regions)} regions")
     with progress.track("train", train.steps) as bar:
         return fit(
             parts.network,

@@ -149,6 +149,14 @@ class Strategy(Protocol):
         """
 
 
+@runtime_checkable
+class LearnsFromClicks(Protocol):
+    """What a `Strategy` that takes no training steps may have too: the memory that it needs instead."""
+
+    def clicks_bytes(self, settings: LearningSettings) -> int:
+        """Return the projected peak memory of learning from the clicks on this machine, in bytes, without the libraries."""
+
+
 @dataclass(frozen=True)  # no slots: cached properties are stored on the instance
 class Model(ABC):
     """A trained model.

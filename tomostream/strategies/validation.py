@@ -5,7 +5,8 @@ recall of the clicks over the first n picks, n = 1 .. 2N, where N is the expecte
 and it changes smoothly where the recall at a single count jumps.  F1 at the expected number is reported beside it.
 
 1. Plan, once: choose regions around the clicks, with edges of at most `REGION_VOX` (a small tomogram is one region) and at most `TOTAL_VOX` voxels in
-   total, but at least one region; read them, a fixed set of labelled crops for the loss, and the crops for the tomograms' batch-norm statistics.
+   total, but at least one region; the tomograms take turns.  Read the regions, a fixed set of labelled crops for the loss, and the crops for the
+   tomograms' batch-norm statistics.
 2. After each epoch: score the regions with the network, pick, and match the picks with the clicks; evaluate the objective on the crops.
 """
 
@@ -80,6 +81,11 @@ class Validation:
     score: Score
     pick: Pick
 
+    @property
+    def clicks(self) -> int:
+        """Number of clicks that count: those inside the regions."""
+        return sum(len(clicks) for region in self.regions for clicks in region.clicks)
+
     def measure(self, network: nn.Module) -> dict[str, float]:
         """Return `val_loss`, `val_recall` and `val_f1` at the expected number, and the `criterion` (larger is better).
 
@@ -87,7 +93,7 @@ class Validation:
         labelled crops of the training tomograms, and the criterion is its negative.
         """
         loss = self._loss(network)
-        if not any(len(clicks) for region in self.regions for clicks in region.clicks):
+        if not self.clicks:
             return {"val_loss": loss, "criterion": -loss}
         curves: list[tuple[float, float, float]] = []
         scored = self._scores(network)
@@ -198,18 +204,50 @@ def plan_validation(
         How a region is scored and picked.
     """
     regions: list[Region] = []
-    total = 0
     crops: list[list[torch.Tensor]] = []
     settings = training.settings
     adapts = settings.network.batch_statistics == "tomogram"
-    for tomogram, points in zip(checked.tomograms, checked.points, strict=True) if checked is not None else ():
-        crops.append(list(sampling.images(tomogram.read_standardised, tomogram.shape)) if adapts else [])
-        for box in boxes_around(tomogram.shape, np.concatenate(points)):
-            if regions and total + box.size > TOTAL_VOX:
-                break
-            total += box.size
-            regions.append(_region(settings.species, len(crops) - 1, tomogram, box, points))
+    if checked is not None:
+        boxes = boxes_in_turns([t.shape for t in checked.tomograms], [np.concatenate(own) for own in checked.points], settings.train.seed)
+        for number, (tomogram, points) in enumerate(zip(checked.tomograms, checked.points, strict=True)):
+            crops.append(list(sampling.images(tomogram.read_standardised, tomogram.shape)) if adapts else [])
+            regions += [_region(settings.species, number, tomogram, box, points) for box in boxes[number]]
     return Validation(regions, training.radii_vox, batches, objective, precision, settings.memory, crops, score, pick)
+
+
+def boxes_in_turns(shapes: Sequence[Triple], points: Sequence[np.ndarray], seed: int) -> list[list[Box]]:
+    """Return the boxes of each tomogram in which its points count, `TOTAL_VOX` voxels of all tomograms together, but at least one box.
+
+    In each turn, each tomogram gives the box with most of its points that is left; the tomogram whose box has most points goes first, and the seed
+    decides between equals.  A tomogram whose box would be too much gives no more.
+
+    Parameters
+    ----------
+    shapes
+        Shapes of the tomograms, in voxels.
+    points
+        Per tomogram, the points of all species: (n, 3) voxels z y x.
+    seed
+        Seed of the order.
+    """
+    waiting = [boxes_around(shape, own) for shape, own in zip(shapes, points, strict=True)]
+    chosen: list[list[Box]] = [[] for _ in shapes]
+    order = np.random.default_rng(seed).permutation(len(shapes)).tolist()
+    total = 0
+    while any(waiting):
+        for number in sorted((n for n in order if waiting[n]), key=lambda n: -len(_inside(waiting[n][0], points[n]))):
+            box = waiting[number].pop(0)
+            if total and total + box.size > TOTAL_VOX:
+                waiting[number] = []
+            else:
+                total += box.size
+                chosen[number].append(box)
+    return chosen
+
+
+def _inside(box: Box, points: np.ndarray) -> np.ndarray:
+    """Return the points whose voxel lies in the box."""
+    return points[((points >= np.asarray(box.start) - 0.5) & (points < np.asarray(box.stop) - 0.5)).all(axis=1)]
 
 
 def boxes_around(shape: Triple, points: np.ndarray) -> list[Box]:
@@ -229,8 +267,7 @@ def boxes_around(shape: Triple, points: np.ndarray) -> list[Box]:
 
 def _region(species: Sequence[Species], number: int, tomogram: Tomogram, box: Box, points: list[np.ndarray]) -> Region:
     """Read a region of tomogram `number`; its expected number is that of the tomogram times its share of the volume."""
-    start, stop = np.asarray(box.start), np.asarray(box.stop)
-    clicks = [p[((p >= start - 0.5) & (p < stop - 0.5)).all(axis=1)] - start for p in points]
+    clicks = [_inside(box, own) - np.asarray(box.start) for own in points]
     share = box.size / (tomogram.shape[0] * tomogram.shape[1] * tomogram.shape[2])
     expected = [
         share * (s.expected_in(tomogram.name) or defaults.EXPECTED_PER_CLICK * len(p)) for s, p in zip(species, points, strict=True)

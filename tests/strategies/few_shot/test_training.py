@@ -8,7 +8,7 @@ import yaml
 
 import tomostream as ts
 from tomostream.config import configuration_from
-from tomostream.errors import InputError
+from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Box
 from tomostream.inference.region_scoring import read_extended
 from tomostream.picking.blocks import pick_array
@@ -146,3 +146,11 @@ def test_places_that_are_no_particles_are_learnt_and_those_of_other_tomograms_ar
     assert any(text.startswith("labels.train: 1 places labelled 0 lie in tomograms without a clicked particle") for text in listening.said)
     before, after = (load_model(folder / "model").network.head.weight for folder in (project, tmp_path / "project"))
     assert not np.allclose(before, after)
+
+
+def test_a_budget_that_the_features_of_the_clicks_exceed_is_refused_before_any_work(tmp_path):
+    with pytest.raises(
+        BudgetError, match=r"training needs at least 789 MB \(objective few_shot: .*but the memory budget is 700 MB; raise --memory to that"
+    ):
+        train_model(configuration(tmp_path, memory="700MB", predict={"device": "cpu"}), out=None, overwrite=False, progress=Progress())
+    assert not (tmp_path / "project").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from tomostream.learn.processes import Processes
     from tomostream.strategies.model_folder import ModelRecord
     from tomostream.strategies.protocol import Model
+
+# at the peak of a step; just above the measured peaks
+_VOXEL_BYTES = 140  # per voxel of the patches: images, coordinates, labels and the loss
+_CHANNEL_BYTES = {"float32": 108, "bf16": 66}  # per value of the feature maps; a level has an eighth of the voxels of the one before
 
 
 class PatchStrategy(NetworkStrategy):
@@ -47,6 +52,14 @@ class PatchStrategy(NetworkStrategy):
             raise InputError(
                 f"train.crop: the patches of {self.name} have a padding of {padding} voxels on each side, so they must be longer than {2 * padding}, found {crop}"
             )
+
+    def step_bytes(self, settings: LearningSettings) -> int | None:
+        """Project the peak memory of a training step, in bytes; 0 on a GPU, whose memory holds it."""
+        precision, train = self.precision_on_cpu(settings), settings.train
+        if precision is None:
+            return 0
+        values = sum(channels / 8.0**level for level, channels in enumerate(settings.network.channels))
+        return math.ceil(train.batch * train.crop**3 * (_VOXEL_BYTES + _CHANNEL_BYTES[precision] * values))
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
         """Train and write the model folder."""

@@ -58,6 +58,13 @@ class FewShotStrategy:
         """Return None: training takes no steps."""
         return None
 
+    def clicks_bytes(self, settings: LearningSettings) -> int:
+        """Project the peak of judging the clicks, in bytes; 0 on a GPU, whose memory holds the features."""
+        from tomostream.learn.precision import resolve_device
+        from tomostream.strategies.unet.pretrained.seeing import seeing_bytes
+
+        return seeing_bytes() if resolve_device(settings.device).type == "cpu" else 0
+
     def describe(self, settings: LearningSettings, level: int) -> str:
         """Describe training by strategy, level and the hash of the backbone."""
         return f"strategy {self.name}, level {level}, pretrained backbone {SHA256[:8]}"

@@ -51,6 +51,11 @@ def centres_of_box(box: Box, points_zyx: Float64[np.ndarray, "n 3"], *, half_hei
     return result
 
 
+def slab_height(half_height: float, stride: int) -> int:
+    """Return the edge of a slab along z, in voxels: the height of a label, rounded up to a multiple of the network's stride."""
+    return -(-int(2 * half_height + 1) // stride) * stride
+
+
 def slab_layout(shapes: Sequence[Triple], *, half_height: float, edge: int, stride: int, symmetry: str) -> tuple[Triple, str]:
     """Return the edges of slabs, and a symmetry that keeps slices in their plane, for a `SlabDataset`.
 
@@ -70,7 +75,7 @@ def slab_layout(shapes: Sequence[Triple], *, half_height: float, edge: int, stri
     symmetry
         The symmetry asked for: `cube` (rotations by 90 degrees and flips), `wedge` (flips only) or `none`.
     """
-    height = -(-int(2 * half_height + 1) // stride) * stride
+    height = slab_height(half_height, stride)
     z, y, x = (
         max(stride, min(wanted, min(s[axis] for s in shapes) // stride * stride)) for axis, wanted in enumerate((height, edge, edge))
     )

@@ -33,6 +33,17 @@ class SliceStrategy(NetworkStrategy):
         }
     )
 
+    def step_bytes(self, settings: LearningSettings) -> int | None:
+        """Project the peak memory of a training step, in bytes; 0 on a GPU, whose memory holds it."""
+        from tomostream.strategies.slices2d.cost import expected_half_height, slab_step_bytes
+        from tomostream.strategies.slices2d.slabs import slab_height
+
+        precision, network, edge = self.precision_on_cpu(settings), settings.network, settings.train.crop
+        if precision is None:
+            return 0
+        slab = (slab_height(expected_half_height(settings), 2 ** (len(network.channels) - 1)), edge, edge)
+        return slab_step_bytes(network.channels, slab, batch=settings.train.batch, species=len(settings.species), precision=precision)
+
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
         """Train and write the model folder."""
         from tomostream.strategies.slices2d.training import train_slices

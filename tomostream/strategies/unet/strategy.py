@@ -66,14 +66,12 @@ class UNetStrategy(NetworkStrategy):
 
     def step_bytes(self, settings: LearningSettings) -> int | None:
         """Project the larger of a training step and of judging the clicks before it, in bytes; 0 on a GPU, whose memory holds both."""
-        from tomostream.learn.precision import resolve_device, resolve_precision
         from tomostream.strategies.unet.pretrained.seeing import seeing_bytes
 
-        device = resolve_device(settings.device)
-        if device.type != "cpu":
+        precision, train = self.precision_on_cpu(settings), settings.train
+        if precision is None:
             return 0
-        train = settings.train
-        step = _STEP_BYTES[resolve_precision(train.precision, device)] * settings.network.channels[0] * train.batch * train.crop**3
+        step = _STEP_BYTES[precision] * settings.network.channels[0] * train.batch * train.crop**3
         return max(step + _KEPT_BYTES, seeing_bytes()) if takes_backbone(settings) else step
 
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:

@@ -73,7 +73,7 @@ RECALIBRATION_CROPS: Final = 64  # uniform crops over which the batch-norm stati
 EXPECTED_PER_CLICK: Final = 10  # particles per click, where nobody says how many there are (validation only)
 
 # matched filter beside the network (docs/accuracy.md)
-MATCHED_WEIGHT: Final = 2.0  # of a correlation that ranks left-out clicks well; both in units of their standard deviation
+MATCHED_WEIGHT: Final = 1.5  # of a correlation that ranks left-out clicks well; both in units of their standard deviation
 MATCHED_FLOOR: Final = 0.4  # as NORMALISATION_FLOOR; smaller, because the network refuses empty places by itself
 MATCHED_SMOOTH: Final = 0.4  # radius of the ball over which the network's logits are averaged, of the particle's radius
 UNLABELLED_TOMOGRAMS: Final = 8  # tomograms without labels that the network learns from too, at most

@@ -4,9 +4,9 @@
 2. The score of a left-out click is that of the highest peak within half a radius of it; a peak farther away is not at the centre.  A click without
    such a peak gets the last rank.
 3. The rank of the click is the number of peaks in the background boxes that score higher, times the volume of the tomograms over that of the boxes.
-4. The cost of a way is the mean of log(1 + rank / expected number) over the best `COUNTED` of the clicks: one or two of ten may lie beside their
-   particle.  It hardly depends on ranks within the expected number: the clicks are a random part of the particles, so even a perfect picker ranks
-   them anywhere among these.
+4. The cost of a way is the mean of log(1 + rank / expected number), each at most log(1 + `WORST`): one click that lies beside its particle must not
+   outweigh the others.  It hardly depends on ranks within the expected number: the clicks are a random part of the particles, so even a perfect
+   picker ranks them anywhere among these.
 5. The first way in the order given wins whose cost exceeds the lowest cost by at most `CLEARLY`: ten clicks can't resolve smaller differences.
 6. A left-out click is found if a peak is near it.  Of those that are not, the place may be wrong, so they tell nothing of the number of particles.
 7. A way is blind if more than `BLIND` of the background's peaks score higher than the median found click.  By chance it would be half of them.
@@ -25,7 +25,7 @@ from jaxtyping import Float64
 
 FOLDS = 10  # most parts into which the clicks are split
 CLEARLY = 0.1  # costs that differ by at most this count as equal
-COUNTED = 0.8  # share of the left-out clicks that count: the best ranked
+WORST = 5.0  # ranks of more than so many times the expected number cost no more
 _APART = 0.7  # in radii: a peak is the maximum of the cube with this half-edge around it
 NEAR = 0.5  # in radii: distance within which a peak belongs to a click
 FEWEST_RANKS = 5  # fewest found clicks from which the number of particles is estimated, or a way is called blind
@@ -114,9 +114,8 @@ def rank_of(scores: np.ndarray, click: Float64[np.ndarray, " 3"], sorted_peaks: 
 
 
 def cost_of(ranks: Sequence[float], expected: float) -> float:
-    """Return the mean of log(1 + rank / expected) over the best `COUNTED` of the ranks."""
-    counted = np.sort(np.asarray(ranks))[: math.ceil(COUNTED * len(ranks))]
-    return float(np.log1p(counted / max(1.0, expected)).mean())
+    """Return the mean of log(1 + rank / expected), with each quotient at most `WORST`."""
+    return float(np.log1p(np.minimum(np.asarray(ranks) / max(1.0, expected), WORST)).mean())
 
 
 def chosen(costs: Sequence[float]) -> int:

@@ -15,7 +15,6 @@ from scipy import ndimage
 from bench.slice_pictures import SliceView, slice_picture
 from tomostream.config import Species, load_configuration
 from tomostream.evaluation import match
-from tomostream.formats.registry import read_table
 from tomostream.geometry import Box
 from tomostream.pipeline.demonstration import run_demo
 from tomostream.pipeline.report_page import Found, find_results
@@ -40,8 +39,9 @@ def main(folder: str = "tomostream-demo") -> None:
 
 def draw(folder: str) -> None:
     """Draw a slice of the third tomogram, which has no clicks."""
-    run = resolve(load_configuration(Project(Path(folder)).resolved), with_clicks=False)
-    found = next(f for f in find_results(run, read_table(run.truth or "")) if f.name == "demo_3")
+    run = resolve(load_configuration(Project(Path(folder)).resolved), with_clicks=False, with_truth=True)
+    truth = None if run.truth is None else run.truth.particles
+    found = next(f for f in find_results(run, truth) if f.name == "demo_3")
     made_by = PngInfo()
     made_by.add_text("tomostream", VERSION)
     Image.open(io.BytesIO(slice_picture(view_slice(found, run.species[0], run)))).save(PICTURE, pnginfo=made_by, optimize=True)

@@ -29,6 +29,7 @@ POSITIONS: dict[tuple[str, str, str], Unit] = {
     ("x_coord", "y_coord", "z_coord"): "voxel",
 }
 ANGLES = ("rot_degree", "tilt_degree", "psi_degree")
+_SHOWN = 50  # characters of a text that is no number
 _ROLES = {"tomogram": ("tomogram", "tomogram_name"), "species": ("species",), "score": ("score",), "label": ("label",)}
 
 
@@ -116,9 +117,12 @@ def number(text: str) -> float:
     ValueError
         If it says none, or only as Python's source may (`1_000`), or in digits of other scripts.
     """
-    if "_" in text or not text.isascii():
-        raise ValueError(f"'{text}' is no number")
-    return float(text)
+    try:
+        if "_" in text or not text.isascii():
+            raise ValueError
+        return float(text)
+    except ValueError:
+        raise ValueError(f"'{text[:_SHOWN]}{'...' if len(text) > _SHOWN else ''}' is no number") from None
 
 
 def of_frame(table: pd.DataFrame, where: str) -> dict[str, Any]:

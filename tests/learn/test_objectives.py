@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tomostream.errors import InputError
 from tomostream.learn.batch import Batch
 from tomostream.learn.objectives import make_objective
+from tomostream.learn.objectives.risk import Kind
 
 
 def batch_of(positive: np.ndarray, weight: np.ndarray | None = None) -> Batch:
@@ -325,3 +326,15 @@ def test_impossible_objectives_are_refused(change, said):
 
 def test_pn_needs_no_prior():
     make_objective("pn", weight=1.0, order="prior_to_pu", labelled_fraction=[0.1], expected_fraction=None)
+
+
+def test_a_rare_species_weighs_as_much_whatever_the_names_of_a_risks_fields():
+    def risk(prior):
+        return lambda crop, processes: crop.sum()  # has no field at all
+
+    kind = Kind("other", needs_prior=True, is_proportional=True, risk=risk)
+    made = make_objective(kind, weight=1.0, order="prior_to_pu", labelled_fraction=[0.001, 0.001], expected_fraction=[0.1, 0.01])
+    assert made.factors == pytest.approx(
+        make_objective("nnpu", weight=1.0, order="prior_to_pu", labelled_fraction=[0.001, 0.001], expected_fraction=[0.1, 0.01]).factors
+    )
+    assert made.factors == pytest.approx((1, 10))

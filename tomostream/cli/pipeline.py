@@ -78,4 +78,4 @@ def demo(
         print_json({"project": str(folder), "evaluation": evaluation.to_json()})
     else:
         show_evaluation(evaluation)
-        ConsoleProgress().say(f"open {folder / 'report.html'}; as a start for your own data, copy {folder / 'demo.yaml'}")
+        ConsoleProgress().say(f"open {folder / 'report.html'}; for your own data, start with `tomostream init FOLDER_OF_TOMOGRAMS`")

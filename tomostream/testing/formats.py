@@ -218,7 +218,9 @@ class FormatTests:
         except InputError as error:
             refusal = str(error)
         assert len(found) == 0
-        assert len(refusal) < _LONGEST_MESSAGE
+        assert len(refusal) < _LONGEST_MESSAGE, (
+            f"a message of {len(refusal)} characters, at most {_LONGEST_MESSAGE} are read: {refusal[:200]}..."
+        )
 
     def test_foreign_bytes_are_refused_with_the_files_name(self, path: Path) -> None:
         junk = path.with_name("junk")

@@ -54,6 +54,7 @@ def make_objective(
         )
     volumes = [None] * len(labelled_fraction) if particle_voxels is None else list(particle_voxels)
     risks: list[Risk] = []
+    shares: list[float] = []  # of particle voxels, as each risk has them
     notes: list[str] = []
     for number, (pi, expected, volume) in enumerate(zip(labelled_fraction, expected_fraction, volumes, strict=True), 1):
         prior = Prior(pi, expected, volume, weight, order)
@@ -63,9 +64,10 @@ def make_objective(
                 f"({pi:.3g}), so there is nothing unlabelled to find: trained by pn instead of {kind.name}"
             )
             risks.append(pn.OBJECTIVE.risk(prior))
+            shares.append(pi)
         else:
             risks.append(kind.risk(prior))
-    shares = [getattr(risk, "expected_fraction", pi) for risk, pi in zip(risks, labelled_fraction, strict=True)]
+            shares.append(expected)
     factors = _factors(shares) if kind.is_proportional else (1.0,) * len(risks)
     return Objective(kind.name, tuple(risks), factors, tuple(notes))
 

@@ -75,8 +75,9 @@ def doubt(scores: np.ndarray, expected: int) -> np.ndarray:
     expected
         Rank of the border.
     """
-    border = scores[min(expected, len(scores)) - 1]
-    around = scores[max(0, expected // 2 - 1) :]
+    rank = min(expected, len(scores))
+    border = scores[rank - 1]
+    around = scores[max(0, rank // 2 - 1) :]
     spread = float(around.max() - around.min())
     distance: np.ndarray = np.abs(scores - border)
     return distance / spread if spread > 0 else distance

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tomostream.strategies.unet.pretrained.evidence import (
     CLEARLY,
+    JOINING,
     WAYS,
     chosen,
     cost_of,
@@ -47,7 +48,7 @@ def test_within_the_expected_number_ranks_say_little():
 
 @given(st.lists(st.floats(0, 10), min_size=len(WAYS), max_size=len(WAYS)))
 def test_the_winner_is_hardly_dearer_than_the_best_and_no_way_before_it_is_as_good(costs):
-    number = chosen(costs)
+    number = chosen(WAYS[:1] * len(costs), costs)
     assert costs[number] <= min(costs) + CLEARLY
     assert all(cost > min(costs) + CLEARLY for cost in costs[:number])
 
@@ -123,3 +124,15 @@ def test_two_clicks_beside_their_particles_do_not_choose_the_filter_that_ranks_a
     telling = [22.0, 39.0, 74.0, 77.0, 101.0, 111.0, 157.0, 465.0, 12_639.0, 13_355.0]
     average = [69.0, 84.0, 166.0, 194.0, 195.0, 219.0, 227.0, 249.0, 297.0, 12_132.0]
     assert cost_of(telling, 180.0) < cost_of(average, 180.0)
+
+
+@pytest.mark.parametrize(
+    ("costs", "number"),
+    [
+        ((0.74, 0.68, 0.61, 0.66), 0),  # a head is not clearly better; of the filters the preferred one is as good
+        ((0.60, 0.62, 0.53, 0.46), 2),  # a head is; the preferred filter with it is as good
+        ((1.79, 1.20, 1.75, 1.15), 1),  # the preferred filter is far worse
+    ],
+)
+def test_whether_a_head_is_needed_is_decided_before_the_filter(costs, number):
+    assert chosen(JOINING[:4], costs) == number

@@ -7,7 +7,8 @@
 4. The cost of a way is the mean of log(1 + rank / expected number), each at most log(1 + `WORST`): one click that lies beside its particle must not
    outweigh the others.  It hardly depends on ranks within the expected number: the clicks are a random part of the particles, so even a perfect
    picker ranks them anywhere among these.
-5. The first way in the order given wins whose cost exceeds the lowest cost by at most `CLEARLY`: ten clicks can't resolve smaller differences.
+5. The first way in the order given wins whose cost exceeds the lowest cost by at most `CLEARLY`: ten clicks can't resolve smaller differences
+   (`chosen`: whether a head is needed is decided first).
 6. A left-out click is found if a peak is near it.  Of those that are not, the place may be wrong, so they tell nothing of the number of particles.
 7. A way is blind if more than `BLIND` of the background's peaks score higher than the median found click.  By chance it would be half of them.
 
@@ -118,10 +119,26 @@ def cost_of(ranks: Sequence[float], expected: float) -> float:
     return float(np.log1p(np.minimum(np.asarray(ranks) / max(1.0, expected), WORST)).mean())
 
 
-def chosen(costs: Sequence[float]) -> int:
-    """Return the index of the first way whose cost exceeds the lowest by at most `CLEARLY`."""
-    best = min(costs)
-    return next(number for number, cost in enumerate(costs) if cost <= best + CLEARLY)
+def chosen(ways: Sequence[Way], costs: Sequence[float]) -> int:
+    """Return the index of the first way whose cost exceeds the lowest by at most `CLEARLY`.
+
+    If the order prefers to do without a head, ways with one only compete if the best of them is clearly cheaper than the best without.
+
+    Parameters
+    ----------
+    ways
+        In order of preference.
+    costs
+        Cost of each.
+    """
+    competing = list(range(len(ways)))
+    if ways[0].shrinkage is None:
+        plain = [number for number in competing if ways[number].shrinkage is None]
+        headed = [number for number in competing if ways[number].shrinkage is not None]
+        needs_head = bool(headed) and min(costs[number] for number in headed) + CLEARLY < min(costs[number] for number in plain)
+        competing = headed if needs_head else plain
+    best = min(costs[number] for number in competing)
+    return next(number for number in competing if costs[number] <= best + CLEARLY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +212,7 @@ def verdict_of(
     found = [[rank for rank, share in zip(own, above, strict=True) if share < 1] for own, above in zip(ranks, shares, strict=True)]
     guess = expected if expected is not None else min(number_of(some or own) for some, own in zip(found, ranks, strict=True))
     costs = tuple(cost_of(own, guess) for own in ranks)
-    winner = chosen(costs)
+    winner = chosen(ways, costs)
     blind = is_blind(shares[winner])
     number = number_of(found[winner]) if len(found[winner]) >= FEWEST_RANKS and not blind else None
     return Verdict(tuple(ways), costs, ways[winner], number, tuple(ranks[winner]), blind)

@@ -116,6 +116,7 @@ def test_what_is_missing_is_an_error_that_names_the_option(mrc, scores):
     assert "--threshold T" in done.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

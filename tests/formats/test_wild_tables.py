@@ -423,6 +423,7 @@ def test_text_is_utf8_under_every_locale(tmp_path):
             assert read_table(out, format_name=name).tomograms() == ["TS_é"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "facts"),
     [

@@ -104,6 +104,7 @@ def test_picks_counts_and_evaluation_come_from_inside_alone(project):
         assert found[name]["tp"] + found[name]["fp"] == len(picks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("region", "message"),
     [

@@ -55,6 +55,7 @@ def test_every_public_function_says_what_it_does(name):
     assert len(inspect.getdoc(getattr(ts, name)).splitlines()) > 2
 
 
+@pytest.mark.slow
 def test_what_needs_no_network_imports_no_torch(tmp_path):
     write_mrc(tmp_path / "a.mrc", random_volume((8, 9, 10), np.float32))
     code = """

@@ -163,6 +163,7 @@ def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path):
     assert load_backbone(parts / "backbone.safetensors").body.channels == (4, 8)
 
 
+@pytest.mark.slow
 def test_other_settings_do_not_go_on_with_a_checkpoint(tmp_path):
     train(tmp_path, Settings((4, 8), 5, 1e-3, 1, SMALL), minutes=1, steps=1, device=torch.device("cpu"))
     with pytest.raises(SystemExit, match="choose another folder"):

@@ -72,6 +72,7 @@ def test_coarser_levels_are_interpolated_without_a_trace_of_blocks(level, shape,
     np.testing.assert_allclose(result, whole_logits(network, volume, shape, level), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0, 1])
 def test_one_block_grid_gives_the_same_bits_in_any_order_and_every_time(level):
     network = network_of((3, 4, 5))

@@ -122,6 +122,7 @@ def test_a_region_that_can_not_be_meant_is_refused_before_work(project, region, 
         plan_run(load_configuration(with_region(project, **region)), ["pick"])
 
 
+@pytest.mark.slow
 def test_a_mask_of_another_spacing_or_shape_is_refused(project):
     folder = project.parent
     binned = write_mask(folder / "binned.mrc", np.ones(SHAPE), spacing=2 * SPACING)

@@ -51,6 +51,7 @@ def test_level_0_is_the_input_and_the_pyramid_is_that_of_the_whole_volume(tmp_pa
         expected = rounded_to(mean_pooled(expected), volume.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["none", "zstd", "lz4-bitshuffle"])
 def test_the_store_is_valid_ome_zarr_with_centred_translations(tmp_path, codec):
     path = write_store(tmp_path / "t.ome.zarr", noise(100, 90, 80), spacing=10.0, codec=codec, shard=(64, 64, 64))

@@ -77,6 +77,7 @@ def test_validation_clicks_that_training_has_seen_are_not_left_out(tmp_path):
     assert clicks.left_out == clicks.ranks == []
 
 
+@pytest.mark.slow
 def test_the_count_is_near_the_truth_and_noise_alone_is_told(trained):
     configuration, progress = trained
     picks = resolve(configuration, with_clicks=False).project.picks

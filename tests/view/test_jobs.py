@@ -27,6 +27,7 @@ def ended(jobs: Jobs, kind: str) -> dict[str, object]:
     return job.to_json()
 
 
+@pytest.mark.slow
 def test_files_are_converted_where_run_looks_for_them(workspace):
     jobs = Jobs(workspace)
     rounds = Rounds(workspace, jobs, PickTables(workspace))

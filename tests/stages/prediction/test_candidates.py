@@ -124,12 +124,14 @@ def test_particles_are_picked_by_counts_well_beyond_their_number(realistic: tupl
     np.testing.assert_array_equal(place, whole.index_zyx)
 
 
+@pytest.mark.slow
 def test_candidates_take_a_hundredth_of_the_map(realistic: tuple[Path, np.ndarray]) -> None:
     store, scores = realistic
     assert chunk_bytes(store) <= MOST_SHARE * scores.nbytes
     assert not work_place(store).parent.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
 def test_other_types_hold_the_promise_too(tmp_path: Path, dtype: str) -> None:
     scores = particles((32, 64, 64), 8, 1)

@@ -52,6 +52,7 @@ def test_the_radius_of_balls_and_shells_is_found_to_a_voxel_or_so(radius, wall, 
     assert found == pytest.approx(radius, abs=1.6)
 
 
+@pytest.mark.slow
 def test_clearer_gaps_between_touching_shells_are_not_taken_for_the_particle():
     rng = np.random.default_rng(0)
     volume = rng.normal(0.0, 1.0, SHAPE).astype(np.float32)

@@ -23,6 +23,7 @@ def whole_blocks(network, most_voxels, kind=torch.float32):
     return WholeBlocks(own, head.float(), radius=network.influence_radius, most_voxels=most_voxels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [(4,), (3, 4), (3, 4, 5), (2, 3, 3, 4)])  # strides 1, 2, 4, 8
 @pytest.mark.parametrize("most_voxels", [10**9, 50_000, 1])
 def test_logits_in_tiles_are_those_of_the_stream(channels, most_voxels):

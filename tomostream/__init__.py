@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import tomostream.forking  # noqa: F401  (what it does is done by importing it)
 from tomostream.version import VERSION
 
 __version__ = VERSION

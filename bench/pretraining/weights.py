@@ -30,6 +30,7 @@ from tomostream.inference.region_scoring import read_extended
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer
 from tomostream.strategies.matched_filter.discriminant import compared_profiles, telling_profile
 from tomostream.strategies.matched_filter.kernels import profile_target
+from tomostream.strategies.matched_filter.sampled_correlation import correlations_in
 from tomostream.strategies.unet.fusion import PIECE_VOX, AveragedScorer
 from tomostream.strategies.unet.model import load_model, unet_sampling
 from tomostream.strategies.unet.pretrained import evidence
@@ -70,9 +71,7 @@ def correlation(volume: np.ndarray, profile: np.ndarray, support: float) -> np.n
     """With a radial profile; float32 (z, y, x)."""
     shape = triple(volume.shape)
     scorer = CorrelationScorer([profile_target(profile, support)], floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)
-    window = scorer.read_box(Box.whole(shape), shape)
-    found: np.ndarray = scorer.correlations(reader(volume)(window), window, Box.whole(shape), shape)[0]
-    return found
+    return correlations_in(Box.whole(shape), scorer, reader(volume), shape)
 
 
 def left_out_ranks(volume: np.ndarray, profiles: list[np.ndarray], clicks: np.ndarray, radius: float, support: float) -> list[int]:

@@ -25,7 +25,6 @@ import dask.array as da
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.graph.forking import survive_forks
 from tomostream.graph.lazy_arrays import as_dask
 from tomostream.moments import SCRATCH_BYTES, Histogram, Moments, check_dtype, check_moments, is_counted, normalisation_of
 from tomostream.normalisation import Normalisation
@@ -65,7 +64,6 @@ def statistics_of(array: object, *, clip_sigma: float) -> Normalisation:
     >>> statistics_of(da.arange(5, chunks=2), clip_sigma=3.0).mean
     2.0
     """
-    survive_forks()
     lazy = as_dask(array, block_bytes=_BLOCK_BYTES)
     _check(lazy, clip_sigma)
     if is_counted(lazy.dtype):

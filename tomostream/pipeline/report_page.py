@@ -42,10 +42,8 @@ _MOST_BYTES = 900_000  # of one tomogram's pictures: more bytes show no more det
 _SLICE_BYTES, _LEAST_SLICES = 2_500, 5  # of a slice as small as `webp_within` makes it
 _LEAST_BYTES = 16_000  # of one tomogram's pictures: with fewer nothing can be seen
 _GALLERY_SHARE = 0.2  # the gallery's part of a tomogram's bytes
-_PICK_BYTES, _TRUTH_BYTES = (
-    7,
-    10,
-)  # beside the pictures: of a pick its position and whether it is true; of a true particle position and score
+_PICK_BYTES = 7  # beside the pictures, of a pick: its position and whether it is true
+_TRUTH_BYTES = 10  # of a true particle: position and score
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,8 @@ def train_network(parts: Parts, training: Training, folder: Path | None, progres
         f"{training.labelled.total} labels, {parts.label_text}{precision}{processes_note(processes, train.batch)}"
     )
     if training.validation is not None and processes.is_first:
-        progress.say(f"validation: {validation.clicks} of {training.validation.total} clicks count, in {len(validation.regions)} regions")
+        where = "one region" if len(validation.regions) == 1 else f"{len(validation.regions)} regions"
+        progress.say(f"validation: {validation.clicks} of {training.validation.total} clicks count, in {where}")
     with progress.track("train", train.steps) as bar:
         return fit(
             parts.network,

@@ -104,6 +104,7 @@ def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: 
     from tomostream.strategies.matched_filter.correlation import CorrelationScorer
     from tomostream.strategies.matched_filter.discriminant import learnt_profile
     from tomostream.strategies.matched_filter.kernels import padded_reader, profile_target
+    from tomostream.strategies.matched_filter.sampled_correlation import correlations_in
 
     support = defaults.SUPPORT * radius
     readers = [padded_reader(tomogram) for tomogram in labelled.tomograms]
@@ -122,8 +123,7 @@ def _density(labelled: Labelled, number: int, radius: float, seed: int, memory: 
     voxels = 0
     for tomogram in labelled.tomograms:
         box: Box = box_within(tomogram, MEASURED_VOX // len(labelled.tomograms), rng)
-        window = scorer.read_box(box, tomogram.shape)
-        found = scorer.correlations(tomogram.read_standardised(window), window, box, tomogram.shape)[0]
+        found = correlations_in(box, scorer, tomogram.read_standardised, tomogram.shape)
         candidates = max(1, int(box.size / (_PEAK_EDGES * radius**3)))
         scores.append(pick_array(found, radius=radius, how_many=Best(candidates), memory=memory).score)
         voxels += box.size

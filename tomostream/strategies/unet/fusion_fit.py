@@ -197,14 +197,14 @@ def _correlations(measured: _Measured, scored: list[_Scored], profile: np.ndarra
     """Return the correlation with a profile in each box."""
     from tomostream.strategies.matched_filter.correlation import CorrelationScorer
     from tomostream.strategies.matched_filter.kernels import profile_target
+    from tomostream.strategies.matched_filter.sampled_correlation import correlations_in
     from tomostream.strategies.unet.fusion import PIECE_VOX
 
     scorer = CorrelationScorer([profile_target(profile, support)], floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)
     result: list[np.ndarray] = []
     for one in scored:
         tomogram = measured.labelled.tomograms[one.tomogram]
-        read = scorer.read_box(one.box, tomogram.shape)
-        result.append(scorer.correlations(tomogram.read_standardised(read), read, one.box, tomogram.shape)[0])
+        result.append(correlations_in(one.box, scorer, tomogram.read_standardised, tomogram.shape))
     return result
 
 

@@ -16,6 +16,7 @@ from tomostream.picking.smoothing import ball_mean
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer
 from tomostream.strategies.matched_filter.discriminant import telling_profile
 from tomostream.strategies.matched_filter.kernels import profile_target
+from tomostream.strategies.matched_filter.sampled_correlation import correlations_in
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.fusion import PIECE_VOX
 from tomostream.strategies.unet.pretrained.evidence import Verdict, Way, folds_of, peaks_of, rank_of, verdict_of
@@ -193,8 +194,6 @@ class Judge:
 
         def correlation(part: Part) -> np.ndarray:
             tomogram = self._eyes.tomograms[part.tomogram]
-            read = scorer.read_box(part.box, tomogram.shape)
-            values: np.ndarray = scorer.correlations(tomogram.read_standardised(read), read, part.box, tomogram.shape)[0]
-            return values
+            return correlations_in(part.box, scorer, tomogram.read_standardised, tomogram.shape)
 
         return correlation

@@ -40,18 +40,19 @@ def checked_start(settings: LearningSettings) -> ModelRecord:
 def load_start(settings: LearningSettings, network: ResidualUNet) -> None:
     """Load the weights and batch-norm statistics of `train.start`, if it is given, into a network.
 
-    If the model has a joined pretrained network, only the trained part is loaded.
+    If the model has a joined pretrained network, only the trained part is loaded, with the weights that it had before it was joined.
 
     Raises
     ------
     InputError
         If the model is missing or broken, or has another shape.
     """
-    from tomostream.strategies.unet.joining import first_of
+    from tomostream.strategies.unet.joining import first_of, scaled
     from tomostream.strategies.unet.model import load_model
 
     if settings.train.start is not None:
         checked_start(settings)
         found = load_model(local_folder(settings.train.start, (WEIGHTS_NAME, SETTINGS_NAME)))
-        learnt = found.settings.learnt_channels
-        network.load_state_dict((found.network if learnt is None else first_of(found.network, learnt)).state_dict())
+        learnt, shares = found.settings.learnt_channels, found.settings.network_shares
+        trained = found.network if learnt is None else first_of(found.network, learnt)
+        network.load_state_dict((trained if shares is None else scaled(trained, [1 / share for share in shares])).state_dict())

@@ -91,7 +91,9 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     result = train_network(parts, training, folder, progress, processes)
     if folder is None:  # the first process writes the model
         return
-    joined = None if gathered is None or not _is_filtered(training) else join_told(training, network, gathered, precision=precision)
+    joined = (
+        None if gathered is None or not _is_filtered(training) else join_told(training, network, gathered, progress, precision=precision)
+    )
     summary = TrainingSummary(
         best_epoch=result.best_epoch,
         expected_numbers=_numbers(training, species),
@@ -105,6 +107,8 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     described = replace(described_by(training), precision=precision)
     if joined is not None:
         described = replace(described, matched=joined.settings)
+        if min(joined.shares) < 1:
+            described = replace(described, network_shares=joined.shares)
         if joined.is_wider:
             described = replace(described, channels=joined.network.channels, learnt_channels=described.channels)
     profiles = () if joined is None else joined.profiles

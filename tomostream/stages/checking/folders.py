@@ -69,7 +69,7 @@ def check_table(table: Path, mend: Callable[[dict[str, Any]], Callable[[], None]
     try:
         from tomostream.formats.registry import Conversion, read_table
 
-        scores = read_table(table, conversion=Conversion(tomogram=table.stem, species="particle")).score
+        scores = read_table(table, conversion=Conversion(only_tomogram=table.stem, only_species="particle")).score
     except TomostreamError as error:
         yield Damage(str(table), "all of it", _words(error), again, "picks")
         return

@@ -105,7 +105,9 @@ def _with_rejected(labelled: Labelled, run: ResolvedRun, opened: OpenedInputs, p
     """The places that are no particles, in the tomograms with clicks; those elsewhere are left out, and counted aloud."""
     rejected, clicked = clicks_of(run).rejected, set(labelled.clicked.names)
     if len(rejected) and not learns_rejected(run):
-        progress.say(f"labels.train: {len(rejected)} places labelled 0 are left out, because objective {run.strategy.name} learns from particles alone")
+        progress.say(
+            f"labels.train: {len(rejected)} places labelled 0 are left out, because objective {run.strategy.name} learns from particles alone"
+        )
         return labelled
     here = rejected.select(np.array([name in clicked for name in rejected.tomogram], dtype=bool))
     if len(here) < len(rejected):

@@ -118,7 +118,7 @@ class Rounds:
         self._jobs.start("suggest", arguments, about=f"{points} places")
 
     def suggested(self) -> list[PlaceAnswer]:
-        """Return the last suggested places, most doubtful first (angstrom)."""
+        """Return the last suggested places (angstrom)."""
         path = self._workspace.inside("view", "suggested.csv")
         if not path.is_file():
             return []

@@ -34,7 +34,7 @@ def main(root: Path) -> None:
     print("dict[str, Any]", sum(house.open_values().values()))
     reasons = Counter[str]()
     for name, count in house.open_values().items():
-        reasons[OPEN_VALUES.get(name, (0, "no reason is given"))[1]] += count
+        reasons[OPEN_VALUES.get(name, "no reason is given")] += count
     for reason, count in reasons.most_common():
         print(f"  {count} {reason}")
 

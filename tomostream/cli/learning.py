@@ -210,7 +210,7 @@ def suggest(
     json: options.Json = False,
     memory: MEMORY = defaults.MEMORY,
 ) -> None:
-    """Suggest where to click next: the picks that the model is least sure of, spread over the tomograms."""
+    """Suggest where to look next: likely misses and likely false picks, spread over the tomograms."""
     from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps
 
     is_project = len(inputs) == 1 and (Path(inputs[0]) / "resolved.yaml").is_file()

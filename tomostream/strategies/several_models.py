@@ -45,6 +45,8 @@ _PER_SPECIES = (  # fields of a summary that are lists with one entry per specie
     "left_out_ranks",
     "evidence",
     "clicks",
+    "rejected",
+    "rejected_fraction",
 )
 
 

@@ -63,7 +63,7 @@ def main() -> None:
         hit = distance <= tolerance
         false = picks.position_zyx[~hit]
         missed = truth[cKDTree(picks.position_zyx).query(truth)[0] > tolerance]
-        on = ", ".join(f"{count} {what}" for what, count in others_at(false, here, given.species, tolerance).most_common(4))
+        on = ", ".join(f"{count} {what}" for what, count in others_at(false, here, given.species, tolerance / 2).most_common(4))
         print(
             f"{name}: right picks are {np.median(distance[hit]):.2f} voxels off (median); {hit.sum() - len(set(particle[hit]))} of {len(picks)} picks "
             f"are second ones; wrong {len(false)}, {near_faces(false, shape, near)} near a face; missed {len(missed)} of {len(truth)}, "

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -163,7 +162,7 @@ def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int)
     """Return everything that determines the model; `processes` train it."""
     clicks = clicks_of(run)
     tables = [*clicks.train_tables, *clicks.validate_tables]
-    values: dict[str, Any] = {
+    values: Fingerprint = {
         "species": run.values["species"],
         "objective": run.values["objective"],
         **run.strategy.fingerprint(run.learning),

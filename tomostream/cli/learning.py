@@ -15,6 +15,7 @@ from tomostream.cli.resource_options import MEMORY, Overrides, takes_overrides, 
 from tomostream.cluster import Resources
 from tomostream.cluster.queues import job_queue_named
 from tomostream.errors import InputError
+from tomostream.remote.path_kinds import is_project
 from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_box, parse_bytes, parse_shape
 
@@ -213,8 +214,8 @@ def suggest(
     """Suggest where to click next: the picks that the model is least sure of, spread over the tomograms."""
     from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps
 
-    is_project = len(inputs) == 1 and (Path(inputs[0]) / "resolved.yaml").is_file()
-    if is_project:
+    is_of_run = len(inputs) == 1 and is_project(Path(inputs[0]))
+    if is_of_run:
         from tomostream.pipeline.suggesting import suggest_from_project
 
         places = suggest_from_project(Path(inputs[0]), points=points, output=output, progress=ConsoleProgress())

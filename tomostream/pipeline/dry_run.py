@@ -22,6 +22,7 @@ from tomostream.remote.places import RemotePath, place
 from tomostream.stages.prediction.candidates import MOST_SHARE
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram, resolve
 from tomostream.stages.training.click_check import check_clicks
+from tomostream.stages.training.click_doubts import tell_doubts
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
 from tomostream.store.pyramid import level_shape
 from tomostream.store.zarr_opening import is_url
@@ -48,8 +49,8 @@ class Step:
         return [self.stage, self.tomogram, self.state, *sizes, self.work]
 
 
-def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
-    """Plan the stages of a configuration.
+def plan_run(configuration: Configuration, stages: Sequence[str], progress: Progress | None = None) -> list[Step]:
+    """Plan the stages of a configuration; what the run would warn of is told.
 
     Raises
     ------
@@ -58,7 +59,10 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     BudgetError
         If a stage would not fit the memory.
     """
+    progress = progress or Progress()
     run = resolve(configuration, with_clicks="train" in stages, with_truth=uses_truth(configuration, stages))
+    if run.truth is not None and (doubt := run.truth.doubt) is not None:
+        progress.warn(doubt)
     for one in run.tomograms.values():
         if isinstance(one.head, TomostreamError):
             raise one.head
@@ -66,7 +70,8 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     steps: list[Step] = []
     for stage in stages:
         if stage == "train":
-            found = check_clicks(run, Progress())
+            tell_doubts(run, progress)
+            found = check_clicks(run, _Warnings(progress))
             findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
             step = _train(run)
             steps.append(replace(step, work=step.work + findings))
@@ -78,6 +83,17 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
         else:
             steps += [_step(run, stage, one) for one in run.tomograms.values()]
     return steps
+
+
+class _Warnings(Progress):
+    """Passes on warnings only: the rest is in the plan."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def warn(self, text: str) -> None:
+        """Pass it on."""
+        self._progress.warn(text)
 
 
 def check_memory(run: ResolvedRun, stages: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from tomostream.formats.registry import Conversion, read_table
 from tomostream.progress import Progress
 from tomostream.project import input_paths
 from tomostream.remote.atomic_files import write_atomically
+from tomostream.remote.path_kinds import Kind, kind_at
 from tomostream.stages.shared.clicks import read_points
 from tomostream.stages.shared.resolved_run import resolve
 from tomostream.store.naming import MRC_ENDINGS, distinct_names
@@ -58,8 +59,10 @@ def write_first_configuration(folder: Path, answers: Answers, out: Path, *, over
     """
     if out.exists() and not overwrite:
         raise ExistsError(f"{out} exists; give --overwrite to replace it, or another file with -o")
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give the one that holds the tomograms")
+    if (kind := kind_at(folder)) is Kind.MISSING:
+        raise InputError(f"{folder} does not exist; give the folder that holds the tomograms")
+    if kind is not None and (kind is Kind.STORE or not folder.is_dir()):
+        raise InputError(f"{folder} is {kind.value}, not a folder of tomograms; give the folder that holds them, as {folder.parent}")
     found = find_tomograms(folder)
     sound = _look(found, answers, progress)
     answers = _named(answers)

@@ -24,6 +24,7 @@ from zarr.storage import FsspecStore, LocalStore
 from tomostream.errors import InputError, TomostreamError
 from tomostream.remote.faults import DeniedError, retried_async
 from tomostream.remote.filesystems import file_system
+from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.ledger import LEDGER_NAME
 
@@ -173,11 +174,9 @@ def _refuse_non_groups(path: Path) -> None:
             raise InputError(
                 f"{path} is not finished ({unfinished.name} exists); run the command that makes it again: it resumes where it stopped"
             )
-        raise InputError(f"{path} does not exist; give the folder of an OME-Zarr image")
+        raise InputError(instead(path, Wanted.STORE) or f"{path} does not exist")
     if not path.is_dir():
-        raise InputError(
-            f"{path} is a file, and an OME-Zarr store is a folder; convert an MRC file first: `tomostream convert {path} -o DIR`"
-        )
+        raise InputError(instead(path, Wanted.STORE) or f"{path} is a file, and an OME-Zarr store is a folder")
     present = [name for name in _ROOTS if (path / name).exists()]
     if present == [".zarray"]:
         raise _bare_array(str(path))
@@ -185,5 +184,6 @@ def _refuse_non_groups(path: Path) -> None:
         if (path / LEDGER_NAME).exists():
             raise InputError(f"{path} is a half-written store; run the command that makes it again: it resumes where it stopped")
         raise InputError(
-            f"{path} is a folder without Zarr metadata (no zarr.json, no .zgroup); give the folder of one OME-Zarr image, NAME.ome.zarr"
+            instead(path, Wanted.STORE)
+            or f"{path} is a folder without Zarr metadata (no zarr.json, no .zgroup): it is empty or incomplete; copy or convert it again"
         )

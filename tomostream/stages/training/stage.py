@@ -109,7 +109,6 @@ def _fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int, folder:
 def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
     buffer = training_buffer(run.strategy, run.learning)  # too small a budget is refused before anything is converted
     _refuse_own_start(run, folder)
-    _note_repeated(run, progress)
     check_positions(run)
     _convert_needed(run, progress)
     opened = open_inputs(run)
@@ -141,14 +140,6 @@ def _refuse_own_start(run: ResolvedRun, folder: Path) -> None:
     if isinstance(start, Path) and start.resolve() == folder.resolve():
         raise InputError(
             f"train.start: {start} is also the folder of the new model; copy the old model elsewhere first, or train into another folder with -o"
-        )
-
-
-def _note_repeated(run: ResolvedRun, progress: Progress) -> None:
-    clicks = clicks_of(run)
-    if clicks.repeated:
-        progress.warn(
-            f"labels.validate: {clicks.repeated} of its {len(clicks.validate or [])} clicks are also in labels.train; use other clicks to choose the best epoch"
         )
 
 

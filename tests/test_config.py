@@ -69,9 +69,15 @@ def test_mistakes_are_named(values, message):
             "species[0].expected: must be a whole number (at least 0) or one for each tomogram, {NAME: VALUE, ...}, found 'many'",
         ),
         ({"species": [{"name": "a", "expected": {"t1": "x"}}]}, "species[0].expected.t1: must be a whole number (at least 0), found 'x'"),
-        ({"species": [{"name": "a", "radius": None}]}, "species[0].radius has no value: it must be a length, as 135A or 10vox; or leave the key out"),
+        (
+            {"species": [{"name": "a", "radius": None}]},
+            "species[0].radius has no value: it must be a length, as 135A or 10vox; or leave the key out",
+        ),
         ({"labels": {}}, "missing key 'labels.train': it must be a list of texts (at least 1 of them)"),
-        ({"labels": {"train": "c.csv"}}, "labels.train: must be a list of texts (at least 1 of them), found 'c.csv'; write it in brackets: [c.csv]"),
+        (
+            {"labels": {"train": "c.csv"}},
+            "labels.train: must be a list of texts (at least 1 of them), found 'c.csv'; write it in brackets: [c.csv]",
+        ),
         ({"pick": {"count": 2.5}}, "pick.count: must be a whole number (at least 1), truth or auto, found 2.5"),
         ({"network": {"level": "fine"}}, "network.level: must be a whole number (at least 0) or auto, found 'fine'"),
         ({"network": {"channels": ["a"]}}, "network.channels[0]: must be a whole number, found 'a'"),
@@ -80,9 +86,12 @@ def test_mistakes_are_named(values, message):
         ({"region": {"labels": {"a": "0vox"}, "mask": "m"}}, "region.labels.a: the key must be a whole number, found 'a'"),
         (
             {"species": [{"name": "a", "expected": {1: 2}}]},
-            "species[0].expected.1: the key must be a text, found 1; write it in quotes: \"1\"",
+            'species[0].expected.1: the key must be a text, found 1; write it in quotes: "1"',
         ),
-        ({"region": {"box": "x"}}, "region.box: 'x' must be z0:z1,y0:y1,x0:x1 in voxels, each start below its stop, as 0:64,100:300,100:300"),
+        (
+            {"region": {"box": "x"}},
+            "region.box: 'x' must be z0:z1,y0:y1,x0:x1 in voxels, each start below its stop, as 0:64,100:300,100:300",
+        ),
         ({"voxel_size": "x"}, "voxel_size: must be a number of angstrom above 0, as 13.48, found 'x'"),
         ({"memory": 2}, "memory: '2' is not a size; write it as 500MB or 2GB (GB = 10^9 bytes)"),
     ],

@@ -13,7 +13,6 @@ from tomostream.errors import InputError
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.units import Length, parse_bytes, parse_shape
 
-
 _SPACING = "a number of angstrom above 0, as 13.48"
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tomostream.remote.places import RemotePath, place
 
-_MRC = (".mrc", ".rec", ".map")
 _TABLES = (".csv", ".tsv", ".star", ".tbl", ".cmm", ".coords", ".cbox", ".parquet", ".ndjson", ".mod", ".em")
 _STAMP_AT, _STAMP = 208, b"MAP"
 
@@ -31,6 +30,9 @@ class Kind(Enum):
     FOLDER = "a folder"
 
 
+_ENDINGS = {Kind.MRC: (".mrc", ".rec", ".map"), Kind.CONFIGURATION: (".yaml", ".yml"), Kind.TABLE: _TABLES}
+
+
 class Wanted(Enum):
     """What was asked for, in words."""
 
@@ -47,7 +49,10 @@ _ADVICE = {
     (Wanted.CONFIGURATION, Kind.MRC): "to write one for the tomograms there: tomostream init {folder}",
     (Wanted.CONFIGURATION, Kind.STORE): "to write one for the tomograms there: tomostream init {folder}",
     (Wanted.CONFIGURATION, Kind.FOLDER): "to write one for the tomograms in it: tomostream init {path}",
-    (Wanted.CONFIGURATION, Kind.PROJECT): "give the file that it was run with (as it was resolved: {path}/resolved.yaml); its state: tomostream status {path}",
+    (
+        Wanted.CONFIGURATION,
+        Kind.PROJECT,
+    ): "give the file that it was run with (as it was resolved: {path}/resolved.yaml); its state: tomostream status {path}",
     (Wanted.CONFIGURATION, Kind.TABLE): "a table of clicks is named in one: tomostream init FOLDER_OF_TOMOGRAMS --clicks {path}",
     (Wanted.CONFIGURATION, None): "to write one: tomostream init FOLDER_OF_TOMOGRAMS",
     (Wanted.STORE, Kind.MISSING): "give the folder of an OME-Zarr image, as `tomostream convert` makes it",
@@ -102,18 +107,13 @@ def _file_kind(path: Path) -> Kind:
     if path.is_file() and path.stat().st_size == 0:
         return Kind.EMPTY
     name = path.name.lower().removesuffix(".gz").removesuffix(".bz2")
-    if name.endswith(_MRC):
-        return Kind.MRC
-    if name.endswith((".yaml", ".yml")):
-        return Kind.CONFIGURATION
-    if name.endswith(_TABLES):
-        return Kind.TABLE
-    if path.is_file():
-        with path.open("rb") as file:
-            head = file.read(_STAMP_AT + len(_STAMP))
-        if head[_STAMP_AT:] == _STAMP:
-            return Kind.MRC
-    return Kind.FILE
+    by_ending = next((kind for kind, endings in _ENDINGS.items() if name.endswith(endings)), None)
+    return by_ending or (Kind.MRC if path.is_file() and _has_stamp(path) else Kind.FILE)
+
+
+def _has_stamp(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(_STAMP_AT + len(_STAMP))[_STAMP_AT:] == _STAMP
 
 
 def instead(path: str | os.PathLike[str] | RemotePath, wanted: Wanted) -> str | None:

@@ -103,6 +103,7 @@ def test_wrong_clicks_stop_the_dry_run_with_their_cause(tmp_path, slip):
     assert "labels: {check: warn}" in str(told.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "words"), [("40vox", "at 40 voxels"), ("400A", "at 400 A (40 voxels)"), ("10A", "at 10 A (1 voxels)")])
 def test_a_radius_that_is_ten_times_off_is_blamed_and_not_the_table(tmp_path, given, words):
     volume, centres = far_volume(0)
@@ -118,7 +119,7 @@ def test_a_shift_that_takes_the_clicks_out_of_the_volume_is_no_explanation(tmp_p
     run = resolve(load_configuration(project(tmp_path, centres[:20], volume)), with_clicks=True)
     [[group]] = click_check._judged_together(run)
     assert group.share_inside(group.points) == 1
-    assert group.share_inside(group.points + [0, 0, 80]) < 0.5
+    assert group.share_inside(group.points + np.array([0, 0, 80])) < 0.5
 
 
 @pytest.mark.slow

@@ -82,6 +82,6 @@ def test_the_densest_packing_is_no_fewer_than_what_was_packed():
 
 def test_lines_are_those_of_the_rows(tmp_path):
     table = tmp_path / "t.csv"
-    table.write_text('# c\nx_voxel,y_voxel,z_voxel\n1,2,3\n\n# c\n4,5,6\n')
+    table.write_text("# c\nx_voxel,y_voxel,z_voxel\n1,2,3\n\n# c\n4,5,6\n")
     assert row_lines(table) == [3, 6]
     assert row_lines(tmp_path / "t.star") is None

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from tomostream.cluster import Resources
 from tomostream.errors import ExistsError, InputError
-from tomostream.fingerprint import Fingerprint
+from tomostream.fingerprint import Fingerprint, differences
 from tomostream.learn.training_files import CHECKPOINT_NAME, METRICS_NAME
 from tomostream.normalisation import INVERTED
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.conversion.stage import convert_many
+from tomostream.stages.shared.click_tables import ClickTables
 from tomostream.stages.shared.fingerprints import adopted_record
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.training.click_check import check_clicks, normalisation_for
@@ -119,7 +120,10 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
         _take_part(None, folder, progress, processes)
         return
     if state == "other" and not overwrite:
-        raise ExistsError(f"model folder {folder} was made with other settings or data; use another folder, or --overwrite to replace it")
+        raise ExistsError(
+            f"model folder {folder} was made with other settings or data ({_changed(folder, fingerprint, clicks_of(run))}); use another folder, or "
+            "--overwrite to replace it"
+        )
     normalisation = normalisation_for(check_clicks(run, progress))
     if normalisation == INVERTED:
         progress.say("the clicked particles are bright: the sign of the voxels is changed as they are read")
@@ -169,6 +173,30 @@ def _state(folder: Path, fingerprint: Fingerprint) -> str:
     if json_object(record.read_bytes()) != fingerprint:
         return "other"
     return "done" if (folder / SETTINGS_NAME).exists() else "partial"
+
+
+def _changed(folder: Path, fingerprint: Fingerprint, clicks: ClickTables) -> str:
+    """What is now other than what a model folder records, in words."""
+    try:
+        recorded = json_object((folder / RECORD_NAME).read_bytes())
+    except FileNotFoundError:
+        return f"it has no {RECORD_NAME}, so tomostream did not make what is in it"
+    if recorded is None:
+        return f"its {RECORD_NAME} is damaged"
+    # tables are known by their content
+    old, new = dict(recorded), dict(fingerprint)
+    before, after = old.pop("labels", None), new.pop("labels", None)
+    texts = [differences(old, new)]
+    if before != after:
+        files = [*clicks.train_tables, *clicks.validate_tables]
+        changed = [file for file, content in zip(files, after or [], strict=True) if content not in (before or [])]
+        texts.insert(
+            0,
+            f"labels: {', '.join(changed)} changed since, or was not given then"
+            if changed
+            else "labels: fewer tables, or in another order",
+        )
+    return "; ".join(filter(None, texts))
 
 
 def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: Fingerprint, *, is_new: bool) -> None:

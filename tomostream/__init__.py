@@ -45,31 +45,53 @@ _HOMES = {
     "InputError": "errors",
     "SomeFailedError": "errors",
     "TomostreamWarning": "python_words",
+    "Model": "strategies.protocol",
+    "MrcHeader": "store.mrc",
+    "Volume": "stream.fetch",
+    "SpeciesEvaluation": "evaluation",
+    "Curve": "evaluation.curves",
+    "EvaluationAnswer": "evaluation.answer",
+    "TomogramsAnswer": "evaluation.answer",
+    "ScoresAnswer": "evaluation.answer",
+    "Bar": "progress",
+    "ByteSink": "remote.remote_path",
 }
 
 if TYPE_CHECKING:
     from tomostream.api import convert, evaluate, label_mask, open, pick, predict, read_particles, run, statistics, train, write_particles
     from tomostream.errors import InputError, SomeFailedError, TomostreamError
-    from tomostream.evaluation import Evaluation
+    from tomostream.evaluation import Evaluation, SpeciesEvaluation
+    from tomostream.evaluation.answer import EvaluationAnswer, ScoresAnswer, TomogramsAnswer
     from tomostream.evaluation.counts import Scores
+    from tomostream.evaluation.curves import Curve
     from tomostream.geometry import Box
     from tomostream.mrc_volume import MrcVolume
     from tomostream.normalisation import Normalisation
     from tomostream.particles import Particles
     from tomostream.pick_records import PickRecord, PickRecords
-    from tomostream.progress import Progress
+    from tomostream.progress import Bar, Progress
     from tomostream.python_words import TomostreamWarning
     from tomostream.remote.places import RemotePath
+    from tomostream.remote.remote_path import ByteSink
+    from tomostream.store.mrc import MrcHeader
     from tomostream.strategies.loading import load_model
+    from tomostream.strategies.protocol import Model
     from tomostream.stream.dataset import SubtomogramDataset
+    from tomostream.stream.fetch import Volume
     from tomostream.tomogram import Tomogram
     from tomostream.units import Length
 
 __all__ = [
+    "Bar",
     "Box",
+    "ByteSink",
+    "Curve",
     "Evaluation",
+    "EvaluationAnswer",
     "InputError",
     "Length",
+    "Model",
+    "MrcHeader",
     "MrcVolume",
     "Normalisation",
     "Particles",
@@ -78,11 +100,15 @@ __all__ = [
     "Progress",
     "RemotePath",
     "Scores",
+    "ScoresAnswer",
     "SomeFailedError",
+    "SpeciesEvaluation",
     "SubtomogramDataset",
     "Tomogram",
+    "TomogramsAnswer",
     "TomostreamError",
     "TomostreamWarning",
+    "Volume",
     "convert",
     "evaluate",
     "label_mask",

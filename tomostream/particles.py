@@ -7,7 +7,7 @@ The unit travels with the positions, so that voxels and angstrom are never confu
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -146,7 +146,7 @@ class Particles:
         """
         import pandas as pd  # noqa: PLC0415  (takes longer to import than all else here)
 
-        columns: dict[str, Any] = {"tomogram": self.tomogram, "species": self.species}
+        columns: dict[str, np.ndarray] = {"tomogram": self.tomogram, "species": self.species}
         columns |= {f"{name}_{self.unit}": self.position_zyx[:, axis] for name, axis in zip(_AXES, (2, 1, 0), strict=True)}
         columns["score"] = self.score
         if self.rotation is not None:

@@ -28,7 +28,7 @@ from tomostream.store.attributes import change_attributes
 from tomostream.store.naming import is_text, tomogram_name
 from tomostream.store.ngff import ImageMetadata, read_image_metadata
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
-from tomostream.store.records import ROBUST_KEY, checked_attributes, put_statistics
+from tomostream.store.records import ROBUST_KEY, Attributes, checked_attributes, put_statistics
 from tomostream.store.shard_file import Codec
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
@@ -83,7 +83,7 @@ class Tomogram(VolumeView):
     known_spacing: float | None
     level: int
     levels: tuple[StoredLevel, ...]
-    attributes: dict[str, Any] = field(repr=False)
+    attributes: Attributes = field(repr=False)
     warnings: tuple[str, ...] = ()
     zarr_format: int = 3
     _leading: int = field(default=0, repr=False)
@@ -386,7 +386,7 @@ def store_normalisation(path: str | os.PathLike[str] | RemotePath, level: int, n
         If the store is another software's, or can't be written.
     """
 
-    def add(attributes: dict[str, Any]) -> None:
+    def add(attributes: Attributes) -> None:
         put_statistics(attributes, level, normalisation)
 
     change_attributes(place(path), add)

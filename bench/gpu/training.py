@@ -54,7 +54,7 @@ class Learner:
 
     def step(self, batch: Batch) -> None:
         """Take a step as `learn.fit` does."""
-        here = Batch(*(part.to(self.device, non_blocking=True) for part in batch))
+        here = batch.to(self.device, non_blocking=True)
         with autocast(self.device, self.precision):
             logits = self.network(here.image)
         loss = self.objective(logits, here)

@@ -9,9 +9,10 @@ from torch.utils.data import DataLoader
 
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Box
-from tomostream.learn.batch import Batch
+from tomostream.learn.batch import Batch, CorrectedBatch
 from tomostream.masks import mask_of_box
 from tomostream.stream.dataset import SubtomogramDataset
+from tomostream.stream.plan import Rejected
 
 SHAPES = [(24, 40, 36), (30, 20, 44)]
 RADIUS = [2.0, 3.0]
@@ -87,6 +88,33 @@ def test_turned_image_labels_and_weights_stay_aligned(buffer_bytes):
                 # the weight belongs to the voxel, whichever crop shows it
                 assert value == pytest.approx(weight_at.setdefault(tuple(where), value), rel=1e-5)
     assert turned > 20
+
+
+@pytest.mark.parametrize("buffer_bytes", [WHOLE, PART])
+def test_known_negatives_are_the_balls_around_rejected_places_without_the_labels(buffer_bytes):
+    of_one = {"tomograms": [ArrayVolume(SHAPES[0], (8, 8, 8))], "points": [some_points()[0]], "buffer_bytes": min(buffer_bytes, 100_000)}
+    places = [np.array([[12.0, 20, 18], [3, 5, 30]]), some_points()[0][1] + 1]  # those of the second species overlap its labels
+    around = [1.5, 3.0]
+    masks = [mask_of_box(Box.whole(SHAPES[0]), p, radius=r, shape="sphere", volume=SHAPES[0]) for p, r in zip(places, around, strict=True)]
+    shown = [0, 0]
+    for batch in dataset(**of_one, rejected=Rejected([places], around, 0.5), batches_per_epoch=10, labelled_fraction=0.75):
+        assert isinstance(batch, CorrectedBatch)
+        assert not (batch.negative & batch.positive).any()
+        assert batch.is_labelled.tolist() == [True, True, True, False]
+        for image, positive, negative in zip(batch.image, batch.positive, batch.negative, strict=True):
+            voxels = voxels_of(image, 0)
+            for s, mask in enumerate(masks):
+                np.testing.assert_array_equal(negative[s].numpy(), mask[tuple(voxels)].astype(bool) & ~positive[s].numpy())
+                shown[s] += bool(negative[s].any())
+    assert min(shown) >= 5
+
+
+def test_rejected_places_without_a_share_change_no_crop():
+    places = [[p + 1 for p in of_one] for of_one in some_points()]
+    for plain, corrected in zip(dataset(), dataset(rejected=Rejected(places, RADIUS, 0.0)), strict=True):
+        assert torch.equal(plain.image, corrected.image)
+        assert torch.equal(plain.weight, corrected.weight)
+        assert not isinstance(plain, CorrectedBatch)
 
 
 @pytest.mark.parametrize("buffer_bytes", [WHOLE, PART])

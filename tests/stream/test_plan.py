@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tomostream.errors import InputError
 from tomostream.stream.crop_positions import uniform_range
-from tomostream.stream.plan import UNIFORM, Crop, Design, draw_epoch, draw_uniform, fitted_crop, inclusion_weights, make_design
+from tomostream.stream.plan import UNIFORM, Crop, Design, Rejected, draw_epoch, draw_uniform, fitted_crop, inclusion_weights, make_design
 
 
 def all_crops(design: Design):
@@ -59,6 +59,46 @@ def test_mean_weight_over_an_epoch_of_crops_is_one():
         design = two_volumes(n_uniform, n_labelled)
         mean = sum(expected * inclusion_weights(design, crop).mean(dtype=np.float64) for crop, expected in all_crops(design)) / 40
         assert mean == pytest.approx(1, rel=1e-6)
+
+
+def with_rejected(share: float, n_uniform: int = 10, n_labelled: int = 30, seed: int = 0) -> tuple[Design, Design]:
+    """Designs of the same clicks, without and with rejected places in both volumes."""
+    rng = np.random.default_rng(seed)
+    shapes = [(5, 7, 6), (4, 9, 3)]
+    points, places = (
+        [[rng.random((n, 3)) * (np.array(shape) - 1) for n in counts] for shape, counts in zip(shapes, [(2, 1), (0, 3)], strict=True)]
+        for _ in range(2)
+    )
+    made = (
+        make_design(
+            shapes=shapes, points=points, radius=(1.0, 1.6), crop=(3, 4, 2), n_uniform=n_uniform, n_labelled=n_labelled, orientations=(0,),
+            rejected=rejected,
+        )
+        for rejected in (None, Rejected(places, (0.5, 0.8), share))
+    )  # fmt: skip
+    return next(made), next(made)
+
+
+@examples(8)
+@given(st.integers(1, 20), st.integers(1, 20), st.floats(0, 1), st.integers(0, 1000))
+def test_crops_around_rejected_places_leave_the_sums_without_bias(n_uniform, n_labelled, share, seed):
+    design = with_rejected(share, n_uniform, n_labelled, seed)[1]
+    summed = [np.zeros(shape) for shape in design.shapes]
+    for crop, expected in all_crops(design):
+        summed[crop.tomogram][design.box(crop).slices] += expected * inclusion_weights(design, crop).astype(np.float64)
+    constant = (n_uniform + n_labelled) * np.prod(design.crop) / sum(np.prod(shape) for shape in design.shapes)
+    for total in summed:
+        np.testing.assert_allclose(total, constant, rtol=1e-6)
+
+
+def test_rejected_places_take_their_share_of_the_labelled_crops_and_no_more():
+    plain, design = with_rejected(1 / 3)
+    clicks = len(plain.point_share)
+    np.testing.assert_allclose(design.point_share[:clicks], 2 / 3 * plain.point_share)
+    np.testing.assert_allclose(design.point_share[clicks:].sum(), 1 / 3)
+    assert len(design.point_share) == 2 * clicks
+    drawn = [sum(crop.point >= clicks for crop in draw_epoch(design, seed=1, epoch=epoch)[0]) for epoch in range(20)]
+    assert set(drawn) <= {9, 10, 11}
 
 
 @pytest.mark.slow

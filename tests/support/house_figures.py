@@ -1,71 +1,57 @@
 """Figures of the house, to compare two states: python tests/support/house_figures.py [FOLDER OF THE PACKAGE].
 
-Modules in circles (imports in functions and under TYPE_CHECKING count), the longest function, the most parameters below the API and the command
-line, the largest module, and how many values are `dict[str, Any]`.
+Imports in functions and under `TYPE_CHECKING` count.  tests/test_architecture.py and tests/test_sizes.py hold this state to its rules.
 """
 
-import ast
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-
-def name_of(path: Path, root: Path) -> str:
-    """The module's name below the package; of a package itself the folder's."""
-    parts = path.relative_to(root).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-
-
-def imports_of(tree: ast.Module, known: set[str]) -> Iterator[str]:
-    """Modules of the package that are imported anywhere in a module."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tomostream":
-            base = (node.module or "").removeprefix("tomostream").removeprefix(".")
-            for alias in node.names:
-                full = f"{base}.{alias.name}" if base else alias.name
-                yield full if full in known else base or "__init__"
-
-
-def in_circles(edges: dict[str, set[str]]) -> int:
-    """How many modules lie on a circle: those that reach themselves."""
-
-    def reached(start: str) -> set[str]:
-        seen: set[str] = set()
-        waiting = list(edges[start])
-        while waiting:
-            one = waiting.pop()
-            if one not in seen:
-                seen.add(one)
-                waiting += edges.get(one, ())
-        return seen
-
-    return sum(name in reached(name) for name in edges)
-
-
-def parameters(function: ast.FunctionDef) -> int:
-    """Of a function, `self` and `cls` apart."""
-    given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    return len([one for one in given if one.arg not in ("self", "cls")])
+from house import PACKAGE, Function, House, lines, parameters
+from house_rules import ABOVE_THE_RESOLVED_RUN, FLOORS, MANY_PARAMETERS, OPEN_VALUES, room_of, strategies_named, upward_imports
 
 
 def main(root: Path) -> None:
     """Print the figures."""
-    trees = {path: ast.parse(path.read_text()) for path in sorted(root.rglob("*.py"))}
-    known = {name_of(path, root) for path in trees}
-    edges = {name_of(path, root): set(imports_of(tree, known)) & known - {name_of(path, root)} for path, tree in trees.items()}
-    functions = [
-        (name_of(path, root), node) for path, tree in trees.items() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
-    ]
-    longest = max(functions, key=lambda pair: (pair[1].end_lineno or 0) - pair[1].lineno)
-    widest = max((pair for pair in functions if not pair[0].startswith(("cli", "api."))), key=lambda pair: parameters(pair[1]))
-    largest = max(trees, key=lambda path: len(path.read_text().splitlines()))
-    print("modules", len(trees), "lines", sum(len(path.read_text().splitlines()) for path in trees))
-    print("modules in circles", in_circles(edges))
-    print("longest function", longest[0], longest[1].name, (longest[1].end_lineno or 0) - longest[1].lineno + 1)
-    print("most parameters below API and command line", widest[0], widest[1].name, parameters(widest[1]))
-    print("largest module", name_of(largest, root), len(largest.read_text().splitlines()))
-    print("dict[str, Any]", sum(path.read_text().count("dict[str, Any]") for path in trees))
+    house = House(root)
+    sizes = {name: len(text.splitlines()) for name, text in house.texts.items()}
+    lengths = {f"{name}.{function.name}": lines(function) for name, function in house.functions()}
+    widths = {
+        f"{name}.{function.name}": parameters(function) for name, function in house.functions() if not name.startswith(("cli", "api"))
+    }
+    without_floor = sorted({room_of(name) for name in house.trees} - FLOORS.keys())
+    print("modules", len(sizes), "lines", sum(sizes.values()))
+    print("modules in circles", len(house.circles()))
+    print("upward imports", f"unknown: no floor for {', '.join(without_floor)}" if without_floor else len(upward_imports(house)))
+    print("longest function", *largest(lengths))
+    print("most parameters below API and command line", *largest({name: n for name, n in widths.items() if name not in MANY_PARAMETERS}))
+    for name, reason in MANY_PARAMETERS.items():
+        print(f"  besides {name} {widths.get(name)}: {reason}")
+    print("largest module", *largest(sizes))
+    print("places that know a strategy by name outside its folder", len(strategies_named(house)))
+    print("functions below the resolved run that take a Configuration", len(house.takers_of_a_configuration(*ABOVE_THE_RESOLVED_RUN)))
+    print("dict[str, Any]", sum(house.open_values().values()))
+    reasons = Counter[str]()
+    for name, count in house.open_values().items():
+        reasons[OPEN_VALUES.get(name, "no reason is given")] += count
+    for reason, count in reasons.most_common():
+        print(f"  {count} {reason}")
+
+
+def sizes_of(house: House, size: Callable[[Function], int]) -> dict[str, int]:
+    """The size of each function; of several with one name the largest."""
+    found: dict[str, int] = {}
+    for name, function in house.functions():
+        key = f"{name}.{function.name}"
+        found[key] = max(size(function), found.get(key, 0))
+    return found
+
+
+def largest(sizes: dict[str, int]) -> tuple[str, int]:
+    """The entry with the largest value."""
+    return max(sizes.items(), key=lambda pair: pair[1])
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "tomostream"))
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else PACKAGE)

@@ -226,7 +226,7 @@ def suggest(
     json: options.Json = False,
     memory: MEMORY = defaults.MEMORY,
 ) -> None:
-    """Suggest where to click next: the picks that the model is least sure of, spread over the tomograms."""
+    """Suggest where to look next: likely misses and likely false picks, spread over the tomograms."""
     from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps
 
     is_of_run = len(inputs) == 1 and is_project(Path(inputs[0]))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -192,12 +191,17 @@ def evaluate_tables(
             for tomogram in tomograms
         }
         count += sum(len(p) for p, _ in pairs.values())
-        rule: dict[str, Any] = {"tolerance": rules.tolerance, "matching": rules.matching}
         parts[name] = SpeciesEvaluation(
-            {tomogram: match(p.position_zyx, t.position_zyx, **rule).scores for tomogram, (p, t) in pairs.items()}
+            {
+                tomogram: match(p.position_zyx, t.position_zyx, tolerance=rules.tolerance, matching=rules.matching).scores
+                for tomogram, (p, t) in pairs.items()
+            }
         )
         if rules.with_curve:
-            curves[name] = pooled_curve(events_of(p.position_zyx, p.score, t.position_zyx, **rule) for p, t in pairs.values())
+            curves[name] = pooled_curve(
+                events_of(p.position_zyx, p.score, t.position_zyx, tolerance=rules.tolerance, matching=rules.matching)
+                for p, t in pairs.values()
+            )
     return Evaluation(parts, rules.beta, tuple(others), tuple(without), curves, count)
 
 

@@ -10,7 +10,7 @@ If a GPU's memory is too small for a block, its core is halved along the longest
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -187,7 +187,15 @@ def missing_score(dtype: str) -> float:
     return float(SCORE_ZERO - 1) if dtype == "int8" else math.nan
 
 
-def encoding_attributes(dtype: str) -> dict[str, Any]:
+class ScoreEncoding(TypedDict, total=False):
+    """How stored scores are decoded: score = stored * score_scale + score_offset."""
+
+    score_scale: float
+    score_offset: float
+    score_missing: int
+
+
+def encoding_attributes(dtype: str) -> ScoreEncoding:
     """Return the attributes to decode stored scores by (score = stored * score_scale + score_offset); empty for float types."""
     if dtype != "int8":
         return {}

@@ -5,6 +5,8 @@ corrects this: it is one over the voxel's expected number of inclusions in the e
 Weighted means over any batches then estimate means over the volume (Horvitz-Thompson), whatever the mixture of crops.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch
@@ -18,3 +20,29 @@ class Batch(NamedTuple):
     positive: Bool[torch.Tensor, "n s z y x"]  # voxels of labelled particles, one channel per species
     weight: Float32[torch.Tensor, "n 1 z y x"]  # 1 / expected inclusions, relative; 0 leaves a voxel out (padding)
     is_labelled: Bool[torch.Tensor, " n"]  # whether the crop was drawn around a label; the others are uniform
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device."""
+        return type(self)(*(part.to(device, non_blocking=non_blocking) for part in self))
+
+    def corrected(self, negative: torch.Tensor) -> CorrectedBatch:
+        """Return the batch with known negatives."""
+        return CorrectedBatch(self.image, self.positive, self.weight, self.is_labelled, negative)
+
+
+class CorrectedBatch(Batch):
+    """A batch with a fifth part, `negative`: Bool (n, s, z, y, x), voxels of places that are known to be no particles."""
+
+    __slots__ = ()
+
+    def __new__(
+        cls, image: torch.Tensor, positive: torch.Tensor, weight: torch.Tensor, is_labelled: torch.Tensor, negative: torch.Tensor
+    ) -> CorrectedBatch:
+        """Make the batch of its five parts."""
+        return tuple.__new__(cls, (image, positive, weight, is_labelled, negative))
+
+    @property
+    def negative(self) -> Bool[torch.Tensor, "n s z y x"]:
+        """Voxels of known negatives, one channel per species."""
+        part: torch.Tensor = tuple.__getitem__(self, 4)
+        return part

@@ -174,7 +174,7 @@ class Stepper:
         return terms
 
     def _loss(self, batch: Batch) -> Loss:
-        here = Batch(*(part.to(self.device, non_blocking=True) for part in batch))
+        here = batch.to(self.device, non_blocking=True)
         with autocast(self.device, self.precision):
             logits = self._learner(here.image)
         return self._objective(logits, here)

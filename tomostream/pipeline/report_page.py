@@ -13,7 +13,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from tomostream.project import Project, input_paths
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.path_kinds import Wanted, instead, is_project
 from tomostream.remote.places import Place, place
+from tomostream.report.contents import Block, LinkedFile, PackedCurve, PackedPicks, PackedTruth, Report, ReportTomogram, SpeciesBlock
 from tomostream.report.gallery import gallery_pictures, shown_ranks
 from tomostream.report.packed import packed, packed_positions
 from tomostream.report.page import render_page
@@ -62,8 +62,8 @@ class Found:
 class _Parts:
     """The page in the making: values and pictures of each tomogram, and what could not be read."""
 
-    tomograms: list[dict[str, Any]] = field(default_factory=list)
-    blocks: list[dict[str, Any] | None] = field(default_factory=list)
+    tomograms: list[ReportTomogram] = field(default_factory=list)
+    blocks: list[Block | None] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -92,7 +92,7 @@ def write_report(run: Place, output: Place) -> list[str]:
         _add(parts, given, one, shares.get(one.name), numbers[one.name], failures.get(one.name))
     title = run.resolve().name
     training = training_words(given)
-    report = {
+    report: Report = {
         "title": title,
         "version": VERSION,
         "species": [{"name": s.name, "radius": str(s.radius)} for s in given.species],
@@ -100,9 +100,9 @@ def write_report(run: Place, output: Place) -> list[str]:
         "matching": given.matching,
         "tomograms": parts.tomograms,
         "training": {"sentences": training.sentences, "curves": training.curves},
-        "timings": [[stage, round(value, 1)] for stage, value in seconds.items() if stage != "report"],
+        "timings": [(stage, round(value, 1)) for stage, value in seconds.items() if stage != "report"],
         "runs": runs,
-        "failures": [[name, why] for name, why in failures.items()],
+        "failures": list(failures.items()),
         "settings": project.resolved.read_text(encoding="utf-8"),
         "files": _files(project, output),
     }
@@ -183,10 +183,12 @@ def _texts(values: object) -> Iterator[str]:
         yield values
 
 
-def _add(parts: _Parts, run: ResolvedRun, found: Found, share: int | None, numbers: dict[str, Any] | None, failure: str | None) -> None:
+def _add(
+    parts: _Parts, run: ResolvedRun, found: Found, share: int | None, numbers: dict[str, PackedPicks] | None, failure: str | None
+) -> None:
     """Add one tomogram to the page."""
     problem = found.problem
-    block: dict[str, Any] | None = None
+    block: Block | None = None
     if found.tomogram is not None and found.picks is not None and share is not None:
         try:
             block = _block(run, found.tomogram, found.picks, found.truth, share)
@@ -194,29 +196,30 @@ def _add(parts: _Parts, run: ResolvedRun, found: Found, share: int | None, numbe
             problem = str(error)
     if problem is not None:
         parts.problems.append(f"{found.name}: no pictures: {problem}")
-    values: dict[str, Any] = {"name": found.name, "failure": failure, "problem": problem, "picks": numbers, "shape": None, "spacing": None}
-    if found.tomogram is not None:
-        values |= {"shape": found.tomogram.shape, "spacing": found.tomogram.spacing}
-    parts.tomograms.append(values)
+    shape, spacing = (None, None) if found.tomogram is None else (found.tomogram.shape, found.tomogram.spacing)
+    parts.tomograms.append(
+        {"name": found.name, "failure": failure, "problem": problem, "picks": numbers, "shape": shape, "spacing": spacing}
+    )
     parts.blocks.append(block)
 
 
-def _numbers(run: ResolvedRun, found: Found) -> dict[str, Any] | None:
+def _numbers(run: ResolvedRun, found: Found) -> dict[str, PackedPicks] | None:
     """By species: scores, best first, and where there is truth how many true particles and false picks each of them adds."""
     return None if found.picks is None else {s.name: _counted(run, found, found.picks, s.name) for s in run.species}
 
 
-def _counted(run: ResolvedRun, found: Found, every: Particles, species: str) -> dict[str, Any]:
+def _counted(run: ResolvedRun, found: Found, every: Particles, species: str) -> PackedPicks:
     picks = every.of(species=species)
-    values: dict[str, Any] = {"scores": packed(_plain(picks.score), "<f4"), "curve": None}
+    scores = packed(_plain(picks.score), "<f4")
     if found.truth is None or found.tomogram is None or np.isnan(picks.score).any():
-        return values
+        return {"scores": scores, "curve": None}
     truth = found.truth.of(species=species)
     tolerance = run.tolerance.in_voxels(found.tomogram.spacing)
     curve = precision_recall_curve(picks.position_zyx, picks.score, truth.position_zyx, tolerance=tolerance, matching=run.matching)
     last = np.searchsorted(-picks.score, -curve.threshold, side="right") - 1  # of equal scores, the last adds what all of them do
-    adds = {name: _packed_steps(counts, last, len(picks)) for name, counts in (("tp", curve.tp), ("fp", curve.fp))}
-    return values | {"curve": adds | {"truths": curve.truths}}
+    tp, fp = (_packed_steps(counts, last, len(picks)) for counts in (curve.tp, curve.fp))
+    adds: PackedCurve = {"tp": tp, "fp": fp, "truths": curve.truths}
+    return {"scores": scores, "curve": adds}
 
 
 def _packed_steps(counts: np.ndarray, last: np.ndarray, size: int) -> str:
@@ -226,7 +229,7 @@ def _packed_steps(counts: np.ndarray, last: np.ndarray, size: int) -> str:
     return packed(steps, "<u1" if steps.max(initial=0) <= np.iinfo(np.uint8).max else "<u4")
 
 
-def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Particles | None, share: int) -> dict[str, Any]:
+def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Particles | None, share: int) -> Block:
     """Return what the page shows when the tomogram is opened: slices, galleries, and positions of picks and truth."""
     shape: Triple = tomogram.shape
     radii = {s.name: s.radius.in_voxels(tomogram.spacing) for s in run.species}
@@ -235,7 +238,7 @@ def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Partic
     level = shown_level(tomogram)
     most_slices = max(_LEAST_SLICES, min(MOST_SLICES, slices // _SLICE_BYTES))
     plan = plan_slab(tomogram.at_level(level).shape[0], level, picks.position_zyx[:, 0], max(radii.values()), most_slices)
-    species: dict[str, Any] = {}
+    species: dict[str, SpeciesBlock] = {}
     for name, radius in radii.items():
         own = picks.of(species=name)
         ranks = shown_ranks(len(own))
@@ -243,13 +246,13 @@ def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Partic
         species[name] = {
             "radius": radius,
             "xyz": packed_positions(own.position_zyx, shape),
-            "gallery": None if gallery is None else gallery | {"ranks": ranks.tolist()},
+            "gallery": None if gallery is None else {**gallery, "ranks": ranks.tolist()},
             "truth": None if truth is None else _against(own, truth.of(species=name), run, tomogram),
         }
     return {"slab": slab_pictures(tomogram, plan, max(radii.values()), slices), "species": species}
 
 
-def _against(picks: Particles, truth: Particles, run: ResolvedRun, tomogram: Tomogram) -> dict[str, str]:
+def _against(picks: Particles, truth: Particles, run: ResolvedRun, tomogram: Tomogram) -> PackedTruth:
     """Mark the picks near a true particle, and give the score at which each true particle is found (the lowest float if never)."""
     from scipy.spatial import KDTree
 
@@ -270,7 +273,7 @@ def _plain(scores: np.ndarray) -> np.ndarray:
     return np.asarray(np.nan_to_num(scores, nan=0.0))
 
 
-def _files(project: Project, output: Place) -> list[dict[str, str]]:
+def _files(project: Project, output: Place) -> list[LinkedFile]:
     """List the project's files, with links relative to the page."""
     parts: Mapping[str, Place] = {
         "picks, one table per tomogram": project.picks,
@@ -281,7 +284,7 @@ def _files(project: Project, output: Place) -> list[dict[str, str]]:
         "the settings": project.resolved,
         "the log": project.log,
     }
-    found: list[dict[str, str]] = []
+    found: list[LinkedFile] = []
     for what, where in parts.items():
         if not where.exists():
             continue

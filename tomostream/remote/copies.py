@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
 
 from tomostream.errors import BudgetError, InputError
 from tomostream.remote.faults import ShortReadError, retried
@@ -184,7 +185,14 @@ def local_folder(path: Place, names: Sequence[str]) -> Path:
     return _mirror(path, tuple(names), str(state))
 
 
-def identity_of(remote: RemotePath) -> dict[str, object]:
+class ObjectIdentity(TypedDict):
+    """What identifies an object's content: its size, and the tag or date that the server gives it."""
+
+    size: int | None
+    tag: str | None
+
+
+def identity_of(remote: RemotePath) -> ObjectIdentity:
     """Return what identifies an object's content: its size, and the tag or date that the server gives it.
 
     Raises

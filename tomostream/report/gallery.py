@@ -6,12 +6,11 @@ score.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tomostream.geometry import Box, triple
 from tomostream.grey_pictures import grey_values, robust_scale, smoothed
+from tomostream.report.contents import GalleryPicture
 from tomostream.report.packed import base64_of, webp_within
 from tomostream.tomogram import Tomogram
 
@@ -29,7 +28,7 @@ def shown_ranks(count: int) -> np.ndarray:
     return np.unique(np.array([*ends, *between], dtype=np.int64))
 
 
-def gallery_pictures(tomogram: Tomogram, zyx: np.ndarray, radius: float, most_bytes: int) -> dict[str, Any]:
+def gallery_pictures(tomogram: Tomogram, zyx: np.ndarray, radius: float, most_bytes: int) -> GalleryPicture:
     """Draw the surroundings of positions (level-0 voxels) as one picture: a row for each, with its x-y and x-z views side by side.
 
     Raises

@@ -11,9 +11,9 @@ import html
 import importlib.resources
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from tomostream.errors import InputError
+from tomostream.report.contents import Block, Report
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -34,13 +34,13 @@ _PAGE = """<!doctype html>
 """
 
 
-def render_page(title: str, report: dict[str, Any], blocks: Sequence[dict[str, Any] | None]) -> str:
+def render_page(title: str, report: Report, blocks: Sequence[Block | None]) -> str:
     """Return the page as HTML.
 
     Parameters
     ----------
     report
-        The overview: plain values.
+        The overview.
     blocks
         One for each tomogram, in the order of `report["tomograms"]`; None if there is nothing to show.
 
@@ -77,6 +77,6 @@ def built_page() -> tuple[str, str]:
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--"), style.replace("</style", "<\\/style")
 
 
-def _as_text(values: dict[str, Any]) -> str:
+def _as_text(values: Report | Block) -> str:
     """Return JSON that can't end its HTML element: `<` occurs in strings only, where its escape means the same."""
     return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -12,12 +12,12 @@ Planes are read a few at a time, never a whole volume.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tomostream.geometry import Box, Triple
 from tomostream.grey_pictures import grey_values, robust_scale, slab_mean, smoothed
+from tomostream.report.contents import Slab
 from tomostream.report.packed import base64_of, webp_within
 from tomostream.tomogram import Tomogram
 
@@ -87,7 +87,7 @@ def plan_slab(depth: int, level: int, picks_z: np.ndarray, radius: float, most_s
     return SlabPlan(level, tuple((start, min(start + thick, depth)) for start in starts))
 
 
-def slab_pictures(tomogram: Tomogram, plan: SlabPlan, radius: float, most_bytes: int) -> dict[str, Any]:
+def slab_pictures(tomogram: Tomogram, plan: SlabPlan, radius: float, most_bytes: int) -> Slab:
     """Read and compress the slices; return them and their geometry as the page expects it.
 
     Raises

@@ -13,19 +13,19 @@ import fcntl
 import os
 import time
 from collections.abc import Callable
-from typing import Any
 
 from tomostream.errors import BusyError, InputError
 from tomostream.remote.atomic_files import replacing
 from tomostream.remote.leases import LEASE_SECONDS, Lease
 from tomostream.remote.places import Place, RemotePath
+from tomostream.store.records import Attributes
 from tomostream.store.seals import SEAL, metadata_text, sealed_group
 from tomostream.store.typed_json import json_object
 
 _LOOK_SECONDS = 0.2  # between two attempts to get a lease; others hold it only briefly
 
 
-def change_attributes(path: Place, change: Callable[[dict[str, Any]], None]) -> None:
+def change_attributes(path: Place, change: Callable[[Attributes], None]) -> None:
     """Apply `change` to the attribute `tomostream` of the finished store at `path`.
 
     Raises
@@ -55,7 +55,7 @@ def change_attributes(path: Place, change: Callable[[dict[str, Any]], None]) -> 
         ) from None
 
 
-def _change_remote(path: RemotePath, change: Callable[[dict[str, Any]], None]) -> None:
+def _change_remote(path: RemotePath, change: Callable[[Attributes], None]) -> None:
     deadline = time.monotonic() + LEASE_SECONDS
     while True:
         try:
@@ -71,7 +71,7 @@ def _change_remote(path: RemotePath, change: Callable[[dict[str, Any]], None]) -
             raise _foreign(path) from None
 
 
-def _changed(text: bytes, path: Place, change: Callable[[dict[str, Any]], None]) -> str:
+def _changed(text: bytes, path: Place, change: Callable[[Attributes], None]) -> str:
     """Return the group's metadata with the change, as text."""
     group = json_object(text) or {}
     attributes = group.get("attributes")

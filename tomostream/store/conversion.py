@@ -23,7 +23,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -38,7 +37,7 @@ from tomostream.remote.places import Place, RemotePath
 from tomostream.store.casting import PIECE_VOXELS, Casting, check_stored_type, plan_casting
 from tomostream.store.decompress import compression_of, peek_header, plain_file
 from tomostream.store.existing_output import finished_fingerprint, half_written_head, refuse_other_settings
-from tomostream.store.identity import FIRST_BYTES, file_identity
+from tomostream.store.identity import FIRST_BYTES, SourceIdentity, file_identity
 from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
 from tomostream.store.naming import tomogram_name
@@ -166,7 +165,7 @@ def convert_file(
             return writer.finish(statistics_from(writer.notes, writer.layout.levels, writer.layout.dtype, clip_sigma=defaults.CLIP_SIGMA))
 
 
-def _has_changed(source: Place, changed: object, identity: dict[str, Any]) -> bool:
+def _has_changed(source: Place, changed: object, identity: SourceIdentity) -> bool:
     """Whether a source is not what it was when its conversion began; one that is gone, too."""
     try:
         return _last_change(source) != changed or _identity(source) != identity
@@ -180,7 +179,7 @@ class _Plan:
 
     source: Place
     header: MrcHeader
-    identity: dict[str, Any]  # of the source
+    identity: SourceIdentity
     target: Place
     settings: ConvertSettings
     spec: StoreSpec
@@ -226,7 +225,7 @@ class _Plan:
 
     def spec_with_facts(self, casting: Casting, sha256: str | None) -> StoreSpec:
         """Return the store's specification, with the recorded facts about its source."""
-        facts: dict[str, Any] = {"source": source_facts(self.header, self.identity["size"], sha256)}
+        facts: dict[str, object] = {"source": source_facts(self.header, self.identity["size"], sha256)}
         if casting.scale is not None:
             facts |= {"stored_scale": casting.scale, "stored_offset": casting.offset}
         return replace(self.spec, attributes=facts)
@@ -237,8 +236,9 @@ def _as_begun(settings: ConvertSettings, target: Place) -> ConvertSettings:
     if settings.chunk is not None or settings.shard is not None:
         return settings
     nominal = triple(defaults.CHUNK_VOX), triple(defaults.SHARD_VOX)
-    found = finished_fingerprint(target) or (half_written_head(target) or {}).get("fingerprint")
-    earlier = found.get("settings") if isinstance(found, dict) else None
+    head = half_written_head(target)
+    found = finished_fingerprint(target) or (head["fingerprint"] if head is not None else {})
+    earlier = found.get("settings")
     if isinstance(earlier, dict) and (earlier.get("chunk"), earlier.get("shard")) == (list(nominal[0]), list(nominal[1])):
         return replace(settings, chunk=nominal[0], shard=nominal[1])
     return settings
@@ -266,7 +266,7 @@ def _write_bands(
             is_measured = isinstance(writer.path, Path) and is_counted(writer.layout.dtype)
             writer.write(index, cast(voxels[core.slices]), look=sketch.look if is_measured else None)
             if is_measured:
-                writer.add_note(sketch.note(index))
+                writer.add_note({**sketch.note(index)})
             writer.mark_done(index)
             pending.remove(index)
             if progress is not None:
@@ -364,10 +364,11 @@ def _folder_bytes(folder: Path) -> int:
     return total
 
 
-def _identity(source: Place) -> dict[str, Any]:
+def _identity(source: Place) -> SourceIdentity:
     if isinstance(source, RemotePath):
         guard = hashlib.sha256(head_of(source, FIRST_BYTES)).hexdigest()
-        return {"name": source.name, **identity_of(source), "sha256_of_first_mb": guard}
+        known = identity_of(source)
+        return {"name": source.name, "size": known["size"], "tag": known["tag"], "sha256_of_first_mb": guard}
     try:
         return file_identity(source)
     except OSError as error:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 from tomostream.errors import ExistsError, InputError
 from tomostream.fingerprint import Fingerprint, differences, plain
 from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.places import Place, RemotePath
+from tomostream.store.build_records import BuildHead
 from tomostream.store.identity import is_same_identity
 from tomostream.store.ledger import LEDGER_NAME, read_head
+from tomostream.store.records import Attributes
 from tomostream.store.typed_json import json_object
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 
@@ -60,7 +62,7 @@ def beside(path: P, suffix: str) -> P:
     return path.with_name(path.name + suffix)
 
 
-def half_written_head(path: Place) -> dict[str, Any] | None:
+def half_written_head(path: Place) -> BuildHead | None:
     """Return the head (fingerprint and layout) of the half-written store that will become `path`; None if there is none."""
     if isinstance(path, Path):
         return read_head(beside(path, PARTIAL_SUFFIX) / LEDGER_NAME)
@@ -68,7 +70,7 @@ def half_written_head(path: Place) -> dict[str, Any] | None:
         found = json_object((beside(path, PARTIAL_SUFFIX) / HEAD_NAME).read_bytes())
     except FileNotFoundError:
         return None
-    return found if found is not None and isinstance(found.get("fingerprint"), dict) else None
+    return cast(BuildHead, found) if found is not None and isinstance(found.get("fingerprint"), dict) else None
 
 
 def adopted(path: Place, fingerprint: Fingerprint) -> Fingerprint:
@@ -94,7 +96,7 @@ def finished_fingerprint(path: Place) -> Fingerprint | None:
     return found if isinstance(found, dict) else None
 
 
-def own_attributes(path: Place) -> dict[str, Any]:
+def own_attributes(path: Place) -> Attributes:
     """Return the attribute `tomostream` of the store at `path`, unchecked; empty for anything else."""
     try:
         group = json_object((path / "zarr.json").read_bytes())

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 FIRST_BYTES = 2**20
 WHOLE_BYTES = 2**24  # up to this size a file is hashed completely
@@ -23,7 +24,25 @@ _CHUNKS = 256  # of a larger folder
 _METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
 
 
-def file_identity(path: Path) -> dict[str, Any]:
+class SourceIdentity(TypedDict):
+    """What identifies the content of a file; of a remote object, its size and the tag or date that the server gives."""
+
+    name: str
+    size: int | None
+    sha256_of_first_mb: str
+    sha256_of_pieces: NotRequired[str]
+    tag: NotRequired[str | None]
+
+
+class FolderIdentity(TypedDict):
+    """What identifies the content of a folder: the number and bytes of its files, and a hash."""
+
+    number: int
+    bytes: int
+    sha256: str
+
+
+def file_identity(path: Path) -> SourceIdentity:
     """Return what identifies a file's content.
 
     Raises
@@ -37,7 +56,7 @@ def file_identity(path: Path) -> dict[str, Any]:
     return {"name": path.name, "size": size, "sha256_of_first_mb": first, "sha256_of_pieces": _digest(path, size)}
 
 
-def folder_identity(path: Path) -> dict[str, Any]:
+def folder_identity(path: Path) -> FolderIdentity:
     """Return what identifies the content of the files below a folder.
 
     Raises
@@ -93,7 +112,7 @@ def _digest(path: Path, size: int) -> str:
         return digest.hexdigest()
 
 
-def _is_as_it_was(found: dict[str, Any]) -> bool:
+def _is_as_it_was(found: Mapping[str, object]) -> bool:
     """Whether a store that 0.1 recorded by path, and number, bytes and newest time of its files, lies there so."""
     path, files = found.get("path"), found.get("files")
     if not isinstance(path, str) or not isinstance(files, dict) or "\0" in path:

@@ -28,11 +28,12 @@ import os
 import socket
 import threading
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from tomostream.errors import BusyError
 from tomostream.geometry import Triple, triple
 from tomostream.remote.lock_holders import holder_of
+from tomostream.store.build_records import BuildHead, HolderRecord, LedgerLine, Note
 from tomostream.store.typed_json import json_object
 
 LEDGER_NAME = "ledger.jsonl"
@@ -68,7 +69,7 @@ class Ledger:
                 self.done.add(line["shard"])
             elif "lost" in line:
                 self.done.discard(line["lost"])
-        self.notes: list[dict[str, Any]] = [line["note"] for line in rest if "note" in line]
+        self.notes: list[Note] = [line["note"] for line in rest if "note" in line]
         holders = [line["holder"] for line in rest if "holder" in line]
         #: whether shards that are recorded as done may have been lost
         self.is_doubtful = bool(self.done) and any(holder.get("running_since") != _boot() for holder in holders[-1:])
@@ -83,9 +84,9 @@ class Ledger:
         self.notes = []
         self.is_doubtful = False
 
-    def begin(self, head: dict[str, Any]) -> None:
+    def begin(self, head: BuildHead) -> None:
         """Write the head of an empty ledger."""
-        self._append(head)
+        self._append(cast(LedgerLine, head))
         self.head = head
         self._append_holder()
 
@@ -93,18 +94,18 @@ class Ledger:
         """Record a shard whose files are in place; recording it twice is harmless."""
         with self._append_lock:
             if index not in self.done:
-                self._append({"shard": list(index)})
+                self._append({"shard": index})
                 self.done.add(index)
 
     def settle(self, lost: list[Triple]) -> None:
         """Record which of the shards that were recorded as done are lost; afterwards the ledger is reliable again."""
         for index in lost:
-            self._append({"lost": list(index)})
+            self._append({"lost": index})
             self.done.discard(index)
         self._append_holder()
         self.is_doubtful = False
 
-    def add_note(self, values: dict[str, Any]) -> None:
+    def add_note(self, values: Note) -> None:
         """Record JSON values; recording them twice is harmless."""
         with self._append_lock:
             if values not in self.notes:
@@ -120,7 +121,7 @@ class Ledger:
     def _append_holder(self) -> None:
         self._append({"holder": {"pid": os.getpid(), "host": socket.gethostname(), "running_since": _boot()}})
 
-    def _append(self, line: dict[str, Any]) -> None:
+    def _append(self, line: LedgerLine) -> None:
         data = json.dumps(line).encode() + b"\n"
         end = os.fstat(self._descriptor).st_size
         written = os.write(self._descriptor, data)
@@ -129,7 +130,7 @@ class Ledger:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def read_head(path: Path) -> dict[str, Any] | None:
+def read_head(path: Path) -> BuildHead | None:
     """Read a ledger's head without a lock; None if there is no ledger or no whole head."""
     try:
         with path.open("rb") as handle:
@@ -145,7 +146,8 @@ def _open_locked(path: Path) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lines, _ = _whole_lines(_read_all(descriptor))
-            holder: dict[str, object] = next((line["holder"] for line in reversed(lines) if "holder" in line), {})
+            holders: list[HolderRecord] = [line["holder"] for line in lines if "holder" in line]
+            holder = holders[-1] if holders else HolderRecord()
             known = {"pid", "host"} <= holder.keys()  # one that has just begun has not written its name yet
             who = holder_of(descriptor, *([f"another process (pid {holder['pid']} on {holder['host']})"] if known else []))
             os.close(descriptor)
@@ -171,9 +173,9 @@ def _read_all(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
-def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
+def _whole_lines(data: bytes) -> tuple[list[LedgerLine], int]:
     """Return the leading complete lines of the kinds above, and where they end; shard indices become triples."""
-    lines: list[dict[str, Any]] = []
+    lines: list[LedgerLine] = []
     end = 0
     while (stop := data.find(b"\n", end)) >= 0:
         line = _parsed(data[end:stop])
@@ -184,7 +186,7 @@ def _whole_lines(data: bytes) -> tuple[list[dict[str, Any]], int]:
     return lines, end
 
 
-def _parsed(text: bytes) -> dict[str, Any] | None:
+def _parsed(text: bytes) -> LedgerLine | None:
     line = json_object(text)
     if line is None:
         return None
@@ -194,11 +196,12 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
             if not (isinstance(value, list) and len(value) == 3 and all(type(n) is int and n >= 0 for n in value)):
                 return None
             line[key] = triple(value)
-    return None if any(not isinstance(line.get(key, {}), dict) for key in ("holder", "note", "fingerprint", "layout")) else line
+    is_broken = any(not isinstance(line.get(key, {}), dict) for key in ("holder", "note", "fingerprint", "layout"))
+    return None if is_broken else cast(LedgerLine, line)
 
 
-def _head(lines: list[dict[str, Any]]) -> dict[str, Any] | None:
-    return lines[0] if lines and "fingerprint" in lines[0] else None
+def _head(lines: list[LedgerLine]) -> BuildHead | None:
+    return cast(BuildHead, lines[0]) if lines and "fingerprint" in lines[0] else None
 
 
 @functools.cache

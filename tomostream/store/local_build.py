@@ -19,9 +19,8 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from tomostream.errors import ExistsError, InputError, TomostreamError
 from tomostream.fingerprint import Fingerprint, differences
 from tomostream.geometry import Triple
 from tomostream.remote.atomic_files import remove_quietly, synchronise, synchronise_tree
+from tomostream.store.build_records import BuildHead, Note
 from tomostream.store.existing_output import REPLACED_SUFFIX, beside, refuse_existing
 from tomostream.store.ledger import LEDGER_NAME, Ledger, read_head
 from tomostream.store.seals import metadata_text
@@ -53,7 +53,7 @@ class LocalBuild:
             ledger = Ledger(self.partial / LEDGER_NAME)
             try:
                 refuse_existing(path, fingerprint, overwrite=overwrite)  # another process may have finished it while we waited for the lock
-                head = {"fingerprint": fingerprint, "layout": layout.to_json()}
+                head: BuildHead = {"fingerprint": fingerprint, "layout": layout.to_json()}
                 if ledger.head is not None and ledger.head["fingerprint"] != fingerprint and not overwrite:
                     raise ExistsError(
                         f"{self.partial} is half-written with other settings ({differences(ledger.head['fingerprint'], fingerprint)}); "
@@ -76,8 +76,7 @@ class LocalBuild:
     @property
     def fingerprint(self) -> Fingerprint:
         """The fingerprint of what makes the store."""
-        found: dict[str, Any] = self._ledger.head["fingerprint"] if self._ledger.head else {}
-        return found
+        return self._ledger.head["fingerprint"] if self._ledger.head else {}
 
     @property
     def done(self) -> set[Triple]:
@@ -90,16 +89,16 @@ class LocalBuild:
             self._ledger.mark_done(index)
 
     @property
-    def notes(self) -> list[dict[str, Any]]:
+    def notes(self) -> list[Note]:
         """The notes in the ledger."""
         return self._ledger.notes
 
-    def add_note(self, values: dict[str, Any]) -> None:
+    def add_note(self, values: Note) -> None:
         """Append a line to the ledger."""
         with _disk_errors(self.partial):
             self._ledger.add_note(values)
 
-    def publish(self, group: dict[str, Any]) -> None:
+    def publish(self, group: Mapping[str, object]) -> None:
         """Write the group's metadata and rename the folder."""
         aside = beside(self.path, REPLACED_SUFFIX)
         with _disk_errors(self.partial):
@@ -189,7 +188,7 @@ def _clear(scratch: Path) -> None:
             return
 
 
-def _write_json(path: Path, values: dict[str, Any], scratch: Path) -> None:
+def _write_json(path: Path, values: Mapping[str, object], scratch: Path) -> None:
     temporary = scratch / uuid.uuid4().hex
     temporary.write_text(metadata_text(values))
     temporary.replace(path)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from tomostream.fingerprint import Fingerprint, differences
 from tomostream.geometry import Triple, triple
 from tomostream.remote.leases import Lease
 from tomostream.remote.places import RemotePath
+from tomostream.store.build_records import BuildHead, Note
 from tomostream.store.existing_output import HEAD_NAME, beside, half_written_head, refuse_existing
 from tomostream.store.seals import metadata_text
 from tomostream.store.shard_file import write_shard_bytes
@@ -50,7 +51,7 @@ class ObjectBuild:
     def __init__(self, path: RemotePath, fingerprint: Fingerprint, layout: StoreLayout, *, overwrite: bool) -> None:
         self.path = path
         self._folder = beside(path, PARTIAL_SUFFIX)
-        self._head = {"fingerprint": fingerprint, "layout": layout.to_json()}
+        self._head: BuildHead = {"fingerprint": fingerprint, "layout": layout.to_json()}
         self._marking = threading.Lock()
         self._lease = Lease(self._folder / LEASE_NAME, str(path))
         try:
@@ -80,8 +81,7 @@ class ObjectBuild:
     @property
     def fingerprint(self) -> Fingerprint:
         """The fingerprint of what makes the store."""
-        found: dict[str, Any] = self._head["fingerprint"]
-        return found
+        return self._head["fingerprint"]
 
     @property
     def done(self) -> set[Triple]:
@@ -95,11 +95,11 @@ class ObjectBuild:
             self._done.add(index)
 
     @property
-    def notes(self) -> list[dict[str, Any]]:
+    def notes(self) -> list[Note]:
         """The notes in the notes object."""
         return self._notes
 
-    def add_note(self, values: dict[str, Any]) -> None:
+    def add_note(self, values: Note) -> None:
         """Write the notes object again."""
         self._lease.check()
         with self._marking:
@@ -107,7 +107,7 @@ class ObjectBuild:
                 self._notes.append(values)
                 (self._folder / NOTES_NAME).write_text(json.dumps(self._notes))
 
-    def publish(self, group: dict[str, Any]) -> None:
+    def publish(self, group: Mapping[str, object]) -> None:
         """Write the group's metadata."""
         self._lease.check()
         _put_json(self.path / "zarr.json", group)
@@ -135,9 +135,9 @@ class ObjectBuild:
         _put_json(head, self._head)
 
 
-def _read_notes(path: RemotePath) -> list[dict[str, Any]]:
+def _read_notes(path: RemotePath) -> list[Note]:
     try:
-        found: list[dict[str, Any]] = parse_json(path.read_bytes(), list[dict[str, Any]], path)
+        found: list[Note] = parse_json(path.read_bytes(), list[Note], path)
     except FileNotFoundError:
         return []
     return found
@@ -180,5 +180,5 @@ def _digest(fingerprint: Fingerprint) -> str:
     return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _put_json(path: RemotePath, values: dict[str, Any]) -> None:
+def _put_json(path: RemotePath, values: Mapping[str, object]) -> None:
     path.write_text(metadata_text(values))

@@ -15,9 +15,8 @@ on an object store two parts of an upload besides (`budget.REMOTE_BYTES`).
 Limits: one writer for each store; a shard may be written twice, with the same content.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -26,6 +25,7 @@ from tomostream.errors import TomostreamError
 from tomostream.fingerprint import Fingerprint, plain
 from tomostream.geometry import BlockGrid, Triple
 from tomostream.remote.places import Place
+from tomostream.store.build_records import Note
 from tomostream.store.existing_output import StoreState, adopted, refuse_existing, store_state
 from tomostream.store.pyramid import mean_pooled, rounded_to
 from tomostream.store.specification import StoreLayout, StoreSpec, group_metadata
@@ -145,15 +145,15 @@ class StoreWriter:
         self._build.mark_done(index)
 
     @property
-    def notes(self) -> list[dict[str, Any]]:
+    def notes(self) -> list[Note]:
         """The values that this process and earlier ones gave to `add_note`."""
         return self._build.notes
 
-    def add_note(self, values: dict[str, Any]) -> None:
+    def add_note(self, values: Note) -> None:
         """Keep JSON values with the half-written store, for the process that finishes it; adding them twice is harmless.  Thread-safe."""
         self._build.add_note(values)
 
-    def finish(self, attributes: dict[str, Any] | None = None) -> Place:
+    def finish(self, attributes: Mapping[str, object] | None = None) -> Place:
         """Write the group's metadata and publish the store under its name.
 
         Parameters

@@ -45,6 +45,10 @@ class RobustRecord(StatisticsRecord):
     fill: _Finite | None = None
 
 
+Attributes = dict[str, Any]
+"""The attribute `tomostream` of a store: `StoreRecord` has the keys that are read; kinds of stores and later releases add theirs."""
+
+
 class StoreRecord(BaseModel):
     """Everything that any stage reads; None where a store of another kind lacks it."""
 
@@ -71,7 +75,7 @@ class StoreRecord(BaseModel):
     seal: str | None = None
 
 
-def put_statistics(attributes: dict[str, Any], level: int, normalisation: Normalisation) -> None:
+def put_statistics(attributes: Attributes, level: int, normalisation: Normalisation) -> None:
     """Put a level's statistics among a store's attributes."""
     values = normalisation.to_json()
     robust = values.pop("robust", None)
@@ -80,7 +84,7 @@ def put_statistics(attributes: dict[str, Any], level: int, normalisation: Normal
         attributes.setdefault(ROBUST_KEY, {}).setdefault(str(level), {})[ROBUST] = robust
 
 
-def checked_attributes(attributes: Mapping[str, Any], path: str) -> dict[str, Any]:
+def checked_attributes(attributes: Mapping[str, Any], path: str) -> Attributes:
     """Return the attribute `tomostream` of a group's attributes, checked; None for stores of other software.
 
     Raises

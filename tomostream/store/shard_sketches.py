@@ -14,7 +14,7 @@ import base64
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -23,10 +23,16 @@ from tomostream.geometry import Triple, triple
 from tomostream.moments import Histogram, check_moments, normalisation_of
 from tomostream.normalisation import Normalisation
 from tomostream.robust_statistics import robust_of_counts
+from tomostream.store.build_records import Note
 from tomostream.store.pyramid import LevelLayout
-from tomostream.store.records import put_statistics
+from tomostream.store.records import Attributes, put_statistics
 
-_KEY = "counts"  # of a note
+
+class ShardNote(TypedDict):
+    """The histograms of a shard at all levels (zlib, base64), and its index."""
+
+    counts: list[str]
+    of: list[int]
 
 
 @dataclass(slots=True)
@@ -39,15 +45,13 @@ class ShardSketch:
         """Count the block of a level."""
         self.levels[level] = Histogram.of(block)
 
-    def note(self, index: Triple) -> dict[str, Any]:
+    def note(self, index: Triple) -> ShardNote:
         """As values of JSON."""
         packed = [zlib.compress(self.levels[level].counts.astype("<i8").tobytes(), 1) for level in sorted(self.levels)]
-        return {_KEY: [base64.b64encode(one).decode() for one in packed], "of": list(index)}
+        return {"counts": [base64.b64encode(one).decode() for one in packed], "of": list(index)}
 
 
-def statistics_from(
-    notes: Sequence[dict[str, Any]], levels: Sequence[LevelLayout], dtype: np.dtype[Any], *, clip_sigma: float
-) -> dict[str, Any]:
+def statistics_from(notes: Sequence[Note], levels: Sequence[LevelLayout], dtype: np.dtype[Any], *, clip_sigma: float) -> Attributes:
     """What the histograms of all shards say, as attributes of the store; nothing if a shard has none, or there are no statistics.
 
     Parameters
@@ -59,10 +63,10 @@ def statistics_from(
     clip_sigma
         Where statistics are clipped, standard deviations.
     """
-    found = {triple(note["of"]): note[_KEY] for note in notes if _KEY in note}
+    found = {triple(note["of"]): note["counts"] for note in notes if "counts" in note}
     if any(len(found.get(index, ())) != len(levels) for index in levels[0].shards.indices()):
         return {}
-    attributes: dict[str, Any] = {}
+    attributes: Attributes = {}
     for level in range(len(levels)):
         counts = sum(np.frombuffer(zlib.decompress(base64.b64decode(packed[level])), dtype="<i8") for packed in found.values())
         try:

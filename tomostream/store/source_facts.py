@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypedDict
 
 from tomostream.store.mrc import MrcHeader
 
 
-def source_facts(header: MrcHeader, size: int, sha256: str | None) -> dict[str, Any]:
+class SourceFacts(TypedDict):
+    """What the header of the MRC file says; values that are not finite are None."""
+
+    name: str
+    size_bytes: int | None
+    sha256: str | None
+    mode: int
+    dtype: str
+    statistics: dict[str, float | None]
+    spacing_zyx: tuple[float, float, float] | None
+    origin_xyz: list[float | None]
+    start_xyz: tuple[int, int, int]
+    extended_header_bytes: int
+    is_imod: bool
+    warnings: tuple[str, ...]
+
+
+def source_facts(header: MrcHeader, size: int | None, sha256: str | None) -> SourceFacts:
     """What the header says, as values of JSON."""
     return {
         "name": header.path.name,

@@ -12,6 +12,7 @@ OME-NGFF 0.5: https://ngff.openmicroscopy.org/0.5/
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from zarr.storage import MemoryStore
 
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
+from tomostream.store.build_records import LayoutRecord
 from tomostream.store.pyramid import LevelLayout, plan_levels
 from tomostream.store.seals import metadata_text, sealed_group
 from tomostream.store.shard_file import Codec
@@ -61,7 +63,7 @@ class StoreSpec:
     shard: Triple | None
     codec: str
     levels: int | None
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,13 @@ class StoreLayout:
         """Bytes of all chunks, before they are compressed."""
         return sum(level.stored_voxels for level in self.levels) * self.dtype.itemsize
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> LayoutRecord:
         """Return plain values for JSON."""
         levels = [[list(level.shape), list(level.chunk), list(level.shard)] for level in self.levels]
         return {"levels": levels, "dtype": self.dtype.name, "codec": [self.codec.name, self.codec.level, self.codec.has_checksum]}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> StoreLayout:
+    def from_json(cls, values: LayoutRecord) -> StoreLayout:
         """Read what `to_json` wrote.
 
         Raises
@@ -113,7 +115,7 @@ class StoreLayout:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"the record of a half-written store is damaged ({error}); start again with --overwrite") from None
 
-    def array_metadata(self, level: int) -> dict[str, Any]:
+    def array_metadata(self, level: int) -> dict[str, object]:
         """Return the `zarr.json` of a level's array."""
         array = zarr.create_array(
             MemoryStore(),
@@ -129,7 +131,7 @@ class StoreLayout:
         return dict(array.metadata.to_dict())
 
 
-def group_metadata(spec: StoreSpec, layout: StoreLayout, ours: dict[str, Any]) -> dict[str, Any]:
+def group_metadata(spec: StoreSpec, layout: StoreLayout, ours: Mapping[str, object]) -> dict[str, Any]:
     """Return the `zarr.json` of the group; `ours` becomes its attribute `tomostream`, with the hashes of the levels' metadata, sealed."""
     levels = len(layout.levels)
     hashes = [hashlib.sha256(metadata_text(layout.array_metadata(level)).encode()).hexdigest() for level in range(levels)]
@@ -149,5 +151,5 @@ def group_metadata(spec: StoreSpec, layout: StoreLayout, ours: dict[str, Any]) -
     image = v05.Image(version="0.5", multiscales=[multiscale])
     ome = image.model_dump(mode="json", exclude_none=True)
     return sealed_group(
-        {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, "tomostream": ours | {"levels_sha256": hashes}}}
+        {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, "tomostream": {**ours, "levels_sha256": hashes}}}
     )

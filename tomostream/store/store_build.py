@@ -6,13 +6,15 @@ time, finished shards, and a last step that makes the store visible.  `local_bui
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Triple
 from tomostream.remote.places import Place, RemotePath
+from tomostream.store.build_records import Note
 from tomostream.store.local_build import LocalBuild, local_layout, put_file
 from tomostream.store.object_build import ObjectBuild, object_layout, put_object
 from tomostream.store.specification import StoreLayout
@@ -38,13 +40,13 @@ class Build(Protocol):
         """Record that a shard is finished; thread-safe."""
 
     @property
-    def notes(self) -> list[dict[str, Any]]:
+    def notes(self) -> list[Note]:
         """Values that this process and earlier ones keep until the store is complete."""
 
-    def add_note(self, values: dict[str, Any]) -> None:
+    def add_note(self, values: Note) -> None:
         """Keep JSON values with the half-written store; adding them twice is harmless."""
 
-    def publish(self, group: dict[str, Any]) -> None:
+    def publish(self, group: Mapping[str, object]) -> None:
         """Make the store visible under its name, with the metadata of its group."""
 
     def forget(self) -> None:

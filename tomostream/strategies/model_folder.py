@@ -98,6 +98,8 @@ class TrainingSummary(BaseModel):
     labelled_fraction: list[float] | None = None  # per species, fraction of the training voxels in labels
     expected_fraction: list[float] | None = None  # per species, expected fraction of the training voxels in particles
     label_radius_vox: list[float] | None = None  # per species, voxels of the level
+    rejected: list[int] | None = None  # per species, places labelled 0 that the network learnt from; None: there were none
+    rejected_fraction: list[float] | None = None  # per species, fraction of the training voxels around these places
     chosen_ways: list[str] | None = None  # per species, the way of scoring that was chosen with left-out clicks
     left_out_ranks: list[list[float]] | None = None  # [species][left-out click]: rank among the picks of all clicked tomograms, from 0
     evidence: list[dict[str, float]] | None = None  # per species, the cost of each way of scoring, from the ranks of left-out clicks

@@ -64,7 +64,7 @@ class NetworkStrategy(ABC):
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:
         """Return all settings of the network, of training and of the strategy's own sections, except `train.start`."""
         parts: dict[str, Part] = {"network": settings.network, "train": settings.train, **settings.own}
-        values: dict[str, Any] = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
+        values: Fingerprint = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
         values["train"].pop("start")
         return values
 

@@ -36,6 +36,7 @@ from tomostream.strategies.network_arrays import network_arrays
 from tomostream.strategies.training_set import Labelled, Training
 from tomostream.strategies.validation import Pick, Score, plan_validation
 from tomostream.stream.dataset import SubtomogramDataset
+from tomostream.stream.plan import Rejected
 
 VALIDATION_BATCHES = 4  # batches of labelled crops for the validation loss
 
@@ -206,7 +207,15 @@ def trained_by(processes: Processes) -> int | None:
     return None if processes.world == 1 else processes.world
 
 
-def crops_of(training: Training, labelled: Labelled, radii: list[float], *, stride: int, processes: Processes | None) -> Crops:
+def crops_of(
+    training: Training,
+    labelled: Labelled,
+    radii: list[float],
+    *,
+    stride: int,
+    processes: Processes | None,
+    negative_radii: list[float] | None = None,
+) -> Crops:
     """Return a dataset of cubic crops.
 
     Parameters
@@ -220,8 +229,13 @@ def crops_of(training: Training, labelled: Labelled, radii: list[float], *, stri
     processes
         The processes that train together: the dataset yields the training crops of this one.  None: the dataset yields the crops of the validation
         loss, all of them around labels and none of them turned.
+    negative_radii
+        Radius of the balls around rejected places per species, in voxels of the level; None: rejected places are not looked at.
     """
     train = training.settings.train
+    drawn = drawing(training, processes)
+    if negative_radii is not None and labelled.rejected is not None:
+        drawn |= _with_rejected(labelled, labelled.rejected, negative_radii, drawn["labelled_fraction"])
     return SubtomogramDataset(
         tomograms=labelled.tomograms,
         points=labelled.points,
@@ -231,8 +245,19 @@ def crops_of(training: Training, labelled: Labelled, radii: list[float], *, stri
         stride=stride,
         batch=train.batch,
         symmetry="none" if processes is None else train.symmetry,
-        **drawing(training, processes),
+        **drawn,
     )
+
+
+def _with_rejected(labelled: Labelled, places: list[list[np.ndarray]], radii: list[float], labelled_fraction: float) -> dict[str, Any]:
+    """Return the keywords of `SubtomogramDataset` that have crops drawn around rejected places too, at the cost of uniform ones.
+
+    As many crops as before are drawn around clicks.  The more places there are for a click, the more crops are drawn around them.
+    """
+    count = sum(len(own) for of_tomogram in places for own in of_tomogram)
+    around = defaults.REJECTED_CROPS * (1 - labelled_fraction) * min(1.0, count / max(1, labelled.total))
+    fraction = labelled_fraction + around
+    return {"labelled_fraction": fraction, "rejected": Rejected(places, radii, around / fraction if fraction else 0.0)}
 
 
 def drawing(training: Training, processes: Processes | None) -> dict[str, Any]:

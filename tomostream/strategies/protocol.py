@@ -55,6 +55,8 @@ class Strategy(Protocol):
         The strategy's own defaults for the general sections, as section: key: value.
     continues
         Optional: whether training can start from an existing model (`train.start`).  False if the attribute is missing.
+    learns_rejected
+        Optional: whether training learns from places that are labelled 0 (`Labelled.rejected`).  False if the attribute is missing.
     orients
         Optional: whether its models determine the orientations of particles (`Model.orientations`).  False if the attribute is missing.
     sizes_are_learnt

@@ -130,11 +130,9 @@ class Validation:
         """Return the mean of the objective over the labelled crops."""
         import torch
 
-        from tomostream.learn.batch import Batch
-
         device = next(network.parameters()).device
         with torch.inference_mode():
-            here = (Batch(*(part.to(device) for part in batch)) for batch in self.batches)
+            here = (batch.to(device) for batch in self.batches)
             values = [float(self.objective(network(batch.image).float(), batch).total) for batch in here]
         return float(np.mean(values))
 

@@ -12,6 +12,7 @@ multiprocessing_context="spawn")`.  Each worker opens the stores itself and has 
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from tomostream.learn.batch import Batch
 from tomostream.masks import check_labels, mask_of_box
 from tomostream.stream.augment import orientations_of, oriented
 from tomostream.stream.fetch import TRANSIENT_BYTES, RegionReader, Volume
-from tomostream.stream.plan import Crop, draw_epoch, draw_uniform, fitted_crop, inclusion_weights, make_design
+from tomostream.stream.plan import Crop, Rejected, draw_epoch, draw_uniform, fitted_crop, inclusion_weights, make_design
 from tomostream.stream.schedule import Division, in_drawing_order, part_of, plan_layout
 from tomostream.units import parse_shape
 
@@ -66,6 +67,8 @@ class SubtomogramDataset(IterableDataset[Batch]):
         Number of this process among those that train together, and how many there are.
     epoch
         The first epoch to stream.
+    rejected
+        Places that are no particles, of the same tomograms and species; None: there are none, and the batches are no `CorrectedBatch`.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         rank: int = 0,
         world: int = 1,
         epoch: int = 0,
+        rejected: Rejected | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -109,6 +113,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         if rank >= world:
             raise InputError(f"rank must be below world, found rank {rank} and world {world}")
         self._points = _checked_points(tomograms, points, radius, label_shape)
+        self._rejected = rejected and replace(rejected, points=_checked_points(tomograms, rejected.points, rejected.radius, label_shape))
         self._tomograms, self._radius, self._label_shape = tuple(tomograms), tuple(float(r) for r in radius), label_shape
         self._seed, self._rank, self._world = seed, rank, world
         self._division = Division(batch, batches_per_epoch, labelled_fraction, world, workers=1)
@@ -123,6 +128,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
             n_uniform=n_uniform,
             n_labelled=n_labelled,
             orientations=orientations_of(symmetry, fitted),
+            rejected=self._rejected,
         )
         self._layout = plan_layout(self._design, [triple(t.chunk) for t in tomograms], buffer_bytes=buffer_bytes)
         self._reader: RegionReader | None = None
@@ -142,7 +148,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         regions = layout.block_bytes if layout.keeps_volumes else layout.point_bytes + layout.block_bytes
         voxels = self.crop[0] * self.crop[1] * self.crop[2]
         # image and weight are float32, labels one byte; inclusion weights are computed in float64
-        batches = _HELD_BATCHES * self._division.batch * voxels * (8 + len(self._radius))
+        batches = _HELD_BATCHES * self._division.batch * voxels * (8 + len(self._radius) * (1 if self._rejected is None else 2))
         return regions + 2 * TRANSIENT_BYTES + batches + 4 * 8 * voxels
 
     def __len__(self) -> int:
@@ -172,7 +178,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
             around, anywhere = zip(labelled, labelled_images, strict=True), zip(uniform, uniform_images, strict=True)
             for index in division.batches_of(worker):
                 n_labelled = division.labelled_in(index)
-                batch = _Arrays(division.batch, len(self._radius), self.crop)
+                batch = _Arrays(division.batch, len(self._radius), self.crop, has_negative=self._rejected is not None)
                 for i in range(division.batch):
                     self._fill(batch, i, *next(around if i < n_labelled else anywhere))
                 yield batch.as_tensors()
@@ -184,7 +190,13 @@ class SubtomogramDataset(IterableDataset[Batch]):
         batch.weight[i, 0] = oriented(inclusion_weights(self._design, crop), crop.orientation)
         box, volume = self._design.box(crop), self._design.shapes[crop.tomogram]
         for s, radius in enumerate(self._radius):
-            batch.positive[i, s] = oriented(self.marked(box, self._points[crop.tomogram][s], radius, volume), crop.orientation)
+            positive = self.marked(box, self._points[crop.tomogram][s], radius, volume)
+            batch.positive[i, s] = oriented(positive, crop.orientation)
+            if self._rejected is not None and batch.negative is not None:
+                near = self.marked(box, self._rejected.points[crop.tomogram][s], self._rejected.radius[s], volume)
+                batch.negative[i, s] = oriented(
+                    near.astype(bool) & ~positive.astype(bool), crop.orientation
+                )  # a click beside a rejected place is believed
         batch.is_labelled[i] = crop.is_labelled
 
     def marked(self, box: Box, points_zyx: np.ndarray, radius: float, volume: Triple) -> np.ndarray:
@@ -230,15 +242,17 @@ class SubtomogramDataset(IterableDataset[Batch]):
 class _Arrays:
     """A batch that is being filled."""
 
-    def __init__(self, n: int, species: int, crop: Triple) -> None:
+    def __init__(self, n: int, species: int, crop: Triple, *, has_negative: bool) -> None:
         self.image = np.empty((n, 1, *crop), dtype=np.float32)
         self.positive = np.empty((n, species, *crop), dtype=np.bool_)
         self.weight = np.empty((n, 1, *crop), dtype=np.float32)
         self.is_labelled = np.empty(n, dtype=np.bool_)
+        self.negative = np.empty((n, species, *crop), dtype=np.bool_) if has_negative else None
 
     def as_tensors(self) -> Batch:
         """Return the batch as tensors that share these arrays' memory."""
-        return Batch(*(torch.from_numpy(a) for a in (self.image, self.positive, self.weight, self.is_labelled)))
+        batch = Batch(*(torch.from_numpy(a) for a in (self.image, self.positive, self.weight, self.is_labelled)))
+        return batch if self.negative is None else batch.corrected(torch.from_numpy(self.negative))
 
 
 def _check_integer(name: str, value: int, least: int) -> None:

@@ -10,6 +10,8 @@ inclusions (the Horvitz-Thompson estimator).  That number is known exactly, beca
 1. Tomograms get uniform crops in proportion to their voxels.  Each species gets the same share of the labelled crops, and each of its
    points the same share of those (with pooled points a rare species would be left to chance).  So
    q_i = 1 / (species with points * points of the species).
+   Crops around rejected places, of which there may be none, are labelled crops too: they take a given share of these, divided in the same
+   way, and the clicks' points the rest.
 2. Corners are independent per axis: `crop_positions` says how they are drawn, and the probability that a voxel is covered.
 3. Tomograms and points are drawn systematically: one random number, then equal steps through the cumulative shares.  Each gets its
    expected number of crops to within one; the expectation, and so lambda, is that of independent draws.
@@ -24,7 +26,7 @@ Madow and Madow (1944), "On the theory of systematic sampling, I", Annals of Mat
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +53,25 @@ class Crop:
     def is_labelled(self) -> bool:
         """Whether the crop was drawn around a labelled point; the others are uniform."""
         return self.point != UNIFORM
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rejected:
+    """Places that are known to be no particles.
+
+    Parameters
+    ----------
+    points
+        Per tomogram and species: float64 (n, 3) positions z y x in voxels.
+    radius
+        Of the ball around a place that counts as no particle, per species, voxels.
+    share
+        Of the labelled crops, those that are drawn around these places, 0 to 1.
+    """
+
+    points: Sequence[Sequence[np.ndarray]]
+    radius: Sequence[float]
+    share: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +165,7 @@ def make_design(
     n_uniform: int,
     n_labelled: int,
     orientations: tuple[int, ...],
+    rejected: Rejected | None = None,
 ) -> Design:
     """Compute the distribution of crops.
 
@@ -161,40 +183,47 @@ def make_design(
         Number of crops in an epoch.
     orientations
         To draw from.
+    rejected
+        Places of which crops are drawn too.
 
     Raises
     ------
     InputError
         If labelled crops are wanted but there is no point, or a point lies farther than its radius outside of its tomogram.
     """
-    counts = [sum(len(of_tomogram[s]) for of_tomogram in points) for s in range(len(radius))]
-    n_species = sum(count > 0 for count in counts)
-    if n_labelled and not n_species:
+    if n_labelled and not any(len(positions) for of_tomogram in points for positions in of_tomogram):
         raise InputError(
             "there is no labelled point, but part of the crops is to be drawn around labels; give points, or set the labelled fraction to 0"
         )
-    tomogram, share = [np.empty(0, np.int64)], [np.empty(0)]
-    low, high = [np.empty((0, 3), np.int64)], [np.empty((0, 3), np.int64)]
-    for t, (shape, of_tomogram) in enumerate(zip(shapes, points, strict=True)):
-        for reach, count, positions in zip(radius, counts, of_tomogram, strict=True):
-            _check_inside(positions, reach, shape, t)
-            n = len(positions)
-            first, final = ball_range(positions, np.full(n, float(reach)), shape=shape, crop=crop)
-            tomogram.append(np.full(n, t, dtype=np.int64))
-            share.append(np.full(n, 1.0 / (n_species * count) if count else 0.0))
-            low.append(first)
-            high.append(final)
+    groups = [(points, radius, 1.0 if rejected is None else 1.0 - rejected.share)]
+    if rejected is not None:
+        groups.append((rejected.points, rejected.radius, rejected.share))
+    around = [part for group in groups for part in _around(*group, shapes, crop)]
     return Design(
         shapes=tuple(shapes),
         crop=crop,
         n_uniform=n_uniform,
         n_labelled=n_labelled,
         orientations=orientations,
-        point_tomogram=np.concatenate(tomogram),
-        point_share=np.concatenate(share),
-        point_low=np.concatenate(low),
-        point_high=np.concatenate(high),
+        point_tomogram=np.concatenate([np.empty(0, np.int64), *(part[0] for part in around)]),
+        point_share=np.concatenate([np.empty(0), *(part[1] for part in around)]),
+        point_low=np.concatenate([np.empty((0, 3), np.int64), *(part[2] for part in around)]),
+        point_high=np.concatenate([np.empty((0, 3), np.int64), *(part[3] for part in around)]),
     )
+
+
+def _around(
+    points: Sequence[Sequence[np.ndarray]], radius: Sequence[float], whole: float, shapes: Sequence[Triple], crop: Triple
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield, per tomogram and species, the points' tomogram, share, and least and largest corner; the shares add up to `whole`."""
+    counts = [sum(len(of_tomogram[s]) for of_tomogram in points) for s in range(len(radius))]
+    n_species = sum(count > 0 for count in counts)
+    for t, (shape, of_tomogram) in enumerate(zip(shapes, points, strict=True)):
+        for reach, count, positions in zip(radius, counts, of_tomogram, strict=True):
+            _check_inside(positions, reach, shape, t)
+            n = len(positions)
+            low, high = ball_range(positions, np.full(n, float(reach)), shape=shape, crop=crop)
+            yield np.full(n, t, dtype=np.int64), np.full(n, whole / (n_species * count) if count else 0.0), low, high
 
 
 def _check_inside(positions: np.ndarray, radius: float, shape: Triple, tomogram: int) -> None:

@@ -7,7 +7,7 @@ of their own; a request whose page has turned away meanwhile (the user scrolls o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -20,9 +20,10 @@ from tomostream.formats.registry import working_formats
 from tomostream.tomogram import Tomogram
 from tomostream.version import VERSION
 from tomostream.view import requests
-from tomostream.view.clicks import ClickTable, Outcome
+from tomostream.view.clicks import Click, ClickTable, Outcome
 from tomostream.view.exports import ExportWish, export, exported, packed
 from tomostream.view.jobs import Jobs
+from tomostream.view.messages import ClickAnswer, ClickRow, ClickTablesAnswer, ExportAnswer, Facts, LevelAnswer, Levels, State
 from tomostream.view.picks import PickTables
 from tomostream.view.rounds import Rounds
 from tomostream.view.volumes import AXES, READERS, Axis, Cut, Pictures, thumbnail
@@ -125,7 +126,8 @@ class Answers:
         del request
         async with self._tables:
             outcome, unsure = await asyncio.to_thread(lambda: (self.clicks.look(), self.unsure.look()))
-        return JSONResponse(_told(outcome) | {"unsure": [click._asdict() for click in unsure.clicks]})
+        answer: ClickTablesAnswer = {**_told(outcome), "unsure": _rows(unsure.clicks)}
+        return JSONResponse(answer)
 
     async def patch(self, request: Request) -> Response:
         """Remove and add rows of the clicks, or of the places marked as unsure."""
@@ -205,7 +207,7 @@ class Answers:
         values = await requests.body(request, *keys)
         wish = _wish(values, list(self.workspace.entries))
 
-        def work() -> dict[str, Any]:
+        def work() -> ExportAnswer:
             path, count = export(self.workspace, self.picks, self.clicks.look().clicks, wish)
             return {"name": path.name, "path": str(path), "particles": count}
 
@@ -238,7 +240,7 @@ class Answers:
             raise InputError(f"there is no score map of '{name}' yet; train and pick first")
         return found
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> State:
         workspace = self.workspace
         configuration = workspace.configuration
         species = [] if configuration is None else configuration.species
@@ -256,10 +258,10 @@ class Answers:
             "rounds": self.rounds.to_json(),
         }
 
-    def _facts(self, name: str) -> dict[str, Any]:
+    def _facts(self, name: str) -> Facts:
         tomogram = self.workspace.tomogram(name)
-        levels = [{"shape": list(tomogram.at_level(level).shape)} for level in range(tomogram.level_count)]
-        scores = {}
+        levels: list[LevelAnswer] = [{"shape": list(tomogram.at_level(level).shape)} for level in range(tomogram.level_count)]
+        scores: dict[str, Levels] = {}
         for species in self.workspace.species() or ["particle"]:
             found = self.workspace.scores(name, species)
             if found is not None:
@@ -286,15 +288,19 @@ def _axis(text: str) -> Axis:
     return "z" if text == "z" else "y" if text == "y" else "x"
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _told(outcome: Outcome) -> ClickAnswer:
     return {
-        "clicks": [click._asdict() for click in outcome.clicks],
+        "clicks": _rows(outcome.clicks),
         "revision": outcome.revision,
-        "missing": [click._asdict() for click in outcome.missing],
+        "missing": _rows(outcome.missing),
         "added_by_others": outcome.added_by_others,
         "removed_by_others": outcome.removed_by_others,
         "unreadable": outcome.unreadable,
     }
+
+
+def _rows(clicks: Iterable[Click]) -> list[ClickRow]:
+    return [{"tomogram": one.tomogram, "species": one.species, "x": one.x, "y": one.y, "z": one.z, "label": one.label} for one in clicks]
 
 
 def _thumbnails(

@@ -16,9 +16,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict, cast
 
 from tomostream.errors import BusyError
+from tomostream.view.messages import JobAnswer, JobProgress, JobState
 from tomostream.view.workspace import Workspace
 
 Kind = Literal["convert", "run", "candidates", "suggest", "export"]
@@ -26,6 +27,18 @@ _PACKAGE = str(Path(__file__).parents[2])  # the same tomostream as this one
 _LINES = 12  # of the output that are shown
 _TAIL_BYTES = 8192
 _GRACE_SECONDS = 10.0  # between the request to end and the end by force
+
+
+class _Followed(TypedDict, total=False):
+    """An event of a run's journal, as far as the page shows it."""
+
+    event: str
+    stage: str
+    stages: list[str]
+    tomogram: str
+    tomograms: int | None
+    why: str
+    title: str
 
 
 @dataclass(slots=True)
@@ -50,7 +63,7 @@ class Job:
     ended: float | None = None
     is_stopped: bool = False
     _log_read: int = 0
-    _events: list[dict[str, Any]] = field(default_factory=list)
+    _events: list[_Followed] = field(default_factory=list)
 
     @property
     def is_running(self) -> bool:
@@ -61,14 +74,15 @@ class Job:
         return running
 
     @property
-    def state(self) -> str:
+    def state(self) -> JobState:
         """`running`, `done`, `partly` (some inputs failed), `stopped` or `failed`."""
         if self.is_running:
             return "running"
         code = self.process.returncode
         if self.is_stopped or code in (130, 143, -signal.SIGTERM, -signal.SIGKILL):
             return "stopped"
-        return {0: "done", 3: "partly"}.get(code, "failed")
+        ends: dict[int, JobState] = {0: "done", 3: "partly"}
+        return ends.get(code, "failed")
 
     @property
     def lines(self) -> list[str]:
@@ -81,7 +95,7 @@ class Job:
             return []
         return [line[:400] for line in text.splitlines() if line.strip()][-_LINES:]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JobAnswer:
         """What the page shows."""
         state = self.state
         return {
@@ -89,7 +103,7 @@ class Job:
             "seconds": round((self.ended or time.time()) - self.started, 1), "progress": self._progress() if self.kind == "run" else None,
         }  # fmt: skip
 
-    def _progress(self) -> dict[str, Any]:
+    def _progress(self) -> JobProgress:
         """Return the current stage, its finished tomograms, and the task that is followed."""
         self._read_log()
         stage: str | None = None
@@ -132,7 +146,7 @@ class Job:
             except ValueError:
                 continue
             if isinstance(event, dict) and event.get("event") in ("run", "stage", "done", "failed", "start", "finish"):
-                self._events.append(event)
+                self._events.append(cast(_Followed, event))
 
 
 class Jobs:
@@ -195,7 +209,7 @@ class Jobs:
                 _signal(job, signal.SIGKILL)
         return [job.kind for job in running]
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> list[JobAnswer]:
         """All jobs, for the page."""
         return [job.to_json() for job in self._jobs.values()]
 

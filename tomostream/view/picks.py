@@ -13,16 +13,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tomostream.errors import InputError, TomostreamError
 from tomostream.evaluation.curves import precision_recall_curve
+from tomostream.fingerprint import Fingerprint
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.particles import Particles
 from tomostream.stages.shared.sidecar import made_by
 from tomostream.store.identity import is_same_identity
+from tomostream.view.messages import CurveAnswer, PickListAnswer
 from tomostream.view.workspace import Workspace
 
 CANDIDATES = "candidates"
@@ -48,9 +49,9 @@ class PickList:
     particles: Particles
     chosen: int
     warnings: list[str] = field(default_factory=list)
-    curve: dict[str, Any] | None = None
+    curve: CurveAnswer | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> PickListAnswer:
         """Return plain values, columns x y z in angstrom."""
         zyx = self.particles.position_zyx
         scores = [None if np.isnan(score) else float(score) for score in self.particles.score]
@@ -134,7 +135,7 @@ class PickTables:
         elif path.stat().st_mtime > self._workspace.inside("picks", f"{name}.csv").stat().st_mtime:
             result.warnings.append("the picks and the score map's candidates were made with different settings; only the picks are shown")
 
-    def _curve(self, picks: Particles, name: str, species: str, spacing: float | None) -> dict[str, Any] | None:
+    def _curve(self, picks: Particles, name: str, species: str, spacing: float | None) -> CurveAnswer | None:
         configuration = self._workspace.configuration
         if configuration is None or configuration.truth is None or spacing is None or "://" in configuration.truth:
             return None
@@ -170,7 +171,7 @@ class PickTables:
         return None if configuration is None or configuration.truth is None else self._workspace.located(configuration.truth)
 
 
-def _score_maps_of(table: Path) -> list[dict[str, Any]]:
+def _score_maps_of(table: Path) -> list[Fingerprint]:
     """What made the score maps from which a table of picks was made; empty where that is not recorded."""
     maps = (made_by(table) or {}).get("maps")
     sources = [one.get("scores") for one in maps if isinstance(one, dict)] if isinstance(maps, list) else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import yaml
@@ -18,6 +18,7 @@ from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.strategies.catalogued import strategy_named
 from tomostream.view.jobs import Jobs
+from tomostream.view.messages import PlaceAnswer, RoundsAnswer, TomogramState
 from tomostream.view.picks import CANDIDATES, PickTables
 from tomostream.view.workspace import CONFIG_NAME, Workspace
 
@@ -116,8 +117,8 @@ class Rounds:
         arguments = ["suggest", str(self._workspace.project), "--points", str(points), "-o", str(output)]
         self._jobs.start("suggest", arguments, about=f"{points} places")
 
-    def suggested(self) -> list[dict[str, Any]]:
-        """Return the last suggested places, most doubtful first (angstrom)."""
+    def suggested(self) -> list[PlaceAnswer]:
+        """Return the last suggested places (angstrom)."""
         path = self._workspace.inside("view", "suggested.csv")
         if not path.is_file():
             return []
@@ -131,10 +132,12 @@ class Rounds:
             if tomogram in self._workspace.entries
         ]
 
-    def tomogram_state(self, name: str) -> dict[str, Any]:
+    def tomogram_state(self, name: str) -> TomogramState:
         """Whether a tomogram can be seen, how far its conversion is, and how many picks it has."""
         entry = self._workspace.entry(name)
-        state, problem, share = "ready", None, None
+        state: Literal["ready", "converting", "unconverted", "missing"] = "ready"
+        problem: str | None = None
+        share: float | None = None
         if not entry.is_converted:
             job = self._jobs.get("convert")
             share = _share_converted(entry.source, entry.store)
@@ -150,7 +153,7 @@ class Rounds:
             has_scores, picks, problem = False, {}, str(error)
         return {"name": name, "state": state, "share": share, "problem": problem, "picks": picks, "has_scores": has_scores}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> RoundsAnswer:
         """Return whether there is a model, and the last measurements of its training."""
         return {"has_model": self._has_model(), "metrics": _metrics(self._workspace.project / "model" / "metrics.csv")}
 

@@ -14,6 +14,8 @@ pi'' = (pi' - pi) / (1 - pi) the expected fraction of particle voxels in U.
     GE     E_P[L(f,1)] + weight H                            H: cross-entropy between the distribution of the number of particles in U that
                                                              the scores imply, and Binomial(n, pi'') (Topaz's GE-binomial)
 
+Each may have a term of places that a person rejected, c E_N[L(f,0)] (`known_negatives`).
+
 1. E_P and E_U are means weighted by the batch's inclusion weights (self-normalised), so that they estimate means over the volume
    although crops are drawn around labels.
 2. In a batch without labelled voxels of a species, the terms with E_P are left out.
@@ -33,12 +35,14 @@ score of each batch, not only that of the volume, is pulled towards the prior.
 
 References
 ----------
+Sakai, du Plessis, Niu, Sugiyama 2017, "Semi-supervised classification based on classification from positive and unlabeled data".
 Kiryo, Niu, du Plessis, Sugiyama 2017, "Positive-unlabeled learning with non-negative risk estimator" (nnPU); Bepler et al. 2019,
 "Positive-unlabeled convolutional neural networks for particle picking in cryo-electron micrographs" (Topaz; GE-KL, after Mann and
 McCallum 2010).
 """
 
+from tomostream.learn.objectives.known_negatives import KnownNegatives
 from tomostream.learn.objectives.making import OBJECTIVES, make_objective
 from tomostream.learn.objectives.risk import Criterion, Expectations, Kind, Loss, Objective, Prior, Risk
 
-__all__ = ["OBJECTIVES", "Criterion", "Expectations", "Kind", "Loss", "Objective", "Prior", "Risk", "make_objective"]
+__all__ = ["OBJECTIVES", "Criterion", "Expectations", "Kind", "KnownNegatives", "Loss", "Objective", "Prior", "Risk", "make_objective"]

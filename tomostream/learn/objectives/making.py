@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from tomostream.errors import InputError
 from tomostream.learn.objectives import ge_binomial, kl, nnpu, pn
+from tomostream.learn.objectives.known_negatives import KnownNegatives, weighed
 from tomostream.learn.objectives.risk import Kind, Objective, Prior, Risk
 
 OBJECTIVES = {kind.name: kind for kind in (pn.OBJECTIVE, nnpu.OBJECTIVE, kl.OBJECTIVE, ge_binomial.OBJECTIVE)}
@@ -18,6 +19,7 @@ def make_objective(
     labelled_fraction: Sequence[float],
     expected_fraction: Sequence[float] | None,
     particle_voxels: Sequence[float] | None = None,
+    negatives: Sequence[KnownNegatives] | None = None,
 ) -> Objective:
     """Build an objective.
 
@@ -33,6 +35,8 @@ def make_objective(
         pi' of each species, in (0, 1): expected particles' voxels over all voxels; None if unknown (`pn` needs none).
     particle_voxels
         Volume of a particle of each species; only `ge_binomial` needs it.
+    negatives
+        Rejected places of each species; None: there are none.
 
     Raises
     ------
@@ -69,7 +73,8 @@ def make_objective(
             risks.append(kind.risk(prior))
             shares.append(expected)
     factors = _factors(shares) if kind.is_proportional else (1.0,) * len(risks)
-    return Objective(kind.name, tuple(risks), factors, tuple(notes))
+    terms = weighed(negatives, shares if kind.is_proportional else [1.0] * len(risks))
+    return Objective(kind.name, tuple(risks), factors, tuple(notes), negatives=terms)
 
 
 def _factors(priors: Sequence[float]) -> tuple[float, ...]:

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch.nn import functional as F
 
-from tomostream.learn.batch import Batch
+from tomostream.learn.batch import Batch, CorrectedBatch
+from tomostream.learn.objectives.known_negatives import WeighedNegatives
 from tomostream.learn.processes import ALONE, Processes
 
 Terms = dict[str, torch.Tensor]
@@ -114,6 +115,9 @@ class Objective:
     factors: tuple[float, ...]  # factor of each risk in the sum
     notes: tuple[str, ...]  # notes for the user, to show before training
     processes: Processes = ALONE  # the processes that train together
+    negatives: tuple[
+        WeighedNegatives | None, ...
+    ] = ()  # one per species, for batches with known negatives; empty: these are not learnt from
 
     def __call__(self, logits: Float[torch.Tensor, "n s z y x"], batch: Batch) -> Loss:
         """Estimate the objective from one batch.
@@ -130,14 +134,19 @@ class Objective:
         Loss
             The terms are detached scalars; with several species their names end with the index of the species.
         """
-        losses = [
-            risk(_expectations(logits[:, s].float(), batch.positive[:, s], batch.weight[:, 0], self.processes))
-            for s, risk in enumerate(self.risks)
-        ]
+        losses = [self._loss(s, logits[:, s].float(), batch) for s in range(len(self.risks))]
         total = torch.stack([factor * loss.total for factor, loss in zip(self.factors, losses, strict=True)]).sum()
         several = len(losses) > 1
         terms = {f"{name}_{s}" if several else name: value.detach() for s, loss in enumerate(losses) for name, value in loss.terms.items()}
         return Loss(total, {"loss": total.detach()} | terms)
+
+    def _loss(self, species: int, logits: Float32[torch.Tensor, "n z y x"], batch: Batch) -> Loss:
+        loss = self.risks[species](_expectations(logits, batch.positive[:, species], batch.weight[:, 0], self.processes))
+        known = self.negatives[species] if self.negatives else None
+        if known is None or not isinstance(batch, CorrectedBatch):
+            return loss
+        rejected = known(logits, batch.negative[:, species], batch.weight[:, 0], self.processes)
+        return Loss(loss.total + known.weight * rejected, loss.terms | {"rejected_negative": rejected})
 
 
 def _expectations(

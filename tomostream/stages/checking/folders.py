@@ -13,6 +13,7 @@ import numpy as np
 from tomostream.errors import InputError, TomostreamError
 from tomostream.remote.hashing import file_sha256
 from tomostream.stages.checking.damage import Damage
+from tomostream.stages.shared.sidecar import MadeBy
 from tomostream.store.seals import is_broken
 from tomostream.store.typed_json import parse_json
 
@@ -41,7 +42,7 @@ def check_model(folder: Path) -> Iterator[Damage]:
     yield from _yaml_file(folder / "resolved.yaml")
 
 
-def check_table(table: Path, mend: Callable[[dict[str, Any]], Callable[[], None]]) -> Iterator[Damage]:
+def check_table(table: Path, mend: Callable[[MadeBy], Callable[[], None]]) -> Iterator[Damage]:
     """A table of picks or clicks: it can be read; and it is as it was when its record was written.
 
     Parameters
@@ -50,7 +51,7 @@ def check_table(table: Path, mend: Callable[[dict[str, Any]], Callable[[], None]
         How picks are made again, from their record.
     """
     record = table.with_name(PICKS_RECORD.format(table.name))
-    made: dict[str, Any] | None = None
+    made: MadeBy | None = None
     if record.is_file():
         try:
             made = parse_json(record.read_bytes(), dict[str, Any], record)

@@ -28,6 +28,7 @@ from tomostream.progress import Progress
 from tomostream.remote.atomic_files import replacing
 from tomostream.stages.checking.sources import Sources
 from tomostream.stages.checking.store_voxels import ShardReader
+from tomostream.stages.shared.sidecar import MadeBy
 from tomostream.store.casting import Casting
 from tomostream.store.decompress import peek_header, plain_file
 from tomostream.store.mrc_voxels import MrcReader
@@ -68,7 +69,7 @@ def remake_statistics(path: str, level: int, *, memory: int) -> None:
     store_normalisation(path, level, measure_array(tomogram, memory=memory, workers=1, name=tomogram.name))
 
 
-def remake_picks(table: Path, record: dict[str, Any], sources: Sources, *, memory: int, progress: Progress) -> None:
+def remake_picks(table: Path, record: MadeBy, sources: Sources, *, memory: int, progress: Progress) -> None:
     """Pick again, with the settings that are recorded beside the table.
 
     Raises
@@ -170,7 +171,7 @@ def _device_of(made: Fingerprint) -> str:
     return "cpu" if str(made.get("device", "")).startswith(platform.machine()) else "cuda"
 
 
-def _pick_settings(recorded: dict[str, Any]) -> Any:
+def _pick_settings(recorded: Fingerprint) -> Any:
     """The settings whose fingerprint was recorded.
 
     Raises

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import BudgetError, InputError, TomostreamError
@@ -26,6 +25,7 @@ from tomostream.stages.checking.remaking import remake_picks, remake_shard, rema
 from tomostream.stages.checking.sources import Sources
 from tomostream.stages.checking.store_voxels import check_voxels, projected_bytes
 from tomostream.stages.checking.volumes import check_volume
+from tomostream.stages.shared.sidecar import MadeBy
 from tomostream.store.naming import MRC_ENDINGS
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.tomogram import Tomogram, open_tomogram
@@ -137,7 +137,7 @@ class _Check:
         return sorted(name for name in recorded | clicks if name.endswith(".csv"))
 
     def _table(self, table: Path) -> Iterator[Damage]:
-        def mend(record: dict[str, Any]) -> Callable[[], None]:
+        def mend(record: MadeBy) -> Callable[[], None]:
             return partial(remake_picks, table, record, self._sources, memory=self._memory, progress=self._progress)
 
         return check_table(table, mend)

@@ -85,7 +85,7 @@ class PickSettings:
 
     def fingerprint(self) -> Fingerprint:
         """Return everything that the picks depend on, as values for JSON."""
-        values: dict[str, Any] = {**options_of(self.how_many)}
+        values: Fingerprint = {**options_of(self.how_many)}
         for name in (one.name for one in fields(self)):
             if name != "how_many" and name not in _WITHOUT_EFFECT:
                 value = getattr(self, name)

@@ -1,11 +1,11 @@
-"""`suggest`: where should the user click next?  At the picks that the model is least sure of, spread over the tomograms.
+"""`suggest`: where should the user look next?  At likely misses and at likely false picks, spread over the tomograms.
 
-1. Pick twice the expected number N from each score map.  The best of them are surely particles, the last surely not; in between, around
-   rank N, the model does not know.
-2. Doubt of a pick: how near its score is to that of rank N, in units of the spread of the scores from rank N/2 to 2N, so that maps with
-   other contrasts compare (uncertainty sampling: Lewis and Gale 1994).
-3. Places that were clicked already are left out.  Tomograms take turns, each giving the pick of its most doubt: one odd tomogram must
-   not take all the places.
+1. Pick twice the expected number N from each score map.  The last of them are surely no particles.
+2. Half of the places are those of the most doubt.  Doubt of a pick: how near its score is to that of rank N, in units of the spread of the scores
+   from rank N/2 to 2N, so that maps with other contrasts compare (uncertainty sampling: Lewis and Gale 1994).
+3. The other half are spread evenly over the logarithm of the rank, from N/16 to N.  They show false picks among the best, which cost most, and still
+   meet particles where N is several times too large.  The two halves take turns, so that any first part of the table has both.
+4. Places that were clicked already are left out.  Tomograms take turns too: one odd tomogram must not take all the places.
 
 The table is one of points, in the unit of the points that are known: the user keeps the rows that are particles, and gives it
 beside the first clicks.
@@ -40,6 +40,7 @@ from tomostream.store.naming import distinct_names
 from tomostream.units import Length
 
 BEYOND = 2  # times the expected number are candidates
+BEST = 16  # the expected number over the first rank that is looked at: the very best picks are hardly ever wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,46 @@ def doubt(scores: np.ndarray, expected: int) -> np.ndarray:
     return distance / spread if spread > 0 else distance
 
 
+def spread(free: np.ndarray, expected: int, count: int) -> list[int]:
+    """Choose ranks that are spread evenly over their logarithm, whatever part of them is taken (van der Corput's sequence).
+
+    Parameters
+    ----------
+    free
+        Int (n,), rising: the ranks to choose from, from 0.
+    expected
+        About the largest rank.
+    count
+        How many to choose.
+    """
+    low = max(1.0, expected / BEST)
+    left = free.copy()
+    chosen: list[int] = []
+    for number in range(1, min(count, len(free)) + 1):
+        share = sum((number >> bit & 1) / 2 ** (bit + 1) for bit in range(number.bit_length()))
+        nearest = int(np.abs(left - (low * (expected / low) ** share - 1)).argmin())
+        chosen.append(int(left[nearest]))
+        left = np.delete(left, nearest)
+    return chosen
+
+
+def in_turns(scores: np.ndarray, free: np.ndarray, expected: int, count: int) -> np.ndarray:
+    """Return at most `count` of the free ranks, in turns of a spread one and the most doubtful one.
+
+    Parameters
+    ----------
+    scores
+        Float64 (n,) of all picks, falling.
+    free
+        Int (m,), rising: ranks that may be chosen, from 0.
+    expected, count
+        Rank of the border, and number of places.
+    """
+    doubtful = free[np.argsort(doubt(scores, expected)[free], kind="stable")].tolist()
+    pairs = zip(spread(free, expected, count), doubtful, strict=False)
+    return np.array(list(dict.fromkeys(rank for pair in pairs for rank in pair))[:count], dtype=np.int64)
+
+
 def suggest_places(
     maps: Mapping[str, tuple[str, SuggestSettings]], known: Particles | None, *, points: int, memory: int, progress: Progress
 ) -> Particles:
@@ -100,7 +141,7 @@ def suggest_places(
     Returns
     -------
     Particles
-        In the unit of `known`, else in angstrom, most doubtful first; fewer than `points` if there are no more.
+        In the unit of `known`, else in angstrom; fewer than `points` if there are no more.
 
     Raises
     ------
@@ -120,8 +161,7 @@ def suggest_places(
         if len(picks) == 0:
             continue
         far = _far_from(picks, known, name, settings.radius.in_angstrom(scores.spacing), scores.spacing)
-        order = np.argsort(doubt(picks.score, settings.expected), kind="stable")
-        chosen = picks.select(order[far[order]])
+        chosen = picks.select(in_turns(picks.score, np.flatnonzero(far), settings.expected, points))
         if known is not None:
             chosen = chosen.in_unit(known.unit, scores.spacing)  # both tables are given to the next training, in one unit
         if chosen.unit == "voxel":

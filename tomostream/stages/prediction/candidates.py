@@ -18,13 +18,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.candidate_bounds import CandidateBounds, RadiusRange
 from tomostream.errors import BudgetError, InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import BlockGrid, Box, Triple, halves
 from tomostream.picking.radius_sets import NEVER, Radii, least_radii
 from tomostream.remote.places import Place, place
@@ -129,7 +129,7 @@ class Reduction:
     target: str
     spec: StoreSpec
     radius: float
-    fingerprint: dict[str, Any]
+    fingerprint: Fingerprint
     overwrite: bool
     memory: int
 
@@ -163,7 +163,7 @@ def reduced(given: Reduction) -> None:
     recorded = source.tomogram.attributes.get("floor")
     floor = -math.inf if recorded is None else float(source.attributes.decode(np.full((1, 1, 1), recorded, dtype=spec.dtype)).item())
     bounds, index = _chosen(source, given.radius, floor, np.dtype(spec.dtype).itemsize, given.memory)
-    attributes = spec.attributes | {"candidates": bounds.model_dump()}
+    attributes = {**spec.attributes, "candidates": bounds.model_dump()}
     with StoreWriter.create_or_resume(
         place(given.target), replace(spec, attributes=attributes), fingerprint=given.fingerprint, overwrite=given.overwrite
     ) as writer:

@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -130,7 +130,7 @@ def examine(
     return Examined(task, plan, fingerprint, paths, [state == "done" for state in states])
 
 
-def _begun_elsewhere(paths: list[Place], fingerprint: Fingerprint, is_mixed: bool) -> dict[str, Any]:
+def _begun_elsewhere(paths: list[Place], fingerprint: Fingerprint, is_mixed: bool) -> Fingerprint:
     """Return the fingerprint to continue with: that of another kind of machine, if it has begun or finished the same work.
 
     Finished scores of the same input and settings stay, whatever machine made them; half-written ones are not mixed unasked.
@@ -352,7 +352,7 @@ def _fingerprint(
     from tomostream.remote.places import place
 
     folder = local_model(place(load.model))
-    values: dict[str, Any] = {
+    values: Fingerprint = {
         "tomogram": tomogram_fingerprint(source),
         "model": file_sha256(folder / WEIGHTS_NAME),
         "settings": file_sha256(folder / SETTINGS_NAME),  # the arrays alone don't decide the scores

@@ -74,7 +74,7 @@ def read_click_tables(labels: Labels, settings: LearningSettings, strategy: Stra
     train, rejected = clicks.positives(), clicks.negatives()
     validate = read_points(validate_tables, names, tomograms, "labels.validate") if validate_tables else None
     others = unlabelled_names(settings, strategy, tomograms, train.tomograms())
-    _check_expected(settings, strategy, train)
+    _check_expected(settings, strategy, train, rejected)
     return ClickTables(tuple(train_tables), tuple(validate_tables), train, validate, rejected, tuple(others), labels.check == "stop")
 
 
@@ -95,7 +95,7 @@ def _rows(points: Particles) -> set[tuple[object, ...]]:
     return set(zip(points.tomogram.tolist(), points.species.tolist(), map(tuple, points.position_zyx.tolist()), strict=True))
 
 
-def _check_expected(settings: LearningSettings, strategy: Strategy, clicks: Particles) -> None:
+def _check_expected(settings: LearningSettings, strategy: Strategy, clicks: Particles, rejected: Particles) -> None:
     is_needed = strategy.needs_prior and settings.objective.prior is None
     tomograms = clicks.tomograms()
     for species in settings.species:
@@ -113,4 +113,6 @@ def _check_expected(settings: LearningSettings, strategy: Strategy, clicks: Part
                     "expected is the number of all particles in the tomogram, so at least the number of clicks"
                 )
         if not any(counts.values()):
-            raise InputError(f"labels.train has no point of species '{species.name}'")
+            only = len(rejected.of(species=species.name))
+            without = f"; its {only} rows are labelled 0 (not a particle), so click some particles too, with label 1" if only else ""
+            raise InputError(f"labels.train has no point of species '{species.name}'{without}")

@@ -12,7 +12,7 @@ run's signature is another.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tomostream.errors import ExistsError
 from tomostream.fingerprint import Fingerprint
@@ -38,7 +38,7 @@ def tomogram_fingerprint(tomogram: Tomogram) -> Fingerprint:
     return facts | {"content": folder_identity(Path(tomogram.path))}
 
 
-def adopted_record(path: Place, fingerprint: Fingerprint) -> dict[str, Any]:
+def adopted_record(path: Place, fingerprint: Fingerprint) -> Fingerprint:
     """What a JSON file records, if that means the same as a fingerprint; else the fingerprint."""
     try:
         recorded = json_object(path.read_bytes())

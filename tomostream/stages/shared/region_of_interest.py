@@ -10,12 +10,12 @@ import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tomostream.config.region import RegionOfTomogram
 from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Box, Triple
 from tomostream.mrc_volume import MrcVolume, open_mrc
 from tomostream.project import is_mrc
@@ -40,7 +40,7 @@ def open_mask(path: str) -> Tomogram | MrcVolume:
     return open_mrc(Path(path)) if is_mrc(path) else open_tomogram(path)
 
 
-def mask_fingerprint(path: str | None) -> dict[str, Any] | None:
+def mask_fingerprint(path: str | None) -> Fingerprint | None:
     """What identifies a mask's voxels; None for none."""
     if path is None:
         return None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -105,6 +104,11 @@ def labelled_inputs(run: ResolvedRun, opened: OpenedInputs, normalisation: str, 
 def _with_rejected(labelled: Labelled, run: ResolvedRun, opened: OpenedInputs, progress: Progress) -> Labelled:
     """The places that are no particles, in the tomograms with clicks; those elsewhere are left out, and counted aloud."""
     rejected, clicked = clicks_of(run).rejected, set(labelled.clicked.names)
+    if len(rejected) and not learns_rejected(run):
+        progress.say(
+            f"labels.train: {len(rejected)} places labelled 0 are left out, because objective {run.strategy.name} learns from particles alone"
+        )
+        return labelled
     here = rejected.select(np.array([name in clicked for name in rejected.tomogram], dtype=bool))
     if len(here) < len(rejected):
         progress.say(
@@ -116,6 +120,11 @@ def _with_rejected(labelled: Labelled, run: ResolvedRun, opened: OpenedInputs, p
     places = by_tomogram(here, opened.tomograms, run.species_names, "labels.train", progress)
     none = [np.empty((0, 3)) for _ in run.species]
     return replace(labelled, rejected=[[t.to_level_positions(p) for p in places.get(t.name, none)] for t in labelled.tomograms])
+
+
+def learns_rejected(run: ResolvedRun) -> bool:
+    """Whether the run's strategy learns from places that are labelled 0."""
+    return getattr(run.strategy, "learns_rejected", False)
 
 
 def _at_level(points: Mapping[str, list[np.ndarray]], opened: OpenedInputs, normalisation: str, memory: int) -> Labelled:
@@ -154,7 +163,7 @@ def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int)
     """Return everything that determines the model; `processes` train it."""
     clicks = clicks_of(run)
     tables = [*clicks.train_tables, *clicks.validate_tables]
-    values: dict[str, Any] = {
+    values: Fingerprint = {
         "species": run.values["species"],
         "objective": run.values["objective"],
         **run.strategy.fingerprint(run.learning),
@@ -165,4 +174,6 @@ def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int)
         "tomograms": [tomogram_fingerprint(t) for t in opened.tomograms.values()],
         "version": VERSION,
     } | ({"processes": processes} if processes > 1 else {})
+    if len(clicks.rejected) and learns_rejected(run):
+        values["rejected"] = {"weight": defaults.REJECTED_WEIGHT, "radius": defaults.REJECTED_RADIUS, "crops": defaults.REJECTED_CROPS}
     return plain(values)

@@ -35,6 +35,7 @@ class FewShotStrategy:
     model_kind = "unet"
     picker = "greedy"
     needs_prior = True
+    learns_rejected = True  # clicks labelled 0
     sections: Mapping[str, type[Part]] = MappingProxyType({})
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({"network": {"channels": CHANNELS}})
 

@@ -10,6 +10,7 @@ import numpy as np
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.sections import Species
 from tomostream.geometry import Box, Triple, triple
+from tomostream.learn.objectives import KnownNegatives
 from tomostream.masks import mask_of_box
 from tomostream.strategies.training_set import Labelled
 
@@ -58,8 +59,36 @@ def measure_priors(
     return observed, expected
 
 
-def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str) -> int:
-    """Count the voxels of the union of the labels; each label counts its voxels that are in no earlier label."""
+def measure_negatives(
+    settings: LearningSettings, labelled: Labelled, radii: list[float], negative_radii: list[float]
+) -> list[KnownNegatives] | None:
+    """Return per species how many places were rejected, and the fraction of the training voxels around them; None if there are none.
+
+    Parameters
+    ----------
+    radii, negative_radii
+        Radius of the labels, and of the balls around rejected places, per species, in voxels of the level.
+    """
+    if labelled.rejected is None:
+        return None
+    voxels = sum(math.prod(t.shape) for t in labelled.tomograms)
+    shape = settings.train.label_shape
+    found: list[KnownNegatives] = []
+    for i, (radius, around) in enumerate(zip(radii, negative_radii, strict=True)):
+        places = labelled.rejected_of(i)
+        count = sum(
+            _labelled_voxels(t.shape, own, around, shape, beside=(points[i], radius))
+            for t, own, points in zip(labelled.tomograms, places, labelled.points, strict=True)
+        )
+        found.append(KnownNegatives(sum(map(len, places)) / max(1, labelled.count(i)), count / voxels))
+    return found
+
+
+def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str, *, beside: tuple[np.ndarray, float] | None = None) -> int:
+    """Count the voxels of the union of the labels, and in none of the labels `beside` (their points and radius).
+
+    Each label counts its voxels that are in no earlier label.
+    """
     total = 0
     for i, point in enumerate(points):
         reach = int(np.ceil(radius)) + 1
@@ -67,5 +96,7 @@ def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str
         box = Box(centre, triple([c + 1 for c in centre])).expanded(reach).clipped(Box.whole(shape))
         own = mask_of_box(box, points[i : i + 1], radius=radius, shape=kind, volume=shape).astype(bool)
         earlier = mask_of_box(box, points[:i], radius=radius, shape=kind, volume=shape).astype(bool)
+        if beside is not None:
+            earlier |= mask_of_box(box, beside[0], radius=beside[1], shape=kind, volume=shape).astype(bool)
         total += int(np.count_nonzero(own & ~earlier))
     return total

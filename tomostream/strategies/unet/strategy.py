@@ -56,6 +56,7 @@ class UNetStrategy(NetworkStrategy):
 
     model_kind = "unet"
     continues = True  # `train.start`
+    learns_rejected = True  # clicks labelled 0
     sizes_are_learnt = True  # left-out clicks decide whether the pretrained network is joined to the trained one
     picker = "greedy"
     sections: Mapping[str, type[Part]] = MappingProxyType({"matched_filter": MatchedFilter})

@@ -19,7 +19,7 @@ import numpy as np
 from tomostream import defaults
 from tomostream.catalogue import load
 from tomostream.config.sections import Species
-from tomostream.learn.objectives import Kind, Objective, make_objective
+from tomostream.learn.objectives import Kind, KnownNegatives, Objective, make_objective
 from tomostream.learn.precision import resolve_device, resolve_precision
 from tomostream.learn.processes import Processes
 from tomostream.progress import Progress
@@ -32,7 +32,7 @@ from tomostream.strategies.unet.fusion_fit import join_told
 from tomostream.strategies.unet.gathering import Gathered, gather
 from tomostream.strategies.unet.model import UNetModel, UNetSettings, save_model, unet_sampling
 from tomostream.strategies.unet.network import ResidualUNet
-from tomostream.strategies.unet.priors import measure_priors
+from tomostream.strategies.unet.priors import measure_negatives, measure_priors
 from tomostream.strategies.unet.scorer import score_array
 from tomostream.strategies.unet.settings import MatchedFilter
 from tomostream.strategies.unet.starting import load_start
@@ -65,7 +65,9 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     training = replace(training, settings=replace(settings, species=species))
     radii = label_radii(training)
     observed, expected = measure_priors(settings, species, training.labelled, radii)
-    risk = _objective(kind, training, radii, observed, expected)
+    negative_radii = [defaults.REJECTED_RADIUS * radius for radius in radii]
+    negatives = measure_negatives(settings, training.labelled, radii, negative_radii)
+    risk = _objective(kind, training, radii, observed, expected, negatives)
     for note in risk.notes:
         progress.warn(note)
     network = ResidualUNet(settings.network.channels, len(species), seed=train.seed, prior=expected or observed)
@@ -78,7 +80,9 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
 
     parts = Parts(
         network=network,
-        crops=lambda labelled, own: crops_of(training, labelled, radii, stride=network.stride, processes=own),
+        crops=lambda labelled, own: crops_of(
+            training, labelled, radii, stride=network.stride, processes=own, negative_radii=negative_radii
+        ),
         objective=lambda together: replace(risk, processes=together),
         sampling=unet_sampling(network.stride),
         recalibration_crops=defaults.RECALIBRATION_CROPS,
@@ -97,6 +101,8 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
         expected_numbers=_numbers(training, species),
         labelled_fraction=observed,
         expected_fraction=expected,
+        rejected=None if negatives is None else [sum(map(len, training.labelled.rejected_of(number))) for number in range(len(species))],
+        rejected_fraction=None if negatives is None else [one.fraction for one in negatives],
         processes=trained_by(processes),
         chosen_ways=None if joined is None or gathered is None else [one.joined for one in gathered.told],
         left_out_ranks=None if joined is None or gathered is None else [one.verdict.recorded_ranks for one in gathered.told],
@@ -145,8 +151,15 @@ def described_by(training: Training) -> UNetSettings:
     )
 
 
-def _objective(kind: Kind, training: Training, radii: list[float], observed: list[float], expected: list[float] | None) -> Objective:
-    """Make the objective from the configuration, the radii of the labels and the fractions of `measure_priors`."""
+def _objective(
+    kind: Kind,
+    training: Training,
+    radii: list[float],
+    observed: list[float],
+    expected: list[float] | None,
+    negatives: list[KnownNegatives] | None,
+) -> Objective:
+    """Make the objective from the configuration, the radii of the labels, the fractions of `measure_priors` and the rejected places."""
     given = training.settings.objective
     return make_objective(
         kind,
@@ -155,6 +168,7 @@ def _objective(kind: Kind, training: Training, radii: list[float], observed: lis
         labelled_fraction=observed,
         expected_fraction=expected,
         particle_voxels=[4 / 3 * math.pi * radius**3 for radius in radii],
+        negatives=negatives,
     )
 
 

@@ -94,7 +94,8 @@ def known_keys(model: type[BaseModel]) -> list[str]:
 
 def _spot(problem: Mapping[str, Any], model: type[BaseModel], values: Any, prefix: str) -> _Spot:
     location: tuple[Any, ...] = problem["loc"]
-    key, value, kinds, has_default = prefix, values, (_Type(model),), False
+    key, value, has_default = prefix, values, False
+    kinds: tuple[_Type, ...] = (_Type(model),)
     siblings: tuple[str, ...] = ()
     above = kinds
     for number, part in enumerate(location):

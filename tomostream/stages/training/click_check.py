@@ -114,7 +114,7 @@ class _Group:
 
     def _is_inside(self, points: _Points) -> np.ndarray:
         at = self.volume.at_level(points)
-        inside: np.ndarray = ((at >= -0.5) & (at <= np.asarray(self.volume.shape) - 0.5)).all(axis=1)
+        inside: np.ndarray = np.all((at >= -0.5) & (at <= np.asarray(self.volume.shape) - 0.5), axis=1)
         return inside
 
     def share_inside(self, points: _Points) -> float:

@@ -27,6 +27,7 @@ from tomostream.remote.filesystems import file_system
 from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.ledger import LEDGER_NAME
+from tomostream.store.zarr_loop import start_loop
 
 PARTIAL_SUFFIX = ".partial"  # of a store's folder while it is half-written
 _FORMATS: tuple[Literal[3, 2], ...] = (3, 2)
@@ -54,6 +55,7 @@ def open_group(path: str) -> zarr.Group:
     _refuse_half_written(path)
     if not is_url(path):
         _refuse_non_groups(Path(path))
+    start_loop()
     problem: Exception | None = None
     for zarr_format in _FORMATS:
         try:
@@ -86,6 +88,7 @@ def open_array(path: str, name: str, zarr_format: int) -> zarr.Array[Any]:
     InputError
         If it is missing or broken.
     """
+    start_loop()
     try:
         return zarr.open_array(_store(path), path=name, mode="r", zarr_format=2 if zarr_format == 2 else 3)
     except FileNotFoundError:

@@ -23,7 +23,7 @@ def configured(data, tmp_path, monkeypatch, rows, **values):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clicks.csv").write_text("x_voxel,y_voxel,z_voxel\n" + rows)
     (tmp_path / "truth.csv").write_text("x_voxel,y_voxel,z_voxel\n")
-    species = {"name": "ball", "radius": f"{RADIUS_VOX}vox"} | values.pop("species", {})
+    species = {"name": "ball", "radius": f"{RADIUS_VOX}vox", "expected": 30} | values.pop("species", {})
     given = {"project": "p", "tomograms": [str(data / "t1.mrc")], "species": [species], "labels": {"train": ["clicks.csv"]}}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(given | {"objective": {"name": "average"}} | values))
 

@@ -166,6 +166,7 @@ def _write_mrc(source: _Source, output: Path, memory: int, advance: Callable[[in
 def _write_zarr(source: _Source, output: Path, memory: int, advance: Callable[[int], None]) -> None:
     tomogram, partial = source.tomogram, output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    start_loop()
     group = zarr.open_group(partial, mode="w", zarr_format=2)
     datasets = []
     for level in range(tomogram.level_count):

@@ -41,6 +41,6 @@ def test_a_thread_that_cannot_start_is_told_and_tried_again(tmp_path, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(zarr_sync.threading, "Thread", thread)
         for _ in range(2):  # zarr itself waits for ever at the second time
-            with pytest.raises(MachineError, match="can't start.*ulimit -v"):
+            with pytest.raises(MachineError, match=r"can't start.*ulimit -v"):
                 open_tomogram(path)
     assert open_tomogram(path).shape == (8, 8, 8)

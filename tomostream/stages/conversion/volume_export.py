@@ -28,6 +28,7 @@ from tomostream.geometry import Box, Triple
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import replacing
 from tomostream.score_map import SCORES, as_score_map
+from tomostream.store.zarr_loop import start_loop
 from tomostream.tomogram import Tomogram, open_tomogram
 
 FORMATS = ("mrc", "ome-zarr-0.4")

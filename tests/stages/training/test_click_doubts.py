@@ -39,6 +39,7 @@ def test_clicks_outside_are_told_with_their_lines(data, tmp_path, monkeypatch):
         assert done.code == 0
         assert done.err.count("1 of 26 clicks lie outside tomogram 't1' and are left out: clicks.csv, line 29") == 1, done.err
         assert "points lie outside" not in done.err
+    assert "clicks lie outside" in (tmp_path / "p" / "log.jsonl").read_text()  # though told before the folder was there
 
 
 def test_what_is_sound_is_told_nothing_of(data, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ def no_loop():
     kept = zarr_sync.loop[0], zarr_sync.iothread[0]
     zarr_sync.loop[0] = zarr_sync.iothread[0] = None
     yield
+    zarr_sync.cleanup_resources()
     zarr_sync.loop[0], zarr_sync.iothread[0] = kept
 
 
@@ -37,7 +38,7 @@ class Dying(threading.Thread):
 def test_a_thread_that_cannot_start_is_told_and_tried_again(tmp_path, monkeypatch, no_loop, thread):
     path = tmp_path / "t.ome.zarr"
     write_store(path, noise(8, 8, 8))
-    zarr_sync.loop[0] = zarr_sync.iothread[0] = None
+    zarr_sync.cleanup_resources()
     with monkeypatch.context() as patched:
         patched.setattr(zarr_sync.threading, "Thread", thread)
         for _ in range(2):  # zarr itself waits for ever at the second time

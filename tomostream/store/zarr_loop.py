@@ -55,4 +55,8 @@ def _wait() -> None:
 
 
 def _forget() -> None:
+    """Let zarr make another loop."""
+    loop = zarr_sync.loop[0]
+    if loop is not None and not loop.is_running():
+        loop.close()
     zarr_sync.loop[0] = zarr_sync.iothread[0] = None

@@ -6,7 +6,6 @@ allowed) the next call finds a loop that never runs, and waits for it.
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from zarr.core import sync as zarr_sync
@@ -14,7 +13,7 @@ from zarr.core import sync as zarr_sync
 from tomostream.errors import MachineError
 
 _LONGEST = 120.0  # seconds that a busy machine may take
-_STEP = 1.0
+_STEP = 0.002
 
 
 def start_loop() -> None:
@@ -41,17 +40,16 @@ def start_loop() -> None:
 
 
 def _wait() -> None:
-    """Start the loop, and wait until it has answered."""
+    """Start the loop, and wait until its thread runs it."""
+    loop = zarr_sync._get_loop()  # noqa: SLF001  (zarr has no other way to start it)
     until = time.monotonic() + _LONGEST
-    while True:
-        try:
-            zarr_sync.sync(asyncio.sleep(0), timeout=_STEP)
-        except TimeoutError:
-            thread = zarr_sync.iothread[0]
-            if thread is None or not thread.is_alive() or time.monotonic() > until:
-                raise
-        else:
-            return
+    while not loop.is_running():
+        thread = zarr_sync.iothread[0]
+        if thread is None or not thread.is_alive():
+            raise RuntimeError("it ended at once")
+        if time.monotonic() > until:
+            raise TimeoutError(f"it did not run within {_LONGEST:g} s")
+        time.sleep(_STEP)
 
 
 def _forget() -> None:

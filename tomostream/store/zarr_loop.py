@@ -41,7 +41,7 @@ def start_loop() -> None:
 
 def _wait() -> None:
     """Start the loop, and wait until its thread runs it."""
-    loop = zarr_sync._get_loop()  # noqa: SLF001  (zarr has no other way to start it)
+    loop = zarr_sync._get_loop()  # zarr has no other way to start it
     until = time.monotonic() + _LONGEST
     while not loop.is_running():
         thread = zarr_sync.iothread[0]

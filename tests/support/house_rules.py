@@ -51,6 +51,7 @@ OPEN_VALUES: dict[str, str] = {
     "cli.resource_options": _KEYWORDS,
     "cluster.dask_pool": _FOREIGN,
     "config.configuration": _UNCHECKED,
+    "config.explaining": _UNCHECKED,
     "config.loading": _UNCHECKED,
     "fingerprint": _ADDED_TO,
     "formats.copick_picks": _FOREIGN,

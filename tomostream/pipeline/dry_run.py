@@ -23,6 +23,7 @@ from tomostream.stages.prediction.candidates import MOST_SHARE
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram, resolve
 from tomostream.stages.shared.species_runs import species_runs
 from tomostream.stages.training.click_check import check_clicks
+from tomostream.stages.training.click_doubts import tell_doubts
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
 from tomostream.store.pyramid import level_shape
 from tomostream.store.zarr_opening import is_url
@@ -49,8 +50,8 @@ class Step:
         return [self.stage, self.tomogram, self.state, *sizes, self.work]
 
 
-def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
-    """Plan the stages of a configuration.
+def plan_run(configuration: Configuration, stages: Sequence[str], progress: Progress | None = None) -> list[Step]:
+    """Plan the stages of a configuration; what the run would warn of is told.
 
     Raises
     ------
@@ -59,7 +60,10 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     BudgetError
         If a stage would not fit the memory.
     """
+    progress = progress or Progress()
     run = resolve(configuration, with_clicks="train" in stages, with_truth=uses_truth(configuration, stages))
+    if run.truth is not None and (doubt := run.truth.doubt) is not None:
+        progress.warn(doubt)
     for one in run.tomograms.values():
         if isinstance(one.head, TomostreamError):
             raise one.head
@@ -67,9 +71,10 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     steps: list[Step] = []
     for stage in stages:
         if stage == "train":
+            tell_doubts(run, progress)
             runs = species_runs(run)
             for own in runs:
-                found = check_clicks(own, Progress())
+                found = check_clicks(own, _Warnings(progress))
                 findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
                 step = _train(own)
                 about = f"{own.species[0].name}: " if len(runs) > 1 else ""
@@ -82,6 +87,17 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
         else:
             steps += [_step(run, stage, one) for one in run.tomograms.values()]
     return steps
+
+
+class _Warnings(Progress):
+    """Passes on warnings only: the rest is in the plan."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def warn(self, text: str) -> None:
+        """Pass it on."""
+        self._progress.warn(text)
 
 
 def check_memory(run: ResolvedRun, stages: Sequence[str]) -> None:

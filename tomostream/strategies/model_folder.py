@@ -26,6 +26,7 @@ from safetensors.numpy import save as save_arrays
 from tomostream.errors import InputError
 from tomostream.normalisation import KINDS, PLAIN, ROBUST
 from tomostream.remote.atomic_files import write_atomically
+from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import Place
 from tomostream.store.seals import is_broken, sealed
 from tomostream.store.typed_json import parse_json
@@ -167,9 +168,11 @@ def read_record(folder: Place) -> ModelRecord:
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{folder} is not a model folder: it lacks {SETTINGS_NAME}; did training finish?") from None
+        raise InputError(
+            instead(folder, Wanted.MODEL) or f"{folder} is not a model folder: it lacks {SETTINGS_NAME}; did training finish?"
+        ) from None
     except OSError as error:
-        raise InputError(f"model folder {folder} can't be read: {error}") from None
+        raise InputError(instead(folder, Wanted.MODEL) or f"model folder {folder} can't be read: {error.strerror or error}") from None
     content: dict[str, Any] = parse_json(text, dict[str, Any], path)
     found = content.get("format")
     if found not in (1, FORMAT):
@@ -193,7 +196,7 @@ def read_folder(folder: Path) -> tuple[ModelRecord, bytes]:
         If the folder is missing, half-written or modified, or holds no model of tomostream.
     """
     if not folder.is_dir():
-        raise InputError(f"model folder {folder} does not exist; give the folder that `tomostream train` wrote")
+        raise InputError(instead(folder, Wanted.MODEL) or f"model folder {folder} does not exist")
     record = read_record(folder)
     try:
         weights = (folder / WEIGHTS_NAME).read_bytes()

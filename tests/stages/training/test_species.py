@@ -13,7 +13,7 @@ from small_project import make_project
 
 import tomostream as ts
 from tomostream.config import configuration_from
-from tomostream.errors import InputError
+from tomostream.errors import ExistsError, InputError
 from tomostream.pipeline.dry_run import plan_run
 from tomostream.pipeline.execution import run_project
 from tomostream.pipeline.training import train_model
@@ -156,6 +156,17 @@ def test_a_small_and_a_large_species_are_read_at_levels_of_their_own(both, tmp_p
     model = load_model(tmp_path / "model")
     assert [part.settings.level for part in model.parts] == [1, 0]
     assert model.settings.level == 0
+
+
+def test_a_refusal_names_the_species_and_what_changed(both):
+    _, values = both
+    ribosome, fas = values["species"]
+    changed = values | {"species": [ribosome, fas | {"expected": 13}]}
+    with pytest.raises(ExistsError, match=r"fas: .*expected") as found:
+        train_model(configuration_from(changed, "test"), out=None, overwrite=False, progress=Progress())
+    assert "ribosome" not in str(found.value).partition("(")[2]
+    with pytest.raises(ExistsError, match="it holds a model per species, now there would be one"):
+        train_model(configuration_from(values | {"species": [ribosome]}, "test"), out=None, overwrite=False, progress=Progress())
 
 
 def test_a_record_with_a_broken_part_is_refused(both, tmp_path):

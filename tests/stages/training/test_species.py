@@ -166,7 +166,9 @@ def test_a_refusal_names_the_species_and_what_changed(both):
         train_model(configuration_from(changed, "test"), out=None, overwrite=False, progress=Progress())
     assert "ribosome" not in str(found.value).partition("(")[2]
     with pytest.raises(ExistsError, match="it holds a model per species, now there would be one"):
-        train_model(configuration_from(values | {"species": [ribosome]}, "test"), out=None, overwrite=False, progress=Progress())
+        train_model(
+            configuration_from(values | {"train": STEPS | {"together": True}}, "test"), out=None, overwrite=False, progress=Progress()
+        )
 
 
 def test_a_record_with_a_broken_part_is_refused(both, tmp_path):

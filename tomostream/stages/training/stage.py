@@ -15,21 +15,21 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tomostream.cluster import Resources
 from tomostream.errors import ExistsError, InputError
-from tomostream.fingerprint import Fingerprint, differences
+from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import CHECKPOINT_NAME, METRICS_NAME
 from tomostream.normalisation import INVERTED
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.conversion.stage import convert_many
-from tomostream.stages.shared.click_tables import ClickTables
 from tomostream.stages.shared.fingerprints import adopted_record
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.shared.species_runs import species_runs
+from tomostream.stages.training.changes import changed_settings
 from tomostream.stages.training.click_check import check_clicks, normalisation_for
 from tomostream.stages.training.inputs import OpenedInputs, check_positions, clicks_of, labelled_inputs, open_inputs, training_fingerprint
 from tomostream.stages.training.packing import pack_models, part_folder
@@ -136,7 +136,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
         return
     if state == "other" and not overwrite:
         raise ExistsError(
-            f"model folder {folder} was made with other settings or data ({_changed(folder, fingerprint, clicks_of(run))}); use another folder, or "
+            f"model folder {folder} was made with other settings or data ({changed_settings(folder, fingerprint, clicks_of(run))}); use another folder, or "
             "--overwrite to replace it"
         )
     processes.from_first(lambda: len(runs))
@@ -222,49 +222,6 @@ def _state(folder: Path, fingerprint: Fingerprint) -> str:
     if json_object(record.read_bytes()) != fingerprint:
         return "other"
     return "done" if (folder / SETTINGS_NAME).exists() else "partial"
-
-
-def _changed(folder: Path, fingerprint: Fingerprint, clicks: ClickTables) -> str:
-    """What is now other than what a model folder records, in words."""
-    try:
-        recorded = json_object((folder / RECORD_NAME).read_bytes())
-    except FileNotFoundError:
-        return f"it has no {RECORD_NAME}, so tomostream did not make what is in it"
-    if recorded is None:
-        return f"its {RECORD_NAME} is damaged"
-    if "models" in recorded or "models" in fingerprint:
-        return _changed_of_several(recorded, fingerprint, clicks)
-    return _changed_of_one(recorded, fingerprint, clicks)
-
-
-def _changed_of_several(recorded: dict[str, Any], fingerprint: Fingerprint, clicks: ClickTables) -> str:
-    """The same for a folder with a model per species, or where it would become or cease to be one."""
-    if "models" not in recorded:
-        return "it holds one model, now there would be a model per species"
-    if "models" not in fingerprint:
-        return "it holds a model per species, now there would be one"
-    old, new = recorded["models"], dict(fingerprint)["models"]
-    texts = [f"{name} was not among its species" for name in new if name not in old]
-    texts += [f"it has {name}, which is not among the species now" for name in old if name not in new]
-    texts += [f"{name}: {_changed_of_one(old[name], new[name], clicks)}" for name in new if name in old and old[name] != new[name]]
-    return "; ".join(texts)
-
-
-def _changed_of_one(recorded: dict[str, Any], fingerprint: Fingerprint, clicks: ClickTables) -> str:
-    # tables are known by their content
-    old, new = dict(recorded), dict(fingerprint)
-    before, after = old.pop("labels", None), new.pop("labels", None)
-    texts = [differences(old, new)]
-    if before != after:
-        files = [*clicks.train_tables, *clicks.validate_tables]
-        changed = [file for file, content in zip(files, after or [], strict=True) if content not in (before or [])]
-        texts.insert(
-            0,
-            f"labels: {', '.join(changed)} changed since, or was not given then"
-            if changed
-            else "labels: fewer tables, or in another order",
-        )
-    return "; ".join(filter(None, texts))
 
 
 def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: Fingerprint, *, is_new: bool) -> None:

@@ -75,16 +75,18 @@ def network_shares(
         others = np.sort(np.concatenate([peaks_of(one.logits[number], radius=radius)[1] for one in background]))
         places = [point - np.array(one.box.start) for (_, point), one in zip(told.judged, own, strict=True)]
         ranks = [rank_of(one.logits[number], place, others, radius=radius) for one, place in zip(own, places, strict=True)]
-        is_found = [rank < len(others) or above < 1 for rank, above in zip(ranks, told.verdict.shares, strict=True)]
-        told_by = [rank / share for rank, found in zip(ranks, is_found, strict=True) if found]
-        kept = 1.0 if told.verdict.is_blind else share_of(told_by, known_number(training, number))
-        if kept < 1:
+        kept = told.network_share
+        if kept is None and not told.verdict.is_blind and ranks:
+            is_found = [rank < len(others) or above < 1 for rank, above in zip(ranks, told.verdict.shares, strict=True)]
+            told_by = [rank / share for rank, found in zip(ranks, is_found, strict=True) if found]
+            kept = share_of(told_by, known_number(training, number))
+        shares.append(1.0 if kept is None else kept)
+        if shares[-1] < 1 and ranks:
             among = sum(rank < len(others) for rank in ranks)
             progress.say(
-                f"{training.settings.species[number].name}: the network weighs {kept:g} of its usual weight, because it ranks the clicks "
+                f"{training.settings.species[number].name}: the network weighs {shares[-1]:g} of its usual weight, because it ranks the clicks "
                 f"that it learnt from low (it has a peak near {among} of {len(ranks)})"
             )
-        shares.append(kept)
     return shares
 
 

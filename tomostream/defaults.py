@@ -114,5 +114,5 @@ TRACE_DISTANCE: Final = 0.8  # boxes of one slice lie farther apart
 TRACE_LINK: Final = 0.3  # a trace goes on at most this far, in y and x
 TRACE_GAP: Final = 0.2  # slices that a trace may miss
 TRACE_SHORTEST: Final = 0.3  # slices with a box that a trace has at least
-TRACE_SPANNED: Final = 1.0  # with a count: so many boxes a pick are traced, the best
+TRACE_SPANNED: Final = 1.0  # with a count: this many boxes per pick are traced, the best ones
 TRACE_SCORE: Final = "max"

@@ -108,7 +108,7 @@ class Bench:
         wall, spent = time.monotonic(), time.process_time()
         run_project(configuration, stages=["train"], overwrite=False, progress=Progress())
         wall, spent = time.monotonic() - wall, time.process_time() - spent
-        run_project(configuration, stages=[], overwrite=False, progress=Progress())
+        run_project(configuration, stages=["predict", "pick", "evaluate"], overwrite=False, progress=Progress())
         found = json.loads((project / "evaluation.json").read_text())["tomograms"]
         summary = json.loads((project / "model/model.json").read_text())["summary"]
         told = {

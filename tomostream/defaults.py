@@ -45,6 +45,7 @@ STEPS_PER_EPOCH: Final = 50  # steps between validations and checkpoints
 LABELLED_FRACTION: Final = 0.5  # share of crops that are drawn around labels
 LEARNING_RATE: Final = 1e-3
 SEED: Final = 0
+TOGETHER: Final = False  # one model for all species
 PRECISION: Final = "auto"  # training: bf16 where the processor has it, else float32
 
 # prediction: float32, so that scores of different block shapes agree to 1e-4 of the logits

@@ -70,6 +70,13 @@ def read(path: Path, conversion: Conversion) -> Particles:
     return Particles.concatenate(parts or [_particles([], _Reading(names, at, where, known, first))])
 
 
+def row_lines(path: str | Path) -> list[int] | None:
+    """The line that each row of a table with a header stands in; None where a file is no such table."""
+    if Path(path).suffix.lower() not in FORMAT.known_by or not Path(path).is_file():
+        return None
+    return [line for line, _ in itertools.islice(_rows(_Records(stream_lines(Path(path))), f"table {path}"), 1, None)]
+
+
 def _named(columns: Sequence[str], unit: Unit | None, where: str) -> Columns:
     names = [name.strip().lower() for name in columns]
     if unit is None:

@@ -25,6 +25,7 @@ from tomostream.formats.lists import tables
 from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.copies import local_result, local_table
+from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import Place, RemotePath, place
 
 __all__ = [
@@ -86,7 +87,12 @@ def _format_to_read(path: Path, name: str | None) -> str:
             raise InputError(f"table {path} can't be read: {error.strerror}") from None
         if b"_rlnCenteredCoordinateXAngst" in head:  # no other format has that column
             return "star-relion5"
-    return format_of(path, name)
+    try:
+        return format_of(path, name)
+    except InputError:
+        if name is None and (other := instead(path, Wanted.TABLE)) is not None:
+            raise InputError(other) from None
+        raise
 
 
 def read_table(path: str | Place, *, format_name: str | None = None, conversion: Conversion | None = None) -> Particles:

@@ -51,9 +51,10 @@ def _chosen(picks: Picks, source: Source, wanted: AsManyAs, most: int, progress:
     scores = unbounded(picks.score, are_probabilities=source.values == "probability")
     choice = choose_count(scores, expected=wanted.expected, most=most, clicks=wanted.clicks, is_estimate=wanted.is_estimate)
     guess = "estimated" if wanted.is_estimate else "expected"
-    progress.say(
-        f"{source.name}: {choice.picks} picks chosen, about {choice.particles:.0f} particles by the scores ({wanted.expected} {guess}); {choice.promise}"
-    )
+    line = f"{source.name}: {choice.picks} picks chosen, about {choice.particles:.0f} particles by the scores ({wanted.expected} {guess})"
+    progress.say(line if choice.promise.is_lack else f"{line}; {choice.promise}")
+    if choice.promise.is_lack:
+        progress.say_once(str(choice.promise))
     if choice.promise.advice is not None:
         progress.warn(f"{source.name}: {choice.promise.doubt}; {choice.promise.advice}")
     is_taken = np.arange(len(picks)) < choice.picks

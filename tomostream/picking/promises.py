@@ -36,22 +36,25 @@ class Promise:
     ----------
     advice
         What a person should look at, beyond that; None: nothing.
+    is_lack
+        Whether the reason is what the run lacks: the same for all its tomograms.
     """
 
     f1: float
     precision: float
     doubt: str | None = None
     advice: str | None = None
+    is_lack: bool = False
 
     def __str__(self) -> str:
         if self.doubt is None:
             return f"F1 {self.f1:.2f} and precision {self.precision:.2f} are to be expected"
-        return f"how good they are can't be told: {self.doubt}"
+        return f"how good {'the picks' if self.is_lack else 'they'} are can't be told: {self.doubt}"
 
 
-def untold(doubt: str, advice: str | None = None) -> Promise:
+def untold(doubt: str, advice: str | None = None, *, is_lack: bool = False) -> Promise:
     """No promise."""
-    return Promise(math.nan, math.nan, doubt, advice)
+    return Promise(math.nan, math.nan, doubt, advice, is_lack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +119,18 @@ def _contradiction(model: PeakModel, seen: Seen) -> Promise | None:
 def _lack(clicks: ClickHeights | None, seen: Seen) -> Promise | None:
     """What is lacking for a promise."""
     if clicks is None or len(clicks.left_out) < LEFT_OUT:
-        return untold(f"that needs {LEFT_OUT} clicks that training did not learn from, and their heights (labels.validate)")
+        return untold(
+            f"that takes {LEFT_OUT} clicks or more that training did not learn from; click some in another tomogram, name the table as "
+            "labels.validate, and train again",
+            is_lack=True,
+        )
     if clicks.shape is None:
         return untold(
             "hardly any click that training did not learn from has a peak near it", "check the clicks (axes, unit) and the radius"
         )
     if seen.is_estimate:
-        return untold("the number expected is an estimate, which counts look-alikes; give `expected`")
+        return untold(
+            "the number of particles is estimated from the clicks, and the estimate counts look-alikes too; give `expected`, as well as you know it",
+            is_lack=True,
+        )
     return None

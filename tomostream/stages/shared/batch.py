@@ -32,7 +32,7 @@ T = TypeVar("T", bound=Named)
 R = TypeVar("R")
 S = TypeVar("S")
 Work = Callable[[T, Progress], R]
-Note = tuple[Literal["say", "warn"], str]
+Note = tuple[Literal["say", "say_once", "warn"], str]
 
 
 class Results(Generic[R]):
@@ -151,6 +151,9 @@ class _Recorder(Progress):
 
     def say(self, text: str) -> None:
         self.notes.append(("say", text))
+
+    def say_once(self, text: str) -> None:
+        self.notes.append(("say_once", text))
 
     def warn(self, text: str) -> None:
         self.notes.append(("warn", text))

@@ -79,6 +79,7 @@ OPEN_VALUES: dict[str, str] = {
     "strategies.matched_filter.training": _KEYWORDS,
     "strategies.model_folder": _ADDED_TO,
     "strategies.network_training": _KEYWORDS,
+    "strategies.several_models": _ADDED_TO,
     "stream.dataset": _KEYWORDS,
     "testing.formats": _KEYWORDS,
     "testing.objectives": _KEYWORDS,

@@ -127,6 +127,8 @@ class Train(Part):
     """Seed of all random numbers."""
     precision: Precision = defaults.PRECISION
     """`auto`: bf16 if the processor or GPU supports it, else float32."""
+    together: bool = defaults.TOGETHER
+    """Train one model for all species, at one pyramid level. Default: a model for each, which finds more of them."""
     start: PlaceField | None = None
     """Model folder to continue training from, for instance with more clicks (U-Net strategies); `steps` is then 100 unless given."""
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -223,6 +223,19 @@ def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
         return TypeAdapter(settings).validate_python(record.settings)
     except ValidationError as error:
         raise InputError(f"model folder {folder} is broken: {_one_line(error)}") from None
+
+
+def general_settings(record: ModelRecord, folder: Path) -> ModelSettings:
+    """Return the settings that a record has in common with those of all other models.
+
+    Raises
+    ------
+    InputError
+        If one is missing or has the wrong type.
+    """
+    names = {one.name for one in fields(ModelSettings)}
+    common = {name: value for name, value in record.settings.items() if name in names}
+    return settings_of(record.model_copy(update={"settings": common}), ModelSettings, folder)
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -73,6 +73,8 @@ def write_first_configuration(folder: Path, answers: Answers, out: Path, *, over
     missing = _missing(answers, sound)
     text = _text(sound, answers, missing)
     configuration = configuration_from(_values(sound, answers), str(out)) if not missing else None
+    if configuration is not None:
+        resolve(configuration, with_clicks=True)  # what can't be run is not written
     write_atomically(out, text)
     if configuration is not None:
         _check_run(resolve(load_configuration(out), with_clicks=True), progress)  # what was promised: it can be run as it is

@@ -7,8 +7,8 @@
 1. Ten clicks on tomogram 01 (the tasks are those of `bench.pretraining.transfer`): train, and pick in 01 and 02.
 2. `suggest` places in 01.  A place within half the tolerance of a particle is kept, one farther than the tolerance is rejected, one between is
    skipped, as a person would who sees a particle beside the centre.
-3. Train again with the first N answers: from the start (`answers`), going on from the first model (`continued`), and with the kept ones alone
-   (`kept`).  And with N further particles of 01 that are clicked at random (`random`).
+3. Train again with the first N answers: from the start (`answers`), going on from the first model (`continued`), and from the start with the kept
+   ones alone (`kept`).  And with N further particles of 01 that are clicked at random: from the start (`random`), and going on (`random_continued`).
 
 F1 is at the true count.  Tomograms 03 and 04 are not used, because nothing may be chosen by them.
 """
@@ -32,7 +32,7 @@ from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_ma
 from tomostream.units import Length
 
 _HEAD = "tomogram,species,x_voxel,y_voxel,z_voxel,label"
-WAYS = ("answers", "continued", "kept", "random")
+WAYS = ("answers", "continued", "kept", "random", "random_continued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +149,11 @@ class Bench:
             kept, rejected = (answers.labelled(count, label) for label in (1, 0))
             print(f"{self.task.name}: of {count} answers {len(kept)} kept, {len(rejected)} rejected", flush=True)
             both = np.concatenate([self.clicks, kept])
+            random = np.concatenate([self.clicks, further(self.task, self.truth[self.task.clicked], self.clicks, count)])
+            points = {"answers": (both, rejected), "continued": (both, rejected), "kept": (both, none)}
             for way in ways:
-                if way == "random":
-                    more = further(self.task, self.truth[self.task.clicked], self.clicks, count)
-                    self.train(f"random_{count}", np.concatenate([self.clicks, more]), none)
-                elif way == "kept":
-                    self.train(f"kept_{count}", both, none)
-                else:
-                    start = self.folder / "clicks/model" if way == "continued" else None
-                    self.train(f"{way}_{count}", both, rejected, start=start)
+                start = self.folder / "clicks/model" if way.endswith("continued") else None
+                self.train(f"{way}_{count}", *points.get(way, (random, none)), start=start)
 
 
 def table(work: Path) -> str:

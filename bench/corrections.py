@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -67,7 +68,7 @@ def further(task: Task, truth: np.ndarray, clicks: np.ndarray, count: int) -> np
 class Bench:
     """One task in one folder: each training has a project of its own, and is made once."""
 
-    def __init__(self, task: Task, folder: Path, root: Path, objective: str) -> None:
+    def __init__(self, task: Task, folder: Path, root: Path, objective: dict[str, Any]) -> None:
         self.task, self.folder, self.objective = task, folder, objective
         self.names = (task.clicked, *task.test)
         self.sources = {name: root / task.folder / f"{name}.mrc" for name in self.names}
@@ -98,7 +99,7 @@ class Bench:
             "tomograms": [str(stores[one] if stores[one].exists() else self.sources[one]) for one in self.names],
             "species": [{"name": self.task.species, "radius": f"{self.task.radius:g}vox"}],
             "labels": {"train": [str(table)]},
-            "objective": {"name": self.objective},
+            "objective": self.objective,
             "pick": {"count": "truth"},
             "truth": str(self.folder / "truth.csv"),
             "tolerance": f"{self.task.tolerance:g}vox",
@@ -174,14 +175,18 @@ def main() -> None:
     parser.add_argument("--answers", default="10,20,40")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--objective", default="nnpu")
+    parser.add_argument(
+        "--rejected-weight", type=float, default=0.0, help="objective.rejected_weight; give another --work for another weight"
+    )
     parser.add_argument("--tables", action="store_true")
     given = parser.parse_args()
     if not given.tables:
         root = Path(os.environ["TOMOSTREAM_DATA"])
+        objective = {"name": given.objective, "rejected_weight": given.rejected_weight}
         for task in tasks():
             if task.name in given.tasks.split(","):
                 counts = [int(text) for text in given.answers.split(",")]
-                Bench(task, given.work / task.name, root, given.objective).run(counts, [way for way in given.ways.split(",") if way])
+                Bench(task, given.work / task.name, root, objective).run(counts, [way for way in given.ways.split(",") if way])
     print(table(given.work))
 
 

@@ -30,19 +30,19 @@ def data(tmp_path):
 
 
 def test_the_fraction_is_that_of_the_painted_voxels(tmp_path, data):
-    radius, around = 3.0, 2.5
-    settings = load_configuration(make_project(tmp_path / "project")).learning
+    radius = 3.0
+    settings = load_configuration(make_project(tmp_path / "project", objective={"name": "pn", "rejected_weight": 0.5})).learning
     painted = 0
     for shape, points, places in zip(SHAPES, data.points, data.rejected, strict=True):
         whole = Box((0, 0, 0), shape)
         masks = [
-            mask_of_box(whole, at[0], radius=r, shape="sphere", volume=shape).astype(bool) for at, r in ((points, radius), (places, around))
+            mask_of_box(whole, at[0], radius=r, shape="sphere", volume=shape).astype(bool) for at, r in ((points, radius), (places, radius))
         ]
         painted += np.count_nonzero(masks[1] & ~masks[0])
-    (found,) = measure_negatives(settings, data, [radius], [around])
+    (found,) = measure_negatives(settings, data, [radius])
     assert found.fraction * sum(np.prod(shape) for shape in SHAPES) == pytest.approx(painted)
-    assert found.per_click == 5 / 5
-    assert measure_negatives(settings, replace(data, rejected=None), [radius], [around]) is None
+    assert (found.per_click, found.weight) == (5 / 5, 0.5)
+    assert measure_negatives(settings, replace(data, rejected=None), [radius]) is None
 
 
 @pytest.mark.parametrize(("fraction", "uniform"), [(0.5, 0.25), (0.2, 0.4), (1.0, 0.0), (0.0, 0.5)])

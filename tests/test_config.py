@@ -1,11 +1,14 @@
 """The configuration: every key known, every mistake named before work starts."""
 
+import copy
+
 import pytest
 import yaml
 from repository import REPOSITORY
 
 from tomostream import defaults
 from tomostream.config import Configuration, configuration_from, load_configuration
+from tomostream.config.configuration import configuration_class
 from tomostream.errors import ConfigurationError
 from tomostream.units import Length, parse_box, parse_bytes, parse_shape
 
@@ -41,21 +44,92 @@ def test_resolved_form_reads_back_as_itself(tmp_path):
     [
         ({"memry": "2GB"}, r"unknown key 'memry'; did you mean 'memory'\?"),
         ({"train": {"step": 5}}, r"unknown key 'train.step'; did you mean 'steps'\?"),
-        ({"species": [{"name": "a", "radius": "135A", "expectd": 1}]}, r"unknown key 'species.0.expectd'; did you mean 'expected'\?"),
+        ({"species": [{"name": "a", "radius": "135A", "expectd": 1}]}, r"unknown key 'species\[0\]\.expectd'; did you mean 'expected'\?"),
         ({"species": [{"name": "a", "radius": 135, "expected": 1}]}, "'135' is not a length"),
         ({"species": [{"name": "a", "radius": "-5A", "expected": 1}]}, "'-5A' is not a length"),
         ({"memory": "2"}, "'2' is not a size"),
         ({"objective": {"name": "dice"}}, r"objective.name.*average, .*nnpu, pn.*found 'dice'"),
         ({"pick": {"count": "truth"}}, "pick.count: truth needs a table of truth"),
-        ({"pick": {"count": 0}}, "count must be at least 1, found 0"),
+        ({"pick": {"count": 0}}, r"pick\.count: must be a whole number \(at least 1\), truth or auto, found 0"),
         ({"species": []}, "species"),
-        ({"species": [{"name": "a_b", "radius": "135A", "expected": 1}]}, "species.0.name"),
+        ({"species": [{"name": "a_b", "radius": "135A", "expected": 1}]}, r"species\[0\]\.name: must be letters, digits, .* found 'a_b'"),
         ({"predict": {"block_size": "0"}}, "one positive integer or three"),
     ],
 )
 def test_mistakes_are_named(values, message):
     with pytest.raises(ConfigurationError, match=message):
         with_values(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (
+            {"species": [{"name": "a", "expected": "many"}]},
+            "species[0].expected: must be a whole number (at least 0) or one for each tomogram, {NAME: VALUE, ...}, found 'many'",
+        ),
+        ({"species": [{"name": "a", "expected": {"t1": "x"}}]}, "species[0].expected.t1: must be a whole number (at least 0), found 'x'"),
+        (
+            {"species": [{"name": "a", "radius": None}]},
+            "species[0].radius has no value: it must be a length, as 135A or 10vox; or leave the key out",
+        ),
+        ({"labels": {}}, "missing key 'labels.train': it must be a list of texts (at least 1 of them)"),
+        (
+            {"labels": {"train": "c.csv"}},
+            "labels.train: must be a list of texts (at least 1 of them), found 'c.csv'; write it in brackets: [c.csv]",
+        ),
+        ({"pick": {"count": 2.5}}, "pick.count: must be a whole number (at least 1), truth or auto, found 2.5"),
+        ({"network": {"level": "fine"}}, "network.level: must be a whole number (at least 0) or auto, found 'fine'"),
+        ({"network": {"channels": ["a"]}}, "network.channels[0]: must be a whole number, found 'a'"),
+        ({"train": 3, "pick": []}, "pick: must be a mapping with the keys count, threshold, smooth, border, method, found []"),
+        ({"region": {"mask": 3}}, "region.mask: must be a text or one for each tomogram, {NAME: VALUE, ...}, found 3"),
+        ({"region": {"labels": {"a": "0vox"}, "mask": "m"}}, "region.labels.a: the key must be a whole number, found 'a'"),
+        (
+            {"species": [{"name": "a", "expected": {1: 2}}]},
+            'species[0].expected.1: the key must be a text, found 1; write it in quotes: "1"',
+        ),
+        (
+            {"region": {"box": "x"}},
+            "region.box: 'x' must be z0:z1,y0:y1,x0:x1 in voxels, each start below its stop, as 0:64,100:300,100:300",
+        ),
+        ({"voxel_size": "x"}, "voxel_size: must be a number of angstrom above 0, as 13.48, found 'x'"),
+        ({"memory": 2}, "memory: '2' is not a size; write it as 500MB or 2GB (GB = 10^9 bytes)"),
+    ],
+)
+def test_a_mistake_is_told_by_the_key_as_it_is_written_with_all_that_is_allowed(values, line):
+    with pytest.raises(ConfigurationError) as told:
+        with_values(**values)
+    assert line in str(told.value).splitlines()[1:][-1]
+    assert not any(word in str(told.value) for word in ("Input should", "dict[", "literal[", "function-", "valid"))
+
+
+WRONG = [None, True, -1, 0, 2.5, 10**12, "", "x", [], ["x"], [1], {}, {"a": 1}, {"a": "x"}, {1: 2}, [[]], [{}]]
+
+
+def _paths(model, prefix=()):
+    for key, field in model.model_fields.items():
+        path = (*prefix, field.alias or key)
+        yield path
+        inner = [one for one in (field.annotation, *getattr(field.annotation, "__args__", ())) if hasattr(one, "model_fields")]
+        yield from (each for one in inner for each in _paths(one, path))
+
+
+def test_no_value_of_any_key_is_answered_in_the_words_of_a_library():
+    """Every key gets values of every kind; a section's own list (species) is reached through its first entry."""
+    for path in _paths(configuration_class()):
+        for wrong in WRONG:
+            values = copy.deepcopy(LEAST)
+            place = values
+            for part in path[:-1]:
+                place = place.setdefault(part, {})
+                place = place[0] if isinstance(place, list) else place
+            place[path[-1]] = wrong
+            try:
+                configuration_from(values, "c.yaml")
+            except ConfigurationError as told:
+                text = str(told)
+                assert path[-1] in text or path[0] in text
+                assert not any(word in text for word in ("Input should", "[int", "dict[", "literal[", "function-")), text
 
 
 def test_one_message_names_all_mistakes():
@@ -85,7 +159,7 @@ def test_what_is_no_mapping_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("expected", [-3, {"a": 5, "b": -1}])
 def test_expected_number_below_zero_is_refused(expected):
-    with pytest.raises(ConfigurationError, match="expected must be a number of particles, at least 0"):
+    with pytest.raises(ConfigurationError, match=r"species\[0\]\.expected.*must be a whole number \(at least 0\)"):
         configuration_from(LEAST | {"species": [{"name": "ribosome", "radius": "135A", "expected": expected}]}, "test")
 
 

@@ -45,6 +45,7 @@ STEPS_PER_EPOCH: Final = 50  # steps between validations and checkpoints
 LABELLED_FRACTION: Final = 0.5  # share of crops that are drawn around labels
 LEARNING_RATE: Final = 1e-3
 SEED: Final = 0
+TOGETHER: Final = False  # one model for all species
 PRECISION: Final = "auto"  # training: bf16 where the processor has it, else float32
 
 # prediction: float32, so that scores of different block shapes agree to 1e-4 of the logits
@@ -113,5 +114,5 @@ TRACE_DISTANCE: Final = 0.8  # boxes of one slice lie farther apart
 TRACE_LINK: Final = 0.3  # a trace goes on at most this far, in y and x
 TRACE_GAP: Final = 0.2  # slices that a trace may miss
 TRACE_SHORTEST: Final = 0.3  # slices with a box that a trace has at least
-TRACE_SPANNED: Final = 1.0  # with a count: so many boxes a pick are traced, the best
+TRACE_SPANNED: Final = 1.0  # with a count: this many boxes per pick are traced, the best ones
 TRACE_SCORE: Final = "max"

@@ -34,6 +34,9 @@ class Progress:
     def warn(self, text: str) -> None:
         """Give a warning: the work goes on, but the user should know."""
 
+    def say_once(self, text: str) -> None:
+        """Give a message that holds for all of many inputs, each of which gives it."""
+
     def record(self, event: str, **facts: object) -> None:
         """Keep a fact for the run's log, where there is one; nothing is shown."""
 

@@ -52,12 +52,12 @@ class Project:
         return str(self.tomograms / f"{name}.ome.zarr") if is_mrc(path) else path
 
     def score_folder(self, species: str, count: int) -> Place:
-        """Where the score maps of a species are, of so many species in all."""
+        """Where the score maps of a species are, given the number of species."""
         return self.scores if count == 1 else self.scores / species
 
     @property
     def picks(self) -> Place:
-        """Tables of picks, one a tomogram."""
+        """Tables of picks, one per tomogram."""
         return self.folder / "picks"
 
     @property

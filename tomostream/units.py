@@ -17,6 +17,11 @@ _BYTES = re.compile(r"^\s*([0-9]*\.?[0-9]+)\s*(B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)\s*
 _BYTE_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
+def _lead(what: str) -> str:
+    """What a message begins with; nothing, where whoever asks names the place itself."""
+    return f"{what}: " if what else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Length:
     """A length with its unit, angstrom or voxels (of the tomogram's full resolution)."""
@@ -35,10 +40,10 @@ class Length:
         """
         match = _LENGTH.match(str(text))
         if match is None:
-            raise InputError(f"{what}: '{text}' is not a length; write it with its unit, as 135A (angstrom) or 10vox (voxels)")
+            raise InputError(f"{_lead(what)}'{text}' is not a length; write it with its unit, as 135A (angstrom) or 10vox (voxels)")
         value = float(match[1])
         if not 0 < value < float("inf"):
-            raise InputError(f"{what}: {text} must be above zero and finite")
+            raise InputError(f"{_lead(what)}{text} must be above zero and finite")
         return cls(value, match[2].startswith("vox"))
 
     def in_voxels(self, spacing: float) -> float:
@@ -65,7 +70,7 @@ def parse_bytes(text: str | int, what: str = "memory") -> int:
         return text
     match = _BYTES.match(text)
     if match is None or float(match[1]) <= 0:
-        raise InputError(f"{what}: '{text}' is not a size; write it as 500MB or 2GB (GB = 10^9 bytes)")
+        raise InputError(f"{_lead(what)}'{text}' is not a size; write it as 500MB or 2GB (GB = 10^9 bytes)")
     return int(float(match[1]) * _BYTE_UNITS[match[2].lower()])
 
 
@@ -91,7 +96,7 @@ def parse_shape(text: str | int | list[int] | tuple[int, ...], what: str = "shap
     except (ValueError, TypeError):
         parts = []
     if len(parts) not in (1, 3) or not all(isinstance(edge, int) and not isinstance(edge, bool) and edge >= 1 for edge in parts):
-        raise InputError(f"{what}: '{text}' must be one positive integer or three, as 64 or 32,64,64 (z,y,x; voxels)")
+        raise InputError(f"{_lead(what)}'{text}' must be one positive integer or three, as 64 or 32,64,64 (z,y,x; voxels)")
     return triple(parts[0] if len(parts) == 1 else parts)
 
 
@@ -109,5 +114,5 @@ def parse_box(text: str, what: str = "box") -> Box:
     except ValueError:
         ranges = []
     if len(ranges) != 3 or any(a < 0 or b <= a for a, b in ranges):
-        raise InputError(f"{what}: '{text}' must be z0:z1,y0:y1,x0:x1 in voxels, each start below its stop, as 0:64,100:300,100:300")
+        raise InputError(f"{_lead(what)}'{text}' must be z0:z1,y0:y1,x0:x1 in voxels, each start below its stop, as 0:64,100:300,100:300")
     return Box(triple([a for a, _ in ranges]), triple([b for _, b in ranges]))

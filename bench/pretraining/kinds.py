@@ -1,8 +1,10 @@
 """How well does a strategy find several kinds of particles, from ten clicks each, in a complete run?
 
     python -m bench.pretraining.kinds --work FOLDER --strategies few_shot,nnpu,average --tasks VPP-fas,DEF-ribosome
+    python -m bench.pretraining.kinds --work FOLDER --strategies nnpu --tasks VPP-ribosome+VPP-fas [--together]
 
 Train on the clicks of tomogram 01 (T1), and pick in 02 (T2) at the true count; the tasks are those of `bench.pretraining.transfer`.
+Tasks joined by + are the species of one configuration.
 Tomograms 03, 04 and T3 are not used, because nothing may be chosen by them.
 
 Ferritin has one tomogram and an incomplete list instead of truth: its figure is no F1, but its model serves `bench.pretraining.weights`.
@@ -14,7 +16,10 @@ import os
 import time
 from pathlib import Path
 
-from bench.pretraining.transfer import Task, clicks_of, read_points, tasks
+import numpy as np
+
+import tomostream as ts
+from bench.pretraining.transfer import Task, clicks_of, f1_of, read_points, tasks
 from tomostream.config import configuration_from
 from tomostream.pipeline.execution import run_project
 from tomostream.progress import Progress
@@ -22,39 +27,46 @@ from tomostream.progress import Progress
 _HEAD = "tomogram,species,x_voxel,y_voxel,z_voxel"
 
 
-def run(task: Task, strategy: str, root: Path, folder: Path) -> None:
-    """Run one task, and print its F1 in the clicked and in the other tomogram."""
+def run(several: list[Task], strategy: str, root: Path, folder: Path, *, together: bool) -> None:
+    """Run one task, or several in one configuration, and print the F1 of each in the clicked and in the other tomogram."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = (task.clicked, *task.test)
-    rows = [f"{task.clicked},{task.species},{x:.3f},{y:.3f},{z:.3f}" for z, y, x in clicks_of(task, root)]
-    (folder / "clicks.csv").write_text("\n".join([_HEAD, *rows]) + "\n")
-    rows = [
-        f"{name},{task.species},{x:.3f},{y:.3f},{z:.3f}"
-        for name in names
-        for z, y, x in read_points(
+    first = several[0]
+    names = (first.clicked, *first.test)
+    truth = {
+        (task.species, name): read_points(
             root / task.folder / ("labels.csv" if task.name == "ferritin" else "truth.csv"), tomogram=name, species=task.species
         )
-    ]
+        for task in several
+        for name in names
+    }
+    rows = [f"{task.clicked},{task.species},{x:.3f},{y:.3f},{z:.3f}" for task in several for z, y, x in clicks_of(task, root)]
+    (folder / "clicks.csv").write_text("\n".join([_HEAD, *rows]) + "\n")
+    rows = [f"{name},{species},{x:.3f},{y:.3f},{z:.3f}" for (species, name), points in truth.items() for z, y, x in points]
     (folder / "truth.csv").write_text("\n".join([_HEAD, *rows]) + "\n")
     content = {
         "project": str(folder / "project"),
-        "tomograms": [str(root / task.folder / f"{name}.mrc") for name in names],
-        "species": [{"name": task.species, "radius": f"{task.radius:g}vox"}],
+        "tomograms": [str(root / first.folder / f"{name}.mrc") for name in names],
+        "species": [{"name": task.species, "radius": f"{task.radius:g}vox"} for task in several],
         "labels": {"train": [str(folder / "clicks.csv")]},
         "objective": {"name": strategy},
         "pick": {"count": "truth"},
         "truth": str(folder / "truth.csv"),
-        "tolerance": f"{task.tolerance:g}vox",
-    }
+    } | ({"train": {"together": True}} if together else {})
     start = time.process_time()
     run_project(configuration_from(content, "the benchmark"), stages=[], overwrite=False, progress=Progress())
     spent = time.process_time() - start
-    found = {name: round(one["f1"], 3) for name, one in json.loads((folder / "project/evaluation.json").read_text())["tomograms"].items()}
     summary = json.loads((folder / "project/model/model.json").read_text())["summary"]
-    print(
-        f"{task.name} {strategy}: {found}, {spent:.0f} s of one processor; {summary.get('chosen_ways', '')} {summary.get('evidence', '')}",
-        flush=True,
-    )
+    print(f"{'+'.join(task.name for task in several)} {strategy}: {spent:.0f} s of one processor")
+    for number, task in enumerate(several):
+        found = {name: round(_f1(folder / "project", name, task, truth[task.species, name]), 3) for name in names}
+        chosen = [(summary.get(key) or [""] * len(several))[number] for key in ("chosen_ways", "evidence")]
+        print(f"    {task.name}: {found}; {chosen[0]} {chosen[1]}", flush=True)
+
+
+def _f1(project: Path, name: str, task: Task, truth: np.ndarray) -> float:
+    picks = ts.read_particles(project / "picks" / f"{name}.csv")
+    spacing = ts.open(project / "tomograms" / f"{name}.ome.zarr").spacing
+    return f1_of(picks.of(species=task.species).in_unit("voxel", spacing).position_zyx, truth, task.tolerance)
 
 
 def main() -> None:
@@ -63,12 +75,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--strategies", default="few_shot,nnpu,average")
     parser.add_argument("--tasks", default="DEF-ribosome,VPP-ribosome,DEF-fas,VPP-fas,temsim-ribosome70s")
+    parser.add_argument("--together", action="store_true", help="one model for all species of a configuration")
     given = parser.parse_args()
     root = Path(os.environ["TOMOSTREAM_DATA"])
-    for task in tasks():
-        if task.name in given.tasks.split(","):
-            for strategy in given.strategies.split(","):
-                run(task, strategy, root, given.work / f"{task.name}_{strategy}")
+    known = {task.name: task for task in tasks()}
+    for names in given.tasks.split(","):
+        several = [known[name] for name in names.split("+")]
+        for strategy in given.strategies.split(","):
+            folder = given.work / f"{names}_{strategy}{'_together' if given.together else ''}"
+            run(several, strategy, root, folder, together=given.together)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def test_what_is_missing_is_an_error_that_names_the_option(mrc, scores):
         (["convert", "a.mrc", "-o", "a.mrc"], ["a.mrc", "another output folder"]),
         (["convert", "a.mrc", "-o", "/proc/none/here"], ["/proc/none/here", "another output folder"]),
         (["convert", "nothing.mrc", "-o", "o"], ["nothing.mrc", "No such file"]),
-        (["convert", "s/t0.ome.zarr", "-o", "o"], ["t0.ome.zarr", "give an MRC file"]),
+        (["convert", "s/t0.ome.zarr", "-o", "o"], ["t0.ome.zarr", "not an MRC file", "needs no conversion"]),
         (["stats", "nothing.zarr"], ["nothing.zarr", "does not exist"]),
         (["stats", "a.mrc"], ["a.mrc", "tomostream convert a.mrc"]),
         (["stats", "s/t0.ome.zarr", "--memory", "100MB"], ["100 MB", "--memory"]),
@@ -170,7 +170,7 @@ def test_what_is_missing_is_an_error_that_names_the_option(mrc, scores):
         (["evaluate", "--picks", "p.csv", "--truth", "p.csv", "--matching", "best"], ["--matching", "best"]),
         (["evaluate", "--picks", "p.csv", "--truth", "p.csv"], ["10vox", "--voxel-size"]),
         (["evaluate", "--picks", "p.csv", "--truth", "p.csv", "--beta", "0"], ["--beta", "found 0"]),
-        (["report", "s", "-o", "r.html"], ["s", "not a project folder"]),
+        (["report", "s", "-o", "r.html"], ["s", "not the project folder of a run"]),
         (["run", "nothing.yaml"], ["nothing.yaml", "does not exist"]),
     ],
     ids=lambda value: " ".join(value) if value[0] in COMMANDS else "",
@@ -399,10 +399,15 @@ def test_pick_writes_tables_and_makes_them_anew_with_other_settings(scores):
         assert (tomogram, species) == ("t0", "particle")
         assert volume[int(float(z) / 10), int(float(y) / 10), int(float(x) / 10)] == np.float32(score)
     before = tree("p")
+    assert "is a tomogram that `tomostream convert` made, not a score map" in done.err  # `write_store` makes them so
+    assert "f/old.zarr is a tomogram" not in done.err
     again = tomostream(*pick, "--count", "5", "--block-size", "7")
     assert again.err.count("already made") == 4
     assert tree("p") == before
-    assert tomostream(*pick, "--count", "3").code == 0
+    anew = tomostream(*pick, "--count", "3")
+    assert anew.code == 0
+    assert "t0: p/t0.csv is replaced: it was made with other settings (count 5, now 3)" in anew.err
+    assert "radius 40A, now 5vox" in tomostream("pick", "s", "--radius", "5vox", "--count", "3", "-o", "p").err
     assert len(Path("p/t0.csv").read_text().splitlines()) == 4
     assert tomostream(*pick, "--count", "5").code == 0
     assert tree("p") == before

@@ -25,6 +25,7 @@ from tomostream.learn.batch import Batch
 from tomostream.learn.objectives import make_objective
 from tomostream.pipeline.dry_run import plan_run
 from tomostream.pipeline.execution import STAGES, check_stages, run_project
+from tomostream.pipeline.status import read_status
 from tomostream.progress import Progress
 from tomostream.score_map import open_score_map
 from tomostream.stages.prediction.stage import PredictSettings, predict_many
@@ -90,8 +91,17 @@ def test_other_training_settings_are_refused_without_overwrite(finished, tmp_pat
     values["train"]["seed"] = 7
     path = tmp_path / "other.yaml"
     path.write_text(yaml.safe_dump(values))
-    with pytest.raises(ExistsError, match="--overwrite"):
+    with pytest.raises(ExistsError, match=r"other settings or data \(.*seed [0-9]+, now 7\); use another folder, or --overwrite"):
         run(path)
+
+
+def test_the_status_of_a_finished_run_says_so_and_what_was_made(finished):
+    done = tomostream("status", finished / "project")
+    assert done.code == 0
+    assert "finished; made: the model" in done.out
+    assert "picks of 2 tomograms in" in done.out
+    assert "report.html" in done.out
+    assert read_status(finished / "project").is_finished
 
 
 def test_other_pick_settings_are_picked_anew_without_inference(finished, tmp_path):

@@ -66,6 +66,11 @@ def test_answers_that_do_not_fit_the_data_are_refused(data):
     done = tomostream("init", "data", *ANSWERS, "--clicks", "other.csv")
     assert (done.code, "names tomogram TS_77" in done.message) == (2, True)
     assert not Path("tomostream.yaml").exists()
+    Path("outside.csv").write_text("tomogram,x_voxel,y_voxel,z_voxel\nTS_01,300,20,10\n")
+    for answers in ((), ANSWERS):  # with and without what is missing
+        done = tomostream("init", "data", *answers, "--clicks", "outside.csv")
+        assert (done.code, "only 0 of 1 points lie inside tomogram 'TS_01'" in done.message) == (2, True)
+    assert not Path("tomostream.yaml").exists()
     Path("tomostream.yaml").write_text("mine")
     done = tomostream("init", "data", *ANSWERS, "--clicks", "clicks.csv")
     assert (done.code, "--overwrite" in done.message) == (2, True)

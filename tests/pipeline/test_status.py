@@ -123,7 +123,7 @@ def test_the_command_prints_json_or_a_table(project):
 def test_no_project_is_one_clear_message(tmp_path):
     done = tomostream("status", tmp_path / "nothing")
     assert done.code == 2
-    assert "no such folder" in done.message
+    assert "does not exist; give the folder of `tomostream run`" in done.message
     (tmp_path / "resolved.yaml").write_text("tomograms: [")
     with pytest.raises(InputError, match="can't be read"):
         read_status(tmp_path)

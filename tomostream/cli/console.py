@@ -39,7 +39,7 @@ class _Pace:
         self._done += steps
 
     def left(self, steps: int) -> float:
-        """Return the seconds that so many more steps take; NaN if nothing is done yet."""
+        """Return the seconds that this many more steps take; NaN if nothing is done yet."""
         return self.elapsed / self._done * steps if self._done else float("nan")
 
     @property
@@ -117,11 +117,17 @@ class ConsoleProgress(Progress):
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._journal = Journal(log) if log is not None else None
         self._bars: RichProgress | None = None
+        self._said: set[str] = set()  # of what is said once
 
     def say(self, text: str) -> None:
         text = redacted(text)
         self.record("message", text=text)
         self._console.print(text, markup=False)
+
+    def say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     def warn(self, text: str) -> None:
         text = redacted(text)

@@ -15,6 +15,7 @@ from tomostream.cli.resource_options import MEMORY, Overrides, takes_overrides, 
 from tomostream.cluster import Resources
 from tomostream.cluster.queues import job_queue_named
 from tomostream.errors import InputError
+from tomostream.remote.path_kinds import is_project
 from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_box, parse_bytes, parse_shape
 
@@ -132,11 +133,17 @@ def pick(
     stores: options.Stores,
     radius: Annotated[str, typer.Option(metavar="LENGTH", help="Least distance between two picks, as 135A or 10vox.")],
     output: options.OutFolder,
-    count: Annotated[int | None, typer.Option(help="Keep the best N picks.", show_default=False)] = None,
+    count: Annotated[
+        int | None, typer.Option(metavar="N", help="Keep exactly the best N picks of each tomogram.", show_default=False)
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="Keep all picks with a score above T.", show_default=False)] = None,
     expected: Annotated[
         int | None,
-        typer.Option(help="Expected number of particles; the scores of the peaks decide how many are picked.", show_default=False),
+        typer.Option(
+            metavar="N",
+            help="About so many particles are in each tomogram; the scores of the peaks decide how many are picked.",
+            show_default=False,
+        ),
     ] = None,
     method: Annotated[
         str | None,
@@ -199,7 +206,16 @@ def suggest(
     radius: Annotated[
         str | None, typer.Option(metavar="LENGTH", help="Radius of the particle, as 135A or 10vox (score maps).", show_default=False)
     ] = None,
-    count: Annotated[int | None, typer.Option(help="Particles expected in a tomogram (score maps).", show_default=False)] = None,
+    expected: Annotated[
+        int | None,
+        typer.Option(
+            "--expected",
+            "--count",
+            metavar="N",
+            help="Particles expected in one tomogram (score maps): places are doubtful around this rank. How many places: --points.",
+            show_default=False,
+        ),
+    ] = None,
     smooth: Annotated[
         str | None, typer.Option(metavar="LENGTH", help="Average scores over a ball of this radius first.", show_default=False)
     ] = None,
@@ -213,19 +229,23 @@ def suggest(
     """Suggest where to look next: likely misses and likely false picks, spread over the tomograms."""
     from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_maps
 
-    is_project = len(inputs) == 1 and (Path(inputs[0]) / "resolved.yaml").is_file()
-    if is_project:
+    is_of_run = len(inputs) == 1 and is_project(Path(inputs[0]))
+    if is_of_run:
+        given = {"--radius": radius, "--expected": expected, "--smooth": smooth, "--species": species, "--known": known}
+        if unused := [option for option, value in given.items() if value]:
+            ConsoleProgress().warn(f"{', '.join(unused)}: for score maps only; those of the run {inputs[0]} are taken")
         from tomostream.pipeline.suggesting import suggest_from_project
 
         places = suggest_from_project(Path(inputs[0]), points=points, output=output, progress=ConsoleProgress())
-    elif radius is None or count is None:
+    elif radius is None or expected is None:
         raise InputError(
-            "suggest needs --radius and --count (particles expected in a tomogram) for score maps; give them, or the project folder of a run"
+            "suggest needs --radius, and --expected (particles in one tomogram; --points is the number of places), for score maps; give them, or the "
+            "project folder of a run"
         )
     else:
         settings = SuggestSettings(
             radius=Length.parse(radius, "--radius"),
-            expected=count,
+            expected=expected,
             points=points,
             smooth=Length.parse(smooth, "--smooth") if smooth else None,
             species=species,

@@ -51,7 +51,7 @@ def run(
     stages = check_stages(stage or [])
     configuration = overrides.applied_to(load_configuration(config))
     if dry_run:
-        plan = plan_run(configuration, stages)
+        plan = plan_run(configuration, stages, ConsoleProgress())
         if json:
             print_json([asdict(step) for step in plan])
         else:

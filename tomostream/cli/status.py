@@ -48,8 +48,11 @@ def _show(found: RunStatus, every: bool) -> None:
     if not found.has_started:
         typer.echo(f"{found.project}: no run has started there")
         return
-    who = f"running ({found.owner})" if found.is_running else "not running"
-    stage = f", stage {found.stage}" if found.stage else ""
+    if found.is_finished:
+        typer.echo(f"{found.project}: finished; made: {', '.join(found.made)}")
+        return
+    who = f"running ({found.owner})" if found.is_running else "not running, and not finished: run its configuration again to go on"
+    stage = f", {'stage' if found.is_running else 'last stage'} {found.stage}" if found.stage else ""
     typer.echo(f"{found.project}: {who}{stage}; model {found.model}{f' ({found.steps} steps)' if found.steps else ''}")
     if found.last_event:
         typer.echo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -11,6 +12,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from tomostream.errors import InputError
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.units import Length, parse_bytes, parse_shape
+
+_SPACING = "a number of angstrom above 0, as 13.48"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a value must be, in words: where its type would say less."""
+
+    words: str
 
 
 def _checked(parse: Callable[[Any], Any]) -> BeforeValidator:
@@ -26,28 +36,29 @@ def _checked(parse: Callable[[Any], Any]) -> BeforeValidator:
 
 
 def _length(value: Any) -> Length:
-    return value if isinstance(value, Length) else Length.parse(str(value))
+    return value if isinstance(value, Length) else Length.parse(str(value), "")
 
 
 def _spacing(value: Any) -> Any:
     if isinstance(value, str):
-        return Length.parse(value if value.rstrip().endswith(("A", "Å", "angstrom")) else f"{value}A").value
+        try:
+            return Length.parse(value if value.rstrip().endswith(("A", "Å", "angstrom")) else f"{value}A").value
+        except InputError:
+            raise ValueError(f"must be {_SPACING}, found {value!r:.60}") from None
     return value
 
 
 def _shape_text(value: Any) -> Any:
     if value is None:
         return None
-    edges = value if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(edge, int | str) and not isinstance(edge, bool) for edge in edges) or (
-        len(edges) > 1 and str in map(type, edges)
-    ):
+    kinds, edges = (int, value) if isinstance(value, list | tuple) else (int | str, [value])
+    if not all(isinstance(edge, kinds) and not isinstance(edge, bool) for edge in edges):
         raise ValueError(f"must be one positive integer or three, as 64 or 32,64,64 (z,y,x; voxels), found {value!r:.60}")
-    return ",".join(str(v) for v in parse_shape(value))
+    return ",".join(str(v) for v in parse_shape(value, ""))
 
 
 def _size(value: Any) -> Any:
-    parse_bytes(_text(value, "a size, as 2GB"))
+    parse_bytes(str(_text(value, "a size, as 2GB")), "")
     return value
 
 
@@ -71,10 +82,10 @@ def _time(value: Any) -> Any:
 
 LengthField = Annotated[Length, _checked(_length), PlainSerializer(lambda length: None if length is None else str(length))]
 PlaceField = Annotated[Place, _checked(_place), PlainSerializer(str)]
-Spacing = Annotated[float, _checked(_spacing), Field(gt=0)]
-ByteSize = Annotated[str, _checked(_size)]
-TimeText = Annotated[str, BeforeValidator(_time)]
-ShapeText = Annotated[str | None, _checked(_shape_text)]
+Spacing = Annotated[float, _checked(_spacing), Field(gt=0), Said(_SPACING)]
+ByteSize = Annotated[str, _checked(_size), Said("a size, as 500MB or 2GB")]
+TimeText = Annotated[str, BeforeValidator(_time), Said('a time in quotes, as "12:00:00"')]
+ShapeText = Annotated[str | None, _checked(_shape_text), Said("one positive integer or three, as 64 or 32,64,64")]
 
 
 class Part(BaseModel):

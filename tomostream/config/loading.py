@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -15,15 +14,17 @@ import textwrap
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from tomostream.config.configuration import Configuration, configuration_class
+from tomostream.config.explaining import explained
 from tomostream.config.sections import Cluster
 from tomostream.errors import ConfigurationError
+from tomostream.remote.path_kinds import Kind, Wanted, instead, kind_at
 from tomostream.remote.places import Place, place
 
+_MAY_BE_YAML = (Kind.CONFIGURATION, Kind.TABLE, Kind.FILE, None)
 _MOST_VALUES = 100_000  # of a configuration; lists of tomograms are patterns
-_SHOWN = 200  # letters of a value in a message
 
 
 def expand_variables(text: str, where: str) -> str:
@@ -59,12 +60,16 @@ def load_configuration(path: str | Place) -> Configuration:
         If it is wrong: with the file, the key, the value found and what is allowed.
     """
     path = place(path)
+    if kind_at(path) not in _MAY_BE_YAML and (other := instead(path, Wanted.CONFIGURATION)) is not None:
+        raise ConfigurationError(other)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigurationError(f"configuration {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"configuration {path} can't be read: {error}") from None
+    except OSError as error:
+        raise ConfigurationError(f"configuration {path} can't be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"configuration {path} is not text in UTF-8; give a YAML file, or save it as UTF-8") from None
     try:
         values = _parsed(expand_variables(text, str(path)), f"configuration {path}")
     except RecursionError:
@@ -75,7 +80,8 @@ def load_configuration(path: str | Place) -> Configuration:
         raise ConfigurationError(f"configuration {path} has an impossible date or number") from None
     if not isinstance(values, dict):
         raise ConfigurationError(
-            f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {type(values).__name__}"
+            instead(path, Wanted.CONFIGURATION)
+            or f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {'nothing' if values is None else type(values).__name__}"
         )
     return configuration_from(values, str(path))
 
@@ -101,7 +107,7 @@ def _expanded(node: yaml.Node, known: dict[int, float]) -> float:
         return known[id(node)]
     if not isinstance(node, yaml.CollectionNode):
         return 1.0
-    known[id(node)] = math.inf  # while it is looked at: who meets it again holds itself
+    known[id(node)] = math.inf  # while it is looked at: an object that is met again contains itself
     children = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
     known[id(node)] = 1.0 + sum(_expanded(child, known) for child in children)
     return known[id(node)]
@@ -118,8 +124,7 @@ def cluster_from(values: dict[str, Any]) -> Cluster:
     try:
         return Cluster.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(dict(problem) | {"loc": ("cluster", *problem["loc"])}) for problem in error.errors()]
-        raise ConfigurationError("; ".join(dict.fromkeys(lines))) from None
+        raise ConfigurationError("; ".join(explained(error, Cluster, values, "cluster"))) from None
 
 
 def configuration_from(values: dict[str, Any], where: str) -> Configuration:
@@ -133,41 +138,7 @@ def configuration_from(values: dict[str, Any], where: str) -> Configuration:
     try:
         return configuration_class().model_validate(values)
     except ValidationError as error:
-        lines = [_explain(dict(problem)) for problem in error.errors()]
-        raise ConfigurationError(f"{where}:\n  " + "\n  ".join(dict.fromkeys(lines))) from None
-
-
-def _explain(problem: dict[str, Any]) -> str:
-    keys = [str(part) for part in problem["loc"]]
-    place = ".".join(keys) or "the configuration"
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(problem["loc"][:-1])
-        near = difflib.get_close_matches(keys[-1], known, 1, 0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"unknown key '{place}'{hint} (known here: {', '.join(known)})"
-    if problem["type"] == "missing":
-        return f"missing key '{place}'"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return message if not keys else f"{place}: {message}"
-    found = repr(problem["input"])
-    return f"{place}: {message}, found {found if len(found) <= _SHOWN else f'{found[:_SHOWN]} ...'}"
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] = configuration_class()
-    for part in location:
-        if isinstance(part, int):
-            continue
-        field = next((f for name, f in model.model_fields.items() if (f.alias or name) == part), None)
-        inner = field and next(
-            (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(a, type) and issubclass(a, BaseModel)),
-            None,
-        )
-        if not inner:
-            return []
-        model = inner
-    return [f.alias or name for name, f in model.model_fields.items()]
+        raise ConfigurationError(f"{where}:\n  " + "\n  ".join(explained(error, configuration_class(), values))) from None
 
 
 def with_resources(

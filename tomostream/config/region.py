@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
-from tomostream.config.fields import Part
+from tomostream.config.fields import Part, Said
 from tomostream.errors import InputError
 from tomostream.units import Length, parse_box
 
 
 def _box(text: str) -> str:
     try:
-        parse_box(text, "region.box")
+        parse_box(text, "")
     except InputError as error:
         raise ValueError(str(error)) from None
     return text
@@ -29,7 +29,7 @@ def _distance(value: Any) -> Any:
     if isinstance(value, Length):
         return value
     text = str(value).strip()
-    return Length(0.0, is_voxels=True) if text in ("0", "0vox", "0A") else Length.parse(text, "region.labels")
+    return Length(0.0, is_voxels=True) if text in ("0", "0vox", "0A") else Length.parse(text, "")
 
 
 def _checked_distance(value: Any) -> Any:
@@ -39,9 +39,9 @@ def _checked_distance(value: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
-Distance = Annotated[Length, BeforeValidator(_checked_distance), PlainSerializer(str)]
-BoxText = Annotated[str, AfterValidator(_box)]
-SliceRange = Annotated[tuple[int, int], AfterValidator(_range)]
+Distance = Annotated[Length, BeforeValidator(_checked_distance), PlainSerializer(str), Said("a length, as 0vox or 200A")]
+BoxText = Annotated[str, AfterValidator(_box), Said("a box of voxels, as 0:64,100:300,100:300")]
+SliceRange = Annotated[tuple[int, int], AfterValidator(_range), Said("the first slice and the one after the last, as [40, 160]")]
 
 
 class Region(Part):

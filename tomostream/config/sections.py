@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -29,6 +30,15 @@ def _installed(group: str, what: str, *also: str) -> AfterValidator:
     return AfterValidator(validator)
 
 
+def _species_name(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(f"must be letters, digits, '.' and '-', the first a letter or digit, found '{name}'")
+    return name
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+NameOfParticle = Annotated[str, AfterValidator(_species_name)]
+Number = Annotated[int, Field(ge=0)]
 StrategyName = Annotated[str, _installed(STRATEGIES, "strategy")]
 PickerName = Annotated[str, _installed(PICKERS, "picker")]
 QueueName = Annotated[str, _installed(QUEUES, "queue", defaults.CLUSTER)]
@@ -37,23 +47,16 @@ QueueName = Annotated[str, _installed(QUEUES, "queue", defaults.CLUSTER)]
 class Species(Part):
     """A kind of particle to find."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")
+    name: NameOfParticle
     """Name of the particle; letters, digits, `.` and `-`."""
     radius: LengthField = Field(default=None)  # type: ignore[assignment]  # until `resolve` puts the estimate there
     """Radius of the particle: the radius of its label, and the least distance of two picks. Default: estimated from the clicks, five or more."""
-    expected: int | dict[str, int] | None = None
+    expected: Number | dict[str, Number] | None = None
     """Estimated number of particles per tomogram, or `{TOMOGRAM: NUMBER}`. Default: estimated from the clicks. 0: none are picked."""
 
     def expected_in(self, tomogram: str) -> int | None:
         """Return the number of particles that the user expects in this tomogram."""
         return self.expected.get(tomogram) if isinstance(self.expected, dict) else self.expected
-
-    @model_validator(mode="after")
-    def _numbers(self) -> Species:
-        for number in self.expected.values() if isinstance(self.expected, dict) else [self.expected]:
-            if number is not None and number < 0:
-                raise ValueError(f"expected must be a number of particles, at least 0, found {number}")
-        return self
 
 
 class Labels(Part):
@@ -87,7 +90,7 @@ class Network(Part):
 
     channels: tuple[int, ...] = Field(default=defaults.CHANNELS, min_length=1, max_length=6)
     """Channels of the U-Net's levels, finest first."""
-    level: int | Literal["auto"] = defaults.LEVEL
+    level: Number | Literal["auto"] = defaults.LEVEL
     """Pyramid level to read; `auto`: the coarsest at which the smallest radius has 4 voxels."""
     backbone: Literal["auto", "none"] = defaults.BACKBONE
     """Pretrained weights that ship with tomostream: `auto`: `few_shot` reads with them, and the U-Net strategies put them beside their network where left-out clicks call for it; `none`: no strategy uses them, so that `few_shot` is refused."""
@@ -126,6 +129,8 @@ class Train(Part):
     """Seed of all random numbers."""
     precision: Precision = defaults.PRECISION
     """`auto`: bf16 if the processor or GPU supports it, else float32."""
+    together: bool = defaults.TOGETHER
+    """Train one model for all species, at one pyramid level. Default: a model for each, which finds more of them."""
     start: PlaceField | None = None
     """Model folder to continue training from, for instance with more clicks (U-Net strategies); `steps` is then 100 unless given."""
 
@@ -160,7 +165,7 @@ class Predict(Part):
 class Pick(Part):
     """How many peaks become picks."""
 
-    count: int | Literal["truth", "auto"] | None = None
+    count: Annotated[int, Field(ge=1)] | Literal["truth", "auto"] | None = None
     """A number; `truth`: as many as the truth has; `auto`: the scores decide, guided by the expected number (exactly that number if the strategy's scores cannot decide). Default: `auto`, unless a threshold is given."""
     threshold: float | None = None
     """Pick scores above it."""
@@ -170,12 +175,6 @@ class Pick(Part):
     """Keep picks at least this far from the faces of the volume."""
     method: PickerName | None = None  # default: the strategy's
     """The picker. Default: the strategy's."""
-
-    @model_validator(mode="after")
-    def _count_or_threshold(self) -> Pick:
-        if isinstance(self.count, int) and self.count < 1:
-            raise ValueError(f"count must be at least 1, found {self.count}")
-        return self
 
 
 class Cluster(Part):

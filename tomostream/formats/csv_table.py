@@ -1,6 +1,6 @@
 """CSV tables of points and picks.
 
-Convention: one row a particle; positions from the volume's corner, voxel i at i (or i * spacing angstrom); the unit is in the columns'
+Convention: one row per particle; positions from the volume's corner, voxel i at i (or i * spacing angstrom); the unit is in the columns'
 names (see `columns`).  A table without header is read if the caller names its columns and unit.
 
 Lines that begin with `#` are comments, blank lines count for nothing, and a first line `sep=;` is Excel's.  A name that begins with `#` is
@@ -68,6 +68,13 @@ def read(path: Path, conversion: Conversion) -> Particles:
         first += len(batch)
     _tell_comments(records.comments, at, len(names), where, conversion)
     return Particles.concatenate(parts or [_particles([], _Reading(names, at, where, known, first))])
+
+
+def row_lines(path: str | Path) -> list[int] | None:
+    """The line that each row of a table with a header stands in; None where a file is no such table."""
+    if Path(path).suffix.lower() not in FORMAT.known_by or not Path(path).is_file():
+        return None
+    return [line for line, _ in itertools.islice(_rows(_Records(stream_lines(Path(path))), f"table {path}"), 1, None)]
 
 
 def _named(columns: Sequence[str], unit: Unit | None, where: str) -> Columns:

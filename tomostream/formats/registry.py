@@ -4,7 +4,7 @@ A format is a pair of functions on a `Particles` table and `Conversion`, the fac
 those that are installed are found by name (`catalogued`).  What is not given is never guessed: the format that needs it refuses and names
 the option.
 
-Some formats hold one tomogram or one species a file.  What does not fit into one file goes into a folder, `FOLDER/TOMOGRAM.ending`, or
+Some formats hold one tomogram or one species per file.  What does not fit into one file goes into a folder, `FOLDER/TOMOGRAM.ending`, or
 `FOLDER/SPECIES/TOMOGRAM.ending` if there are several species, and is read back from there.
 
 Whatever a reader finds passes `checks.checked` before anybody sees it, and whatever is written its like.
@@ -25,6 +25,7 @@ from tomostream.formats.lists import tables
 from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.copies import local_result, local_table
+from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import Place, RemotePath, place
 
 __all__ = [
@@ -86,7 +87,12 @@ def _format_to_read(path: Path, name: str | None) -> str:
             raise InputError(f"table {path} can't be read: {error.strerror}") from None
         if b"_rlnCenteredCoordinateXAngst" in head:  # no other format has that column
             return "star-relion5"
-    return format_of(path, name)
+    try:
+        return format_of(path, name)
+    except InputError:
+        if name is None and (other := instead(path, Wanted.TABLE)) is not None:
+            raise InputError(other) from None
+        raise
 
 
 def read_table(path: str | Place, *, format_name: str | None = None, conversion: Conversion | None = None) -> Particles:
@@ -191,7 +197,7 @@ def write_table(path: str | Place, particles: Particles, *, format_name: str | N
         conversion.progress.warn(f"{path}: {found} can't hold negative labels; {len(particles.negatives())} rows labelled 0 are left out")
         particles = particles.positives()
     surplus = [
-        f"one {what} a file, here are {', '.join(names)}"
+        f"one {what} per file, here are {', '.join(names)}"
         for what, is_one, names in (
             ("tomogram", form.one_tomogram, particles.tomograms()),
             ("species", form.one_species, particles.species_names()),

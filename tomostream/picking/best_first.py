@@ -1,4 +1,4 @@
-"""The picker `greedy`: the best peaks first, no two within the radius; and where the scores choose their number, so many of them.
+"""The picker `greedy`: the best peaks first, no two within the radius; if the scores choose the number, that many of them.
 
 Where they choose, as many peaks are looked at as heights are measured by, whatever number is expected (`peak_heights`, `counting`).
 """
@@ -51,9 +51,10 @@ def _chosen(picks: Picks, source: Source, wanted: AsManyAs, most: int, progress:
     scores = unbounded(picks.score, are_probabilities=source.values == "probability")
     choice = choose_count(scores, expected=wanted.expected, most=most, clicks=wanted.clicks, is_estimate=wanted.is_estimate)
     guess = "estimated" if wanted.is_estimate else "expected"
-    progress.say(
-        f"{source.name}: {choice.picks} picks chosen, about {choice.particles:.0f} particles by the scores ({wanted.expected} {guess}); {choice.promise}"
-    )
+    line = f"{source.name}: {choice.picks} picks chosen, about {choice.particles:.0f} particles by the scores ({wanted.expected} {guess})"
+    progress.say(line if choice.promise.is_lack else f"{line}; {choice.promise}")
+    if choice.promise.is_lack:
+        progress.say_once(str(choice.promise))
     if choice.promise.advice is not None:
         progress.warn(f"{source.name}: {choice.promise.doubt}; {choice.promise.advice}")
     is_taken = np.arange(len(picks)) < choice.picks

@@ -21,9 +21,9 @@ AGREE = 0.12  # F1 of the two ways
 SURE = 0.11  # standard error of the recall by clicks
 ALIKE = 0.75, 1.33  # the picks' median height over the clicks'
 NOISE = 0.87, 1.15  # the unit of heights over that where the left-out clicks are
-CONTRADICT, FEWER = 1.5, 1.1  # times the number expected, and so many times fewer, by the peaks alone: look-alikes make those only more
+CONTRADICT, FEWER = 1.5, 1.1  # times the expected number, and this many times fewer, by the peaks alone: look-alikes can only add peaks
 OPTIMISM = 0.02  # both ways see no look-alikes: the mean error on the lists of docs/accuracy.md; without any one set 0.00 to 0.03
-FEW = 3.0  # of so many that are expected one is there: a warning
+FEW = 3.0  # if only one in this many expected particles is there: a warning
 SURPRISING = 2.0  # times the number expected, picks
 _FEW_ADVICE = "it seems to hold few particles or none; look at its picks, or give `count`"
 
@@ -36,22 +36,25 @@ class Promise:
     ----------
     advice
         What a person should look at, beyond that; None: nothing.
+    is_lack
+        Whether the reason is what the run lacks: the same for all its tomograms.
     """
 
     f1: float
     precision: float
     doubt: str | None = None
     advice: str | None = None
+    is_lack: bool = False
 
     def __str__(self) -> str:
         if self.doubt is None:
             return f"F1 {self.f1:.2f} and precision {self.precision:.2f} are to be expected"
-        return f"how good they are can't be told: {self.doubt}"
+        return f"how good {'the picks' if self.is_lack else 'they'} are can't be told: {self.doubt}"
 
 
-def untold(doubt: str, advice: str | None = None) -> Promise:
+def untold(doubt: str, advice: str | None = None, *, is_lack: bool = False) -> Promise:
     """No promise."""
-    return Promise(math.nan, math.nan, doubt, advice)
+    return Promise(math.nan, math.nan, doubt, advice, is_lack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def promised(model: PeakModel, heights: Heights, clicks: ClickHeights | None, se
     if clicks.unit is not None and not NOISE[0] < heights.unit / clicks.unit < NOISE[1]:
         return untold("its noise is not as in the tomograms of the left-out clicks: another contrast, or other contents")
     among = int(np.count_nonzero(left_out >= known[min(seen.picks, len(known)) - 1]))
-    likely = (among + 1) / (len(left_out) + 2)  # the mean after so many of so many (Laplace's rule)
+    likely = (among + 1) / (len(left_out) + 2)  # Laplace's rule of succession
     if math.sqrt(likely * (1 - likely) / (len(left_out) + 2)) > SURE:
         return untold(f"{among} of {len(left_out)} left-out clicks are among the picks, which tells the recall too roughly; more would do")
     recall = among / len(left_out)
@@ -116,11 +119,18 @@ def _contradiction(model: PeakModel, seen: Seen) -> Promise | None:
 def _lack(clicks: ClickHeights | None, seen: Seen) -> Promise | None:
     """What is lacking for a promise."""
     if clicks is None or len(clicks.left_out) < LEFT_OUT:
-        return untold(f"that needs {LEFT_OUT} clicks that training did not learn from, and their heights (labels.validate)")
+        return untold(
+            f"that takes {LEFT_OUT} clicks or more that training did not learn from; click some in another tomogram, name the table as "
+            "labels.validate, and train again",
+            is_lack=True,
+        )
     if clicks.shape is None:
         return untold(
             "hardly any click that training did not learn from has a peak near it", "check the clicks (axes, unit) and the radius"
         )
     if seen.is_estimate:
-        return untold("the number expected is an estimate, which counts look-alikes; give `expected`")
+        return untold(
+            "the number of particles is estimated from the clicks, and the estimate counts look-alikes too; give `expected`, as well as you know it",
+            is_lack=True,
+        )
     return None

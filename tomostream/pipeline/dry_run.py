@@ -21,7 +21,9 @@ from tomostream.progress import Progress
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.prediction.candidates import MOST_SHARE
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram, resolve
+from tomostream.stages.shared.species_runs import species_runs
 from tomostream.stages.training.click_check import check_clicks
+from tomostream.stages.training.click_doubts import tell_doubts
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
 from tomostream.store.pyramid import level_shape
 from tomostream.store.zarr_opening import is_url
@@ -48,8 +50,8 @@ class Step:
         return [self.stage, self.tomogram, self.state, *sizes, self.work]
 
 
-def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
-    """Plan the stages of a configuration.
+def plan_run(configuration: Configuration, stages: Sequence[str], progress: Progress | None = None) -> list[Step]:
+    """Plan the stages of a configuration; what the run would warn of is told.
 
     Raises
     ------
@@ -58,7 +60,10 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     BudgetError
         If a stage would not fit the memory.
     """
+    progress = progress or Progress()
     run = resolve(configuration, with_clicks="train" in stages, with_truth=uses_truth(configuration, stages))
+    if run.truth is not None and (doubt := run.truth.doubt) is not None:
+        progress.warn(doubt)
     for one in run.tomograms.values():
         if isinstance(one.head, TomostreamError):
             raise one.head
@@ -66,10 +71,14 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
     steps: list[Step] = []
     for stage in stages:
         if stage == "train":
-            found = check_clicks(run, Progress())
-            findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
-            step = _train(run)
-            steps.append(replace(step, work=step.work + findings))
+            tell_doubts(run, progress)
+            runs = species_runs(run)
+            for own in runs:
+                found = check_clicks(own, _Warnings(progress))
+                findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
+                step = _train(own)
+                about = f"{own.species[0].name}: " if len(runs) > 1 else ""
+                steps.append(replace(step, work=about + step.work + findings))
         elif stage == "report":
             steps.append(Step(stage, "-", "to do", LIBRARIES_BYTES * 2, None, "one page"))
         elif stage == "evaluate":
@@ -78,6 +87,17 @@ def plan_run(configuration: Configuration, stages: Sequence[str]) -> list[Step]:
         else:
             steps += [_step(run, stage, one) for one in run.tomograms.values()]
     return steps
+
+
+class _Warnings(Progress):
+    """Passes on warnings only: the rest is in the plan."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def warn(self, text: str) -> None:
+        """Pass it on."""
+        self._progress.warn(text)
 
 
 def check_memory(run: ResolvedRun, stages: Sequence[str]) -> None:
@@ -92,7 +112,8 @@ def check_memory(run: ResolvedRun, stages: Sequence[str]) -> None:
     """
     sound = [one for one in run.tomograms.values() if isinstance(one.head, Head)]
     if "train" in stages and sound and not is_trained(run):
-        _train(run)
+        for own in species_runs(run):
+            _train(own)
     for stage in ("predict", "pick"):
         for one in sound if stage in stages else ():
             if not _is_there(run, stage, one):
@@ -136,6 +157,18 @@ def _has_statistics(one: RunTomogram) -> bool:
 
 
 def _predict(run: ResolvedRun, one: RunTomogram) -> Step:
+    steps = [_predict_with(own, one) for own in species_runs(run)]
+    return replace(
+        steps[0],
+        state=_state(_is_there(run, "predict", one)),
+        memory_bytes=max(step.memory_bytes or 0 for step in steps),
+        disk_bytes=sum(step.disk_bytes or 0 for step in steps),
+        work="; ".join(dict.fromkeys(step.work for step in steps)),
+    )
+
+
+def _predict_with(run: ResolvedRun, one: RunTomogram) -> Step:
+    """Plan the prediction of one model: of all species of a run, or of one of them."""
     from tomostream.strategies.loading import plan_model
 
     head = _head(one)
@@ -153,7 +186,7 @@ def _predict(run: ResolvedRun, one: RunTomogram) -> Step:
     if run.predict.keep == "candidates":
         disk = math.ceil(MOST_SHARE * disk)
     work = f"{len(plan.shards)} shards of {' x '.join(map(str, plan.shard))}, level {plan.level}, {redundancy:.2f} x the voxels computed"
-    return Step("predict", one.name, _state(_is_there(run, "predict", one)), plan.block_bytes, disk, work)
+    return Step("predict", one.name, "", plan.block_bytes, disk, work)
 
 
 def _pick(run: ResolvedRun, one: RunTomogram) -> Step:

@@ -41,6 +41,7 @@ from tomostream.stages.shared.batch import for_each, guarded_disk
 from tomostream.stages.shared.particle_tables import conversion_from, read_scored, truth_of
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.stages.training.click_check import check_clicks
+from tomostream.stages.training.click_doubts import tell_doubts
 from tomostream.stages.training.inputs import clicks_of
 from tomostream.stages.training.placement import train_where_asked
 from tomostream.stages.voxel_statistics.stage import stats_many
@@ -72,8 +73,12 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     """
     wanted = tuple(stages or STAGES)
     run = resolve(configuration, with_clicks="train" in wanted, with_truth=uses_truth(configuration, wanted))
+    if run.truth is not None and (doubt := run.truth.doubt) is not None:
+        progress.warn(doubt)
     check_inputs(run, wanted)
     check_memory(run, wanted)
+    if run.clicks is not None and not is_trained(run):
+        tell_doubts(run, progress)
     if run.clicks is not None and not is_trained(run) and not all(run.tomograms[name].is_converted for name in run.clicks.needed):
         check_clicks(run, Progress())  # find wrong clicks before hours of conversion; training checks again and reports
     run.project.create()

@@ -22,8 +22,12 @@ from tomostream.formats.registry import Conversion, read_table
 from tomostream.progress import Progress
 from tomostream.project import input_paths
 from tomostream.remote.atomic_files import write_atomically
-from tomostream.stages.shared.clicks import read_points
-from tomostream.stages.shared.resolved_run import resolve
+from tomostream.remote.path_kinds import Kind, kind_at
+from tomostream.stages.shared.clicks import check_inside, read_points
+from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
+from tomostream.stages.training.click_check import check_clicks
+from tomostream.stages.training.click_doubts import tell_doubts
+from tomostream.stages.training.inputs import check_positions
 from tomostream.store.naming import MRC_ENDINGS, distinct_names
 from tomostream.store.preflight import Inspection, inspect_file
 from tomostream.units import Length
@@ -58,18 +62,20 @@ def write_first_configuration(folder: Path, answers: Answers, out: Path, *, over
     """
     if out.exists() and not overwrite:
         raise ExistsError(f"{out} exists; give --overwrite to replace it, or another file with -o")
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give the one that holds the tomograms")
+    if (kind := kind_at(folder)) is Kind.MISSING:
+        raise InputError(f"{folder} does not exist; give the folder that holds the tomograms")
+    if kind is not None and (kind is Kind.STORE or not folder.is_dir()):
+        raise InputError(f"{folder} is {kind.value}, not a folder of tomograms; give the folder that holds them, as {folder.parent}")
     found = find_tomograms(folder)
     sound = _look(found, answers, progress)
     answers = _named(answers)
-    _check_answers(answers, list(sound), progress)
+    _check_answers(answers, sound, progress)
     missing = _missing(answers, sound)
     text = _text(sound, answers, missing)
     configuration = configuration_from(_values(sound, answers), str(out)) if not missing else None
     write_atomically(out, text)
     if configuration is not None:
-        resolve(load_configuration(out), with_clicks=True)  # check what was promised: it can be run as it is
+        _check_run(resolve(load_configuration(out), with_clicks=True), progress)  # what was promised: it can be run as it is
     return missing
 
 
@@ -138,7 +144,8 @@ def _named(answers: Answers) -> Answers:
     return replace(answers, species=kinds[0]) if len(kinds) == 1 else answers
 
 
-def _check_answers(answers: Answers, names: list[str], progress: Progress) -> None:
+def _check_answers(answers: Answers, sound: dict[str, Inspection], progress: Progress) -> None:
+    names = list(sound)
     for tables, what in ((answers.clicks, "--clicks"), (answers.validate, "--validate")):
         if not tables:
             continue
@@ -146,10 +153,24 @@ def _check_answers(answers: Answers, names: list[str], progress: Progress) -> No
         points = read_points(tables, kinds or ["particle"], names, what, progress)
         per_tomogram = ", ".join(f"{count} in {name}" for name, count in Counter(points.tomogram.tolist()).items())
         progress.say(f"{what}: {per_tomogram}")
+        for name, here in points.by_tomogram():
+            shape, spacing = sound[name].shape, answers.voxel_size or sound[name].spacing
+            if shape is not None and spacing is not None:
+                check_inside(here, shape, spacing, name, what)
     if answers.expected is not None and answers.expected < 0:
         raise InputError(f"--expected must be a number of particles, at least 0, found {answers.expected}")
     if answers.truth is not None:
         read_table(answers.truth, conversion=Conversion(only_species=answers.species))
+
+
+def _check_run(run: ResolvedRun, progress: Progress) -> None:
+    """Tell all that a run would tell of its clicks; what would stop it is a warning here, since the file is written."""
+    try:
+        check_positions(run)
+        tell_doubts(run, progress)
+        check_clicks(run, progress)
+    except InputError as error:
+        progress.warn(str(error))
 
 
 def _missing(answers: Answers, sound: dict[str, Inspection]) -> list[str]:

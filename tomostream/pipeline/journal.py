@@ -40,12 +40,13 @@ class Journal:
     Parameters
     ----------
     path
-        The file; created by the first event if it does not exist.
+        The file; created by the first event if it does not exist.  While its folder does not exist (checks come before any work), events wait.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stage: str | None = None
+        self._waiting = b""  # lines
 
     def write(self, event: str, **facts: Any) -> None:
         """Append an event with the current time and stage (that of the last `stage` event).
@@ -64,13 +65,17 @@ class Journal:
             + time.strftime("%z", time.localtime(now))
         )
         values = {"time": stamp, "event": event, **({"stage": self._stage} if self._stage else {}), **facts}
-        line = (redacted(json.dumps(values, default=str)) + "\n").encode()
+        line = self._waiting + (redacted(json.dumps(values, default=str)) + "\n").encode()
+        if not self._path.parent.is_dir():
+            self._waiting = line
+            return
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
             end = os.fstat(descriptor).st_size
             if os.write(descriptor, line) < len(line):  # a full disk may store a part of the line
                 os.ftruncate(descriptor, end)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            self._waiting = b""
         finally:
             os.close(descriptor)
 

@@ -26,6 +26,7 @@ from tomostream.pipeline.run_history import failures_in, last_run, stage_seconds
 from tomostream.pipeline.training_words import training_words
 from tomostream.project import Project, input_paths
 from tomostream.remote.atomic_files import write_atomically
+from tomostream.remote.path_kinds import Wanted, instead, is_project
 from tomostream.remote.places import Place, place
 from tomostream.report.contents import Block, LinkedFile, PackedCurve, PackedPicks, PackedTruth, Report, ReportTomogram, SpeciesBlock
 from tomostream.report.gallery import gallery_pictures, shown_ranks
@@ -76,8 +77,8 @@ def write_report(run: Place, output: Place) -> list[str]:
     """
     run, output = place(run), place(output)
     project = Project(run)
-    if not project.resolved.exists():
-        raise InputError(f"{run} is not a project folder: it has no {project.resolved.name}; give the folder of `tomostream run` or `demo`")
+    if (isinstance(run, Path) and not is_project(run)) or not project.resolved.exists():
+        raise InputError(instead(run, Wanted.PROJECT) or f"{run} is not a project folder: it has no {project.resolved.name}")
     configuration = _configuration(project)
     given = resolve(configuration, with_clicks=False)
     seconds, runs = stage_seconds(run) if isinstance(run, Path) else ({}, 0)

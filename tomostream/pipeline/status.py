@@ -26,6 +26,7 @@ from tomostream.learn.training_files import METRICS_NAME
 from tomostream.pipeline.journal import Event
 from tomostream.pipeline.run_history import failures_in, last_run
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc
+from tomostream.remote.path_kinds import Kind, Wanted, instead, kind_at
 from tomostream.remote.places import RemotePath
 from tomostream.stages.prediction.candidates import work_place
 from tomostream.store.ledger import LEDGER_NAME
@@ -67,6 +68,8 @@ class RunStatus:
     has_started: bool = True  # whether the project was ever run
     retries: int = 0  # tasks given to another worker since the run began
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # tomograms by stage and state
+    is_finished: bool = False  # whether nothing is left to do
+    made: list[str] = field(default_factory=list)  # what a finished run leaves, in words
 
 
 def read_status(folder: Path) -> RunStatus:
@@ -77,13 +80,13 @@ def read_status(folder: Path) -> RunStatus:
     InputError
         If there is no such folder, or its configuration can't be read.
     """
-    if folder.is_file():
+    if folder.is_file() and kind_at(folder) in (Kind.CONFIGURATION, Kind.FILE):
         configured = Project(load_configuration(folder).project).folder
         if isinstance(configured, RemotePath):
             raise InputError(f"{configured}: status is available for projects on this machine's file systems only")
         folder = configured
-    elif not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the `project` of a configuration, or the configuration itself")
+    elif not folder.is_dir() or kind_at(folder) in (Kind.STORE, Kind.MODEL):
+        raise InputError(f"{instead(folder, Wanted.PROJECT) or folder}; or give its configuration")
     project = Project(folder)
     resolved = Path(folder) / "resolved.yaml"
     if not resolved.is_file():  # a run writes this first
@@ -117,8 +120,9 @@ def read_status(folder: Path) -> RunStatus:
             }
         tomograms[name] = states
     stage = next((str(event["stage"]) for event in reversed(events) if event["event"] == "stage"), None)
-    rate, left = _pace(events, stage, tomograms) if owner is not None else (None, None)
     model, steps = _model(Path(folder), owner is not None)
+    is_finished = owner is None and model == "done" and bool(tomograms) and not failures and _is_all_done(tomograms)
+    rate, left = _pace(events, stage, tomograms) if owner is not None else (None, None)
     return RunStatus(
         project=str(folder),
         is_running=owner is not None,
@@ -134,7 +138,24 @@ def read_status(folder: Path) -> RunStatus:
         last_event=events[-1]["time"] if events else None,
         retries=sum(event["event"] == "retried" for event in events),
         counts={name: _counted([states[name] for states in tomograms.values()]) for name in STAGES},
+        is_finished=is_finished,
+        made=_made(Path(folder), len(tomograms) * len(species), list(tomograms)) if is_finished else [],
     )
+
+
+def _is_all_done(tomograms: dict[str, dict[str, Progressed]]) -> bool:
+    return all(state.state in ("done", "-") for states in tomograms.values() for state in states.values())
+
+
+def _made(folder: Path, maps: int, names: list[str]) -> list[str]:
+    """What a finished run has made, in words."""
+    picks = sum(len((folder / "picks" / f"{name}.csv").read_text(encoding="utf-8").splitlines()) - 1 for name in names)
+    found = [
+        f"the model {folder / 'model'}",
+        f"{maps} score {'map' if maps == 1 else 'maps'} in {folder / 'scores'}",
+        f"{picks} picks of {len(names)} {'tomogram' if len(names) == 1 else 'tomograms'} in {folder / 'picks'}",
+    ]
+    return found + [f"{folder / name}" for name in ("evaluation.json", "report.html") if (folder / name).is_file()]
 
 
 def _never_started(folder: Path) -> RunStatus:

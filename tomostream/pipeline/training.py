@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-
 from tomostream.config import Configuration
 from tomostream.learn.torchrun import launched
 from tomostream.progress import Progress
 from tomostream.project import Project
 from tomostream.remote.places import Place, place
-from tomostream.stages.shared.resolved_run import resolve
+from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
+from tomostream.stages.training.click_doubts import tell_doubts
+from tomostream.stages.training.inputs import check_positions
 from tomostream.stages.training.placement import train_where_asked
 from tomostream.stages.training.stage import train_together
 
@@ -25,7 +25,13 @@ def train_model(configuration: Configuration, *, out: Place | None, overwrite: b
         Before any training, if the configuration, the clicks and the tomograms don't fit together.
     """
     folder = model_folder(configuration, out)
-    resolved = functools.partial(resolve, configuration, with_clicks=True)
+
+    def resolved() -> ResolvedRun:
+        run = resolve(configuration, with_clicks=True)
+        check_positions(run)
+        tell_doubts(run, progress)
+        return run
+
     train_together(resolved, folder, device=configuration.predict.device, overwrite=overwrite, progress=progress)
     return folder
 
@@ -43,7 +49,10 @@ def train_configured(configuration: Configuration, *, out: Place | None, overwri
     if launched().world > 1:
         return train_model(configuration, out=out, overwrite=overwrite, progress=progress)
     folder = model_folder(configuration, out)
-    train_where_asked(resolve(configuration, with_clicks=True), folder, overwrite=overwrite, progress=progress)
+    run = resolve(configuration, with_clicks=True)
+    check_positions(run)
+    tell_doubts(run, progress)
+    train_where_asked(run, folder, overwrite=overwrite, progress=progress)
     return folder
 
 

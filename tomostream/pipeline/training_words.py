@@ -13,6 +13,7 @@ from tomostream.learn.training_files import METRICS_NAME
 from tomostream.project import Project
 from tomostream.remote.places import Place
 from tomostream.stages.shared.resolved_run import ResolvedRun
+from tomostream.stages.training.packing import SPECIES_COLUMN
 from tomostream.strategies.model_folder import TrainingSummary, read_record
 
 _CURVES = {  # columns of metrics.csv that are drawn, and their titles
@@ -43,14 +44,24 @@ def training_words(run: ResolvedRun) -> TrainingWords:
     summary = record.summary
     clicks = {purpose: _count(project, purpose) for purpose in ("train", "validate")}
     sentences = [f"{_learnt(clicks['train'])}, with the strategy {run.strategy.name}{_places(record.settings.get('trained_on'))}."]
-    rows = _metrics(project.model / METRICS_NAME)
+    tables = _metrics(project.model / METRICS_NAME)
+    rows = tables.get("", [])
     if summary.best_epoch is not None and len(rows) > 1:
         sentences.append(f"Of {len(rows)} epochs, the {_ordinal(summary.best_epoch)} was the best, and was kept.")
         sentences += _validated(rows[summary.best_epoch - 1] if summary.best_epoch <= len(rows) else {}, clicks["validate"], run)
     for number, species in enumerate(run.species_names):
         sentences += _left_out(summary, number, species if len(run.species) > 1 else "")
-    curves = {title: [row[key] for row in rows] for key, title in _CURVES.items() if len(rows) > 1 and all(key in row for row in rows)}
-    return TrainingWords(sentences, curves)
+    return TrainingWords(sentences, _curves(tables))
+
+
+def _curves(tables: dict[str, list[dict[str, float]]]) -> dict[str, list[float]]:
+    """Return the curves to draw, by title; those of several models name their species."""
+    return {
+        f"{title} ({species})" if species else title: [row[key] for row in rows]
+        for species, rows in tables.items()
+        for key, title in _CURVES.items()
+        if len(rows) > 1 and all(key in row for row in rows)
+    }
 
 
 def _learnt(clicks: int | None) -> str:
@@ -104,11 +115,14 @@ def _count(project: Project, purpose: str) -> int | None:
         return None
 
 
-def _metrics(path: Place) -> list[dict[str, float]]:
-    if not path.exists():
-        return []
-    rows = csv.DictReader(path.read_text().splitlines())
-    return [{key: float(value) for key, value in row.items() if value} for row in rows]
+def _metrics(path: Place) -> dict[str, list[dict[str, float]]]:
+    """Return the rows of the metrics by species; of a single model by the empty name."""
+    tables: dict[str, list[dict[str, float]]] = {}
+    if path.exists():
+        for row in csv.DictReader(path.read_text().splitlines()):
+            species = row.pop(SPECIES_COLUMN, "")
+            tables.setdefault(species, []).append({key: float(value) for key, value in row.items() if value})
+    return tables
 
 
 def _ordinal(number: int) -> str:

@@ -25,6 +25,7 @@ from mrcfile.dtypes import HEADER_DTYPE
 
 from tomostream.errors import InputError
 from tomostream.geometry import Triple
+from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import Place
 from tomostream.store.naming import is_text, tomogram_name
 from tomostream.store.spacing import spacing_doubt
@@ -169,7 +170,7 @@ def require_regular_file(path: Path) -> int:
     except OSError as error:
         raise InputError(f"{path}: can't be read: {error.strerror or error}; check the path") from error
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{path}: is not a file; give an MRC file (.mrc .rec .map, also .gz or .bz2)")
+        raise InputError(instead(path, Wanted.MRC) or f"{path}: is not a file; give an MRC file (.mrc .rec .map, also .gz or .bz2)")
     return status.st_size
 
 
@@ -238,6 +239,8 @@ def parse_header(head: bytes, path: Place, *, assume_mrc: bool = False) -> MrcHe
     if suffix in _STACK_SUFFIXES:
         kind = _STACK_SUFFIXES[suffix]
         raise InputError(f"{path}: {suffix} is the suffix of {kind}, not of a tomogram; give the reconstructed volume")
+    if not has_stamp(head) and not assume_mrc and (other := instead(path, Wanted.MRC)) is not None:
+        raise InputError(other)
     if len(head) < HEADER_BYTES:
         raise InputError(f"{path}: is not an MRC file: it has {len(head)} bytes, the header alone takes {HEADER_BYTES}; copy it again")
     if not is_text(path.name):

@@ -27,6 +27,7 @@ from tomostream.store.build_records import LayoutRecord
 from tomostream.store.pyramid import LevelLayout, plan_levels
 from tomostream.store.seals import metadata_text, sealed_group
 from tomostream.store.shard_file import Codec
+from tomostream.store.zarr_loop import start_loop
 
 _DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "float64")
 
@@ -117,6 +118,7 @@ class StoreLayout:
 
     def array_metadata(self, level: int) -> dict[str, object]:
         """Return the `zarr.json` of a level's array."""
+        start_loop()
         array = zarr.create_array(
             MemoryStore(),
             shape=self.levels[level].shape,

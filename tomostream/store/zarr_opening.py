@@ -24,8 +24,10 @@ from zarr.storage import FsspecStore, LocalStore
 from tomostream.errors import InputError, TomostreamError
 from tomostream.remote.faults import DeniedError, retried_async
 from tomostream.remote.filesystems import file_system
+from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.ledger import LEDGER_NAME
+from tomostream.store.zarr_loop import start_loop
 
 PARTIAL_SUFFIX = ".partial"  # of a store's folder while it is half-written
 _FORMATS: tuple[Literal[3, 2], ...] = (3, 2)
@@ -53,6 +55,7 @@ def open_group(path: str) -> zarr.Group:
     _refuse_half_written(path)
     if not is_url(path):
         _refuse_non_groups(Path(path))
+    start_loop()
     problem: Exception | None = None
     for zarr_format in _FORMATS:
         try:
@@ -85,6 +88,7 @@ def open_array(path: str, name: str, zarr_format: int) -> zarr.Array[Any]:
     InputError
         If it is missing or broken.
     """
+    start_loop()
     try:
         return zarr.open_array(_store(path), path=name, mode="r", zarr_format=2 if zarr_format == 2 else 3)
     except FileNotFoundError:
@@ -173,11 +177,9 @@ def _refuse_non_groups(path: Path) -> None:
             raise InputError(
                 f"{path} is not finished ({unfinished.name} exists); run the command that makes it again: it resumes where it stopped"
             )
-        raise InputError(f"{path} does not exist; give the folder of an OME-Zarr image")
+        raise InputError(instead(path, Wanted.STORE) or f"{path} does not exist")
     if not path.is_dir():
-        raise InputError(
-            f"{path} is a file, and an OME-Zarr store is a folder; convert an MRC file first: `tomostream convert {path} -o DIR`"
-        )
+        raise InputError(instead(path, Wanted.STORE) or f"{path} is a file, and an OME-Zarr store is a folder")
     present = [name for name in _ROOTS if (path / name).exists()]
     if present == [".zarray"]:
         raise _bare_array(str(path))
@@ -185,5 +187,6 @@ def _refuse_non_groups(path: Path) -> None:
         if (path / LEDGER_NAME).exists():
             raise InputError(f"{path} is a half-written store; run the command that makes it again: it resumes where it stopped")
         raise InputError(
-            f"{path} is a folder without Zarr metadata (no zarr.json, no .zgroup); give the folder of one OME-Zarr image, NAME.ome.zarr"
+            instead(path, Wanted.STORE)
+            or f"{path} is a folder without Zarr metadata (no zarr.json, no .zgroup): it is empty or incomplete; copy or convert it again"
         )

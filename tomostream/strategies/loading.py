@@ -10,9 +10,10 @@ from tomostream.catalogue import STRATEGIES, installed
 from tomostream.errors import BudgetError, InputError
 from tomostream.geometry import Triple
 from tomostream.inference.plan import PlanRequest, PredictionPlan
+from tomostream.strategies import several_models
 from tomostream.strategies.adaptive_statistics import adaptation_bytes
 from tomostream.strategies.catalogued import strategy_named
-from tomostream.strategies.model_folder import read_folder
+from tomostream.strategies.model_folder import ModelRecord, read_folder
 from tomostream.strategies.protocol import Model, Strategy
 from tomostream.units import format_bytes
 
@@ -27,6 +28,12 @@ def load_model(folder: str | Path) -> Model:
     """
     folder = Path(folder)
     record, weights = read_folder(folder)
+    return _load(record, weights, folder)
+
+
+def _load(record: ModelRecord, weights: bytes, folder: Path) -> Model:
+    if record.strategy == several_models.KIND:
+        return several_models.unpack(record, weights, folder, _load)
     return _loader(record.strategy, folder).load(record, weights, folder)
 
 

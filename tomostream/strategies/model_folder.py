@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +26,7 @@ from safetensors.numpy import save as save_arrays
 from tomostream.errors import InputError
 from tomostream.normalisation import KINDS, PLAIN, ROBUST
 from tomostream.remote.atomic_files import write_atomically
+from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import Place
 from tomostream.store.seals import is_broken, sealed
 from tomostream.store.typed_json import parse_json
@@ -167,9 +168,11 @@ def read_record(folder: Place) -> ModelRecord:
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{folder} is not a model folder: it lacks {SETTINGS_NAME}; did training finish?") from None
+        raise InputError(
+            instead(folder, Wanted.MODEL) or f"{folder} is not a model folder: it lacks {SETTINGS_NAME}; did training finish?"
+        ) from None
     except OSError as error:
-        raise InputError(f"model folder {folder} can't be read: {error}") from None
+        raise InputError(instead(folder, Wanted.MODEL) or f"model folder {folder} can't be read: {error.strerror or error}") from None
     content: dict[str, Any] = parse_json(text, dict[str, Any], path)
     found = content.get("format")
     if found not in (1, FORMAT):
@@ -193,7 +196,7 @@ def read_folder(folder: Path) -> tuple[ModelRecord, bytes]:
         If the folder is missing, half-written or modified, or holds no model of tomostream.
     """
     if not folder.is_dir():
-        raise InputError(f"model folder {folder} does not exist; give the folder that `tomostream train` wrote")
+        raise InputError(instead(folder, Wanted.MODEL) or f"model folder {folder} does not exist")
     record = read_record(folder)
     try:
         weights = (folder / WEIGHTS_NAME).read_bytes()
@@ -220,6 +223,19 @@ def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
         return TypeAdapter(settings).validate_python(record.settings)
     except ValidationError as error:
         raise InputError(f"model folder {folder} is broken: {_one_line(error)}") from None
+
+
+def general_settings(record: ModelRecord, folder: Path) -> ModelSettings:
+    """Return the settings that a record has in common with those of all other models.
+
+    Raises
+    ------
+    InputError
+        If one is missing or has the wrong type.
+    """
+    names = {one.name for one in fields(ModelSettings)}
+    common = {name: value for name, value in record.settings.items() if name in names}
+    return settings_of(record.model_copy(update={"settings": common}), ModelSettings, folder)
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:

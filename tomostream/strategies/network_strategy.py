@@ -62,10 +62,10 @@ class NetworkStrategy(ABC):
         return f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {self.name}"
 
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:
-        """Return all settings of the network, of training and of the strategy's own sections, except `train.start`."""
+        """Return all settings of the network, of training and of the strategy's own sections, except `train.start` and `train.together`."""
         parts: dict[str, Part] = {"network": settings.network, "train": settings.train, **settings.own}
         values: Fingerprint = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
-        values["train"].pop("start")
+        del values["train"]["start"], values["train"]["together"]
         return values
 
     @abstractmethod

@@ -24,6 +24,7 @@ import yaml
 from tomostream.config import Configuration, configuration_from, load_configuration
 from tomostream.errors import InputError, TomostreamError
 from tomostream.remote.home import expanded
+from tomostream.remote.path_kinds import is_project
 from tomostream.remote.places import RemotePath
 from tomostream.store.naming import MRC_ENDINGS, tomogram_name
 from tomostream.tomogram import Tomogram, open_tomogram
@@ -172,7 +173,7 @@ def open_workspace(paths: Sequence[str], *, project: Path | None, clicks: Path |
             configs.append(where)
         elif _is_tomogram(where):
             sources.append(str(where))
-        elif (where / "resolved.yaml").is_file():
+        elif is_project(where):
             run = where
             configs.append(where / CONFIG_NAME if (where / CONFIG_NAME).is_file() else where / "resolved.yaml")
         elif where.is_dir():

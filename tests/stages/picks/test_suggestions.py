@@ -112,7 +112,7 @@ def test_doubt_is_least_at_the_expected_rank():
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(("--count", "8"), "--radius"), (("--radius", "4vox"), "--count"), (("--radius", "4vox", "--count", "0"), "at least 1")],
+    [(("--count", "8"), "--radius"), (("--radius", "4vox"), "--expected"), (("--radius", "4vox", "--count", "0"), "at least 1")],
 )
 def test_what_is_missing_is_named(maps, arguments, said):
     folder, _ = maps

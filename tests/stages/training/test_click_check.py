@@ -17,6 +17,7 @@ from tomostream.normalisation import INVERTED, ROBUST
 from tomostream.pipeline.dry_run import plan_run
 from tomostream.progress import Progress
 from tomostream.stages.shared.resolved_run import resolve
+from tomostream.stages.training import click_check
 from tomostream.stages.training.click_check import check_clicks, normalisation_for
 from tomostream.stages.training.click_evidence import evidence, likeness_of
 from tomostream.strategies.loading import load_model
@@ -100,6 +101,25 @@ def test_wrong_clicks_stop_the_dry_run_with_their_cause(tmp_path, slip):
         plan_run(load_configuration(path), ["train"])
     assert f"They fit if {slip}" in str(told.value)
     assert "labels: {check: warn}" in str(told.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("given", "words"), [("40vox", "at 40 voxels"), ("400A", "at 400 A (40 voxels)"), ("10A", "at 10 A (1 voxels)")])
+def test_a_radius_that_is_ten_times_off_is_blamed_and_not_the_table(tmp_path, given, words):
+    volume, centres = far_volume(0)
+    with pytest.raises(InputError, match="are on particles of another size than the radius says") as told:
+        checked(project(tmp_path, centres[:20], volume, species=[{"name": "ball", "radius": given, "expected": 30}]))
+    assert words in str(told.value)
+    assert "mend the radius" in str(told.value)
+    assert "They fit if" not in str(told.value)
+
+
+def test_a_shift_that_takes_the_clicks_out_of_the_volume_is_no_explanation(tmp_path):
+    volume, centres = far_volume(0)
+    run = resolve(load_configuration(project(tmp_path, centres[:20], volume)), with_clicks=True)
+    [[group]] = click_check._judged_together(run)
+    assert group.share_inside(group.points) == 1
+    assert group.share_inside(group.points + np.array([0, 0, 80])) < 0.5
 
 
 @pytest.mark.slow

@@ -92,7 +92,9 @@ def test_the_same_training_gives_the_same_bytes(project, tmp_path):
 
 
 def test_several_species_have_a_head_and_evidence_each_and_numbers_are_estimated(tmp_path):
-    train_model(configuration(tmp_path, species=2, drop_expected=True), out=None, overwrite=False, progress=Progress())
+    train_model(
+        configuration(tmp_path, species=2, drop_expected=True, train={"together": True}), out=None, overwrite=False, progress=Progress()
+    )
     model = load_model(tmp_path / "project" / "model")
     assert len(model.summary.chosen_ways) == len(model.summary.evidence) == len(model.profiles) == 2
     assert all(numbers[0] >= 5 for numbers in model.summary.expected_numbers)

@@ -66,7 +66,7 @@ def test_picks_of_a_score_map_are_traced_unless_another_way_is_asked_for(finishe
 
 
 def test_each_species_is_a_class_with_its_own_scores(tmp_path):
-    run(make_project(tmp_path, species=2, **SETTINGS))
+    run(make_project(tmp_path, species=2, **(SETTINGS | {"train": SETTINGS["train"] | {"together": True}})))
     evaluation = json.loads((tmp_path / "project" / "evaluation.json").read_text())
     assert {name: values["pooled"]["f1"] >= 0.6 for name, values in evaluation["species"].items()} == {"ribosome": True, "fas": True}
 

@@ -77,7 +77,7 @@ def test_a_model_of_another_shape_is_refused_before_work(first, tmp_path):
 
 def test_no_model_and_strategies_that_do_not_go_on_are_refused(first, tmp_path):
     _, values = first
-    with pytest.raises(InputError, match=r"lacks model\.json"):
+    with pytest.raises(InputError, match=r"is a folder, not a model folder"):
         trained(values | {"train": NONE | {"start": str(tmp_path)}}, tmp_path / "model")
     with pytest.raises(ConfigurationError, match="the strategy average can't continue from a model"):
         configuration_from(values | {"objective": {"name": "average"}, "train": {"start": str(tmp_path)}}, "c")

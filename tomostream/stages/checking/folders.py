@@ -37,6 +37,8 @@ def check_model(folder: Path) -> Iterator[Damage]:
         for name, array in load(weights).items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 yield Damage(path, f"model.safetensors: {name}", "it has values that are not finite")
+    for part in sorted(folder.glob("parts/*/model.json")):
+        yield from check_model(part.parent)
     yield from _json_file(folder / "training.json", dict[str, Any])
     yield from _metrics(folder / "metrics.csv")
     yield from _yaml_file(folder / "resolved.yaml")
@@ -68,7 +70,7 @@ def check_table(table: Path, mend: Callable[[MadeBy], Callable[[], None]]) -> It
     try:
         from tomostream.formats.registry import Conversion, read_table
 
-        scores = read_table(table, conversion=Conversion(tomogram=table.stem, species="particle")).score
+        scores = read_table(table, conversion=Conversion(only_tomogram=table.stem, only_species="particle")).score
     except TomostreamError as error:
         yield Damage(str(table), "all of it", _words(error), again, "picks")
         return
@@ -115,8 +117,9 @@ def _metrics(path: Path) -> Iterator[Damage]:
         return
     try:
         rows = [line.split(",") for line in path.read_text().splitlines()]
+        first = 1 if rows and rows[0][0] == "species" else 0  # of the columns that hold numbers
         for number, row in enumerate(rows[1:], 2):
-            if len(row) != len(rows[0]) or any(math.isinf(float(value)) for value in row if value):
+            if len(row) != len(rows[0]) or any(math.isinf(float(value)) for value in row[first:] if value):
                 yield Damage(str(path), f"line {number}", "it has other columns than the header, or infinite values")
     except (UnicodeDecodeError, ValueError) as error:
         yield Damage(str(path), "all of it", _words(error))

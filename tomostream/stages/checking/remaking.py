@@ -127,6 +127,7 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
     from tomostream.stages.prediction.prepare_task import PrepareTask, prepare_tomogram
     from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, as_stored, machine_environment, score_shard
     from tomostream.strategies.loading import load_model, plan_model
+    from tomostream.strategies.several_models import parts_of
 
     made: Fingerprint = store.attributes["fingerprint"]
     if "candidates" in made:
@@ -139,8 +140,12 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
     if other:
         raise InputError(f"it was made on another kind of machine ({'; '.join(f'{k} {a}, here {b}' for k, (a, b) in other.items())})")
     folder, source = sources.model(made), sources.tomogram(made.get("tomogram"))
-    model = load_model(folder)
-    load = ScorerLoad(str(folder), device, made["precision"], made["threads"], None)
+    loaded = load_model(folder)
+    wanted = store.attributes["species"]
+    parts = parts_of(loaded)
+    number = next((place for place, part in enumerate(parts) if wanted in part.settings.species), 0)
+    model = parts[number]
+    load = ScorerLoad(str(folder), device, made["precision"], made["threads"], None, number)
     settings = PredictSettings(
         precision=made["precision"],
         score_dtype=made["score_dtype"],
@@ -157,7 +162,7 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
         )
     plan = replace(plan, shard=triple(made["shard"]))  # blocks are counted from a shard's corner
     prepared = prepare_tomogram(PrepareTask(source.name, source.path, memory, load, environment))
-    species = model.settings.species.index(store.attributes["species"])
+    species = model.settings.species.index(wanted)
     task = ShardTask(
         source.name, source.path, prepared.normalisation, prepared.statistics, load, plan, index, (), len(model.settings.species), settings,
         environment,

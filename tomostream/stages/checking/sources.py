@@ -12,6 +12,7 @@ from pathlib import Path
 from tomostream.errors import InputError, TomostreamError
 from tomostream.fingerprint import Fingerprint
 from tomostream.remote.hashing import file_sha256
+from tomostream.remote.path_kinds import is_project
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.store.identity import file_identity, is_same_identity
 from tomostream.store.naming import MRC_ENDINGS
@@ -88,7 +89,7 @@ class Sources:
         seen: set[Path] = set()
         for path in self._given:
             for folder in (path, *list(path.parents)[:_FOLDERS_ABOVE]):
-                if folder not in seen and (folder / "resolved.yaml").is_file():
+                if folder not in seen and is_project(folder):
                     seen.add(folder)
                     yield folder
 

@@ -28,6 +28,7 @@ from tomostream.geometry import Box, Triple
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import replacing
 from tomostream.score_map import SCORES, as_score_map
+from tomostream.store.zarr_loop import start_loop
 from tomostream.tomogram import Tomogram, open_tomogram
 
 FORMATS = ("mrc", "ome-zarr-0.4")
@@ -166,6 +167,7 @@ def _write_mrc(source: _Source, output: Path, memory: int, advance: Callable[[in
 def _write_zarr(source: _Source, output: Path, memory: int, advance: Callable[[int], None]) -> None:
     tomogram, partial = source.tomogram, output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    start_loop()
     group = zarr.open_group(partial, mode="w", zarr_format=2)
     datasets = []
     for level in range(tomogram.level_count):

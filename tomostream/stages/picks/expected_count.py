@@ -20,6 +20,7 @@ from tomostream.picking.how_many import AsManyAs
 from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun
 from tomostream.strategies.model_folder import TrainingSummary, read_record
+from tomostream.strategies.several_models import records_in
 
 
 def expected_number(run: ResolvedRun, species: Species, tomogram: str) -> int | None:
@@ -49,7 +50,7 @@ def with_evidence(wanted: AsManyAs, run: ResolvedRun, species: Species) -> AsMan
 
     Smoothed scores have other peaks than those that training measured.
     """
-    summary, place = _summary(run), run.species.index(species)
+    summary, place = _summary(run, species)
     clicks = None
     if summary is not None and summary.clicks is not None and place < len(summary.clicks) and run.pick.smooth is None:
         own = summary.clicks[place]
@@ -63,7 +64,7 @@ def _is_given(species: Species) -> bool:
 
 
 def _by_volume(known: list[tuple[int, int | None]], voxels: int | None) -> int:
-    """The number in so many voxels, where others hold these numbers in theirs; where a size is not known, their mean."""
+    """The number in a volume of this many voxels, in proportion to the numbers in the others; their mean if a size is not known."""
     sizes = [size for _, size in known if size]
     total = sum(number for number, _ in known)
     if voxels is None or len(sizes) < len(known):
@@ -101,7 +102,7 @@ def check_count_is_knowable(run: ResolvedRun) -> None:
 
 def _estimated(run: ResolvedRun, species: Species) -> list[tuple[int, int | None]]:
     """What training estimated of the clicked tomograms, with their voxels, where the configuration has no number."""
-    summary, place = _summary(run), run.species.index(species)
+    summary, place = _summary(run, species)
     numbers = None if summary is None else summary.expected_numbers
     if summary is None or numbers is None or place >= len(numbers):
         return []
@@ -109,9 +110,11 @@ def _estimated(run: ResolvedRun, species: Species) -> list[tuple[int, int | None
     return [(number, size) for number, size in zip(numbers[place], voxels, strict=False) if number is not None]
 
 
-def _summary(run: ResolvedRun) -> TrainingSummary | None:
-    """What training reported; None where there is no model yet."""
+def _summary(run: ResolvedRun, species: Species) -> tuple[TrainingSummary | None, int]:
+    """What training reported, None where there is no model yet; and the place of a species in its lists."""
+    place = run.species.index(species)
     try:
-        return read_record(run.project.model).summary
+        parts = records_in(read_record(run.project.model), run.project.model)
     except InputError:
-        return None
+        return None, place
+    return (parts[place].summary, 0) if 1 < len(parts) == len(run.species) else (parts[0].summary, place)

@@ -51,7 +51,13 @@ def predict_array(array: np.ndarray, model: Model, *, precision: str, threads: i
     from tomostream.store.pyramid import mean_pooled, rounded_to
     from tomostream.strategies.adaptive_statistics import adapts, own_statistics
     from tomostream.strategies.loading import plan_model
+    from tomostream.strategies.several_models import parts_of
 
+    parts = parts_of(model)
+    if len(parts) > 1:
+        return np.concatenate(
+            [predict_array(array, part, precision=precision, threads=threads, memory=memory, logits=logits) for part in parts]
+        )
     if array.ndim != 3:
         raise InputError(f"predicting needs a volume of three dimensions (z, y, x), found shape {array.shape}")
     coarse = array

@@ -13,7 +13,7 @@ import numpy as np
 from tomostream.budget import libraries_bytes, remote_bytes
 from tomostream.cluster import Resources
 from tomostream.errors import InputError
-from tomostream.fingerprint import Fingerprint
+from tomostream.fingerprint import Fingerprint, differences, plain
 from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Box, Triple
 from tomostream.orientations import known_or_none
@@ -25,12 +25,13 @@ from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.copies import local_folder
 from tomostream.remote.places import Place, place
-from tomostream.score_map import ScoreMap, as_score_map
+from tomostream.score_map import SCORES, ScoreMap, as_score_map
 from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.region_of_interest import Restriction, mask_fingerprint, mask_in
-from tomostream.stages.shared.sidecar import is_made_by, record_made_by
+from tomostream.stages.shared.sidecar import is_made_by, made_by, record_made_by
+from tomostream.store.identity import is_same_identity
 from tomostream.store.zarr_opening import is_url
 from tomostream.strategies.loading import load_model
 from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
@@ -184,6 +185,11 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
             progress.say(f"{task.name}: picks are already made with these settings")
         return table
     writable_folder(task.out)
+    if (replaced := _replaced(table, fingerprint)) is not None:
+        progress.say(f"{task.name}: {replaced}")
+    for scores, _ in opened:
+        if (doubt := no_score_map(scores)) is not None:
+            progress.warn(f"{task.name}: {doubt}")
     parts = [pick_map(scores, settings, resources=task.resources, progress=progress) for scores, settings in opened]
     if task.orienting is not None:
         parts = [_oriented(part, task.orienting, memory=task.resources.memory) for part in parts]
@@ -196,6 +202,34 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
             progress.warn(f"{task.name}: {len(part)} picks, fewer than the {settings.how_many.count} requested: no further voxel qualifies")
     progress.say(f"{task.name}: {len(picks)} picks")
     return table
+
+
+def _replaced(table: Place, fingerprint: Fingerprint) -> str | None:
+    """What is replaced, in words; None where there is no table yet."""
+    if not table.is_file():
+        return None
+    recorded, wanted = made_by(table), plain(fingerprint)
+    if recorded is None:
+        return f"{table} is replaced: it was changed since it was made, or made by something else"
+    old, new = recorded.get("maps"), wanted["maps"]
+    if not isinstance(old, list) or len(old) != len(new):
+        return f"{table} is replaced: it was made of other score maps"
+    texts: list[str] = []
+    for i, (before, after) in enumerate(zip(old, new, strict=True)):
+        is_same_map = is_same_identity({"maps": before.get("scores")}, {"maps": after["scores"]})
+        settings = differences({**before, "scores": None}, {**after, "scores": None})
+        said = "; ".join(filter(None, [settings, "" if is_same_map else "the score map has changed"]))
+        texts.append(f"{after.get('species') or i + 1}: {said}" if said and len(new) > 1 else said)
+    return f"{table} is replaced: it was made with other settings ({'; '.join(filter(None, texts))})"
+
+
+def no_score_map(scores: ScoreMap) -> str | None:
+    """Say that a store of ours is no score map; None for score maps, and for other programs' stores, which may be."""
+    ours = scores.tomogram.attributes
+    if scores.attributes.kind == SCORES or "fingerprint" not in ours:
+        return None
+    what = "a label mask" if scores.attributes.kind == "labels" else "a tomogram that `tomostream convert` made"
+    return f"{scores.path} is {what}, not a score map: its brightest voxels are picked as they are; score maps are made by `tomostream predict`"
 
 
 def _oriented(picks: Particles, orienting: Orienting, *, memory: int) -> Particles:

@@ -33,7 +33,7 @@ from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.score_map import open_score_map
 from tomostream.stages.picks.expected_count import expected_number
-from tomostream.stages.picks.stage import PickSettings, pick_map
+from tomostream.stages.picks.stage import PickSettings, no_score_map, pick_map
 from tomostream.stages.shared.clicks import read_points
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.store.naming import distinct_names
@@ -152,6 +152,8 @@ def suggest_places(
     for name, (path, settings) in maps.items():
         settings.check()
         scores = open_score_map(path)
+        if (doubt := no_score_map(scores)) is not None:
+            progress.warn(f"{name}: {doubt}")
         wanted = PickSettings(
             radius=settings.radius, how_many=Best(BEYOND * settings.expected), smooth=settings.smooth, species=settings.species
         )
@@ -229,7 +231,7 @@ def _settings(run: ResolvedRun, species: Species, tomogram: str, points: int) ->
     expected = given if isinstance(given, int) else expected_number(run, species, tomogram)
     if expected is None:
         raise InputError(
-            f"the expected number of {species.name} in '{tomogram}' is not known: give species.expected, or call suggest on the score maps with --count N"
+            f"the expected number of {species.name} in '{tomogram}' is not known: give species.expected, or call suggest on the score maps with --expected N"
         )
     if expected == 0:
         return None

@@ -93,12 +93,14 @@ class ScorerLoad:
     precision: str
     threads: int
     gpu_memory: int | None
+    part: int = 0  # of several models in the folder: which one
 
     def __call__(self) -> Ready:
         """Load."""
         from tomostream.strategies.loading import load_model
+        from tomostream.strategies.several_models import parts_of
 
-        loaded = load_model(local_model(place(self.model)))
+        loaded = parts_of(load_model(local_model(place(self.model))))[self.part]
 
         def open_for(model: Model) -> BlockScorer:
             return model.scorer(device=self.device, precision=self.precision, threads=self.threads, gpu_memory=self.gpu_memory)

@@ -5,6 +5,7 @@
 3. Shards of one tomogram after the other go to the workers (`shard_scoring.py`), a bounded number at a time; while the last shards of one
    are computed the next one's begin, so that workers don't wait at its end.
 4. A tomogram whose last shard is done is finished at once; one that fails is reported, and the others continue.
+5. Several models in one folder (`strategies.several_models`) score one after the other, each into the folder of its species.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from tomostream.errors import TomostreamError
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
 from tomostream.stages.prediction.candidates import ReduceTask, Reduction, reduce_tomogram
+from tomostream.stages.prediction.outcomes import Outcomes
 from tomostream.stages.prediction.prepare_task import Prepared, PrepareTask, prepare_tomogram
 from tomostream.stages.prediction.score_maps import Examined, PredictTask, ScoreMaps, examine
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
-from tomostream.stages.shared.batch import Results, followed, guarded_disk
+from tomostream.stages.shared.batch import followed, guarded_disk
 
 if TYPE_CHECKING:
     from tomostream.strategies.protocol import Model
@@ -42,7 +44,7 @@ def predict_many(
     progress: Progress,
     when_done: Callable[[str], None] = lambda _: None,
 ) -> list[list[Place]]:
-    """Score tomograms; returns the stores of each, one a species.
+    """Score tomograms; returns the stores of each, one per species.
 
     `tomograms` gives the stores by name (`distinct_names`).  `when_done` is called with the name of each tomogram whose scores are complete, while
     others are still in progress.
@@ -53,11 +55,12 @@ def predict_many(
         See `Results.all`; `BudgetError` when the smallest block does not fit the memory budget.
     """
     from tomostream.strategies.loading import load_model
+    from tomostream.strategies.several_models import parts_of
 
     settings.check()
     loaded = load_model(local_model(place(model)))
-    tasks = [PredictTask(name, path, place(out), settings, resources.memory, overwrite) for name, path in tomograms.items()]
-    results: Results[list[Place]] = Results([task.name for task in tasks], progress)
+    parts = parts_of(loaded)
+    outcomes = Outcomes(list(tomograms), len(parts), progress, when_done)
     if not resources.is_distributed:
         resources = replace(resources, workers=1)  # blocks keep all cores busy themselves: one after the other
     wants_gpu = _wants_gpu(settings.device, resources) if settings.device == "cuda" or loaded.uses_gpu else False
@@ -66,19 +69,27 @@ def predict_many(
         pool = stack.enter_context(open_pool(resources, progress, needs_gpu=wants_gpu)) if is_elsewhere(resources) else None
         threads = task_threads(resources) if pool is None else pool.threads
         device = "cuda" if wants_gpu or (pool is not None and pool.needs_gpu) else "cpu"
-        load = ScorerLoad(str(model), device, settings.precision, threads, resources.gpu_memory)
+        first = ScorerLoad(str(model), device, settings.precision, threads, resources.gpu_memory)
         environment = machine_environment(device) if pool is None else next(pool.run(machine_environment, [device]))[1]
-        run = _Run(loaded, load, environment, results, progress, when_done, resources.is_distributed)
-        to_do = [found for task in tasks if (found := run.examine(task)) is not None]
-        if to_do:
+        for number, part in enumerate(parts):
+            outcomes.begin(number)
+            into = place(out) if len(parts) == 1 else place(out) / part.settings.species[0]
+            tasks = [PredictTask(name, tomograms[name], into, settings, resources.memory, overwrite) for name in outcomes.left]
+            load = replace(first, part=number)
+            run = _Run(part, load, environment, outcomes, progress, resources.is_distributed)
+            to_do = [found for task in tasks if (found := run.examine(task)) is not None]
+            if not to_do:
+                continue
             if pool is None:
                 pool = stack.enter_context(open_pool(resources, progress, needs_gpu=bool(wants_gpu)))
-            scoring = pool
-            if device == "cuda" and not resources.is_distributed:
-                scoring = stack.enter_context(_beside_a_gpu(resources, to_do, progress))
-            with contextlib.closing(run), pool.keeping(load):
+            with contextlib.ExitStack() as own:
+                scoring = pool
+                if device == "cuda" and not resources.is_distributed:
+                    scoring = own.enter_context(_beside_a_gpu(resources, to_do, progress))
+                own.enter_context(contextlib.closing(run))
+                own.enter_context(pool.keeping(load))
                 run.all(pool, scoring, to_do)
-    return results.all()
+    return outcomes.all()
 
 
 def _beside_a_gpu(resources: Resources, to_do: list[Examined], progress: Progress) -> contextlib.AbstractContextManager[Pool]:
@@ -110,16 +121,15 @@ class _Run:
         model: Model,
         load: ScorerLoad,
         environment: tuple[tuple[str, str], ...],
-        results: Results[list[Place]],
+        outcomes: Outcomes,
         progress: Progress,
-        when_done: Callable[[str], None],
         reduces_on_workers: bool,
     ) -> None:
         self._reduces_on_workers = reduces_on_workers
         self._reductions: dict[str, tuple[Reduction, ...]] = {}
         self._paths: dict[str, list[Place]] = {}
         self._model, self._load, self._environment = model, load, environment
-        self._results, self._progress, self._when_done = results, progress, when_done
+        self._outcomes, self._progress = outcomes, progress
         self._making: dict[str, ScoreMaps] = {}
         self._prepared: dict[str, Prepared] = {}
 
@@ -128,7 +138,7 @@ class _Run:
         found = guarded_disk(lambda t: examine(t, self._model, self._load, self._environment, self._progress), task)
         if isinstance(found, Examined):
             return found
-        self._results.note(task.name, found)
+        self._outcomes.note(task.name, found)
         return None
 
     def all(self, pool: Pool, scoring: Pool, to_do: list[Examined]) -> None:
@@ -142,10 +152,10 @@ class _Run:
         with followed(len(to_do), self._progress, "prepare") as bar:
             for wanted, prepared in pool.outcomes(prepare_tomogram, unprepared, is_grouped=True):
                 if isinstance(prepared, TomostreamError):
-                    self._results.note(wanted.name, prepared)
+                    self._outcomes.note(wanted.name, prepared)
                 else:
                     self._prepared[wanted.name] = prepared
-                bar.advance(note=self._results.told)
+                bar.advance(note=self._outcomes.told)
         with followed(len(to_do), self._progress) as bar:
             bar.measure(sum(math.prod(one.plan.shards.shape) for one in to_do) // max(1, len(to_do)))
             for task, outcome in scoring.outcomes(predict_shard, self._tasks(to_do), is_grouped=True):
@@ -159,7 +169,7 @@ class _Run:
                     if maps.is_whole:
                         self._finish(maps)
                 if task.name not in self._making:
-                    bar.advance(note=self._results.told)
+                    bar.advance(note=self._outcomes.told)
 
         for reduction, failure in pool.outcomes(reduce_tomogram, [ReduceTask(*one) for one in self._reductions.items()]):
             self._tell(reduction.name, failure if isinstance(failure, TomostreamError) else self._paths[reduction.name])
@@ -184,7 +194,7 @@ class _Run:
                 continue
             maps = guarded_disk(self._begin, one)
             if isinstance(maps, TomostreamError):
-                self._results.note(name, maps)
+                self._outcomes.note(name, maps)
                 continue
             self._making[name] = maps
             if maps.is_whole:  # killed before it got its name
@@ -203,9 +213,7 @@ class _Run:
         self._tell(maps.name, outcome)
 
     def _tell(self, name: str, outcome: list[Place] | TomostreamError) -> None:
-        self._results.note(name, outcome)
-        if not isinstance(outcome, TomostreamError):
-            self._when_done(name)
+        self._outcomes.note(name, outcome, is_new=True)
 
     def close(self) -> None:
         """Let go of what is unfinished."""

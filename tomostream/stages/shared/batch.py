@@ -32,7 +32,7 @@ T = TypeVar("T", bound=Named)
 R = TypeVar("R")
 S = TypeVar("S")
 Work = Callable[[T, Progress], R]
-Note = tuple[Literal["say", "warn"], str]
+Note = tuple[Literal["say", "say_once", "warn"], str]
 
 
 class Results(Generic[R]):
@@ -144,13 +144,16 @@ def guarded_disk(work: Callable[[S], R], task: S) -> R | TomostreamError:
 
 
 class _Recorder(Progress):
-    """Keeps what a stage says on a worker, for the client's user."""
+    """Keep the messages of a stage on a worker, to show them to the user of the client."""
 
     def __init__(self) -> None:
         self.notes: list[Note] = []
 
     def say(self, text: str) -> None:
         self.notes.append(("say", text))
+
+    def say_once(self, text: str) -> None:
+        self.notes.append(("say_once", text))
 
     def warn(self, text: str) -> None:
         self.notes.append(("warn", text))

@@ -103,13 +103,13 @@ def _check_expected(settings: LearningSettings, strategy: Strategy, clicks: Part
         for name in tomograms:
             if isinstance(species.expected, dict) and is_needed and name not in species.expected:
                 raise InputError(
-                    f"species.{species.name}.expected has no number for tomogram '{name}', which has clicks: add it; "
+                    f"species '{species.name}': expected has no number for tomogram '{name}', which has clicks: add it; "
                     f"it names {', '.join(species.expected) or 'none'}"
                 )
             expected, clicked = species.expected_in(name), counts[name]
             if expected is not None and expected < clicked:
                 raise InputError(
-                    f"species.{species.name}.expected is {expected} for tomogram '{name}', but {clicked} particles are clicked there: raise it; "
+                    f"species '{species.name}': expected is {expected} for tomogram '{name}', but {clicked} particles are clicked there: raise it; "
                     "expected is the number of all particles in the tomogram, so at least the number of clicks"
                 )
         if not any(counts.values()):

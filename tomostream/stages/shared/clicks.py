@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,17 +32,30 @@ def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress
     InputError
         If under 95 % lie inside: axes are swapped, or voxels were given as angstrom.
     """
-    is_inside = check_inside(particles, tomogram.at_level(0).shape, tomogram.spacing, tomogram.name, where)
-    chance = corner_chance(particles, tomogram.at_level(0).shape, tomogram.spacing)
-    if chance < _ODD_CHANCE:
-        progress.warn(f"{where}: {_in_corner(particles, tomogram.spacing, tomogram.name)}")
-    if (text := on_one_face(particles.in_unit("voxel", tomogram.spacing).position_zyx, tomogram.at_level(0).shape)) is not None:
-        progress.warn(f"{where}: {text} of tomogram '{tomogram.name}'; has the table lost a column, or is an axis swapped?")
-    if not is_inside.all():
+    shape = tomogram.at_level(0).shape
+    inside = check_inside(particles, shape, tomogram.spacing, tomogram.name, where)
+    for text in suspicions(particles, shape, tomogram.spacing, tomogram.name):
+        progress.warn(f"{where}: {text}")
+    if not inside.all():
         progress.warn(
-            f"{where}: {np.count_nonzero(~is_inside)} of {len(particles)} points lie outside tomogram '{tomogram.name}' and are left out"
+            f"{where}: {np.count_nonzero(~inside)} of {len(particles)} points lie outside tomogram '{tomogram.name}' and are left out"
         )
-    return particles.in_unit("voxel", tomogram.spacing).select(is_inside)
+    return particles.in_unit("voxel", tomogram.spacing).select(inside)
+
+
+def suspicions(particles: Particles, shape: Triple, spacing: float, name: str) -> Iterator[str]:
+    """What is odd about where particles lie in a tomogram, though it may be meant."""
+    if corner_chance(particles, shape, spacing) < _ODD_CHANCE:
+        yield _in_corner(particles, spacing, name)
+    if (text := on_one_face(particles.in_unit("voxel", spacing).position_zyx, shape)) is not None:
+        yield f"{text} of tomogram '{name}'; has the table lost a column, or is an axis swapped?"
+
+
+def is_inside(particles: Particles, shape: Triple, spacing: float) -> np.ndarray:
+    """Which particles lie in a volume of this shape (voxels z y x) and spacing (angstrom)."""
+    position_zyx = particles.in_unit("voxel", spacing).position_zyx
+    result: np.ndarray = np.all((position_zyx >= -0.5) & (position_zyx <= np.asarray(shape) - 0.5), axis=1)
+    return result
 
 
 def on_one_face(position_zyx: np.ndarray, shape: Triple) -> str | None:
@@ -66,10 +79,10 @@ def check_inside(particles: Particles, shape: Triple, spacing: float, name: str,
         If under 95 % do.
     """
     position_zyx = particles.in_unit("voxel", spacing).position_zyx
-    is_inside: np.ndarray = np.all((position_zyx >= -0.5) & (position_zyx <= np.asarray(shape) - 0.5), axis=1)
-    if len(position_zyx) and is_inside.mean() < defaults.INSIDE_FRACTION:
+    inside = is_inside(particles, shape, spacing)
+    if len(position_zyx) and inside.mean() < defaults.INSIDE_FRACTION:
         raise InputError(
-            f"{where}: only {is_inside.sum()} of {len(particles)} points lie inside tomogram '{name}' ({100 * is_inside.mean():.0f} %; at least "
+            f"{where}: only {inside.sum()} of {len(particles)} points lie inside tomogram '{name}' ({100 * inside.mean():.0f} %; at least "
             f"{100 * defaults.INSIDE_FRACTION:.0f} % must); its shape is z,y,x = {','.join(map(str, shape))} voxels, the largest "
             f"coordinates are z,y,x = {','.join(f'{v:g}' for v in position_zyx.max(axis=0))} voxels; are axes swapped, or voxels and angstrom (spacing "
             f"{spacing:g} A)?"
@@ -78,7 +91,7 @@ def check_inside(particles: Particles, shape: Triple, spacing: float, name: str,
         raise InputError(
             f"{where}: {_in_corner(particles, spacing, name)}; if so, name the columns x_voxel, y_voxel, z_voxel (a table without header: --unit vox)"
         )
-    return is_inside
+    return inside
 
 
 def corner_chance(particles: Particles, shape: Triple, spacing: float) -> float:

@@ -24,6 +24,7 @@ from tomostream.formats.registry import (
     table_endings,
 )
 from tomostream.particles import Particles
+from tomostream.remote.path_kinds import Kind, Wanted, instead, kind_at
 from tomostream.remote.places import Place, place
 from tomostream.store.naming import counterpart
 
@@ -74,6 +75,8 @@ def scored_tables(path: str | Place, format_name: str | None = None) -> list[tup
     path = place(path)
     if not path.exists():
         raise InputError(f"there is no file or folder {path}; give a table, or a folder of tables")
+    if format_name is None and kind_at(path) in (Kind.PROJECT, Kind.MODEL, Kind.STORE) and not is_copick(path):
+        raise InputError(instead(path, Wanted.TABLE) or f"{path} holds no table")
     if not path.is_dir() or format_name == "copick" or (format_name is None and is_copick(path)):
         return [(path, None)]
     if format_name is not None and format_name in FORMATS:

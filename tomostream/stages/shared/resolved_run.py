@@ -246,7 +246,7 @@ def _with_radius(species: Species, clicks: Particles, configuration: Configurati
     radius = click_radius(clicked, spacing=spacing) if clicked else None
     if radius is None:
         raise InputError(
-            f"species.{species.name}.radius is not given, and its clicks (five or more, in tomograms that can be read in parts) don't show it: give it, as "
+            f"species '{species.name}': radius is not given, and its clicks (five or more, in tomograms that can be read in parts) don't show it: give it, as "
             "135A or 10vox"
         )
     return species.model_copy(update={"radius": Length(round(radius * spacing, 1), is_voxels=False)})

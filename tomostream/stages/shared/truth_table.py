@@ -32,6 +32,16 @@ class TruthTable:
     particles: Particles
 
     @property
+    def doubt(self) -> str | None:
+        """What should be told of it before any work; None: nothing."""
+        if len(self.particles):
+            return None
+        return (
+            f"truth {self.where} has no row, only a header: there is nothing to evaluate against, and every pick would count as false; fill it in, "
+            "or leave truth out"
+        )
+
+    @property
     def counts(self) -> Mapping[str, Counter[str]]:
         """The number of particles by tomogram and species."""
         particles = self.particles.positives()

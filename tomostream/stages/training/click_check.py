@@ -1,9 +1,11 @@
 """Are the clicks of a run on particles?  Looked at before any work, where the voxels can be read: a few hundred small boxes.
 
-1. Clicks of a species in a tomogram, `FEWEST` or more, are judged together (`click_evidence`); what is left of several tomograms too.
+1. Clicks of a species in a tomogram, `FEWEST` or more, are judged together (`click_evidence`); what is left of several tomograms, too.
 2. Where they are no likelier than the places around, the usual slips are tried: mirrored axes, exchanged axes, another spacing, a common shift.  One that fits is
    named, with what to do.  The same if one fits far better than the clicks as they are.
-3. Dark or bright: the clicks say it.  Bright particles are made dark by changing the sign of what is read (`normalisation.INVERTED`); where
+3. What fits neither, or fits a slip less well, is looked at with other radii: a radius that is ten times too large, or in the wrong unit, makes clicks on particles
+   look like clicks on nothing.
+4. Dark or bright: the clicks say it.  Bright particles are made dark by changing the sign of what is read (`normalisation.INVERTED`); where
    tomograms contradict each other, that is refused.
 
 Limits: packed and remote MRC files are looked at once they are converted.
@@ -17,6 +19,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float64
 
+from tomostream import defaults
 from tomostream.config import Species
 from tomostream.errors import InputError
 from tomostream.normalisation import INVERTED, ROBUST
@@ -36,6 +39,7 @@ from tomostream.stages.training.click_evidence import (
 )
 from tomostream.stages.training.inputs import clicks_of
 from tomostream.tomogram import open_tomogram
+from tomostream.units import Length
 
 LIKE, CLEAR = 0.8, 2.0  # likeness and evidence that clicks on particles have at least (docs/accuracy.md)
 _SURE = 5.0  # likeness with which no slip is looked for
@@ -108,17 +112,25 @@ class _Group:
     spacing: float
     background: Background
 
+    def _is_inside(self, points: _Points) -> np.ndarray:
+        at = self.volume.at_level(points)
+        inside: np.ndarray = np.all((at >= -0.5) & (at <= np.asarray(self.volume.shape) - 0.5), axis=1)
+        return inside
+
+    def share_inside(self, points: _Points) -> float:
+        """The share of positions, in voxels of level 0, that lie in the volume."""
+        return float(self._is_inside(points).mean())
+
     def whitened(self, points: _Points) -> np.ndarray:
         """Of positions in voxels of level 0; those outside are left out."""
-        at = self.volume.at_level(points)
-        is_inside = ((at >= -0.5) & (at <= np.asarray(self.volume.shape) - 0.5)).all(axis=1)
+        at, is_inside = self.volume.at_level(points), self._is_inside(points)
         if is_inside.sum() < _INSIDE * len(points):
             return np.empty((0, len(self.background.mean)))
         return self.background.whitened(described(self.volume, at[is_inside], self.radius, self.background))
 
 
 def check_clicks(run: ResolvedRun, progress: Progress) -> list[Finding]:
-    """Look at the clicks of a run that was resolved for training; what is found is told.
+    """Check the clicks of a run that was resolved for training, and report what is found.
 
     Raises
     ------
@@ -140,7 +152,7 @@ def check_clicks(run: ResolvedRun, progress: Progress) -> list[Finding]:
     _refuse_contradiction(findings)
     for name, off in {one.species: one for one in findings if one.is_radius_off}.items():
         progress.warn(
-            f"{name}: the clicked particles have a radius of about {off.radius_vox:g} voxels, species.{name}.radius says {off.given_vox:.3g}; "
+            f"{name}: the clicked particles have a radius of about {off.radius_vox:g} voxels, the configuration says {off.given_vox:.3g}; "
             "a wrong radius costs much of F1: look again, or leave radius out"
         )
     return findings
@@ -175,7 +187,7 @@ def _judged_together(run: ResolvedRun) -> Iterator[list[_Group]]:
                 continue
             tables = [t.of(tomogram=name, species=species.name).positives().in_unit("voxel", spacing) for t in clicks.purposes.values()]
             points = np.unique(np.concatenate([table.position_zyx for table in tables]), axis=0)
-            group = _group(run, one, points, species, spacing) if len(points) else None
+            group = _group(functools.partial(_opened, run, one), points, species, spacing) if len(points) else None
             if group is not None and len(points) >= FEWEST:
                 yield [group]
             elif group is not None:
@@ -190,10 +202,9 @@ def _spacing(run: ResolvedRun, one: RunTomogram) -> float | None:
     return open_tomogram(one.store, voxel_size=run.voxel_size).known_spacing if one.is_converted else None
 
 
-def _group(run: ResolvedRun, one: RunTomogram, points: _Points, species: Species, spacing: float) -> _Group | None:
+def _group(opened: Opened, points: _Points, species: Species, spacing: float) -> _Group | None:
     radius = species.radius.in_voxels(spacing)
     level = max(0, int(np.floor(np.log2(max(radius, 1.0) / _LEAST_RADIUS_VOX))))
-    opened = functools.partial(_opened, run, one)
     volume = opened(level)
     if volume is None:
         return None
@@ -236,6 +247,14 @@ def _problem(finding: Finding, groups: Sequence[_Group]) -> str | None:
     is_better = likeness >= _FITS and likeness >= _BETTER * max(finding.likeness, 0.0) + _BETTER_BY
     if finding.is_on_something and not is_better:
         return None
+    radius, at_radius = _best_radius(groups, finding.radius_vox)
+    if at_radius >= _FITS and at_radius > likeness:
+        return (
+            f"the {finding.clicks} clicks of {finding.species} in {finding.where} are on particles of another size than the radius says: at "
+            f"{_as_given(groups[0], finding.given_vox)} their likeness is {finding.likeness:.1f}, at {_as_given(groups[0], radius)} it is "
+            f"{at_radius:.1f} (clicks on particles have {LIKE} and more){_mixed_up(groups[0], radius / finding.given_vox)}: mend the radius, or leave "
+            "it out"
+        )
     said = (
         f"the {finding.clicks} clicks of {finding.species} in {finding.where} lie on nothing that they share: likeness {finding.likeness:.1f} "
         f"(clicks on particles have {LIKE} and more, places at random about 0)"
@@ -258,11 +277,47 @@ def _best_slip(groups: Sequence[_Group]) -> tuple[str, float]:
         group = groups[0]
         shifts, rows = described_shifts(group.volume, group.volume.at_level(group.points), group.radius, group.background)
         for shift, row in zip(shifts * 2**group.volume.level, rows, strict=True):
+            if group.share_inside(group.points + shift) < defaults.INSIDE_FRACTION:
+                continue
             whitened = group.background.whitened(row)
             likeness = likeness_of(whitened) if evidence(whitened) >= 2 * _FITS_CLEARLY else 0.0  # many are tried
             z, y, x = shift.astype(int).tolist()
             best = max(best, (f"x, y, z are moved by about {x}, {y}, {z} voxels", likeness), key=lambda one: one[1])
     return best
+
+
+def _best_radius(groups: Sequence[_Group], shown: float | None) -> tuple[float, float]:
+    """The radius (voxels of level 0) at which the clicks as they are fit best, and their likeness there: of slips in the radius, and what the clicks show."""
+    spacing, given = groups[0].spacing, groups[0].species.radius.in_voxels(groups[0].spacing)
+    most = max(max(group.volume.shape) * 2**group.volume.level for group in groups) / 2
+    best = given, 0.0
+    for radius in dict.fromkeys([*(given * factor for factor in (0.1, 10.0, spacing, 1 / spacing)), *([] if shown is None else [shown])]):
+        if not 1 <= radius <= most or 1 / _OFF <= radius / given <= _OFF:
+            continue
+        species = groups[0].species.model_copy(update={"radius": Length(radius, is_voxels=True)})
+        tried = [found for group in groups if (found := _group(group.opened, group.points, species, spacing)) is not None]
+        if not tried:
+            continue
+        whitened = np.concatenate([group.whitened(group.points) for group in tried])
+        likeness = likeness_of(whitened) if len(whitened) >= FEWEST and evidence(whitened) >= _FITS_CLEARLY else 0.0
+        best = max(best, (radius, likeness), key=lambda one: one[1])
+    return best
+
+
+def _as_given(group: _Group, radius: float) -> str:
+    """A radius of voxels in the unit that the configuration has."""
+    if group.species.radius.is_voxels:
+        return f"{radius:.3g} voxels"
+    return f"{radius * group.spacing:.3g} A ({radius:.3g} voxels)"
+
+
+def _mixed_up(group: _Group, factor: float) -> str:
+    """Whether a factor of the radius looks like one of its unit."""
+    is_voxels = group.species.radius.is_voxels
+    known = 1 / group.spacing if is_voxels else group.spacing
+    if not 1 / _OFF <= factor / known <= _OFF or 1 / _OFF <= known <= _OFF:
+        return ""
+    return f"; {'angstrom' if is_voxels else 'voxels'} may have been named {'voxels' if is_voxels else 'angstrom'}"
 
 
 def _nearest(points: _Points) -> float:

@@ -91,12 +91,13 @@ def labelled_inputs(run: ResolvedRun, opened: OpenedInputs, normalisation: str, 
         If clicks lie outside, or a tomogram can't be measured or is constant.
     """
     clicks, memory = clicks_of(run), run.learning.memory
-    points = by_tomogram(clicks.train, opened.tomograms, run.species_names, "labels.train", progress)
+    unsaid = Progress()  # `click_doubts` has told of the clicks outside, before any work
+    points = by_tomogram(clicks.train, opened.tomograms, run.species_names, "labels.train", unsaid)
     points |= {name: [np.empty((0, 3)) for _ in run.species] for name in clicks.others}
     labelled = _with_rejected(_at_level(points, opened, normalisation, memory), run, opened, progress)
     if clicks.validate is None:
         return labelled, None
-    validated = by_tomogram(clicks.validate, opened.tomograms, run.species_names, "labels.validate", progress)
+    validated = by_tomogram(clicks.validate, opened.tomograms, run.species_names, "labels.validate", unsaid)
     return labelled, _at_level(validated, opened, normalisation, memory)
 
 
@@ -143,7 +144,7 @@ def _check_radii(species: Iterable[Species], shape: Triple, spacing: float, name
         radius = one.radius.in_voxels(spacing)
         if not 1 <= radius <= max(shape) / 2:
             raise InputError(
-                f"species.{one.name}.radius: {one.radius} are {radius:.3g} voxels of tomogram '{name}' ({spacing:g} A each); "
+                f"species '{one.name}': radius {one.radius} is {radius:.3g} voxels of tomogram '{name}' ({spacing:g} A each); "
                 f"at least 1 and at most {max(shape) / 2:g} voxels are allowed; check the radius, its unit and the spacing"
             )
 

@@ -3,6 +3,8 @@
 1. Convert the clicked tomograms that are still MRC; open and measure what is read.
 2. A finished model of the same settings and data is kept; unfinished training resumes from its last checkpoint.
 3. The strategy trains and writes the model, under a lock of the folder.
+4. With several species, 2 and 3 are done for each species in a folder of its own below `parts`, and the models are packed into one
+   (`strategies.several_models`).
 
 Under torchrun the first process does all of it, and sends the others what they need to take their part in the steps.
 """
@@ -10,7 +12,8 @@ Under torchrun the first process does all of it, and sends the others what they 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +28,11 @@ from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.shared.fingerprints import adopted_record
 from tomostream.stages.shared.resolved_run import ResolvedRun
+from tomostream.stages.shared.species_runs import species_runs
+from tomostream.stages.training.changes import changed_settings
 from tomostream.stages.training.click_check import check_clicks, normalisation_for
 from tomostream.stages.training.inputs import OpenedInputs, check_positions, clicks_of, labelled_inputs, open_inputs, training_fingerprint
+from tomostream.stages.training.packing import pack_models, part_folder
 from tomostream.stages.training.remote_folder import train_remotely
 from tomostream.store.conversion import ConvertSettings
 from tomostream.store.identity import is_same_identity
@@ -62,7 +68,8 @@ def train_together(resolved: Callable[[], ResolvedRun], folder: Place, *, device
 
     with joined(device) as processes:
         if not processes.is_first:
-            _take_part(None, None, Progress(), processes)
+            for _ in range(processes.from_first(int)):
+                _take_part(None, None, Progress(), processes)
             return
         run = resolved()
 
@@ -86,15 +93,22 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
     needed = [run.tomograms[name] for name in clicks_of(run).needed]
     if not all((place(one.store) / "zarr.json").is_file() for one in needed if one.is_source) or not (folder / SETTINGS_NAME).is_file():
         return False
-    opened = open_inputs(run)
     try:
         recorded = json_object((folder / RECORD_NAME).read_bytes())
     except FileNotFoundError:
         return False
-    return is_same_identity(recorded, _fingerprint(run, opened, processes, folder))
+    return is_same_identity(recorded, _fingerprint(run, processes, folder))
 
 
-def _fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int, folder: Place) -> Fingerprint:
+def _fingerprint(run: ResolvedRun, processes: int, folder: Place) -> Fingerprint:
+    """Whatever decides the model, or each of several."""
+    runs = species_runs(run)
+    if len(runs) > 1:
+        return {"models": {one.species[0].name: training_fingerprint(one, open_inputs(one), processes) for one in runs}}
+    return _fingerprint_of_one(run, open_inputs(run), processes, folder)
+
+
+def _fingerprint_of_one(run: ResolvedRun, opened: OpenedInputs, processes: int, folder: Place) -> Fingerprint:
     """Whatever decides the model.  A finished model of before there were robust statistics is as good: it goes on with the plain ones."""
     fingerprint = training_fingerprint(run, opened, processes)
     try:
@@ -107,32 +121,70 @@ def _fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int, folder:
 
 
 def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
-    buffer = training_buffer(run.strategy, run.learning)  # too small a budget is refused before anything is converted
+    """Train the model, or the model of each species; in the first process, which tells the others how many trainings there are."""
+    runs = species_runs(run)
+    for one in runs:
+        training_buffer(one.strategy, one.learning)  # too small a budget is refused before anything is converted
     _refuse_own_start(run, folder)
-    _note_repeated(run, progress)
     check_positions(run)
     _convert_needed(run, progress)
-    opened = open_inputs(run)
-    fingerprint = adopted_record(folder / RECORD_NAME, _fingerprint(run, opened, processes.world, folder))
+    fingerprint = adopted_record(folder / RECORD_NAME, _fingerprint(run, processes.world, folder))
+    state = _state(folder, fingerprint)
+    if state == "done":
+        progress.say(f"model {folder} is already trained with these settings")
+        processes.from_first(lambda: 0)
+        return
+    if state == "other" and not overwrite:
+        raise ExistsError(
+            f"model folder {folder} was made with other settings or data ({changed_settings(folder, fingerprint, clicks_of(run))}); use another folder, or "
+            "--overwrite to replace it"
+        )
+    processes.from_first(lambda: len(runs))
+    if len(runs) == 1:
+        _train_one(run, folder, fingerprint, is_new=state != "partial", progress=progress, processes=processes)
+        return
+    with _made(folder):
+        _prepare_folder(folder, run, fingerprint, is_new=state != "partial")
+        for number, one in enumerate(runs, 1):
+            progress.say(f"{one.species[0].name}: model {number} of {len(runs)}")
+            _train_part(one, part_folder(folder, one), progress, processes)
+        pack_models(folder, runs)
+
+
+def _train_part(run: ResolvedRun, folder: Path, progress: Progress, processes: Processes) -> None:
+    """Train the model of one species of several, unless that is done; what other settings made is replaced."""
+    fingerprint = adopted_record(folder / RECORD_NAME, _fingerprint(run, processes.world, folder))
     state = _state(folder, fingerprint)
     if state == "done":
         progress.say(f"model {folder} is already trained with these settings")
         _take_part(None, folder, progress, processes)
         return
-    if state == "other" and not overwrite:
-        raise ExistsError(f"model folder {folder} was made with other settings or data; use another folder, or --overwrite to replace it")
+    _train_one(run, folder, fingerprint, is_new=state != "partial", progress=progress, processes=processes)
+
+
+def _train_one(run: ResolvedRun, folder: Path, fingerprint: Fingerprint, *, is_new: bool, progress: Progress, processes: Processes) -> None:
+    """Train one model into its folder."""
+    opened = open_inputs(run)
     normalisation = normalisation_for(check_clicks(run, progress))
     if normalisation == INVERTED:
         progress.say("the clicked particles are bright: the sign of the voxels is changed as they are read")
     labelled, validation = labelled_inputs(run, opened, normalisation, progress)
+    buffer = training_buffer(run.strategy, run.learning)
     training = Training(run.learning, labelled, validation, opened.level, opened.spacing, fingerprint, buffer, normalisation)
+    with _made(folder):
+        _prepare_folder(folder, run, fingerprint, is_new=is_new)
+        _take_part(training, folder, progress, processes)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep it locked."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"model folder {folder} can't be made: {error.strerror or error}; choose another folder") from None
     with exclusive(folder / LOCK_NAME, f"model folder {folder}"):
-        _prepare_folder(folder, run, fingerprint, is_new=state != "partial")
-        _take_part(training, folder, progress, processes)
+        yield
 
 
 def _refuse_own_start(run: ResolvedRun, folder: Path) -> None:
@@ -141,14 +193,6 @@ def _refuse_own_start(run: ResolvedRun, folder: Path) -> None:
     if isinstance(start, Path) and start.resolve() == folder.resolve():
         raise InputError(
             f"train.start: {start} is also the folder of the new model; copy the old model elsewhere first, or train into another folder with -o"
-        )
-
-
-def _note_repeated(run: ResolvedRun, progress: Progress) -> None:
-    clicks = clicks_of(run)
-    if clicks.repeated:
-        progress.warn(
-            f"labels.validate: {clicks.repeated} of its {len(clicks.validate or [])} clicks are also in labels.train; use other clicks to choose the best epoch"
         )
 
 

@@ -19,10 +19,11 @@ from tomostream.strategies.unet.starting import checked_start
 
 @dataclass(frozen=True, slots=True)
 class EarlierChoice:
-    """The verdict on each species, and the expected number of particles per voxel of level 0; None: not known."""
+    """For each species the verdict, the expected number of particles per voxel of level 0 (None: not known), and the network's share of its weight."""
 
     verdicts: tuple[Verdict, ...]
     densities: tuple[float | None, ...]
+    shares: tuple[float, ...]
 
     @property
     def needs_backbone(self) -> bool:
@@ -63,7 +64,8 @@ def earlier_choice(training: Training, *, has_backbone: bool) -> EarlierChoice |
     """
     if training.settings.train.start is None:
         return None
-    summary = checked_start(training.settings).summary
+    record = checked_start(training.settings)
+    summary = record.summary
     known = {str(way): way for way in JOINING if has_backbone or way.shrinkage is None}
     chosen, evidence, ranks = summary.chosen_ways, summary.evidence, summary.left_out_ranks
     if chosen is None or evidence is None or ranks is None or any(way not in known for way in chosen):
@@ -72,7 +74,8 @@ def earlier_choice(training: Training, *, has_backbone: bool) -> EarlierChoice |
         Verdict(tuple(known.values()), (), known[way], number_of(own) if own else None, tuple(own))
         for way, own in zip(chosen, ranks, strict=True)
     ]
-    return EarlierChoice(tuple(verdicts), tuple(_density(summary, number) for number in range(len(chosen))))
+    shares = record.settings.get("network_shares") or [1.0] * len(chosen)
+    return EarlierChoice(tuple(verdicts), tuple(_density(summary, number) for number in range(len(chosen))), tuple(map(float, shares)))
 
 
 def _density(summary: TrainingSummary, number: int) -> float | None:

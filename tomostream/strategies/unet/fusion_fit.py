@@ -1,11 +1,12 @@
 """Join the filter, and a pretrained head where it helps, to a trained network; weights and intercept are measured on the training tomograms.
 
 1. Draw a box of each training tomogram, those without clicks included, from the seed; `MEASURED_VOX` voxels in total.
-2. If left-out clicks call for a pretrained head (`gathering`), give it the same weight as the trained network: the averaged logits of both have the
-   same standard deviation in the boxes.
-3. The weight of the filter is the configured one, in units of the standard deviations of the trained network's averaged logits and of the
+2. The network weighs less where it ranks even the clicks that it learnt from low (`network_trust`).
+3. If left-out clicks call for a pretrained head (`gathering`), give it the weight of a trusted network: the averaged logits of both have the same
+   standard deviation in the boxes.
+4. The weight of the filter is the configured one, in units of the standard deviations of the trained network's averaged logits and of the
    correlation, times the trust that left-out clicks put in the filter (`gathering.trust_in`).
-4. The intercept is minus the sum at the pick whose rank is the expected number of particles in the boxes.  So at a score of 0.5 the training
+5. The intercept is minus the sum at the pick whose rank is the expected number of particles in the boxes.  So at a score of 0.5 the training
    tomograms give about the expected number of picks.
 
 The profile is made from the clicks alone.  Making it again from the best picks helped for one simulator and hurt for another, and left-out clicks
@@ -24,17 +25,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tomostream import defaults
-from tomostream.geometry import Box
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.how_many import Best
 from tomostream.picking.protocol import Picks
-from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
 from tomostream.strategies.unet.fusion import MatchedSettings
 from tomostream.strategies.unet.gathering import Gathered, Told, heads_of
+from tomostream.strategies.unet.network_trust import boxes_around_clicks, network_shares
+from tomostream.strategies.unet.sampled_logits import Scored, random_boxes, score_boxes
 from tomostream.strategies.unet.settings import MatchedFilter
 
 if TYPE_CHECKING:
     from tomostream.config.sections import Species
+    from tomostream.progress import Progress
     from tomostream.strategies.training_set import Labelled, Training
     from tomostream.strategies.unet.network import ResidualUNet
 
@@ -47,9 +49,10 @@ class Joined:
     is_wider: bool  # whether the pretrained network is joined to it
     settings: MatchedSettings
     profiles: tuple[np.ndarray, ...]
+    shares: tuple[float, ...]  # per species, the share of its weight that the trained network kept
 
 
-def join_told(training: Training, network: ResidualUNet, gathered: Gathered, *, precision: str) -> Joined:
+def join_told(training: Training, network: ResidualUNet, gathered: Gathered, progress: Progress, *, precision: str) -> Joined:
     """Join a trained network with the filter and the head that the clicks chose.
 
     Parameters
@@ -60,6 +63,8 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, *, 
         The trained network.
     gathered
         Filters and heads, and the species with their expected numbers, given or estimated.
+    progress
+        Receives the log lines.
     precision
         Precision of the network: float32 or bf16.
 
@@ -68,12 +73,17 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, *, 
     TomostreamError
         If a tomogram can't be read.
     """
-    given = training.settings.section(MatchedFilter)
+    from tomostream.strategies.unet.joining import scaled
+
     radii = training.radii_vox
-    smooth = given.smooth * min(radii)
-    measured = _Measured(training, gathered.species, given)
-    scored = _score_boxes(measured, network, smooth, precision)
+    measured = _Measured(training, gathered.species, training.settings.section(MatchedFilter))
+    boxes = random_boxes(training)
+    seen = score_boxes(training, network, boxes + boxes_around_clicks(training, gathered.told), smooth=measured.smooth, precision=precision)
+    scored, around = seen[: len(boxes)], seen[len(boxes) :]
     deviations = [_deviation([one.logits[number] for one in scored]) for number in range(len(radii))]
+    shares = network_shares(training, gathered, scored, around, progress)
+    network = scaled(network, shares)
+    scored = [one.times(shares) for one in scored]
     heads = heads_of(gathered.told)
     if heads is not None:
         network, scored = _with_head(measured, network, heads, scored, deviations, precision)
@@ -86,9 +96,9 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, *, 
         floor=defaults.MATCHED_FLOOR,
         weight=tuple(weight for weight, _ in found),
         intercept=tuple(intercept for _, intercept in found),
-        smooth_vox=smooth,
+        smooth_vox=measured.smooth,
     )
-    return Joined(network, heads is not None, settings, tuple(told.profile for told in gathered.told))
+    return Joined(network, heads is not None, settings, tuple(told.profile for told in gathered.told), tuple(shares))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,63 +114,30 @@ class _Measured:
         """The training tomograms."""
         return self.training.labelled
 
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """A scored box of a training tomogram."""
-
-    tomogram: int  # index of the tomogram
-    box: Box
-    share: float  # voxels of the box over those of the tomogram
-    logits: np.ndarray  # averaged logits of the network, (s, z, y, x)
+    @property
+    def smooth(self) -> float:
+        """Radius of the ball over which the network's logits are averaged, in voxels of the level."""
+        return self.given.smooth * min(self.training.radii_vox)
 
 
 def _with_head(
-    measured: _Measured, network: ResidualUNet, heads: np.ndarray, scored: list[_Scored], deviations: list[float], precision: str
-) -> tuple[ResidualUNet, list[_Scored]]:
+    measured: _Measured, network: ResidualUNet, heads: np.ndarray, scored: list[Scored], deviations: list[float], precision: str
+) -> tuple[ResidualUNet, list[Scored]]:
     """Join the pretrained network, with the given heads, to the network; return it and its averaged logits in the same boxes."""
     from tomostream.strategies.unet.joining import join
     from tomostream.strategies.unet.pretrained.backbone import shipped_backbone
     from tomostream.strategies.unet.pretrained.seeing import with_training_statistics
 
     beside = with_training_statistics(measured.training, shipped_backbone().with_head(heads, np.zeros(len(heads))))
-    smooth = measured.given.smooth * min(measured.training.radii_vox)
-    other = [one.logits for one in _score_boxes(measured, beside, smooth, precision)]
+    boxes = [(one.tomogram, one.box) for one in scored]
+    other = [one.logits for one in score_boxes(measured.training, beside, boxes, smooth=measured.smooth, precision=precision)]
     weights = [own / _deviation([one[number] for one in other]) if heads[number].any() else 0.0 for number, own in enumerate(deviations)]
     scale = np.array(weights, dtype=np.float32).reshape(-1, 1, 1, 1)
     both = [replace(one, logits=one.logits + scale * more) for one, more in zip(scored, other, strict=True)]
     return join(network, beside, weights), both
 
 
-def _score_boxes(measured: _Measured, network: ResidualUNet, smooth: float, precision: str) -> list[_Scored]:
-    """Score a random box of each training tomogram with the network as prediction will; the boxes are the same in every call."""
-    from tomostream.inference.batch_statistics import adapted
-    from tomostream.inference.region_scoring import read_extended
-    from tomostream.learn.precision import resolve_device
-    from tomostream.strategies.unet.fusion import AveragedScorer
-    from tomostream.strategies.unet.model import unet_sampling
-    from tomostream.strategies.unet.scorer import StreamedNetwork
-
-    settings, labelled = measured.training.settings, measured.labelled
-    device = resolve_device(settings.device)
-    sampling = unet_sampling(network.stride)
-    rng = np.random.default_rng([settings.train.seed, 1])
-    result: list[_Scored] = []
-    for number, tomogram in enumerate(labelled.tomograms):
-        own = network
-        if settings.network.batch_statistics == "tomogram":
-            own = adapted(network, sampling.images(tomogram.read_standardised, tomogram.shape), device=device)
-        scorer = StreamedNetwork(own, device=device.type, precision=precision, threads=None)
-        averaged = AveragedScorer(scorer, smooth_vox=smooth)
-        box = box_within(tomogram, MEASURED_VOX // len(labelled.tomograms), rng)
-        read = averaged.read_box(box, tomogram.shape)
-        image = read_extended(tomogram.read_standardised, read, tomogram.shape)
-        logits = averaged.logits(image, read, box, tomogram.shape)
-        result.append(_Scored(number, box, box.size / math.prod(tomogram.shape), logits))
-    return result
-
-
-def _join(measured: _Measured, scored: list[_Scored], number: int, radius: float, told: Told, deviation: float) -> tuple[float, float]:
+def _join(measured: _Measured, scored: list[Scored], number: int, radius: float, told: Told, deviation: float) -> tuple[float, float]:
     """Return the weight and the intercept of one species' filter.
 
     Parameters
@@ -172,7 +149,7 @@ def _join(measured: _Measured, scored: list[_Scored], number: int, radius: float
     told
         What the clicks tell of the species: the filter's profile, and the trust in it.
     deviation
-        Standard deviation of the trained network's averaged logits.
+        Standard deviation of the trained network's averaged logits, before `network_trust`.
     """
     correlations = _correlations(measured, scored, told.profile, defaults.SUPPORT * radius)
     weight = told.trust * measured.given.weight * deviation / _deviation(correlations)
@@ -193,7 +170,7 @@ def _expected_in(measured: _Measured, index: int, number: int) -> float:
     return float(own if own is not None else defaults.EXPECTED_PER_CLICK * len(measured.labelled.points[index][number]))
 
 
-def _correlations(measured: _Measured, scored: list[_Scored], profile: np.ndarray, support: float) -> list[np.ndarray]:
+def _correlations(measured: _Measured, scored: list[Scored], profile: np.ndarray, support: float) -> list[np.ndarray]:
     """Return the correlation with a profile in each box."""
     from tomostream.strategies.matched_filter.correlation import CorrelationScorer
     from tomostream.strategies.matched_filter.kernels import profile_target

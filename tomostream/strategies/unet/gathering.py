@@ -27,7 +27,7 @@ from tomostream.strategies.unet.joined_channels import are_joinable
 from tomostream.strategies.unet.pretrained.evidence import JOINING, Verdict
 from tomostream.strategies.unet.pretrained.settings import CHANNELS
 
-TRUSTED = 1.5  # the filter keeps its whole weight while the number of particles by its ranks is at most so many times the expected one
+TRUSTED = 1.5  # a filter, or a network, keeps its whole weight while the number of particles by its ranks is at most so many times the expected one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,13 +44,18 @@ class Told:
         Weights (c,) of the pretrained features; None: the chosen way has no head.
     trust
         Share of its configured weight that the filter gets, 0 to 1.
+    network_share
+        Share of its weight that the network keeps, as an earlier model says; None: its own ranks decide (`network_trust`).
+    judged
+        Tomogram and position (z y x, in voxels of the level) of each left-out click, in the order of the verdict's ranks.
     """
 
     verdict: Verdict
     profile: np.ndarray
     head: np.ndarray | None
-
     trust: float = 1.0
+    network_share: float | None = None
+    judged: tuple[tuple[str, np.ndarray], ...] = ()
 
     @property
     def joined(self) -> str:
@@ -102,7 +107,11 @@ def gather(training: Training, progress: Progress, *, fills_numbers: bool) -> Ga
         verdict = judge.decide(ways, expected=known_number(training, number)) if earlier is None else earlier.verdicts[number]
         way = verdict.way
         head = None if way.shrinkage is None or verdict.is_blind else judge.head(way.shrinkage)[0]
-        told.append(Told(verdict, judge.profile(is_telling=way.is_telling), head))
+        profile = judge.profile(is_telling=way.is_telling)
+        if earlier is None:
+            told.append(Told(verdict, profile, head, judged=judge.judged if verdict.ranks else ()))
+        else:
+            told.append(Told(verdict, profile, head, network_share=earlier.shares[number]))
         if verdict.is_blind:
             progress.warn(f"{one.name}: nothing is joined to the network: {verdict.warning}")
         elif earlier is not None:

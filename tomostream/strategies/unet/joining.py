@@ -47,6 +47,20 @@ def join(first: ResidualUNet, second: ResidualUNet, weights: Sequence[float]) ->
     return result.eval().requires_grad_(False)
 
 
+def scaled(network: ResidualUNet, factors: Sequence[float]) -> ResidualUNet:
+    """Return a network whose logits are those of `network` times a factor per species; the network itself if all factors are 1."""
+    if all(factor == 1 for factor in factors):
+        return network
+    result = ResidualUNet(network.channels, network.species, seed=0)
+    scale = torch.tensor(np.asarray(factors, dtype=np.float32))
+    state = {name: value.cpu() for name, value in network.state_dict().items()}
+    for name, value in state.items():
+        if name.startswith(_HEAD):
+            state[name] = value * scale.reshape(-1, *[1] * (value.ndim - 1))
+    result.load_state_dict(state)
+    return result.eval().requires_grad_(False)
+
+
 def _part(state: dict[str, torch.Tensor], name: str, channels: Sequence[int]) -> torch.Tensor:
     """Return the weights of one network under a name of the joined network; an identity skip path becomes an identity convolution."""
     if name in state:

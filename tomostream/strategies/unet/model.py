@@ -42,6 +42,7 @@ class UNetSettings(ModelSettings):
     precision: str  # precision of training: float32 or bf16
     matched: MatchedSettings | None = None  # None: the network alone
     learnt_channels: tuple[int, ...] | None = None  # the part of `channels` that the clicks trained, see `joining`; None: all
+    network_shares: tuple[float, ...] | None = None  # what the trained network's logits were multiplied by (`network_trust`); None: 1
 
 
 @dataclass(frozen=True)  # no slots: the folded network is cached on the instance

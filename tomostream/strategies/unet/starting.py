@@ -1,13 +1,15 @@
-"""Check and load the model from which a training starts (`train.start`)."""
+"""Check and load the model from which a training starts (`train.start`): of several models in a folder, that of the same species."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tomostream.config.configuration import LearningSettings
 from tomostream.errors import InputError
 from tomostream.remote.copies import local_folder
-from tomostream.strategies.model_folder import FIRST_KIND, SETTINGS_NAME, WEIGHTS_NAME, ModelRecord, read_record
+from tomostream.strategies.model_folder import FIRST_KIND, SETTINGS_NAME, WEIGHTS_NAME, ModelRecord, read_folder, read_record
+from tomostream.strategies.several_models import contents, records_in
 
 if TYPE_CHECKING:
     from tomostream.strategies.unet.network import ResidualUNet
@@ -24,8 +26,9 @@ def checked_start(settings: LearningSettings) -> ModelRecord:
     start = settings.train.start
     if start is None:
         raise TypeError("train.start is not given")
-    record = read_record(start)
+    records = records_in(read_record(start), start)
     species = [one.name for one in settings.species]
+    record = records[_place(records, species)]
     wanted = {"strategy": FIRST_KIND, "network.channels": list(settings.network.channels), "species": species}
     channels = record.settings.get("learnt_channels") or record.settings.get("channels")  # without a joined pretrained network
     found = {"strategy": record.strategy, "network.channels": channels, "species": record.settings.get("species")}
@@ -40,18 +43,26 @@ def checked_start(settings: LearningSettings) -> ModelRecord:
 def load_start(settings: LearningSettings, network: ResidualUNet) -> None:
     """Load the weights and batch-norm statistics of `train.start`, if it is given, into a network.
 
-    If the model has a joined pretrained network, only the trained part is loaded.
+    If the model has a joined pretrained network, only the trained part is loaded, with the weights that it had before it was joined.
 
     Raises
     ------
     InputError
         If the model is missing or broken, or has another shape.
     """
-    from tomostream.strategies.unet.joining import first_of
-    from tomostream.strategies.unet.model import load_model
+    from tomostream.strategies.unet.joining import first_of, scaled
+    from tomostream.strategies.unet.model import unpack
 
     if settings.train.start is not None:
         checked_start(settings)
-        found = load_model(local_folder(settings.train.start, (WEIGHTS_NAME, SETTINGS_NAME)))
-        learnt = found.settings.learnt_channels
-        network.load_state_dict((found.network if learnt is None else first_of(found.network, learnt)).state_dict())
+        folder = local_folder(settings.train.start, (WEIGHTS_NAME, SETTINGS_NAME))
+        models = contents(*read_folder(folder), folder)
+        found = unpack(*models[_place([record for record, _ in models], [one.name for one in settings.species])], folder)
+        learnt, shares = found.settings.learnt_channels, found.settings.network_shares
+        trained = found.network if learnt is None else first_of(found.network, learnt)
+        network.load_state_dict((trained if shares is None else scaled(trained, [1 / share for share in shares])).state_dict())
+
+
+def _place(records: Sequence[ModelRecord], species: Sequence[str]) -> int:
+    """Return the place of the model of these species among the models of a folder; 0 if there is none, which is refused by its species."""
+    return next((place for place, one in enumerate(records) if list(one.settings.get("species", [])) == list(species)), 0)

@@ -28,7 +28,7 @@ from tomostream.strategies.model_folder import TrainingSummary
 from tomostream.strategies.network_training import Parts, best_epoch_note, crops_of, train_network, trained_by
 from tomostream.strategies.trained_settings import settings_from
 from tomostream.strategies.training_set import Training
-from tomostream.strategies.unet.fusion_fit import join_told
+from tomostream.strategies.unet.fusion_fit import Joined, join_told
 from tomostream.strategies.unet.gathering import Gathered, gather
 from tomostream.strategies.unet.model import UNetModel, UNetSettings, save_model, unet_sampling
 from tomostream.strategies.unet.network import ResidualUNet
@@ -94,7 +94,9 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     result = train_network(parts, training, folder, progress, processes)
     if folder is None:  # the first process writes the model
         return
-    joined = None if gathered is None or not _is_filtered(training) else join_told(training, network, gathered, precision=precision)
+    joined = (
+        None if gathered is None or not _is_filtered(training) else join_told(training, network, gathered, progress, precision=precision)
+    )
     summary = TrainingSummary(
         best_epoch=result.best_epoch,
         expected_numbers=_numbers(training, species),
@@ -107,11 +109,7 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
         left_out_ranks=None if joined is None or gathered is None else [one.verdict.recorded_ranks for one in gathered.told],
         evidence=None if joined is None or gathered is None else [one.verdict.recorded for one in gathered.told],
     )
-    described = replace(described_by(training), precision=precision)
-    if joined is not None:
-        described = replace(described, matched=joined.settings)
-        if joined.is_wider:
-            described = replace(described, channels=joined.network.channels, learnt_channels=described.channels)
+    described = _with_joined(replace(described_by(training), precision=precision), joined)
     profiles = () if joined is None else joined.profiles
     network = network if joined is None else joined.network
     summary = with_clicks(summary, UNetModel(described, summary, folder, network.eval(), profiles), training, progress)
@@ -148,6 +146,18 @@ def described_by(training: Training) -> UNetSettings:
         objective={"name": given.name, "weight": given.weight, "order": given.order},
         precision="float32",
     )
+
+
+def _with_joined(described: UNetSettings, joined: Joined | None) -> UNetSettings:
+    """Add to the settings of a model what was joined to its network."""
+    if joined is None:
+        return described
+    described = replace(described, matched=joined.settings)
+    if min(joined.shares) < 1:
+        described = replace(described, network_shares=joined.shares)
+    if joined.is_wider:
+        described = replace(described, channels=joined.network.channels, learnt_channels=described.channels)
+    return described
 
 
 def _objective(

@@ -155,6 +155,8 @@ class Verdict:
         Number of particles in all clicked tomograms together, estimated from the ranks by the chosen way; None: too few clicks were found.
     ranks
         Ranks of the left-out clicks by the chosen way.
+    shares
+        Share of the background's peaks that score higher than each left-out click by the chosen way; 1 for a click that is not found.
     is_blind
         Whether even the chosen way ranks the left-out clicks among the background.
     """
@@ -164,6 +166,7 @@ class Verdict:
     way: Way
     number: float | None
     ranks: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
     is_blind: bool = False
 
     def __str__(self) -> str:
@@ -215,7 +218,7 @@ def verdict_of(
     winner = chosen(ways, costs)
     blind = is_blind(shares[winner])
     number = number_of(found[winner]) if len(found[winner]) >= FEWEST_RANKS and not blind else None
-    return Verdict(tuple(ways), costs, ways[winner], number, tuple(ranks[winner]), blind)
+    return Verdict(tuple(ways), costs, ways[winner], number, tuple(ranks[winner]), tuple(shares[winner]), blind)
 
 
 def is_blind(shares: Sequence[float]) -> bool:

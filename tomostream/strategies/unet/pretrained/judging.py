@@ -92,6 +92,13 @@ class Judge:
             self._rank(ways, left_out, np.setdiff1d(np.arange(total), left_out), ranks, shares)
         return verdict_of(ways, ranks, shares, expected=expected)
 
+    @property
+    def judged(self) -> tuple[tuple[str, np.ndarray], ...]:
+        """Tomogram and position of each click that `decide` leaves out, in the order of its ranks."""
+        judged = self._clicks.judged
+        order = [index for fold in folds_of(len(judged)) for index in judged[fold]]
+        return tuple((self._eyes.tomograms[self._clicks.parts[index].tomogram].name, self._clicks.points[index]) for index in order)
+
     def _rank(
         self, ways: Sequence[Way], left_out: np.ndarray, kept: np.ndarray, ranks: list[list[float]], shares: list[list[float]]
     ) -> None:

@@ -1,0 +1,47 @@
+"""Where the thread of zarr's loop can't start, a store is refused at once, and opened once it can; nothing waits for ever."""
+
+import threading
+
+import pytest
+from store_files import noise, write_store
+from zarr.core import sync as zarr_sync
+
+from tomostream.errors import MachineError
+from tomostream.tomogram import open_tomogram
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def no_loop():
+    """As in a new process; the loop that other tests use comes back."""
+    kept = zarr_sync.loop[0], zarr_sync.iothread[0]
+    zarr_sync.loop[0] = zarr_sync.iothread[0] = None
+    yield
+    zarr_sync.cleanup_resources()
+    zarr_sync.loop[0], zarr_sync.iothread[0] = kept
+
+
+class Refused(threading.Thread):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+
+class Dying(threading.Thread):
+    """Starts, and ends before it runs the loop, as one does that gets no memory."""
+
+    def run(self):
+        del self._target
+
+
+@pytest.mark.parametrize("thread", [Refused, Dying])
+def test_a_thread_that_cannot_start_is_told_and_tried_again(tmp_path, monkeypatch, no_loop, thread):
+    path = tmp_path / "t.ome.zarr"
+    write_store(path, noise(8, 8, 8))
+    zarr_sync.cleanup_resources()
+    with monkeypatch.context() as patched:
+        patched.setattr(zarr_sync.threading, "Thread", thread)
+        for _ in range(2):  # zarr itself waits for ever at the second time
+            with pytest.raises(MachineError, match=r"can't start.*ulimit -v"):
+                open_tomogram(path)
+    assert open_tomogram(path).shape == (8, 8, 8)

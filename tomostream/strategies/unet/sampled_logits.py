@@ -1,0 +1,89 @@
+"""Score boxes of the training tomograms with a network, as prediction will: with each tomogram's own batch-norm statistics, averaged over a ball."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tomostream.geometry import Box
+from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
+
+if TYPE_CHECKING:
+    from tomostream.strategies.training_set import Training
+    from tomostream.strategies.unet.fusion import AveragedScorer
+    from tomostream.strategies.unet.network import ResidualUNet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """A scored box of a training tomogram."""
+
+    tomogram: int  # index of the tomogram
+    box: Box
+    share: float  # voxels of the box over those of the tomogram
+    logits: np.ndarray  # averaged logits of the network, (s, z, y, x)
+
+    def times(self, factors: Sequence[float]) -> Scored:
+        """Return the box with the logits of each species multiplied by a factor."""
+        if all(factor == 1 for factor in factors):
+            return self
+        return replace(self, logits=self.logits * np.asarray(factors, dtype=np.float32).reshape(-1, 1, 1, 1))
+
+
+def random_boxes(training: Training) -> list[tuple[int, Box]]:
+    """Return a box of each training tomogram, with the tomogram's index, at a place drawn from the seed; `MEASURED_VOX` voxels in total."""
+    tomograms = training.labelled.tomograms
+    rng = np.random.default_rng([training.settings.train.seed, 1])
+    return [(number, box_within(tomogram, MEASURED_VOX // len(tomograms), rng)) for number, tomogram in enumerate(tomograms)]
+
+
+def score_boxes(
+    training: Training, network: ResidualUNet, boxes: Sequence[tuple[int, Box]], *, smooth: float, precision: str
+) -> list[Scored]:
+    """Score boxes of training tomograms, given with the tomogram's index.
+
+    Parameters
+    ----------
+    smooth
+        Radius of the ball over which logits are averaged, in voxels of the level.
+    precision
+        Precision of the network: float32 or bf16.
+
+    Raises
+    ------
+    TomostreamError
+        If a tomogram can't be read.
+    """
+    from tomostream.inference.region_scoring import read_extended
+
+    found: dict[int, Scored] = {}
+    for number, tomogram in enumerate(training.labelled.tomograms):
+        wanted = [(place, box) for place, (index, box) in enumerate(boxes) if index == number]
+        if not wanted:
+            continue
+        averaged = _scorer(training, network, number, smooth, precision)
+        for place, box in wanted:
+            read = averaged.read_box(box, tomogram.shape)
+            image = read_extended(tomogram.read_standardised, read, tomogram.shape)
+            logits = averaged.logits(image, read, box, tomogram.shape)
+            found[place] = Scored(number, box, box.size / math.prod(tomogram.shape), logits)
+    return [found[place] for place in range(len(boxes))]
+
+
+def _scorer(training: Training, network: ResidualUNet, number: int, smooth: float, precision: str) -> AveragedScorer:
+    """Return the network, ready to score a training tomogram."""
+    from tomostream.inference.batch_statistics import adapted
+    from tomostream.learn.precision import resolve_device
+    from tomostream.strategies.unet.fusion import AveragedScorer
+    from tomostream.strategies.unet.model import unet_sampling
+    from tomostream.strategies.unet.scorer import StreamedNetwork
+
+    device = resolve_device(training.settings.device)
+    if training.settings.network.batch_statistics == "tomogram":
+        tomogram = training.labelled.tomograms[number]
+        network = adapted(network, unet_sampling(network.stride).images(tomogram.read_standardised, tomogram.shape), device=device)
+    return AveragedScorer(StreamedNetwork(network, device=device.type, precision=precision, threads=None), smooth_vox=smooth)

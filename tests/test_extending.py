@@ -149,7 +149,7 @@ def test_a_broken_strategy_is_an_error_only_where_it_is_asked_for(tmp_path, entr
 
 def test_the_recipes_name_their_modules_for_pip():
     """Setuptools refuses a folder of several modules that are not named; pip installs nothing then."""
-    for title in ("A strategy", "A network", "An objective", "A queue"):
+    for title in ("A strategy", "A network", "An objective", "A picker", "A table format", "A queue"):
         files = recipe(title)
         modules = {Path(name).stem for name in files if name.endswith(".py") and not name.startswith("test_")}
         project = tomllib.loads(files["pyproject.toml"])
@@ -213,6 +213,28 @@ def test_another_packages_objective_trains_the_network(tmp_path):
 @pytest.mark.timeout(700)  # a suite of its own; its process has 600 seconds
 def test_another_packages_objective_passes_the_conformance_suite(tmp_path):
     assert_passes(install(recipe("An objective"), tmp_path / "site"), "test_focal.py")
+
+
+@pytest.fixture(scope="module")
+def separate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(recipe("A picker"), tmp_path_factory.mktemp("picker") / "site")
+
+
+@pytest.mark.slow
+def test_another_packages_picker_is_chosen_by_name(separate, tmp_path):
+    run = make_project(tmp_path / "data", objective={"name": "average"}, pick={"count": "truth", "method": "separate"})
+    done = tomostream(separate, "run", run, "--json")
+    assert done.code == 0, done.err
+    assert done.json["evaluation"]["pooled"]["recall"] >= 0.9
+    absent = tomostream(tmp_path, "run", run, "--dry-run").message
+    assert "separate" in absent
+    assert "greedy" in absent
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(700)  # a suite of its own; its process has 600 seconds
+def test_another_packages_picker_passes_the_conformance_suite(separate):
+    assert_passes(separate, "test_separate.py")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ LIBRARIES_BYTES = 150_000_000  # Python with numpy and zarr
 TORCH_BYTES = 350_000_000  # torch besides, where a stage loads it
 REMOTE_BYTES = 180_000_000  # of a stage that reads or writes URLs: the libraries, and parts of an upload or download: measured
 
-_PLANES_AVERAGED = 16  # a shard's coarser levels are made so many planes at a time
+_PLANES_AVERAGED = 16  # a shard's coarser levels are made from this many planes at a time
 _CASTING_BYTES = 16_000_000  # float64 scratch of changing the voxels' type
 
 

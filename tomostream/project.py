@@ -15,6 +15,7 @@ from tomostream.errors import InputError
 from tomostream.formats.lists import listed_volumes
 from tomostream.remote.copies import upload, work_folder
 from tomostream.remote.home import expanded
+from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.store.naming import MRC_ENDINGS, distinct_names
 
@@ -52,12 +53,12 @@ class Project:
         return str(self.tomograms / f"{name}.ome.zarr") if is_mrc(path) else path
 
     def score_folder(self, species: str, count: int) -> Place:
-        """Where the score maps of a species are, of so many species in all."""
+        """Where the score maps of a species are, given the number of species."""
         return self.scores if count == 1 else self.scores / species
 
     @property
     def picks(self) -> Place:
-        """Tables of picks, one a tomogram."""
+        """Tables of picks, one per tomogram."""
         return self.folder / "picks"
 
     @property
@@ -135,6 +136,9 @@ def input_paths(patterns: list[str]) -> dict[str, str]:
         found = sorted(glob.glob(str(expanded(pattern)), recursive=True)) if glob.has_magic(pattern) else [pattern]
         if not found or not Path(found[0]).exists():
             raise InputError(f"tomograms: nothing matches '{pattern}' (paths count from the current folder, {Path.cwd()})")
+        for path in found:
+            if not path.endswith(".partial") and (other := instead(path, Wanted.TOMOGRAM)) is not None:
+                raise InputError(f"tomograms: {other}")
         paths.extend(p for p in found if not p.endswith(".partial"))
     return distinct_names(list(dict.fromkeys(paths)))
 

@@ -1,4 +1,4 @@
-"""Messages are written for the command line; who calls a function is told the same in Python's words.
+"""Messages are written for the command line; the caller of a function gets them in Python's words.
 
 One rule: `--some-option VALUE` is the keyword `some_option=`.  So the functions' keywords are called as the options are.
 """

@@ -66,7 +66,7 @@ class VolumeView:
         return voxels if dtype is None else voxels.astype(dtype, copy=False)
 
     def _facts(self) -> dict[str, str]:
-        """What is told beside the picture."""
+        """The text beside the picture."""
         raise NotImplementedError
 
     def __repr__(self) -> str:

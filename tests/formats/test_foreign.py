@@ -200,7 +200,7 @@ def test_a_folder_holds_a_file_for_each_tomogram_and_reads_back(tmp_path, name):
 
 def test_one_file_is_refused_for_several_tomograms_where_it_holds_one(tmp_path):
     both = Particles.concatenate([two(), two(tomogram="TS_2")])
-    with pytest.raises(InputError, match=r"one tomogram a file, here are TS_1, TS_2.*folder"):
+    with pytest.raises(InputError, match=r"one tomogram per file, here are TS_1, TS_2.*folder"):
         write_table(tmp_path / "all.cmm", both)
     write_table(tmp_path / "all", both, format_name="cmm")  # a name without ending is a folder where one file can't be
     assert sorted(os.listdir(tmp_path / "all")) == ["TS_1.cmm", "TS_2.cmm"]

@@ -39,7 +39,7 @@ class _Pace:
         self._done += steps
 
     def left(self, steps: int) -> float:
-        """Return the seconds that so many more steps take; NaN if nothing is done yet."""
+        """Return the seconds that this many more steps take; NaN if nothing is done yet."""
         return self.elapsed / self._done * steps if self._done else float("nan")
 
     @property

@@ -6,19 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tomostream.cluster import security
-from tomostream.cluster.queue import Workers
+from tomostream.cluster.queue import QUIET_END, Workers
 from tomostream.cluster.queues import cores_here
 from tomostream.cluster.resources import Resources
 from tomostream.progress import Progress
-
-# a terminal's Ctrl-C reaches the workers too, and each would print a traceback, as would a heartbeat that is cut off when the client ends
-# them; what goes wrong in a task comes back as its result
-_QUIET_END = """import atexit, logging, os, signal
-atexit.register(os._exit, 0)  # taking torch down takes seconds, and the client would wait
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-for name in ("distributed", "distributed.core", "distributed.worker", "distributed.worker.state_machine"):
-    logging.getLogger(name).setLevel(logging.CRITICAL)
-"""
 
 
 class LocalQueue:
@@ -51,7 +42,7 @@ class LocalQueue:
             security=encryption,
             dashboard_address=resources.dashboard,
             resources={"GPU": 1} if needs_gpu else None,
-            preload=_QUIET_END,
+            preload=QUIET_END,
         ) as cluster:
             yield Workers(cluster, share_gpus=needs_gpu)
 

@@ -20,6 +20,15 @@ from tomostream.progress import Progress
 
 STARTER_BYTES = 300 * 10**6  # of what starts a process, beside its own budget: a queue that holds jobs to their memory counts it
 
+# the `preload` of a `LocalCluster`, so that its workers end at once and print nothing: a terminal's Ctrl-C reaches them too, and each would
+# print a traceback, as would a heartbeat that is cut off when the client ends them; what goes wrong in a task comes back as its result
+QUIET_END = """import atexit, logging, os, signal
+atexit.register(os._exit, 0)  # taking torch down takes seconds, and the client would wait
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+for name in ("distributed", "distributed.core", "distributed.worker", "distributed.worker.state_machine"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
+"""
+
 
 @runtime_checkable  # the tests check annotations as they run
 class Keeper(Protocol):

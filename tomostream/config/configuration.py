@@ -191,7 +191,7 @@ def configuration_class() -> type[Configuration]:
 
 @functools.cache
 def _own_sections() -> Mapping[str, Mapping[str, type[Part]]]:
-    """The sections of each installed strategy that works; a broken plug-in is told when it is asked for."""
+    """The sections of each installed strategy that works; a broken plug-in is reported when it is asked for."""
     found: dict[str, Mapping[str, type[Part]]] = {}
     for name in installed(STRATEGIES):
         with contextlib.suppress(InputError):

@@ -107,7 +107,7 @@ def _expanded(node: yaml.Node, known: dict[int, float]) -> float:
         return known[id(node)]
     if not isinstance(node, yaml.CollectionNode):
         return 1.0
-    known[id(node)] = math.inf  # while it is looked at: who meets it again holds itself
+    known[id(node)] = math.inf  # while it is looked at: an object that is met again contains itself
     children = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
     known[id(node)] = 1.0 + sum(_expanded(child, known) for child in children)
     return known[id(node)]

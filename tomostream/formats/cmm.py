@@ -1,7 +1,7 @@
 """ChimeraX's and Chimera's markers: `.cmm`, XML, in angstrom.
 
 Convention: x y z in angstrom from the map's first voxel (ChimeraX adds a map's own origin, if its header has one, to the map only).  One
-file holds one tomogram, one marker set a species, with the attributes `species` and `tomogram`, which ChimeraX keeps; other software's
+file holds one tomogram, one marker set per species, with the attributes `species` and `tomogram`, which ChimeraX keeps; other software's
 sets have neither, then the tomogram is the file's stem unless it is named.  Each marker carries its score as an attribute.
 """
 
@@ -67,7 +67,7 @@ def _read_set(path: Path, markers: ElementTree.Element, conversion: Conversion) 
 
 
 def write(path: Path, particles: Particles, conversion: Conversion) -> None:
-    """Write one marker set a species; the markers' radius is half the box, if one is given.
+    """Write one marker set per species; the markers' radius is half the box, if one is given.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`.coords` tables: voxels, x y z, no header; one tomogram a file, an optional class number in the first column.
+"""`.coords` tables: voxels, x y z, no header; one tomogram per file, an optional class number in the first column.
 
 Convention: DeepETPicker separates by tabs, TomoTwin by blanks; the tomogram is the file's stem unless it is named.  With several species
 the class column is written, numbered from 1 in order of the species' first appearance in the whole export (all its files count alike, and

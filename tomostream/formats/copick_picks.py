@@ -1,4 +1,4 @@
-"""copick's picks: JSON in angstrom from the volume's corner, x y z, one file a tomogram, species, user and session.
+"""copick's picks: JSON in angstrom from the volume's corner, x y z, one file per tomogram, species, user and session.
 
 Convention: `ExperimentRuns/RUN/Picks/USER_SESSION_OBJECT.json`; the parts of the file's name hold no underscore.  A point's place is its
 `location` moved by the translation of its 4 x 4 `transformation_`, as copick's own tables of picks have it.  Written into a copick project's

@@ -1,7 +1,7 @@
 """Which tomograms and picks does a copick project's file name?  The file is JSON; it says under which roots the project lies.
 
 1. Roots: `overlay_root`, which copick writes to, then `static_root`; `local://PATH`, a path, or a URL.
-2. Tomograms: `ROOT/ExperimentRuns/RUN/VoxelSpacing10.000/TYPE.zarr`.  Which is said as copick says it, `TYPE@SPACING` (`denoised@10`), either
+2. Tomograms: `ROOT/ExperimentRuns/RUN/VoxelSpacing10.000/TYPE.zarr`.  They are named as copick names them, `TYPE@SPACING` (`denoised@10`), either
    part a pattern or left out; what is meant must be one type at one spacing.
 3. Picks: `ROOT/ExperimentRuns/RUN/Picks/USER_SESSION_OBJECT.json`; `OBJECT:USER/SESSION`, likewise.
 4. What is in both roots counts once, the overlay's.
@@ -87,7 +87,7 @@ def split(text: str) -> tuple[str, str] | None:
 
 
 def tomograms(project: CopickProject, uri: str) -> list[str]:
-    """Return the stores that `TYPE@SPACING` means, one a run.
+    """Return the stores that `TYPE@SPACING` means, one per run.
 
     Raises
     ------
@@ -129,8 +129,8 @@ def picks(project: CopickProject, uri: str) -> list[str]:
     InputError
         If there is none, or several users or sessions picked one object in one run.
     """
-    name, _, who = uri.partition(":")
-    user, _, session = who.partition("/")
+    name, _, owner = uri.partition(":")
+    user, _, session = owner.partition("/")
     wanted = [part or "*" for part in (user, session, name)]
     holder: dict[tuple[str, str], str] = {}
     there: dict[str, None] = {}

@@ -1,6 +1,6 @@
 """CSV tables of points and picks.
 
-Convention: one row a particle; positions from the volume's corner, voxel i at i (or i * spacing angstrom); the unit is in the columns'
+Convention: one row per particle; positions from the volume's corner, voxel i at i (or i * spacing angstrom); the unit is in the columns'
 names (see `columns`).  A table without header is read if the caller names its columns and unit.
 
 Lines that begin with `#` are comments, blank lines count for nothing, and a first line `sep=;` is Excel's.  A name that begins with `#` is

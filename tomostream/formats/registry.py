@@ -4,7 +4,7 @@ A format is a pair of functions on a `Particles` table and `Conversion`, the fac
 those that are installed are found by name (`catalogued`).  What is not given is never guessed: the format that needs it refuses and names
 the option.
 
-Some formats hold one tomogram or one species a file.  What does not fit into one file goes into a folder, `FOLDER/TOMOGRAM.ending`, or
+Some formats hold one tomogram or one species per file.  What does not fit into one file goes into a folder, `FOLDER/TOMOGRAM.ending`, or
 `FOLDER/SPECIES/TOMOGRAM.ending` if there are several species, and is read back from there.
 
 Whatever a reader finds passes `checks.checked` before anybody sees it, and whatever is written its like.
@@ -197,7 +197,7 @@ def write_table(path: str | Place, particles: Particles, *, format_name: str | N
         conversion.progress.warn(f"{path}: {found} can't hold negative labels; {len(particles.negatives())} rows labelled 0 are left out")
         particles = particles.positives()
     surplus = [
-        f"one {what} a file, here are {', '.join(names)}"
+        f"one {what} per file, here are {', '.join(names)}"
         for what, is_one, names in (
             ("tomogram", form.one_tomogram, particles.tomograms()),
             ("species", form.one_species, particles.species_names()),

@@ -1,6 +1,6 @@
 """The STAR files of cryo-EM software, as text: blocks of named columns.
 
-1. `data_NAME` begins a block, `loop_` the columns' names (`_rlnTomoName #1`) and after them one row a line; without `loop_` each line is a
+1. `data_NAME` begins a block, `loop_` the columns' names (`_rlnTomoName #1`) and after them one row per line; without `loop_` each line is a
    name and its value, a table of one row.
 2. Values are parted by blanks; `"..."` and `'...'` at a value's beginning hold blanks.  `#` at a value's beginning is a comment's; inside of
    a value it is a letter, as in the STAR standard (some readers cut there, so none is written).

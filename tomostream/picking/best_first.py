@@ -1,4 +1,4 @@
-"""The picker `greedy`: the best peaks first, no two within the radius; and where the scores choose their number, so many of them.
+"""The picker `greedy`: the best peaks first, no two within the radius; if the scores choose the number, that many of them.
 
 Where they choose, as many peaks are looked at as heights are measured by, whatever number is expected (`peak_heights`, `counting`).
 """

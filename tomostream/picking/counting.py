@@ -51,7 +51,7 @@ def choose_count(
     Parameters
     ----------
     scores
-        Of peaks no two of which are within a particle's radius, falling, finite; all, or the best so many as `most` and the number expected ask for.
+        Of peaks no two of which are within a particle's radius, falling, finite; all, or as many of the best as `most` and the expected number ask for.
         Logits, correlations: anything unbounded.
     expected
         Particles in the volume, as a person would guess.

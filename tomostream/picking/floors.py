@@ -1,4 +1,4 @@
-"""Where a source knows its scores above a floor only: which requests can be met exactly, and what is said of the others?
+"""Where a source knows its scores above a floor only: which requests can be met exactly, and with what message are the others refused?
 
 The picks above a score are the first of the picks above a lower one.  So a request is met if its threshold is not below the floor, or if as many
 picks as it wants lie above the floor.

@@ -5,7 +5,7 @@ which is noise wherever particles fill less than some 15 % of the volume:
 
     height(x) = (x - s40) / (s20 - s40)
 
-where s40 and s20 are the scores of the last of so many best peaks as balls of the particle's radius would fill 40 and 20 % of the volume.  A peak of noise has a
+where s40 and s20 are the scores of the last of as many best peaks as balls of the particle's radius would fill 40 and 20 % of the volume.  A peak of noise has a
 height of 0 to 3 (their number halves with each unit, about), a particle that can be told from noise one of 5 to 10.
 
 Limits: in a slab thinner than a particle, or where particles fill the volume, the lower part is something else.

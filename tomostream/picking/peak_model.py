@@ -8,7 +8,7 @@ Over the better half of the peaks that heights are measured by, less its last he
 For each number N = p n of a grid, the others are those of most likelihood (expectation-maximisation over a histogram: n does not matter), with the
 clicks' distribution as a prior for mean and deviation.  Without clicks, particles may have any of some usual mean heights.
 
-Limits: look-alikes at the clicks' heights are told by nothing here; a number that a person gives is.
+Limits: look-alikes at the clicks' heights can't be told from particles here; only a number that a person gives helps.
 
 References
 ----------
@@ -29,10 +29,10 @@ _MOST = 0.8  # of the peaks
 _BINS, _FAR = 250, 4.0  # of the histogram, and its end in the particles' mean heights
 _ROUNDS, _FIRST_ROUNDS = 40, 150
 _TINY = 1e-300
-_USUAL_MEANS, _FARTHER = (2.5, 4.0, 6.0, 9.0), 1.5  # and each so many times as high, up to the highest peak
+_USUAL_MEANS, _FARTHER = (2.5, 4.0, 6.0, 9.0), 1.5  # and each this many times as high, up to the highest peak
 _MOST_MEANS = 16
 _FEW, _FEW_WEIGHT = 0.05, 10.0  # what stands out, of all that are no particles: a weak prior
-_SLOWER = 1.3  # at least so many times the mean of noise is that of what stands out
+_SLOWER = 1.3  # the mean of what stands out is at least this many times the mean of noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,9 +21,9 @@ AGREE = 0.12  # F1 of the two ways
 SURE = 0.11  # standard error of the recall by clicks
 ALIKE = 0.75, 1.33  # the picks' median height over the clicks'
 NOISE = 0.87, 1.15  # the unit of heights over that where the left-out clicks are
-CONTRADICT, FEWER = 1.5, 1.1  # times the number expected, and so many times fewer, by the peaks alone: look-alikes make those only more
+CONTRADICT, FEWER = 1.5, 1.1  # times the expected number, and this many times fewer, by the peaks alone: look-alikes can only add peaks
 OPTIMISM = 0.02  # both ways see no look-alikes: the mean error on the lists of docs/accuracy.md; without any one set 0.00 to 0.03
-FEW = 3.0  # of so many that are expected one is there: a warning
+FEW = 3.0  # if only one in this many expected particles is there: a warning
 SURPRISING = 2.0  # times the number expected, picks
 _FEW_ADVICE = "it seems to hold few particles or none; look at its picks, or give `count`"
 
@@ -81,7 +81,7 @@ def promised(model: PeakModel, heights: Heights, clicks: ClickHeights | None, se
     if clicks.unit is not None and not NOISE[0] < heights.unit / clicks.unit < NOISE[1]:
         return untold("its noise is not as in the tomograms of the left-out clicks: another contrast, or other contents")
     among = int(np.count_nonzero(left_out >= known[min(seen.picks, len(known)) - 1]))
-    likely = (among + 1) / (len(left_out) + 2)  # the mean after so many of so many (Laplace's rule)
+    likely = (among + 1) / (len(left_out) + 2)  # Laplace's rule of succession
     if math.sqrt(likely * (1 - likely) / (len(left_out) + 2)) > SURE:
         return untold(f"{among} of {len(left_out)} left-out clicks are among the picks, which tells the recall too roughly; more would do")
     recall = among / len(left_out)

@@ -1,6 +1,6 @@
 """Which particles do the slices of a volume show?  Boxes on slices are traced through z and become picks; out of core.
 
-1. Which boxes are worth tracing?  Those above the threshold.  With only a count of picks, the best boxes of the volume: so many as that many
+1. Which boxes are worth tracing?  Those above the threshold.  With only a count of picks, the best boxes of the volume: as many as that many
    particles have on the slices that they span; a first pass over the volume finds the score of the last of them.
 2. The boxes of slice after slice (`slice_boxes`) are traced (`tracing`).
 3. Traces by descending score: one is a pick unless a pick lies within the radius.

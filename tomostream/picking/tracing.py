@@ -44,7 +44,7 @@ class Tracing:
     shortest
         Boxes that a trace has at least.
     spanned
-        Slices on which a particle is seen: with a count of picks, so many boxes each are traced.
+        Slices on which a particle is seen: with a count of picks, this many boxes are traced for each.
     score
         Of a trace, from its boxes': `mean` or `max`.
     """

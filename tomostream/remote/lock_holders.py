@@ -18,7 +18,7 @@ def holder_of(descriptor: int, recorded: str = "another process") -> str:
     except OSError:
         return recorded
     for line in lines:
-        fields = line.split()  # 1: FLOCK ADVISORY WRITE 1234 fe:00:5678 0 EOF; who waits has -> before FLOCK
+        fields = line.split()  # 1: FLOCK ADVISORY WRITE 1234 fe:00:5678 0 EOF; a waiting process has -> before FLOCK
         if fields[1:2] == ["FLOCK"] and fields[5:6] == [key] and fields[4] not in ("0", str(os.getpid())):
             return f"another process (pid {fields[4]} on {socket.gethostname()})"
     return recorded

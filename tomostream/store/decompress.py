@@ -174,7 +174,7 @@ def voxel_pieces(header: MrcHeader, voxels: int) -> Iterator[np.ndarray]:
 
 
 def _exactly(stream: io.BufferedIOBase, path: Path, kind: str, length: int) -> bytes:
-    """Read so many decompressed bytes."""
+    """Read this many decompressed bytes."""
     found = b"".join(_pieces(stream, path, kind, length, length))
     if len(found) < length:
         raise InputError(f"{path}: is truncated: its {kind} data end {length - len(found)} bytes early; copy it again")

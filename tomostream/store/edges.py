@@ -27,9 +27,9 @@ _MOST_PADDING = 1 / 64  # of an axis: (1 + 1/64)^3 < 1.05
 _COARSE_PADDING = (_MOST_PADDING, 1 / 64, 1 / 8)  # of levels 0, 1, 2 and coarser: level 2 has a 64th of a cube's voxels
 _SMALLEST_CHUNK_VOX, _LARGEST_CHUNK_VOX = 20, 96
 _SMALLEST_COARSE_CHUNK_VOX = 16
-_ONE_SHARD_VOX = 320  # an axis of so many voxels is one shard
+_ONE_SHARD_VOX = 320  # an axis of at most this many voxels is one shard
 _SMALLEST_SHARD_VOX, _LARGEST_SHARD_VOX = 128, 448
-_ALIGNMENT = 8  # edges that are no multiple of it count as so many voxels farther from the nominal one
+_ALIGNMENT = 8  # edges that are no multiple of it count as this many voxels farther from the nominal one
 
 
 def padding(n: int, chunk: int) -> float:

@@ -72,7 +72,7 @@ def statistics_from(notes: Sequence[Note], levels: Sequence[LevelLayout], dtype:
         try:
             whole = statistics_of_counts(Histogram(dtype.newbyteorder("="), np.asarray(counts, dtype=np.int64)), clip_sigma=clip_sigma)
         except InputError:
-            return {}  # who asks for statistics is told
+            return {}  # whoever asks for statistics gets the error
         put_statistics(attributes, level, whole)
     return attributes
 

@@ -43,6 +43,10 @@ _quick = settings(
 class FormatTests:
     """Tests of a table format.  Subclass it as `TestMine`, set `name`, and set what a file of the format can't hold.
 
+    What the format must do besides reading back what it wrote: refuse foreign and damaged files by an `InputError`, whose message has the
+    file's name and at most 1000 characters, even if the file is one line of a megabyte; ask for a missing fact by its option; write a file
+    completely or not at all; and claim no ending of another format.
+
     Attributes
     ----------
     name
@@ -96,8 +100,9 @@ class FormatTests:
         assert self._format.ending.startswith(".")
         for ending in self._format.known_by:
             assert ending == ending.lower()
+            claiming = [name for name, form in working_formats().items() if ending in form.known_by]
+            assert claiming == [self.name], f"{ending} of known_by belongs to {claiming[0]} already; leave it out, so that --format chooses"
             assert format_of(Path(f"table{ending}")) == self.name
-            assert [name for name, form in working_formats().items() if ending in form.known_by] == [self.name]
 
     # what a file holds
 

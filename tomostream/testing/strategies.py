@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.catalogue import STRATEGIES, installed
 from tomostream.config import Configuration, configuration_from, load_configuration
+from tomostream.config.fields import Part
 from tomostream.errors import BudgetError, ExistsError
 from tomostream.geometry import Box, triple
 from tomostream.inference.region_scoring import score_volume
@@ -46,10 +51,13 @@ class StrategyTests:
         The strategy's name, as for `objective.name`.
     values
         Further keys of the configuration that the strategy needs, such as its own section.
+    not_in_the_model
+        Keys of its own sections, as `section.key`, that don't change the trained model.  All others must change the fingerprint.
     """
 
     name: ClassVar[str]
     values: ClassVar[dict[str, Any]] = {}
+    not_in_the_model: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def project_values(cls, folder: Path) -> dict[str, Any]:
@@ -96,10 +104,19 @@ class StrategyTests:
         again = configuration_from(configuration.resolved(), "again")
         assert again.resolved() == configuration.resolved()
 
-    def test_its_fingerprint_is_plain_and_knows_its_own_settings(self, tmp_path: Path) -> None:
+    def test_its_fingerprint_is_plain_and_changes_with_its_own_settings(self, tmp_path: Path) -> None:
         settings = self._configuration(tmp_path).learning
-        found = strategy_named(self.name).fingerprint(settings)
+        strategy = strategy_named(self.name)
+        found = strategy.fingerprint(settings)
         assert json.loads(json.dumps(found)) == found
+        for key, section in settings.own.items():
+            for field in type(section).model_fields:
+                for other in _variants(section, field):
+                    changed = strategy.fingerprint(replace(settings, own={**settings.own, key: other}))
+                    has_effect = f"{key}.{field}" not in self.not_in_the_model
+                    assert (changed != found) == has_effect, f"{key}.{field}: {getattr(section, field)} and {getattr(other, field)} " + (
+                        "have one fingerprint, so a model of the one would be taken for the other" if has_effect else "differ"
+                    )
 
     # training
 
@@ -217,6 +234,23 @@ class StrategyTests:
 
     def _plan(self, model: Model, core: tuple[int, int, int] | None) -> Any:
         return plan_model(model, SHAPE, precision="float32", memory=_GENEROUS, block_size=core, name="a tomogram")
+
+
+def _variants(section: Part, field: str) -> Iterator[Part]:
+    """Copies of a section with another value of a field, made from its number, boolean or choice; none for what can't be varied."""
+    value, kind = getattr(section, field), type(section).model_fields[field].annotation
+    others: list[object] = []
+    if isinstance(value, bool):
+        others = [not value]
+    elif isinstance(value, int | float):
+        others = [value + 1, value - 1, 1.1 * value, 0.9 * value]
+    elif get_origin(kind) is Literal:
+        others = list(get_args(kind))
+    for other in others:
+        with contextlib.suppress(ValidationError):  # out of the field's range
+            changed = type(section).model_validate(section.model_dump() | {field: other})
+            if changed != section:
+                yield changed
 
 
 def _level_shape(model: Model) -> tuple[int, int, int]:

@@ -1,7 +1,7 @@
 """How are picks exported to other software?  In every format of `tomostream export`, into the project's folder `export/`.
 
 The best picks up to the count or threshold that the slider shows, less what was rejected, of one species and of the tomograms chosen.
-A format that holds one tomogram a file becomes a folder, which is given to the browser as a ZIP.
+If a format holds one tomogram per file, a folder is written, and sent to the browser as a ZIP.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class _Seen:
 
 
 def check_volume(path: Path, progress: Progress) -> Iterator[Damage]:
-    """Read all of an MRC file, plain or packed; what is damaged.  What was looked at is told."""
+    """Read a whole MRC file, plain or compressed; yield what is damaged, and report what was looked at."""
     text = str(path)
     problems = inspect_file(path).problems
     if problems:

@@ -64,7 +64,7 @@ def _is_given(species: Species) -> bool:
 
 
 def _by_volume(known: list[tuple[int, int | None]], voxels: int | None) -> int:
-    """The number in so many voxels, where others hold these numbers in theirs; where a size is not known, their mean."""
+    """The number in a volume of this many voxels, in proportion to the numbers in the others; their mean if a size is not known."""
     sizes = [size for _, size in known if size]
     total = sum(number for number, _ in known)
     if voxels is None or len(sizes) < len(known):

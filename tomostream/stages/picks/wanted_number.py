@@ -2,7 +2,7 @@
 
     pick.count               wanted
     N                        the best N
-    truth                    the best so many as there are true particles; where the truth has no row of the tomogram: as auto, else above the threshold
+    truth                    the best, as many as there are true particles; where the truth has no row of the tomogram: as auto, else above the threshold
     auto                     as many as the scores say, near the expected number
     none, but a threshold    all above it
     neither                  as auto

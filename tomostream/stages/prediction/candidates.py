@@ -136,7 +136,7 @@ class Reduction:
 
 @dataclass(frozen=True, slots=True)
 class ReduceTask:
-    """The reductions of a tomogram's scores, one a species."""
+    """The reductions of a tomogram's scores, one per species."""
 
     name: str
     reductions: tuple[Reduction, ...]

@@ -68,7 +68,7 @@ class Examined:
     task: PredictTask
     plan: PredictionPlan
     fingerprint: Fingerprint
-    paths: list[Place]  # one a species
+    paths: list[Place]  # one per species
     is_done: list[bool]
 
     @property
@@ -247,7 +247,7 @@ class ScoreMaps:
         self._bar.advance()
 
     def finish(self) -> list[Place]:
-        """Give the stores their names; returns them, one a species.  Where several kinds of machines shared the work, the store names them."""
+        """Give the stores their names; returns them, one per species.  Where several kinds of machines shared the work, the store names them."""
         with self._stack:
             for writer in self._writers.values():
                 found = (note["machine"] for note in writer.notes if "machine" in note)

@@ -44,7 +44,7 @@ def predict_many(
     progress: Progress,
     when_done: Callable[[str], None] = lambda _: None,
 ) -> list[list[Place]]:
-    """Score tomograms; returns the stores of each, one a species.
+    """Score tomograms; returns the stores of each, one per species.
 
     `tomograms` gives the stores by name (`distinct_names`).  `when_done` is called with the name of each tomogram whose scores are complete, while
     others are still in progress.

@@ -144,7 +144,7 @@ def guarded_disk(work: Callable[[S], R], task: S) -> R | TomostreamError:
 
 
 class _Recorder(Progress):
-    """Keeps what a stage says on a worker, for the client's user."""
+    """Keep the messages of a stage on a worker, to show them to the user of the client."""
 
     def __init__(self) -> None:
         self.notes: list[Note] = []

@@ -1,6 +1,6 @@
 """Are the clicks of a run on particles?  Looked at before any work, where the voxels can be read: a few hundred small boxes.
 
-1. Clicks of a species in a tomogram, `FEWEST` or more, are judged together (`click_evidence`); what is left of several tomograms too.
+1. Clicks of a species in a tomogram, `FEWEST` or more, are judged together (`click_evidence`); what is left of several tomograms, too.
 2. Where they are no likelier than the places around, the usual slips are tried: mirrored axes, exchanged axes, another spacing, a common shift.  One that fits is
    named, with what to do.  The same if one fits far better than the clicks as they are.
 3. What fits neither, or fits a slip less well, is looked at with other radii: a radius that is ten times too large, or in the wrong unit, makes clicks on particles
@@ -130,7 +130,7 @@ class _Group:
 
 
 def check_clicks(run: ResolvedRun, progress: Progress) -> list[Finding]:
-    """Look at the clicks of a run that was resolved for training; what is found is told.
+    """Check the clicks of a run that was resolved for training, and report what is found.
 
     Raises
     ------

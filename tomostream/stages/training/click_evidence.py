@@ -96,7 +96,7 @@ def background_of(volume: CoarseVolume, points: Float64[np.ndarray, "n 3"], radi
 def described(
     volume: CoarseVolume, points: Float64[np.ndarray, "n 3"], radius: float, background: Background
 ) -> Float64[np.ndarray, "n k"]:
-    """Means of the shells about places, one row a place."""
+    """Means of the shells around places, one row per place."""
     half = math.ceil(SHELLS[-1] * radius)
     rows = [_described(volume.cube(point, half), radius, background.centre, background.spread) for point in points]
     return np.array(rows, dtype=np.float64).reshape(-1, len(SHELLS) - 1)

@@ -3,7 +3,7 @@
 With a queue that runs commands as jobs a training is one job (its steps follow each other, so there is nothing to hand out), with the queue, walltime and
 memory of the other jobs, one GPU if they have some, and `train_processes` processes under torchrun.
 
-1. Here: read the clicks and tables, so that what is wrong is said before anything waits in a queue; a finished model is left as it is.
+1. Here: read the clicks and tables, so that mistakes are reported before anything waits in a queue; a finished model is left as it is.
 2. The configuration is written for the job, which runs `tomostream train` on it.
 3. A job that ends at its walltime is submitted again, and resumes from its checkpoint (`cluster.job`).
 """

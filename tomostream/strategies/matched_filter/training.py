@@ -38,9 +38,23 @@ def train_average(training: Training, folder: Path, progress: Progress) -> None:
     TomostreamError
         If a tomogram can't be read.
     """
-    scales, arrays = train_correlation(
-        "average", training, folder, progress, lambda number, radius: _profile(training, number, radius, progress)
-    )
+    train_profiles("average", training, folder, progress, lambda number, radius: _profile(training, number, radius, progress))
+
+
+def train_profiles(strategy: str, training: Training, folder: Path, progress: Progress, make: Callable[[int, float], Made]) -> None:
+    """Train a strategy that correlates with one radial profile per species, and write the model folder.
+
+    Parameters
+    ----------
+    make
+        Returns the profile of species `number`, given its radius in voxels.
+
+    Raises
+    ------
+    TomostreamError
+        If a tomogram can't be read.
+    """
+    scales, arrays = train_correlation(strategy, training, folder, progress, make)
     settings, summary = average_settings(training, scales), TrainingSummary(best_epoch=1)
     summary = with_clicks(summary, AverageModel(settings, summary, folder, arrays), training, progress)
     write_folder(folder, "average", pack_arrays(arrays), settings, summary)

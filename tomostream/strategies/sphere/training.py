@@ -9,13 +9,10 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.progress import Progress
-from tomostream.strategies.click_recording import with_clicks
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target
 from tomostream.strategies.matched_filter.kernels import profile_target
-from tomostream.strategies.matched_filter.model import AverageModel
 from tomostream.strategies.matched_filter.sampled_correlation import PEAK_BOX_EDGE, correlation_of_click, correlations_in, peaks_of
-from tomostream.strategies.matched_filter.training import Made, average_settings, train_correlation
-from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, write_folder
+from tomostream.strategies.matched_filter.training import Made, train_profiles
 from tomostream.strategies.sample_boxes import random_cubes
 from tomostream.strategies.sphere.shapes import SHAPES, Trial, chosen, trial_of
 from tomostream.strategies.training_set import Labelled, Training
@@ -31,12 +28,7 @@ def train_sphere(training: Training, folder: Path, progress: Progress) -> None:
     TomostreamError
         If a tomogram can't be read.
     """
-    scales, arrays = train_correlation(
-        "sphere", training, folder, progress, lambda number, radius: _made(training, number, radius, progress)
-    )
-    settings, summary = average_settings(training, scales), TrainingSummary(best_epoch=1)
-    summary = with_clicks(summary, AverageModel(settings, summary, folder, arrays), training, progress)
-    write_folder(folder, "average", pack_arrays(arrays), settings, summary)
+    train_profiles("sphere", training, folder, progress, lambda number, radius: _made(training, number, radius, progress))
 
 
 def _made(training: Training, number: int, radius: float, progress: Progress) -> Made:

@@ -175,6 +175,9 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         for name, path in input_paths(configuration.tomograms).items()
     }
     configuration = _with_radii(configuration, tomograms)
+    clicks = read_click_tables(configuration.labels, configuration.learning, strategy, list(tomograms)) if with_clicks else None
+    if clicks is not None:
+        configuration = _with_steps(configuration, clicks)
     gpu_memory = parse_bytes(configuration.gpu_memory) if configuration.gpu_memory else None
     return ResolvedRun(
         values=configuration.resolved(),
@@ -184,7 +187,7 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         species=tuple(configuration.species),
         strategy=strategy,
         learning=configuration.learning,
-        clicks=read_click_tables(configuration.labels, configuration.learning, strategy, list(tomograms)) if with_clicks else None,
+        clicks=clicks,
         predict=configuration.predict,
         pick=configuration.pick,
         region=configuration.region,
@@ -193,6 +196,15 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         matching=configuration.matching,
         resources=checked(Resources.configured(configuration.cluster, configuration.memory_bytes, gpu_memory)),
     )
+
+
+def _with_steps(configuration: Configuration, clicks: ClickTables) -> Configuration:
+    """The configuration with more training steps where there are many clicks, unless it gives a number (docs/accuracy.md, "More clicks")."""
+    if "steps" in configuration.train.model_fields_set:
+        return configuration
+    most = max((len(own) for _, own in clicks.train.by_species()), default=0)
+    steps = min(max(defaults.STEPS, defaults.STEPS_PER_CLICK * most), defaults.MOST_STEPS)
+    return configuration.model_copy(update={"train": configuration.train.model_copy(update={"steps": steps})})
 
 
 def find_truth(configuration: Configuration, tomograms: Mapping[str, RunTomogram]) -> TruthTable | None:

@@ -7,8 +7,8 @@
 1. Ten clicks on tomogram 01 (the tasks are those of `bench.pretraining.transfer`): train, and pick in 01 and 02.
 2. `suggest` places in 01.  A place within half the tolerance of a particle is kept, one farther than the tolerance is rejected, one between is
    skipped, as a person would who sees a particle beside the centre.
-3. Train again with the first N answers: from the start (`answers`), going on from the first model (`continued`), and with the kept ones alone
-   (`kept`).  And with N further particles of 01 that are clicked at random (`random`).
+3. Train again with the first N answers: from the start (`answers`), going on from the first model (`continued`), and from the start with the kept
+   ones alone (`kept`).  And with N further particles of 01 that are clicked at random: from the start (`random`), and going on (`random_continued`).
 
 F1 is at the true count.  Tomograms 03 and 04 are not used, because nothing may be chosen by them.
 """
@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -32,7 +33,7 @@ from tomostream.stages.picks.suggestions import SuggestSettings, suggest_from_ma
 from tomostream.units import Length
 
 _HEAD = "tomogram,species,x_voxel,y_voxel,z_voxel,label"
-WAYS = ("answers", "continued", "kept", "random")
+WAYS = ("answers", "continued", "kept", "random", "random_continued")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def further(task: Task, truth: np.ndarray, clicks: np.ndarray, count: int) -> np
 class Bench:
     """One task in one folder: each training has a project of its own, and is made once."""
 
-    def __init__(self, task: Task, folder: Path, root: Path, objective: str) -> None:
+    def __init__(self, task: Task, folder: Path, root: Path, objective: dict[str, Any]) -> None:
         self.task, self.folder, self.objective = task, folder, objective
         self.names = (task.clicked, *task.test)
         self.sources = {name: root / task.folder / f"{name}.mrc" for name in self.names}
@@ -98,7 +99,7 @@ class Bench:
             "tomograms": [str(stores[one] if stores[one].exists() else self.sources[one]) for one in self.names],
             "species": [{"name": self.task.species, "radius": f"{self.task.radius:g}vox"}],
             "labels": {"train": [str(table)]},
-            "objective": {"name": self.objective},
+            "objective": self.objective,
             "pick": {"count": "truth"},
             "truth": str(self.folder / "truth.csv"),
             "tolerance": f"{self.task.tolerance:g}vox",
@@ -149,15 +150,11 @@ class Bench:
             kept, rejected = (answers.labelled(count, label) for label in (1, 0))
             print(f"{self.task.name}: of {count} answers {len(kept)} kept, {len(rejected)} rejected", flush=True)
             both = np.concatenate([self.clicks, kept])
+            random = np.concatenate([self.clicks, further(self.task, self.truth[self.task.clicked], self.clicks, count)])
+            points = {"answers": (both, rejected), "continued": (both, rejected), "kept": (both, none)}
             for way in ways:
-                if way == "random":
-                    more = further(self.task, self.truth[self.task.clicked], self.clicks, count)
-                    self.train(f"random_{count}", np.concatenate([self.clicks, more]), none)
-                elif way == "kept":
-                    self.train(f"kept_{count}", both, none)
-                else:
-                    start = self.folder / "clicks/model" if way == "continued" else None
-                    self.train(f"{way}_{count}", both, rejected, start=start)
+                start = self.folder / "clicks/model" if way.endswith("continued") else None
+                self.train(f"{way}_{count}", *points.get(way, (random, none)), start=start)
 
 
 def table(work: Path) -> str:
@@ -178,14 +175,18 @@ def main() -> None:
     parser.add_argument("--answers", default="10,20,40")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--objective", default="nnpu")
+    parser.add_argument(
+        "--rejected-weight", type=float, default=0.0, help="objective.rejected_weight; give another --work for another weight"
+    )
     parser.add_argument("--tables", action="store_true")
     given = parser.parse_args()
     if not given.tables:
         root = Path(os.environ["TOMOSTREAM_DATA"])
+        objective = {"name": given.objective, "rejected_weight": given.rejected_weight}
         for task in tasks():
             if task.name in given.tasks.split(","):
                 counts = [int(text) for text in given.answers.split(",")]
-                Bench(task, given.work / task.name, root, given.objective).run(counts, [way for way in given.ways.split(",") if way])
+                Bench(task, given.work / task.name, root, objective).run(counts, [way for way in given.ways.split(",") if way])
     print(table(given.work))
 
 

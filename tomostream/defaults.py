@@ -71,8 +71,7 @@ MARKER_RADIUS_ANG: Final = 50.0  # of ChimeraX's markers, where no box is given:
 # training, further
 WEIGHT_DECAY: Final = 1e-4
 RECALIBRATION_CROPS: Final = 64  # uniform crops over which the batch-norm statistics are taken before a network is used
-REJECTED_WEIGHT: Final = 1.0  # of a place labelled 0 beside a click, in the network's loss
-REJECTED_RADIUS: Final = 1.0  # of the ball around such a place, of the labels' radius
+REJECTED_WEIGHT: Final = 0.0  # of a place labelled 0 beside a click, in the network's loss; 1 did not help (docs/accuracy.md)
 REJECTED_CROPS: Final = 0.5  # of the uniform crops, those that are drawn around such places instead, at most
 EXPECTED_PER_CLICK: Final = 10  # particles per click, where nobody says how many there are (validation only)
 

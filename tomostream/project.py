@@ -15,6 +15,7 @@ from tomostream.errors import InputError
 from tomostream.formats.lists import listed_volumes
 from tomostream.remote.copies import upload, work_folder
 from tomostream.remote.home import expanded
+from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.store.naming import MRC_ENDINGS, distinct_names
 
@@ -135,6 +136,9 @@ def input_paths(patterns: list[str]) -> dict[str, str]:
         found = sorted(glob.glob(str(expanded(pattern)), recursive=True)) if glob.has_magic(pattern) else [pattern]
         if not found or not Path(found[0]).exists():
             raise InputError(f"tomograms: nothing matches '{pattern}' (paths count from the current folder, {Path.cwd()})")
+        for path in found:
+            if not path.endswith(".partial") and (other := instead(path, Wanted.TOMOGRAM)) is not None:
+                raise InputError(f"tomograms: {other}")
         paths.extend(p for p in found if not p.endswith(".partial"))
     return distinct_names(list(dict.fromkeys(paths)))
 

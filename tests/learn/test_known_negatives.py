@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomostream import defaults
 from tomostream.learn.batch import Batch
 from tomostream.learn.objectives import KnownNegatives, make_objective
 
@@ -61,7 +60,7 @@ def test_the_term_is_added_with_the_weight_of_a_click_each(name, per_click):
     both = make(name, [KnownNegatives(per_click, 0.05)])(tensor(LOGITS, torch.float32), corrected(POSITIVE, NEGATIVE, WEIGHT))
     expected = oracle(LOGITS, NEGATIVE, WEIGHT, 0.05)
     assert float(both.terms["rejected_negative"]) == pytest.approx(expected, rel=1e-5)
-    added = defaults.REJECTED_WEIGHT * per_click * positive_factor(name) * expected
+    added = per_click * positive_factor(name) * expected
     assert both.total.item() == pytest.approx(plain.total.item() + added, rel=1e-5)
     assert "rejected_negative" not in plain.terms
 

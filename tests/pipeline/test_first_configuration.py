@@ -61,6 +61,13 @@ def test_many_tomograms_are_named_by_a_pattern(data):
     assert load_configuration(Path("tomostream.yaml")).tomograms == ["data/*.mrc", "data/more/*.mrc", "data/more/*.ome.zarr"]
 
 
+def test_a_project_in_the_folder_holds_no_further_tomograms(data):
+    write_store(data / "project" / "tomograms" / "TS_01.ome.zarr", noise(20, 30, 40), spacing=13.48)
+    (data / "project" / "resolved.yaml").write_text("project: project\n")
+    assert tomostream("init", "data", *ANSWERS, "--clicks", "clicks.csv").code == 0
+    assert len(load_configuration(Path("tomostream.yaml")).tomograms) == 3
+
+
 def test_answers_that_do_not_fit_the_data_are_refused(data):
     Path("other.csv").write_text("tomogram,x_voxel,y_voxel,z_voxel\nTS_77,30,20,10\n")
     done = tomostream("init", "data", *ANSWERS, "--clicks", "other.csv")

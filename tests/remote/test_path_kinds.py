@@ -5,7 +5,7 @@ import json
 import pytest
 from cli_runner import tomostream
 
-from tomostream.remote.path_kinds import Kind, Wanted, instead, is_project, kind_at
+from tomostream.remote.path_kinds import _MAY_BE, Kind, Wanted, instead, is_project, kind_at
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_each_path_is_what_it_is(here):
 def test_every_message_names_the_path_what_is_wanted_and_what_to_do(here, wanted):
     for name, kind in KINDS.items():
         said = instead(name, wanted)
-        if kind.name == wanted.name or (kind is Kind.FILE and wanted is Wanted.TABLE):
+        if kind.name == wanted.name or (wanted, kind) in _MAY_BE:
             assert said is None
         else:
             assert said is not None
@@ -105,4 +105,11 @@ def test_the_message_for_a_tomogram_in_the_place_of_a_configuration(here):
     )
     assert "tomostream status project" in tomostream("run", "project").message
     assert "its model is project/model" in tomostream("predict", "store.ome.zarr", "--model", "project", "-o", "o").message
+    (here / "listed.yaml").write_text(
+        "project: p\ntomograms: [folder]\nspecies: [{name: a, radius: 5vox}]\nlabels: {train: [clicks.csv]}\n"
+    )
+    assert (
+        "folder is a folder, not a tomogram (an MRC file or an OME-Zarr store); name what is in it: folder/*.mrc"
+        in tomostream("run", "listed.yaml").message
+    )
     assert json.dumps(tomostream("status", "model").message).find("model folder, not the project folder of a run") > 0

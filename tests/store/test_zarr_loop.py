@@ -1,5 +1,7 @@
 """Where the thread of zarr's loop can't start, a store is refused at once, and opened once it can; nothing waits for ever."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -45,3 +47,35 @@ def test_a_thread_that_cannot_start_is_told_and_tried_again(tmp_path, monkeypatc
             with pytest.raises(MachineError, match=r"can't start.*ulimit -v"):
                 open_tomogram(path)
     assert open_tomogram(path).shape == (8, 8, 8)
+
+
+OPENING = """
+import os, resource, signal, sys
+import tomostream.tomogram, tomostream.store.zarr_opening as opening
+from tomostream.errors import TomostreamError
+if sys.argv[2:]:
+    opening.start_loop = lambda: None
+hung = []
+for megabytes in range(0, 16, 3):
+    child = os.fork()
+    if not child:
+        signal.alarm(15)
+        pages = int(open("/proc/self/statm").read().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + megabytes * 2**20,) * 2)
+        try:
+            tomostream.tomogram.open_tomogram(sys.argv[1])
+        except (TomostreamError, MemoryError):
+            os._exit(2)
+        os._exit(0)
+    if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+        hung.append(megabytes)
+print(hung)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_process_without_memory_for_the_thread_ends(tmp_path):
+    write_store(tmp_path / "t.ome.zarr", noise(8, 8, 8))
+    done = subprocess.run([sys.executable, "-c", OPENING, tmp_path / "t.ome.zarr"], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -81,6 +81,8 @@ class ObjectiveSettings(Part):
     """`kl`: KL(prior, mean score) as in Topaz, or `pu_to_prior` as in the paper."""
     prior: float | None = Field(default=None, gt=0, lt=1)
     """Fraction of particle voxels. Default: from the expected number."""
+    rejected_weight: float = Field(default=defaults.REJECTED_WEIGHT, ge=0)
+    """Weight of clicks labelled 0 in the U-Net's loss, beside that of a click; 0: only filter and pretrained features learn from them."""
 
 
 class Network(Part):

@@ -1,6 +1,6 @@
 """`init`: write a first configuration for a user's own data, as commented YAML.
 
-1. Find the tomograms: MRC files and OME-Zarr stores below a folder, except score maps, label masks and unfinished stores.
+1. Find the tomograms: MRC files and OME-Zarr stores below a folder, except score maps, label masks, unfinished stores, and what a run made in its project folder.
 2. Read their heads, and warn of anything doubtful.  A voxel spacing that the files don't give must be an answer.
 3. Read the clicks and match them to the names of the tomograms, so that a wrong table is found now.
 4. Write the answers.  An answer that is missing becomes a comment that says what to fill in, and is returned.
@@ -22,7 +22,7 @@ from tomostream.formats.registry import Conversion, read_table
 from tomostream.progress import Progress
 from tomostream.project import input_paths
 from tomostream.remote.atomic_files import write_atomically
-from tomostream.remote.path_kinds import Kind, kind_at
+from tomostream.remote.path_kinds import Kind, is_project, kind_at
 from tomostream.stages.shared.clicks import check_inside, read_points
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
 from tomostream.stages.training.click_check import check_clicks
@@ -73,6 +73,8 @@ def write_first_configuration(folder: Path, answers: Answers, out: Path, *, over
     missing = _missing(answers, sound)
     text = _text(sound, answers, missing)
     configuration = configuration_from(_values(sound, answers), str(out)) if not missing else None
+    if configuration is not None:
+        resolve(configuration, with_clicks=True)  # what can't be run is not written
     write_atomically(out, text)
     if configuration is not None:
         _check_run(resolve(load_configuration(out), with_clicks=True), progress)  # what was promised: it can be run as it is
@@ -95,7 +97,7 @@ def find_tomograms(folder: Path) -> dict[str, str]:
             if path.name.startswith(".") or path.name.endswith(".partial"):
                 continue
             if path.is_dir():
-                if not path.name.endswith(".zarr"):
+                if not path.name.endswith(".zarr") and not is_project(path):  # a run's stores are copies of tomograms
                     waiting.append(path)
                 elif _kind(path) is None:
                     paths.append(str(path))

@@ -39,6 +39,7 @@ class Wanted(Enum):
     CONFIGURATION = "a configuration (a YAML file)"
     STORE = "an OME-Zarr store"
     MRC = "an MRC file (.mrc .rec .map, also .gz or .bz2)"
+    TOMOGRAM = "a tomogram (an MRC file or an OME-Zarr store)"
     TABLE = "a table of positions"
     MODEL = "a model folder"
     PROJECT = "the project folder of a run"
@@ -65,6 +66,9 @@ _ADVICE = {
     (Wanted.MRC, Kind.FOLDER): "name its files: {path}/*.mrc",
     (Wanted.MRC, Kind.EMPTY): "it has 0 bytes: copy it again",
     (Wanted.MRC, None): "give the tomograms' files",
+    (Wanted.TOMOGRAM, Kind.FOLDER): "name what is in it: {path}/*.mrc or {path}/*.zarr",
+    (Wanted.TOMOGRAM, Kind.PROJECT): "its tomograms are {path}/tomograms/*.zarr",
+    (Wanted.TOMOGRAM, None): "give paths or patterns of tomograms",
     (Wanted.TABLE, Kind.PROJECT): "its picks are in {path}/picks",
     (Wanted.TABLE, None): "give a CSV file, or one that `tomostream import` can read",
     (Wanted.MODEL, Kind.PROJECT): "its model is {path}/model",
@@ -74,6 +78,10 @@ _ADVICE = {
     (Wanted.PROJECT, Kind.FOLDER): "it has no resolved.yaml: `tomostream run` made nothing there",
     (Wanted.PROJECT, None): "give the folder of `tomostream run` or `demo`",
 }
+
+
+# what can't be told apart by its name
+_MAY_BE = ((Wanted.TABLE, Kind.FILE), (Wanted.TOMOGRAM, Kind.FILE), (Wanted.TOMOGRAM, Kind.MRC), (Wanted.TOMOGRAM, Kind.STORE))
 
 
 def kind_at(path: str | os.PathLike[str] | RemotePath) -> Kind | None:
@@ -123,7 +131,7 @@ def instead(path: str | os.PathLike[str] | RemotePath, wanted: Wanted) -> str | 
     '/proc/none.yaml does not exist; give a configuration, or write one: tomostream init FOLDER_OF_TOMOGRAMS'
     """
     kind = kind_at(path)
-    if kind is None or kind.name == wanted.name or (kind is Kind.FILE and wanted is Wanted.TABLE):
+    if kind is None or kind.name == wanted.name or (wanted, kind) in _MAY_BE:
         return None
     advice = _ADVICE.get((wanted, kind), _ADVICE[wanted, None]).format(path=path, folder=place(path).parent)
     if kind is Kind.MISSING:

@@ -104,7 +104,7 @@ def test_wrong_clicks_stop_the_dry_run_with_their_cause(tmp_path, slip):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("given", "words"), [("40vox", "at 40 voxels"), ("400A", "at 400 A (40 voxels)"), ("10A", "at 10 A (1 voxels)")])
+@pytest.mark.parametrize(("given", "words"), [("40vox", "at 40 voxels"), ("400A", "at 400 A (40 voxels)")])
 def test_a_radius_that_is_ten_times_off_is_blamed_and_not_the_table(tmp_path, given, words):
     volume, centres = far_volume(0)
     with pytest.raises(InputError, match="are on particles of another size than the radius says") as told:
@@ -112,6 +112,13 @@ def test_a_radius_that_is_ten_times_off_is_blamed_and_not_the_table(tmp_path, gi
     assert words in str(told.value)
     assert "mend the radius" in str(told.value)
     assert "They fit if" not in str(told.value)
+
+
+@pytest.mark.slow
+def test_a_radius_that_is_far_too_small_is_told_and_the_table_is_not_blamed(tmp_path):
+    volume, centres = far_volume(0)
+    (finding,) = checked(project(tmp_path, centres[:20], volume, species=[{"name": "ball", "radius": "10A", "expected": 30}]))
+    assert finding.is_radius_off
 
 
 def test_a_shift_that_takes_the_clicks_out_of_the_volume_is_no_explanation(tmp_path):

@@ -29,7 +29,7 @@ def rows(points, label):
 def configuration(folder, table, **values):
     """Large balls are clicked; the small ones between them look alike.  The network works alone, without validation."""
     folder.mkdir()
-    objective = {"objective": {"name": "nnpu"}} | values
+    objective = {"objective": {"name": "nnpu", "rejected_weight": 1}} | values
     path = make_project(folder, **({"labels": {"train": [str(folder / "train.csv")]}, "matched_filter": {"weight": 0}} | objective))
     for number, tomogram in enumerate(("t1", "t2")):
         volume, _ = make_volume(number, species=2)

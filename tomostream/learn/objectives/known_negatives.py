@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool, Float32
 from torch.nn import functional as F
 
-from tomostream import defaults
 from tomostream.learn.processes import Processes
 
 
@@ -26,16 +25,19 @@ class KnownNegatives:
         Rejected places over clicks, both in the training tomograms.
     fraction
         Voxels of N over all voxels; 0: there are none.
+    weight
+        Of a place, beside that of a click.
     """
 
     per_click: float
     fraction: float
+    weight: float = 1.0
 
     def weighed(self, positive: float) -> WeighedNegatives | None:
-        """Return the term beside a risk in which E_P[L(f,1)] has the factor `positive`: a place weighs as much as a click, all of them at most as much as all clicks."""
+        """Return the term beside a risk in which E_P[L(f,1)] has the factor `positive`: with weight 1 a place weighs as much as a click, all of them at most as much as all clicks."""
         if self.fraction == 0:
             return None
-        return WeighedNegatives(defaults.REJECTED_WEIGHT * positive * min(1.0, self.per_click), self.fraction)
+        return WeighedNegatives(self.weight * positive * min(1.0, self.per_click), self.fraction)
 
 
 @dataclass(frozen=True, slots=True)

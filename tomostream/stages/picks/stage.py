@@ -217,8 +217,9 @@ def _replaced(table: Place, fingerprint: Fingerprint) -> str | None:
     texts: list[str] = []
     for i, (before, after) in enumerate(zip(old, new, strict=True)):
         is_same_map = is_same_identity({"maps": before.get("scores")}, {"maps": after["scores"]})
-        settings = differences({**before, "scores": None}, {**after, "scores": None})
-        said = "; ".join(filter(None, [settings, "" if is_same_map else "the score map has changed"]))
+        unsaid = {"scores": None, "clicks": None}  # the heights of the clicks are the model's
+        parts = [differences({**before, **unsaid}, {**after, **unsaid}), "" if is_same_map else "the score map has changed"]
+        said = "; ".join(filter(None, parts)) or ("" if before.get("clicks") == after.get("clicks") else "the model has changed")
         texts.append(f"{after.get('species') or i + 1}: {said}" if said and len(new) > 1 else said)
     return f"{table} is replaced: it was made with other settings ({'; '.join(filter(None, texts))})"
 

@@ -165,7 +165,7 @@ def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int)
     tables = [*clicks.train_tables, *clicks.validate_tables]
     values: Fingerprint = {
         "species": run.values["species"],
-        "objective": run.values["objective"],
+        "objective": {key: value for key, value in run.values["objective"].items() if key != "rejected_weight"},
         **run.strategy.fingerprint(run.learning),
         "level": opened.level,
         "normalisation": ROBUST,
@@ -175,5 +175,5 @@ def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int)
         "version": VERSION,
     } | ({"processes": processes} if processes > 1 else {})
     if len(clicks.rejected) and learns_rejected(run):
-        values["rejected"] = {"weight": defaults.REJECTED_WEIGHT, "radius": defaults.REJECTED_RADIUS, "crops": defaults.REJECTED_CROPS}
+        values |= {"rejected_weight": weight} if (weight := run.values["objective"]["rejected_weight"]) else {}
     return plain(values)

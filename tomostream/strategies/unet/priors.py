@@ -59,33 +59,32 @@ def measure_priors(
     return observed, expected
 
 
-def measure_negatives(
-    settings: LearningSettings, labelled: Labelled, radii: list[float], negative_radii: list[float]
-) -> list[KnownNegatives] | None:
-    """Return per species how many places were rejected, and the fraction of the training voxels around them; None if there are none.
+def measure_negatives(settings: LearningSettings, labelled: Labelled, radii: list[float]) -> list[KnownNegatives] | None:
+    """Return per species how many places were rejected, and the fraction of the training voxels around them; None if they are not learnt from.
 
     Parameters
     ----------
-    radii, negative_radii
+    radii
         Radius of the labels, and of the balls around rejected places, per species, in voxels of the level.
     """
-    if labelled.rejected is None:
+    weight = settings.objective.rejected_weight
+    if labelled.rejected is None or weight == 0:
         return None
     voxels = sum(math.prod(t.shape) for t in labelled.tomograms)
     shape = settings.train.label_shape
     found: list[KnownNegatives] = []
-    for i, (radius, around) in enumerate(zip(radii, negative_radii, strict=True)):
+    for i, radius in enumerate(radii):
         places = labelled.rejected_of(i)
         count = sum(
-            _labelled_voxels(t.shape, own, around, shape, beside=(points[i], radius))
+            _labelled_voxels(t.shape, own, radius, shape, beside=points[i])
             for t, own, points in zip(labelled.tomograms, places, labelled.points, strict=True)
         )
-        found.append(KnownNegatives(sum(map(len, places)) / max(1, labelled.count(i)), count / voxels))
+        found.append(KnownNegatives(sum(map(len, places)) / max(1, labelled.count(i)), count / voxels, weight))
     return found
 
 
-def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str, *, beside: tuple[np.ndarray, float] | None = None) -> int:
-    """Count the voxels of the union of the labels, and in none of the labels `beside` (their points and radius).
+def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str, *, beside: np.ndarray | None = None) -> int:
+    """Count the voxels of the union of the labels, and in none of the labels of the points `beside`.
 
     Each label counts its voxels that are in no earlier label.
     """
@@ -97,6 +96,6 @@ def _labelled_voxels(shape: Triple, points: np.ndarray, radius: float, kind: str
         own = mask_of_box(box, points[i : i + 1], radius=radius, shape=kind, volume=shape).astype(bool)
         earlier = mask_of_box(box, points[:i], radius=radius, shape=kind, volume=shape).astype(bool)
         if beside is not None:
-            earlier |= mask_of_box(box, beside[0], radius=beside[1], shape=kind, volume=shape).astype(bool)
+            earlier |= mask_of_box(box, beside, radius=radius, shape=kind, volume=shape).astype(bool)
         total += int(np.count_nonzero(own & ~earlier))
     return total

@@ -65,8 +65,7 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     training = replace(training, settings=replace(settings, species=species))
     radii = label_radii(training)
     observed, expected = measure_priors(settings, species, training.labelled, radii)
-    negative_radii = [defaults.REJECTED_RADIUS * radius for radius in radii]
-    negatives = measure_negatives(settings, training.labelled, radii, negative_radii)
+    negatives = measure_negatives(settings, training.labelled, radii)
     risk = _objective(kind, training, radii, observed, expected, negatives)
     for note in risk.notes:
         progress.warn(note)
@@ -81,7 +80,7 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     parts = Parts(
         network=network,
         crops=lambda labelled, own: crops_of(
-            training, labelled, radii, stride=network.stride, processes=own, negative_radii=negative_radii
+            training, labelled, radii, stride=network.stride, processes=own, negative_radii=radii if negatives else None
         ),
         objective=lambda together: replace(risk, processes=together),
         sampling=unet_sampling(network.stride),

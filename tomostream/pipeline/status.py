@@ -22,7 +22,7 @@ import yaml
 
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
-from tomostream.learn.training_files import METRICS_NAME
+from tomostream.learn.training_files import METRICS_NAME, newest
 from tomostream.pipeline.journal import Event
 from tomostream.pipeline.run_history import failures_in, last_run
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc
@@ -227,7 +227,7 @@ def _names_made(folder: Path, species: list[str]) -> list[str]:
 def _model(folder: Path, is_running: bool) -> tuple[str, int]:
     """Return the state of the model, and the training steps done at the end of the last epoch."""
     try:
-        rows = (folder / "model" / METRICS_NAME).read_text().splitlines()
+        rows = newest(folder / "model", METRICS_NAME).read_text().splitlines()
         header = rows[0].split(",")
         steps = int(float(rows[-1].split(",")[header.index("step")])) if "step" in header and len(rows) > 1 else 0
     except (OSError, ValueError, IndexError):

@@ -16,6 +16,7 @@ import yaml
 from tomostream.config import Configuration, configuration_from
 from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.registry import Conversion, read_table
+from tomostream.learn.training_files import METRICS_NAME, newest
 from tomostream.strategies.catalogued import strategy_named
 from tomostream.view.jobs import Jobs
 from tomostream.view.messages import PlaceAnswer, RoundsAnswer, TomogramState
@@ -155,7 +156,7 @@ class Rounds:
 
     def to_json(self) -> RoundsAnswer:
         """Return whether there is a model, and the last measurements of its training."""
-        return {"has_model": self._has_model(), "metrics": _metrics(self._workspace.project / "model" / "metrics.csv")}
+        return {"has_model": self._has_model(), "metrics": _metrics(newest(self._workspace.project / "model", METRICS_NAME))}
 
     def _has_model(self) -> bool:
         return (self._workspace.project / "model" / "model.json").is_file()

@@ -1,6 +1,7 @@
 """A run with several species makes a model for each: as good as alone, in one folder, resumed and continued like any other."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from small_project import make_project
 import tomostream as ts
 from tomostream.config import configuration_from
 from tomostream.errors import ExistsError, InputError
+from tomostream.learn.training_files import newest
 from tomostream.pipeline.dry_run import plan_run
 from tomostream.pipeline.execution import run_project
 from tomostream.pipeline.training import train_model
@@ -120,6 +122,17 @@ def test_a_kill_between_two_species_keeps_the_first(both, tmp_path):
     assert (copy / "parts" / "ribosome" / "model.safetensors").stat().st_mtime_ns == stamp
     assert (copy / "model.safetensors").read_bytes() == (project / "model" / "model.safetensors").read_bytes()
     assert (copy / "model.json").read_bytes() == (project / "model" / "model.json").read_bytes()
+
+
+def test_progress_is_that_of_the_species_in_training(both, tmp_path):
+    project, _ = both
+    shutil.copytree(project / "model", tmp_path / "model")
+    for name in ("model.json", "model.safetensors", "metrics.csv"):
+        (tmp_path / "model" / name).unlink()
+    latest = newest(tmp_path / "model", "metrics.csv")
+    os.utime(latest.parents[1] / "fas" / "metrics.csv", ns=(2**62, 2**62))
+    assert newest(tmp_path / "model", "metrics.csv").parent.name == "fas"
+    assert newest(tmp_path, "metrics.csv") == tmp_path / "metrics.csv"  # none
 
 
 def test_training_goes_on_from_the_model_of_the_same_species(both, tmp_path):

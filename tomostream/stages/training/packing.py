@@ -7,12 +7,11 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from tomostream.learn.training_files import METRICS_NAME
+from tomostream.learn.training_files import METRICS_NAME, PARTS_NAME
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.strategies.several_models import pack
 
-PARTS_NAME = "parts"  # folder below that of several models, with a model folder per species
 SPECIES_COLUMN = "species"  # of the metrics of several models
 
 

@@ -22,7 +22,7 @@ from tomostream import defaults
 from tomostream.cluster.queue import JobQueue
 from tomostream.cluster.queues import job_queue_named, task_threads
 from tomostream.errors import InputError
-from tomostream.learn.training_files import CHECKPOINT_NAME
+from tomostream.learn.training_files import CHECKPOINT_NAME, newest
 from tomostream.redaction import redacted
 from tomostream.remote.copies import work_folder
 from tomostream.remote.places import Place, RemotePath
@@ -76,7 +76,12 @@ def _train_in_jobs(queue: JobQueue, run: ResolvedRun, folder: Place, overwrite: 
         # only once: a second job continues what the first began
         return [sys.executable, *start, *what, *(["--overwrite"] if overwrite and number == 0 else [])]
 
-    checkpoint = (work_folder(folder, "training") if isinstance(folder, RemotePath) else folder) / CHECKPOINT_NAME
+    trained = work_folder(folder, "training") if isinstance(folder, RemotePath) else folder
+
+    def mark() -> int | None:
+        checkpoint = newest(trained, CHECKPOINT_NAME)
+        return checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+
     run_job(
         command,
         queue,
@@ -85,5 +90,5 @@ def _train_in_jobs(queue: JobQueue, run: ResolvedRun, folder: Place, overwrite: 
         processes=processes,
         gpus=processes if resources.gpus else 0,
         progress=progress,
-        mark=lambda: checkpoint.stat().st_mtime_ns if checkpoint.exists() else None,
+        mark=mark,
     )

@@ -127,8 +127,6 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
         If the settings don't fit the map, or the undecided candidates don't fit the memory.
     """
     settings.check()
-    if (doubt := no_score_map(scores)) is not None:
-        progress.warn(f"{scores.name}: {doubt}")
     labels = tuple((label, distance.in_voxels(scores.spacing)) for label, distance in settings.labels)
     Restriction(settings.box, settings.mask, labels).check(scores.shape, scores.name, spacing=scores.spacing)
     found = picker(settings.method or scores.attributes.pick_method)
@@ -189,6 +187,9 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
     writable_folder(task.out)
     if (replaced := _replaced(table, fingerprint)) is not None:
         progress.say(f"{task.name}: {replaced}")
+    for scores, _ in opened:
+        if (doubt := no_score_map(scores)) is not None:
+            progress.warn(f"{task.name}: {doubt}")
     parts = [pick_map(scores, settings, resources=task.resources, progress=progress) for scores, settings in opened]
     if task.orienting is not None:
         parts = [_oriented(part, task.orienting, memory=task.resources.memory) for part in parts]

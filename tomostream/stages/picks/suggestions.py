@@ -33,7 +33,7 @@ from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.score_map import open_score_map
 from tomostream.stages.picks.expected_count import expected_number
-from tomostream.stages.picks.stage import PickSettings, pick_map
+from tomostream.stages.picks.stage import PickSettings, no_score_map, pick_map
 from tomostream.stages.shared.clicks import read_points
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.store.naming import distinct_names
@@ -152,6 +152,8 @@ def suggest_places(
     for name, (path, settings) in maps.items():
         settings.check()
         scores = open_score_map(path)
+        if (doubt := no_score_map(scores)) is not None:
+            progress.warn(f"{name}: {doubt}")
         wanted = PickSettings(
             radius=settings.radius, how_many=Best(BEYOND * settings.expected), smooth=settings.smooth, species=settings.species
         )

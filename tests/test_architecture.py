@@ -3,8 +3,9 @@
 import ast
 import re
 
-from house import House, plug_ins
+from house import PACKAGE, House, plug_ins
 from house_rules import ABOVE_THE_RESOLVED_RUN, FLOORS, OPEN_VALUES, room_of, strategies_named, upward_imports
+from repository import REPOSITORY
 
 HOUSE = House()
 
@@ -125,3 +126,26 @@ def test_no_drawer_for_odds_and_ends():
 def test_modules_say_what_they_are_for():
     found = [name for name, tree in HOUSE.trees.items() if not ast.get_docstring(tree)]
     assert not found, f"without a docstring: {found}"
+
+
+# the folders of tests that mirror no folder of the package
+OTHER_FOLDERS = {"copick", "data", "gpu", "packaging", "slurm", "support"}
+
+
+def test_tests_are_written_in_one_way():
+    """In folders that mirror the package; without annotations; and no test module needs another."""
+    tests = REPOSITORY / "tests"
+    for path in sorted(tests.rglob("*.py")):
+        folder = path.relative_to(tests).parent
+        assert folder.parts[:1] == () or folder.parts[0] in OTHER_FOLDERS or (PACKAGE / folder).is_dir(), (
+            f"{path}: tomostream has no {folder}"
+        )
+        for node in ast.walk(ast.parse(path.read_text(), str(path))):
+            if isinstance(node, ast.ImportFrom):
+                assert not (node.module or "").split(".")[-1].startswith("test_"), (
+                    f"{path}:{node.lineno}: what tests share is in tests/support"
+                )
+            elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                annotations = [one for one in (node.returns, *(one.annotation for one in given)) if one is not None]
+                assert not annotations, f"{path}:{node.lineno}: {node.name} has annotations"

@@ -1,8 +1,12 @@
 """What version 0.1 wrote is read for ever: stores, score maps, models of every kind, tables.
 
 `tests/data/archives/v0.1` was written by version 0.1 and is never made again: `convert`, `stats`, `train` (five clicks in a made-up tomogram),
-`predict --score-dtype int8`, `pick --radius 4vox --count 5`; `logits.npy` are what it gave for the tomogram with each model.
+`predict --score-dtype int8`, `pick --radius 4vox --count 5`; `logits.npy` are what it gave for the tomogram with each model; `project` has
+two made-up tomograms, and the project folder that `run` left of them.
 """
+
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -55,3 +59,37 @@ def test_a_score_map_is_picked_as_it_was(tmp_path):
     done = tomostream("pick", OLD / "scores" / "tiny.ome.zarr", "--radius", "4vox", "--count", 5, "-o", tmp_path)
     assert done.code == 0, done.err
     assert (tmp_path / "tiny.csv").read_text() == (OLD / "picks" / "tiny.csv").read_text()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A copy of the project of 0.1, from whose folder its paths count."""
+    shutil.copytree(OLD / "project", tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here" / "project"
+
+
+def test_a_project_is_whole_and_finished(project):
+    checked = tomostream("check", project, "--json")
+    assert (checked.code, checked.json) == (0, [])
+    status = tomostream("status", project)
+    assert status.code == 0, status.err
+    assert f"{project}: finished" in status.out
+
+
+def test_what_a_project_has_is_not_made_again(project):
+    picks = (project / "picks" / "t1.csv").read_bytes()
+    for stage in ("convert", "pick"):
+        done = tomostream("run", "run.yaml", "--stage", stage)
+        assert done.code == 0, done.err
+        assert done.err.count("already made with these settings") == 2
+    assert (project / "picks" / "t1.csv").read_bytes() == picks
+
+
+def test_a_project_is_evaluated_and_reported(project):
+    before = json.loads((project / "evaluation.json").read_text())
+    assert tomostream("run", "run.yaml", "--stage", "evaluate").code == 0
+    assert json.loads((project / "evaluation.json").read_text()) == before
+    done = tomostream("report", project, "-o", project.parent / "report.html")
+    assert done.code == 0, done.err
+    assert "tomogram-1" in (project.parent / "report.html").read_text()

@@ -399,9 +399,11 @@ def test_what_is_no_store_is_refused_with_what_to_do(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="does not exist; give the folder of an OME-Zarr image"):
         open_tomogram(tmp_path / "nothing")
-    with pytest.raises(InputError, match=r"a.mrc is a file, .* `tomostream convert .*a.mrc -o DIR`"):
+    with pytest.raises(
+        InputError, match=r"a.mrc is an MRC file, not an OME-Zarr store; convert it first: `tomostream convert .*a.mrc -o DIR`"
+    ):
         open_tomogram(tmp_path / "a.mrc")
-    with pytest.raises(InputError, match="folder is a folder without Zarr metadata"):
+    with pytest.raises(InputError, match="folder is a folder, not an OME-Zarr store; it is without Zarr metadata"):
         open_tomogram(tmp_path / "folder")
     zarr.create_array(tmp_path / "array.zarr", shape=(4, 4, 4), dtype="f4")
     zarr.create_array(tmp_path / "array2.zarr", shape=(4, 4, 4), dtype="f4", zarr_format=2)

@@ -73,6 +73,8 @@ def test_answers_that_do_not_fit_the_data_are_refused(data):
     done = tomostream("init", "data", *ANSWERS, "--clicks", "other.csv")
     assert (done.code, "names tomogram TS_77" in done.message) == (2, True)
     assert not Path("tomostream.yaml").exists()
+    done = tomostream("init", "data", "--species", "my ball")
+    assert (done.code, "--species must be letters, digits" in done.message) == (2, True)
     Path("outside.csv").write_text("tomogram,x_voxel,y_voxel,z_voxel\nTS_01,300,20,10\n")
     for answers in ((), ANSWERS):  # with and without what is missing
         done = tomostream("init", "data", *answers, "--clicks", "outside.csv")

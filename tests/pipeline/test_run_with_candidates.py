@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_picks_are_those_of_the_maps_and_a_kill_changes_nothing(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picks_are_those_of_the_maps_and_a_kill_changes_nothing(trained, monkeypatch):
     project = trained.parent / "few"
     shutil.copytree(trained.parent / "project", project, ignore=shutil.ignore_patterns("scores", "picks", ".run.lock"))
     path = changed(trained, project, predict={"keep": "candidates"})
@@ -65,7 +65,7 @@ def test_picks_are_those_of_the_maps_and_a_kill_changes_nothing(trained: Path, m
     assert (project / "scores" / "t1.ome.zarr" / "zarr.json").stat().st_mtime_ns == before
 
 
-def test_the_dry_run_projects_a_hundredth_of_the_disk(trained: Path) -> None:
+def test_the_dry_run_projects_a_hundredth_of_the_disk(trained):
     disk = {}
     for keep in ("scores", "candidates"):
         steps = plan_run(load_configuration(changed(trained, trained.parent / keep, predict={"keep": keep})), ["predict"])
@@ -74,9 +74,7 @@ def test_the_dry_run_projects_a_hundredth_of_the_disk(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("pick", [{"count": 5, "smooth": "2vox"}, {"count": 5, "border": "3vox"}, {"count": 5, "method": "mean-pool"}])
-def test_what_needs_the_whole_map_is_refused_before_any_work(
-    trained: Path, pick: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_needs_the_whole_map_is_refused_before_any_work(trained, pick, monkeypatch):
     path = changed(trained, trained.parent / "none", predict={"keep": "candidates"}, pick=pick)
     monkeypatch.setattr(execution, "_run_stages", lambda _: pytest.fail("it began"))
     with pytest.raises(InputError, match="keep: "):

@@ -101,7 +101,7 @@ def test_no_command_answers_a_wrong_path_in_pythons_words(here, wanted):
 
 def test_the_message_for_a_tomogram_in_the_place_of_a_configuration(here):
     assert tomostream("run", "t.mrc").message == (
-        "tomostream: error: t.mrc is an MRC file, not a configuration (a YAML file); to write one for the tomograms there: tomostream init ."
+        "tomostream: error: t.mrc is an MRC file, not a configuration (a YAML file); to write one for the tomograms there: `tomostream init .`"
     )
     assert "tomostream status project" in tomostream("run", "project").message
     assert "its model is project/model" in tomostream("predict", "store.ome.zarr", "--model", "project", "-o", "o").message

@@ -30,14 +30,21 @@ def _installed(group: str, what: str, *also: str) -> AfterValidator:
     return AfterValidator(validator)
 
 
-def _species_name(name: str) -> str:
+def species_name(name: str) -> str:
+    """Check a particle's name: folders and columns are named by it.
+
+    Raises
+    ------
+    ValueError
+        If it holds other letters.
+    """
     if _NAME.fullmatch(name) is None:
         raise ValueError(f"must be letters, digits, '.' and '-', the first a letter or digit, found '{name}'")
     return name
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
-NameOfParticle = Annotated[str, AfterValidator(_species_name)]
+NameOfParticle = Annotated[str, AfterValidator(species_name)]
 Number = Annotated[int, Field(ge=0)]
 StrategyName = Annotated[str, _installed(STRATEGIES, "strategy")]
 PickerName = Annotated[str, _installed(PICKERS, "picker")]

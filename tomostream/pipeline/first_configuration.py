@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tomostream import defaults
 from tomostream.config import configuration_from, load_configuration
+from tomostream.config.sections import species_name
 from tomostream.errors import ExistsError, InputError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.progress import Progress
@@ -148,6 +149,10 @@ def _named(answers: Answers) -> Answers:
 
 def _check_answers(answers: Answers, sound: dict[str, Inspection], progress: Progress) -> None:
     names = list(sound)
+    try:
+        species_name(answers.species or "x")
+    except ValueError as error:
+        raise InputError(f"--species {error}") from None
     for tables, what in ((answers.clicks, "--clicks"), (answers.validate, "--validate")):
         if not tables:
             continue

@@ -46,18 +46,18 @@ class Wanted(Enum):
 
 
 _ADVICE = {
-    (Wanted.CONFIGURATION, Kind.MISSING): "give a configuration, or write one: tomostream init FOLDER_OF_TOMOGRAMS",
-    (Wanted.CONFIGURATION, Kind.MRC): "to write one for the tomograms there: tomostream init {folder}",
-    (Wanted.CONFIGURATION, Kind.STORE): "to write one for the tomograms there: tomostream init {folder}",
-    (Wanted.CONFIGURATION, Kind.FOLDER): "to write one for the tomograms in it: tomostream init {path}",
+    (Wanted.CONFIGURATION, Kind.MISSING): "give a configuration, or write one: `tomostream init FOLDER_OF_TOMOGRAMS`",
+    (Wanted.CONFIGURATION, Kind.MRC): "to write one for the tomograms there: `tomostream init {folder}`",
+    (Wanted.CONFIGURATION, Kind.STORE): "to write one for the tomograms there: `tomostream init {folder}`",
+    (Wanted.CONFIGURATION, Kind.FOLDER): "to write one for the tomograms in it: `tomostream init {path}`",
     (
         Wanted.CONFIGURATION,
         Kind.PROJECT,
-    ): "give the file that it was run with (as it was resolved: {path}/resolved.yaml); its state: tomostream status {path}",
-    (Wanted.CONFIGURATION, Kind.TABLE): "a table of clicks is named in one: tomostream init FOLDER_OF_TOMOGRAMS --clicks {path}",
-    (Wanted.CONFIGURATION, None): "to write one: tomostream init FOLDER_OF_TOMOGRAMS",
+    ): "give the file that it was run with (as it was resolved: {path}/resolved.yaml); its state: `tomostream status {path}`",
+    (Wanted.CONFIGURATION, Kind.TABLE): "a table of clicks is named in one: `tomostream init FOLDER_OF_TOMOGRAMS --clicks {path}`",
+    (Wanted.CONFIGURATION, None): "to write one: `tomostream init FOLDER_OF_TOMOGRAMS`",
     (Wanted.STORE, Kind.MISSING): "give the folder of an OME-Zarr image, as `tomostream convert` makes it",
-    (Wanted.STORE, Kind.MRC): "convert it first: tomostream convert {path} -o DIR",
+    (Wanted.STORE, Kind.MRC): "convert it first: `tomostream convert {path} -o DIR`",
     (Wanted.STORE, Kind.PROJECT): "its tomograms are in {path}/tomograms, its score maps in {path}/scores",
     (Wanted.STORE, Kind.FOLDER): "it is without Zarr metadata (no zarr.json, no .zgroup), and has no folder NAME.zarr in it",
     (Wanted.STORE, None): "give the folder NAME.ome.zarr that `tomostream convert` or `predict` made",
@@ -128,7 +128,7 @@ def instead(path: str | os.PathLike[str] | RemotePath, wanted: Wanted) -> str | 
     """Say what is at a path where `wanted` should be, and what to do; None where it may be that, or can't be told.
 
     >>> instead("/proc/none.yaml", Wanted.CONFIGURATION)
-    '/proc/none.yaml does not exist; give a configuration, or write one: tomostream init FOLDER_OF_TOMOGRAMS'
+    '/proc/none.yaml does not exist; give a configuration, or write one: `tomostream init FOLDER_OF_TOMOGRAMS`'
     """
     kind = kind_at(path)
     if kind is None or kind.name == wanted.name or (wanted, kind) in _MAY_BE:

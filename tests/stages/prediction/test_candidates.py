@@ -94,7 +94,7 @@ def chunk_bytes(store: Path) -> int:
 @pytest.mark.slow
 @settings(deadline=None, max_examples=5)
 @given(st.data())
-def test_picks_are_those_of_the_whole_map_for_any_radius_count_and_threshold_above_the_floors(tmp_path_factory, data) -> None:
+def test_picks_are_those_of_the_whole_map_for_any_radius_count_and_threshold_above_the_floors(tmp_path_factory, data):
     kind = data.draw(st.sampled_from(sorted(set(VOLUMES) - {"boolean"})))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     scores = VOLUMES[kind](rng, tuple(rng.integers(4, 24, 3)))
@@ -113,7 +113,7 @@ def test_picks_are_those_of_the_whole_map_for_any_radius_count_and_threshold_abo
 
 
 @pytest.mark.slow
-def test_particles_are_picked_by_counts_well_beyond_their_number(realistic: tuple[Path, np.ndarray]) -> None:
+def test_particles_are_picked_by_counts_well_beyond_their_number(realistic):
     store, scores = realistic
     for radius, count in ((8.0, 40), (8.0, 8), (9.0, 24), (10.0, 16), (14.0, 8)):
         assert assert_same_or_refused(store, scores, radius, Best(count)), (radius, count)
@@ -125,7 +125,7 @@ def test_particles_are_picked_by_counts_well_beyond_their_number(realistic: tupl
 
 
 @pytest.mark.slow
-def test_candidates_take_a_hundredth_of_the_map(realistic: tuple[Path, np.ndarray]) -> None:
+def test_candidates_take_a_hundredth_of_the_map(realistic):
     store, scores = realistic
     assert chunk_bytes(store) <= MOST_SHARE * scores.nbytes
     assert not work_place(store).parent.exists()
@@ -133,7 +133,7 @@ def test_candidates_take_a_hundredth_of_the_map(realistic: tuple[Path, np.ndarra
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "int8"])
-def test_other_types_hold_the_promise_too(tmp_path: Path, dtype: str) -> None:
+def test_other_types_hold_the_promise_too(tmp_path, dtype):
     scores = particles((32, 64, 64), 8, 1)
     stored = np.rint(scores * 254 - 127).astype(np.int8) if dtype == "int8" else scores.astype(dtype)
     decoded = stored * np.float64(1 / 254) + np.float64(0.5) if dtype == "int8" else stored.astype(np.float32)
@@ -143,7 +143,7 @@ def test_other_types_hold_the_promise_too(tmp_path: Path, dtype: str) -> None:
         assert assert_same_or_refused(store, decoded, radius, Best(count))
 
 
-def test_what_candidates_do_not_hold_is_refused_with_what_to_do(realistic: tuple[Path, np.ndarray]) -> None:
+def test_what_candidates_do_not_hold_is_refused_with_what_to_do(realistic):
     store, _ = realistic
     for radius, wanted, more in (
         (8.0, Best(2000), {}),
@@ -156,12 +156,12 @@ def test_what_candidates_do_not_hold_is_refused_with_what_to_do(realistic: tuple
             picked(store, radius, wanted, **more)
 
 
-def test_infinite_scores_without_number_are_refused(tmp_path: Path) -> None:
+def test_infinite_scores_without_number_are_refused(tmp_path):
     with pytest.raises(InputError, match="infinite score"):
         make(tmp_path, np.full((8, 8, 8), np.inf, dtype=np.float32), 2.0, shard=8)
 
 
-def test_a_part_of_the_volume_is_picked_above_the_floor_of_any_radius(realistic: tuple[Path, np.ndarray]) -> None:
+def test_a_part_of_the_volume_is_picked_above_the_floor_of_any_radius(realistic):
     store, scores = realistic
     floor = open_score_map(store).attributes.candidates.floor
     box = Box((10, 20, 5), (40, 50, 60))
@@ -172,7 +172,7 @@ def test_a_part_of_the_volume_is_picked_above_the_floor_of_any_radius(realistic:
 
 
 @pytest.mark.slow
-def test_blocks_and_memory_change_nothing(tmp_path: Path) -> None:
+def test_blocks_and_memory_change_nothing(tmp_path):
     scores = particles((32, 48, 48), 6, 2)
     stores = [make(tmp_path / str(shard), scores, 6.0, shard=shard) for shard in (16, 32, 48)]
     found = [open_score_map(store) for store in stores]

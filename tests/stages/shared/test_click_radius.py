@@ -102,7 +102,7 @@ def test_a_radius_that_is_not_given_is_that_of_the_clicks(tmp_path):
 def test_a_radius_that_can_not_be_seen_is_asked_for(tmp_path):
     path = without_radius(tmp_path)
     (tmp_path / "train.csv").write_text("\n".join((tmp_path / "train.csv").read_text().splitlines()[:4]) + "\n")
-    with pytest.raises(InputError, match=r"species\.ribosome\.radius is not given.*five or more"):
+    with pytest.raises(InputError, match=r"species 'ribosome': radius is not given.*five or more"):
         resolve(load_configuration(path), with_clicks=False)
 
 

@@ -47,7 +47,8 @@ def training(tmp_path):
 
 
 def choice(monkeypatch, training, *, has_backbone=True, **changes):
-    monkeypatch.setattr(module, "checked_start", lambda _: SimpleNamespace(summary=TrainingSummary(**(TOLD | changes))))
+    record = SimpleNamespace(summary=TrainingSummary(**(TOLD | changes)), settings={"network_shares": [0.5]})
+    monkeypatch.setattr(module, "checked_start", lambda _: record)
     return earlier_choice(training, has_backbone=has_backbone)
 
 
@@ -56,6 +57,7 @@ def test_way_and_number_are_those_of_the_model(monkeypatch, training):
     (verdict,) = found.verdicts
     assert verdict.way == JOINING[1]
     assert verdict.number == 2 * (4 + 1)
+    assert list(found.shares) == [0.5]
     assert not found.needs_backbone
     (species,) = found.with_numbers(training)
     assert species.expected == {"t1": 40, "t2": 80}  # by volume

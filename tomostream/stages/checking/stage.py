@@ -18,6 +18,7 @@ from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import BudgetError, InputError, TomostreamError
 from tomostream.geometry import Box, Triple
 from tomostream.progress import Progress
+from tomostream.remote.path_kinds import Kind, kind_at
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.checking.damage import ORDER, Damage
 from tomostream.stages.checking.folders import PICKS_RECORD, check_model, check_records, check_table
@@ -100,6 +101,8 @@ class _Check:
         if path.name.lower().endswith(MRC_ENDINGS):
             yield from check_volume(path, self._progress)
             return
+        if kind_at(path) is Kind.CONFIGURATION:
+            raise InputError(f"{path} is a configuration, which has no checksums; give its project folder")
         if path.is_file():
             yield from self._table(path)
             return

@@ -86,7 +86,7 @@ def test_a_network_that_learnt_nothing_hardly_disturbs_a_good_filter(untrained):
     folder, _, said = untrained
     (share,) = load_model(folder / "project" / "model").settings.network_shares
     assert share < 0.5
-    assert any("the network weighs" in text and f"{share:g} of its usual weight" in text for text in said)
+    assert any("the network weighs" in text and f"1/{round(1 / share)} of what it usually does" in text for text in said)
     assert json.loads((folder / "project" / "evaluation.json").read_text())["pooled"]["f1"] > 0.9
 
 

@@ -84,7 +84,7 @@ def network_shares(
         if shares[-1] < 1 and ranks:
             among = sum(rank < len(others) for rank in ranks)
             progress.say(
-                f"{training.settings.species[number].name}: the network weighs {shares[-1]:g} of its usual weight, because it ranks the clicks "
+                f"{training.settings.species[number].name}: the network weighs 1/{round(1 / shares[-1])} of what it usually does, because it ranks the clicks "
                 f"that it learnt from low (it has a peak near {among} of {len(ranks)})"
             )
     return shares

@@ -24,6 +24,7 @@ from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram
 from tomostream.stages.shared.species_runs import species_runs
 from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.training.click_doubts import tell_doubts
+from tomostream.stages.training.stage import is_of_other_settings
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
 from tomostream.store.pyramid import level_shape
 from tomostream.store.zarr_opening import is_url
@@ -39,7 +40,7 @@ class Step:
 
     stage: str
     tomogram: str
-    state: str  # done, to do
+    state: str  # done, to do; other settings: a model is there that the run will not replace without --overwrite
     memory_bytes: int | None  # projected peak of a process
     disk_bytes: int | None  # of the result
     work: str
@@ -73,12 +74,14 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
         if stage == "train":
             tell_doubts(run, progress)
             runs = species_runs(run)
+            is_other = is_of_other_settings(run, run.project.model, processes=run.resources.train_processes)
             for own in runs:
                 found = check_clicks(own, _Warnings(progress))
                 findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
                 step = _train(own)
                 about = f"{own.species[0].name}: " if len(runs) > 1 else ""
-                steps.append(replace(step, work=about + step.work + findings))
+                state = "other settings" if is_other else step.state
+                steps.append(replace(step, state=state, work=about + step.work + findings))
         elif stage == "report":
             steps.append(Step(stage, "-", "to do", LIBRARIES_BYTES * 2, None, "one page"))
         elif stage == "evaluate":

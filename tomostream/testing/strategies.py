@@ -167,8 +167,11 @@ class StrategyTests:
         fewer = (trained / "train.csv").read_text().splitlines()[:-1]
         (tmp_path / "fewer.csv").write_text("\n".join(fewer) + "\n")
         values["labels"]["train"] = [str(tmp_path / "fewer.csv")]
+        other = configuration_from(values, "fewer")
         with pytest.raises(ExistsError):
-            train_model(configuration_from(values, "fewer"), out=None, overwrite=False, progress=Progress())
+            train_model(other, out=None, overwrite=False, progress=Progress())
+        states = [plan_run(one, ["train"])[0].state for one in (load_configuration(trained / "run.yaml"), other)]
+        assert states == ["done", "other settings"], "the dry run must tell whether the model is that of the run"
 
     def test_training_stays_within_what_was_projected(self, tmp_path: Path) -> None:
         configuration = self._configuration(tmp_path)

@@ -90,13 +90,29 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
     TomostreamError
         If the run, the clicks or the tomograms don't fit together.
     """
+    return _is_this_runs(run, folder, processes) is True
+
+
+def is_of_other_settings(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
+    """Whether the folder holds a finished model that training will refuse to replace, as far as that can be known before any work.
+
+    Raises
+    ------
+    TomostreamError
+        If the run, the clicks or the tomograms don't fit together.
+    """
+    return _is_this_runs(run, folder, processes) is False
+
+
+def _is_this_runs(run: ResolvedRun, folder: Place, processes: int) -> bool | None:
+    """Whether a finished model is that of this run; None if there is none, or tomograms must be converted before it can be known."""
     needed = [run.tomograms[name] for name in clicks_of(run).needed]
     if not all((place(one.store) / "zarr.json").is_file() for one in needed if one.is_source) or not (folder / SETTINGS_NAME).is_file():
-        return False
+        return None
     try:
         recorded = json_object((folder / RECORD_NAME).read_bytes())
     except FileNotFoundError:
-        return False
+        return None
     return is_same_identity(recorded, _fingerprint(run, processes, folder))
 
 

@@ -72,7 +72,7 @@ _ADVICE = {
     (Wanted.TABLE, Kind.PROJECT): "its picks are in {path}/picks",
     (Wanted.TABLE, None): "give a CSV file, or one that `tomostream import` can read",
     (Wanted.MODEL, Kind.PROJECT): "its model is {path}/model",
-    (Wanted.MODEL, Kind.FOLDER): "did training finish? A model folder has model.json and model.safetensors",
+    (Wanted.MODEL, Kind.FOLDER): "it lacks model.json and model.safetensors; did training finish?",
     (Wanted.MODEL, None): "give the folder that `tomostream train` made, PROJECT/model of a run",
     (Wanted.PROJECT, Kind.CONFIGURATION): "give its `project`",
     (Wanted.PROJECT, Kind.FOLDER): "it has no resolved.yaml: `tomostream run` made nothing there",

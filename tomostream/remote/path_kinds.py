@@ -64,7 +64,7 @@ _ADVICE = {
     (Wanted.MRC, Kind.STORE): "a store needs no conversion; use it as it is",
     (Wanted.MRC, Kind.PROJECT): "its tomograms are converted already, in {path}/tomograms",
     (Wanted.MRC, Kind.FOLDER): "name its files: {path}/*.mrc",
-    (Wanted.MRC, Kind.EMPTY): "it has 0 bytes: copy it again",
+    (Wanted.MRC, Kind.EMPTY): "it has 0 bytes, the header alone takes 1024: copy it again",
     (Wanted.MRC, None): "give the tomograms' files",
     (Wanted.TOMOGRAM, Kind.FOLDER): "name what is in it: {path}/*.mrc or {path}/*.zarr",
     (Wanted.TOMOGRAM, Kind.PROJECT): "its tomograms are {path}/tomograms/*.zarr",

@@ -16,10 +16,8 @@ def main(root: Path) -> None:
     """Print the figures."""
     house = House(root)
     sizes = {name: len(text.splitlines()) for name, text in house.texts.items()}
-    lengths = {f"{name}.{function.name}": lines(function) for name, function in house.functions()}
-    widths = {
-        f"{name}.{function.name}": parameters(function) for name, function in house.functions() if not name.startswith(("cli", "api"))
-    }
+    lengths = sizes_of(house, lines)
+    widths = {name: width for name, width in sizes_of(house, parameters).items() if not name.startswith(("cli", "api"))}
     without_floor = sorted({room_of(name) for name in house.trees} - FLOORS.keys())
     print("modules", len(sizes), "lines", sum(sizes.values()))
     print("modules in circles", len(house.circles()))

@@ -51,7 +51,8 @@ def _show(found: RunStatus, every: bool) -> None:
     if found.is_finished:
         typer.echo(f"{found.project}: finished; made: {', '.join(found.made)}")
         return
-    who = f"running ({found.owner})" if found.is_running else "not running, and not finished: run its configuration again to go on"
+    resting = "finished" if found.is_finished else "not running, and not finished: run its configuration again to go on"
+    who = f"running ({found.owner})" if found.is_running else resting
     stage = f", {'stage' if found.is_running else 'last stage'} {found.stage}" if found.stage else ""
     typer.echo(f"{found.project}: {who}{stage}; model {found.model}{f' ({found.steps} steps)' if found.steps else ''}")
     if found.last_event:

@@ -3,12 +3,15 @@
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from store_files import noise, write_store
 from zarr.core import sync as zarr_sync
 
 from tomostream.errors import MachineError
+from tomostream.store.zarr_loop import start_loop
 from tomostream.tomogram import open_tomogram
 
 pytestmark = pytest.mark.timeout(60)
@@ -34,6 +37,28 @@ class Dying(threading.Thread):
 
     def run(self):
         del self._target
+
+
+class Slow(threading.Thread):
+    def start(self):
+        time.sleep(0.05)
+        super().start()
+
+
+def test_threads_that_open_at_the_same_time_share_one_loop(monkeypatch, no_loop):
+    zarr_sync.cleanup_resources()
+    monkeypatch.setattr(zarr_sync.threading, "Thread", Slow)
+    ready = threading.Barrier(6)
+
+    def start():
+        ready.wait()
+        start_loop()
+        return zarr_sync.loop[0]
+
+    with ThreadPoolExecutor(6) as pool:
+        loops = [one.result() for one in [pool.submit(start) for _ in range(6)]]
+    assert len(set(map(id, loops))) == 1
+    assert loops[0].is_running()
 
 
 @pytest.mark.parametrize("thread", [Refused, Dying])

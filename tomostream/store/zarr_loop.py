@@ -6,6 +6,8 @@ allowed) the next call finds a loop that never runs, and waits for it.
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 
 from zarr.core import sync as zarr_sync
@@ -14,6 +16,7 @@ from tomostream.errors import MachineError
 
 _LONGEST = 120.0  # seconds that a busy machine may take
 _STEP = 0.002
+_lock = threading.Lock()  # a second thread must not take a loop that is being started for one that failed
 
 
 def start_loop() -> None:
@@ -24,19 +27,27 @@ def start_loop() -> None:
     MachineError
         If its thread can't start; a later call tries again.
     """
-    thread, loop = zarr_sync.iothread[0], zarr_sync.loop[0]
-    if thread is not None and thread.is_alive() and loop is not None and loop.is_running():
+    if _runs():
         return
-    if thread is None or not thread.is_alive():
-        _forget()
-    try:
-        _wait()
-    except (RuntimeError, MemoryError, TimeoutError) as error:
-        _forget()
-        raise MachineError(
-            f"the thread that reads stores can't start ({error or type(error).__name__}): this process may take no more memory, or no more threads; "
-            "close other programs, use fewer --workers, or raise its limits (ulimit -v, ulimit -u, the job's memory)"
-        ) from None
+    with _lock:
+        if _runs():
+            return
+        thread = zarr_sync.iothread[0]
+        if thread is None or not thread.is_alive():
+            _forget()
+        try:
+            _wait()
+        except (RuntimeError, MemoryError, TimeoutError) as error:
+            _forget()
+            raise MachineError(
+                f"the thread that reads stores can't start ({error or type(error).__name__}): this process may take no more memory, or no more "
+                "threads; close other programs, use fewer --workers, or raise its limits (ulimit -v, ulimit -u, the job's memory)"
+            ) from None
+
+
+def _runs() -> bool:
+    thread, loop = zarr_sync.iothread[0], zarr_sync.loop[0]
+    return thread is not None and thread.is_alive() and loop is not None and loop.is_running()
 
 
 def _wait() -> None:
@@ -58,3 +69,11 @@ def _forget() -> None:
     if loop is not None and not loop.is_running():
         loop.close()
     zarr_sync.loop[0] = zarr_sync.iothread[0] = None
+
+
+def _renew_lock() -> None:
+    global _lock  # noqa: PLW0603  # another thread of the parent may have held it
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -50,13 +50,14 @@ def test_threads_that_open_at_the_same_time_share_one_loop(monkeypatch, no_loop)
     monkeypatch.setattr(zarr_sync.threading, "Thread", Slow)
     ready = threading.Barrier(6)
 
-    def start():
+    def start(number):
         ready.wait()
+        time.sleep(0.01 * number)  # while the first one's thread is being started
         start_loop()
         return zarr_sync.loop[0]
 
     with ThreadPoolExecutor(6) as pool:
-        loops = [one.result() for one in [pool.submit(start) for _ in range(6)]]
+        loops = [one.result() for one in [pool.submit(start, number) for number in range(6)]]
     assert len(set(map(id, loops))) == 1
     assert loops[0].is_running()
 

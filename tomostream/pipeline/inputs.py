@@ -10,6 +10,7 @@ from tomostream.picking.pickers import GREEDY
 from tomostream.pipeline.regions import check_region
 from tomostream.stages.picks.expected_count import check_count_is_knowable
 from tomostream.stages.shared.resolved_run import ResolvedRun
+from tomostream.stages.shared.species_runs import species_runs
 from tomostream.stages.training.inputs import check_positions
 
 
@@ -26,7 +27,8 @@ def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
     if {"train", "pick"} <= set(stages):
         check_count_is_knowable(run)
     if run.clicks is not None:
-        run.strategy.fingerprint(run.learning)
+        for one in species_runs(run):
+            one.strategy.fingerprint(one.learning)
         check_positions(run)
     check_region(run)
 

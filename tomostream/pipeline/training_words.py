@@ -15,6 +15,7 @@ from tomostream.remote.places import Place
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.training.packing import SPECIES_COLUMN
 from tomostream.strategies.model_folder import TrainingSummary, read_record
+from tomostream.strategies.several_models import summary_of
 
 _CURVES = {  # columns of metrics.csv that are drawn, and their titles
     "train_loss": "loss, on the crops that training saw",
@@ -49,8 +50,10 @@ def training_words(run: ResolvedRun) -> TrainingWords:
     if summary.best_epoch is not None and len(rows) > 1:
         sentences.append(f"Of {len(rows)} epochs, the {_ordinal(summary.best_epoch)} was the best, and was kept.")
         sentences += _validated(rows[summary.best_epoch - 1] if summary.best_epoch <= len(rows) else {}, clicks["validate"], run)
-    for number, species in enumerate(run.species_names):
-        sentences += _left_out(summary, number, species if len(run.species) > 1 else "")
+    for species in run.species_names:
+        found = summary_of(record, project.model, species)
+        if found is not None:
+            sentences += _left_out(*found, species if len(run.species) > 1 else "")
     return TrainingWords(sentences, _curves(tables))
 
 

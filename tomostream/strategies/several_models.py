@@ -199,6 +199,21 @@ def records_in(record: ModelRecord, folder: Place) -> list[ModelRecord]:
         ) from None
 
 
+def summary_of(record: ModelRecord, folder: Place, species: str) -> tuple[TrainingSummary, int] | None:
+    """Return what the training of a species reports, and the place of the species in its lists; None if the folder has no model of it.
+
+    Raises
+    ------
+    InputError
+        If a record is broken.
+    """
+    for one in records_in(record, folder):
+        names = list(one.settings.get("species", []))
+        if species in names:
+            return one.summary, names.index(species)
+    return None
+
+
 def _summary(parts: Sequence[TrainingSummary]) -> TrainingSummary:
     """Join what the trainings report; what one of them does not report is left out."""
     found: Mapping[str, list[Any]] = {key: [getattr(one, key) for one in parts] for key in _PER_SPECIES}

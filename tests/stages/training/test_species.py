@@ -20,8 +20,11 @@ from tomostream.pipeline.dry_run import plan_run
 from tomostream.pipeline.execution import run_project
 from tomostream.pipeline.training import train_model
 from tomostream.progress import Progress
+from tomostream.stages.picks.expected_count import expected_number
+from tomostream.stages.shared.resolved_run import resolve
 from tomostream.strategies.loading import load_model
-from tomostream.strategies.several_models import KIND, SeveralModels
+from tomostream.strategies.model_folder import read_record
+from tomostream.strategies.several_models import KIND, SeveralModels, summary_of
 
 pytestmark = pytest.mark.slow
 STEPS = {"steps": 20, "steps_per_epoch": 10, "crop": 16, "batch": 4, "precision": "float32"}
@@ -143,6 +146,72 @@ def test_training_goes_on_from_the_model_of_the_same_species(both, tmp_path):
         before, after = (load_model(folder).of(species).network.state_dict() for folder in (project / "model", tmp_path / "again"))
         name = "encoders.0.first.conv.weight"
         assert (before[name] - after[name]).abs().max() < 1e-6
+
+
+def test_a_run_goes_on_from_a_model_of_several(both, tmp_path):
+    project, values = both
+    start = STEPS | {"steps": 1, "steps_per_epoch": 1, "start": str(project / "model")}
+    run(values | {"project": str(tmp_path / "project"), "train": start}, ["convert", "stats", "train"])
+    assert load_model(tmp_path / "project" / "model").settings.species == SPECIES
+
+
+def test_in_another_order_each_species_keeps_its_own_numbers(both):
+    project, values = both
+    record = read_record(project / "model")
+    for order in (SPECIES, SPECIES[::-1]):
+        given = {
+            "species": sorted(
+                ({"name": one["name"], "radius": one["radius"]} for one in values["species"]), key=lambda s: order.index(s["name"])
+            )
+        }
+        resolved = resolve(configuration_from(values | given, "test"), with_clicks=False)
+        for species in resolved.species:
+            summary, place = summary_of(record, project / "model", species.name)
+            own = json.loads((project / "model" / "parts" / species.name / "model.json").read_text())["summary"]
+            assert summary.model_dump(exclude_none=True)["left_out_ranks"][place] == own["left_out_ranks"][0]
+            assert expected_number(resolved, species, "t1") == own["expected_numbers"][0][0]
+    assert summary_of(record, project / "model", "unknown") is None
+
+
+def test_wrong_clicks_of_the_second_species_are_told_before_anything_is_trained(both, tmp_path):
+    _, values = both
+    train_model(configuration_from(values, "test"), out=tmp_path / "model", overwrite=False, progress=Progress())
+    before = {path: path.read_bytes() for path in (tmp_path / "model").rglob("model.*")}
+    [table] = values["labels"]["train"]
+    rows = [line.split(",") for line in Path(table).read_text().splitlines()]
+    wrong = [[*row[:2], "2", "2", "2"] if row[1] == "fas" and number % 2 else row for number, row in enumerate(rows)]
+    (tmp_path / "wrong.csv").write_text(
+        "\n".join(",".join(row[:2] + [f"{3 + n}", "4", "5"] if row[1] == "fas" else row) for n, row in enumerate(wrong)) + "\n"
+    )
+    given = values | {"labels": {"train": [str(tmp_path / "wrong.csv")]}}
+    with pytest.raises(InputError, match="fas"):
+        train_model(configuration_from(given, "test"), out=tmp_path / "model", overwrite=True, progress=Progress())
+    assert {path: path.read_bytes() for path in (tmp_path / "model").rglob("model.*")} == before
+
+
+def test_only_the_species_whose_clicks_changed_is_trained_again(both, tmp_path):
+    project, values = both
+    shutil.copytree(project / "model", tmp_path / "model")
+    [table] = values["labels"]["train"]
+    lines = Path(table).read_text().splitlines()
+    last = max(number for number, line in enumerate(lines) if ",fas," in line)
+    (tmp_path / "fewer.csv").write_text("\n".join(lines[:last] + lines[last + 1 :]) + "\n")
+    stamp = (tmp_path / "model" / "parts" / "ribosome" / "model.json").stat().st_mtime_ns
+    given = values | {"labels": values["labels"] | {"train": [str(tmp_path / "fewer.csv")]}}
+    train_model(configuration_from(given, "test"), out=tmp_path / "model", overwrite=True, progress=Progress())
+    assert (tmp_path / "model" / "parts" / "ribosome" / "model.json").stat().st_mtime_ns == stamp
+    assert load_model(tmp_path / "model").settings.species == SPECIES
+
+
+@pytest.mark.parametrize("damaged", ["model.safetensors", "model.json", "parts/fas/model.safetensors"])
+def test_a_damaged_model_is_made_again(both, tmp_path, damaged):
+    project, values = both
+    torch.set_num_threads(1)
+    shutil.copytree(project / "model", tmp_path / "model")
+    for name in {damaged, "model.safetensors"}:
+        (tmp_path / "model" / name).write_bytes(b"damaged")
+    train_model(configuration_from(values, "test"), out=tmp_path / "model", overwrite=False, progress=Progress())
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == (project / "model" / "model.safetensors").read_bytes()
 
 
 def test_one_model_for_all_on_demand(both, tmp_path):

@@ -20,7 +20,7 @@ from tomostream.picking.how_many import AsManyAs
 from tomostream.stages.picks.wanted_number import WantedNumber
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun
 from tomostream.strategies.model_folder import TrainingSummary, read_record
-from tomostream.strategies.several_models import records_in
+from tomostream.strategies.several_models import summary_of
 
 
 def expected_number(run: ResolvedRun, species: Species, tomogram: str) -> int | None:
@@ -112,9 +112,8 @@ def _estimated(run: ResolvedRun, species: Species) -> list[tuple[int, int | None
 
 def _summary(run: ResolvedRun, species: Species) -> tuple[TrainingSummary | None, int]:
     """What training reported, None where there is no model yet; and the place of a species in its lists."""
-    place = run.species.index(species)
     try:
-        parts = records_in(read_record(run.project.model), run.project.model)
+        found = summary_of(read_record(run.project.model), run.project.model, species.name)
     except InputError:
-        return None, place
-    return (parts[place].summary, 0) if 1 < len(parts) == len(run.species) else (parts[0].summary, place)
+        found = None
+    return found or (None, 0)

@@ -30,6 +30,8 @@ class ClickTables:
         Tomograms without clicks that are learnt from too.
     is_strict
         Whether clicks on nothing are refused, not only told.
+    species
+        The species whose rows of the files these are; None: all rows.
     """
 
     train_tables: tuple[str, ...]
@@ -39,6 +41,7 @@ class ClickTables:
     rejected: Particles
     others: tuple[str, ...]
     is_strict: bool = True
+    species: str | None = None
 
     @property
     def needed(self) -> list[str]:

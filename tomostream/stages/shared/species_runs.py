@@ -34,4 +34,5 @@ def _clicks_of(run: ResolvedRun, clicks: ClickTables, species: str) -> ClickTabl
         rejected=rejected,
         validate=validate if validate is not None and len(validate) else None,
         others=tuple(others),
+        species=species,
     )

@@ -19,29 +19,32 @@ def changed_settings(folder: Path, fingerprint: Fingerprint, clicks: ClickTables
     if recorded is None:
         return f"its {RECORD_NAME} is damaged"
     if "models" in recorded or "models" in fingerprint:
-        return _changed_of_several(recorded, fingerprint, clicks)
+        return _changed_of_several(recorded, fingerprint)
     return _changed_of_one(recorded, fingerprint, clicks)
 
 
-def _changed_of_several(recorded: Fingerprint, fingerprint: Fingerprint, clicks: ClickTables) -> str:
+def _changed_of_several(recorded: Fingerprint, fingerprint: Fingerprint) -> str:
     """The same for a folder with a model per species, or where it would become or cease to be one."""
     if "models" not in recorded:
-        return "it holds one model, now there would be a model per species"
+        return "it holds one model, now there would be a model per species; train.together: true keeps the one"
     if "models" not in fingerprint:
         return "it holds a model per species, now there would be one"
     old, new = recorded["models"], dict(fingerprint)["models"]
     texts = [f"{name} was not among its species" for name in new if name not in old]
     texts += [f"it has {name}, which is not among the species now" for name in old if name not in new]
-    texts += [f"{name}: {_changed_of_one(old[name], new[name], clicks)}" for name in new if name in old and old[name] != new[name]]
+    texts += [f"{name}: {_changed_of_one(old[name], new[name], None)}" for name in new if name in old and old[name] != new[name]]
     return "; ".join(texts)
 
 
-def _changed_of_one(recorded: Fingerprint, fingerprint: Fingerprint, clicks: ClickTables) -> str:
+def _changed_of_one(recorded: Fingerprint, fingerprint: Fingerprint, clicks: ClickTables | None) -> str:
+    """The same for one model; without `clicks` it is one of several, whose clicks are known by their rows."""
     # tables are known by their content
     old, new = dict(recorded), dict(fingerprint)
     before, after = old.pop("labels", None), new.pop("labels", None)
     texts = [differences(old, new)]
-    if before != after:
+    if before != after and clicks is None:
+        texts.insert(0, "labels: clicks of it are new, changed or gone")
+    elif before != after and clicks is not None:
         files = [*clicks.train_tables, *clicks.validate_tables]
         changed = [file for file, content in zip(files, after or [], strict=True) if content not in (before or [])]
         texts.insert(

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,7 @@ from tomostream import defaults
 from tomostream.config.sections import Species
 from tomostream.errors import InputError
 from tomostream.fingerprint import Fingerprint, plain
+from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Triple
 from tomostream.normalisation import ROBUST
 from tomostream.progress import Progress
@@ -162,18 +164,25 @@ def _check_spacings(tomograms: Mapping[str, Tomogram]) -> None:
 def training_fingerprint(run: ResolvedRun, opened: OpenedInputs, processes: int) -> Fingerprint:
     """Return everything that determines the model; `processes` train it."""
     clicks = clicks_of(run)
-    tables = [*clicks.train_tables, *clicks.validate_tables]
     values: Fingerprint = {
         "species": run.values["species"],
         "objective": {key: value for key, value in run.values["objective"].items() if key != "rejected_weight"},
         **run.strategy.fingerprint(run.learning),
         "level": opened.level,
         "normalisation": ROBUST,
-        "labels": [file_sha256(place(table)) for table in tables],
-        "train_tables": len(clicks.train_tables),
+        "labels": _labels(clicks),
+        "train_tables": len(clicks.train_tables) if clicks.species is None else 1,
         "tomograms": [tomogram_fingerprint(t) for t in opened.tomograms.values()],
         "version": VERSION,
     } | ({"processes": processes} if processes > 1 else {})
     if len(clicks.rejected) and learns_rejected(run):
         values |= {"rejected_weight": weight} if (weight := run.values["objective"]["rejected_weight"]) else {}
     return plain(values)
+
+
+def _labels(clicks: ClickTables) -> list[str]:
+    """Return hashes of the tables of clicks; of one species of several, those of its own rows: those of others don't change its model."""
+    if clicks.species is None:
+        return [file_sha256(place(table)) for table in (*clicks.train_tables, *clicks.validate_tables)]
+    parts = [clicks.train, clicks.rejected, *([] if clicks.validate is None else [clicks.validate])]
+    return [hashlib.sha256(csv_text(part, unit=part.unit).encode()).hexdigest() for part in parts]

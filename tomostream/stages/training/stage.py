@@ -39,7 +39,7 @@ from tomostream.store.identity import is_same_identity
 from tomostream.store.locks import exclusive
 from tomostream.store.typed_json import json_object
 from tomostream.strategies.catalogued import strategy_named
-from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME
+from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME, read_folder
 from tomostream.strategies.training_memory import training_buffer
 from tomostream.strategies.training_set import Training
 
@@ -155,19 +155,21 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
             f"model folder {folder} was made with other settings or data ({changed_settings(folder, fingerprint, clicks_of(run))}); use another folder, or "
             "--overwrite to replace it"
         )
+    # what is wrong with the clicks of any species is told before the first is trained, and before an old model is removed
+    normalisations = [normalisation_for(check_clicks(one, progress)) for one in runs]
     processes.from_first(lambda: len(runs))
     if len(runs) == 1:
-        _train_one(run, folder, fingerprint, is_new=state != "partial", progress=progress, processes=processes)
+        _train_one(run, folder, fingerprint, normalisations[0], is_new=state != "partial", progress=progress, processes=processes)
         return
     with _made(folder):
         _prepare_folder(folder, run, fingerprint, is_new=state != "partial")
-        for number, one in enumerate(runs, 1):
+        for number, (one, normalisation) in enumerate(zip(runs, normalisations, strict=True), 1):
             progress.say(f"{one.species[0].name}: model {number} of {len(runs)}")
-            _train_part(one, part_folder(folder, one), progress, processes)
+            _train_part(one, part_folder(folder, one), normalisation, progress, processes)
         pack_models(folder, runs)
 
 
-def _train_part(run: ResolvedRun, folder: Path, progress: Progress, processes: Processes) -> None:
+def _train_part(run: ResolvedRun, folder: Path, normalisation: str, progress: Progress, processes: Processes) -> None:
     """Train the model of one species of several, unless that is done; what other settings made is replaced."""
     fingerprint = adopted_record(folder / RECORD_NAME, _fingerprint(run, processes.world, folder))
     state = _state(folder, fingerprint)
@@ -175,13 +177,14 @@ def _train_part(run: ResolvedRun, folder: Path, progress: Progress, processes: P
         progress.say(f"model {folder} is already trained with these settings")
         _take_part(None, folder, progress, processes)
         return
-    _train_one(run, folder, fingerprint, is_new=state != "partial", progress=progress, processes=processes)
+    _train_one(run, folder, fingerprint, normalisation, is_new=state != "partial", progress=progress, processes=processes)
 
 
-def _train_one(run: ResolvedRun, folder: Path, fingerprint: Fingerprint, *, is_new: bool, progress: Progress, processes: Processes) -> None:
+def _train_one(
+    run: ResolvedRun, folder: Path, fingerprint: Fingerprint, normalisation: str, *, is_new: bool, progress: Progress, processes: Processes
+) -> None:
     """Train one model into its folder."""
     opened = open_inputs(run)
-    normalisation = normalisation_for(check_clicks(run, progress))
     if normalisation == INVERTED:
         progress.say("the clicked particles are bright: the sign of the voxels is changed as they are read")
     labelled, validation = labelled_inputs(run, opened, normalisation, progress)
@@ -230,14 +233,18 @@ def _take_part(training: Training | None, folder: Path | None, progress: Progres
 
 
 def _state(folder: Path, fingerprint: Fingerprint) -> str:
-    """Tell whether the folder is absent, done, partial (both with this fingerprint) or other."""
+    """Tell whether the folder is absent, done, partial (both with this fingerprint) or other; a damaged model is made again: partial."""
     record = folder / RECORD_NAME
     if not record.exists():
         # the lock, and what a kill left of the record itself, are nobody's results
         return "other" if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()) else "absent"
     if json_object(record.read_bytes()) != fingerprint:
         return "other"
-    return "done" if (folder / SETTINGS_NAME).exists() else "partial"
+    try:
+        read_folder(folder)
+    except InputError:
+        return "partial"
+    return "done"
 
 
 def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: Fingerprint, *, is_new: bool) -> None:

@@ -32,6 +32,11 @@ def checked_start(settings: LearningSettings) -> ModelRecord:
     wanted = {"strategy": FIRST_KIND, "network.channels": list(settings.network.channels), "species": species}
     channels = record.settings.get("learnt_channels") or record.settings.get("channels")  # without a joined pretrained network
     found = {"strategy": record.strategy, "network.channels": channels, "species": record.settings.get("species")}
+    if len(records) > 1 and found["species"] != species:
+        known = ", ".join(str(name) for one in records for name in one.settings.get("species", []))
+        raise InputError(
+            f"train.start: the model {start} has models of {known}, none of {', '.join(species)}; train that species without train.start"
+        )
     for key, value in wanted.items():
         if found[key] != value:
             raise InputError(

@@ -179,10 +179,8 @@ def test_wrong_clicks_of_the_second_species_are_told_before_anything_is_trained(
     before = {path: path.read_bytes() for path in (tmp_path / "model").rglob("model.*")}
     [table] = values["labels"]["train"]
     rows = [line.split(",") for line in Path(table).read_text().splitlines()]
-    wrong = [[*row[:2], "2", "2", "2"] if row[1] == "fas" and number % 2 else row for number, row in enumerate(rows)]
-    (tmp_path / "wrong.csv").write_text(
-        "\n".join(",".join(row[:2] + [f"{3 + n}", "4", "5"] if row[1] == "fas" else row) for n, row in enumerate(wrong)) + "\n"
-    )
+    in_a_corner = [[*row[:2], str(3 + number), "4", "5"] if row[1] == "fas" else row for number, row in enumerate(rows)]
+    (tmp_path / "wrong.csv").write_text("\n".join(map(",".join, in_a_corner)) + "\n")
     given = values | {"labels": {"train": [str(tmp_path / "wrong.csv")]}}
     with pytest.raises(InputError, match="fas"):
         train_model(configuration_from(given, "test"), out=tmp_path / "model", overwrite=True, progress=Progress())

@@ -72,7 +72,7 @@ def _forget() -> None:
 
 
 def _renew_lock() -> None:
-    global _lock  # noqa: PLW0603  # another thread of the parent may have held it
+    global _lock  # noqa: PLW0603 (another thread of the parent may have held the old one)
     _lock = threading.Lock()
 
 

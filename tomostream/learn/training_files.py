@@ -4,6 +4,7 @@ from pathlib import Path
 
 METRICS_NAME = "metrics.csv"  # one row per epoch
 CHECKPOINT_NAME = "checkpoint.pt"  # everything needed to resume
+SPECIES_COLUMN = "species"  # of the metrics of several models
 PARTS_NAME = "parts"  # folder below that of several models, with a model folder per species
 
 

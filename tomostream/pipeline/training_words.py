@@ -9,11 +9,10 @@ from typing import Any
 
 from tomostream.errors import TomostreamError
 from tomostream.formats.registry import read_table
-from tomostream.learn.training_files import METRICS_NAME
+from tomostream.learn.training_files import METRICS_NAME, SPECIES_COLUMN
 from tomostream.project import Project
 from tomostream.remote.places import Place
 from tomostream.stages.shared.resolved_run import ResolvedRun
-from tomostream.stages.training.packing import SPECIES_COLUMN
 from tomostream.strategies.model_folder import TrainingSummary, read_record
 from tomostream.strategies.several_models import summary_of
 

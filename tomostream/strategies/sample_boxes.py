@@ -1,4 +1,4 @@
-"""Choose random boxes of tomograms, for measurements that need only a part of a volume."""
+"""Choose boxes of tomograms, at random or around positions, for measurements that need only a part of a volume."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 from tomostream.geometry import Box, Triple, triple
 from tomostream.tomogram import Tomogram
 
+AROUND = 2.2  # half-edge of the box around a click whose peak is ranked, in radii
 MEASURED_VOX = 4_000_000  # voxels of all boxes together, so that measuring takes seconds
 
 
@@ -29,6 +30,13 @@ def random_cubes(shape: Triple, edge: int, most: int, rng: np.random.Generator) 
     """Return `most` boxes as `random_cube` draws them; fewer, if fewer fill the volume."""
     wanted = min(most, math.ceil(math.prod(shape) / math.prod(min(edge, n) for n in shape)))
     return [random_cube(shape, edge, rng) for _ in range(wanted)]
+
+
+def box_around(point: Sequence[float] | np.ndarray, half: float, shape: Triple) -> Box:
+    """Return the box that reaches `half` voxels, rounded up, and one more to each side of a position's voxel, as far as it is in the volume."""
+    reach = math.ceil(half) + 1
+    middle = [min(max(math.floor(p + 0.5), 0), n - 1) for p, n in zip(point, shape, strict=True)]
+    return Box(triple([m - reach for m in middle]), triple([m + reach + 1 for m in middle])).clipped(Box.whole(shape))
 
 
 def _placed(shape: Triple, edges: Sequence[int], rng: np.random.Generator) -> Box:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import InputError, TomostreamError
+from tomostream.learn.training_files import PARTS_NAME, SPECIES_COLUMN
 from tomostream.remote.hashing import file_sha256
 from tomostream.stages.checking.damage import Damage
 from tomostream.stages.shared.sidecar import MadeBy
@@ -37,7 +38,7 @@ def check_model(folder: Path) -> Iterator[Damage]:
         for name, array in load(weights).items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 yield Damage(path, f"model.safetensors: {name}", "it has values that are not finite")
-    for part in sorted(folder.glob("parts/*/model.json")):
+    for part in sorted(folder.glob(f"{PARTS_NAME}/*/model.json")):
         yield from check_model(part.parent)
     yield from _json_file(folder / "training.json", dict[str, Any])
     yield from _metrics(folder / "metrics.csv")
@@ -117,7 +118,7 @@ def _metrics(path: Path) -> Iterator[Damage]:
         return
     try:
         rows = [line.split(",") for line in path.read_text().splitlines()]
-        first = 1 if rows and rows[0][0] == "species" else 0  # of the columns that hold numbers
+        first = 1 if rows and rows[0][0] == SPECIES_COLUMN else 0  # of the columns that hold numbers
         for number, row in enumerate(rows[1:], 2):
             if len(row) != len(rows[0]) or any(math.isinf(float(value)) for value in row[first:] if value):
                 yield Damage(str(path), f"line {number}", "it has other columns than the header, or infinite values")

@@ -7,12 +7,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from tomostream.learn.training_files import METRICS_NAME, PARTS_NAME
+from tomostream.learn.training_files import METRICS_NAME, PARTS_NAME, SPECIES_COLUMN
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.strategies.several_models import pack
-
-SPECIES_COLUMN = "species"  # of the metrics of several models
 
 
 def part_folder(folder: Path, run: ResolvedRun) -> Path:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tomostream.geometry import Box, triple
+from tomostream.geometry import Box
+from tomostream.strategies.sample_boxes import AROUND, box_around
 from tomostream.strategies.unet.expected_number import known_number
 from tomostream.strategies.unet.gathering import TRUSTED, Gathered, Told
 from tomostream.strategies.unet.pretrained.evidence import FEWEST_RANKS, number_of, peaks_of, rank_of
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tomostream.strategies.unet.sampled_logits import Scored
 
 LEAST = 2.0**-6  # share of a network that is worth nothing; not 0, so that its weights can be restored
-_AROUND = 2.2  # half-edge of the box around a click, in radii
 
 
 def boxes_around_clicks(training: Training, told: Sequence[Told]) -> list[tuple[int, Box]]:
@@ -38,11 +38,7 @@ def boxes_around_clicks(training: Training, told: Sequence[Told]) -> list[tuple[
     for one, radius in zip(told, training.radii_vox, strict=True):
         for name, point in one.judged:
             number = training.labelled.names.index(name)
-            shape = training.labelled.tomograms[number].shape
-            half = math.ceil(_AROUND * radius) + 1
-            middle = [min(max(math.floor(p + 0.5), 0), n - 1) for p, n in zip(point, shape, strict=True)]
-            around = Box(triple([m - half for m in middle]), triple([m + half + 1 for m in middle]))
-            boxes.append((number, around.clipped(Box.whole(shape))))
+            boxes.append((number, box_around(point, AROUND * radius, training.labelled.tomograms[number].shape)))
     return boxes
 
 

@@ -19,6 +19,7 @@ from tomostream.progress import Progress
 from tomostream.strategies.matched_filter.discriminant import compared_profiles
 from tomostream.strategies.matched_filter.kernels import padded_reader
 from tomostream.strategies.matched_filter.profile import radial_profile, subtomogram
+from tomostream.strategies.sample_boxes import AROUND, box_around
 from tomostream.strategies.training_set import Training
 from tomostream.strategies.unet.pretrained.backbone import Backbone
 from tomostream.strategies.unet.pretrained.evidence import peaks_of
@@ -30,7 +31,6 @@ from tomostream.strategies.unet.pretrained.settings import CHANNELS
 
 MOST_JUDGED = 30  # most clicks of a species that are left out in turn
 MOST_CLICKS = 100  # most clicks of a species that are used: more of them add little, and each takes time
-_AROUND = 2.2  # half-edge of the box around a click that is left out, in radii
 _RANDOM_VOXELS = 2000  # random voxels in all background boxes together
 _CROWDED = 0.5  # fraction of the background that balls around the peaks of any kind would fill, at most
 _BLUR = 0.7  # standard deviation of the smoothing of the map whose peaks are particles of any kind, in voxels
@@ -87,11 +87,9 @@ def _see_clicks(training: Training, eyes: Eyes, number: int, radius: float) -> C
     for index, some in enumerate(training.labelled.clicked.points):
         shape = eyes.tomograms[index].shape
         for point in some[number]:
-            half = math.ceil((_AROUND if len(points) in judged else SHIFT) * radius) + 1
-            middle = [min(max(math.floor(p + 0.5), 0), n - 1) for p, n in zip(point, shape, strict=True)]
-            box = Box(triple([m - half for m in middle]), triple([m + half + 1 for m in middle])).clipped(Box.whole(shape))
+            half = (AROUND if len(points) in judged else SHIFT) * radius
             points.append(point)
-            parts.append(eyes.see(index, box))
+            parts.append(eyes.see(index, box_around(point, half, shape)))
     return Clicks(points, parts, np.random.default_rng([training.settings.train.seed, 7]).permutation(judged))
 
 

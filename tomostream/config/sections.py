@@ -113,7 +113,7 @@ class Train(Part):
     batch: int = Field(default=defaults.BATCH, ge=1)
     """Crops per step."""
     steps: int = Field(default=defaults.STEPS, ge=1)
-    """Optimisation steps. Default: 12 for each click of the species that has most, at least 400, at most 1200."""
+    """Optimisation steps. Default: 12 for each click of the species (with `train.together`, of the one that has most), at least 400, at most 1200."""
     minutes: float | None = Field(default=None, gt=0)
     """Time limit for training; with it a run cannot be repeated byte for byte."""
     steps_per_epoch: int = Field(default=defaults.STEPS_PER_EPOCH, ge=1)

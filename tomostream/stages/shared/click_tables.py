@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tomostream import defaults
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.sections import Labels
 from tomostream.errors import InputError
@@ -79,6 +80,12 @@ def read_click_tables(labels: Labels, settings: LearningSettings, strategy: Stra
     others = unlabelled_names(settings, strategy, tomograms, train.tomograms())
     _check_expected(settings, strategy, train, rejected)
     return ClickTables(tuple(train_tables), tuple(validate_tables), train, validate, rejected, tuple(others), labels.check == "stop")
+
+
+def steps_for(clicks: Particles) -> int:
+    """Return the training steps for these clicks, where the configuration gives none: by the species that has most (docs/accuracy.md, "More clicks")."""
+    most = max((len(own) for _, own in clicks.by_species()), default=0)
+    return min(max(defaults.STEPS, defaults.STEPS_PER_CLICK * most), defaults.MOST_STEPS)
 
 
 def unlabelled_names(settings: LearningSettings, strategy: Strategy, names: Sequence[str], clicked: Sequence[str]) -> list[str]:

@@ -36,7 +36,7 @@ from tomostream.project import Project, input_paths, is_mrc
 from tomostream.redaction import redacted
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.click_radius import Opened, click_radius
-from tomostream.stages.shared.click_tables import ClickTables, read_click_tables
+from tomostream.stages.shared.click_tables import ClickTables, read_click_tables, steps_for
 from tomostream.stages.shared.clicks import read_points
 from tomostream.stages.shared.coarse_volume import CoarseVolume, coarse_volume
 from tomostream.stages.shared.truth_table import TruthTable, read_truth_table
@@ -176,11 +176,17 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
     }
     configuration = _with_radii(configuration, tomograms)
     clicks = read_click_tables(configuration.labels, configuration.learning, strategy, list(tomograms)) if with_clicks else None
-    if clicks is not None:
-        configuration = _with_steps(configuration, clicks)
+    values = None
+    if "steps" not in configuration.train.model_fields_set:
+        if len(configuration.species) > 1 and not configuration.train.together:  # each model has its own number (`species_runs`)
+            values = configuration.resolved()
+            del values["train"]["steps"]
+        elif clicks is not None:
+            train = configuration.train.model_copy(update={"steps": steps_for(clicks.train)})
+            configuration = configuration.model_copy(update={"train": train})
     gpu_memory = parse_bytes(configuration.gpu_memory) if configuration.gpu_memory else None
     return ResolvedRun(
-        values=configuration.resolved(),
+        values=configuration.resolved() if values is None else values,
         project=project,
         tomograms=tomograms,
         voxel_size=configuration.voxel_size,
@@ -196,15 +202,6 @@ def resolve(configuration: Configuration, *, with_clicks: bool, with_heads: bool
         matching=configuration.matching,
         resources=checked(Resources.configured(configuration.cluster, configuration.memory_bytes, gpu_memory)),
     )
-
-
-def _with_steps(configuration: Configuration, clicks: ClickTables) -> Configuration:
-    """The configuration with more training steps where there are many clicks, unless it gives a number (docs/accuracy.md, "More clicks")."""
-    if "steps" in configuration.train.model_fields_set:
-        return configuration
-    most = max((len(own) for _, own in clicks.train.by_species()), default=0)
-    steps = min(max(defaults.STEPS, defaults.STEPS_PER_CLICK * most), defaults.MOST_STEPS)
-    return configuration.model_copy(update={"train": configuration.train.model_copy(update={"steps": steps})})
 
 
 def find_truth(configuration: Configuration, tomograms: Mapping[str, RunTomogram]) -> TruthTable | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tomostream.stages.shared.click_tables import ClickTables, unlabelled_names
+from tomostream.stages.shared.click_tables import ClickTables, steps_for, unlabelled_names
 from tomostream.stages.shared.resolved_run import ResolvedRun
 
 
@@ -17,9 +17,12 @@ def species_runs(run: ResolvedRun) -> list[ResolvedRun]:
 
 def _of_species(run: ResolvedRun, number: int) -> ResolvedRun:
     species = run.species[number]
-    learning = replace(run.learning, species=(species,))
-    values = dict(run.values) | {"species": [run.values["species"][number]]}
     clicks = None if run.clicks is None else _clicks_of(run, run.clicks, species.name)
+    train = run.learning.train
+    if clicks is not None and "steps" not in train.model_fields_set:
+        train = train.model_copy(update={"steps": steps_for(clicks.train)})
+    learning = replace(run.learning, species=(species,), train=train)
+    values = dict(run.values) | {"species": [run.values["species"][number]], "train": run.values["train"] | {"steps": train.steps}}
     return replace(run, values=values, species=(species,), learning=learning, clicks=clicks)
 
 

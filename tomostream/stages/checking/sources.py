@@ -7,15 +7,16 @@ configurations name.  A source is taken by its identity, never by its name alone
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tomostream.errors import InputError, TomostreamError
 from tomostream.fingerprint import Fingerprint
-from tomostream.remote.hashing import file_sha256
 from tomostream.remote.path_kinds import is_project
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.store.identity import file_identity, is_same_identity
 from tomostream.store.naming import MRC_ENDINGS
+from tomostream.strategies.model_folder import model_hashes
 from tomostream.tomogram import Tomogram, open_tomogram
 
 _FOLDERS_ABOVE = 3
@@ -74,11 +75,9 @@ class Sources:
             If none around here is it.
         """
         for folder in self._models():
-            weights, settings = folder / "model.safetensors", folder / "model.json"
-            if not (weights.is_file() and settings.is_file()):
-                continue
-            if (file_sha256(weights), file_sha256(settings)) == (fingerprint.get("model"), fingerprint.get("settings")):
-                return folder
+            with suppress(FileNotFoundError):
+                if model_hashes(folder).items() <= fingerprint.items():
+                    return folder
         raise InputError("the model that it was made with was not found; give its folder too")
 
     def score_map(self, recorded: object) -> Tomogram:

@@ -23,12 +23,11 @@ from tomostream.errors import ExistsError, InputError
 from tomostream.fingerprint import Fingerprint, differences, plain
 from tomostream.geometry import Triple
 from tomostream.progress import Progress
-from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import Place, RemotePath
 from tomostream.score_map import SCORES, ScoreMapAttributes
 from tomostream.stages.prediction.candidates import CODEC, Reduction, remove_store, work_place
 from tomostream.stages.prediction.prepare_task import Prepared
-from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
+from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.region_of_interest import Restriction, mask_fingerprint
@@ -36,7 +35,7 @@ from tomostream.store.existing_output import finished_fingerprint, half_written_
 from tomostream.store.identity import is_same_identity
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
 from tomostream.store.zarr_opening import is_url
-from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
+from tomostream.strategies.model_folder import local_model, model_hashes
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import format_bytes
 
@@ -351,11 +350,9 @@ def _fingerprint(
     """What decides the bytes of the scores (guarantee 3)."""
     from tomostream.remote.places import place
 
-    folder = local_model(place(load.model))
     values: Fingerprint = {
         "tomogram": tomogram_fingerprint(source),
-        "model": file_sha256(folder / WEIGHTS_NAME),
-        "settings": file_sha256(folder / SETTINGS_NAME),  # the arrays alone don't decide the scores
+        **model_hashes(local_model(place(load.model))),
         "level": model.settings.level,
         "precision": settings.precision,
         "score_dtype": settings.score_dtype,

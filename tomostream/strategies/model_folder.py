@@ -145,15 +145,20 @@ def write_folder(folder: Path, kind: str, weights: bytes, settings: ModelSetting
     InputError
         If the folder can't be written.
     """
+    write_atomically(folder / WEIGHTS_NAME, weights)
+    write_atomically(folder / SETTINGS_NAME, record_text(kind, weights, asdict(settings), summary))
+
+
+def record_text(kind: str, weights: bytes, settings: Mapping[str, Any], summary: TrainingSummary) -> str:
+    """Return the content of `model.json`; parameters as of `write_folder`."""
     record = {
         "format": FORMAT,
         "strategy": kind,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "settings": asdict(settings),
+        "settings": dict(settings),
         "summary": summary.model_dump(exclude_none=True),
     }
-    write_atomically(folder / WEIGHTS_NAME, weights)
-    write_atomically(folder / SETTINGS_NAME, json.dumps(sealed(record), indent=1) + "\n")
+    return json.dumps(sealed(record), indent=1) + "\n"
 
 
 def read_record(folder: Place) -> ModelRecord:

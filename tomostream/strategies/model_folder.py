@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -27,7 +27,6 @@ from tomostream.errors import InputError
 from tomostream.normalisation import KINDS, PLAIN, ROBUST
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.copies import local_folder
-from tomostream.remote.hashing import file_sha256
 from tomostream.remote.path_kinds import MODEL_RECORD, TRAINING_RECORD, Wanted, instead
 from tomostream.remote.places import Place
 from tomostream.store.seals import is_broken, sealed
@@ -123,13 +122,6 @@ class ModelRecord(BaseModel):
     seal: str | None = None  # checksum of the record; None for models of version 0.1
 
 
-class ModelHashes(TypedDict):
-    """SHA-256 of the two files of a model: the arrays alone don't decide the scores."""
-
-    model: str
-    settings: str
-
-
 S = TypeVar("S", bound=ModelSettings)
 
 
@@ -154,11 +146,6 @@ def local_model(folder: Place) -> Path:
     return local_folder(folder, (WEIGHTS_NAME, SETTINGS_NAME))
 
 
-def model_hashes(folder: Path) -> ModelHashes:
-    """Return what identifies the finished model of a local folder."""
-    return {"model": file_sha256(folder / WEIGHTS_NAME), "settings": file_sha256(folder / SETTINGS_NAME)}
-
-
 def write_folder(folder: Path, kind: str, weights: bytes, settings: ModelSettings, summary: TrainingSummary) -> None:
     """Write the two files of a model, the JSON file last.
 
@@ -180,15 +167,20 @@ def write_folder(folder: Path, kind: str, weights: bytes, settings: ModelSetting
     InputError
         If the folder can't be written.
     """
+    write_atomically(folder / WEIGHTS_NAME, weights)
+    write_atomically(folder / SETTINGS_NAME, record_text(kind, weights, asdict(settings), summary))
+
+
+def record_text(kind: str, weights: bytes, settings: Mapping[str, Any], summary: TrainingSummary) -> str:
+    """Return the content of `model.json`; parameters as of `write_folder`."""
     record = {
         "format": FORMAT,
         "strategy": kind,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "settings": asdict(settings),
+        "settings": dict(settings),
         "summary": summary.model_dump(exclude_none=True),
     }
-    write_atomically(folder / WEIGHTS_NAME, weights)
-    write_atomically(folder / SETTINGS_NAME, json.dumps(sealed(record), indent=1) + "\n")
+    return json.dumps(sealed(record), indent=1) + "\n"
 
 
 def read_record(folder: Place) -> ModelRecord:

@@ -7,7 +7,6 @@ configurations name.  A source is taken by its identity, never by its name alone
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from tomostream.errors import InputError, TomostreamError
@@ -16,7 +15,6 @@ from tomostream.remote.path_kinds import is_project
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.store.identity import file_identity, is_same_identity
 from tomostream.store.naming import MRC_ENDINGS
-from tomostream.strategies.model_folder import model_hashes
 from tomostream.tomogram import Tomogram, open_tomogram
 
 _FOLDERS_ABOVE = 3
@@ -67,17 +65,22 @@ class Sources:
         raise InputError(f"the tomogram '{name}' that it was made from was not found; give its store too")
 
     def model(self, fingerprint: Fingerprint) -> Path:
-        """The model folder that scores come from.
+        """The folder with the model that scores come from, maybe among others.
 
         Raises
         ------
         InputError
             If none around here is it.
         """
+        from tomostream.strategies.several_models import files_in
+
         for folder in self._models():
-            with suppress(FileNotFoundError):
-                if model_hashes(folder).items() <= fingerprint.items():
-                    return folder
+            try:
+                identities = [one.identity for one in files_in(folder)]
+            except InputError:
+                continue
+            if (fingerprint.get("model"), fingerprint.get("settings")) in identities:
+                return folder
         raise InputError("the model that it was made with was not found; give its folder too")
 
     def score_map(self, recorded: object) -> Tomogram:

@@ -40,8 +40,7 @@ def main(folder: str = "tomostream-demo") -> None:
 def draw(folder: str) -> None:
     """Draw a slice of the third tomogram, which has no clicks."""
     run = resolve(load_configuration(Project(Path(folder)).resolved), with_clicks=False, with_truth=True)
-    truth = None if run.truth is None else run.truth.particles
-    found = next(f for f in find_results(run, truth) if f.name == "demo_3")
+    found = next(f for f in find_results(run, run.truth) if f.name == "demo_3")
     made_by = PngInfo()
     made_by.add_text("tomostream", VERSION)
     Image.open(io.BytesIO(slice_picture(view_slice(found, run.species[0], run)))).save(PICTURE, pnginfo=made_by, optimize=True)
@@ -63,7 +62,7 @@ def view_slice(found: Found, species: Species, run: ResolvedRun) -> SliceView:
     slab = Box((z - SLAB_VOX // 2, 0, 0), (z + SLAB_VOX // 2 + 1, *tomogram.shape[1:])).clipped(Box.whole(tomogram.shape))
     # smoothed for the eye: at full resolution noise hides the particles
     image: np.ndarray = ndimage.gaussian_filter(tomogram.read(slab).astype(np.float32).mean(axis=0), EYE_SIGMA * radius / 2**level)
-    truth = None if found.truth is None else tomogram.to_level_positions(found.truth.of(species=species.name).position_zyx)
+    truth = None if found.truth is None else tomogram.to_level_positions(found.truth[species.name].position_zyx)
     if truth is None:
         hits, misses, false_picks = picks, picks[:0], picks[:0]
     else:

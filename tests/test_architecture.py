@@ -84,6 +84,23 @@ def test_no_queue_is_known_by_name_outside_its_module():
     assert not found, "\n".join(found)
 
 
+def test_no_table_format_is_known_by_name_outside_its_module():
+    """Neither by itself nor as `--format NAME`; `csv` is also the table that tomostream itself writes."""
+    formats = plug_ins("tomostream.formats")
+    homes = {address.partition(":")[0].removeprefix("tomostream.") for address in formats.values()}
+    others = {"orientations": "conventions of angles are called after their software", "formats.star_tables": "what the STAR formats share"}
+    named = re.compile(rf"({'|'.join(formats.keys() - {'csv'})})|.*--format ({'|'.join(formats)})\b.*", re.DOTALL)
+    found = [
+        f"{name}:{text.lineno}: {text.value!r}"
+        for name in HOUSE.trees.keys() - homes - others.keys()
+        for text in HOUSE.texts_of_code(name)
+        if named.fullmatch(str(text.value)) or (name.startswith("formats.") and text.value == "csv")
+    ]
+    assert not found, "\n".join(found)
+    imported = {other for name, others in HOUSE.imports.items() if not name.startswith("formats.") for other in others & homes}
+    assert imported == {"formats.csv_table"}, imported
+
+
 def test_nothing_below_the_resolved_run_takes_a_configuration():
     assert not HOUSE.takers_of_a_configuration(*ABOVE_THE_RESOLVED_RUN)
 

@@ -53,6 +53,7 @@ def test_resolved_form_reads_back_as_itself(tmp_path):
         ({"pick": {"count": 0}}, r"pick\.count: must be a whole number \(at least 1\), truth or auto, found 0"),
         ({"species": []}, "species"),
         ({"species": [{"name": "a_b", "radius": "135A", "expected": 1}]}, r"species\[0\]\.name: must be letters, digits, .* found 'a_b'"),
+        ({"species": [{"name": "FAS"}, {"name": "fas"}]}, r"'FAS' and 'fas' differ in case only, .*rename one"),
         ({"predict": {"block_size": "0"}}, "one positive integer or three"),
     ],
 )

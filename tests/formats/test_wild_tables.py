@@ -289,7 +289,7 @@ def test_an_option_is_refused_where_the_file_has_several_names(tmp_path):
     ("arguments", "message"),
     [
         (["csv/c_tomo_ext.csv", "--unit", "A"], "in voxels, but --unit says angstroms"),
-        (["parquet/q_caps.parquet", "--columns", "x,y,z", "--unit", "A"], "are for CSV tables without a header"),
+        (["parquet/q_caps.parquet", "--columns", "x,y,z", "--unit", "A"], "are for tables without a header (csv), but parquet names"),
         (["star/tomoname_tomostar.star", "--format", PIXELS, "--binning", "4"], "is for star-relion4"),
     ],
 )

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from tomostream.particles import Particles, Unit
 
 FORMAT_HELP = "Format: " + ", ".join(FORMATS) + " (default: from the file's ending)."
-Shape = Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the tomograms in voxels (star-relion5).", show_default=False)]
+Shape = Annotated[
+    str | None,
+    typer.Option(metavar="Z,Y,X", help="Shape of the tomograms in voxels, where the format counts from the centre.", show_default=False),
+]
 UNITS: dict[str, Unit] = {"vox": "voxel", "A": "angstrom"}
 
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import yaml
@@ -110,7 +111,7 @@ class Configuration(Part):
     pick: Pick = Pick()
     region: Region = Region()
     truth: str | None = None
-    """Table of all particles, to evaluate against."""
+    """Table of all particles, to evaluate against; species that it lacks are not evaluated."""
     tolerance: LengthField = Length.parse(defaults.TOLERANCE)
     """Largest distance of a match."""
     matching: Literal["any", "one-to-one"] = defaults.MATCHING
@@ -139,6 +140,12 @@ class Configuration(Part):
         names = [s.name for s in self.species]
         if len(set(names)) != len(names):
             raise ValueError(f"species: two have the same name: {', '.join(names)}")
+        for one, other in combinations(names, 2):
+            if one.casefold() == other.casefold():
+                raise ValueError(
+                    f"species: the names '{one}' and '{other}' differ in case only, and folders are named by them, which are one and the same on some disks; "
+                    "rename one"
+                )
         if self.pick.count == "truth" and self.truth is None:
             raise ValueError("pick.count: truth needs a table of truth; give it as `truth: TABLE`, or a number")
         facts = _facts(self.objective.name)

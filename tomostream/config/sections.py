@@ -59,7 +59,7 @@ class Species(Part):
     """A kind of particle to find."""
 
     name: NameOfParticle
-    """Name of the particle; letters, digits, `.` and `-`."""
+    """Name of the particle; letters, digits, `.` and `-`. Two names must differ in more than case."""
     radius: LengthField = Field(default=None)  # type: ignore[assignment]  # until `resolve` puts the estimate there
     """Radius of the particle: the radius of its label, and the least distance of two picks. Default: estimated from the clicks, five or more."""
     expected: Number | dict[str, Number] | None = None

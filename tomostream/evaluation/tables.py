@@ -22,7 +22,7 @@ from tomostream.evaluation.curves import Curve, events_of, pooled_curve
 from tomostream.evaluation.matching import match
 from tomostream.particles import Particles
 
-_UNNAMED = frozenset({"", "particle"})  # names in a table that does not know its species
+UNNAMED_SPECIES = frozenset({"", "particle"})  # names in a table that does not know its species
 _DEFAULT_NAME = "particle"
 
 
@@ -63,6 +63,8 @@ class Evaluation:
         By species, pooled over the tomograms; empty unless asked for.
     picks
         Number of picks; under `any` not always `tp + fp`, see `note`.
+    without_species
+        Species that were picked and have no truth; they are not counted.
     """
 
     species: Mapping[str, SpeciesEvaluation]
@@ -71,6 +73,7 @@ class Evaluation:
     without_truth: tuple[str, ...] = ()
     curves: Mapping[str, Curve] = field(default_factory=dict)
     picks: int = 0
+    without_species: tuple[str, ...] = ()
 
     @property
     def note(self) -> str | None:
@@ -104,11 +107,11 @@ class Evaluation:
         """Return plain values for JSON.
 
         One species: `{"pooled": {"f1", "precision", "recall", "tp", "fp", "fn"}, "tomograms": {NAME: {...}}}`, with `f_beta` in each
-        if beta is not 1.  Several species: the same for their sums, and for each species under `"species"`.
+        if beta is not 1.  Several species, if only one of them has truth too: the same for their sums, and for each species under `"species"`.
         """
         all_together = SpeciesEvaluation(self.tomograms).to_json(beta=self.beta)
         whole: EvaluationAnswer = {"pooled": all_together["pooled"], "tomograms": all_together["tomograms"]}
-        if len(self.species) != 1:
+        if len(self.species) + len(self.without_species) != 1:
             whole["species"] = {name: part.to_json(beta=self.beta) for name, part in self.species.items()}
         return whole
 
@@ -234,14 +237,14 @@ def compared_species(
     >>> compared_species(["particle"], ["ribosome", "fas"], ["fas"])
     [('fas', None, 'fas')]
     """
-    picks_unnamed, truth_unnamed = set(in_picks) <= _UNNAMED, set(in_truth) <= _UNNAMED
+    picks_unnamed, truth_unnamed = set(in_picks) <= UNNAMED_SPECIES, set(in_truth) <= UNNAMED_SPECIES
     names = list(dict.fromkeys(requested)) if requested else [name for name in in_picks if not picks_unnamed]
     if not names:
         if len(in_truth) > 1:
             raise InputError(
                 f"the picks don't say their species and the truth has several ({_listed(in_truth)}); choose one with --species"
             )
-        names = [name for name in in_truth if name not in _UNNAMED] or [_DEFAULT_NAME]
+        names = [name for name in in_truth if name not in UNNAMED_SPECIES] or [_DEFAULT_NAME]
     if len(names) > 1 and ((picks_unnamed and in_picks) or (truth_unnamed and in_truth)):
         which = "picks don't" if picks_unnamed and in_picks else "truth doesn't"
         raise InputError(f"the {which} say the species, so {_listed(names)} can't be told apart; choose one with --species")

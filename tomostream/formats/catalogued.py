@@ -10,6 +10,7 @@ from tomostream.catalogue import find, installed
 from tomostream.errors import InputError
 from tomostream.formats.format_option import FormatOption
 from tomostream.formats.table_format import TableFormat
+from tomostream.remote.places import Place
 
 _OURS = "tomostream."
 
@@ -60,6 +61,17 @@ def working_formats() -> dict[str, TableFormat]:
             if entries[name].startswith(_OURS):
                 raise
     return found
+
+
+def recognised(path: Place) -> str | None:
+    """The format that recognises what lies at a path; None where the ending or the caller must tell it.
+
+    Raises
+    ------
+    InputError
+        If it can't be read.
+    """
+    return next((name for name, form in working_formats().items() if form.recognises(path)), None)
 
 
 def format_options() -> dict[FormatOption[Any], list[str]]:

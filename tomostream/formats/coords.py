@@ -66,4 +66,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     write_atomically(path, "".join(lines))
 
 
-FORMAT = TableFormat(read=read, write=write, ending=".coords", known_by=(".coords",), one_tomogram=True)
+FORMAT = TableFormat(read=read, write=write, ending=".coords", known_by=(".coords",), one_tomogram=True, numbers_species=True)

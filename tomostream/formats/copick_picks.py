@@ -192,4 +192,14 @@ def _write_file(path: Path, particles: Particles, name: str, object_name: str) -
     write_atomically(path, json.dumps(values, indent=1))
 
 
-FORMAT = TableFormat(read=read, write=write, ending=".json", known_by=(".json",), options=(USER_OPTION, SESSION_OPTION))
+FORMAT = TableFormat(
+    read=read,
+    write=write,
+    ending=".json",
+    known_by=(".json",),
+    recognises=copick_project.is_project_folder,
+    whole_folders=True,
+    listed_tables=copick_project.listed_picks,
+    listed_volumes=copick_project.listed_tomograms,
+    options=(USER_OPTION, SESSION_OPTION),
+)

@@ -80,6 +80,41 @@ def read_project(file: str) -> CopickProject | None:
     return CopickProject(file, tuple(dict.fromkeys(place(root.removeprefix("local://")) for root in roots)))
 
 
+def is_project_folder(path: Place) -> bool:
+    """Whether a folder is a copick project, or its folder of runs."""
+    return path.is_dir() and (path.name == RUNS or (path / RUNS).is_dir())
+
+
+def listed_tomograms(text: str) -> list[str] | None:
+    """Return the stores that `PROJECT.json` or `PROJECT.json:TYPE@SPACING` means; None where it is no copick project.
+
+    Raises
+    ------
+    InputError
+        As `tomograms`.
+    """
+    found = _named(text)
+    return None if found is None else tomograms(*found)
+
+
+def listed_picks(text: str) -> list[str] | None:
+    """Return the files of picks that `PROJECT.json` or `PROJECT.json:OBJECT:USER/SESSION` means; None where it is no copick project.
+
+    Raises
+    ------
+    InputError
+        As `picks`.
+    """
+    found = _named(text)
+    return None if found is None else picks(*found)
+
+
+def _named(text: str) -> tuple[CopickProject, str] | None:
+    parts = split(text)
+    project = None if parts is None else read_project(parts[0])
+    return None if parts is None or project is None else (project, parts[1])
+
+
 def split(text: str) -> tuple[str, str] | None:
     """Part `FILE.json:URI` into file and URI (which may be empty); None for anything else."""
     match = _NAMED.fullmatch(text)

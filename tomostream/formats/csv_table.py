@@ -291,4 +291,4 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     write_atomically(path, text)
 
 
-FORMAT = TableFormat(read=read, write=write, ending=".csv", known_by=(".csv", ".txt", ".tsv"), labelled=True)
+FORMAT = TableFormat(read=read, write=write, ending=".csv", known_by=(".csv", ".txt", ".tsv"), labelled=True, headerless=True)

@@ -1,28 +1,32 @@
-"""Is this one volume or table, or a file that lists some?  copick's project file, RELION 5's `tomograms.star`."""
+"""Is this one volume or table, or a text that means several, as copick's project file and RELION 5's `tomograms.star`?  The formats know."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tomostream.formats import copick_project
+from tomostream.formats.catalogued import working_formats
 
 
 def listed_volumes(text: str) -> list[str] | None:
-    """Return the volumes that a file lists; None where it is none of the lists that are known.
+    """Return the volumes that a text lists; None where no format knows it as a list.
 
     Raises
     ------
     InputError
         If it is one, and can't be used.
     """
-    if (parts := copick_project.split(text)) is not None and (project := copick_project.read_project(parts[0])) is not None:
-        return copick_project.tomograms(project, parts[1])
-    if ".star" not in text:
-        return None
-    from tomostream.formats import relion_tomograms  # noqa: PLC0415  (whoever reads no STAR file need not load its reader)
+    return next((found for form in working_formats().values() if (found := form.listed_volumes(text)) is not None), None)
 
-    parts = relion_tomograms.split(text)
-    return None if parts is None else relion_tomograms.tomograms(*parts)
+
+def listed_tables(text: str) -> tuple[str, list[str]] | None:
+    """Return the tables that a text lists, such as `PROJECT.json:OBJECT`, and their format; None where no format knows it as a list.
+
+    Raises
+    ------
+    InputError
+        If it is one and has no such tables, or several answers to one question.
+    """
+    return next(((name, found) for name, form in working_formats().items() if (found := form.listed_tables(text)) is not None), None)
 
 
 def volumes(given: Sequence[str]) -> list[str]:
@@ -37,16 +41,15 @@ def volumes(given: Sequence[str]) -> list[str]:
 
 
 def tables(given: Sequence[str]) -> list[str]:
-    """Put the files of picks that a copick project means (`FILE.json:OBJECT:USER/SESSION`) in its place; other tables stay.
+    """Put the tables that a list lists in its place; other tables stay.
 
     Raises
     ------
     InputError
-        If the project has no such picks, or several answers to one question.
+        As `listed_tables`.
     """
     found: list[str] = []
     for text in given:
-        parts = copick_project.split(text)
-        project = None if parts is None else copick_project.read_project(parts[0])
-        found += [text] if parts is None or project is None else copick_project.picks(project, parts[1])
+        listed = listed_tables(text)
+        found += [text] if listed is None else listed[1]
     return found

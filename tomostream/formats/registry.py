@@ -17,11 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tomostream.errors import InputError
-from tomostream.formats.catalogued import FORMATS, table_endings, working_formats
+from tomostream.formats.catalogued import FORMATS, recognised, table_endings, working_formats
 from tomostream.formats.checks import check_finite, check_names, checked
 from tomostream.formats.conversion import Conversion, file_tomogram
-from tomostream.formats.copick_project import RUNS, split
-from tomostream.formats.lists import tables
+from tomostream.formats.lists import listed_tables
 from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.copies import local_result, local_table
@@ -35,16 +34,13 @@ __all__ = [
     "file_tomogram",
     "folder_tables",
     "format_of",
-    "is_copick",
     "read_table",
+    "recognised",
     "refuse_shared",
     "table_endings",
     "working_formats",
     "write_table",
 ]
-
-
-_HEAD_BYTES = 65536  # in which the columns of a STAR file are named
 
 
 def format_of(path: Path, name: str | None = None) -> str:
@@ -71,22 +67,9 @@ def format_of(path: Path, name: str | None = None) -> str:
     )
 
 
-def is_copick(path: Place) -> bool:
-    """Whether a folder is a copick project, or its folder of runs."""
-    return path.is_dir() and (path.name == RUNS or (path / RUNS).is_dir())
-
-
 def _format_to_read(path: Path, name: str | None) -> str:
-    if name is None and is_copick(path):
-        return "copick"
-    if name is None and path.suffix.lower() == ".star" and path.is_file():
-        try:
-            with path.open("rb") as file:
-                head = file.read(_HEAD_BYTES)
-        except OSError as error:
-            raise InputError(f"table {path} can't be read: {error.strerror}") from None
-        if b"_rlnCenteredCoordinateXAngst" in head:  # no other format has that column
-            return "star-relion5"
+    if name is None and (known := recognised(path)) is not None:
+        return known
     try:
         return format_of(path, name)
     except InputError:
@@ -103,10 +86,9 @@ def read_table(path: str | Place, *, format_name: str | None = None, conversion:
     InputError
         If the file is missing, broken, of an unknown format, or needs a fact that `conversion` lacks.
     """
-    if isinstance(path, str) and (parts := split(path)) is not None and parts[1]:  # what a copick project's file lists
-        listed = [read_table(file, format_name="copick", conversion=conversion) for file in tables([path])]
-        return Particles.concatenate(listed)
     where = place(path)
+    if isinstance(path, str) and not where.exists() and (listed := listed_tables(path)) is not None:
+        return Particles.concatenate([read_table(file, format_name=listed[0], conversion=conversion) for file in listed[1]])
     if isinstance(where, RemotePath):
         with local_table(where) as copy:
             return read_table(copy, format_name=format_name, conversion=conversion)
@@ -115,11 +97,12 @@ def read_table(path: str | Place, *, format_name: str | None = None, conversion:
     found = _format_to_read(path, format_name)
     if not path.exists():
         raise InputError(f"table {path} does not exist")
-    if found != "csv" and (conversion.columns is not None or conversion.unit is not None):
+    if not FORMATS[found].headerless and (conversion.columns is not None or conversion.unit is not None):
+        allowed = ", ".join(name for name, form in working_formats().items() if form.headerless)
         raise InputError(
-            f"{path}: --columns and --unit are for CSV tables without a header, but {found} names its columns itself; leave them out"
+            f"{path}: --columns and --unit are for tables without a header ({allowed}), but {found} names its columns itself; leave them out"
         )
-    if path.is_dir() and found != "copick":
+    if path.is_dir() and not FORMATS[found].whole_folders:
         return _read_folder(path, found, conversion)
     return _read_file(path, found, conversion)
 
@@ -205,10 +188,10 @@ def write_table(path: str | Place, particles: Particles, *, format_name: str | N
         if is_one and len(names) > 1
     ]
     conversion = replace(conversion, classes=particles.species_names())
-    if found == "coords" and len(conversion.classes) > 1:
+    if form.numbers_species and len(conversion.classes) > 1:
         numbered = ", ".join(f"{i} {name or '(no name)'}" for i, name in enumerate(conversion.classes, 1))
         conversion.progress.say(f"{path}: the classes are {numbered}")
-    if found == "copick" or not (is_folder or (surplus and not path.suffix)):
+    if form.whole_folders or not (is_folder or (surplus and not path.suffix)):
         if surplus:
             hint = "choose one with --species, or give a folder" if "species" in surplus[0] else "give a folder"
             raise InputError(f"{path}: {found} holds {' and '.join(surplus)}; {hint} (a name that ends with /)")

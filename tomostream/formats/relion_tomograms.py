@@ -23,6 +23,18 @@ _DENOISED_WORD = "denoised"
 _AGREES = 1e-2  # relative difference of two spacings that a head's rounding explains
 
 
+def listed_tomograms(text: str) -> list[str] | None:
+    """Return the files of the tomograms that `FILE.star` or `FILE.star:denoised` means; None for any other text.
+
+    Raises
+    ------
+    InputError
+        As `tomograms`.
+    """
+    parts = split(text)
+    return None if parts is None else tomograms(*parts)
+
+
 def split(text: str) -> tuple[str, str] | None:
     """Part `FILE.star` or `FILE.star:denoised` into file and choice; None for anything else."""
     file, _, choice = text.partition(".star")

@@ -11,15 +11,35 @@ from pathlib import Path
 
 import numpy as np
 
-from tomostream.formats import star_tables
+from tomostream.errors import InputError
+from tomostream.formats import relion_tomograms, star_tables
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.star_file import read_star
 from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
+from tomostream.remote.places import Place
 
 COORDINATES = ("rlnCenteredCoordinateZAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateXAngst")
+_HEAD_BYTES = 65536  # in which a STAR file names its columns
 _WHY = "star-relion5 (coordinates from the tomogram's centre)"
 _HINT = "; rlnCoordinateX/Y/Z are pixels, of --format star-relion4 (unbinned) or star-tomogram-pixels"
+
+
+def is_ours(path: Place) -> bool:
+    """Whether a local STAR file has the coordinates that no other format has.
+
+    Raises
+    ------
+    InputError
+        If it can't be read.
+    """
+    if not isinstance(path, Path) or path.suffix.lower() != ".star" or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return f"_{COORDINATES[-1]}".encode() in file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise InputError(f"table {path} can't be read: {error.strerror}") from None
 
 
 def _centres_ang(names: np.ndarray, conversion: Conversion) -> np.ndarray:
@@ -62,4 +82,6 @@ def write(path: Path, particles: Particles, conversion: Conversion) -> None:
     star_tables.write_particles(path, {star_tables.TOMOGRAM: star_tables.relion_names(found, conversion), **columns}, found)
 
 
-FORMAT = TableFormat(read=read, write=write, ending=".star", one_species=True)
+FORMAT = TableFormat(
+    read=read, write=write, ending=".star", one_species=True, recognises=is_ours, listed_volumes=relion_tomograms.listed_tomograms
+)

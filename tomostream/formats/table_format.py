@@ -10,6 +10,16 @@ from typing import Any
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.format_option import FormatOption
 from tomostream.particles import Particles
+from tomostream.remote.places import Place
+
+
+def nothing_listed(text: str) -> None:
+    """Return None: no text means files of this format."""
+
+
+def nothing_recognised(path: Place) -> bool:
+    """Return False: only the ending or its name tells this format."""
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +42,17 @@ class TableFormat:
         Whether a file holds only one.
     labelled
         Whether a file can hold places that are no particles.
+    recognises
+        Whether what lies at a path is of this format though its ending does not tell: a folder, or a file by its first bytes.
+    whole_folders
+        Whether a folder is one table, which `read` and `write` take whole; otherwise a folder is one of many files.
+    headerless
+        Whether a file may lack the names of its columns; then `Conversion.columns` and `unit` say them.
+    numbers_species
+        Whether a file holds numbers for several species, counted from 1 in the order of `Conversion.classes`; the user is told which is which.
+    listed_tables, listed_volumes
+        The tables, or tomograms, that a text means which names a list of them and perhaps a choice, such as `PROJECT.json:ribosome`; None for
+        any other text.
     options
         Those that it adds to the commands; `Conversion.given` has their values.
     """
@@ -43,4 +64,10 @@ class TableFormat:
     one_tomogram: bool = False
     one_species: bool = False
     labelled: bool = False
+    recognises: Callable[[Place], bool] = nothing_recognised
+    whole_folders: bool = False
+    headerless: bool = False
+    numbers_species: bool = False
+    listed_tables: Callable[[str], list[str] | None] = nothing_listed
+    listed_volumes: Callable[[str], list[str] | None] = nothing_listed
     options: tuple[FormatOption[Any], ...] = ()

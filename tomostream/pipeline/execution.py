@@ -239,7 +239,8 @@ def _pick_settings(context: RunContext, species: Species, name: str, truth: Mapp
     number = WantedNumber(given.count, given.threshold)
     if truth is not None and name not in truth:
         context.progress.warn(f"{name}: the truth has no row for this tomogram; the number of picks is estimated from its scores")
-    true = truth[name][species.name] if truth is not None and name in truth else None
+    is_known = run.truth is not None and species.name in run.truth.species
+    true = truth[name][species.name] if truth is not None and name in truth and is_known else None
     wanted = number.of(true=true, expected=lambda: expected_number(run, species, name))
     if isinstance(wanted, AsManyAs):
         wanted = with_evidence(wanted, run, species)
@@ -278,8 +279,13 @@ def _evaluate(context: RunContext) -> Evaluation | None:
     conversion = conversion_from(list(run.stores.values()), run.voxel_size)
     picks, names = read_scored(run.project.picks, conversion)
     known = inside(run, truth_of(run.truth.particles, names, f"truth {run.truth.where}"), conversion)
-    settings = EvaluateSettings(tolerance=run.tolerance, species=run.species_names, matching=run.matching)
+    there = known.positives().species_names()
+    species = [name for name in run.truth.species if name in there or not there]
+    for name in (one for one in run.truth.species if one not in species):
+        context.progress.warn(f"{name}: none of the truth is in what was picked; it is not evaluated")
+    settings = EvaluateSettings(tolerance=run.tolerance, species=species, matching=run.matching)
     evaluation = evaluate_particles(picks, known, settings, names=names, conversion=conversion)
+    evaluation = replace(evaluation, without_species=tuple(name for name in run.species_names if name not in species))
     write_evaluation(run.project.evaluation, evaluation)
     return evaluation
 

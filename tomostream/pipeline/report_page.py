@@ -34,6 +34,7 @@ from tomostream.report.packed import packed, packed_positions
 from tomostream.report.page import render_page
 from tomostream.report.slab import MOST_SLICES, plan_slab, shown_level, slab_pictures
 from tomostream.stages.shared.resolved_run import ResolvedRun, find_truth, resolve
+from tomostream.stages.shared.truth_table import TruthTable
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.version import VERSION
 
@@ -54,7 +55,7 @@ class Found:
     name: str
     tomogram: Tomogram | None
     picks: Particles | None
-    truth: Particles | None
+    truth: Mapping[str, Particles] | None  # by species; those that the table lacks are absent
     problem: str | None = None
 
 
@@ -123,19 +124,19 @@ def _configuration(project: Project) -> Configuration:
     return configuration
 
 
-def _truth(configuration: Configuration, run: ResolvedRun, problems: list[str]) -> Particles | None:
-    """Return the true particles; a table that can't be read is noted in `problems`, and the page is written without it."""
+def _truth(configuration: Configuration, run: ResolvedRun, problems: list[str]) -> TruthTable | None:
+    """Return the table of true particles; a table that can't be read is noted in `problems`, and the page is written without it."""
     try:
-        found = find_truth(configuration, run.tomograms)
+        return find_truth(configuration, run.tomograms)
     except TomostreamError as error:
         problems.append(f"no precision and recall: {error}")
         return None
-    return None if found is None else found.particles.positives()
 
 
-def find_results(run: ResolvedRun, truth: Particles | None) -> list[Found]:
+def find_results(run: ResolvedRun, truth: TruthTable | None) -> list[Found]:
     """Collect picks and truth of every tomogram; one that has not been picked gets a `Found` with its name only."""
     result: list[Found] = []
+    true = None if truth is None else truth.particles.positives()
     for name, store in run.stores.items():
         table = run.project.picks / f"{name}.csv"
         if not table.exists():
@@ -148,7 +149,10 @@ def find_results(run: ResolvedRun, truth: Particles | None) -> list[Found]:
         except TomostreamError as error:
             result.append(Found(name, None, picks, None, str(error)))
             continue
-        known = None if truth is None or name not in truth.tomograms() else truth.of(tomogram=name).in_unit("voxel", tomogram.spacing)
+        known = None
+        if truth is not None and true is not None and name in true.tomograms():
+            here = true.of(tomogram=name).in_unit("voxel", tomogram.spacing)
+            known = {species: here.of(species=species) for species in truth.species}
         result.append(Found(name, tomogram, picks.in_unit("voxel", tomogram.spacing), known))
     return result
 
@@ -166,7 +170,7 @@ def _shares(found: list[Found], numbers: int) -> dict[str, int]:
     for one in found:
         if one.tomogram is None or one.picks is None or not len(one.picks):
             continue
-        beside = _PICK_BYTES * len(one.picks) + _TRUTH_BYTES * (0 if one.truth is None else len(one.truth))
+        beside = _PICK_BYTES * len(one.picks) + _TRUTH_BYTES * sum(map(len, (one.truth or {}).values()))
         if left - beside < _LEAST_BYTES * (len(shown) + 1):
             break
         left -= beside
@@ -211,9 +215,9 @@ def _numbers(run: ResolvedRun, found: Found) -> dict[str, PackedPicks] | None:
 def _counted(run: ResolvedRun, found: Found, every: Particles, species: str) -> PackedPicks:
     picks = every.of(species=species)
     scores = packed(_plain(picks.score), "<f4")
-    if found.truth is None or found.tomogram is None or np.isnan(picks.score).any():
+    truth = (found.truth or {}).get(species)
+    if truth is None or found.tomogram is None or np.isnan(picks.score).any():
         return {"scores": scores, "curve": None}
-    truth = found.truth.of(species=species)
     tolerance = run.tolerance.in_voxels(found.tomogram.spacing)
     curve = precision_recall_curve(picks.position_zyx, picks.score, truth.position_zyx, tolerance=tolerance, matching=run.matching)
     last = np.searchsorted(-picks.score, -curve.threshold, side="right") - 1  # of equal scores, the last adds what all of them do
@@ -229,7 +233,7 @@ def _packed_steps(counts: np.ndarray, last: np.ndarray, size: int) -> str:
     return packed(steps, "<u1" if steps.max(initial=0) <= np.iinfo(np.uint8).max else "<u4")
 
 
-def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Particles | None, share: int) -> Block:
+def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Mapping[str, Particles] | None, share: int) -> Block:
     """Return what the page shows when the tomogram is opened: slices, galleries, and positions of picks and truth."""
     shape: Triple = tomogram.shape
     radii = {s.name: s.radius.in_voxels(tomogram.spacing) for s in run.species}
@@ -247,7 +251,7 @@ def _block(run: ResolvedRun, tomogram: Tomogram, picks: Particles, truth: Partic
             "radius": radius,
             "xyz": packed_positions(own.position_zyx, shape),
             "gallery": None if gallery is None else {**gallery, "ranks": ranks.tolist()},
-            "truth": None if truth is None else _against(own, truth.of(species=name), run, tomogram),
+            "truth": None if truth is None or name not in truth else _against(own, truth[name], run, tomogram),
         }
     return {"slab": slab_pictures(tomogram, plan, max(radii.values()), slices), "species": species}
 

@@ -7,6 +7,7 @@ A small particle needs a finer pyramid level than a large one, and one small net
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,12 +20,14 @@ from pydantic import ValidationError
 from tomostream.errors import InputError
 from tomostream.remote.places import Place
 from tomostream.strategies.model_folder import (
+    SETTINGS_NAME,
     ModelRecord,
     ModelSettings,
     TrainingSummary,
     general_settings,
     pack_arrays,
     read_folder,
+    record_text,
     settings_of,
     unpack_arrays,
     write_folder,
@@ -197,6 +200,49 @@ def records_in(record: ModelRecord, folder: Place) -> list[ModelRecord]:
         raise InputError(
             f"model folder {folder} is broken: a model in it has no sound record ({' '.join(str(error).split())[:200]})"
         ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The two files of a model: of a folder with one, or of one of several in a folder as its own folder has them, byte by byte.
+
+    Parameters
+    ----------
+    species
+        Of the model.
+    weights, record
+        Content of `model.safetensors` and of `model.json`.
+    """
+
+    species: tuple[str, ...]
+    weights: bytes
+    record: bytes
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Hashes of the two: what identifies the model, whatever others share its folder."""
+        return hashlib.sha256(self.weights).hexdigest(), hashlib.sha256(self.record).hexdigest()
+
+
+def files_in(folder: Path) -> list[ModelFiles]:
+    """Return the files of each model in a folder, in the order of `parts_of`.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no sound model.
+    """
+    record, weights = read_folder(folder)
+    if record.strategy != KIND:
+        return [ModelFiles(_species(record), weights, (folder / SETTINGS_NAME).read_bytes())]
+    return [
+        ModelFiles(_species(one), own, record_text(one.strategy, own, one.settings, one.summary).encode())
+        for one, own in contents(record, weights, folder)
+    ]
+
+
+def _species(record: ModelRecord) -> tuple[str, ...]:
+    return tuple(map(str, record.settings.get("species", ())))
 
 
 def summary_of(record: ModelRecord, folder: Place, species: str) -> tuple[TrainingSummary, int] | None:

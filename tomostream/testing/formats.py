@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tomostream.catalogue import FORMATS as GROUP
 from tomostream.catalogue import installed
 from tomostream.errors import InputError
-from tomostream.formats.catalogued import FORMATS, working_formats
+from tomostream.formats.catalogued import FORMATS, recognised, working_formats
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.registry import format_of, read_table, write_table
 from tomostream.formats.table_format import TableFormat
@@ -103,6 +103,13 @@ class FormatTests:
             claiming = [name for name, form in working_formats().items() if ending in form.known_by]
             assert claiming == [self.name], f"{ending} of known_by belongs to {claiming[0]} already; leave it out, so that --format chooses"
             assert format_of(Path(f"table{ending}")) == self.name
+
+    def test_what_it_writes_is_recognised_as_nothing_else(self, tmp_path: Path) -> None:
+        for target in (self._path(tmp_path), f"{tmp_path}/folder/"):
+            self._write(target, _two(species=self.species[0]))
+            assert recognised(Path(target)) in (None, self.name)
+        if self._format.whole_folders:
+            assert recognised(tmp_path / "folder") == self.name
 
     # what a file holds
 
@@ -193,7 +200,24 @@ class FormatTests:
             assert sorted(read.species_names()) == ["fas", "ribosome"]
         assert {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")} == {"out"}
 
+    def test_several_species_that_become_numbers_are_told(self, path: Path) -> None:
+        heard = _Heard()
+        both = Particles.concatenate([_two(species=self.species[0]), _two(species=self.species[1])])
+        if not self._fits(both):
+            return
+        self._write(path, both, progress=heard)
+        told = [text for text in heard.said if self.species[0] in text and self.species[1] in text]
+        assert bool(told) == self._format.numbers_species
+
     # what it refuses
+
+    def test_columns_are_named_only_for_a_format_without_a_header(self, path: Path) -> None:
+        path.write_text("1 2 3\n")
+        if self._format.headerless:
+            assert len(self._read(path, columns=("x", "y", "z"), unit="angstrom")) == 1
+        else:
+            with pytest.raises(InputError, match=f"--columns and --unit .* but {self.name} names its columns itself"):
+                self._read(path, columns=("x", "y", "z"), unit="angstrom")
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     def test_positions_that_are_not_finite_are_never_written(self, path: Path, bad: float) -> None:
@@ -236,6 +260,8 @@ class FormatTests:
     def test_a_file_that_is_missing_or_empty_is_refused_or_no_table(self, path: Path) -> None:
         with pytest.raises(InputError, match="does not exist"):
             self._read(path)
+        with pytest.raises(InputError, match="does not exist"):
+            self._read(f"{path}:choice")
         path.write_bytes(b"")
         with contextlib.suppress(InputError):
             assert len(self._read(path)) == 0
@@ -287,6 +313,10 @@ class FormatTests:
 class _Heard(Progress):
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
     def warn(self, text: str) -> None:
         self.texts.append(text)

@@ -77,7 +77,7 @@ def export(workspace: Workspace, tables: PickTables, clicks: Sequence[Click], wi
         raise InputError(f"there is no {wish.species} to export; pick first, or lower the threshold")
     conversion = _conversion(workspace, particles.tomograms(), wish)
     form = FORMATS[wish.format_name]
-    is_folder = wish.format_name == "copick" or (form.one_tomogram and len(particles.tomograms()) > 1)  # copick: an overlay folder
+    is_folder = form.whole_folders or (form.one_tomogram and len(particles.tomograms()) > 1)
     stem = f"{wish.species}_{wish.source}"
     folder = workspace.inside("export")
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.learn.training_files import METRICS_NAME, newest
 from tomostream.strategies.catalogued import strategy_named
+from tomostream.strategies.model_folder import has_model
 from tomostream.view.jobs import Jobs
 from tomostream.view.messages import PlaceAnswer, RoundsAnswer, TomogramState
 from tomostream.view.picks import CANDIDATES, PickTables
@@ -169,7 +170,7 @@ class Rounds:
         return {"has_model": self._has_model(), "metrics": _metrics(newest(self._workspace.project / "model", METRICS_NAME))}
 
     def _has_model(self) -> bool:
-        return (self._workspace.project / "model" / "model.json").is_file()
+        return has_model(self._workspace.project / "model")
 
     def _continued(self, configuration: Configuration, path: Path) -> Path:
         """Return a configuration that starts from the existing model, if its strategy can; the user's own configuration is not changed."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tomostream.errors import InputError, TomostreamError
 from tomostream.fingerprint import Fingerprint
-from tomostream.remote.hashing import file_sha256
 from tomostream.remote.path_kinds import is_project
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.store.identity import file_identity, is_same_identity
@@ -66,18 +65,21 @@ class Sources:
         raise InputError(f"the tomogram '{name}' that it was made from was not found; give its store too")
 
     def model(self, fingerprint: Fingerprint) -> Path:
-        """The model folder that scores come from.
+        """The folder with the model that scores come from, maybe among others.
 
         Raises
         ------
         InputError
             If none around here is it.
         """
+        from tomostream.strategies.several_models import files_in
+
         for folder in self._models():
-            weights, settings = folder / "model.safetensors", folder / "model.json"
-            if not (weights.is_file() and settings.is_file()):
+            try:
+                identities = [one.identity for one in files_in(folder)]
+            except InputError:
                 continue
-            if (file_sha256(weights), file_sha256(settings)) == (fingerprint.get("model"), fingerprint.get("settings")):
+            if (fingerprint.get("model"), fingerprint.get("settings")) in identities:
                 return folder
         raise InputError("the model that it was made with was not found; give its folder too")
 

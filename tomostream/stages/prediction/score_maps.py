@@ -23,12 +23,11 @@ from tomostream.errors import ExistsError, InputError
 from tomostream.fingerprint import Fingerprint, differences, plain
 from tomostream.geometry import Triple
 from tomostream.progress import Progress
-from tomostream.remote.hashing import file_sha256
 from tomostream.remote.places import Place, RemotePath
 from tomostream.score_map import SCORES, ScoreMapAttributes
 from tomostream.stages.prediction.candidates import CODEC, Reduction, remove_store, work_place
 from tomostream.stages.prediction.prepare_task import Prepared
-from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask, local_model
+from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.region_of_interest import Restriction, mask_fingerprint
@@ -36,7 +35,6 @@ from tomostream.store.existing_output import finished_fingerprint, half_written_
 from tomostream.store.identity import is_same_identity
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
 from tomostream.store.zarr_opening import is_url
-from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import format_bytes
 
@@ -83,9 +81,19 @@ def works_of(paths: list[Place], settings: PredictSettings) -> list[Place]:
 
 
 def examine(
-    task: PredictTask, model: Model, load: ScorerLoad, environment: tuple[tuple[str, str], ...], progress: Progress
+    task: PredictTask,
+    model: Model,
+    identity: tuple[str, str],
+    load: ScorerLoad,
+    environment: tuple[tuple[str, str], ...],
+    progress: Progress,
 ) -> Examined | list[Place]:
     """See what is to be done for a tomogram; its stores, where nothing is.
+
+    Parameters
+    ----------
+    identity
+        Of the model (`several_models.ModelFiles`).
 
     Raises
     ------
@@ -106,7 +114,7 @@ def examine(
         block_size=settings.block_size,
         name=task.name,
     )
-    fingerprint = _fingerprint(settings, model, source, plan, load, environment)
+    fingerprint = _fingerprint(settings, model, identity, source, plan, load, environment)
     paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
     for path in paths:
         refuse_other_kind(path, SCORES)
@@ -343,19 +351,18 @@ def _check_spacing(model: Model, tomogram: Tomogram, progress: Progress) -> None
 def _fingerprint(
     settings: PredictSettings,
     model: Model,
+    identity: tuple[str, str],
     source: Tomogram,
     plan: PredictionPlan,
     load: ScorerLoad,
     environment: tuple[tuple[str, str], ...],
 ) -> Fingerprint:
-    """What decides the bytes of the scores (guarantee 3)."""
-    from tomostream.remote.places import place
-
-    folder = local_model(place(load.model))
+    """What decides the bytes of the scores (guarantee 3); other models in the folder don't."""
+    weights, record = identity
     values: Fingerprint = {
         "tomogram": tomogram_fingerprint(source),
-        "model": file_sha256(folder / WEIGHTS_NAME),
-        "settings": file_sha256(folder / SETTINGS_NAME),  # the arrays alone don't decide the scores
+        "model": weights,
+        "settings": record,  # the arrays alone don't decide the scores
         "level": model.settings.level,
         "precision": settings.precision,
         "score_dtype": settings.score_dtype,
@@ -370,7 +377,9 @@ def _fingerprint(
     if settings.voxel_size is not None:
         values["voxel_size"] = settings.voxel_size
     if settings.candidates:
-        values["candidates"] = {species: radius.in_voxels(source.spacing) for species, radius in settings.candidates}
+        values["candidates"] = {
+            species: radius.in_voxels(source.spacing) for species, radius in settings.candidates if species in model.settings.species
+        }
     if load.device == "cuda" and load.gpu_memory is not None:
         values["gpu_memory"] = load.gpu_memory  # tiles follow from it
     return plain(values)

@@ -24,13 +24,13 @@ from tomostream.stages.prediction.candidates import ReduceTask, Reduction, reduc
 from tomostream.stages.prediction.outcomes import Outcomes
 from tomostream.stages.prediction.prepare_task import Prepared, PrepareTask, prepare_tomogram
 from tomostream.stages.prediction.score_maps import Examined, PredictTask, ScoreMaps, examine
-from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
+from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, machine_environment, predict_shard
 from tomostream.stages.shared.batch import followed, guarded_disk
 
 if TYPE_CHECKING:
     from tomostream.strategies.protocol import Model
 
-__all__ = ["PredictSettings", "local_model", "predict_many"]
+__all__ = ["PredictSettings", "predict_many"]
 
 
 def predict_many(
@@ -55,10 +55,12 @@ def predict_many(
         See `Results.all`; `BudgetError` when the smallest block does not fit the memory budget.
     """
     from tomostream.strategies.loading import load_model
-    from tomostream.strategies.several_models import parts_of
+    from tomostream.strategies.model_folder import local_model
+    from tomostream.strategies.several_models import files_in, parts_of
 
     settings.check()
-    loaded = load_model(local_model(place(model)))
+    folder = local_model(place(model))
+    loaded, identities = load_model(folder), [one.identity for one in files_in(folder)]
     parts = parts_of(loaded)
     outcomes = Outcomes(list(tomograms), len(parts), progress, when_done)
     if not resources.is_distributed:
@@ -76,7 +78,7 @@ def predict_many(
             into = place(out) if len(parts) == 1 else place(out) / part.settings.species[0]
             tasks = [PredictTask(name, tomograms[name], into, settings, resources.memory, overwrite) for name in outcomes.left]
             load = replace(first, part=number)
-            run = _Run(part, load, environment, outcomes, progress, resources.is_distributed)
+            run = _Run(part, identities[number], load, environment, outcomes, progress, resources.is_distributed)
             to_do = [found for task in tasks if (found := run.examine(task)) is not None]
             if not to_do:
                 continue
@@ -119,12 +121,14 @@ class _Run:
     def __init__(
         self,
         model: Model,
+        identity: tuple[str, str],
         load: ScorerLoad,
         environment: tuple[tuple[str, str], ...],
         outcomes: Outcomes,
         progress: Progress,
         reduces_on_workers: bool,
     ) -> None:
+        self._identity = identity
         self._reduces_on_workers = reduces_on_workers
         self._reductions: dict[str, tuple[Reduction, ...]] = {}
         self._paths: dict[str, list[Place]] = {}
@@ -135,7 +139,7 @@ class _Run:
 
     def examine(self, task: PredictTask) -> Examined | None:
         """See what is to be done; what is done, or can't be, is noted as a result."""
-        found = guarded_disk(lambda t: examine(t, self._model, self._load, self._environment, self._progress), task)
+        found = guarded_disk(lambda t: examine(t, self._model, self._identity, self._load, self._environment, self._progress), task)
         if isinstance(found, Examined):
             return found
         self._outcomes.note(task.name, found)

@@ -18,8 +18,8 @@ from tomostream.formats.registry import (
     Conversion,
     file_tomogram,
     folder_tables,
-    is_copick,
     read_table,
+    recognised,
     refuse_shared,
     table_endings,
 )
@@ -75,12 +75,13 @@ def scored_tables(path: str | Place, format_name: str | None = None) -> list[tup
     path = place(path)
     if not path.exists():
         raise InputError(f"there is no file or folder {path}; give a table, or a folder of tables")
-    if format_name is None and kind_at(path) in (Kind.PROJECT, Kind.MODEL, Kind.STORE) and not is_copick(path):
-        raise InputError(instead(path, Wanted.TABLE) or f"{path} holds no table")
-    if not path.is_dir() or format_name == "copick" or (format_name is None and is_copick(path)):
+    if not path.is_dir():
         return [(path, None)]
-    if format_name is not None and format_name in FORMATS:
-        return folder_tables(path, format_name)
+    known = format_name or recognised(path)
+    if known is not None and known in FORMATS:
+        return [(path, None)] if FORMATS[known].whole_folders else folder_tables(path, known)
+    if format_name is None and kind_at(path) in (Kind.PROJECT, Kind.MODEL, Kind.STORE):
+        raise InputError(instead(path, Wanted.TABLE) or f"{path} holds no table")
     endings = [ending for ending in table_endings() if ending not in _MAY_HOLD_ANYTHING]
     found = sorted(p for p in path.iterdir() if p.suffix in endings and not p.name.startswith("."))
     if not found:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tomostream.errors import InputError
+from tomostream.evaluation.tables import UNNAMED_SPECIES
 from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles
 from tomostream.stages.shared.particle_tables import read_truth, require_inside
@@ -26,14 +27,25 @@ class TruthTable:
         The file or folder, as the configuration names it.
     particles
         Rows labelled 0 included; tomograms are named as the run names them, others as the table does.
+    species
+        Those of which it has particles in the run's tomograms, and which can be evaluated; all, where it has no row.
+    unknown
+        Those of the run that it lacks.
     """
 
     where: str
     particles: Particles
+    species: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
 
     @property
     def doubt(self) -> str | None:
         """What should be told of it before any work; None: nothing."""
+        if self.unknown:
+            return (
+                f"truth {self.where} has no particle of species {_listed(self.unknown)}, only of {_listed(self.particles.positives().species_names())}: "
+                f"{_listed(self.species)} will be evaluated, {_listed(self.unknown)} will not; add the missing rows, or mend the names, if that is not meant"
+            )
         if len(self.particles):
             return None
         return (
@@ -64,7 +76,7 @@ def read_truth_table(path: str, tomograms: Sequence[str], species: Sequence[str]
     Raises
     ------
     InputError
-        If a table is broken, rows without tomogram can't be assigned, none is of a tomogram of the run, or positions lie outside of theirs.
+        If a table is broken, rows without tomogram can't be assigned, none is of a tomogram or species of the run, or positions lie outside of theirs.
     """
     particles = read_truth(path, tomograms, conversion, only_species=species[0] if len(species) == 1 else None)
     named = particles.tomograms()
@@ -72,8 +84,36 @@ def read_truth_table(path: str, tomograms: Sequence[str], species: Sequence[str]
         raise InputError(
             f"truth {path} names tomogram {_listed(named)}; those of the run are {_listed(tomograms)}; rename them in the table, or leave truth out"
         )
-    require_inside(particles.select(np.isin(particles.tomogram.astype(str), list(tomograms))), conversion, f"truth {path}")
-    return TruthTable(path, particles)
+    here = particles.select(np.isin(particles.tomogram.astype(str), list(tomograms)))
+    require_inside(here, conversion, f"truth {path}")
+    known = _known_species(path, here, species)
+    if len(species) == 1 and known and set(particles.species_names()) <= UNNAMED_SPECIES:
+        particles = replace(particles, species=np.full(len(particles), species[0], dtype=object))
+    return TruthTable(path, particles, known, tuple(name for name in species if name not in known))
+
+
+def _known_species(path: str, particles: Particles, species: Sequence[str]) -> tuple[str, ...]:
+    """The species of the run that a truth has particles of; all of them if it is empty.
+
+    Raises
+    ------
+    InputError
+        If it has particles of other species only, or doesn't name them where the run has several.
+    """
+    named = particles.positives().species_names()
+    if set(named) <= UNNAMED_SPECIES:
+        if named and len(species) > 1:
+            raise InputError(
+                f"truth {path} does not name the species of its particles, and the run has several ({_listed(species)}): add a column 'species', or leave "
+                "truth out"
+            )
+        return tuple(species)
+    known = tuple(name for name in species if name in named)
+    if not known:
+        raise InputError(
+            f"truth {path} has no particle of {_listed(species)}, only of {_listed(named)}; rename them in the table, or leave truth out"
+        )
+    return known
 
 
 def _listed(names: Sequence[str]) -> str:

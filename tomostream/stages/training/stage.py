@@ -11,7 +11,6 @@ Under torchrun the first process does all of it, and sends the others what they 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +22,8 @@ from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import CHECKPOINT_NAME, METRICS_NAME
 from tomostream.normalisation import INVERTED
 from tomostream.progress import Progress
-from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, RemotePath, place
 from tomostream.stages.conversion.stage import convert_many
-from tomostream.stages.shared.fingerprints import adopted_record
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.shared.species_runs import species_runs
 from tomostream.stages.training.changes import changed_settings
@@ -37,10 +34,10 @@ from tomostream.stages.training.remote_folder import train_remotely
 from tomostream.store.conversion import ConvertSettings
 from tomostream.store.identity import is_same_identity
 from tomostream.store.locks import exclusive
-from tomostream.store.typed_json import json_object
 from tomostream.strategies.catalogued import strategy_named
-from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME, read_folder
+from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME, has_model, read_folder
 from tomostream.strategies.training_memory import training_buffer
+from tomostream.strategies.training_record import adopted_training, read_training_record, write_training_record
 from tomostream.strategies.training_set import Training
 
 if TYPE_CHECKING:
@@ -107,10 +104,10 @@ def is_of_other_settings(run: ResolvedRun, folder: Place, *, processes: int) -> 
 def _is_this_runs(run: ResolvedRun, folder: Place, processes: int) -> bool | None:
     """Whether a finished model is that of this run; None if there is none, or tomograms must be converted before it can be known."""
     needed = [run.tomograms[name] for name in clicks_of(run).needed]
-    if not all((place(one.store) / "zarr.json").is_file() for one in needed if one.is_source) or not (folder / SETTINGS_NAME).is_file():
+    if not all((place(one.store) / "zarr.json").is_file() for one in needed if one.is_source) or not has_model(folder):
         return None
     try:
-        recorded = json_object((folder / RECORD_NAME).read_bytes())
+        recorded = read_training_record(folder)
     except FileNotFoundError:
         return None
     return is_same_identity(recorded, _fingerprint(run, processes, folder))
@@ -128,10 +125,10 @@ def _fingerprint_of_one(run: ResolvedRun, opened: OpenedInputs, processes: int, 
     """Whatever decides the model.  A finished model of before there were robust statistics is as good: it goes on with the plain ones."""
     fingerprint = training_fingerprint(run, opened, processes)
     try:
-        recorded = json_object((folder / RECORD_NAME).read_bytes())
+        recorded = read_training_record(folder)
     except OSError:
         return fingerprint
-    if recorded is not None and "normalisation" not in recorded and (folder / SETTINGS_NAME).exists():
+    if recorded is not None and "normalisation" not in recorded and has_model(folder):
         del fingerprint["normalisation"]
     return fingerprint
 
@@ -144,7 +141,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
     _refuse_own_start(run, folder)
     check_positions(run)
     _convert_needed(run, progress)
-    fingerprint = adopted_record(folder / RECORD_NAME, _fingerprint(run, processes.world, folder))
+    fingerprint = adopted_training(folder, _fingerprint(run, processes.world, folder))
     state = _state(folder, fingerprint)
     if state == "done":
         progress.say(f"model {folder} is already trained with these settings")
@@ -171,7 +168,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
 
 def _train_part(run: ResolvedRun, folder: Path, normalisation: str, progress: Progress, processes: Processes) -> None:
     """Train the model of one species of several, unless that is done; what other settings made is replaced."""
-    fingerprint = adopted_record(folder / RECORD_NAME, _fingerprint(run, processes.world, folder))
+    fingerprint = adopted_training(folder, _fingerprint(run, processes.world, folder))
     state = _state(folder, fingerprint)
     if state == "done":
         progress.say(f"model {folder} is already trained with these settings")
@@ -234,12 +231,12 @@ def _take_part(training: Training | None, folder: Path | None, progress: Progres
 
 def _state(folder: Path, fingerprint: Fingerprint) -> str:
     """Tell whether the folder is absent, done, partial (both with this fingerprint) or other; a damaged model is made again: partial."""
-    record = folder / RECORD_NAME
-    if not record.exists():
+    try:
+        if read_training_record(folder) != fingerprint:
+            return "other"
+    except FileNotFoundError:
         # the lock, and what a kill left of the record itself, are nobody's results
         return "other" if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()) else "absent"
-    if json_object(record.read_bytes()) != fingerprint:
-        return "other"
     try:
         read_folder(folder)
     except InputError:
@@ -252,5 +249,5 @@ def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: Fingerprint, *,
         # what another training left would be mixed with this one's
         for name in (WEIGHTS_NAME, SETTINGS_NAME, METRICS_NAME, CHECKPOINT_NAME, RECORD_NAME):
             (folder / name).unlink(missing_ok=True)
-    write_atomically(folder / RECORD_NAME, json.dumps(fingerprint, indent=1))
+    write_training_record(folder, fingerprint)
     run.write_configuration(folder / "resolved.yaml")

@@ -37,6 +37,7 @@ from tomostream.strategies.unet.scorer import score_array
 from tomostream.strategies.unet.settings import MatchedFilter
 from tomostream.strategies.unet.starting import load_start
 from tomostream.strategies.validation import greedy_picks
+from tomostream.stream.paste import Pasting
 
 
 def train_unet(objective: str, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -80,7 +81,13 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     parts = Parts(
         network=network,
         crops=lambda labelled, own: crops_of(
-            training, labelled, radii, stride=network.stride, processes=own, negative_radii=radii if negatives else None
+            training,
+            labelled,
+            radii,
+            stride=network.stride,
+            processes=own,
+            negative_radii=radii if negatives else None,
+            pasting=Pasting(train.pasted, training.radii_vox),
         ),
         objective=lambda together: replace(risk, processes=together),
         sampling=unet_sampling(network.stride),

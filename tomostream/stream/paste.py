@@ -145,7 +145,7 @@ def paste(copy: Copy, image: Float32[np.ndarray, "z y x"], positive: Bool[np.nda
     seen = box.clipped(Box.whole(edges))
     part, here = seen.relative_to(box.start).slices, seen.slices
     share, label = copy.share[part], copy.label[part]
-    if positive[(slice(None), *here)].any(axis=0)[share > 0].any():
+    if (positive[(slice(None), *here)] & (share > 0)).any():
         return None
     image[here] += share * (contrast * copy.image[part] - image[here])
     positive[(copy.species, *here)] |= label

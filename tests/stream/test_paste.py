@@ -54,9 +54,10 @@ def test_a_copy_replaces_its_ball_and_is_labelled_there(centre, radius, orientat
     source, image = rng.normal(size=(2, EDGE, EDGE, EDGE)).astype(np.float32)
     before, positive = image.copy(), np.zeros((2, EDGE, EDGE, EDGE), dtype=bool)
     label = ball(centre, radius)
-    copy = copied(source, label, np.array(centre), radius=radius, species=1, orientation=orientation)
+    weights, weight = np.arange(EDGE**3, dtype=np.float32).reshape(image.shape) + 2, np.ones(image.shape, dtype=np.float32)
+    copy = copied(source, label, weights, np.array(centre), radius=radius, species=1, orientation=orientation)
     assert copy is not None
-    changed = paste(copy, image, positive, rng)
+    changed = paste(copy, image, positive, weight, rng)
     assert changed is not None
     assert not positive[0].any()
     # the label is the source's, turned and moved as a whole
@@ -65,6 +66,9 @@ def test_a_copy_replaces_its_ball_and_is_labelled_there(centre, radius, orientat
     contrast = found / wanted
     assert np.ptp(contrast) < 1e-3 * abs(contrast).max()
     assert defaults.PASTED_CONTRAST[0] - 1e-4 < np.median(contrast) < defaults.PASTED_CONTRAST[1] + 1e-4
+    # its voxels weigh as they did where they come from, and no others change
+    np.testing.assert_array_equal(weight[positive[1]], oriented(weights, orientation)[oriented(label, orientation)])
+    assert (weight[~positive[1]] == 1).all()
     # nothing changes farther than the rim
     centre_there = np.argwhere(positive[1]).mean(axis=0)
     distance = np.linalg.norm(np.moveaxis(np.indices(image.shape), 0, -1) - centre_there, axis=-1)
@@ -78,19 +82,20 @@ def test_a_copy_replaces_its_ball_and_is_labelled_there(centre, radius, orientat
 def test_a_particle_that_is_cut_is_not_copied():
     image, label = np.zeros((EDGE,) * 3, dtype=np.float32), np.zeros((EDGE,) * 3, dtype=bool)
     for centre, is_whole in (((2.9, 9.0, 9.0), False), ((3.0, 9.0, 9.0), True), ((9.0, 16.1, 9.0), False), ((9.0, 16.0, 9.0), True)):
-        copy = copied(image, label, np.array(centre), radius=3.0, species=0, orientation=0)
+        copy = copied(image, label, image, np.array(centre), radius=3.0, species=0, orientation=0)
         assert (copy is not None) == is_whole, centre
 
 
 def test_nothing_is_pasted_onto_a_label_or_into_too_small_a_crop():
     rng = np.random.default_rng(0)
     source = rng.normal(size=(EDGE,) * 3).astype(np.float32)
-    copy = copied(source, ball((9.0, 9.0, 9.0), 3.0), np.array([9.0, 9.0, 9.0]), radius=3.0, species=0, orientation=0)
-    image, positive = source.copy(), np.ones((1, EDGE, EDGE, EDGE), dtype=bool)
-    assert paste(copy, image, positive, rng) is None
-    assert paste(copy, image[:6], np.zeros((1, 6, EDGE, EDGE), dtype=bool), rng) is None
+    copy = copied(source, ball((9.0, 9.0, 9.0), 3.0), source, np.array([9.0, 9.0, 9.0]), radius=3.0, species=0, orientation=0)
+    image, weight = source.copy(), np.ones_like(source)
+    everywhere, nowhere = np.ones((1, EDGE, EDGE, EDGE), dtype=bool), np.zeros((1, EDGE, EDGE, EDGE), dtype=bool)
+    assert paste(copy, image, everywhere, weight, rng) is None
+    assert paste(copy, image[:6], nowhere[:, :6], weight[:6], rng) is None
     np.testing.assert_array_equal(image, source)
-    assert paste(copy, image[:7], np.zeros((1, 7, EDGE, EDGE), dtype=bool), rng) is not None
+    assert paste(copy, image[:7], nowhere[:, :7], weight[:7], rng) is not None
 
 
 def test_only_uniform_crops_change_and_each_gets_a_whole_copy():
@@ -99,7 +104,9 @@ def test_only_uniform_crops_change_and_each_gets_a_whole_copy():
         labelled = plain.is_labelled
         for before, after in zip(plain, changed, strict=True):
             assert torch.equal(before[labelled], after[labelled])
-        assert torch.equal(plain.weight, changed.weight)
+        assert torch.equal(
+            plain.weight[~changed.positive.any(dim=1, keepdim=True)], changed.weight[~changed.positive.any(dim=1, keepdim=True)]
+        )
         for i in np.flatnonzero(~labelled):
             new = changed.positive[i] & ~plain.positive[i]
             assert not (plain.positive[i] & ~changed.positive[i]).any()
@@ -143,7 +150,7 @@ def test_a_copy_is_a_particle_even_where_a_place_was_rejected():
 def test_wrong_pasting_is_refused():
     with pytest.raises(InputError, match=r"between 0 and 1, found 1\.5"):
         Pasting(1.5, RADIUS)
-    with pytest.raises(InputError, match=r"above 0, found \[3\.0, 0\]"):
-        Pasting(0.5, [3.0, 0])
+    with pytest.raises(InputError, match=r"above 0, found \[3\.0, 0\.0\]"):
+        Pasting(0.5, [3.0, 0.0])
     with pytest.raises(InputError, match="a radius for each of the 2 species, found 1"):
         dataset(pasting=Pasting(0.5, [3.0]))

@@ -222,6 +222,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         copy = copied(
             image,
             self.marked(box, position[None], self._radius[species], volume).astype(bool),
+            inclusion_weights(self._design, crop),
             position - np.array(crop.start),
             radius=self._pasting.radius[species],
             species=species,
@@ -283,7 +284,7 @@ class _Arrays:
         """Paste one of the copies into each uniform crop with probability `share`."""
         for i in np.flatnonzero(~self.is_labelled):
             is_chosen, copy = rng.random() < share, copies[int(rng.integers(len(copies)))]
-            changed = paste(copy, self.image[i, 0], self.positive[i], rng) if is_chosen else None
+            changed = paste(copy, self.image[i, 0], self.positive[i], self.weight[i, 0], rng) if is_chosen else None
             if changed is not None and self.negative is not None:
                 here = (i, copy.species, *changed.slices)
                 self.negative[here] &= ~self.positive[here]  # a particle lies there now

@@ -5,7 +5,8 @@
 3. Its densities are multiplied by a random factor (`defaults.PASTED_CONTRAST`): contrast varies within and between tomograms, mostly downwards.
 4. It goes to a random place at which its ball lies in the crop, unless a label is there already, and is labelled there.
 
-The weights of the voxels stay.  So where labels are few, pasted particles make up most of the mean over labelled voxels.
+A pasted label's voxels weigh as much as those that it is copied from, not as much as the uniform crop's, which weigh ten times as much where
+labels are few: otherwise means over labelled voxels would be means over copies.
 
 References
 ----------
@@ -63,6 +64,8 @@ class Copy:
         What the copy replaces: 1 in the ball, falling to 0 beyond it.
     label
         Voxels of its label.
+    weight
+        Weights of the voxels.
     species
         Index of its species.
     reach
@@ -72,6 +75,7 @@ class Copy:
     image: Float32[np.ndarray, "e e e"]
     share: Float32[np.ndarray, "e e e"]
     label: Bool[np.ndarray, "e e e"]
+    weight: Float32[np.ndarray, "e e e"]
     species: int
     reach: int
 
@@ -79,6 +83,7 @@ class Copy:
 def copied(
     image: Float32[np.ndarray, "z y x"],
     label: Bool[np.ndarray, "z y x"],
+    weight: Float32[np.ndarray, "z y x"],
     centre: Float64[np.ndarray, " 3"],
     *,
     radius: float,
@@ -93,6 +98,8 @@ def copied(
         Densities of the crop, not turned.
     label
         The label of this particle alone, in the same crop.
+    weight
+        Weights of the crop's voxels.
     centre
         Position z y x in voxels of the crop.
     radius
@@ -109,23 +116,30 @@ def copied(
     box = Box(triple((middle - half).tolist()), triple((middle + half + 1).tolist()))
     inside = box.clipped(Box.whole(triple(image.shape)))
     place = inside.relative_to(box.start).slices
-    cubes = [np.zeros((2 * half + 1,) * 3, dtype=kind) for kind in (np.float32, np.float32, np.bool_)]
-    cubes[0][place], cubes[2][place] = image[inside.slices], label[inside.slices]
+    cubes = [np.zeros((2 * half + 1,) * 3, dtype=kind) for kind in (np.float32, np.float32, np.bool_, np.float32)]
+    for cube, whole in zip((cubes[0], cubes[2], cubes[3]), (image, label, weight), strict=True):
+        cube[place] = whole[inside.slices]
     z, y, x = np.ix_(
         *(np.arange(a, b, dtype=np.float32) - np.float32(c) for a, b, c in zip(inside.start, inside.stop, centre, strict=True))
     )
     cubes[1][place] = np.clip((np.float32(radius + _RIM) - np.sqrt(z**2 + y**2 + x**2)) / np.float32(_RIM), 0, 1)
     turned = [np.ascontiguousarray(oriented(cube, orientation)) for cube in cubes]
-    return Copy(turned[0], turned[1], turned[2], species, math.ceil(radius))
+    return Copy(turned[0], turned[1], turned[2], turned[3], species, math.ceil(radius))
 
 
-def paste(copy: Copy, image: Float32[np.ndarray, "z y x"], positive: Bool[np.ndarray, "s z y x"], rng: np.random.Generator) -> Box | None:
+def paste(
+    copy: Copy,
+    image: Float32[np.ndarray, "z y x"],
+    positive: Bool[np.ndarray, "s z y x"],
+    weight: Float32[np.ndarray, "z y x"],
+    rng: np.random.Generator,
+) -> Box | None:
     """Paste a copy into a crop at a random place, and label it there.
 
     Parameters
     ----------
-    image, positive
-        Densities and labels of the crop; both are changed.
+    image, positive, weight
+        Densities, labels and weights of the crop; all are changed.
     rng
         Draws the place and the contrast.
 
@@ -149,6 +163,7 @@ def paste(copy: Copy, image: Float32[np.ndarray, "z y x"], positive: Bool[np.nda
         return None
     image[here] += share * (contrast * copy.image[part] - image[here])
     positive[(copy.species, *here)] |= label
+    weight[here][label] = copy.weight[part][label]
     return seen
 
 

@@ -16,7 +16,7 @@ import yaml
 from tomostream.config import Configuration, configuration_from
 from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.registry import Conversion, read_table
-from tomostream.learn.training_files import METRICS_NAME, newest
+from tomostream.learn.training_files import METRICS_NAME, NEXT_NAME, PARTS_NAME, newest
 from tomostream.strategies.catalogued import strategy_named
 from tomostream.view.jobs import Jobs
 from tomostream.view.messages import PlaceAnswer, RoundsAnswer, TomogramState
@@ -168,7 +168,7 @@ class Rounds:
             return path
         kept = self._workspace.inside("view", "last-model")
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(self._workspace.project / "model", kept, ignore=shutil.ignore_patterns("*.pt"))
+        shutil.copytree(self._workspace.project / "model", kept, ignore=shutil.ignore_patterns("*.pt", PARTS_NAME, NEXT_NAME))
         values = yaml.safe_load(path.read_text())
         values["train"] = (values.get("train") or {}) | {"start": str(kept)}
         configuration_from(values, "the next round")  # refused here, not in the background

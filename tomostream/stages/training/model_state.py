@@ -1,0 +1,100 @@
+"""Is the model of a run there, and if not, what will training do?  Small files are read, nothing is computed.
+
+The record of a training (`training.json`) is its fingerprint; of several models it has one for each species.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from tomostream.fingerprint import Fingerprint
+from tomostream.learn.training_files import NEXT_NAME
+from tomostream.remote.places import Place, place
+from tomostream.stages.shared.fingerprints import adopted_record
+from tomostream.stages.shared.resolved_run import ResolvedRun
+from tomostream.stages.shared.species_runs import species_runs
+from tomostream.stages.training.inputs import clicks_of, open_inputs, training_fingerprint
+from tomostream.stages.training.replacing import is_given_up, is_whole
+from tomostream.store.identity import is_same_identity
+from tomostream.store.typed_json import json_object
+from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME
+
+State = Literal["absent", "done", "partial", "other"]
+
+
+def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
+    """Whether the folder holds the finished model of this run; small files are read, nothing is computed.
+
+    Raises
+    ------
+    TomostreamError
+        If the run, the clicks or the tomograms don't fit together.
+    """
+    return _is_this_runs(run, folder, processes) is True
+
+
+def is_of_other_settings(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
+    """Whether the folder holds a finished model that training will refuse to replace, as far as that can be known before any work.
+
+    Raises
+    ------
+    TomostreamError
+        If the run, the clicks or the tomograms don't fit together.
+    """
+    is_other = _is_this_runs(run, folder, processes) is False
+    return is_other and not (isinstance(folder, Path) and is_begun(run, folder, processes=processes))
+
+
+def is_begun(run: ResolvedRun, folder: Path, *, processes: int) -> bool:
+    """Whether this training has begun to replace the model of a folder, and goes on without being asked again."""
+    return is_given_up(folder, fingerprint_of(run, processes, folder / NEXT_NAME))
+
+
+def _is_this_runs(run: ResolvedRun, folder: Place, processes: int) -> bool | None:
+    """Whether a finished model is that of this run; None if there is none, or tomograms must be converted before it can be known."""
+    needed = [run.tomograms[name] for name in clicks_of(run).needed]
+    if not all((place(one.store) / "zarr.json").is_file() for one in needed if one.is_source) or not (folder / SETTINGS_NAME).is_file():
+        return None
+    try:
+        recorded = json_object((folder / RECORD_NAME).read_bytes())
+    except FileNotFoundError:
+        return None
+    return is_same_identity(recorded, fingerprint_of(run, processes, folder))
+
+
+def fingerprint_of(run: ResolvedRun, processes: int, folder: Place) -> Fingerprint:
+    """Return whatever decides the model, or each of several.
+
+    Parameters
+    ----------
+    folder
+        Of the model: one of before there were robust statistics is as good and goes on with the plain ones.
+    """
+    runs = species_runs(run)
+    if len(runs) > 1:
+        return {"models": {one.species[0].name: training_fingerprint(one, open_inputs(one), processes) for one in runs}}
+    fingerprint = training_fingerprint(run, open_inputs(run), processes)
+    try:
+        recorded = json_object((folder / RECORD_NAME).read_bytes())
+    except OSError:
+        return fingerprint
+    if recorded is not None and "normalisation" not in recorded and (folder / SETTINGS_NAME).exists():
+        del fingerprint["normalisation"]
+    return fingerprint
+
+
+def state_of(folder: Path, fingerprint: Fingerprint) -> State:
+    """Tell whether a model is absent, done, partial (both with this fingerprint) or other; a damaged one is made again: partial."""
+    record = folder / RECORD_NAME
+    if not record.exists():
+        # the lock, and what a kill left of the record itself, are nobody's results
+        return "other" if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()) else "absent"
+    if json_object(record.read_bytes()) != fingerprint:
+        return "other"
+    return "done" if is_whole(folder) else "partial"
+
+
+def part_state(run: ResolvedRun, folder: Path, processes: int) -> State:
+    """Tell the state of the model of one species; see `state_of`."""
+    return state_of(folder, adopted_record(folder / RECORD_NAME, fingerprint_of(run, processes, folder)))

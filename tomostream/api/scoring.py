@@ -104,8 +104,8 @@ def predict(
     TomostreamError
         If the model does not fit the tomogram, or no block fits the budget.
     """
-    from tomostream.stages.prediction.stage import local_model
     from tomostream.strategies.loading import load_model
+    from tomostream.strategies.model_folder import local_model
 
     loaded = load_model(local_model(place(model))) if isinstance(model, str | Path | RemotePath) else model
     if isinstance(source, str | Path | RemotePath | Tomogram):

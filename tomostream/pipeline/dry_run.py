@@ -28,7 +28,7 @@ from tomostream.stages.training.model_state import is_of_other_settings
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
 from tomostream.store.pyramid import level_shape
 from tomostream.store.zarr_opening import is_url
-from tomostream.strategies.model_folder import SETTINGS_NAME
+from tomostream.strategies.model_folder import has_model
 from tomostream.strategies.training_memory import training_buffer, training_bytes
 from tomostream.tomogram import open_tomogram
 from tomostream.units import format_bytes, parse_shape
@@ -125,7 +125,7 @@ def check_memory(run: ResolvedRun, stages: Sequence[str]) -> None:
 
 def is_trained(run: ResolvedRun) -> bool:
     """Whether the project has a model."""
-    return (run.project.model / SETTINGS_NAME).exists()
+    return has_model(run.project.model)
 
 
 def _is_there(run: ResolvedRun, stage: str, one: RunTomogram) -> bool:

@@ -32,7 +32,7 @@ from tomostream.stages.prediction.candidates import work_place
 from tomostream.store.ledger import LEDGER_NAME
 from tomostream.store.local_build import local_layout
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
-from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME
+from tomostream.strategies.model_folder import RECORD_NAME, has_model
 
 STAGES = ("convert", "predict", "pick")
 
@@ -232,7 +232,7 @@ def _model(folder: Path, is_running: bool) -> tuple[str, int]:
         steps = int(float(rows[-1].split(",")[header.index("step")])) if "step" in header and len(rows) > 1 else 0
     except (OSError, ValueError, IndexError):
         steps = 0
-    if (folder / "model" / SETTINGS_NAME).is_file():
+    if has_model(folder / "model"):
         return "done", steps
     if (folder / "model" / RECORD_NAME).is_file():
         return "training" if is_running else "stopped", steps

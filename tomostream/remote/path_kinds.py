@@ -12,6 +12,7 @@ from pathlib import Path
 from tomostream.remote.places import RemotePath, place
 
 _TABLES = (".csv", ".tsv", ".star", ".tbl", ".cmm", ".coords", ".cbox", ".parquet", ".ndjson", ".mod", ".em")
+MODEL_RECORD, TRAINING_RECORD = "model.json", "training.json"  # of a finished model; of what it is or was trained from
 _STAMP_AT, _STAMP = 208, b"MAP"
 
 
@@ -72,7 +73,7 @@ _ADVICE = {
     (Wanted.TABLE, Kind.PROJECT): "its picks are in {path}/picks",
     (Wanted.TABLE, None): "give a CSV file, or one that `tomostream import` can read",
     (Wanted.MODEL, Kind.PROJECT): "its model is {path}/model",
-    (Wanted.MODEL, Kind.FOLDER): "it lacks model.json and model.safetensors; did training finish?",
+    (Wanted.MODEL, Kind.FOLDER): f"it lacks {MODEL_RECORD} and model.safetensors; did training finish?",
     (Wanted.MODEL, None): "give the folder that `tomostream train` made, PROJECT/model of a run",
     (Wanted.PROJECT, Kind.CONFIGURATION): "give its `project`",
     (Wanted.PROJECT, Kind.FOLDER): "it has no resolved.yaml: `tomostream run` made nothing there",
@@ -97,11 +98,15 @@ def kind_at(path: str | os.PathLike[str] | RemotePath) -> Kind | None:
 
 def is_project(folder: Path) -> bool:
     """Whether a folder is a run's: a model folder has a resolved configuration too."""
-    return (folder / "resolved.yaml").is_file() and not any((folder / name).is_file() for name in ("model.json", "training.json"))
+    return (folder / "resolved.yaml").is_file() and not _has_model_record(folder)
+
+
+def _has_model_record(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (MODEL_RECORD, TRAINING_RECORD))
 
 
 def _folder_kind(folder: Path) -> Kind:
-    if any((folder / name).is_file() for name in ("model.json", "training.json")):
+    if _has_model_record(folder):
         return Kind.MODEL
     if is_project(folder):
         return Kind.PROJECT

@@ -8,6 +8,7 @@ Limits: text of more than `MOST_BYTES` is refused; tomostream never writes that 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -58,6 +59,26 @@ def check_json(value: object, model: Any, where: object) -> Any:
         raise InputError(f"{where} is damaged or was changed: {first_problem(error)}") from None
     except RecursionError:
         raise InputError(f"{where} is damaged or was changed: it is nested too deeply") from None
+
+
+def check_format(values: Mapping[str, object], newest: int, where: object) -> None:
+    """Check the key `format` of a record: a whole number up to `newest`; a record without it is of format 1, that of version 0.1.
+
+    Raises
+    ------
+    InputError
+        If the record is of a later format, or the key is no format.
+    """
+    found = values.get("format", 1)
+    if type(found) is int and 1 <= found <= newest:
+        return
+    allowed = f"1 to {newest}" if newest > 1 else "1"
+    if type(found) is int and found > newest:
+        raise InputError(
+            f"{where} has format {found}, this version of tomostream reads format {allowed}: a later version wrote it; use that version, or "
+            "another folder"
+        )
+    raise InputError(f"{where} is damaged or was changed: its format must be {allowed}, found {_short(found)}")
 
 
 def json_object(data: bytes | str) -> dict[str, Any] | None:

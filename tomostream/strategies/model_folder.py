@@ -26,14 +26,15 @@ from safetensors.numpy import save as save_arrays
 from tomostream.errors import InputError
 from tomostream.normalisation import KINDS, PLAIN, ROBUST
 from tomostream.remote.atomic_files import write_atomically
-from tomostream.remote.path_kinds import Wanted, instead
+from tomostream.remote.copies import local_folder
+from tomostream.remote.path_kinds import MODEL_RECORD, TRAINING_RECORD, Wanted, instead
 from tomostream.remote.places import Place
 from tomostream.store.seals import is_broken, sealed
 from tomostream.store.typed_json import parse_json
 
 WEIGHTS_NAME = "model.safetensors"
-SETTINGS_NAME = "model.json"
-RECORD_NAME = "training.json"
+SETTINGS_NAME = MODEL_RECORD
+RECORD_NAME = TRAINING_RECORD
 FORMAT = 2
 MOST_LEVELS = 16
 FIRST_KIND = "unet"  # kind of models written before the record named it
@@ -122,6 +123,27 @@ class ModelRecord(BaseModel):
 
 
 S = TypeVar("S", bound=ModelSettings)
+
+
+def has_model(folder: Place) -> bool:
+    """Whether a folder holds a finished model: its record is written last."""
+    return (folder / SETTINGS_NAME).is_file()
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether a folder has a file of a model, finished or not."""
+    return any((folder / name).is_file() for name in (SETTINGS_NAME, WEIGHTS_NAME, RECORD_NAME))
+
+
+def local_model(folder: Place) -> Path:
+    """Return a model folder as a local one; the files of a remote one are fetched once a process.
+
+    Raises
+    ------
+    InputError
+        If a remote folder holds no finished model.
+    """
+    return local_folder(folder, (WEIGHTS_NAME, SETTINGS_NAME))
 
 
 def write_folder(folder: Path, kind: str, weights: bytes, settings: ModelSettings, summary: TrainingSummary) -> None:

@@ -17,6 +17,8 @@ from tomostream.stages.checking.damage import Damage
 from tomostream.stages.shared.sidecar import MadeBy
 from tomostream.store.seals import is_broken
 from tomostream.store.typed_json import parse_json
+from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME, has_model, read_folder
+from tomostream.strategies.training_record import read_training_record
 
 PICKS_RECORD = ".{}.made-by.json"
 
@@ -24,23 +26,23 @@ PICKS_RECORD = ".{}.made-by.json"
 def check_model(folder: Path) -> Iterator[Damage]:
     """Check a model folder: its hash, its settings, the names, shapes and values of its arrays, and the other files of the training."""
     from tomostream.strategies.loading import load_model
-    from tomostream.strategies.model_folder import read_folder
 
     path = str(folder)
     try:
         _, weights = read_folder(folder)
         load_model(folder)
     except TomostreamError as error:
-        yield Damage(path, "model.json, model.safetensors", _words(error))
+        yield Damage(path, f"{SETTINGS_NAME}, {WEIGHTS_NAME}", _words(error))
     else:
         from safetensors.numpy import load
 
         for name, array in load(weights).items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                yield Damage(path, f"model.safetensors: {name}", "it has values that are not finite")
-    for part in sorted(folder.glob(f"{PARTS_NAME}/*/model.json")):
-        yield from check_model(part.parent)
-    yield from _json_file(folder / "training.json", dict[str, Any])
+                yield Damage(path, f"{WEIGHTS_NAME}: {name}", "it has values that are not finite")
+    for part in sorted(folder.glob(f"{PARTS_NAME}/*")):
+        if has_model(part):
+            yield from check_model(part)
+    yield from _training_record(folder)
     yield from _metrics(folder / "metrics.csv")
     yield from _yaml_file(folder / "resolved.yaml")
 
@@ -93,6 +95,17 @@ def check_records(project: Path) -> Iterator[Damage]:
 
 def _words(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+def _training_record(folder: Path) -> Iterator[Damage]:
+    try:
+        problem = None if read_training_record(folder) is not None else "it is no JSON object; train again"
+    except FileNotFoundError:
+        return
+    except (InputError, OSError) as error:
+        problem = _words(error)
+    if problem is not None:
+        yield Damage(str(folder / RECORD_NAME), "all of it", problem)
 
 
 def _json_file(path: Path, kind: Any) -> Iterator[Damage]:

@@ -29,6 +29,7 @@ from tomostream.stages.checking.volumes import check_volume
 from tomostream.stages.shared.sidecar import MadeBy
 from tomostream.store.naming import MRC_ENDINGS
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
+from tomostream.strategies.model_folder import is_model_folder
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import format_bytes
 
@@ -117,7 +118,7 @@ class _Check:
         if (folder / "zarr.json").is_file() or (folder / ".zattrs").is_file():
             yield self._store(str(folder))
             return
-        if any((folder / name).is_file() for name in ("model.json", "model.safetensors", "training.json")):
+        if is_model_folder(folder):
             yield check_model(folder)
             return
         if (folder / "resolved.yaml").is_file():

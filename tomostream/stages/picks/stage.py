@@ -23,7 +23,6 @@ from tomostream.picking.pickers import GREEDY, picker
 from tomostream.picking.protocol import Execution, PickRequest, Source
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
-from tomostream.remote.copies import local_folder
 from tomostream.remote.places import Place, place
 from tomostream.score_map import SCORES, ScoreMap, as_score_map
 from tomostream.stages.shared.batch import for_each, writable_folder
@@ -34,7 +33,7 @@ from tomostream.stages.shared.sidecar import is_made_by, made_by, record_made_by
 from tomostream.store.identity import is_same_identity
 from tomostream.store.zarr_opening import is_url
 from tomostream.strategies.loading import load_model
-from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
+from tomostream.strategies.model_folder import local_model
 from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
@@ -237,7 +236,7 @@ def _oriented(picks: Particles, orienting: Orienting, *, memory: int) -> Particl
     """Tell how the picks of one species are turned."""
     if not len(picks):
         return picks
-    model = load_model(local_folder(orienting.model, (WEIGHTS_NAME, SETTINGS_NAME)))
+    model = load_model(local_model(orienting.model))
     tomogram = open_tomogram(orienting.tomogram, voxel_size=orienting.voxel_size)
     places = picks.in_unit("voxel", tomogram.spacing).position_zyx
     [species] = picks.species_names()

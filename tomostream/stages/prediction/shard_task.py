@@ -20,18 +20,15 @@ from tomostream.cluster import resident
 from tomostream.errors import InputError, MachineError
 from tomostream.geometry import Box, Triple
 from tomostream.normalisation import Normalisation
-from tomostream.remote.copies import local_folder
-from tomostream.remote.places import Place, place
+from tomostream.remote.places import place
 from tomostream.stages.prediction.candidates import thinned
 from tomostream.stages.shared.region_of_interest import Restriction
 from tomostream.store.omezarr import write_shard
-from tomostream.strategies.model_folder import SETTINGS_NAME, WEIGHTS_NAME
+from tomostream.strategies.model_folder import local_model
 from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tomostream.inference.batch_statistics import Statistics
     from tomostream.inference.plan import PredictionPlan
     from tomostream.inference.protocol import BlockScorer
@@ -228,8 +225,3 @@ def machine_environment(device: str) -> tuple[tuple[str, str], ...]:
         return tuple(environment(device).items())
     except InputError as error:
         raise MachineError(f"{error} (on {socket.gethostname()})") from None
-
-
-def local_model(folder: Place) -> Path:
-    """Give a model folder as a local one; a remote one is fetched once a process."""
-    return local_folder(folder, (WEIGHTS_NAME, SETTINGS_NAME))

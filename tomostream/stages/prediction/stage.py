@@ -24,13 +24,13 @@ from tomostream.stages.prediction.candidates import ReduceTask, Reduction, reduc
 from tomostream.stages.prediction.outcomes import Outcomes
 from tomostream.stages.prediction.prepare_task import Prepared, PrepareTask, prepare_tomogram
 from tomostream.stages.prediction.score_maps import Examined, PredictTask, ScoreMaps, examine
-from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, local_model, machine_environment, predict_shard
+from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, machine_environment, predict_shard
 from tomostream.stages.shared.batch import followed, guarded_disk
 
 if TYPE_CHECKING:
     from tomostream.strategies.protocol import Model
 
-__all__ = ["PredictSettings", "local_model", "predict_many"]
+__all__ = ["PredictSettings", "predict_many"]
 
 
 def predict_many(
@@ -55,6 +55,7 @@ def predict_many(
         See `Results.all`; `BudgetError` when the smallest block does not fit the memory budget.
     """
     from tomostream.strategies.loading import load_model
+    from tomostream.strategies.model_folder import local_model
     from tomostream.strategies.several_models import files_in, parts_of
 
     settings.check()

@@ -19,8 +19,7 @@ from tomostream.fingerprint import Fingerprint
 from tomostream.redaction import redacted
 from tomostream.remote.places import Place
 from tomostream.store.existing_output import own_attributes
-from tomostream.store.identity import folder_identity, is_same_identity
-from tomostream.store.typed_json import json_object
+from tomostream.store.identity import folder_identity
 from tomostream.store.zarr_opening import is_url
 
 if TYPE_CHECKING:
@@ -36,15 +35,6 @@ def tomogram_fingerprint(tomogram: Tomogram) -> Fingerprint:
     if is_url(tomogram.path):
         return facts | {"path": redacted(tomogram.path), "files": {}}
     return facts | {"content": folder_identity(Path(tomogram.path))}
-
-
-def adopted_record(path: Place, fingerprint: Fingerprint) -> Fingerprint:
-    """What a JSON file records, if that means the same as a fingerprint; else the fingerprint."""
-    try:
-        recorded = json_object(path.read_bytes())
-    except OSError:
-        return fingerprint
-    return recorded if recorded is not None and is_same_identity(recorded, fingerprint) else fingerprint
 
 
 def refuse_other_kind(store: Place, kind: str | None) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from tomostream.fingerprint import Fingerprint, differences
 from tomostream.stages.shared.click_tables import ClickTables
-from tomostream.store.typed_json import json_object
 from tomostream.strategies.model_folder import RECORD_NAME
+from tomostream.strategies.training_record import read_training_record
 
 
 def changed_settings(folder: Path, fingerprint: Fingerprint, clicks: ClickTables) -> str:
     """What is now other than what a model folder records, in words."""
     try:
-        recorded = json_object((folder / RECORD_NAME).read_bytes())
+        recorded = read_training_record(folder)
     except FileNotFoundError:
         return f"it has no {RECORD_NAME}, so tomostream did not make what is in it"
     if recorded is None:

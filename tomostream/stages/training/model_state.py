@@ -11,14 +11,13 @@ from typing import Literal
 from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import NEXT_NAME
 from tomostream.remote.places import Place, place
-from tomostream.stages.shared.fingerprints import adopted_record
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.shared.species_runs import species_runs
 from tomostream.stages.training.inputs import clicks_of, open_inputs, training_fingerprint
 from tomostream.stages.training.replacing import is_given_up, is_whole
 from tomostream.store.identity import is_same_identity
-from tomostream.store.typed_json import json_object
-from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME
+from tomostream.strategies.model_folder import has_model
+from tomostream.strategies.training_record import adopted_training, read_training_record
 
 State = Literal["absent", "done", "partial", "other"]
 
@@ -54,10 +53,10 @@ def is_begun(run: ResolvedRun, folder: Path, *, processes: int) -> bool:
 def _is_this_runs(run: ResolvedRun, folder: Place, processes: int) -> bool | None:
     """Whether a finished model is that of this run; None if there is none, or tomograms must be converted before it can be known."""
     needed = [run.tomograms[name] for name in clicks_of(run).needed]
-    if not all((place(one.store) / "zarr.json").is_file() for one in needed if one.is_source) or not (folder / SETTINGS_NAME).is_file():
+    if not all((place(one.store) / "zarr.json").is_file() for one in needed if one.is_source) or not has_model(folder):
         return None
     try:
-        recorded = json_object((folder / RECORD_NAME).read_bytes())
+        recorded = read_training_record(folder)
     except FileNotFoundError:
         return None
     return is_same_identity(recorded, fingerprint_of(run, processes, folder))
@@ -76,25 +75,25 @@ def fingerprint_of(run: ResolvedRun, processes: int, folder: Place) -> Fingerpri
         return {"models": {one.species[0].name: training_fingerprint(one, open_inputs(one), processes) for one in runs}}
     fingerprint = training_fingerprint(run, open_inputs(run), processes)
     try:
-        recorded = json_object((folder / RECORD_NAME).read_bytes())
+        recorded = read_training_record(folder)
     except OSError:
         return fingerprint
-    if recorded is not None and "normalisation" not in recorded and (folder / SETTINGS_NAME).exists():
+    if recorded is not None and "normalisation" not in recorded and has_model(folder):
         del fingerprint["normalisation"]
     return fingerprint
 
 
 def state_of(folder: Path, fingerprint: Fingerprint) -> State:
     """Tell whether a model is absent, done, partial (both with this fingerprint) or other; a damaged one is made again: partial."""
-    record = folder / RECORD_NAME
-    if not record.exists():
+    try:
+        if read_training_record(folder) != fingerprint:
+            return "other"
+    except FileNotFoundError:
         # the lock, and what a kill left of the record itself, are nobody's results
         return "other" if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()) else "absent"
-    if json_object(record.read_bytes()) != fingerprint:
-        return "other"
     return "done" if is_whole(folder) else "partial"
 
 
 def part_state(run: ResolvedRun, folder: Path, processes: int) -> State:
     """Tell the state of the model of one species; see `state_of`."""
-    return state_of(folder, adopted_record(folder / RECORD_NAME, fingerprint_of(run, processes, folder)))
+    return state_of(folder, adopted_training(folder, fingerprint_of(run, processes, folder)))

@@ -20,7 +20,7 @@ from tomostream.learn.training_files import CHECKPOINT_NAME, PARTS_NAME
 from tomostream.remote.copies import download, upload, work_folder
 from tomostream.remote.leases import Lease
 from tomostream.remote.places import RemotePath
-from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME
+from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, has_model
 
 LAST_NAME = SETTINGS_NAME
 CHECKPOINT_SUFFIX = Path(CHECKPOINT_NAME).suffix
@@ -45,7 +45,7 @@ def train_remotely(folder: RemotePath, train: Callable[[Path], object]) -> Remot
             f"{local} can't be made: {error.strerror or error}; training keeps its checkpoints there: set XDG_CACHE_HOME to a writable folder"
         ) from None
     with Lease(folder / LEASE_NAME, f"model folder {folder}") as lease:
-        if not (local / RECORD_NAME).exists() and (folder / LAST_NAME).is_file():
+        if not (local / RECORD_NAME).exists() and has_model(folder):
             for name in folder.below():
                 if name != LEASE_NAME:
                     (local / name).parent.mkdir(parents=True, exist_ok=True)

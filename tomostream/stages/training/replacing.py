@@ -18,8 +18,8 @@ from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import CHECKPOINT_NAME, CONFIGURATION_NAME, METRICS_NAME, NEXT_NAME, PARTS_NAME
 from tomostream.remote.atomic_files import synchronise
 from tomostream.store.identity import is_same_identity
-from tomostream.store.typed_json import json_object
-from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME, read_folder
+from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME, has_model, read_folder
+from tomostream.strategies.training_record import read_training_record
 
 MODEL_FILES = (WEIGHTS_NAME, SETTINGS_NAME, METRICS_NAME, CHECKPOINT_NAME, RECORD_NAME)
 
@@ -36,7 +36,7 @@ def is_whole(folder: Path) -> bool:
 def is_given_up(folder: Path, fingerprint: Fingerprint) -> bool:
     """Whether a training with this fingerprint has begun to replace the model of a folder."""
     try:
-        recorded = json_object((folder / NEXT_NAME / RECORD_NAME).read_bytes())
+        recorded = read_training_record(folder / NEXT_NAME)
     except OSError:
         return False
     return is_same_identity(recorded, fingerprint)
@@ -44,7 +44,7 @@ def is_given_up(folder: Path, fingerprint: Fingerprint) -> bool:
 
 def is_half_promoted(folder: Path) -> bool:
     """Whether a kill has interrupted `promote`."""
-    return (folder / NEXT_NAME / SETTINGS_NAME).is_file() and not (folder / SETTINGS_NAME).exists()
+    return has_model(folder / NEXT_NAME) and not has_model(folder)
 
 
 def promote(folder: Path) -> None:

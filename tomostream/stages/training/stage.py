@@ -12,7 +12,6 @@ Under torchrun the first process does all of it, and sends the others what they 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +23,8 @@ from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import CONFIGURATION_NAME, NEXT_NAME, PARTS_NAME
 from tomostream.normalisation import INVERTED
 from tomostream.progress import Progress
-from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place, RemotePath
 from tomostream.stages.conversion.stage import convert_many
-from tomostream.stages.shared.fingerprints import adopted_record
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.shared.species_runs import species_runs
 from tomostream.stages.training.changes import changed_settings
@@ -40,8 +37,8 @@ from tomostream.stages.training.replacing import MODEL_FILES, is_half_promoted, 
 from tomostream.store.conversion import ConvertSettings
 from tomostream.store.locks import exclusive
 from tomostream.strategies.catalogued import strategy_named
-from tomostream.strategies.model_folder import RECORD_NAME
 from tomostream.strategies.training_memory import training_buffer
+from tomostream.strategies.training_record import adopted_training, write_training_record
 from tomostream.strategies.training_set import Training
 
 if TYPE_CHECKING:
@@ -94,7 +91,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
     if is_half_promoted(folder):
         with _made(folder):
             promote(folder)
-    fingerprint = adopted_record(folder / RECORD_NAME, fingerprint_of(run, processes.world, folder))
+    fingerprint = adopted_training(folder, fingerprint_of(run, processes.world, folder))
     state = state_of(folder, fingerprint)
     kept = [one.species[0].name for one in runs] if len(runs) > 1 else []
     if state == "done":
@@ -136,7 +133,7 @@ def _train_several(
     processes: Processes,
 ) -> None:
     """Train the model of each species below `into`, unless `folder` has it, and pack them."""
-    fingerprint = adopted_record(into / RECORD_NAME, fingerprint_of(run, processes.world, into))
+    fingerprint = adopted_training(into, fingerprint_of(run, processes.world, into))
     _prepare_folder(into, run, fingerprint, is_new=state_of(into, fingerprint) != "partial")
     parts: dict[str, Path] = {}
     for number, (one, normalisation) in enumerate(zip(runs, normalisations, strict=True), 1):
@@ -154,7 +151,7 @@ def _train_several(
 
 def _train_one(run: ResolvedRun, folder: Path, normalisation: str, progress: Progress, processes: Processes) -> None:
     """Train one model into its folder, unless it is whole there; what other settings made is replaced."""
-    fingerprint = adopted_record(folder / RECORD_NAME, fingerprint_of(run, processes.world, folder))
+    fingerprint = adopted_training(folder, fingerprint_of(run, processes.world, folder))
     state = state_of(folder, fingerprint)
     if state == "done":
         _take_part(None, None, progress, processes)
@@ -211,5 +208,5 @@ def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: Fingerprint, *,
         # what another training left would be mixed with this one's
         for name in MODEL_FILES:
             (folder / name).unlink(missing_ok=True)
-    write_atomically(folder / RECORD_NAME, json.dumps(fingerprint, indent=1))  # makes the folder too
+    write_training_record(folder, fingerprint)  # makes the folder too
     run.write_configuration(folder / CONFIGURATION_NAME)

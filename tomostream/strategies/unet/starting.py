@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from tomostream.config.configuration import LearningSettings
 from tomostream.errors import InputError
-from tomostream.remote.copies import local_folder
-from tomostream.strategies.model_folder import FIRST_KIND, SETTINGS_NAME, WEIGHTS_NAME, ModelRecord, read_folder, read_record
+from tomostream.strategies.model_folder import FIRST_KIND, ModelRecord, local_model, read_folder, read_record
 from tomostream.strategies.several_models import contents, records_in
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def load_start(settings: LearningSettings, network: ResidualUNet) -> None:
 
     if settings.train.start is not None:
         checked_start(settings)
-        folder = local_folder(settings.train.start, (WEIGHTS_NAME, SETTINGS_NAME))
+        folder = local_model(settings.train.start)
         models = contents(*read_folder(folder), folder)
         found = unpack(*models[_place([record for record, _ in models], [one.name for one in settings.species])], folder)
         learnt, shares = found.settings.learnt_channels, found.settings.network_shares

@@ -79,11 +79,23 @@ def test_a_project_is_whole_and_finished(project):
 
 def test_what_a_project_has_is_not_made_again(project):
     picks = (project / "picks" / "t1.csv").read_bytes()
-    for stage in ("convert", "pick"):
+    for stage in ("convert", "predict", "pick"):
         done = tomostream("run", "run.yaml", "--stage", stage)
         assert done.code == 0, done.err
         assert done.err.count("already made with these settings") == 2
     assert (project / "picks" / "t1.csv").read_bytes() == picks
+
+
+def test_the_dry_run_of_a_project_says_what_the_run_does(project):
+    planned = tomostream("run", "run.yaml", "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    states = {step["stage"]: step["state"] for step in planned.json}
+    assert states["train"] == "other settings"  # another version
+    assert {states[stage] for stage in ("convert", "predict", "pick")} == {"done"}
+    refused = tomostream("run", "run.yaml", "--stage", "train")
+    assert refused.code == 2
+    assert refused.message.removeprefix("tomostream: error: ") in planned.err
+    assert "labels" not in refused.message, "the clicks are those of before"
 
 
 def test_a_project_is_evaluated_and_reported(project):

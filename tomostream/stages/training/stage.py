@@ -90,15 +90,24 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
     return _is_this_runs(run, folder, processes) is True
 
 
-def is_of_other_settings(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
-    """Whether the folder holds a finished model that training will refuse to replace, as far as that can be known before any work.
+def refusal(run: ResolvedRun, folder: Place, *, processes: int) -> str | None:
+    """Return the words in which training will refuse to replace the finished model of a folder, as far as that can be known before any work.
 
     Raises
     ------
     TomostreamError
         If the run, the clicks or the tomograms don't fit together.
     """
-    return _is_this_runs(run, folder, processes) is False
+    if _is_this_runs(run, folder, processes) is not False:
+        return None
+    return _refusal(run, folder, _fingerprint(run, processes, folder))
+
+
+def _refusal(run: ResolvedRun, folder: Place, fingerprint: Fingerprint) -> str:
+    return (
+        f"model folder {folder} was made with other settings or data ({changed_settings(folder, fingerprint, clicks_of(run))}); use another "
+        "folder, or --overwrite to replace it"
+    )
 
 
 def _is_this_runs(run: ResolvedRun, folder: Place, processes: int) -> bool | None:
@@ -148,10 +157,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
         processes.from_first(lambda: 0)
         return
     if state == "other" and not overwrite:
-        raise ExistsError(
-            f"model folder {folder} was made with other settings or data ({changed_settings(folder, fingerprint, clicks_of(run))}); use another folder, or "
-            "--overwrite to replace it"
-        )
+        raise ExistsError(_refusal(run, folder, fingerprint))
     # what is wrong with the clicks of any species is told before the first is trained, and before an old model is removed
     normalisations = [normalisation_for(check_clicks(one, progress)) for one in runs]
     processes.from_first(lambda: len(runs))

@@ -27,6 +27,7 @@ from tomostream.formats.registry import write_table
 from tomostream.picking.how_many import AsManyAs
 from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs, uses_truth
+from tomostream.pipeline.journal import FORMAT
 from tomostream.pipeline.regions import inside, restriction_in
 from tomostream.pipeline.stage_settings import predict_settings
 from tomostream.progress import Progress
@@ -96,7 +97,9 @@ def _held(project: Project) -> AbstractContextManager[None]:
 def _run_stages(context: RunContext) -> Evaluation | None:
     run, progress = context.run, context.progress
     run.write_configuration(run.project.resolved)
-    progress.record("run", pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(run.tomograms))
+    progress.record(
+        "run", format=FORMAT, pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(run.tomograms)
+    )
     steps: dict[str, Callable[[RunContext], Evaluation | None]] = {
         "convert": _convert,
         "stats": _stats,

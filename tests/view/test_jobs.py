@@ -1,6 +1,7 @@
 """Jobs in the background: told how far they are, stopped when asked, one of a kind."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -38,6 +39,50 @@ def test_files_are_converted_where_run_looks_for_them(workspace):
     assert workspace.tomogram("ball_1").spacing == pytest.approx(10)
     with pytest.raises(InputError, match="all tomograms are converted"):
         rounds.convert(None)
+
+
+@pytest.mark.slow
+def test_a_file_that_can_not_be_converted_says_why_and_the_others_are_ready(mrc_folder, tmp_path):
+    shutil.copytree(mrc_folder, tmp_path / "mine")
+    (tmp_path / "mine" / "broken.mrc").write_bytes((mrc_folder / "ball_1.mrc").read_bytes()[:5000])
+    workspace = open_workspace([str(tmp_path / "mine")], project=tmp_path / "project", clicks=None)
+    jobs = Jobs(workspace)
+    rounds = Rounds(workspace, jobs, PickTables(workspace))
+    rounds.convert(None)
+    assert ended(jobs, "convert")["state"] == "partly"
+    states = {name: rounds.tomogram_state(name) for name in workspace.entries}
+    assert {name: one["state"] for name, one in states.items()} == {"ball_1": "ready", "ball_2": "ready", "broken": "failed"}
+    assert "broken.mrc" in states["broken"]["problem"]
+    assert "truncated" in states["broken"]["problem"]
+
+
+def test_why_an_input_failed_is_its_row_or_the_one_error(workspace):
+    job = Jobs(workspace).start("convert", ["--version"])
+    job.process.wait()
+    printed = job.folder / "convert.err"
+    printed.write_text(
+        "warning: a: told early\ntomostream: error: 2 of 3 inputs failed, the others are done:\n  a: is short\n  b: is long\n"
+    )
+    assert [job.why_failed(name) for name in "ab"] == ["is short", "is long"]
+    printed.write_text("tomostream: error: a.mrc: has no voxel spacing\n")
+    assert job.why_failed("a") == "a.mrc: has no voxel spacing"
+    printed.write_text("")
+    assert job.why_failed("a") == "it said nothing"
+
+
+def test_a_file_that_is_gone_stops_a_run_until_the_configuration_is_saved_without_it(mrc_folder, tmp_path):
+    shutil.copytree(mrc_folder, tmp_path / "mine")
+    workspace = open_workspace([str(tmp_path / "mine")], project=tmp_path / "project", clicks=None)
+    rounds = Rounds(workspace, Jobs(workspace), PickTables(workspace))
+    ball = [{"name": "ball", "radius": "60A"}]
+    assert len(write_configuration(workspace, ball, voxel_size=None).tomograms) == 2
+    (tmp_path / "mine" / "ball_1.mrc").unlink()
+    with pytest.raises(InputError, match=r"ball_1\.mrc is not there any more; bring it back, or press Change and Save"):
+        rounds.train_and_pick()
+    assert [Path(one).name for one in write_configuration(workspace, ball, voxel_size=None).tomograms] == ["ball_2.mrc"]
+    (tmp_path / "mine" / "ball_2.mrc").unlink()
+    with pytest.raises(InputError, match="none of the tomograms is there"):
+        write_configuration(workspace, ball, voxel_size=None)
 
 
 @pytest.mark.slow

@@ -152,6 +152,29 @@ def test_an_mrc_file_that_vanishes_before_it_is_converted_is_told(serve, browser
     page.wait(lambda: page.js("return tomostream.bench.state.tomograms[1].state") == "ready", "the other is converted", 120)
 
 
+def test_a_broken_mrc_file_is_told_and_the_others_can_be_trained_on(serve, browser, mrc_folder, project, tmp_path):
+    shutil.copytree(mrc_folder, tmp_path / "mine")
+    (tmp_path / "mine" / "broken.mrc").write_bytes((mrc_folder / "ball_1.mrc").read_bytes()[:5000])
+    page = Page(browser(1000, 700))
+    page.open(serve(tmp_path / "mine", "-o", project).address)
+    page.wait(lambda: page.js("return tomostream.bench.job('convert').state") == "partly", "the conversion ends", 120)
+    says(page, "broken", "truncated")
+    page.js("tomostream.bench.open('broken')")
+    page.wait(lambda: "broken can’t be read" in page.text("main") and "truncated" in page.text("main"), "what is wrong")
+    page.js("tomostream.bench.open('ball_1')")
+    page.wait_for_slice()
+    page.click_voxel(60, 60)
+    page.tab("run")
+    for field, value in (("name", "ball"), ("radius", "6")):
+        page.fill(f"#species-{field}-0", value)
+    page.element("#save-setup").click()
+    page.wait(lambda: "6A is 0.6 voxels" in page.text("form .bad"), "that it is no radius in angstrom")
+    page.fill("#species-radius-0", "60")
+    page.element("#save-setup").click()
+    page.wait(lambda: page.element("#train").is_enabled(), "that it can train on the others")
+    assert "1 tomogram can’t be read; the others can be used." in page.text("#panel")
+
+
 def test_a_tab_left_open_over_a_restart_says_so_and_its_clicks_are_saved_by_the_next_page(serve, browser, stores, project, tmp_path):
     server = serve(stores, "-o", project)
     page = Page(browser(1000, 700))

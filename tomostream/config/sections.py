@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 from tomostream import defaults
 from tomostream.catalogue import PICKERS, QUEUES, STRATEGIES, installed
 from tomostream.config.fields import LengthField, Part, PlaceField, ShapeText, TimeText
+from tomostream.errors import InputError
+from tomostream.geometry import Triple
 
 Precision = Literal["auto", "float32", "bf16"]
 Symmetry = Literal["cube", "wedge", "none"]
@@ -39,7 +41,9 @@ def species_name(name: str) -> str:
         If it holds other letters.
     """
     if _NAME.fullmatch(name) is None:
-        raise ValueError(f"must be letters, digits, '.' and '-', the first a letter or digit, found '{name}'")
+        near = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")
+        hint = f"; for instance '{near}'" if near else ""
+        raise ValueError(f"must be letters, digits, '.' and '-', the first a letter or digit, found '{name}'{hint}")
     return name
 
 
@@ -64,6 +68,27 @@ class Species(Part):
     def expected_in(self, tomogram: str) -> int | None:
         """Return the number of particles that the user expects in this tomogram."""
         return self.expected.get(tomogram) if isinstance(self.expected, dict) else self.expected
+
+    def check_radius(self, shape: Triple, spacing: float, tomogram: str) -> None:
+        """Refuse a radius under a voxel or over the tomogram (voxels z y x of `spacing` angstrom): its unit is probably wrong.
+
+        Raises
+        ------
+        InputError
+            With the radius in voxels, and what is allowed.
+        """
+        radius, most = self.radius.in_voxels(spacing), max(shape) / 2
+        if not 1 <= radius <= most:
+            raise InputError(
+                f"species '{self.name}': radius {self.radius} is {_plain(radius)} voxels of tomogram '{tomogram}' ({spacing:g} A each); "
+                f"at least 1 and at most {most:g} voxels ({_plain(spacing)}A to {_plain(most * spacing)}A) are allowed; "
+                f"check the radius, its unit and the spacing"
+            )
+
+
+def _plain(value: float) -> str:
+    """Three digits, or more before the point."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 class Labels(Part):

@@ -25,7 +25,8 @@ from tomostream.view.workspace import Workspace
 Kind = Literal["convert", "run", "candidates", "suggest", "export"]
 _PACKAGE = str(Path(__file__).parents[2])  # the same tomostream as this one
 _LINES = 12  # of the output that are shown
-_TAIL_BYTES = 8192
+_TAIL_BYTES = 65536
+_ERROR = "tomostream: error: "
 _GRACE_SECONDS = 10.0  # between the request to end and the end by force
 
 
@@ -87,13 +88,24 @@ class Job:
     @property
     def lines(self) -> list[str]:
         """The last lines that it printed."""
+        return [line[:400] for line in self._printed()[-_LINES:]]
+
+    def _printed(self) -> list[str]:
+        """The lines in the last kilobytes that it printed."""
         try:
             with (self.folder / f"{self.kind}.err").open("rb") as handle:
                 handle.seek(max(0, handle.seek(0, os.SEEK_END) - _TAIL_BYTES))
                 text = handle.read().decode(errors="replace")
         except OSError:
             return []
-        return [line[:400] for line in text.splitlines() if line.strip()][-_LINES:]
+        return [line for line in text.splitlines() if line.strip()]
+
+    def why_failed(self, name: str) -> str:
+        """Why an input of this name failed, in the command's words: its row in the table of failures, or the one error."""
+        printed = self._printed()
+        rows = [line.strip() for line in printed if line.startswith(f"  {name}: ")]
+        errors = [line for line in printed if line.startswith(_ERROR)]
+        return (rows or errors or printed or ["it said nothing"])[-1].removeprefix(_ERROR).removeprefix(f"{name}: ")
 
     def to_json(self) -> JobAnswer:
         """What the page shows."""

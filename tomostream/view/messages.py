@@ -37,10 +37,10 @@ class ClickTablesAnswer(ClickAnswer):
 
 
 class TomogramState(TypedDict):
-    """Whether a tomogram can be seen, which fraction is converted, what is wrong, and its numbers of picks by species."""
+    """Whether a tomogram can be seen (`failed`: it can't be converted), which fraction is converted, what is wrong, its picks by species."""
 
     name: str
-    state: Literal["ready", "converting", "unconverted", "missing"]
+    state: Literal["ready", "converting", "unconverted", "failed", "missing"]
     share: float | None
     problem: str | None
     picks: dict[str, int]

@@ -6,6 +6,7 @@ replaces it (`--overwrite`), and starts from it where the configuration can say 
 
 from __future__ import annotations
 
+import glob
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -70,6 +71,13 @@ class Rounds:
         path, configuration = self._workspace.config_path, self._workspace.configuration
         if path is None or configuration is None:
             raise InputError("first give the name and the radius of the particle")
+        gone = [
+            entry.source
+            for entry in self._workspace.entries.values()
+            if not entry.is_there and glob.escape(entry.source) in configuration.tomograms
+        ]
+        if gone:
+            raise InputError(f"{gone[0]} is not there any more; bring it back, or press Change and Save to go on without it")
         again = self._has_model()
         config = self._continued(configuration, path) if again else path
         self._jobs.start(
@@ -137,14 +145,16 @@ class Rounds:
     def tomogram_state(self, name: str) -> TomogramState:
         """Whether a tomogram can be seen, how far its conversion is, and how many picks it has."""
         entry = self._workspace.entry(name)
-        state: Literal["ready", "converting", "unconverted", "missing"] = "ready"
+        state: Literal["ready", "converting", "unconverted", "failed", "missing"] = "ready"
         problem: str | None = None
         share: float | None = None
         if not entry.is_converted:
             job = self._jobs.get("convert")
             share = _share_converted(entry.source, entry.store)
             state = "converting" if job is not None and job.is_running else "unconverted"
-            if not Path(entry.source).exists():
+            if job is not None and job.state in ("failed", "partly"):
+                state, problem = "failed", job.why_failed(name)
+            if not entry.is_there:
                 state, problem = "missing", f"{entry.source} is not there any more"
         elif "://" not in entry.store and not Path(entry.store).is_dir():
             state, problem = "missing", f"{entry.store} is not there any more"

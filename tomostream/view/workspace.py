@@ -48,6 +48,11 @@ class Entry:
         """Whether it can be viewed."""
         return self.store == self.source or Path(self.store).is_dir()
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the source is still where it was."""
+        return "://" in self.source or Path(self.source).exists()
+
 
 @dataclass(slots=True)
 class Workspace:
@@ -277,6 +282,18 @@ def _tomograms_in(folder: Path) -> list[str]:
     return [str(path) for path in found]
 
 
+def _check_radii(workspace: Workspace, configuration: Configuration) -> None:
+    """Refuse a radius that can't be, in the first tomogram that opens: voxels are easily taken for angstrom."""
+    for name in workspace.entries:
+        try:
+            tomogram = workspace.tomogram(name)
+        except TomostreamError:
+            continue
+        for species in configuration.species:
+            species.check_radius(tomogram.shape, tomogram.spacing, name)
+        return
+
+
 def write_configuration(
     workspace: Workspace, species: Sequence[Mapping[str, object]], *, voxel_size: float | None, minutes: float | None = None
 ) -> Configuration:
@@ -286,10 +303,16 @@ def write_configuration(
     ------
     ConfigurationError
         If a name, radius or number can't be, with what is allowed.
+    InputError
+        If a radius does not fit the tomograms, or none of these is there any more.
     """
+    if not any(entry.is_there for entry in workspace.entries.values()):
+        raise InputError("none of the tomograms is there any more; bring them back")
     values: dict[str, object] = {
         "project": str(workspace.project),
-        "tomograms": [entry.source if "://" in entry.source else glob.escape(entry.source) for entry in workspace.entries.values()],
+        "tomograms": [
+            entry.source if "://" in entry.source else glob.escape(entry.source) for entry in workspace.entries.values() if entry.is_there
+        ],
         "species": [{key: value for key, value in one.items() if value is not None} for one in species],
         "labels": {"train": [str(workspace.clicks)]},
     }
@@ -300,6 +323,7 @@ def write_configuration(
         values["train"] = {"minutes": minutes}
     path = workspace.inside(CONFIG_NAME)
     configuration = configuration_from(values, "the page")
+    _check_radii(workspace, configuration)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.tmp")
     head = f"# written by `tomostream view`; run it with: tomostream run {path}\n"

@@ -141,14 +141,8 @@ def _at_level(points: Mapping[str, list[np.ndarray]], opened: OpenedInputs, norm
 
 
 def _check_radii(species: Iterable[Species], shape: Triple, spacing: float, name: str) -> None:
-    """Refuse particles that are smaller than a voxel or larger than the tomogram: the unit is probably wrong."""
     for one in species:
-        radius = one.radius.in_voxels(spacing)
-        if not 1 <= radius <= max(shape) / 2:
-            raise InputError(
-                f"species '{one.name}': radius {one.radius} is {radius:.3g} voxels of tomogram '{name}' ({spacing:g} A each); "
-                f"at least 1 and at most {max(shape) / 2:g} voxels are allowed; check the radius, its unit and the spacing"
-            )
+        one.check_radius(shape, spacing, name)
 
 
 def _check_spacings(tomograms: Mapping[str, Tomogram]) -> None:

@@ -23,7 +23,7 @@ export interface ClickAnswer {
 
 export interface TomogramState {
   name: string;
-  state: "ready" | "converting" | "unconverted" | "missing";
+  state: "ready" | "converting" | "unconverted" | "failed" | "missing";
   share: number | null;
   problem: string | null;
   picks: Record<string, number>;

@@ -231,8 +231,7 @@ export class Workbench {
 
   private async jobEnded(job: Job): Promise<void> {
     if (job.state === "failed" || job.state === "partly") {
-      const why = job.lines.filter((line) => line.startsWith("tomostream: error")).at(-1) ?? job.lines.at(-1) ?? "it said nothing";
-      this.tell("error", `${job.kind} ${job.state === "failed" ? "failed" : "is done, but some failed"}: ${why.replace("tomostream: error: ", "")}`);
+      this.tell("error", `${job.kind} ${job.state === "failed" ? "failed" : "is done, but some failed"}: ${whyEnded(job.lines)}`);
     }
     if (job.kind === "convert" && this.facts === null && this.name) await this.open(this.name);
     if (job.kind === "run" || job.kind === "candidates") {
@@ -523,6 +522,18 @@ export class Workbench {
     if (error instanceof api.Refused && (error.status === 403 || error.status === 0)) this.isGone = error.message;
     else this.tell("error", (error as Error).message);
   }
+}
+
+const ERROR = "tomostream: error: ";
+const MOST_REASONS = 3;
+
+/** The error that a command ended with, and the first rows of its table of failures. */
+function whyEnded(lines: string[]): string {
+  const at = lines.map((line) => line.startsWith(ERROR)).lastIndexOf(true);
+  if (at < 0) return lines.at(-1) ?? "it said nothing";
+  const rows = lines.slice(at + 1);
+  const shown = [lines[at]!.replace(ERROR, ""), ...rows.slice(0, MOST_REASONS).map((row) => row.trim())];
+  return [...shown, ...(rows.length > MOST_REASONS ? ["..."] : [])].join("\n");
 }
 
 function applied(saved: Click[], pending: Patch[], table: "clicks" | "unsure"): Click[] {

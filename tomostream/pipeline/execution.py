@@ -25,6 +25,7 @@ from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import write_table
 from tomostream.picking.how_many import AsManyAs
+from tomostream.pipeline.clicked_numbers import tell_fewer_than_clicked
 from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs, uses_truth
 from tomostream.pipeline.journal import FORMAT
@@ -211,6 +212,7 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
 def _pick(context: RunContext) -> None:
     tasks = [replace(task, is_known=task.name in context.picked) for task in _pick_tasks(context)]
     for_each(tasks, pick_one, resources=context.run.resources, progress=context.progress)
+    tell_fewer_than_clicked(context.run, context.progress)
 
 
 def _pick_tasks(context: RunContext) -> list[PickTask]:

@@ -91,7 +91,9 @@ class StoreBuildTests:
     # resumed
 
     @pytest.mark.parametrize("cuts", [(1, 1), (2, 5), (3, 4)])
-    def test_what_is_marked_is_done_for_the_next_writer_and_the_bytes_are_the_same(self, path: Place, tmp_path: Path, cuts: tuple[int, int]) -> None:
+    def test_what_is_marked_is_done_for_the_next_writer_and_the_bytes_are_the_same(
+        self, path: Place, tmp_path: Path, cuts: tuple[int, int]
+    ) -> None:
         order = [_indices()[i] for i in np.random.default_rng(cuts[0]).permutation(len(_indices()))]
         for start, stop in itertools.pairwise((0, *cuts, len(order))):
             build = _start(path)

@@ -96,11 +96,12 @@ def as_good(paths: Sequence[Place], fingerprint: Fingerprint, settings: PredictS
     return found[0] if is_same else None
 
 
-def is_same_work(path: Place, fingerprint: Fingerprint) -> bool:
-    """Whether the finished or half-written store at a path is of the same work, on whatever machine it was done or begun."""
-    wanted, head = plain(fingerprint), half_written_head(path)
-    found = (finished_fingerprint(path), None if head is None else head["fingerprint"])
-    return any(one is not None and _is_same_work(one, wanted, MACHINE_KEYS) for one in found)
+def as_on_its_machine(path: Place, fingerprint: Fingerprint) -> Fingerprint:
+    """Return a fingerprint with what the machine adds taken from the finished or half-written store at a path: what is left differs by the work."""
+    head = half_written_head(path)
+    there = finished_fingerprint(path) or (head["fingerprint"] if head is not None else {})
+    work = {key: value for key, value in fingerprint.items() if key not in MACHINE_KEYS}
+    return work | {key: there[key] for key in MACHINE_KEYS if key in there}
 
 
 def _begun_elsewhere(paths: list[Place], fingerprint: Fingerprint, is_mixed: bool) -> Fingerprint:

@@ -8,7 +8,7 @@ from tomostream.cluster import Resources, task_threads
 from tomostream.errors import ExistsError
 from tomostream.progress import Progress
 from tomostream.remote.places import Place
-from tomostream.stages.prediction.score_fingerprints import as_good, is_same_work
+from tomostream.stages.prediction.score_fingerprints import as_good, as_on_its_machine
 from tomostream.stages.prediction.score_maps import PredictTask, plan_scores, works_of
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad
 from tomostream.store.existing_output import refuse_other_settings
@@ -42,8 +42,7 @@ def standing_scores(
             found[name] = False
             try:
                 for path in (*planned.paths, *works_of(planned.paths, settings)):
-                    if not is_same_work(path, planned.fingerprint):
-                        refuse_other_settings(path, planned.fingerprint)
+                    refuse_other_settings(path, as_on_its_machine(path, planned.fingerprint))
             except ExistsError as error:
                 found[name] = error
     return found

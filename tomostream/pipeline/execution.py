@@ -28,7 +28,9 @@ from tomostream.picking.how_many import AsManyAs
 from tomostream.pipeline.clicked_numbers import tell_fewer_than_clicked
 from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs, uses_truth
+from tomostream.pipeline.journal import FORMAT
 from tomostream.pipeline.regions import inside, restriction_in
+from tomostream.pipeline.stage_settings import predict_settings
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project
 from tomostream.remote.places import RemotePath
@@ -37,7 +39,7 @@ from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_partic
 from tomostream.stages.picks.expected_count import expected_number, with_evidence
 from tomostream.stages.picks.stage import Orienting, PickSettings, PickTask, pick_one
 from tomostream.stages.picks.wanted_number import WantedNumber
-from tomostream.stages.prediction.stage import PredictSettings, predict_many
+from tomostream.stages.prediction.stage import predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
 from tomostream.stages.shared.particle_tables import conversion_from, read_scored, truth_of
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
@@ -48,7 +50,6 @@ from tomostream.stages.training.placement import train_where_asked
 from tomostream.stages.voxel_statistics.stage import stats_many
 from tomostream.store.conversion import ConvertSettings
 from tomostream.store.locks import exclusive
-from tomostream.units import parse_shape
 
 STAGES = ("convert", "stats", "train", "predict", "pick", "evaluate", "report")
 
@@ -97,7 +98,9 @@ def _held(project: Project) -> AbstractContextManager[None]:
 def _run_stages(context: RunContext) -> Evaluation | None:
     run, progress = context.run, context.progress
     run.write_configuration(run.project.resolved)
-    progress.record("run", pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(run.tomograms))
+    progress.record(
+        "run", format=FORMAT, pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(run.tomograms)
+    )
     steps: dict[str, Callable[[RunContext], Evaluation | None]] = {
         "convert": _convert,
         "stats": _stats,
@@ -193,21 +196,12 @@ def _predict(context: RunContext) -> None:
 
 
 def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
-    run, given = context.run, context.run.predict
+    run = context.run
     predict_many(
         run.stores,
         model=run.project.model,
         out=run.project.scores,
-        settings=PredictSettings(
-            voxel_size=run.voxel_size,
-            precision=given.precision,
-            score_dtype=given.score_dtype,
-            logits=given.logits,
-            block_size=parse_shape(given.block_size) if given.block_size else None,
-            device=given.device,
-            mixed_devices=given.mixed_devices,
-            candidates=tuple((species.name, species.radius) for species in run.species) if given.keep == "candidates" else (),
-        ),
+        settings=predict_settings(run),
         resources=run.resources,
         overwrite=context.overwrite,
         progress=context.progress,

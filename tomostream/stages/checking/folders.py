@@ -14,13 +14,10 @@ from tomostream.errors import InputError, TomostreamError
 from tomostream.learn.training_files import PARTS_NAME, SPECIES_COLUMN
 from tomostream.remote.hashing import file_sha256
 from tomostream.stages.checking.damage import Damage
-from tomostream.stages.shared.sidecar import MadeBy
-from tomostream.store.seals import is_broken
+from tomostream.stages.shared.sidecar import MadeBy, parse_record, record_of
 from tomostream.store.typed_json import parse_json
 from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME, has_model, read_folder
 from tomostream.strategies.training_record import read_training_record
-
-PICKS_RECORD = ".{}.made-by.json"
 
 
 def check_model(folder: Path) -> Iterator[Damage]:
@@ -55,18 +52,14 @@ def check_table(table: Path, mend: Callable[[MadeBy], Callable[[], None]]) -> It
     mend
         How picks are made again, from their record.
     """
-    record = table.with_name(PICKS_RECORD.format(table.name))
+    record = record_of(table)
     made: MadeBy | None = None
     if record.is_file():
         try:
-            made = parse_json(record.read_bytes(), dict[str, Any], record)
+            made = parse_record(record.read_bytes(), record)
         except (InputError, OSError) as error:
             yield Damage(str(record), "all of it", _words(error))
-        else:
-            if is_broken(made):
-                yield Damage(str(record), "all of it", "its seal is broken: it was changed since it was written")
-                made = None
-    again = None if made is None or "maps" not in (made.get("fingerprint") or {}) else mend(made)
+    again = None if made is None or "maps" not in made.fingerprint else mend(made)
     if not table.is_file():
         yield Damage(str(table), "all of it", "it is missing, and its record is there", again, "picks")
         return
@@ -77,7 +70,7 @@ def check_table(table: Path, mend: Callable[[MadeBy], Callable[[], None]]) -> It
     except TomostreamError as error:
         yield Damage(str(table), "all of it", _words(error), again, "picks")
         return
-    if made is not None and made.get("sha256") != file_sha256(table):
+    if made is not None and made.sha256 != file_sha256(table):
         yield Damage(str(table), "all of it", "its hash is not the recorded one: it was changed since it was made", again, "picks")
     elif made is not None and np.any(np.diff(scores[np.isfinite(scores)]) > 0):
         yield Damage(str(table), "column score", "picks are not in the order of their scores", again, "picks")

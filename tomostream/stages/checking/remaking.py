@@ -81,11 +81,11 @@ def remake_picks(table: Path, record: MadeBy, sources: Sources, *, memory: int, 
     from tomostream.stages.picks.stage import PickTask, pick_one
 
     maps = []
-    for one in record["fingerprint"]["maps"]:
+    for one in record.fingerprint["maps"]:
         recorded = dict(one)
         scores = sources.score_map(recorded.pop("scores"))
         maps.append((scores.path, _pick_settings(recorded)))
-    was = record["sha256"]
+    was = record.sha256
     pick_one(PickTask(table.stem, tuple(maps), table.parent, Resources(memory=memory)), progress)
     from tomostream.remote.hashing import file_sha256
 

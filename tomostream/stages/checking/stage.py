@@ -21,19 +21,17 @@ from tomostream.progress import Progress
 from tomostream.remote.path_kinds import Kind, kind_at
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.checking.damage import ORDER, Damage
-from tomostream.stages.checking.folders import PICKS_RECORD, check_model, check_records, check_table
+from tomostream.stages.checking.folders import check_model, check_records, check_table
 from tomostream.stages.checking.remaking import remake_picks, remake_shard, remake_statistics
 from tomostream.stages.checking.sources import Sources
 from tomostream.stages.checking.store_voxels import check_voxels, projected_bytes
 from tomostream.stages.checking.volumes import check_volume
-from tomostream.stages.shared.sidecar import MadeBy
+from tomostream.stages.shared.sidecar import MadeBy, recorded_name
 from tomostream.store.naming import MRC_ENDINGS
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.strategies.model_folder import is_model_folder
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import format_bytes
-
-_RECORD_START, _RECORD_END = PICKS_RECORD.split("{}")
 
 
 def check_paths(paths: Sequence[str], *, repair: bool, memory: int, progress: Progress) -> list[Damage]:
@@ -136,7 +134,7 @@ class _Check:
     def _tables(self, folder: Path) -> list[str]:
         """Tables with a record, also those that are gone; and the copies of clicks."""
         names = {entry.name for entry in folder.iterdir()}
-        recorded = {name.removeprefix(_RECORD_START).removesuffix(_RECORD_END) for name in names if name.endswith(_RECORD_END)}
+        recorded = {table for name in names if (table := recorded_name(name)) is not None}
         clicks = {name for name in names if folder.name in ("labels", "picks") and name.endswith(".csv") and not name.startswith(".")}
         return sorted(name for name in recorded | clicks if name.endswith(".csv"))
 

@@ -13,6 +13,7 @@ from tomostream.learn.training_files import NEXT_NAME
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.shared.species_runs import species_runs
+from tomostream.stages.training.changes import changed_settings
 from tomostream.stages.training.inputs import clicks_of, open_inputs, training_fingerprint
 from tomostream.stages.training.replacing import is_given_up, is_whole
 from tomostream.store.identity import is_same_identity
@@ -33,19 +34,28 @@ def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
     return _is_this_runs(run, folder, processes) is True
 
 
-def is_of_other_settings(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
-    """Whether the folder holds a finished model that training will refuse to replace, as far as that can be known before any work.
+def refusal(run: ResolvedRun, folder: Place, *, processes: int) -> str | None:
+    """Return the words in which training will refuse to replace the finished model of a folder, as far as that can be known before any work.
 
     Raises
     ------
     TomostreamError
         If the run, the clicks or the tomograms don't fit together.
     """
-    is_other = _is_this_runs(run, folder, processes) is False
-    return is_other and not (isinstance(folder, Path) and is_begun(run, folder, processes=processes))
+    if _is_this_runs(run, folder, processes) is not False or is_begun(run, folder, processes=processes):
+        return None
+    return refusal_words(run, folder, fingerprint_of(run, processes, folder))
 
 
-def is_begun(run: ResolvedRun, folder: Path, *, processes: int) -> bool:
+def refusal_words(run: ResolvedRun, folder: Place, fingerprint: Fingerprint) -> str:
+    """Return why a training with this fingerprint does not replace the model of a folder unasked."""
+    return (
+        f"model folder {folder} was made with other settings or data ({changed_settings(folder, fingerprint, clicks_of(run))}); use another "
+        "folder, or --overwrite to replace it"
+    )
+
+
+def is_begun(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
     """Whether this training has begun to replace the model of a folder, and goes on without being asked again."""
     return is_given_up(folder, fingerprint_of(run, processes, folder / NEXT_NAME))
 

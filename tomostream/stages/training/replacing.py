@@ -17,6 +17,7 @@ from tomostream.errors import InputError
 from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import CHECKPOINT_NAME, CONFIGURATION_NAME, METRICS_NAME, NEXT_NAME, PARTS_NAME
 from tomostream.remote.atomic_files import synchronise
+from tomostream.remote.places import Place
 from tomostream.store.identity import is_same_identity
 from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME, has_model, read_folder
 from tomostream.strategies.training_record import read_training_record
@@ -33,7 +34,7 @@ def is_whole(folder: Path) -> bool:
     return True
 
 
-def is_given_up(folder: Path, fingerprint: Fingerprint) -> bool:
+def is_given_up(folder: Place, fingerprint: Fingerprint) -> bool:
     """Whether a training with this fingerprint has begun to replace the model of a folder."""
     try:
         recorded = read_training_record(folder / NEXT_NAME)

@@ -27,10 +27,9 @@ from tomostream.remote.places import Place, RemotePath
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.shared.species_runs import species_runs
-from tomostream.stages.training.changes import changed_settings
 from tomostream.stages.training.click_check import check_clicks, normalisation_for
 from tomostream.stages.training.inputs import check_positions, clicks_of, labelled_inputs, open_inputs
-from tomostream.stages.training.model_state import fingerprint_of, is_begun, part_state, state_of
+from tomostream.stages.training.model_state import fingerprint_of, is_begun, part_state, refusal_words, state_of
 from tomostream.stages.training.packing import pack_models
 from tomostream.stages.training.remote_folder import train_remotely
 from tomostream.stages.training.replacing import MODEL_FILES, is_half_promoted, is_untidy, is_whole, promote, tidy
@@ -102,10 +101,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
                 tidy(folder, kept)
         return
     if state == "other" and not overwrite and not is_begun(run, folder, processes=processes.world):
-        raise ExistsError(
-            f"model folder {folder} was made with other settings or data ({changed_settings(folder, fingerprint, clicks_of(run))}); use another folder, or "
-            "--overwrite to replace it"
-        )
+        raise ExistsError(refusal_words(run, folder, fingerprint))
     # what is wrong with the clicks of any species is told before the first is trained
     normalisations = [normalisation_for(check_clicks(one, progress)) for one in runs]
     processes.from_first(lambda: len(runs))

@@ -174,11 +174,34 @@ def _floor(scores: ScoreMap, settings: PickSettings, request: PickRequest, picke
     return bounds.floor_at(request.radius, is_whole=request.border == 0 and request.box is None and settings.mask is None)
 
 
+def are_picks_made(task: PickTask) -> bool:
+    """Whether the picks of one tomogram are made with these settings from the score maps that are there; nothing is picked.
+
+    Raises
+    ------
+    TomostreamError
+        If a score map can't be opened.
+    """
+    return is_made_by(_table(task), _fingerprint(_opened(task, Progress())))
+
+
+def _table(task: PickTask) -> Place:
+    return task.out / f"{task.name}.csv"
+
+
+def _opened(task: PickTask, progress: Progress) -> list[tuple[ScoreMap, PickSettings]]:
+    return [(as_score_map(open_told(path, progress, voxel_size=settings.voxel_size)), settings) for path, settings in task.maps]
+
+
+def _fingerprint(opened: list[tuple[ScoreMap, PickSettings]]) -> Fingerprint:
+    return {"maps": [{"scores": tomogram_fingerprint(scores.tomogram), **settings.fingerprint()} for scores, settings in opened]}
+
+
 def pick_one(task: PickTask, progress: Progress) -> Place:
     """Write the picks of one tomogram to `out/NAME.csv`, best first; skip them if they are already made."""
-    table = task.out / f"{task.name}.csv"
-    opened = [(as_score_map(open_told(path, progress, voxel_size=settings.voxel_size)), settings) for path, settings in task.maps]
-    fingerprint = {"maps": [{"scores": tomogram_fingerprint(scores.tomogram), **settings.fingerprint()} for scores, settings in opened]}
+    table = _table(task)
+    opened = _opened(task, progress)
+    fingerprint = _fingerprint(opened)
     if is_made_by(table, fingerprint):
         if not task.is_known:
             progress.say(f"{task.name}: picks are already made with these settings")

@@ -28,7 +28,7 @@ from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram
 from tomostream.stages.shared.species_runs import species_runs
 from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.training.click_doubts import tell_doubts
-from tomostream.stages.training.stage import refusal
+from tomostream.stages.training.model_state import refusal
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
 from tomostream.store.pyramid import level_shape
 from tomostream.store.zarr_opening import is_url

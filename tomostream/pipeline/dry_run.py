@@ -58,7 +58,7 @@ class Step:
 
 
 def plan_run(configuration: Configuration, stages: Sequence[str], progress: Progress | None = None) -> list[Step]:
-    """Plan the stages of a configuration; what the run would warn of is told.
+    """Plan the stages of a configuration, and give the warnings that the run would give.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def _has_statistics(one: RunTomogram) -> bool:
 
 
 def _predictions(run: ResolvedRun, progress: Progress) -> list[Step]:
-    """The predictions, and how the score maps that are there stand; why the run will refuse to replace one is told."""
+    """Return the steps of prediction, each with the state of its score maps; warn of those that the run will refuse to replace."""
     steps = [_step(run, "predict", one) for one in run.tomograms.values()]
     known = {step.tomogram for step in steps if step.state == "done" and place(run.stores[step.tomogram]).exists()}
     if not known or not is_trained(run):
@@ -191,7 +191,7 @@ def _predictions(run: ResolvedRun, progress: Progress) -> list[Step]:
 
 
 def _picks(run: ResolvedRun, before: Sequence[Step]) -> list[Step]:
-    """The picking, and how the picks that are there stand: those of score maps that will be made, or of other settings, are made again."""
+    """Return the steps of picking; picks are made again if their score maps are, or if the settings differ."""
     steps = [_step(run, "pick", one) for one in run.tomograms.values()]
     scored = {step.tomogram for step in before if step.stage == "predict" and step.state == "to do"}
     there = {step.tomogram for step in steps if step.state == "done" and _is_there(run, "predict", run.tomograms[step.tomogram])}

@@ -98,7 +98,7 @@ class PickSettings:
 
 @dataclass(frozen=True, slots=True)
 class Orienting:
-    """What tells how picks are turned: a model whose strategy `orients`, and the tomogram that was scored."""
+    """What gives picks their orientations: a model whose strategy `orients`, and the tomogram that was scored."""
 
     model: Place
     tomogram: str
@@ -113,7 +113,7 @@ class PickTask:
     maps: tuple[tuple[str, PickSettings], ...]  # store and settings
     out: Place
     resources: Resources
-    is_known: bool = False  # picked a moment ago in this run: no message again
+    is_known: bool = False  # picked earlier in this run: no second message
     orienting: Orienting | None = None
 
 
@@ -256,7 +256,7 @@ def no_score_map(scores: ScoreMap) -> str | None:
 
 
 def _oriented(picks: Particles, orienting: Orienting, *, memory: int) -> Particles:
-    """Tell how the picks of one species are turned."""
+    """Add orientations to the picks of one species."""
     if not len(picks):
         return picks
     model = load_model(local_model(orienting.model))

@@ -65,6 +65,7 @@ INSIDE_FRACTION: Final = 0.95  # share of the points that must lie in the volume
 
 # evaluation
 TOLERANCE: Final = "10vox"  # the paper's distance for a match
+PICKER: Final = "greedy"  # of arrays, and of score maps that name none
 MATCHING: Final = "any"  # the paper's rule; one-to-one is the stricter
 
 # export

@@ -19,7 +19,7 @@ from tomostream.geometry import Box, Triple
 from tomostream.orientations import known_or_none
 from tomostream.particles import Particles
 from tomostream.picking.how_many import Best, HowMany, options_of
-from tomostream.picking.pickers import GREEDY, picker
+from tomostream.picking.pickers import picker, takes_candidates
 from tomostream.picking.protocol import Execution, PickRequest, Source
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
@@ -166,8 +166,9 @@ def _floor(scores: ScoreMap, settings: PickSettings, request: PickRequest, picke
     bounds = scores.attributes.candidates
     if bounds is None:
         return -math.inf
-    if picker_name != GREEDY or request.smooth > 0:
-        what = "smoothing" if picker_name == GREEDY else f"picking by '{picker_name}'"
+    does_suffice = takes_candidates(picker_name)
+    if not does_suffice or request.smooth > 0:
+        what = "smoothing" if does_suffice else f"picking by '{picker_name}'"
         raise InputError(
             f"{scores.path}: {what} needs the whole score map, but only candidates were kept; predict again with `keep: scores`"
         )

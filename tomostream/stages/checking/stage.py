@@ -161,7 +161,7 @@ class _Check:
         if tomogram.attributes.get("complete") is not True or any(level.codec is None for level in tomogram.levels):
             yield from self._foreign(tomogram)
             return
-        for warning in tomogram.warnings:  # of a store that we made there is nothing to assume
+        for warning in tomogram.warnings:  # a store that we made needs no assumption, so a warning is damage
             yield Damage(path, "metadata", warning)
         needed = projected_bytes(tomogram) + LIBRARIES_BYTES
         if needed > self._memory:

@@ -150,6 +150,13 @@ def test_of_an_estimated_number_nothing_is_promised():
     assert "give `expected`" in chosen(scores, 100, like(scores, 0), is_estimate=True).promise.doubt
 
 
+def test_an_estimated_number_is_not_called_one_that_somebody_gave():
+    scores, _ = peaks(0, 200)
+    told = [chosen(scores, 60, like(scores, 0), is_estimate=is_estimate).promise for is_estimate in (True, False)]
+    assert ["where 60 are estimated from the clicks" in one.doubt for one in told] == [True, False]
+    assert ["give another `expected`" in one.advice for one in told] == [False, True]
+
+
 @pytest.mark.parametrize("n", [0, 1, 5, 19])
 def test_few_peaks_are_all_taken_up_to_the_expected_number(n):
     scores = np.linspace(1, 0, n)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,51 @@ def test_other_training_settings_are_refused_without_overwrite(finished, tmp_pat
         run(path)
 
 
+def changed(finished: Path, folder: Path, key: str, **values: object) -> Path:
+    """The configuration of a run with other values in a section."""
+    configuration = yaml.safe_load((finished / "run.yaml").read_text())
+    configuration[key] = (configuration.get(key) or {}) | values
+    path = folder / "other.yaml"
+    path.write_text(yaml.safe_dump(configuration))
+    return path
+
+
+def predict_states(path: Path) -> tuple[set[str], list[str]]:
+    """What a dry run says of the scores, and what it warns of."""
+    told = Told()
+    steps = plan_run(load_configuration(path), ["predict"], told)
+    return {step.state for step in steps}, told.texts
+
+
+def test_the_dry_run_refuses_scores_of_other_settings_in_the_words_of_the_run(finished, tmp_path):
+    path = changed(finished, tmp_path, "predict", score_dtype="int8")
+    states, warnings = predict_states(path)
+    assert states == {"other settings"}
+    with pytest.raises(ExistsError) as refused:
+        run(path, stages=["predict"])
+    assert len(warnings) == 2
+    assert all(warning in str(refused.value) for warning in warnings)
+    assert "was made with other settings or data (score_dtype" in warnings[0]
+
+
+def test_finished_scores_stay_finished_in_whatever_blocks_they_were_made(finished, tmp_path):
+    """As of another memory budget, or of another version; blocks that are asked for count."""
+    assert predict_states(finished / "run.yaml") == ({"done"}, [])
+    path = changed(finished, tmp_path, "predict", block_size="13,14,15")
+    assert predict_states(path)[0] == {"other settings"}
+    again, folder = tmp_path / "again", tmp_path / "again" / "project"
+    shutil.copytree(finished, again)
+    for store in (folder / "scores").glob("*.zarr"):
+        shutil.rmtree(store)
+    values = yaml.safe_load((finished / "run.yaml").read_text()) | {"project": str(folder)}
+    for blocks, state in (("13,14,15", "to do"), (None, "done")):
+        values["predict"] = (values.get("predict") or {}) | {"block_size": blocks}
+        (again / "run.yaml").write_text(yaml.safe_dump(values))
+        assert predict_states(again / "run.yaml") == ({state}, [])
+        told = run(again / "run.yaml", stages=["predict"])
+        assert any("scores are already made" in text for text in told.texts) == (state == "done")
+
+
 def test_the_status_of_a_finished_run_says_so_and_what_was_made(finished):
     done = tomostream("status", finished / "project")
     assert done.code == 0
@@ -109,8 +155,11 @@ def test_other_pick_settings_are_picked_anew_without_inference(finished, tmp_pat
     values["pick"] = {"count": 7}
     path = tmp_path / "other.yaml"
     path.write_text(yaml.safe_dump(values))
+    planned = [{step.state for step in plan_run(load_configuration(one), ["pick"])} for one in (finished / "run.yaml", path)]
+    assert planned == [{"done"}, {"to do"}]
     told = run(path, stages=["pick"])
     assert len((finished / "project" / "picks" / "t1.csv").read_text().splitlines()) == 8
+    assert {step.state for step in plan_run(load_configuration(path), ["pick"])} == {"done"}
     assert not any("score" in text for text in told.texts)
     run(finished / "run.yaml", stages=["pick", "evaluate"])  # as it was, for the other tests
 

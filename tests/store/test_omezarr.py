@@ -72,6 +72,7 @@ def test_attributes_say_what_made_the_store(tmp_path):
         path = writer.finish({"extra": [1, 2]})
     ours = zarr.open_group(path, mode="r").attrs["tomostream"]
     assert {key: ours[key] for key in ours if key not in ("levels_sha256", "seal")} == {
+        "format": 1,
         "kind": "scores",
         "extra": [1, 2],
         "fingerprint": FINGERPRINT,

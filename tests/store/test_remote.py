@@ -7,13 +7,11 @@ import multiprocessing
 import random
 import threading
 import time
-import uuid
 
 import numpy as np
 import psutil
 import pytest
 import s3fs
-from remote_server import CREDENTIALS, make_bucket, s3_proxy
 from store_files import noise, spec_of, tree, write_store
 
 from tomostream.errors import BusyError, ExistsError, InputError, TomostreamError
@@ -28,25 +26,6 @@ pytestmark = pytest.mark.slow
 
 MADE = {"made": "for a test"}
 SETTINGS = {"shard": (16, 16, 16), "codec": "zstd", "levels": 2}
-
-
-@pytest.fixture
-def proxy(monkeypatch):
-    """The endpoint, as the environment has it."""
-    for key, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": s3_proxy().url}).items():
-        monkeypatch.setenv(key, value)
-    monkeypatch.setattr(faults, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.01)
-    s3_proxy().reset()
-    return s3_proxy()
-
-
-@pytest.fixture
-def bucket(proxy):
-    """A folder in a bucket of the test's own."""
-    name = f"bucket-{uuid.uuid4().hex}"
-    make_bucket(name)
-    return place(f"s3://{name}/run")
 
 
 def objects(folder):

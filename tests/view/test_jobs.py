@@ -136,6 +136,15 @@ def test_how_far_a_run_is_is_read_from_its_log_from_where_it_began(workspace):
             "doing": "train",
         }
         assert job.to_json()["progress"] == expected
+        model = workspace.project / "model"
+        for path, text in {
+            "training.json": json.dumps({"format": 1, "models": {"ribosome": {}, "fas": {}}}),
+            "parts/fas/resolved.yaml": "train: {steps: 400}\n",
+            "parts/fas/metrics.csv": "epoch,step\n1,60\n2,120\n",
+        }.items():
+            (model / path).parent.mkdir(parents=True, exist_ok=True)
+            (model / path).write_text(text)
+        assert job.to_json()["progress"] == expected | {"doing": "train fas, 2 of 2, step 120 of 400"}
         file.write('"}\n' + json.dumps({"event": "finish", "title": "train"}) + "\n")
     assert job.to_json()["progress"] == expected | {"doing": None}
     ended(jobs, "run")

@@ -44,6 +44,15 @@ def status(
         time.sleep(_WATCH_SECONDS)
 
 
+def _model(found: RunStatus) -> str:
+    """The state of the model in words: `training fas, 2 of 3, step 120 of 400`."""
+    if found.training is None:
+        return found.model + (f" ({found.steps} steps)" if found.steps else "")
+    where = str(found.training)
+    at = "" if not where else f" at {where}" if found.model == "stopped" else f" {where}"
+    return found.model + at + ("; the model of before serves until this one is whole" if found.replaces else "")
+
+
 def _show(found: RunStatus, every: bool) -> None:
     if not found.has_started:
         typer.echo(f"{found.project}: no run has started there")
@@ -54,7 +63,7 @@ def _show(found: RunStatus, every: bool) -> None:
     resting = "finished" if found.is_finished else "not running, and not finished: run its configuration again to go on"
     who = f"running ({found.owner})" if found.is_running else resting
     stage = f", {'stage' if found.is_running else 'last stage'} {found.stage}" if found.stage else ""
-    typer.echo(f"{found.project}: {who}{stage}; model {found.model}{f' ({found.steps} steps)' if found.steps else ''}")
+    typer.echo(f"{found.project}: {who}{stage}; model {_model(found)}")
     if found.last_event:
         typer.echo(
             f"last event {found.last_event}{'; evaluated' if found.is_evaluated else ''}{f'; {found.retries} tasks tried again' if found.retries else ''}"

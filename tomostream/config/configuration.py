@@ -43,6 +43,8 @@ class LearningSettings:
         Of prediction: `auto`, `cpu` or `cuda`; `float32` or `bf16`.
     memory
         Budget of one process, bytes.
+    share
+        Part of `train.minutes` that this training may take: where each species has one of its own they divide it.
     """
 
     species: tuple[Species, ...]
@@ -53,6 +55,12 @@ class LearningSettings:
     device: str
     precision: str
     memory: int
+    share: float = 1.0
+
+    @property
+    def minutes(self) -> float | None:
+        """Time limit of this training; None: no limit."""
+        return None if self.train.minutes is None else self.share * self.train.minutes
 
     def section(self, kind: type[P]) -> P:
         """The strategy's own section of this type."""

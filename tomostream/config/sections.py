@@ -140,7 +140,7 @@ class Train(Part):
     steps: int = Field(default=defaults.STEPS, ge=1)
     """Optimisation steps. Default: 12 for each click of the species (with `train.together`, of the one that has most), at least 400, at most 1200."""
     minutes: float | None = Field(default=None, gt=0)
-    """Time limit for training; with it a run cannot be repeated byte for byte."""
+    """Time limit for the whole training, of which each of several species gets an equal share; with it a run cannot be repeated byte for byte."""
     steps_per_epoch: int = Field(default=defaults.STEPS_PER_EPOCH, ge=1)
     """Steps between validations and checkpoints."""
     learning_rate: float = Field(default=defaults.LEARNING_RATE, gt=0)

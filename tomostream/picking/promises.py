@@ -25,7 +25,7 @@ CONTRADICT, FEWER = 1.5, 1.1  # times the expected number, and this many times f
 OPTIMISM = 0.02  # both ways see no look-alikes: the mean error on the lists of docs/measurements.md; without any one set 0.00 to 0.03
 FEW = 3.0  # if only one in this many expected particles is there: a warning
 SURPRISING = 2.0  # times the number expected, picks
-_FEW_ADVICE = "it seems to hold few particles or none; look at its picks, or give `count`"
+_FEW_ADVICE = "it seems to hold few particles or none, or they hardly stand out; look at its picks, or give `count`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +97,20 @@ def promised(model: PeakModel, heights: Heights, clicks: ClickHeights | None, se
 def _contradiction(model: PeakModel, seen: Seen) -> Promise | None:
     """Whether the peaks say another number than the one expected."""
     alone, expected = model.best, seen.expected
+    where = f"where {expected} are {'estimated from the clicks' if seen.is_estimate else 'expected'}"
+    other = "`expected`, as well as you know it," if seen.is_estimate else "another `expected`,"
     if seen.picks < 1 or seen.particles < expected / FEW:
-        return untold(
-            f"about {seen.particles:.0f} particles by the scores, where {expected} are expected",
-            _FEW_ADVICE,
-        )
+        return untold(f"about {seen.particles:.0f} particles by the scores, {where}", _FEW_ADVICE)
     if seen.picks > SURPRISING * expected:
-        return untold(f"{seen.picks} picks are far more than the {expected} expected", "look at them, or give `count`")
+        return untold(f"{seen.picks} picks are far more than expected, {where}", "look at them, or give `count`")
     if alone > CONTRADICT * expected:
         return untold(
-            f"about {alone:.0f} peaks stand as high as particles, where {expected} are expected: look-alikes, or more particles",
-            "label some places that are no particles (column `label`, 0), or give another `expected`, or `count`",
+            f"about {alone:.0f} peaks stand as high as particles, {where}: look-alikes, or more particles",
+            f"label some places that are no particles (column `label`, 0), or give {other} or `count`",
         )
     if alone < expected / FEWER:
-        text = f"only about {alone:.0f} peaks stand as high as particles, where {expected} are expected"
-        advice = "look at the last picks, and give another `expected`, or `count`" if alone < expected / CONTRADICT else None
+        text = f"only about {alone:.0f} peaks stand as high as particles, {where}"
+        advice = f"look at the last picks, and give {other} or `count`" if alone < expected / CONTRADICT else None
         return untold(text, _FEW_ADVICE if alone < expected / FEW else advice)
     return None
 

@@ -14,17 +14,21 @@ import numpy as np
 
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, libraries_bytes, remote_bytes
 from tomostream.config import Configuration
-from tomostream.errors import TomostreamError
+from tomostream.errors import ExistsError, TomostreamError
 from tomostream.picking.planning import plan_blocks
 from tomostream.pipeline.inputs import check_inputs, uses_truth
+from tomostream.pipeline.pick_tasks import pick_tasks
+from tomostream.pipeline.stage_settings import predict_settings
 from tomostream.progress import Progress
 from tomostream.remote.places import RemotePath, place
+from tomostream.stages.picks.stage import are_picks_made
 from tomostream.stages.prediction.candidates import MOST_SHARE
+from tomostream.stages.prediction.standing import standing_scores
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram, resolve
 from tomostream.stages.shared.species_runs import species_runs
 from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.training.click_doubts import tell_doubts
-from tomostream.stages.training.stage import is_of_other_settings
+from tomostream.stages.training.model_state import refusal
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
 from tomostream.store.pyramid import level_shape
 from tomostream.store.zarr_opening import is_url
@@ -33,6 +37,8 @@ from tomostream.strategies.training_memory import training_buffer, training_byte
 from tomostream.tomogram import open_tomogram
 from tomostream.units import format_bytes, parse_shape
 
+_OTHER = "other settings"
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -40,7 +46,7 @@ class Step:
 
     stage: str
     tomogram: str
-    state: str  # done, to do; other settings: a model is there that the run will not replace without --overwrite
+    state: str  # done, to do; other settings: a model or score map is there that the run will not replace without --overwrite
     memory_bytes: int | None  # projected peak of a process
     disk_bytes: int | None  # of the result
     work: str
@@ -52,7 +58,7 @@ class Step:
 
 
 def plan_run(configuration: Configuration, stages: Sequence[str], progress: Progress | None = None) -> list[Step]:
-    """Plan the stages of a configuration; what the run would warn of is told.
+    """Plan the stages of a configuration, and give the warnings that the run would give.
 
     Raises
     ------
@@ -74,19 +80,24 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
         if stage == "train":
             tell_doubts(run, progress)
             runs = species_runs(run)
-            is_other = is_of_other_settings(run, run.project.model, processes=run.resources.train_processes)
+            if (told := refusal(run, run.project.model, processes=run.resources.train_processes)) is not None:
+                progress.warn(told)
             for own in runs:
                 found = check_clicks(own, _Warnings(progress))
                 findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
                 step = _train(own)
                 about = f"{own.species[0].name}: " if len(runs) > 1 else ""
-                state = "other settings" if is_other else step.state
+                state = step.state if told is None else _OTHER
                 steps.append(replace(step, state=state, work=about + step.work + findings))
         elif stage == "report":
             steps.append(Step(stage, "-", "to do", LIBRARIES_BYTES * 2, None, "one page"))
         elif stage == "evaluate":
             work = "no truth is given" if run.truth is None else f"tolerance {run.tolerance}"
             steps.append(Step(stage, "-", "to do" if run.truth else "nothing", LIBRARIES_BYTES * 2, None, work))
+        elif stage == "predict":
+            steps += _predictions(run, progress)
+        elif stage == "pick":
+            steps += _picks(run, steps)
         else:
             steps += [_step(run, stage, one) for one in run.tomograms.values()]
     return steps
@@ -157,6 +168,39 @@ def _has_statistics(one: RunTomogram) -> bool:
         return False
     known = open_tomogram(one.store).normalisation
     return known is not None and known.robust is not None
+
+
+def _predictions(run: ResolvedRun, progress: Progress) -> list[Step]:
+    """Return the steps of prediction, each with the state of its score maps; warn of those that the run will refuse to replace."""
+    steps = [_step(run, "predict", one) for one in run.tomograms.values()]
+    known = {step.tomogram for step in steps if step.state == "done" and place(run.stores[step.tomogram]).exists()}
+    if not known or not is_trained(run):
+        return steps
+    stores = {name: run.stores[name] for name in sorted(known)}
+    try:
+        found = standing_scores(
+            stores, model=run.project.model, out=run.project.scores, settings=predict_settings(run), resources=run.resources
+        )
+    except TomostreamError as error:
+        progress.warn(str(error))
+        return steps
+    for refused in (state for state in found.values() if isinstance(state, ExistsError)):
+        progress.warn(str(refused))
+    states = {name: _OTHER if isinstance(state, ExistsError) else _state(state) for name, state in found.items()}
+    return [replace(step, state=states.get(step.tomogram, step.state)) for step in steps]
+
+
+def _picks(run: ResolvedRun, before: Sequence[Step]) -> list[Step]:
+    """Return the steps of picking; picks are made again if their score maps are, or if the settings differ."""
+    steps = [_step(run, "pick", one) for one in run.tomograms.values()]
+    scored = {step.tomogram for step in before if step.stage == "predict" and step.state == "to do"}
+    there = {step.tomogram for step in steps if step.state == "done" and _is_there(run, "predict", run.tomograms[step.tomogram])}
+    try:
+        made = {task.name: are_picks_made(task) for task in pick_tasks(run, Progress()) if task.name in there} if there else {}
+    except TomostreamError:  # a score map is damaged, or how many are wanted can't be known yet: the stage will tell
+        made = {}
+    made |= dict.fromkeys(scored, False)
+    return [replace(step, state=_state(step.state == "done" and made.get(step.tomogram, True))) for step in steps]
 
 
 def _predict(run: ResolvedRun, one: RunTomogram) -> Step:

@@ -2,7 +2,7 @@
 
     {"time": "2026-11-23T01:02:03.456+0000", "event": "done", "stage": "predict", "tomogram": "TS_1", ...}
 
-Events: `run` (pid, host), `stage`, `end`; for a tomogram `done` and `failed` (why); for a score map `shard` (one that is finished);
+Events: `run` (format, pid, host), `stage`, `end`; for a tomogram `done` and `failed` (why); for a score map `shard` (one that is finished);
 `retried` (a task goes to another worker, and why); `workers` (how many there are, and which have gone since the last check); and the
 lines of the console: `message`, `warning`, and `start` and `finish` of a progress bar.
 
@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from tomostream.redaction import redacted
+from tomostream.store.typed_json import check_format
 
+FORMAT = 1  # of the lines that follow an event `run`, which says it; version 0.1 does not
 _HEAD_BYTES = 80  # time and event come first in a line
 
 
@@ -30,6 +32,7 @@ class Event(TypedDict):
     time: str
     event: str
     stage: NotRequired[str]
+    format: NotRequired[int]
     tomogram: NotRequired[str | None]
     why: NotRequired[str]
 
@@ -81,7 +84,13 @@ class Journal:
 
 
 def read_journal(path: Path, *, without: Sequence[str] = ()) -> Iterator[Event]:
-    """Iterate over the events of a journal, except those of the kinds `without`; incomplete and foreign lines are skipped."""
+    """Iterate over the events of a journal, except those of the kinds `without`; incomplete and foreign lines are skipped.
+
+    Raises
+    ------
+    InputError
+        If a later version of tomostream wrote a part of it.
+    """
     passed = tuple(f'"event": "{event}"'.encode() for event in without)
     try:
         with path.open("rb") as lines:
@@ -94,6 +103,8 @@ def read_journal(path: Path, *, without: Sequence[str] = ()) -> Iterator[Event]:
                 except ValueError:
                     continue
                 if isinstance(values, dict) and "event" in values and "time" in values:
+                    if values["event"] == "run":
+                        check_format(values, FORMAT, path)
                     yield cast(Event, values)
     except FileNotFoundError:
         return

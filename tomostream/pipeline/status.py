@@ -22,7 +22,7 @@ import yaml
 
 from tomostream.config import load_configuration
 from tomostream.errors import InputError, TomostreamError
-from tomostream.learn.training_files import METRICS_NAME, newest
+from tomostream.learn.training_files import METRICS_NAME, NEXT_NAME
 from tomostream.pipeline.journal import Event
 from tomostream.pipeline.run_history import failures_in, last_run
 from tomostream.project import RUN_LOCK, Project, input_paths, is_mrc
@@ -33,6 +33,7 @@ from tomostream.store.ledger import LEDGER_NAME
 from tomostream.store.local_build import local_layout
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.strategies.model_folder import RECORD_NAME, has_model
+from tomostream.strategies.training_progress import TrainingProgress, last_step, metrics_of, training_progress
 
 STAGES = ("convert", "predict", "pick")
 
@@ -70,6 +71,8 @@ class RunStatus:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # tomograms by stage and state
     is_finished: bool = False  # whether nothing is left to do
     made: list[str] = field(default_factory=list)  # what a finished run leaves, in words
+    training: TrainingProgress | None = None  # of a model that is in training, or whose training was stopped
+    replaces: bool = False  # whether a model of other settings serves until that one is whole
 
 
 def read_status(folder: Path) -> RunStatus:
@@ -120,7 +123,7 @@ def read_status(folder: Path) -> RunStatus:
             }
         tomograms[name] = states
     stage = next((str(event["stage"]) for event in reversed(events) if event["event"] == "stage"), None)
-    model, steps = _model(Path(folder), owner is not None)
+    model, training = _model(Path(folder) / "model", owner is not None)
     is_finished = owner is None and model == "done" and bool(tomograms) and not failures and _is_all_done(tomograms)
     rate, left = _pace(events, stage, tomograms) if owner is not None else (None, None)
     return RunStatus(
@@ -129,7 +132,7 @@ def read_status(folder: Path) -> RunStatus:
         owner=owner,
         stage=stage,
         model=model,
-        steps=steps,
+        steps=_steps_done(Path(folder) / "model") if training is None else training.step,
         tomograms=tomograms,
         failures=failures,
         is_evaluated=(Path(folder) / "evaluation.json").is_file(),
@@ -140,6 +143,8 @@ def read_status(folder: Path) -> RunStatus:
         counts={name: _counted([states[name] for states in tomograms.values()]) for name in STAGES},
         is_finished=is_finished,
         made=_made(Path(folder), len(tomograms) * len(species), list(tomograms)) if is_finished else [],
+        training=training,
+        replaces=training is not None and has_model(Path(folder) / "model"),
     )
 
 
@@ -224,19 +229,20 @@ def _names_made(folder: Path, species: list[str]) -> list[str]:
     return sorted(names | {path.stem for path in (folder / "picks").glob("*.csv")})
 
 
-def _model(folder: Path, is_running: bool) -> tuple[str, int]:
-    """Return the state of the model, and the training steps done at the end of the last epoch."""
-    try:
-        rows = newest(folder / "model", METRICS_NAME).read_text().splitlines()
-        header = rows[0].split(",")
-        steps = int(float(rows[-1].split(",")[header.index("step")])) if "step" in header and len(rows) > 1 else 0
-    except (OSError, ValueError, IndexError):
-        steps = 0
-    if has_model(folder / "model"):
-        return "done", steps
-    if (folder / "model" / RECORD_NAME).is_file():
-        return "training" if is_running else "stopped", steps
-    return "pending", steps
+def _model(folder: Path, is_running: bool) -> tuple[str, TrainingProgress | None]:
+    """Return the state of the model; and how far its training is, unless it is done or has not begun."""
+    is_replaced = (folder / NEXT_NAME / RECORD_NAME).is_file()
+    if has_model(folder) and not is_replaced:
+        return "done", None
+    if (folder / RECORD_NAME).is_file() or is_replaced:
+        return "training" if is_running else "stopped", training_progress(folder)
+    return "pending", None
+
+
+def _steps_done(folder: Path) -> int:
+    """Steps of a finished training; of several models, of the last."""
+    tables = list(metrics_of(folder / METRICS_NAME).values())
+    return last_step(tables[-1]) if tables else 0
 
 
 def _counted(states: list[Progressed]) -> dict[str, int]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Triple
+from tomostream.store.typed_json import check_format
 
 Note = dict[str, Any]
 """Values that the writer of a store keeps until it is complete; each writer has its own keys."""
@@ -19,12 +20,43 @@ class LayoutRecord(TypedDict):
     codec: list[Any]
 
 
-class BuildHead(TypedDict):
-    """What makes the store, and its layout; on an object store also whether older objects are still being cleared."""
+FORMAT = 1
 
+
+class BuildHead(TypedDict):
+    """What makes the store, and its layout; on an object store also whether older objects are still being cleared.
+
+    `format` counts for all files of the half-written store; version 0.1 did not write it.
+    """
+
+    format: NotRequired[int]
     fingerprint: Fingerprint
     layout: LayoutRecord
     clearing: NotRequired[bool]
+
+
+def new_head(fingerprint: Fingerprint, layout: LayoutRecord) -> BuildHead:
+    """Return the head of a store that is begun now."""
+    return {"format": FORMAT, "fingerprint": fingerprint, "layout": layout}
+
+
+def checked_head(found: dict[str, Any], where: object) -> BuildHead:
+    """Check the head that a half-written store has.
+
+    Raises
+    ------
+    InputError
+        If a later version of tomostream wrote it.
+    """
+    check_format(found, FORMAT, where)
+    return cast(BuildHead, found)
+
+
+def is_same_build(one: BuildHead | None, other: BuildHead) -> bool:
+    """Whether there is a complete head that means the same as another; `format` may be absent."""
+    return (
+        one is not None and not one.get("clearing") and (one["fingerprint"], one.get("layout")) == (other["fingerprint"], other["layout"])
+    )
 
 
 class HolderRecord(TypedDict, total=False):
@@ -38,6 +70,7 @@ class HolderRecord(TypedDict, total=False):
 class LedgerLine(TypedDict, total=False):
     """A line of a ledger: it has the keys of one of the kinds that `ledger` lists."""
 
+    format: int
     fingerprint: Fingerprint
     layout: LayoutRecord
     holder: HolderRecord

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, TypeVar
 
 from tomostream.errors import ExistsError, InputError
 from tomostream.fingerprint import Fingerprint, differences, plain
 from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.places import Place, RemotePath
-from tomostream.store.build_records import BuildHead
+from tomostream.store.build_records import BuildHead, checked_head
 from tomostream.store.identity import is_same_identity
 from tomostream.store.ledger import LEDGER_NAME, read_head
 from tomostream.store.records import Attributes
@@ -63,14 +63,24 @@ def beside(path: P, suffix: str) -> P:
 
 
 def half_written_head(path: Place) -> BuildHead | None:
-    """Return the head (fingerprint and layout) of the half-written store that will become `path`; None if there is none."""
+    """Return the head (fingerprint and layout) of the half-written store that will become `path`; None if there is none.
+
+    Raises
+    ------
+    InputError
+        If a later version of tomostream wrote it.
+    """
     if isinstance(path, Path):
         return read_head(beside(path, PARTIAL_SUFFIX) / LEDGER_NAME)
     try:
         found = json_object((beside(path, PARTIAL_SUFFIX) / HEAD_NAME).read_bytes())
     except FileNotFoundError:
         return None
-    return cast(BuildHead, found) if found is not None and isinstance(found.get("fingerprint"), dict) else None
+    return (
+        checked_head(found, f"{path}{PARTIAL_SUFFIX}/{HEAD_NAME}")
+        if found is not None and isinstance(found.get("fingerprint"), dict)
+        else None
+    )
 
 
 def adopted(path: Place, fingerprint: Fingerprint) -> Fingerprint:

@@ -2,7 +2,7 @@
 
 A ledger is a text file in the folder of the half-written store, one JSON object a line:
 
-    {"fingerprint": ..., ...}     the head: what makes the store
+    {"format": 1, "fingerprint": ..., "layout": ...}     the head: what makes the store
     {"holder": {...}}             the process that opened it for writing (one line each time), for messages, and the boot of its machine
     {"note": {...}}               values to keep until the store is complete
     {"shard": [z, y, x]}          a finished shard
@@ -33,7 +33,7 @@ from typing import cast
 from tomostream.errors import BusyError
 from tomostream.geometry import Triple, triple
 from tomostream.remote.lock_holders import holder_of
-from tomostream.store.build_records import BuildHead, HolderRecord, LedgerLine, Note
+from tomostream.store.build_records import BuildHead, HolderRecord, LedgerLine, Note, checked_head
 from tomostream.store.typed_json import json_object
 
 LEDGER_NAME = "ledger.jsonl"
@@ -52,6 +52,8 @@ class Ledger:
     ------
     BusyError
         If another writer holds it.
+    InputError
+        If a later version of tomostream wrote it.
     OSError
         If it can't be opened.
     """
@@ -61,7 +63,7 @@ class Ledger:
         self._descriptor = _open_locked(path)
         lines, end = _whole_lines(_read_all(self._descriptor))
         os.ftruncate(self._descriptor, end)
-        self.head = _head(lines)
+        self.head = _head(lines, path)
         rest = lines[1:] if self.head is not None else []
         self.done: set[Triple] = set()
         for line in rest:
@@ -131,10 +133,16 @@ class Ledger:
 
 
 def read_head(path: Path) -> BuildHead | None:
-    """Read a ledger's head without a lock; None if there is no ledger or no whole head."""
+    """Read a ledger's head without a lock; None if there is no ledger or no whole head.
+
+    Raises
+    ------
+    InputError
+        If a later version of tomostream wrote it.
+    """
     try:
         with path.open("rb") as handle:
-            return _head(_whole_lines(handle.readline())[0])
+            return _head(_whole_lines(handle.readline())[0], path)
     except OSError:
         return None
 
@@ -200,8 +208,8 @@ def _parsed(text: bytes) -> LedgerLine | None:
     return None if is_broken else cast(LedgerLine, line)
 
 
-def _head(lines: list[LedgerLine]) -> BuildHead | None:
-    return cast(BuildHead, lines[0]) if lines and "fingerprint" in lines[0] else None
+def _head(lines: list[LedgerLine], path: Path) -> BuildHead | None:
+    return checked_head(dict(lines[0]), path) if lines and "fingerprint" in lines[0] else None
 
 
 @functools.cache

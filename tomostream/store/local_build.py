@@ -28,7 +28,7 @@ from tomostream.errors import ExistsError, InputError, TomostreamError
 from tomostream.fingerprint import Fingerprint, differences
 from tomostream.geometry import Triple
 from tomostream.remote.atomic_files import remove_quietly, synchronise, synchronise_tree
-from tomostream.store.build_records import BuildHead, Note
+from tomostream.store.build_records import Note, is_same_build, new_head
 from tomostream.store.existing_output import REPLACED_SUFFIX, beside, refuse_existing
 from tomostream.store.ledger import LEDGER_NAME, Ledger, read_head
 from tomostream.store.seals import metadata_text
@@ -53,13 +53,13 @@ class LocalBuild:
             ledger = Ledger(self.partial / LEDGER_NAME)
             try:
                 refuse_existing(path, fingerprint, overwrite=overwrite)  # another process may have finished it while we waited for the lock
-                head: BuildHead = {"fingerprint": fingerprint, "layout": layout.to_json()}
+                head = new_head(fingerprint, layout.to_json())
                 if ledger.head is not None and ledger.head["fingerprint"] != fingerprint and not overwrite:
                     raise ExistsError(
                         f"{self.partial} is half-written with other settings ({differences(ledger.head['fingerprint'], fingerprint)}); "
                         "finish it with those, or start again with --overwrite"
                     )
-                if ledger.head != head:
+                if not is_same_build(ledger.head, head):
                     ledger.clear()
                     _empty(self.partial)
                     ledger.begin(head)

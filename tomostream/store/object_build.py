@@ -33,7 +33,7 @@ from tomostream.fingerprint import Fingerprint, differences
 from tomostream.geometry import Triple, triple
 from tomostream.remote.leases import Lease
 from tomostream.remote.places import RemotePath
-from tomostream.store.build_records import BuildHead, Note
+from tomostream.store.build_records import Note, is_same_build, new_head
 from tomostream.store.existing_output import HEAD_NAME, beside, half_written_head, refuse_existing
 from tomostream.store.seals import metadata_text
 from tomostream.store.shard_file import write_shard_bytes
@@ -51,7 +51,7 @@ class ObjectBuild:
     def __init__(self, path: RemotePath, fingerprint: Fingerprint, layout: StoreLayout, *, overwrite: bool) -> None:
         self.path = path
         self._folder = beside(path, PARTIAL_SUFFIX)
-        self._head: BuildHead = {"fingerprint": fingerprint, "layout": layout.to_json()}
+        self._head = new_head(fingerprint, layout.to_json())
         self._marking = threading.Lock()
         self._lease = Lease(self._folder / LEASE_NAME, str(path))
         try:
@@ -62,7 +62,7 @@ class ObjectBuild:
                     f"{path} is half-written with other settings ({differences(found['fingerprint'], fingerprint)}); "
                     "finish it with those, or start again with --overwrite"
                 )
-            is_new = found != self._head or (path / "zarr.json").is_file()
+            is_new = not is_same_build(found, self._head) or (path / "zarr.json").is_file()
             if is_new:
                 self._clear()
             for level in range(len(layout.levels)):

@@ -16,10 +16,11 @@ from tomostream.fingerprint import Fingerprint
 from tomostream.normalisation import ROBUST, Normalisation
 from tomostream.remote.places import place
 from tomostream.store.seals import SEAL, sealed_group
-from tomostream.store.typed_json import check_json, parse_json
+from tomostream.store.typed_json import check_format, check_json, parse_json
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _AGAIN = "copy the store again, or make it again with --overwrite"
+FORMAT = 1  # of the attribute; stores of version 0.1 don't say it
 ROBUST_KEY = "robust_normalisation"  # apart from `normalisation`, whose form version 0.1 checks
 _Level = Annotated[str, Field(pattern=r"^\d+$")]
 _Count = Annotated[int, Field(ge=0)]
@@ -54,6 +55,7 @@ class StoreRecord(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
+    format: int = 1
     complete: bool | None = None
     fingerprint: Fingerprint | None = None
     kind: Literal["labels", "scores", "tomogram"] | None = None
@@ -90,12 +92,15 @@ def checked_attributes(attributes: Mapping[str, Any], path: str) -> Attributes:
     Raises
     ------
     InputError
-        If a value has a wrong type or is impossible, or if its seal or that of a level's metadata is broken; the message names the place.
+        If a later version of tomostream wrote it, a value has a wrong type or is impossible, or its seal or that of a level's metadata is
+        broken; the message names the place.
     """
     ours = attributes.get("tomostream")
     if not isinstance(ours, dict):
         return {}
-    record: StoreRecord = check_json(ours, StoreRecord, f"attribute 'tomostream' of {path}")
+    where = f"attribute 'tomostream' of {path}"
+    check_format(ours, FORMAT, where)
+    record: StoreRecord = check_json(ours, StoreRecord, where)
     if record.seal is not None:
         # read it once more, as a whole: another of our processes may have changed it since the attributes were read
         group: dict[str, Any] = parse_json((place(path) / "zarr.json").read_bytes(), dict[str, Any], f"{path}/zarr.json")

@@ -25,6 +25,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.store.build_records import LayoutRecord
 from tomostream.store.pyramid import LevelLayout, plan_levels
+from tomostream.store.records import FORMAT
 from tomostream.store.seals import metadata_text, sealed_group
 from tomostream.store.shard_file import Codec
 from tomostream.store.zarr_loop import start_loop
@@ -153,5 +154,9 @@ def group_metadata(spec: StoreSpec, layout: StoreLayout, ours: Mapping[str, obje
     image = v05.Image(version="0.5", multiscales=[multiscale])
     ome = image.model_dump(mode="json", exclude_none=True)
     return sealed_group(
-        {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, "tomostream": {**ours, "levels_sha256": hashes}}}
+        {
+            "zarr_format": 3,
+            "node_type": "group",
+            "attributes": {"ome": ome, "tomostream": {"format": FORMAT, **ours, "levels_sha256": hashes}},
+        }
     )

@@ -182,7 +182,7 @@ def fit_settings(training: Training, precision: str) -> FitSettings:
     train = training.settings.train
     return FitSettings(
         steps=train.steps,
-        minutes=train.minutes,
+        minutes=training.settings.minutes,
         steps_per_epoch=train.steps_per_epoch,
         learning_rate=train.learning_rate,
         schedule=train.schedule,

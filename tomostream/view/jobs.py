@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Literal, TypedDict, cast
 
 from tomostream.errors import BusyError
+from tomostream.strategies.training_progress import training_progress
 from tomostream.view.messages import JobAnswer, JobProgress, JobState
 from tomostream.view.workspace import Workspace
 
 Kind = Literal["convert", "run", "candidates", "suggest", "export"]
 _PACKAGE = str(Path(__file__).parents[2])  # the same tomostream as this one
+_TRAINING = "train"  # the task of taking steps
 _LINES = 12  # of the output that are shown
 _TAIL_BYTES = 65536
 _ERROR = "tomostream: error: "
@@ -140,8 +142,12 @@ class Job:
                 open_titles.remove(str(event["title"]))
         return {
             "stage": stage, "stages": stages, "tomograms": tomograms, "done": {name: len(names) for name, names in done.items()}, "failed": failed,
-            "doing": open_titles[-1] if open_titles else None,
+            "doing": self._in_words(open_titles[-1]) if open_titles else None,
         }  # fmt: skip
+
+    def _in_words(self, title: str) -> str:
+        """A task, and of a training how far it is: `train fas, 2 of 3, step 120 of 400`."""
+        return f"{title} {training_progress(self.log.parent / 'model')}".rstrip() if title == _TRAINING else title
 
     def _read_log(self) -> None:
         try:

@@ -85,10 +85,10 @@ class FormatAnswer(TypedDict):
 
 
 class RoundsAnswer(TypedDict):
-    """Whether there is a model, and the columns of its training's metrics."""
+    """Whether there is a model, and the columns of the last training's metrics, by species; of a single model by the empty name."""
 
     has_model: bool
-    metrics: dict[str, list[float]]
+    metrics: dict[str, dict[str, list[float]]]
 
 
 class State(TypedDict):

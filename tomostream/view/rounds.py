@@ -17,9 +17,10 @@ import yaml
 from tomostream.config import Configuration, configuration_from
 from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.registry import Conversion, read_table
-from tomostream.learn.training_files import METRICS_NAME, newest
+from tomostream.learn.training_files import NEXT_NAME, PARTS_NAME
 from tomostream.strategies.catalogued import strategy_named
 from tomostream.strategies.model_folder import has_model
+from tomostream.strategies.training_progress import latest_metrics
 from tomostream.view.jobs import Jobs
 from tomostream.view.messages import PlaceAnswer, RoundsAnswer, TomogramState
 from tomostream.view.picks import CANDIDATES, PickTables
@@ -167,7 +168,7 @@ class Rounds:
 
     def to_json(self) -> RoundsAnswer:
         """Return whether there is a model, and the last measurements of its training."""
-        return {"has_model": self._has_model(), "metrics": _metrics(newest(self._workspace.project / "model", METRICS_NAME))}
+        return {"has_model": self._has_model(), "metrics": _metrics(self._workspace.project / "model")}
 
     def _has_model(self) -> bool:
         return has_model(self._workspace.project / "model")
@@ -179,7 +180,7 @@ class Rounds:
             return path
         kept = self._workspace.inside("view", "last-model")
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(self._workspace.project / "model", kept, ignore=shutil.ignore_patterns("*.pt"))
+        shutil.copytree(self._workspace.project / "model", kept, ignore=shutil.ignore_patterns("*.pt", PARTS_NAME, NEXT_NAME))
         values = yaml.safe_load(path.read_text())
         values["train"] = (values.get("train") or {}) | {"start": str(kept)}
         configuration_from(values, "the next round")  # refused here, not in the background
@@ -201,22 +202,12 @@ def _share_converted(source: str, store: str) -> float | None:
     return min(0.99, written / (whole * 8 / 7))
 
 
-def _metrics(path: Path) -> dict[str, list[float]]:
-    """The columns of the training's metrics that are numbers."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return {}
-    if len(lines) < 2:
-        return {}
-    names = lines[0].split(",")
-    columns: dict[str, list[float]] = {name: [] for name in names}
-    for line in lines[1:]:
-        for name, cell in zip(names, line.split(","), strict=False):
-            try:
-                columns[name].append(float(cell))
-            except ValueError:
-                columns[name].append(float("nan"))
-    return {
-        name: [value if np.isfinite(value) else 0.0 for value in column] for name, column in columns.items() if np.isfinite(column).any()
-    }
+def _metrics(folder: Path) -> dict[str, dict[str, list[float]]]:
+    """The columns of the last training's metrics that are numbers, by species; 0 where a row has none."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for species, table in latest_metrics(folder).items():
+        columns = {name: np.asarray(column) for name, column in table.items()}
+        found[species] = {
+            name: np.where(np.isfinite(column), column, 0.0).tolist() for name, column in columns.items() if np.isfinite(column).any()
+        }
+    return found

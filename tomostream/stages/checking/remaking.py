@@ -4,7 +4,8 @@
 - a tomogram's shard: from its source file, whose identity the store records;
 - a score map's shard: from its model and tomogram, on a machine of the same kind;
 - statistics: measured again;
-- picks: from their score maps, with the settings beside them.
+- picks: from their score maps, with the settings beside them;
+- the model of one of several species: from those that are packed, and these from it (`models`).
 
 What takes the damaged part's place is whole and was checked, or nothing is changed.
 """
@@ -81,11 +82,11 @@ def remake_picks(table: Path, record: MadeBy, sources: Sources, *, memory: int, 
     from tomostream.stages.picks.stage import PickTask, pick_one
 
     maps = []
-    for one in record["fingerprint"]["maps"]:
+    for one in record.fingerprint["maps"]:
         recorded = dict(one)
         scores = sources.score_map(recorded.pop("scores"))
         maps.append((scores.path, _pick_settings(recorded)))
-    was = record["sha256"]
+    was = record.sha256
     pick_one(PickTask(table.stem, tuple(maps), table.parent, Resources(memory=memory)), progress)
     from tomostream.remote.hashing import file_sha256
 

@@ -17,23 +17,23 @@ from pathlib import Path
 from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import BudgetError, InputError, TomostreamError
 from tomostream.geometry import Box, Triple
+from tomostream.learn.training_files import NEXT_NAME
 from tomostream.progress import Progress
 from tomostream.remote.path_kinds import Kind, kind_at
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.checking.damage import ORDER, Damage
-from tomostream.stages.checking.folders import PICKS_RECORD, check_model, check_records, check_table
+from tomostream.stages.checking.folders import check_records, check_table
+from tomostream.stages.checking.models import check_model
 from tomostream.stages.checking.remaking import remake_picks, remake_shard, remake_statistics
 from tomostream.stages.checking.sources import Sources
 from tomostream.stages.checking.store_voxels import check_voxels, projected_bytes
 from tomostream.stages.checking.volumes import check_volume
-from tomostream.stages.shared.sidecar import MadeBy
+from tomostream.stages.shared.sidecar import MadeBy, recorded_name
 from tomostream.store.naming import MRC_ENDINGS
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.strategies.model_folder import is_model_folder
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import format_bytes
-
-_RECORD_START, _RECORD_END = PICKS_RECORD.split("{}")
 
 
 def check_paths(paths: Sequence[str], *, repair: bool, memory: int, progress: Progress) -> list[Damage]:
@@ -119,6 +119,10 @@ class _Check:
             yield self._store(str(folder))
             return
         if is_model_folder(folder):
+            if (folder / NEXT_NAME).is_dir():
+                self._progress.warn(
+                    f"{folder}: the training of a model that is to replace it is not finished; give its command again: it goes on where it stopped"
+                )
             yield check_model(folder)
             return
         if (folder / "resolved.yaml").is_file():
@@ -136,7 +140,7 @@ class _Check:
     def _tables(self, folder: Path) -> list[str]:
         """Tables with a record, also those that are gone; and the copies of clicks."""
         names = {entry.name for entry in folder.iterdir()}
-        recorded = {name.removeprefix(_RECORD_START).removesuffix(_RECORD_END) for name in names if name.endswith(_RECORD_END)}
+        recorded = {table for name in names if (table := recorded_name(name)) is not None}
         clicks = {name for name in names if folder.name in ("labels", "picks") and name.endswith(".csv") and not name.startswith(".")}
         return sorted(name for name in recorded | clicks if name.endswith(".csv"))
 
@@ -157,7 +161,7 @@ class _Check:
         if tomogram.attributes.get("complete") is not True or any(level.codec is None for level in tomogram.levels):
             yield from self._foreign(tomogram)
             return
-        for warning in tomogram.warnings:  # of a store that we made there is nothing to assume
+        for warning in tomogram.warnings:  # a store that we made needs no assumption, so a warning is damage
             yield Damage(path, "metadata", warning)
         needed = projected_bytes(tomogram) + LIBRARIES_BYTES
         if needed > self._memory:

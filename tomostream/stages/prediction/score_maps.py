@@ -12,27 +12,27 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tomostream import defaults
 from tomostream.budget import remote_bytes
-from tomostream.errors import ExistsError, InputError
-from tomostream.fingerprint import Fingerprint, differences, plain
+from tomostream.errors import InputError
+from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Triple
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, RemotePath
 from tomostream.score_map import SCORES, ScoreMapAttributes
 from tomostream.stages.prediction.candidates import CODEC, Reduction, remove_store, work_place
 from tomostream.stages.prediction.prepare_task import Prepared
+from tomostream.stages.prediction.score_fingerprints import known_scores, scores_fingerprint
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask
-from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
+from tomostream.stages.shared.fingerprints import refuse_other_kind
 from tomostream.stages.shared.opening import open_told
-from tomostream.stages.shared.region_of_interest import Restriction, mask_fingerprint
-from tomostream.store.existing_output import finished_fingerprint, half_written_head, refuse_other_settings
-from tomostream.store.identity import is_same_identity
+from tomostream.stages.shared.region_of_interest import Restriction
+from tomostream.store.existing_output import refuse_other_settings
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state
 from tomostream.store.zarr_opening import is_url
 from tomostream.tomogram import Tomogram, open_tomogram
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 
 MUCH_REDUNDANCY = 5.0  # voxels computed, over the volume's: above it a larger budget is worth a word
-MACHINE_KEYS = ("threads", "device", "torch", "numpy")  # of a fingerprint: what the machine adds (`inference.machine`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,27 +99,14 @@ def examine(
     TomostreamError
         If the tomogram does not fit the model, no block the memory, or what is there was made with other settings.
     """
-    from tomostream.strategies.loading import plan_model
-
     settings = task.settings
-    source = open_told(task.path, progress, voxel_size=settings.voxel_size)
-    _check_spacing(model, source, progress)
-    Restriction(settings.box, settings.mask).check(source.shape, task.name, spacing=source.known_spacing)
-    plan = plan_model(
-        model,
-        source.shape,
-        precision=settings.precision,
-        memory=task.memory - remote_bytes(is_url(task.path) or isinstance(task.out, RemotePath)),
-        block_size=settings.block_size,
-        name=task.name,
-    )
-    fingerprint = _fingerprint(settings, model, identity, source, plan, load, environment)
-    paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
+    planned = plan_scores(task, model, identity, load, environment, progress)
+    plan, fingerprint, paths = planned.plan, planned.fingerprint, planned.paths
     for path in paths:
         refuse_other_kind(path, SCORES)
     works = works_of(paths, settings)
     if not task.overwrite:
-        fingerprint = _begun_elsewhere([*paths, *works], fingerprint, settings.mixed_devices)
+        fingerprint = known_scores(paths, works, fingerprint, settings)
     states = [store_state(path, fingerprint) for path in paths]
     if all(state == "done" for state in states):
         for work in works if settings.candidates else ():
@@ -135,41 +121,41 @@ def examine(
             f"{task.name}: {format_bytes(task.memory)} leaves room only for blocks of {' x '.join(map(str, plan.core))} voxels, so each voxel is computed "
             f"{plan.redundancy:.0f} times; raise --memory for a much faster run"
         )
-    return Examined(task, plan, fingerprint, paths, [state == "done" for state in states])
+    return replace(planned, fingerprint=fingerprint, is_done=[state == "done" for state in states])
 
 
-def _begun_elsewhere(paths: list[Place], fingerprint: Fingerprint, is_mixed: bool) -> Fingerprint:
-    """Return the fingerprint to continue with: that of another kind of machine, if it has begun or finished the same work.
-
-    Finished scores of the same input and settings stay, whatever machine made them; half-written ones are not mixed unasked.
+def plan_scores(
+    task: PredictTask,
+    model: Model,
+    identity: tuple[str, str],
+    load: ScorerLoad,
+    environment: tuple[tuple[str, str], ...],
+    progress: Progress,
+) -> Examined:
+    """Plan the score maps of a tomogram, whatever is there; nothing is written.
 
     Raises
     ------
-    ExistsError
-        If scores are half-written by another kind of machine, and mixing is not allowed.
+    TomostreamError
+        If the tomogram does not fit the model, or no block the memory.
     """
-    wanted = plain(fingerprint)
-    for path in paths:
-        finished = finished_fingerprint(path)
-        if finished is not None and _is_same_work(finished, wanted):
-            return finished
-        head = half_written_head(path)
-        if head is None or not _is_same_work(head["fingerprint"], wanted) or head["fingerprint"] == wanted:
-            continue
-        if not is_mixed:
-            raise ExistsError(
-                f"{path} is half-written on another kind of machine ({differences(head['fingerprint'], wanted)}); continue on that kind of machine, start again with "
-                "--overwrite, or accept scores that agree only to 1e-4 of the logits (float32), with --mixed-devices"
-            )
-        begun: Fingerprint = head["fingerprint"]
-        return begun
-    return fingerprint
+    from tomostream.strategies.loading import plan_model
 
-
-def _is_same_work(one: Fingerprint, other: Fingerprint) -> bool:
-    """Whether two fingerprints differ in the machine at most."""
-    keys = (one.keys() | other.keys()) - set(MACHINE_KEYS)
-    return all(is_same_identity(one.get(key), other.get(key)) for key in keys)
+    settings = task.settings
+    source = open_told(task.path, progress, voxel_size=settings.voxel_size)
+    _check_spacing(model, source, progress)
+    Restriction(settings.box, settings.mask).check(source.shape, task.name, spacing=source.known_spacing)
+    plan = plan_model(
+        model,
+        source.shape,
+        precision=settings.precision,
+        memory=task.memory - remote_bytes(is_url(task.path) or isinstance(task.out, RemotePath)),
+        block_size=settings.block_size,
+        name=task.name,
+    )
+    fingerprint = scores_fingerprint(settings, model, identity, source, plan, load, environment)
+    paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
+    return Examined(task, plan, fingerprint, paths, [False] * len(paths))
 
 
 class ScoreMaps:
@@ -346,40 +332,3 @@ def _check_spacing(model: Model, tomogram: Tomogram, progress: Progress) -> None
         )
     if difference > defaults.SPACING_WARN:
         progress.warn(f"{text}: to the model, particles look larger or smaller by this much; expect worse scores")
-
-
-def _fingerprint(
-    settings: PredictSettings,
-    model: Model,
-    identity: tuple[str, str],
-    source: Tomogram,
-    plan: PredictionPlan,
-    load: ScorerLoad,
-    environment: tuple[tuple[str, str], ...],
-) -> Fingerprint:
-    """What decides the bytes of the scores (guarantee 3); other models in the folder don't."""
-    weights, record = identity
-    values: Fingerprint = {
-        "tomogram": tomogram_fingerprint(source),
-        "model": weights,
-        "settings": record,  # the arrays alone don't decide the scores
-        "level": model.settings.level,
-        "precision": settings.precision,
-        "score_dtype": settings.score_dtype,
-        "logits": settings.logits,
-        "box": str(settings.box),
-        "mask": mask_fingerprint(settings.mask),
-        "core": list(plan.core),
-        "shard": list(plan.shard),
-        "threads": load.threads,
-        **dict(environment),
-    }
-    if settings.voxel_size is not None:
-        values["voxel_size"] = settings.voxel_size
-    if settings.candidates:
-        values["candidates"] = {
-            species: radius.in_voxels(source.spacing) for species, radius in settings.candidates if species in model.settings.species
-        }
-    if load.device == "cuda" and load.gpu_memory is not None:
-        values["gpu_memory"] = load.gpu_memory  # tiles follow from it
-    return plain(values)

@@ -21,7 +21,7 @@ def _of_species(run: ResolvedRun, number: int) -> ResolvedRun:
     train = run.learning.train
     if clicks is not None and "steps" not in train.model_fields_set:
         train = train.model_copy(update={"steps": steps_for(clicks.train)})
-    learning = replace(run.learning, species=(species,), train=train)
+    learning = replace(run.learning, species=(species,), train=train, share=1 / len(run.species))
     values = dict(run.values) | {"species": [run.values["species"][number]], "train": run.values["train"] | {"steps": train.steps}}
     return replace(run, values=values, species=(species,), learning=learning, clicks=clicks)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tomostream.fingerprint import Fingerprint, differences
+from tomostream.remote.places import Place
 from tomostream.stages.shared.click_tables import ClickTables
 from tomostream.strategies.model_folder import RECORD_NAME
 from tomostream.strategies.training_record import read_training_record
 
 
-def changed_settings(folder: Path, fingerprint: Fingerprint, clicks: ClickTables) -> str:
+def changed_settings(folder: Place, fingerprint: Fingerprint, clicks: ClickTables) -> str:
     """What is now other than what a model folder records, in words."""
     try:
         recorded = read_training_record(folder)
@@ -41,6 +40,8 @@ def _changed_of_one(recorded: Fingerprint, fingerprint: Fingerprint, clicks: Cli
     # tables are known by their content
     old, new = dict(recorded), dict(fingerprint)
     before, after = old.pop("labels", None), new.pop("labels", None)
+    if isinstance(before, dict):  # version 0.1 names the tables
+        before = list(before.values())
     texts = [differences(old, new)]
     if before != after and clicks is None:
         texts.insert(0, "labels: clicks of it are new, changed or gone")

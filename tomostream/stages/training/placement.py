@@ -27,7 +27,8 @@ from tomostream.redaction import redacted
 from tomostream.remote.copies import work_folder
 from tomostream.remote.places import Place, RemotePath
 from tomostream.stages.shared.resolved_run import ResolvedRun
-from tomostream.stages.training.stage import is_trained, train_together
+from tomostream.stages.training.model_state import is_trained
+from tomostream.stages.training.stage import train_together
 
 if TYPE_CHECKING:
     from tomostream.progress import Progress

@@ -5,13 +5,14 @@
 3. The strategy trains and writes the model, under a lock of the folder.
 4. With several species, 2 and 3 are done for each species in a folder of its own below `parts`, and the models are packed into one
    (`strategies.several_models`).
+5. A model of other settings serves until the one that replaces it is whole (`replacing`).
 
 Under torchrun the first process does all of it, and sends the others what they need to take their part in the steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,25 +20,24 @@ from typing import TYPE_CHECKING
 from tomostream.cluster import Resources
 from tomostream.errors import ExistsError, InputError
 from tomostream.fingerprint import Fingerprint
-from tomostream.learn.training_files import CHECKPOINT_NAME, METRICS_NAME
+from tomostream.learn.training_files import CONFIGURATION_NAME, NEXT_NAME, PARTS_NAME
 from tomostream.normalisation import INVERTED
 from tomostream.progress import Progress
-from tomostream.remote.places import Place, RemotePath, place
+from tomostream.remote.places import Place, RemotePath
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.shared.species_runs import species_runs
-from tomostream.stages.training.changes import changed_settings
 from tomostream.stages.training.click_check import check_clicks, normalisation_for
-from tomostream.stages.training.inputs import OpenedInputs, check_positions, clicks_of, labelled_inputs, open_inputs, training_fingerprint
-from tomostream.stages.training.packing import pack_models, part_folder
+from tomostream.stages.training.inputs import check_positions, clicks_of, labelled_inputs, open_inputs
+from tomostream.stages.training.model_state import fingerprint_of, is_begun, part_state, refusal_words, state_of
+from tomostream.stages.training.packing import pack_models
 from tomostream.stages.training.remote_folder import train_remotely
+from tomostream.stages.training.replacing import MODEL_FILES, is_half_promoted, is_untidy, is_whole, promote, tidy
 from tomostream.store.conversion import ConvertSettings
-from tomostream.store.identity import is_same_identity
 from tomostream.store.locks import exclusive
 from tomostream.strategies.catalogued import strategy_named
-from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME, has_model, read_folder
 from tomostream.strategies.training_memory import training_buffer
-from tomostream.strategies.training_record import adopted_training, read_training_record, write_training_record
+from tomostream.strategies.training_record import adopted_training, write_training_record
 from tomostream.strategies.training_set import Training
 
 if TYPE_CHECKING:
@@ -79,117 +79,87 @@ def train_together(resolved: Callable[[], ResolvedRun], folder: Place, *, device
             train_into(folder)
 
 
-def is_trained(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
-    """Whether the folder holds the finished model of this run; small files are read, nothing is computed.
-
-    Raises
-    ------
-    TomostreamError
-        If the run, the clicks or the tomograms don't fit together.
-    """
-    return _is_this_runs(run, folder, processes) is True
-
-
-def is_of_other_settings(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
-    """Whether the folder holds a finished model that training will refuse to replace, as far as that can be known before any work.
-
-    Raises
-    ------
-    TomostreamError
-        If the run, the clicks or the tomograms don't fit together.
-    """
-    return _is_this_runs(run, folder, processes) is False
-
-
-def _is_this_runs(run: ResolvedRun, folder: Place, processes: int) -> bool | None:
-    """Whether a finished model is that of this run; None if there is none, or tomograms must be converted before it can be known."""
-    needed = [run.tomograms[name] for name in clicks_of(run).needed]
-    if not all((place(one.store) / "zarr.json").is_file() for one in needed if one.is_source) or not has_model(folder):
-        return None
-    try:
-        recorded = read_training_record(folder)
-    except FileNotFoundError:
-        return None
-    return is_same_identity(recorded, _fingerprint(run, processes, folder))
-
-
-def _fingerprint(run: ResolvedRun, processes: int, folder: Place) -> Fingerprint:
-    """Whatever decides the model, or each of several."""
-    runs = species_runs(run)
-    if len(runs) > 1:
-        return {"models": {one.species[0].name: training_fingerprint(one, open_inputs(one), processes) for one in runs}}
-    return _fingerprint_of_one(run, open_inputs(run), processes, folder)
-
-
-def _fingerprint_of_one(run: ResolvedRun, opened: OpenedInputs, processes: int, folder: Place) -> Fingerprint:
-    """Whatever decides the model.  A finished model of before there were robust statistics is as good: it goes on with the plain ones."""
-    fingerprint = training_fingerprint(run, opened, processes)
-    try:
-        recorded = read_training_record(folder)
-    except OSError:
-        return fingerprint
-    if recorded is not None and "normalisation" not in recorded and has_model(folder):
-        del fingerprint["normalisation"]
-    return fingerprint
-
-
 def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
-    """Train the model, or the model of each species; in the first process, which tells the others how many trainings there are."""
+    """Train the model, or the model of each species; in the first process, which sends the others the number of trainings."""
     runs = species_runs(run)
     for one in runs:
         training_buffer(one.strategy, one.learning)  # too small a budget is refused before anything is converted
     _refuse_own_start(run, folder)
     check_positions(run)
     _convert_needed(run, progress)
-    fingerprint = adopted_training(folder, _fingerprint(run, processes.world, folder))
-    state = _state(folder, fingerprint)
+    if is_half_promoted(folder):
+        with _made(folder):
+            promote(folder)
+    fingerprint = adopted_training(folder, fingerprint_of(run, processes.world, folder))
+    state = state_of(folder, fingerprint)
+    kept = [one.species[0].name for one in runs] if len(runs) > 1 else []
     if state == "done":
         progress.say(f"model {folder} is already trained with these settings")
         processes.from_first(lambda: 0)
+        if is_untidy(folder, kept):
+            with _made(folder):
+                tidy(folder, kept)
         return
-    if state == "other" and not overwrite:
-        raise ExistsError(
-            f"model folder {folder} was made with other settings or data ({changed_settings(folder, fingerprint, clicks_of(run))}); use another folder, or "
-            "--overwrite to replace it"
-        )
-    # what is wrong with the clicks of any species is told before the first is trained, and before an old model is removed
+    if state == "other" and not overwrite and not is_begun(run, folder, processes=processes.world):
+        raise ExistsError(refusal_words(run, folder, fingerprint))
+    # report what is wrong with the clicks of any species before training the first
     normalisations = [normalisation_for(check_clicks(one, progress)) for one in runs]
     processes.from_first(lambda: len(runs))
-    if len(runs) == 1:
-        _train_one(run, folder, fingerprint, normalisations[0], is_new=state != "partial", progress=progress, processes=processes)
-        return
     with _made(folder):
-        _prepare_folder(folder, run, fingerprint, is_new=state != "partial")
-        for number, (one, normalisation) in enumerate(zip(runs, normalisations, strict=True), 1):
-            progress.say(f"{one.species[0].name}: model {number} of {len(runs)}")
-            _train_part(one, part_folder(folder, one), normalisation, progress, processes)
-        pack_models(folder, runs)
+        is_replaced = state == "other" and is_whole(folder)
+        into = folder / NEXT_NAME if is_replaced else folder
+        if is_replaced:
+            progress.say(f"model {folder} stays as it is until the new one is whole")
+        if len(runs) == 1:
+            _train_one(run, into, normalisations[0], progress, processes)
+        else:
+            _train_several(run, runs, folder, into, normalisations, progress, processes)
+        if is_replaced:
+            promote(folder)
+        tidy(folder, kept)
 
 
-def _train_part(run: ResolvedRun, folder: Path, normalisation: str, progress: Progress, processes: Processes) -> None:
-    """Train the model of one species of several, unless that is done; what other settings made is replaced."""
-    fingerprint = adopted_training(folder, _fingerprint(run, processes.world, folder))
-    state = _state(folder, fingerprint)
-    if state == "done":
-        progress.say(f"model {folder} is already trained with these settings")
-        _take_part(None, folder, progress, processes)
-        return
-    _train_one(run, folder, fingerprint, normalisation, is_new=state != "partial", progress=progress, processes=processes)
-
-
-def _train_one(
-    run: ResolvedRun, folder: Path, fingerprint: Fingerprint, normalisation: str, *, is_new: bool, progress: Progress, processes: Processes
+def _train_several(
+    run: ResolvedRun,
+    runs: Sequence[ResolvedRun],
+    folder: Path,
+    into: Path,
+    normalisations: Sequence[str],
+    progress: Progress,
+    processes: Processes,
 ) -> None:
-    """Train one model into its folder."""
+    """Train the model of each species below `into`, unless `folder` has it, and pack them."""
+    fingerprint = adopted_training(into, fingerprint_of(run, processes.world, into))
+    _prepare_folder(into, run, fingerprint, is_new=state_of(into, fingerprint) != "partial")
+    parts: dict[str, Path] = {}
+    for number, (one, normalisation) in enumerate(zip(runs, normalisations, strict=True), 1):
+        name = one.species[0].name
+        parts[name] = folder / PARTS_NAME / name
+        if part_state(one, parts[name], processes.world) == "done":
+            progress.say(f"{name}: model {number} of {len(runs)}: already trained with these settings")
+            _take_part(None, None, progress, processes)
+            continue
+        progress.say(f"{name}: model {number} of {len(runs)}")
+        parts[name] = into / PARTS_NAME / name
+        _train_one(one, parts[name], normalisation, progress, processes)
+    pack_models(into, parts)
+
+
+def _train_one(run: ResolvedRun, folder: Path, normalisation: str, progress: Progress, processes: Processes) -> None:
+    """Train one model into its folder, unless it is whole there; what other settings made is replaced."""
+    fingerprint = adopted_training(folder, fingerprint_of(run, processes.world, folder))
+    state = state_of(folder, fingerprint)
+    if state == "done":
+        _take_part(None, None, progress, processes)
+        return
     opened = open_inputs(run)
     if normalisation == INVERTED:
         progress.say("the clicked particles are bright: the sign of the voxels is changed as they are read")
     labelled, validation = labelled_inputs(run, opened, normalisation, progress)
     buffer = training_buffer(run.strategy, run.learning)
     training = Training(run.learning, labelled, validation, opened.level, opened.spacing, fingerprint, buffer, normalisation)
-    with _made(folder):
-        _prepare_folder(folder, run, fingerprint, is_new=is_new)
-        _take_part(training, folder, progress, processes)
+    _prepare_folder(folder, run, fingerprint, is_new=state != "partial")
+    _take_part(training, folder, progress, processes)
 
 
 @contextmanager
@@ -229,25 +199,10 @@ def _take_part(training: Training | None, folder: Path | None, progress: Progres
         strategy_named(training.settings.objective.name).train(training, folder, progress, processes)
 
 
-def _state(folder: Path, fingerprint: Fingerprint) -> str:
-    """Tell whether the folder is absent, done, partial (both with this fingerprint) or other; a damaged model is made again: partial."""
-    try:
-        if read_training_record(folder) != fingerprint:
-            return "other"
-    except FileNotFoundError:
-        # the lock, and what a kill left of the record itself, are nobody's results
-        return "other" if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()) else "absent"
-    try:
-        read_folder(folder)
-    except InputError:
-        return "partial"
-    return "done"
-
-
 def _prepare_folder(folder: Path, run: ResolvedRun, fingerprint: Fingerprint, *, is_new: bool) -> None:
     if is_new:
         # what another training left would be mixed with this one's
-        for name in (WEIGHTS_NAME, SETTINGS_NAME, METRICS_NAME, CHECKPOINT_NAME, RECORD_NAME):
+        for name in MODEL_FILES:
             (folder / name).unlink(missing_ok=True)
-    write_training_record(folder, fingerprint)
-    run.write_configuration(folder / "resolved.yaml")
+    write_training_record(folder, fingerprint)  # makes the folder too
+    run.write_configuration(folder / CONFIGURATION_NAME)

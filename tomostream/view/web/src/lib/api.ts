@@ -63,7 +63,7 @@ export interface State {
   formats: Record<string, { one_tomogram: boolean; ending: string }>;
   exported: string[];
   has_truth: boolean;
-  rounds: { has_model: boolean; metrics: Record<string, number[]> };
+  rounds: { has_model: boolean; metrics: Record<string, Record<string, number[]>> };
 }
 
 export interface Facts {

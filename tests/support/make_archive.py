@@ -1,7 +1,8 @@
-"""Make the archive of this version, once, when it is released: PYTHONPATH=. python tests/support/make_archive.py
+"""Make the archive of this version, once, when it is released: PYTHONPATH=. python tests/support/make_archive.py [NAME...]
 
 It writes `tests/data/archives/vMAJOR.MINOR`: a project that `tomostream run` made of the inputs of version 0.1, and a small model of each kind
-with the logits that it gives for the tomogram of version 0.1 (`models/NAME/logits.npy`).  `tests/test_archives.py` reads them for ever.
+with the logits that it gives for the tomogram of version 0.1 (`models/NAME/logits.npy`); with NAMEs, only these models.
+`tests/test_archives.py` reads all of it for ever.
 """
 
 import os
@@ -36,7 +37,7 @@ def models(folder: Path) -> dict[str, dict[str, object]]:
     return {
         "alone": {"objective": {"name": "nnpu"}, "matched_filter": {"weight": 0}},
         "average": {"objective": {"name": "average"}},
-        "deepetpicker": {"objective": {"name": "deepetpicker"}, "network": {"channels": [3, 4]}},
+        "deepetpicker": {"objective": {"name": "deepetpicker"}, "network": {"channels": [3, 4]}, "train": FEW | {"crop": 32, "batch": 1}},
         "few_shot": {"objective": {"name": "few_shot"}, "network": {}, "train": FEW},
         "nnpu": {"objective": {"name": "nnpu"}},
         "slices2d": {"objective": {"name": "slices2d"}, "network": {"channels": [3, 4]}},
@@ -57,18 +58,20 @@ def keep(made: Path, where: Path) -> None:
     shutil.copytree(made, where, ignore=shutil.ignore_patterns(*NOT_KEPT))
 
 
-def main() -> None:
-    """Make it."""
+def main(names: list[str]) -> None:
+    """Make it, or only the models of these names."""
     archive = ARCHIVES / f"v{'.'.join(VERSION.split('.')[:2])}"
     if archive == FIRST:
         raise SystemExit("the archive of version 0.1 is never made again")
     volume = np.asarray(ts.open(FIRST / "tomograms" / "tiny.ome.zarr").array)
     with tempfile.TemporaryDirectory() as work:
-        project = Path(work) / "project"
-        shutil.copytree(FIRST / "project", project, ignore=shutil.ignore_patterns("project"))
-        command("run", "run.yaml", here=project)
-        keep(project, archive / "project")
-        for name, values in models(Path(work) / "densities").items():
+        project = Path(work) / "inputs"
+        if not names:
+            shutil.copytree(FIRST / "project", project, ignore=shutil.ignore_patterns("project"))
+            command("run", "run.yaml", here=project)
+            keep(project, archive / "project")
+        known = models(Path(work) / "densities")
+        for name, values in ((name, known[name]) for name in names or known):
             folder = Path(work) / name
             command("train", str(make_project(folder, **(SMALL | values))), "-o", "model", here=folder)
             for file in ("metrics.csv", "resolved.yaml", "training.json"):
@@ -79,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

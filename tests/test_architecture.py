@@ -84,6 +84,19 @@ def test_no_queue_is_known_by_name_outside_its_module():
     assert not found, "\n".join(found)
 
 
+def test_no_picker_is_known_by_name_outside_picking():
+    """Models name the picker of their scores, and `defaults.PICKER` that of all else."""
+    pickers = plug_ins("tomostream.pickers")
+    found = [
+        f"{name}:{text.lineno}: {text.value!r}"
+        for name in HOUSE.trees
+        if not name.startswith(("picking.", "strategies.")) and name != "defaults"
+        for text in HOUSE.texts_of_code(name)
+        if text.value in pickers
+    ]
+    assert not found, "\n".join(found)
+
+
 def test_no_table_format_is_known_by_name_outside_its_module():
     """Neither by itself nor as `--format NAME`; `csv` is also the table that tomostream itself writes."""
     formats = plug_ins("tomostream.formats")

@@ -9,7 +9,7 @@ A package adds one by a line in its own pyproject.toml, and touches nothing here
 2. In a checkout ours come from its pyproject.toml: an editable install may be older than the file, and a plain checkout has no metadata.
 
 An entry that can't be imported, is not what its group asks for, or has the name of another package's, is an error only when it is asked for by its
-name: a broken plug-in stops nobody else.
+name: a broken plug-in does not affect other commands.
 """
 
 from __future__ import annotations

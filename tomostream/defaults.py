@@ -41,7 +41,7 @@ CROP_VOX: Final = 40  # edge of a training crop, voxels of the network's pyramid
 BATCH: Final = 4  # crops a step
 STEPS: Final = 400  # optimisation steps
 STEPS_PER_CLICK: Final = 12  # ... where that is more
-MOST_STEPS: Final = 1200  # ... and at most so many
+MOST_STEPS: Final = 1200  # ... and at most this many
 STEPS_FROM_A_MODEL: Final = 100  # ... where training goes on from a model
 STEPS_PER_EPOCH: Final = 50  # steps between validations and checkpoints
 LABELLED_FRACTION: Final = 0.5  # share of crops that are drawn around labels
@@ -65,6 +65,7 @@ INSIDE_FRACTION: Final = 0.95  # share of the points that must lie in the volume
 
 # evaluation
 TOLERANCE: Final = "10vox"  # the paper's distance for a match
+PICKER: Final = "greedy"  # of arrays, and of score maps that name none
 MATCHING: Final = "any"  # the paper's rule; one-to-one is the stricter
 
 # export
@@ -75,7 +76,7 @@ WEIGHT_DECAY: Final = 1e-4
 RECALIBRATION_CROPS: Final = 64  # uniform crops over which the batch-norm statistics are taken before a network is used
 REJECTED_WEIGHT: Final = 0.0  # of a place labelled 0 beside a click, in the network's loss; 1 did not help (docs/accuracy.md)
 REJECTED_CROPS: Final = 0.5  # of the uniform crops, those that are drawn around such places instead, at most
-EXPECTED_PER_CLICK: Final = 10  # particles per click, where nobody says how many there are (validation only)
+EXPECTED_PER_CLICK: Final = 10  # particles per click, if the expected number is not given (validation only)
 
 # matched filter beside the network (docs/accuracy.md)
 MATCHED_WEIGHT: Final = 1.5  # of a correlation that ranks left-out clicks well; both in units of their standard deviation

@@ -1,6 +1,6 @@
 """What decides the bytes of a result: plain JSON values, compared as a whole, and told key by key where two differ.
 
-Each stage and strategy puts its own keys into one; nobody else reads them, so the mapping is open.
+Each stage and strategy adds keys of its own, and no other code reads them, so the mapping is open.
 """
 
 import json
@@ -12,7 +12,7 @@ Fingerprint = dict[str, Any]
 
 _HASH = re.compile(r"[0-9a-f]{40,}")
 _LENGTH = re.compile(r"Length\(value=([0-9.e+-]+), is_voxels=(True|False)\)")
-_MOST, _SHOWN = 6, 60  # differences that are told, and letters of a value
+_MOST, _SHOWN = 6, 60  # most differences in a message, and most letters of a value
 
 
 def plain(values: Mapping[str, Any]) -> Fingerprint:

@@ -140,7 +140,7 @@ class Normalisation:
                 np.subtract(source, near, out=values, dtype=kind, casting="same_kind")
                 np.multiply(values, scale, out=values)
                 np.add(values, summand, out=values)
-                # a sum tells more cheaply than looking at each
+                # a sum is cheaper than a look at each value
                 finite = np.isfinite(source) if raw.dtype.kind == "f" and not np.isfinite(np.add.reduce(values, axis=None)) else None
                 is_fill = None if self.fill is None else source == self.fill  # before `out` is written, which may be `raw`
                 np.clip(values, low, high, out=target, casting="same_kind")

@@ -41,7 +41,7 @@ class Particles:
     label
         int8 (n,): 1 a particle, 0 a place that is none; all 1 where nothing is said.
     spacings
-        Edge of a voxel in angstrom, by tomogram, where whoever made the table knew it (`pick` does): the unit can be changed then.
+        Edge of a voxel in angstrom, by tomogram, if the table's maker knew it (`pick` does); then the unit can be changed.
     rotation
         float64 (n, 3, 3) on x, y, z, from the reference to the tomogram (`tomostream.orientations`); NaN where one is not known, None where
         none is.

@@ -1,4 +1,4 @@
-"""What a running stage tells its user; the command line decides how it looks.
+"""Messages and progress of a running stage; the command line decides how they look.
 
 Stages take a `Progress` and call it; this base class says nothing, so the Python functions are silent by default.
 """

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Shaped
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
+from tomostream import defaults
 from tomostream.candidate_bounds import CandidateBounds
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple
@@ -59,7 +60,7 @@ class ScoreMapAttributes(BaseModel):
     logits: StrictBool = False
     tomogram: StrictStr | None = None
     strategy: StrictStr | None = None
-    pick_method: StrictStr = "greedy"
+    pick_method: StrictStr = defaults.PICKER
     score_scale: StrictFloat | StrictInt | None = None
     score_offset: StrictFloat | StrictInt | None = None
     score_missing: StrictInt | None = None

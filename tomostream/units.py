@@ -18,7 +18,7 @@ _BYTE_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib
 
 
 def _lead(what: str) -> str:
-    """What a message begins with; nothing, where whoever asks names the place itself."""
+    """Return how a message begins: with the place, unless the caller names the place itself."""
     return f"{what}: " if what else ""
 
 

@@ -1,3 +1,3 @@
-"""The package's version, for whoever records it; `pyproject.toml` reads it from here."""
+"""The package's version; `pyproject.toml` reads it from here."""
 
 VERSION = "0.2.0"

@@ -4,7 +4,7 @@
     volume[10:20, ::2]    steps, negative numbers and ... as numpy has them
     numpy.asarray(volume) all of it
 
-Whoever mixes this in has `shape`, `dtype` and `read(box)`.
+A class that mixes this in has `shape`, `dtype` and `read(box)`.
 """
 
 from __future__ import annotations

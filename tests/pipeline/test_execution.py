@@ -155,8 +155,11 @@ def test_other_pick_settings_are_picked_anew_without_inference(finished, tmp_pat
     values["pick"] = {"count": 7}
     path = tmp_path / "other.yaml"
     path.write_text(yaml.safe_dump(values))
+    planned = [{step.state for step in plan_run(load_configuration(one), ["pick"])} for one in (finished / "run.yaml", path)]
+    assert planned == [{"done"}, {"to do"}]
     told = run(path, stages=["pick"])
     assert len((finished / "project" / "picks" / "t1.csv").read_text().splitlines()) == 8
+    assert {step.state for step in plan_run(load_configuration(path), ["pick"])} == {"done"}
     assert not any("score" in text for text in told.texts)
     run(finished / "run.yaml", stages=["pick", "evaluate"])  # as it was, for the other tests
 

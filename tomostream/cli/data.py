@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from tomostream.cluster import Resources
 from tomostream.errors import InputError, SomeFailedError
 from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_shape
+
+if TYPE_CHECKING:
+    from tomostream.stages.voxel_statistics.stage import StatsAnswer
 
 
 def register(app: typer.Typer) -> None:
@@ -117,7 +120,7 @@ def stats(
     from tomostream.stages.voxel_statistics.stage import stats_many
     from tomostream.store.naming import distinct_names
 
-    def work() -> list[dict[str, object]]:
+    def work() -> list[StatsAnswer]:
         return stats_many(
             distinct_names(options.stores_in(stores), from_folder=name_from_folder),
             out=None if output is None else place(output),
@@ -125,18 +128,13 @@ def stats(
             resources=resources,
         )
 
-    show_done(work, print_json if json else _print_statistics)
+    show: Callable[[Sequence[StatsAnswer]], None] = print_json if json else _print_statistics
+    show_done(work, show)
 
 
-def _print_statistics(records: Sequence[dict[str, object]]) -> None:
-    columns = ("name", "mean", "std", "clipped_mean", "clipped_std", "finite", "total")
-    print_table(
-        columns,
-        [
-            [str(record["name"]), *(f"{record[key]:.6g}" for key in columns[1:5]), *(str(record[key]) for key in columns[5:])]
-            for record in records
-        ],
-    )
+def _print_statistics(records: Sequence[StatsAnswer]) -> None:
+    rows = [[f"{value:.6g}" if isinstance(value, float) else str(value) for value in record.values()] for record in records]
+    print_table(("name", "mean", "std", "clipped_mean", "clipped_std", "finite", "total"), rows)
 
 
 @takes_resources

@@ -45,7 +45,7 @@ def takes_format_options(*, reads: bool = False, writes: bool = False) -> Callab
 
 
 def refuse_unused(format_name: str, conversion: Conversion) -> None:
-    """Refuse options that the format has no use for: whoever gives them means another format.
+    """Refuse options that the format does not use: they show that another format was meant.
 
     Raises
     ------

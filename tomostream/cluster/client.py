@@ -1,6 +1,6 @@
 """How is a scheduler joined so that a failure leaves nothing behind?
 
-Dask's client starts a thread in its constructor.  If that fails, nobody holds the client, and its finaliser takes the thread down whenever
+Dask's client starts a thread in its constructor.  If that fails, no variable holds the client, and its finaliser takes the thread down whenever
 the garbage collector comes by: also in the middle of the next client's start, which holds the one lock that both need, for ever.  So a
 client that can't start is taken down here, at once.
 """

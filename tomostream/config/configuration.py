@@ -59,7 +59,7 @@ class LearningSettings:
 
     @property
     def minutes(self) -> float | None:
-        """Time limit of this training; None: there is none."""
+        """Time limit of this training; None: no limit."""
         return None if self.train.minutes is None else self.share * self.train.minutes
 
     def section(self, kind: type[P]) -> P:

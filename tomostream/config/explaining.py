@@ -2,7 +2,7 @@
 
 1. A problem's place is walked along the values that were given: what pydantic puts between for the branches of a union is no key.
 2. Problems of one key are one line.  Where a value was tried as several types, all that is allowed is said; where one of its parts is wrong,
-   only the part is told.
+   the message has only that part.
 3. What is allowed is read off the fields' types and limits.
 """
 

@@ -22,7 +22,7 @@ from typing import Any
 from tomostream.errors import InputError
 from tomostream.remote.places import Place, place
 
-RUNS = "ExperimentRuns"  # the folder that tells a copick project
+RUNS = "ExperimentRuns"  # the folder by which a copick project is recognised
 PICKS = "Picks"
 _NAMED = re.compile(r"(?P<file>.+?\.json)(?::(?P<uri>.+))?", re.IGNORECASE | re.DOTALL)
 _SPACING = re.compile(r"VoxelSpacing(?P<value>\d+(?:\.\d+)?)")

@@ -175,7 +175,7 @@ class _Records:
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
-        self.at = 0  # lines handed out or passed over
+        self.at = 0  # lines given out or skipped
         self.is_between = True
         self.delimiter: str | None = None  # blanks
         self._comments: list[tuple[int, str]] = []  # the first of them

@@ -67,7 +67,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
 
 
 def _tell_other_pixels(path: Path, pixels: np.ndarray, names: list[str], conversion: Conversion) -> None:
-    """Compare the column of pixel sizes with the voxel sizes that are known; 0 and 1 are what it holds where nobody set it."""
+    """Compare the column of pixel sizes with the voxel sizes that are known; 0 and 1 mean that it was never set."""
     known = conversion.per_row(np.array(names, dtype=object), lambda name: conversion.known_spacing(name) or math.nan)
     with np.errstate(invalid="ignore"):
         bad = (pixels > 0) & (pixels != 1) & (np.abs(pixels / known - 1) > _AGREES)

@@ -7,7 +7,7 @@ the option.
 Some formats hold one tomogram or one species per file.  What does not fit into one file goes into a folder, `FOLDER/TOMOGRAM.ending`, or
 `FOLDER/SPECIES/TOMOGRAM.ending` if there are several species, and is read back from there.
 
-Whatever a reader finds passes `checks.checked` before anybody sees it, and whatever is written its like.
+Everything that is read passes `checks.checked`, and everything that is written the same checks.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def nothing_listed(text: str) -> None:
 
 
 def nothing_recognised(path: Place) -> bool:
-    """Return False: only the ending or its name tells this format."""
+    """Return False: this format is known only by its ending or its name."""
     return False
 
 
@@ -37,13 +37,13 @@ class TableFormat:
     ending
         Of its files, such as `.csv`.
     known_by
-        Endings, in lower case, that tell this format; none where several formats share one.
+        Endings, in lower case, by which this format is recognised; none if several formats share one.
     one_tomogram, one_species
         Whether a file holds only one.
     labelled
         Whether a file can hold places that are no particles.
     recognises
-        Whether what lies at a path is of this format though its ending does not tell: a folder, or a file by its first bytes.
+        Whether what lies at a path is of this format although its ending does not show it: a folder, or a file by its first bytes.
     whole_folders
         Whether a folder is one table, which `read` and `write` take whole; otherwise a folder is one of many files.
     headerless

@@ -5,7 +5,7 @@ tomograms do not fit a tomogram of other defocus, thickness or noise, however we
 figures).  So each tomogram gets the statistics of its own features; the weights stay the same.
 
 1. Crops: the cells of a grid of crops that spans the volume, or `Sampling.count` of them, drawn evenly and always the same.
-2. Batches of crops pass the network in training mode, each normalised by itself; a feature's statistics are the means over the batches
+2. Batches of crops pass the network in training mode, each normalised by its own statistics; a feature's statistics are the means over the batches
    (`learn.recalibration`).
 
 The statistics depend on the volume's voxels alone, not on blocks, shards or workers.  So the scores are those of one network on the

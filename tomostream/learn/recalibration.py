@@ -1,7 +1,7 @@
 """Recalibrate batch-norm statistics for whole volumes, from uniform crops.
 
 The running statistics of training come partly from crops around labels, which a whole volume does not look like.  So, in a copy, the mean
-and variance of every batch-norm are replaced by the plain average over batches of uniform crops, each normalised by itself meanwhile.
+and variance of every batch-norm are replaced by the plain average over batches of uniform crops, each normalised by its own statistics.
 """
 
 import copy

@@ -22,6 +22,7 @@ class GreedyPicker:
 
     name: str = "greedy"
     needs_count: bool = True
+    takes_candidates: bool = True
 
     def pick(self, source: Source, request: PickRequest, execution: Execution, progress: Progress = _NO_PROGRESS) -> Picks:
         """Pick the peaks, best first; see `blocks.pick_volume`.

@@ -1,4 +1,4 @@
-"""How many of the best peaks are particles, when nobody knows?  As many as the peaks' heights say, in the light of the number expected.
+"""How many of the best peaks are particles?  The estimate combines the peaks' heights with the number expected.
 
 1. `peak_model`: for each number of particles, how well it explains the heights; where clicks were measured (`click_heights`), particles look like
    them.  That knows nothing of the number expected.

@@ -1,10 +1,10 @@
 """Which pickers are installed?  Those of the entry-point group `tomostream.pickers`, ours and those of other packages."""
 
+from contextlib import suppress
+
 from tomostream.catalogue import PICKERS, find, installed
 from tomostream.errors import InputError
 from tomostream.picking.protocol import Picker
-
-GREEDY = "greedy"  # the only one that candidates suffice to
 
 
 def picker_names() -> list[str]:
@@ -25,4 +25,24 @@ def picker(name: str) -> Picker:
     found = find(PICKERS, name, "picker")
     if not isinstance(found, Picker):
         raise InputError(f"picker '{name}' ({installed(PICKERS)[name]}) is not a picker: it needs name, needs_count and pick")
+    return found
+
+
+def takes_candidates(name: str) -> bool:
+    """Whether a picker finds the same picks among the candidates that `predict.keep: candidates` keeps; one that does not say so needs whole maps.
+
+    Raises
+    ------
+    InputError
+        As `picker`.
+    """
+    return bool(getattr(picker(name), "takes_candidates", False))
+
+
+def taking_candidates() -> list[str]:
+    """Return the names of the pickers to which candidates suffice; broken ones of other packages are left out."""
+    found: list[str] = []
+    for name in picker_names():
+        with suppress(InputError):
+            found += [name] if takes_candidates(name) else []
     return found

@@ -160,7 +160,11 @@ class Execution:
 
 @runtime_checkable
 class Picker(Protocol):
-    """A way to find picks; an object of an entry point of the group `tomostream.pickers`."""
+    """A way to find picks; an object of an entry point of the group `tomostream.pickers`.
+
+    One that finds the same picks among the candidates of a score map (`tomostream.stages.prediction.candidates`) says so by an attribute
+    `takes_candidates`, True; without it, it is only given whole score maps.
+    """
 
     @property
     def name(self) -> str:

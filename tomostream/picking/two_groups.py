@@ -1,4 +1,4 @@
-"""How many of the best peaks are particles, when nobody knows anything?  The split of their scores into noise and particles that is likeliest.
+"""How many of the best peaks are particles, if no number is expected?  The likeliest split of their scores into noise and particles.
 
 In a good score map, the peaks' scores have two parts: the tail of the noise, which falls off like an exponential, and a bump of particles
 at its end.  So, over the highest peaks (several times the expected number; less what the lowest of them has),

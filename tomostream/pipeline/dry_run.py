@@ -17,9 +17,11 @@ from tomostream.config import Configuration
 from tomostream.errors import ExistsError, TomostreamError
 from tomostream.picking.planning import plan_blocks
 from tomostream.pipeline.inputs import check_inputs, uses_truth, without_unreadable
+from tomostream.pipeline.pick_tasks import pick_tasks
 from tomostream.pipeline.stage_settings import predict_settings
 from tomostream.progress import Progress
 from tomostream.remote.places import RemotePath, place
+from tomostream.stages.picks.stage import are_picks_made
 from tomostream.stages.prediction.candidates import MOST_SHARE
 from tomostream.stages.prediction.standing import standing_scores
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram, resolve
@@ -56,7 +58,7 @@ class Step:
 
 
 def plan_run(configuration: Configuration, stages: Sequence[str], progress: Progress | None = None) -> list[Step]:
-    """Plan the stages of a configuration; what the run would warn of is told.
+    """Plan the stages of a configuration, and give the warnings that the run would give.
 
     Raises
     ------
@@ -92,6 +94,8 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
             steps.append(Step(stage, "-", "to do" if run.truth else "nothing", LIBRARIES_BYTES * 2, None, work))
         elif stage == "predict":
             steps += _predictions(run, progress)
+        elif stage == "pick":
+            steps += _picks(run, steps)
         else:
             steps += [_step(run, stage, one) for one in run.tomograms.values()]
     return steps
@@ -165,7 +169,7 @@ def _has_statistics(one: RunTomogram) -> bool:
 
 
 def _predictions(run: ResolvedRun, progress: Progress) -> list[Step]:
-    """The predictions, and how the score maps that are there stand; why the run will refuse to replace one is told."""
+    """Return the steps of prediction, each with the state of its score maps; warn of those that the run will refuse to replace."""
     steps = [_step(run, "predict", one) for one in run.tomograms.values()]
     known = {step.tomogram for step in steps if step.state == "done" and place(run.stores[step.tomogram]).exists()}
     if not known or not is_trained(run):
@@ -182,6 +186,19 @@ def _predictions(run: ResolvedRun, progress: Progress) -> list[Step]:
         progress.warn(str(refused))
     states = {name: _OTHER if isinstance(state, ExistsError) else _state(state) for name, state in found.items()}
     return [replace(step, state=states.get(step.tomogram, step.state)) for step in steps]
+
+
+def _picks(run: ResolvedRun, before: Sequence[Step]) -> list[Step]:
+    """Return the steps of picking; picks are made again if their score maps are, or if the settings differ."""
+    steps = [_step(run, "pick", one) for one in run.tomograms.values()]
+    scored = {step.tomogram for step in before if step.stage == "predict" and step.state == "to do"}
+    there = {step.tomogram for step in steps if step.state == "done" and _is_there(run, "predict", run.tomograms[step.tomogram])}
+    try:
+        made = {task.name: are_picks_made(task) for task in pick_tasks(run, Progress()) if task.name in there} if there else {}
+    except TomostreamError:  # a score map is damaged, or how many are wanted can't be known yet: the stage will tell
+        made = {}
+    made |= dict.fromkeys(scored, False)
+    return [replace(step, state=_state(step.state == "done" and made.get(step.tomogram, True))) for step in steps]
 
 
 def _predict(run: ResolvedRun, one: RunTomogram) -> Step:

@@ -14,31 +14,28 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
-from tomostream.config import Configuration, Species
+from tomostream.config import Configuration
 from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import write_table
-from tomostream.picking.how_many import AsManyAs
 from tomostream.pipeline.clicked_numbers import tell_fewer_than_clicked
 from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs, uses_truth
 from tomostream.pipeline.journal import FORMAT
-from tomostream.pipeline.regions import inside, restriction_in
+from tomostream.pipeline.pick_tasks import pick_tasks
+from tomostream.pipeline.regions import inside
 from tomostream.pipeline.stage_settings import predict_settings
 from tomostream.progress import Progress
 from tomostream.project import RUN_LOCK, Project
 from tomostream.remote.places import RemotePath
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.evaluation.stage import EvaluateSettings, evaluate_particles, write_evaluation
-from tomostream.stages.picks.expected_count import expected_number, with_evidence
-from tomostream.stages.picks.stage import Orienting, PickSettings, PickTask, pick_one
-from tomostream.stages.picks.wanted_number import WantedNumber
+from tomostream.stages.picks.stage import PickTask, pick_one
 from tomostream.stages.prediction.stage import predict_many
 from tomostream.stages.shared.batch import for_each, guarded_disk
 from tomostream.stages.shared.particle_tables import conversion_from, read_scored, truth_of
@@ -181,7 +178,7 @@ def _predict(context: RunContext) -> None:
     On a cluster one thread of this process picks while the workers score.  The stage `pick` then picks what is left, on all workers, and
     reports what can't be picked.
     """
-    tasks = {task.name: task for task in _pick_tasks(context)} if "pick" in context.stages else {}
+    tasks = {task.name: task for task in pick_tasks(context.run, context.progress)} if "pick" in context.stages else {}
     with ThreadPoolExecutor(1) as beside:
 
         def pick_beside(task: PickTask, progress: Progress) -> None:
@@ -215,62 +212,9 @@ def _score(context: RunContext, when_done: Callable[[str], None]) -> None:
 
 
 def _pick(context: RunContext) -> None:
-    tasks = [replace(task, is_known=task.name in context.picked) for task in _pick_tasks(context)]
+    tasks = [replace(task, is_known=task.name in context.picked) for task in pick_tasks(context.run, context.progress)]
     for_each(tasks, pick_one, resources=context.run.resources, progress=context.progress)
     tell_fewer_than_clicked(context.run, context.progress)
-
-
-def _pick_tasks(context: RunContext) -> list[PickTask]:
-    truth = _true_numbers(context.run)  # once: it may be a large table
-    return [_pick_task(context, name, truth) for name in context.run.tomograms]
-
-
-def _pick_task(context: RunContext, name: str, truth: Mapping[str, Counter[str]] | None) -> PickTask:
-    run = context.run
-    maps = [(str(run.score_map(s, name)), _pick_settings(context, s, name, truth)) for s in run.species]
-    wanted = tuple((path, settings) for path, settings in maps if settings is not None)
-    orients = getattr(run.strategy, "orients", False)
-    orienting = Orienting(run.project.model, str(run.stores[name]), run.voxel_size) if orients else None
-    return PickTask(name, wanted, run.project.picks, run.resources, orienting=orienting)
-
-
-def _pick_settings(context: RunContext, species: Species, name: str, truth: Mapping[str, Counter[str]] | None) -> PickSettings | None:
-    """Return how to pick one species in one tomogram; None if no pick is wanted."""
-    run, given = context.run, context.run.pick
-    number = WantedNumber(given.count, given.threshold)
-    if truth is not None and name not in truth:
-        context.progress.warn(f"{name}: the truth has no row for this tomogram; the number of picks is estimated from its scores")
-    is_known = run.truth is not None and species.name in run.truth.species
-    true = truth[name][species.name] if truth is not None and name in truth and is_known else None
-    wanted = number.of(true=true, expected=lambda: expected_number(run, species, name))
-    if isinstance(wanted, AsManyAs):
-        wanted = with_evidence(wanted, run, species)
-    if wanted == 0:
-        return None
-    if wanted is None and not number.is_by_truth:
-        raise InputError(f"how many {species.name} in '{name}'? give pick.count, pick.threshold, or species.expected")
-    settings = PickSettings(
-        radius=species.radius,
-        how_many=wanted,
-        species=species.name,
-        smooth=given.smooth,
-        border=given.border,
-        method=given.method,
-    )
-    if context.run.region.is_everywhere:
-        return settings
-    region = context.run.region.of(name)
-    return replace(settings, box=restriction_in(context.run, name).box, mask=region.mask, labels=tuple((region.labels or {}).items()))
-
-
-def _true_numbers(run: ResolvedRun) -> Mapping[str, Counter[str]] | None:
-    """Count the true particles by tomogram and species, if `pick.count: truth` asks for as many picks; else None."""
-    if run.pick.count != "truth" or run.truth is None:
-        return None
-    if run.region.is_everywhere:
-        return run.truth.counts
-    conversion = conversion_from(list(run.stores.values()), run.voxel_size)
-    return replace(run.truth, particles=inside(run, run.truth.particles, conversion)).counts
 
 
 def _evaluate(context: RunContext) -> Evaluation | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tomostream.config import Configuration
 from tomostream.errors import InputError
-from tomostream.picking.pickers import GREEDY
+from tomostream.picking.pickers import takes_candidates, taking_candidates
 from tomostream.pipeline.regions import check_region
 from tomostream.progress import Progress
 from tomostream.stages.picks.expected_count import check_count_is_knowable
@@ -58,9 +58,10 @@ def uses_truth(configuration: Configuration, stages: Sequence[str]) -> bool:
 def _check_candidates(run: ResolvedRun) -> None:
     """Refuse `predict.keep: candidates` if picking needs more than candidates."""
     method = run.pick.method or run.strategy.picker
-    if method != GREEDY:
+    if not takes_candidates(method):
+        allowed = " or ".join(f"'{name}'" for name in taking_candidates())
         raise InputError(
-            f"predict.keep: candidates are enough for the picker '{GREEDY}' only, found the picker '{method}'; give `keep: scores`"
+            f"predict.keep: candidates are enough for the picker {allowed} only, found the picker '{method}'; give `keep: scores`"
         )
     for key, given in (("smooth", run.pick.smooth), ("border", run.pick.border)):
         if given is not None:

@@ -1,6 +1,6 @@
 """What lies at a path that was given for something else?  For the message: what it is, and what to do instead.
 
-Only names and a few bytes are looked at, and only of local paths; whoever reads a thing checks it for itself.
+Only names and a few bytes are looked at, and only of local paths; the code that reads a file checks it itself.
 """
 
 from __future__ import annotations

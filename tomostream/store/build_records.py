@@ -53,7 +53,7 @@ def checked_head(found: dict[str, Any], where: object) -> BuildHead:
 
 
 def is_same_build(one: BuildHead | None, other: BuildHead) -> bool:
-    """Whether a head is there, whole, and means the same as another; one without `format` is as good."""
+    """Whether there is a complete head that means the same as another; `format` may be absent."""
     return (
         one is not None and not one.get("clearing") and (one["fingerprint"], one.get("layout")) == (other["fingerprint"], other["layout"])
     )

@@ -72,7 +72,7 @@ def statistics_from(notes: Sequence[Note], levels: Sequence[LevelLayout], dtype:
         try:
             whole = statistics_of_counts(Histogram(dtype.newbyteorder("="), np.asarray(counts, dtype=np.int64)), clip_sigma=clip_sigma)
         except InputError:
-            return {}  # whoever asks for statistics gets the error
+            return {}  # the error is raised when statistics are asked for
         put_statistics(attributes, level, whole)
     return attributes
 

@@ -55,7 +55,7 @@ _PER_SPECIES = (  # fields of a summary that are lists with one entry per specie
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeveralSettings(ModelSettings):
-    """Settings of several models; `level` is the finest of theirs."""
+    """Settings of several models; `level` is the finest of their levels."""
 
     parts: tuple[dict[str, Any], ...]  # strategy, settings and summary of each, one species after the other
 

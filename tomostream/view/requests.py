@@ -94,7 +94,7 @@ def clicks(value: object, name: str, *, most: int = 10_000) -> list[Click]:
     Raises
     ------
     InputError
-        If one is none.
+        If an entry is not such an object.
     """
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) > most:
         raise InputError(f"{name} must be a list of at most {most} clicks")
@@ -118,7 +118,7 @@ def positions(value: object, name: str, *, most: int) -> list[tuple[float, float
     Raises
     ------
     InputError
-        If one is none.
+        If an entry is not a position.
     """
     if not isinstance(value, list) or len(value) > most:
         raise InputError(f"{name} must be a list of at most {most} positions")

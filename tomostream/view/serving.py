@@ -1,7 +1,7 @@
 """How does the server start, print its address, and end?
 
 1. The port is taken first, on 127.0.0.1 only: one in use is an error before anything is printed.
-2. The first line of standard output is the address with the token.  Whoever reads it can connect at once.
+2. The first line of standard output is the address with the token.  A program that reads it can connect at once.
 3. It serves until a signal; background jobs are stopped, and resume when they are started again.
 """
 

@@ -1,4 +1,4 @@
-"""Check the other files of a project: model folders, tables, records.  Each is read as other stages read it, and compared with its hash if it has one."""
+"""Check the other files of a project: tables, records, configurations.  Each is read as other stages read it, and compared with its hash if it has one."""
 
 from __future__ import annotations
 
@@ -11,37 +11,11 @@ from typing import Any
 import numpy as np
 
 from tomostream.errors import InputError, TomostreamError
-from tomostream.learn.training_files import PARTS_NAME, SPECIES_COLUMN
+from tomostream.learn.training_files import SPECIES_COLUMN
 from tomostream.remote.hashing import file_sha256
 from tomostream.stages.checking.damage import Damage
 from tomostream.stages.shared.sidecar import MadeBy, parse_record, record_of
 from tomostream.store.typed_json import parse_json
-from tomostream.strategies.model_folder import RECORD_NAME, SETTINGS_NAME, WEIGHTS_NAME, has_model, read_folder
-from tomostream.strategies.training_record import read_training_record
-
-
-def check_model(folder: Path) -> Iterator[Damage]:
-    """Check a model folder: its hash, its settings, the names, shapes and values of its arrays, and the other files of the training."""
-    from tomostream.strategies.loading import load_model
-
-    path = str(folder)
-    try:
-        _, weights = read_folder(folder)
-        load_model(folder)
-    except TomostreamError as error:
-        yield Damage(path, f"{SETTINGS_NAME}, {WEIGHTS_NAME}", _words(error))
-    else:
-        from safetensors.numpy import load
-
-        for name, array in load(weights).items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                yield Damage(path, f"{WEIGHTS_NAME}: {name}", "it has values that are not finite")
-    for part in sorted(folder.glob(f"{PARTS_NAME}/*")):
-        if has_model(part):
-            yield from check_model(part)
-    yield from _training_record(folder)
-    yield from _metrics(folder / "metrics.csv")
-    yield from _yaml_file(folder / "resolved.yaml")
 
 
 def check_table(table: Path, mend: Callable[[MadeBy], Callable[[], None]]) -> Iterator[Damage]:
@@ -58,7 +32,7 @@ def check_table(table: Path, mend: Callable[[MadeBy], Callable[[], None]]) -> It
         try:
             made = parse_record(record.read_bytes(), record)
         except (InputError, OSError) as error:
-            yield Damage(str(record), "all of it", _words(error))
+            yield Damage(str(record), "all of it", in_words(error))
     again = None if made is None or "maps" not in made.fingerprint else mend(made)
     if not table.is_file():
         yield Damage(str(table), "all of it", "it is missing, and its record is there", again, "picks")
@@ -68,7 +42,7 @@ def check_table(table: Path, mend: Callable[[MadeBy], Callable[[], None]]) -> It
 
         scores = read_table(table, conversion=Conversion(only_tomogram=table.stem, only_species="particle")).score
     except TomostreamError as error:
-        yield Damage(str(table), "all of it", _words(error), again, "picks")
+        yield Damage(str(table), "all of it", in_words(error), again, "picks")
         return
     if made is not None and made.sha256 != file_sha256(table):
         yield Damage(str(table), "all of it", "its hash is not the recorded one: it was changed since it was made", again, "picks")
@@ -78,7 +52,7 @@ def check_table(table: Path, mend: Callable[[MadeBy], Callable[[], None]]) -> It
 
 def check_records(project: Path) -> Iterator[Damage]:
     """Check what a run writes beside its stores: configuration, evaluation, log, report."""
-    yield from _yaml_file(project / "resolved.yaml")
+    yield from check_configuration(project / "resolved.yaml")
     yield from _json_file(project / "evaluation.json", dict[str, Any])
     yield from _log(project / "log.jsonl")
     report = project / "report.html"
@@ -86,19 +60,9 @@ def check_records(project: Path) -> Iterator[Damage]:
         yield Damage(str(report), "its end", "it is cut off; `tomostream report` makes it again")
 
 
-def _words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
+    """Return the message of an error on one line."""
     return " ".join(str(error).split())
-
-
-def _training_record(folder: Path) -> Iterator[Damage]:
-    try:
-        problem = None if read_training_record(folder) is not None else "it is no JSON object; train again"
-    except FileNotFoundError:
-        return
-    except (InputError, OSError) as error:
-        problem = _words(error)
-    if problem is not None:
-        yield Damage(str(folder / RECORD_NAME), "all of it", problem)
 
 
 def _json_file(path: Path, kind: Any) -> Iterator[Damage]:
@@ -106,20 +70,22 @@ def _json_file(path: Path, kind: Any) -> Iterator[Damage]:
         try:
             parse_json(path.read_bytes(), kind, path)
         except (InputError, OSError) as error:
-            yield Damage(str(path), "all of it", _words(error))
+            yield Damage(str(path), "all of it", in_words(error))
 
 
-def _yaml_file(path: Path) -> Iterator[Damage]:
+def check_configuration(path: Path) -> Iterator[Damage]:
+    """A resolved configuration, if it is there: it can be read."""
     if path.is_file():
         from tomostream.config import load_configuration
 
         try:
             load_configuration(path)
         except TomostreamError as error:
-            yield Damage(str(path), "all of it", _words(error))
+            yield Damage(str(path), "all of it", in_words(error))
 
 
-def _metrics(path: Path) -> Iterator[Damage]:
+def check_metrics(path: Path) -> Iterator[Damage]:
+    """A table of metrics, if it is there: whole rows of finite numbers."""
     if not path.is_file():
         return
     try:
@@ -129,7 +95,7 @@ def _metrics(path: Path) -> Iterator[Damage]:
             if len(row) != len(rows[0]) or any(math.isinf(float(value)) for value in row[first:] if value):
                 yield Damage(str(path), f"line {number}", "it has other columns than the header, or infinite values")
     except (UnicodeDecodeError, ValueError) as error:
-        yield Damage(str(path), "all of it", _words(error))
+        yield Damage(str(path), "all of it", in_words(error))
 
 
 def _log(path: Path) -> Iterator[Damage]:

@@ -4,7 +4,8 @@
 - a tomogram's shard: from its source file, whose identity the store records;
 - a score map's shard: from its model and tomogram, on a machine of the same kind;
 - statistics: measured again;
-- picks: from their score maps, with the settings beside them.
+- picks: from their score maps, with the settings beside them;
+- the model of one of several species: from those that are packed, and these from it (`models`).
 
 What takes the damaged part's place is whole and was checked, or nothing is changed.
 """

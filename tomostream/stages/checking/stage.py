@@ -17,11 +17,13 @@ from pathlib import Path
 from tomostream.budget import LIBRARIES_BYTES
 from tomostream.errors import BudgetError, InputError, TomostreamError
 from tomostream.geometry import Box, Triple
+from tomostream.learn.training_files import NEXT_NAME
 from tomostream.progress import Progress
 from tomostream.remote.path_kinds import Kind, kind_at
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.checking.damage import ORDER, Damage
-from tomostream.stages.checking.folders import check_model, check_records, check_table
+from tomostream.stages.checking.folders import check_records, check_table
+from tomostream.stages.checking.models import check_model
 from tomostream.stages.checking.remaking import remake_picks, remake_shard, remake_statistics
 from tomostream.stages.checking.sources import Sources
 from tomostream.stages.checking.store_voxels import check_voxels, projected_bytes
@@ -117,6 +119,10 @@ class _Check:
             yield self._store(str(folder))
             return
         if is_model_folder(folder):
+            if (folder / NEXT_NAME).is_dir():
+                self._progress.warn(
+                    f"{folder}: the training of a model that is to replace it is not finished; give its command again: it goes on where it stopped"
+                )
             yield check_model(folder)
             return
         if (folder / "resolved.yaml").is_file():
@@ -155,7 +161,7 @@ class _Check:
         if tomogram.attributes.get("complete") is not True or any(level.codec is None for level in tomogram.levels):
             yield from self._foreign(tomogram)
             return
-        for warning in tomogram.warnings:  # of a store that we made there is nothing to assume
+        for warning in tomogram.warnings:  # a store that we made needs no assumption, so a warning is damage
             yield Damage(path, "metadata", warning)
         needed = projected_bytes(tomogram) + LIBRARIES_BYTES
         if needed > self._memory:

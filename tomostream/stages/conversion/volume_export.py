@@ -50,7 +50,7 @@ class _Source:
 
 
 def volume_format(output: str, name: str | None) -> str:
-    """Name the format: the one asked for, or what the output's ending tells.
+    """Return the name of the format: the one asked for, or that of the output's ending.
 
     Raises
     ------

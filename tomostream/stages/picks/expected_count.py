@@ -74,7 +74,7 @@ def _by_volume(known: list[tuple[int, int | None]], voxels: int | None) -> int:
 
 
 def _voxels(run: ResolvedRun, tomogram: str) -> int | None:
-    """Of level 0; None where the tomogram is none of the run's, or could not be looked at."""
+    """Return the voxels of level 0; None if the tomogram is not part of the run, or its file could not be read."""
     one = run.tomograms.get(tomogram)
     return math.prod(one.head.shape) if one is not None and isinstance(one.head, Head) else None
 

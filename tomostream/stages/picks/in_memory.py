@@ -30,7 +30,7 @@ def pick_plain(array: Any, request: PickRequest, execution: Execution) -> tuple[
         raise InputError(
             "the number of picks is not set: give count=N (the best N), threshold=T (all above T) or expected=N (about N, as the scores suggest)"
         )
-    picks = picker("greedy").pick(source, request, execution, Progress())
+    picks = picker(defaults.PICKER).pick(source, request, execution, Progress())
     return picks.index_zyx, picks.score
 
 

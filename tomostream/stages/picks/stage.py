@@ -19,7 +19,7 @@ from tomostream.geometry import Box, Triple
 from tomostream.orientations import known_or_none
 from tomostream.particles import Particles
 from tomostream.picking.how_many import Best, HowMany, options_of
-from tomostream.picking.pickers import GREEDY, picker
+from tomostream.picking.pickers import picker, takes_candidates
 from tomostream.picking.protocol import Execution, PickRequest, Source
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
@@ -98,7 +98,7 @@ class PickSettings:
 
 @dataclass(frozen=True, slots=True)
 class Orienting:
-    """What tells how picks are turned: a model whose strategy `orients`, and the tomogram that was scored."""
+    """What gives picks their orientations: a model whose strategy `orients`, and the tomogram that was scored."""
 
     model: Place
     tomogram: str
@@ -113,7 +113,7 @@ class PickTask:
     maps: tuple[tuple[str, PickSettings], ...]  # store and settings
     out: Place
     resources: Resources
-    is_known: bool = False  # picked a moment ago in this run: no message again
+    is_known: bool = False  # picked earlier in this run: no second message
     orienting: Orienting | None = None
 
 
@@ -166,19 +166,43 @@ def _floor(scores: ScoreMap, settings: PickSettings, request: PickRequest, picke
     bounds = scores.attributes.candidates
     if bounds is None:
         return -math.inf
-    if picker_name != GREEDY or request.smooth > 0:
-        what = "smoothing" if picker_name == GREEDY else f"picking by '{picker_name}'"
+    does_suffice = takes_candidates(picker_name)
+    if not does_suffice or request.smooth > 0:
+        what = "smoothing" if does_suffice else f"picking by '{picker_name}'"
         raise InputError(
             f"{scores.path}: {what} needs the whole score map, but only candidates were kept; predict again with `keep: scores`"
         )
     return bounds.floor_at(request.radius, is_whole=request.border == 0 and request.box is None and settings.mask is None)
 
 
+def are_picks_made(task: PickTask) -> bool:
+    """Whether the picks of one tomogram are made with these settings from the score maps that are there; nothing is picked.
+
+    Raises
+    ------
+    TomostreamError
+        If a score map can't be opened.
+    """
+    return is_made_by(_table(task), _fingerprint(_opened(task, Progress())))
+
+
+def _table(task: PickTask) -> Place:
+    return task.out / f"{task.name}.csv"
+
+
+def _opened(task: PickTask, progress: Progress) -> list[tuple[ScoreMap, PickSettings]]:
+    return [(as_score_map(open_told(path, progress, voxel_size=settings.voxel_size)), settings) for path, settings in task.maps]
+
+
+def _fingerprint(opened: list[tuple[ScoreMap, PickSettings]]) -> Fingerprint:
+    return {"maps": [{"scores": tomogram_fingerprint(scores.tomogram), **settings.fingerprint()} for scores, settings in opened]}
+
+
 def pick_one(task: PickTask, progress: Progress) -> Place:
     """Write the picks of one tomogram to `out/NAME.csv`, best first; skip them if they are already made."""
-    table = task.out / f"{task.name}.csv"
-    opened = [(as_score_map(open_told(path, progress, voxel_size=settings.voxel_size)), settings) for path, settings in task.maps]
-    fingerprint = {"maps": [{"scores": tomogram_fingerprint(scores.tomogram), **settings.fingerprint()} for scores, settings in opened]}
+    table = _table(task)
+    opened = _opened(task, progress)
+    fingerprint = _fingerprint(opened)
     if is_made_by(table, fingerprint):
         if not task.is_known:
             progress.say(f"{task.name}: picks are already made with these settings")
@@ -233,7 +257,7 @@ def no_score_map(scores: ScoreMap) -> str | None:
 
 
 def _oriented(picks: Particles, orienting: Orienting, *, memory: int) -> Particles:
-    """Tell how the picks of one species are turned."""
+    """Add orientations to the picks of one species."""
     if not len(picks):
         return picks
     model = load_model(local_model(orienting.model))

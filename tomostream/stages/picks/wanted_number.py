@@ -44,12 +44,12 @@ class WantedNumber:
         true
             True particles there; None: not known, or not asked for.
         expected
-            Gives the expected number, or None where nobody knows it; asked only where it is needed.
+            Returns the expected number, or None if it is not known; called only where it is needed.
 
         Returns
         -------
         HowMany, 0 or None
-            0: there is no particle to pick.  None: nobody knows.
+            0: there is no particle to pick.  None: the number is not known.
         """
         count = self.count if isinstance(self.count, int) else true
         if count is None and self.is_by_scores:

@@ -203,7 +203,7 @@ def _chosen(source: ScoreMap, radius: float, floor: float, itemsize: int, memory
 
 
 def remove_store(path: Place) -> None:
-    """Remove a store of work; if there is none, nothing is done."""
+    """Remove a store of work, if it exists."""
     if isinstance(path, Path):
         shutil.rmtree(path, ignore_errors=True)
         with contextlib.suppress(OSError):

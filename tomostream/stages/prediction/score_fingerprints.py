@@ -1,4 +1,4 @@
-"""What decides the bytes of a score map, and is what is there as good as what would be made?
+"""What decides the bytes of a score map, and may an existing one stay instead of a new one?
 
 1. Half-written scores go on with the same blocks only, and on the same kind of machine unless kinds may be mixed: their bytes are those of
    an undisturbed run.

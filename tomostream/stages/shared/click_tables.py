@@ -52,7 +52,7 @@ class ClickTables:
 
     @property
     def repeated(self) -> int:
-        """How many of the validation's clicks are training clicks too: those say nothing of particles that nobody clicked."""
+        """Return how many validation clicks are also training clicks: they can't show how well other particles are found."""
         if self.validate is None or self.validate.unit != self.train.unit:
             return 0
         return len(_rows(self.validate) & _rows(self.train))

@@ -18,7 +18,7 @@ def open_told(path: str, progress: Progress, *, voxel_size: float | None = None,
     voxel_size
         Angstrom, for a store that does not say it.
     needs_spacing
-        Whether one that does not say it, and for which nobody says it, is refused.
+        Whether to refuse a tomogram whose spacing neither its store nor the user gives.
 
     Raises
     ------

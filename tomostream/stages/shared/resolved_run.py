@@ -6,7 +6,7 @@
 4. The truth, where a stage that is asked for uses it: likewise.
 5. Places of results.
 
-Below this value nobody sees the configuration.
+Code below this value does not see the configuration.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class RunTomogram:
     is_source
         Whether it must be converted first.
     head
-        What its file says; or what is wrong with it, which is its stage's to tell; None if nobody has looked.
+        What its file says, or the error of reading it, which the stage reports; None if it was not read.
     """
 
     name: str
@@ -285,7 +285,7 @@ def _head(configuration: Configuration, name: str, path: str) -> Head | Tomostre
 
 
 def refuse_far_spacing(header: MrcHeader, voxel_size: float | None) -> None:
-    """Refuse a `voxel_size` that a header which knows its spacing contradicts grossly: radii would be wrong by that, and nobody would see it."""
+    """Refuse a `voxel_size` that a header which knows its spacing contradicts grossly: radii would be wrong by the same factor, without any sign of it."""
     found = header.spacing_zyx
     if voxel_size is None or found is None or header.spacing_doubt is not None:
         return

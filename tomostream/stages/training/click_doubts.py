@@ -76,7 +76,7 @@ def _rows_outside(files: Sequence[str], run: ResolvedRun, name: str, head: Head)
 
 
 def _of_numbers(species: Sequence[Species], heads: Mapping[str, Head]) -> Iterator[str]:
-    """Expected numbers that can't be: the first tomogram of each species tells it."""
+    """Yield expected numbers that are impossible, once for each species: for its first such tomogram."""
     for one in species:
         for name, head in heads.items():
             expected, radius = one.expected_in(name), one.radius.in_voxels(head.spacing)

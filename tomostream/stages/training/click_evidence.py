@@ -33,7 +33,7 @@ _SHIFTS = (1.0, 1.5, 2.0, 2.5)  # radii by which all clicks may be off
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Background:
-    """What places of a volume look like that nobody clicked: how voxels are clipped, and how descriptions are whitened."""
+    """What the places without a click look like: how voxels are clipped, and how descriptions are whitened."""
 
     centre: float
     spread: float

@@ -80,7 +80,7 @@ def train_together(resolved: Callable[[], ResolvedRun], folder: Place, *, device
 
 
 def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Progress, processes: Processes) -> None:
-    """Train the model, or the model of each species; in the first process, which tells the others how many trainings there are."""
+    """Train the model, or the model of each species; in the first process, which sends the others the number of trainings."""
     runs = species_runs(run)
     for one in runs:
         training_buffer(one.strategy, one.learning)  # too small a budget is refused before anything is converted
@@ -102,7 +102,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
         return
     if state == "other" and not overwrite and not is_begun(run, folder, processes=processes.world):
         raise ExistsError(refusal_words(run, folder, fingerprint))
-    # what is wrong with the clicks of any species is told before the first is trained
+    # report what is wrong with the clicks of any species before training the first
     normalisations = [normalisation_for(check_clicks(one, progress)) for one in runs]
     processes.from_first(lambda: len(runs))
     with _made(folder):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from tomostream import defaults
 from tomostream.budget import libraries_bytes, remote_bytes
@@ -97,6 +97,18 @@ def measure_array(array: Any, *, memory: int, workers: int, name: str) -> Normal
         raise InputError(str(error) if name in str(error) else f"{name}: {error}") from None
 
 
+class StatsAnswer(TypedDict):
+    """The content of `NAME.stats.json`, and an entry of `stats --json`: statistics of the finite voxels."""
+
+    name: str
+    mean: float
+    std: float
+    clipped_mean: float
+    clipped_std: float
+    finite: int
+    total: int
+
+
 @dataclass(frozen=True, slots=True)
 class StatsTask:
     """The statistics of one store."""
@@ -107,7 +119,7 @@ class StatsTask:
     resources: Resources
 
 
-def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
+def stats_one(task: StatsTask, progress: Progress) -> StatsAnswer:
     """Measure one store and keep the result with it, or beside it."""
     tomogram = open_told(task.path, progress, needs_spacing=False)
     is_kept_inside = task.out is None and tomogram.is_ours
@@ -116,15 +128,22 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
         beside = writable_folder(folder) / f"{task.name}.stats.json"
         fingerprint = {"statistics of": tomogram_fingerprint(tomogram), "clip_sigma": defaults.CLIP_SIGMA}
         if is_made_by(beside, fingerprint):
-            done: dict[str, object] = json.loads(beside.read_text(encoding="utf-8"))
+            done: StatsAnswer = json.loads(beside.read_text(encoding="utf-8"))  # its hash was compared
             return done
     with progress.track(f"stats {task.name}", 1) as bar:
         found = measure(tomogram, memory=task.resources.memory, workers=task.resources.local_threads, keep=False)
         if is_kept_inside and found != tomogram.normalisation:
             store_normalisation(tomogram.path, tomogram.level, found)
         bar.advance()
-    values = found.to_json()
-    record = {"name": task.name, **{key: values[key] for key in ("mean", "std", "clipped_mean", "clipped_std", "finite", "total")}}
+    record: StatsAnswer = {
+        "name": task.name,
+        "mean": found.mean,
+        "std": found.std,
+        "clipped_mean": found.clipped_mean,
+        "clipped_std": found.clipped_std,
+        "finite": found.finite,
+        "total": found.total,
+    }
     if folder is not None:
         write_atomically(beside, json.dumps(record, indent=1) + "\n")
         record_made_by(beside, fingerprint)
@@ -133,7 +152,7 @@ def stats_one(task: StatsTask, progress: Progress) -> dict[str, object]:
     return record
 
 
-def stats_many(tomograms: Mapping[str, str], *, out: Place | None, resources: Resources, progress: Progress) -> list[dict[str, object]]:
+def stats_many(tomograms: Mapping[str, str], *, out: Place | None, resources: Resources, progress: Progress) -> list[StatsAnswer]:
     """Measure stores; return their records (name, mean, std, clipped_mean, clipped_std, finite, total).
 
     `tomograms` gives the stores by name (`distinct_names`).  Statistics go into the store if `convert` made it, else into

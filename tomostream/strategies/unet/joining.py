@@ -1,4 +1,4 @@
-"""Join two U-Nets in one network whose channels are those of both, side by side, and whose logits are a weighted sum of theirs.
+"""Join two U-Nets in one network whose channels are those of both, side by side, and whose logits are the weighted sum of both logits.
 
 All other code treats the joined network like any U-Net: planning, memory, batch-norm statistics and the GPU.  The weights between the two halves
 are zero, so the joined network computes somewhat more than the two alone, and gives their values to rounding.

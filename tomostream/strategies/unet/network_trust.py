@@ -5,7 +5,7 @@ logits are multiplied by a share of at most 1.  The ranks flatter the network, w
 share of 1 is no praise.  Beside a blind filter, which weighs nothing, the network keeps its weight.
 
 1. The clicks are those that were left out in turn to judge the filter (`pretrained.evidence`).  One that neither the filter nor the network finds may
-   lie beside its particle, and tells nothing.
+   lie beside its particle, so that it proves nothing.
 2. The number of particles by the ranks (`evidence.number_of`) is compared with the expected one, as for the filter (`gathering.trust_in`).
 3. The share is rounded to a power of 2, so that a later training can start from exactly the weights that were learnt (`starting`).
 """

@@ -30,7 +30,7 @@ KINDS = {
     "few_shot": "unet",
     "nnpu": "unet",
     "species": "several",
-    "sphere": "sphere",
+    "sphere": "average",
     "alone": "unet",
     "average": "average",
     "template": "template",

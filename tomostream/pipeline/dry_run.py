@@ -16,7 +16,7 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, libraries_bytes, rem
 from tomostream.config import Configuration
 from tomostream.errors import ExistsError, TomostreamError
 from tomostream.picking.planning import plan_blocks
-from tomostream.pipeline.inputs import check_inputs, uses_truth
+from tomostream.pipeline.inputs import check_inputs, uses_truth, without_unreadable
 from tomostream.pipeline.pick_tasks import pick_tasks
 from tomostream.pipeline.stage_settings import predict_settings
 from tomostream.progress import Progress
@@ -72,10 +72,8 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
     run = resolve(configuration, with_clicks="train" in stages, with_truth=uses_truth(configuration, stages))
     if run.truth is not None and (doubt := run.truth.doubt) is not None:
         progress.warn(doubt)
-    for one in run.tomograms.values():
-        if isinstance(one.head, TomostreamError):
-            raise one.head
     check_inputs(run, stages)
+    run = without_unreadable(run, progress)
     steps: list[Step] = []
     for stage in stages:
         if stage == "train":

@@ -159,6 +159,11 @@ def _stats(context: RunContext) -> None:
 
 def _train(context: RunContext) -> None:
     run = context.run
+    for purpose, points in clicks_of(run).purposes.items():
+        if lost := [name for name in points.tomograms() if name not in run.tomograms]:
+            raise InputError(
+                f"labels.{purpose} has clicks in '{lost[0]}', which failed before; mend it, or take its clicks out of the table"
+            )
     train_where_asked(run, run.project.model, overwrite=context.overwrite, progress=context.progress)
     # record the labels that were used, in our own format; only now do all stores exist, which the voxel spacing is read from
     for purpose, points in clicks_of(run).purposes.items():

@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,33 @@ def data_folder() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture
+def proxy(monkeypatch, tmp_path):
+    """An object store on loopback that fails where a test asks for it; the environment has its address and keys."""
+    from remote_server import CREDENTIALS, s3_proxy
+
+    from tomostream.remote import faults, leases
+
+    for key, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": s3_proxy().url, "XDG_CACHE_HOME": str(tmp_path / "cache")}).items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr(faults, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.01)
+    s3_proxy().reset()
+    return s3_proxy()
+
+
+@pytest.fixture
+def bucket(proxy):
+    """A bucket of the test's own."""
+    from remote_server import make_bucket
+
+    from tomostream.remote.places import place
+
+    name = f"bucket-{uuid.uuid4().hex}"
+    make_bucket(name)
+    return place(f"s3://{name}")
 
 
 @pytest.fixture(scope="session")

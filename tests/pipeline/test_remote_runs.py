@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import uuid
 
 import mrcfile
 import numpy as np
@@ -16,13 +15,11 @@ import pytest
 import yaml
 from cli_runner import in_process_of_its_own, tomostream
 from peak_memory import PEAK
-from remote_server import CREDENTIALS, RangeHandler, make_bucket, s3_proxy, web_server
+from remote_server import RangeHandler, web_server
 from small_project import SPACING, make_project, tree_bytes
 from store_files import noise, write_foreign
 
 from tomostream.geometry import Box
-from tomostream.remote import faults, leases
-from tomostream.remote.places import place
 from tomostream.store.zarr_opening import open_group
 from tomostream.strategies.unet.model import UNetSettings, save_model
 from tomostream.strategies.unet.network import ResidualUNet
@@ -32,23 +29,6 @@ pytestmark = pytest.mark.slow
 
 SMALL = ("--shard", "16", "--chunk", "16")
 PICK = ("--radius", "6vox", "--count", "12")
-
-
-@pytest.fixture
-def proxy(monkeypatch, tmp_path):
-    for key, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": s3_proxy().url, "XDG_CACHE_HOME": str(tmp_path / "cache")}).items():
-        monkeypatch.setenv(key, value)
-    monkeypatch.setattr(faults, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.01)
-    s3_proxy().reset()
-    return s3_proxy()
-
-
-@pytest.fixture
-def bucket(proxy):
-    name = f"bucket-{uuid.uuid4().hex}"
-    make_bucket(name)
-    return place(f"s3://{name}")
 
 
 TRAINING = {"steps": 2, "steps_per_epoch": 1, "crop": 16, "batch": 2, "precision": "float32"}

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,9 +123,10 @@ def test_picks_of_another_score_map_are_told_whatever_their_age(project, stores)
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_every_format_is_exported_and_reads_back(project, name):
     workspace, tables = opened(project)
-    path, count = export(
-        workspace, tables, [], ExportWish(format_name=name, species="ball", tomograms=["ball_1", "ball_2"], unbinned_pixel=2.5, box="120A")
-    )
+    taken = {option.name for option in FORMATS[name].options if option.writes}
+    options = {key: text for key, text in {"unbinned_pixel_size": "2.5", "box_size": "120A"}.items() if key in taken}
+    wish = ExportWish(format_name=name, species="ball", tomograms=["ball_1", "ball_2"], options=options)
+    path, count = export(workspace, tables, [], wish)
     assert count == 40
     assert path.parent == project / "export"
     assert exported(workspace)[path.name] == path
@@ -167,10 +169,14 @@ def test_threshold_count_and_rejections_decide_what_is_exported(project):
 
 def test_a_failed_export_leaves_the_last_one_whole(project):
     workspace, tables = opened(project)
-    path, _ = export(workspace, tables, [], ExportWish(format_name="cbox", species="ball", tomograms=["ball_1"], box="120A"))
+    wish = ExportWish(format_name="cbox", species="ball", tomograms=["ball_1"], options={"box_size": "120A"})
+    path, _ = export(workspace, tables, [], wish)
     before = path.read_bytes()
     with pytest.raises(InputError, match="box"):
         export(workspace, tables, [], ExportWish(format_name="cbox", species="ball", tomograms=["ball_1"]))
+    for options, message in (({"box_size": "120"}, "--box-size"), ({"binning": "2"}, "'cbox' has no option 'binning'; it has box_size")):
+        with pytest.raises(InputError, match=message):
+            export(workspace, tables, [], replace(wish, options=options))
     assert path.read_bytes() == before
     assert [one.name for one in (project / "export").iterdir()] == [path.name]
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tomostream import defaults
+from tomostream.catalogue import PICKERS, installed
 from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, show_done
 from tomostream.cli.resource_options import MEMORY, Overrides, takes_overrides, takes_resources
@@ -141,15 +142,15 @@ def pick(
         int | None,
         typer.Option(
             metavar="N",
-            help="About so many particles are in each tomogram; the scores of the peaks decide how many are picked.",
+            help="About this many particles are in each tomogram; the scores of the peaks decide how many are picked.",
             show_default=False,
         ),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            metavar="greedy|mean-pool|trace",
-            help="greedy: best score first; mean-pool: peaks of the pooled binary scores (T: the cut, default 0.5); trace: peaks of slices traced through z. Default: the score map's.",
+            metavar="|".join(installed(PICKERS)),
+            help="The picker, which makes picks from scores (docs/methods.md describes each). Default: the score map's.",
             show_default=False,
         ),
     ] = None,

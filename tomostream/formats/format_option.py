@@ -73,5 +73,9 @@ def positive_number(text: str, where: str) -> float:
 
 
 BOX_SIZE = FormatOption(
-    name="box_size", metavar="LENGTH", help="Edge of the boxes, twice the radius of markers.", parse=Length.parse, reads=False
+    name="box_size",
+    metavar="LENGTH",
+    help="Edge of the boxes, twice the radius of markers, as 270A or 20vox.",
+    parse=Length.parse,
+    reads=False,
 )

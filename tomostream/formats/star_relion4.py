@@ -26,9 +26,7 @@ from tomostream.particles import Particles
 UNBINNED_PIXEL_SIZE = FormatOption(
     name="unbinned_pixel_size", metavar="ANGSTROM", help="Pixel size of the tilt series.", parse=positive_number
 )
-BINNING = FormatOption(
-    name="binning", metavar="N", help="Binning of the tomograms, instead of --unbinned-pixel-size.", parse=positive_number
-)
+BINNING = FormatOption(name="binning", metavar="N", help="Binning of the tomograms, instead of that pixel size.", parse=positive_number)
 _WHY = "star-relion4 (unbinned pixels)"
 _PIXEL, _GROUP = "rlnTomoTiltSeriesPixelSize", "rlnOpticsGroup"
 

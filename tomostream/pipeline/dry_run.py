@@ -16,7 +16,7 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, libraries_bytes, rem
 from tomostream.config import Configuration
 from tomostream.errors import ExistsError, TomostreamError
 from tomostream.picking.planning import plan_blocks
-from tomostream.pipeline.inputs import check_inputs, uses_truth
+from tomostream.pipeline.inputs import check_inputs, uses_truth, without_unreadable
 from tomostream.pipeline.pick_tasks import pick_tasks
 from tomostream.pipeline.stage_settings import predict_settings
 from tomostream.progress import Progress
@@ -28,7 +28,8 @@ from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram
 from tomostream.stages.shared.species_runs import species_runs
 from tomostream.stages.training.click_check import check_clicks
 from tomostream.stages.training.click_doubts import tell_doubts
-from tomostream.stages.training.model_state import refusal
+from tomostream.stages.training.model_state import is_begun, refusal
+from tomostream.stages.training.planned import planned_trainings
 from tomostream.stages.voxel_statistics.stage import STATS_BLOCK_BYTES
 from tomostream.store.pyramid import level_shape
 from tomostream.store.zarr_opening import is_url
@@ -71,24 +72,13 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
     run = resolve(configuration, with_clicks="train" in stages, with_truth=uses_truth(configuration, stages))
     if run.truth is not None and (doubt := run.truth.doubt) is not None:
         progress.warn(doubt)
-    for one in run.tomograms.values():
-        if isinstance(one.head, TomostreamError):
-            raise one.head
     check_inputs(run, stages)
+    run = without_unreadable(run, progress)
     steps: list[Step] = []
     for stage in stages:
         if stage == "train":
             tell_doubts(run, progress)
-            runs = species_runs(run)
-            if (told := refusal(run, run.project.model, processes=run.resources.train_processes)) is not None:
-                progress.warn(told)
-            for own in runs:
-                found = check_clicks(own, _Warnings(progress))
-                findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
-                step = _train(own)
-                about = f"{own.species[0].name}: " if len(runs) > 1 else ""
-                state = step.state if told is None else _OTHER
-                steps.append(replace(step, state=state, work=about + step.work + findings))
+            steps += _trainings(run, progress)
         elif stage == "report":
             steps.append(Step(stage, "-", "to do", LIBRARIES_BYTES * 2, None, "one page"))
         elif stage == "evaluate":
@@ -252,10 +242,36 @@ def _pick(run: ResolvedRun, one: RunTomogram) -> Step:
     return Step("pick", one.name, _state(_is_there(run, "pick", one)), memory, None, f"blocks of {' x '.join(map(str, plan.block))}{where}")
 
 
+def _trainings(run: ResolvedRun, progress: Progress) -> list[Step]:
+    """The training, or that of each species: what will be done with its model, and why; why the run will refuse to replace it is told."""
+    model, processes = run.project.model, run.resources.train_processes
+    if (told := refusal(run, model, processes=processes)) is not None:
+        progress.warn(told)
+    runs = species_runs(run)
+    steps: list[Step] = []
+    for own in runs:
+        found = check_clicks(own, _Warnings(progress))
+        step = _train(own)
+        findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
+        steps.append(replace(step, work=step.work + findings))
+    to_do = "to do" if told is None else _OTHER
+    if len(runs) == 1:
+        is_kept = told is None and is_trained(run) and not is_begun(run, model, processes=processes)
+        return [replace(steps[0], state="done" if is_kept else to_do)]
+    planned = planned_trainings(run, model, processes=processes)
+    steps += [Step("train", "-", "", None, None, "") for _ in planned[len(runs) :]]
+    return [
+        replace(step, state="done" if one.is_kept else to_do, work=f"{one.species}: {'; '.join(filter(None, [one.words, step.work]))}")
+        for one, step in zip(planned, steps, strict=True)
+    ]
+
+
 def _train(run: ResolvedRun) -> Step:
     heads = [one.head for one in run.tomograms.values() if isinstance(one.head, Head)]
     level = run.strategy.reading_level(run.species, heads[0].spacing, run.learning.network.level)
     work = run.strategy.describe(run.learning, level)
+    if run.learning.minutes is not None:
+        work += f", at most {run.learning.minutes:g} minutes" + ("" if run.learning.share == 1 else f" of {run.learning.train.minutes:g}")
     needed, buffer = training_bytes(run.strategy, run.learning), training_buffer(run.strategy, run.learning)
     if run.strategy.step_bytes(run.learning) is None:
         needed = max(needed, 2 * LIBRARIES_BYTES + TORCH_BYTES)

@@ -26,7 +26,7 @@ from tomostream.formats.registry import write_table
 from tomostream.pipeline.clicked_numbers import tell_fewer_than_clicked
 from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs, uses_truth
-from tomostream.pipeline.journal import FORMAT
+from tomostream.pipeline.journal import JOURNAL_FORMAT
 from tomostream.pipeline.pick_tasks import pick_tasks
 from tomostream.pipeline.regions import inside
 from tomostream.pipeline.stage_settings import predict_settings
@@ -96,7 +96,7 @@ def _run_stages(context: RunContext) -> Evaluation | None:
     run, progress = context.run, context.progress
     run.write_configuration(run.project.resolved)
     progress.record(
-        "run", format=FORMAT, pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(run.tomograms)
+        "run", format=JOURNAL_FORMAT, pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(run.tomograms)
     )
     steps: dict[str, Callable[[RunContext], Evaluation | None]] = {
         "convert": _convert,
@@ -159,6 +159,11 @@ def _stats(context: RunContext) -> None:
 
 def _train(context: RunContext) -> None:
     run = context.run
+    for purpose, points in clicks_of(run).purposes.items():
+        if lost := [name for name in points.tomograms() if name not in run.tomograms]:
+            raise InputError(
+                f"labels.{purpose} has clicks in '{lost[0]}', which failed before; mend it, or take its clicks out of the table"
+            )
     train_where_asked(run, run.project.model, overwrite=context.overwrite, progress=context.progress)
     # record the labels that were used, in our own format; only now do all stores exist, which the voxel spacing is read from
     for purpose, points in clicks_of(run).purposes.items():

@@ -8,6 +8,7 @@ from tomostream.config import Configuration
 from tomostream.errors import InputError
 from tomostream.picking.pickers import takes_candidates, taking_candidates
 from tomostream.pipeline.regions import check_region
+from tomostream.progress import Progress
 from tomostream.stages.picks.expected_count import check_count_is_knowable
 from tomostream.stages.shared.resolved_run import ResolvedRun
 from tomostream.stages.shared.species_runs import species_runs
@@ -31,6 +32,22 @@ def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
             one.strategy.fingerprint(one.learning)
         check_positions(run)
     check_region(run)
+
+
+def without_unreadable(run: ResolvedRun, progress: Progress) -> ResolvedRun:
+    """The run without the tomograms that can't be read, which are told.
+
+    Raises
+    ------
+    TomostreamError
+        If none can be read: what is wrong with the first.
+    """
+    broken = run.unreadable
+    if len(broken) == len(run.tomograms):
+        raise next(iter(broken.values()))
+    for name, why in broken.items():
+        progress.warn(f"{name} is left out: {why}")
+    return run.without(set(broken)) if broken else run
 
 
 def uses_truth(configuration: Configuration, stages: Sequence[str]) -> bool:

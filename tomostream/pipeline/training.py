@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tomostream.config import Configuration
 from tomostream.learn.torchrun import launched
+from tomostream.pipeline.inputs import without_unreadable
 from tomostream.progress import Progress
 from tomostream.project import Project
 from tomostream.remote.places import Place, place
@@ -26,13 +27,9 @@ def train_model(configuration: Configuration, *, out: Place | None, overwrite: b
     """
     folder = model_folder(configuration, out)
 
-    def resolved() -> ResolvedRun:
-        run = resolve(configuration, with_clicks=True)
-        check_positions(run)
-        tell_doubts(run, progress)
-        return run
-
-    train_together(resolved, folder, device=configuration.predict.device, overwrite=overwrite, progress=progress)
+    train_together(
+        lambda: _resolved(configuration, progress), folder, device=configuration.predict.device, overwrite=overwrite, progress=progress
+    )
     return folder
 
 
@@ -49,11 +46,16 @@ def train_configured(configuration: Configuration, *, out: Place | None, overwri
     if launched().world > 1:
         return train_model(configuration, out=out, overwrite=overwrite, progress=progress)
     folder = model_folder(configuration, out)
+    train_where_asked(_resolved(configuration, progress), folder, overwrite=overwrite, progress=progress)
+    return folder
+
+
+def _resolved(configuration: Configuration, progress: Progress) -> ResolvedRun:
+    """The run with its clicks, checked; without the tomograms that can't be read."""
     run = resolve(configuration, with_clicks=True)
     check_positions(run)
     tell_doubts(run, progress)
-    train_where_asked(run, folder, overwrite=overwrite, progress=progress)
-    return folder
+    return without_unreadable(run, progress)
 
 
 def model_folder(configuration: Configuration, out: Place | None) -> Place:

@@ -17,13 +17,25 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from tomostream.errors import BusyError, InputError, TomostreamError
 from tomostream.formats.registry import working_formats
+from tomostream.formats.table_format import TableFormat
 from tomostream.tomogram import Tomogram
 from tomostream.version import VERSION
 from tomostream.view import requests
 from tomostream.view.clicks import Click, ClickTable, Outcome
 from tomostream.view.exports import ExportWish, export, exported, packed
 from tomostream.view.jobs import Jobs
-from tomostream.view.messages import ClickAnswer, ClickRow, ClickTablesAnswer, ExportAnswer, Facts, LevelAnswer, Levels, State
+from tomostream.view.messages import (
+    ClickAnswer,
+    ClickRow,
+    ClickTablesAnswer,
+    ExportAnswer,
+    Facts,
+    FormatAnswer,
+    LevelAnswer,
+    Levels,
+    OptionAnswer,
+    State,
+)
 from tomostream.view.picks import PickTables
 from tomostream.view.rounds import Rounds
 from tomostream.view.volumes import AXES, READERS, Axis, Cut, Pictures, thumbnail
@@ -203,7 +215,7 @@ class Answers:
 
     async def export(self, request: Request) -> Response:
         """Write picks or clicks in the format of other software."""
-        keys = ("format", "species", "tomograms", "source", "count", "threshold", "unbinned_pixel", "binning", "box")
+        keys = ("format", "species", "tomograms", "source", "count", "threshold", "options")
         values = await requests.body(request, *keys)
         wish = _wish(values, list(self.workspace.entries))
 
@@ -252,7 +264,7 @@ class Answers:
             "species": [{"name": one.name, "radius": str(one.radius or _CIRCLE), "expected": one.expected} for one in species],
             "tomograms": [self.rounds.tomogram_state(name) for name in workspace.entries],
             "jobs": self.jobs.to_json(),
-            "formats": {name: {"one_tomogram": form.one_tomogram, "ending": form.ending} for name, form in working_formats().items()},
+            "formats": {name: _format(form) for name, form in working_formats().items()},
             "exported": list(exported(workspace)),
             "has_truth": configuration is not None and configuration.truth is not None,
             "rounds": self.rounds.to_json(),
@@ -324,6 +336,11 @@ def _thumbnails(
     return made, pixel
 
 
+def _format(form: TableFormat) -> FormatAnswer:
+    options: list[OptionAnswer] = [{"name": one.name, "help": one.help, "metavar": one.metavar} for one in form.options if one.writes]
+    return {"one_tomogram": form.one_tomogram, "ending": form.ending, "options": options}
+
+
 def _wish(values: dict[str, Any], known: list[str]) -> ExportWish:
     names = values.get("tomograms", known)
     if not isinstance(names, list) or not all(name in known for name in names):
@@ -331,6 +348,10 @@ def _wish(values: dict[str, Any], known: list[str]) -> ExportWish:
     source = values.get("source", "picks")
     if source not in ("picks", "clicks"):
         raise InputError(f"source must be picks or clicks, found {str(source)[:40]!r}")
+
+    options = values.get("options", {})
+    if not isinstance(options, dict):
+        raise InputError("options must be an object with the format's options by name")
 
     def optional(name: str, least: float, most: float) -> float | None:
         return None if values.get(name) is None else requests.number(values[name], name, least=least, most=most)
@@ -343,7 +364,5 @@ def _wish(values: dict[str, Any], known: list[str]) -> ExportWish:
         source=source,
         count=None if count is None else int(count),
         threshold=optional("threshold", -1e30, 1e30),
-        unbinned_pixel=optional("unbinned_pixel", 1e-3, 1e4),
-        binning=optional("binning", 1e-3, 1e4),
-        box=None if values.get("box") in (None, "") else requests.text(values, "box", most=40),
+        options={str(name): requests.text(options, name, most=40) for name in options if options[name] != ""},
     )

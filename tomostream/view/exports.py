@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from tomostream.errors import InputError
 from tomostream.formats.registry import FORMATS, Conversion, write_table
 from tomostream.geometry import triple
 from tomostream.particles import Particles
-from tomostream.units import Length
 from tomostream.view.clicks import Click
 from tomostream.view.picks import PickTables
 from tomostream.view.workspace import Workspace
@@ -44,8 +43,8 @@ class ExportWish:
         `picks`, or `clicks` (those with label 1).
     count, threshold
         Of each tomogram's picks, the best so many, and those with at least this score; None: those that `pick` chose, or no bound.
-    unbinned_pixel, binning, box
-        Options of some formats (`formats.format_option`).
+    options
+        Options of the format (`formats.format_option`) as text, by name.
     """
 
     format_name: str
@@ -54,9 +53,7 @@ class ExportWish:
     source: str = "picks"
     count: int | None = None
     threshold: float | None = None
-    unbinned_pixel: float | None = None
-    binning: float | None = None
-    box: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def export(workspace: Workspace, tables: PickTables, clicks: Sequence[Click], wish: ExportWish) -> tuple[Path, int]:
@@ -153,10 +150,11 @@ def _without_rejected(picks: Particles, near: float, rejected: Sequence[Click]) 
 
 def _conversion(workspace: Workspace, names: Sequence[str], wish: ExportWish) -> Conversion:
     opened = {name: workspace.tomogram(name).at_level(0) for name in names if workspace.entry(name).is_converted}
-    box = None if wish.box is None else Length.parse(wish.box, "box size")
-    given = {"unbinned_pixel_size": wish.unbinned_pixel, "binning": wish.binning, "box_size": box}
+    taken = {option.name: option for option in FORMATS[wish.format_name].options if option.writes}
+    if unknown := [name for name in wish.options if name not in taken]:
+        raise InputError(f"format '{wish.format_name}' has no option '{unknown[0][:40]}'; it has {', '.join(taken) or 'none'}")
     return Conversion(
         spacings={name: tomogram.spacing for name, tomogram in opened.items()},
         shapes={name: triple(tomogram.shape) for name, tomogram in opened.items()},
-        options={name: value for name, value in given.items() if value is not None},
+        options={name: taken[name].parse(text, taken[name].flag) for name, text in wish.options.items()},
     )

@@ -77,11 +77,20 @@ class SpeciesAnswer(TypedDict):
     expected: int | dict[str, int] | None
 
 
+class OptionAnswer(TypedDict):
+    """An option of a table format for writing: its name, what it is, and how it is given."""
+
+    name: str
+    help: str
+    metavar: str
+
+
 class FormatAnswer(TypedDict):
     """What the page must know of a table format."""
 
     one_tomogram: bool
     ending: str
+    options: list[OptionAnswer]
 
 
 class RoundsAnswer(TypedDict):

@@ -1,32 +1,16 @@
 """A model folder of several species on an object store holds what the local one does, and serves on another machine."""
 
 import shutil
-import uuid
 
 import pytest
-from remote_server import CREDENTIALS, make_bucket, s3_proxy
 from small_project import tree_bytes
 from species_project import SPECIES, Heard, run, two_species, with_fewer_clicks
 
 from tomostream.config import configuration_from
 from tomostream.pipeline.training import train_model
-from tomostream.remote import faults, leases
-from tomostream.remote.places import place
 
 pytestmark = pytest.mark.slow
 TOLD = "already trained with these settings"
-
-
-@pytest.fixture
-def bucket(monkeypatch, tmp_path):
-    for key, value in (CREDENTIALS | {"AWS_ENDPOINT_URL": s3_proxy().url, "XDG_CACHE_HOME": str(tmp_path / "cache")}).items():
-        monkeypatch.setenv(key, value)
-    monkeypatch.setattr(faults, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(leases, "SETTLE_SECONDS", 0.01)
-    s3_proxy().reset()
-    name = f"bucket-{uuid.uuid4().hex}"
-    make_bucket(name)
-    return place(f"s3://{name}")
 
 
 def trained(values, folder, *, overwrite=False):

@@ -36,7 +36,7 @@ from tomostream.project import Project, input_paths, is_mrc
 from tomostream.redaction import redacted
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.click_radius import Opened, click_radius
-from tomostream.stages.shared.click_tables import ClickTables, read_click_tables, steps_for
+from tomostream.stages.shared.click_tables import ClickTables, read_click_tables, steps_for, unlabelled_names
 from tomostream.stages.shared.clicks import read_points
 from tomostream.stages.shared.coarse_volume import CoarseVolume, coarse_volume
 from tomostream.stages.shared.truth_table import TruthTable, read_truth_table
@@ -143,8 +143,18 @@ class ResolvedRun:
         return self.project.score_folder(species.name, len(self.species)) / f"{name}.ome.zarr"
 
     def without(self, names: set[str]) -> ResolvedRun:
-        """The same run, some of whose tomograms are left out."""
-        return replace(self, tomograms={name: one for name, one in self.tomograms.items() if name not in names})
+        """The same run, some of whose tomograms are left out: others without clicks are learnt from instead."""
+        left = {name: one for name, one in self.tomograms.items() if name not in names}
+        clicks = self.clicks
+        if clicks is not None and not names.isdisjoint(clicks.others):
+            others = unlabelled_names(self.learning, self.strategy, list(left), clicks.train.tomograms())
+            clicks = replace(clicks, others=tuple(others))
+        return replace(self, tomograms=left, clicks=clicks)
+
+    @property
+    def unreadable(self) -> dict[str, TomostreamError]:
+        """The tomograms whose heads can't be read, and why."""
+        return {name: one.head for name, one in self.tomograms.items() if isinstance(one.head, TomostreamError)}
 
     def write_configuration(self, path: Place) -> None:
         """Write the resolved configuration as YAML; passwords and signatures in URLs are masked."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tomostream.fingerprint import Fingerprint, differences
 from tomostream.remote.places import Place
 from tomostream.stages.shared.click_tables import ClickTables
+from tomostream.store.identity import is_same_identity
 from tomostream.strategies.model_folder import RECORD_NAME
 from tomostream.strategies.training_record import read_training_record
 
@@ -19,7 +20,7 @@ def changed_settings(folder: Place, fingerprint: Fingerprint, clicks: ClickTable
         return f"its {RECORD_NAME} is damaged"
     if "models" in recorded or "models" in fingerprint:
         return _changed_of_several(recorded, fingerprint)
-    return _changed_of_one(recorded, fingerprint, clicks)
+    return changed_of_one(recorded, fingerprint, clicks)
 
 
 def _changed_of_several(recorded: Fingerprint, fingerprint: Fingerprint) -> str:
@@ -31,12 +32,16 @@ def _changed_of_several(recorded: Fingerprint, fingerprint: Fingerprint) -> str:
     old, new = recorded["models"], dict(fingerprint)["models"]
     texts = [f"{name} was not among its species" for name in new if name not in old]
     texts += [f"it has {name}, which is not among the species now" for name in old if name not in new]
-    texts += [f"{name}: {_changed_of_one(old[name], new[name], None)}" for name in new if name in old and old[name] != new[name]]
+    texts += [
+        f"{name}: {changed_of_one(old[name], new[name], None)}"
+        for name in new
+        if name in old and not is_same_identity(old[name], new[name])
+    ]
     return "; ".join(texts)
 
 
-def _changed_of_one(recorded: Fingerprint, fingerprint: Fingerprint, clicks: ClickTables | None) -> str:
-    """The same for one model; without `clicks` it is one of several, whose clicks are known by their rows."""
+def changed_of_one(recorded: Fingerprint, fingerprint: Fingerprint, clicks: ClickTables | None) -> str:
+    """Return in words in what the fingerprint of one model differs from a recorded one; without `clicks` it is one of several, whose clicks are known by their rows."""
     # tables are known by their content
     old, new = dict(recorded), dict(fingerprint)
     before, after = old.pop("labels", None), new.pop("labels", None)

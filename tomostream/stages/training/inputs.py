@@ -47,10 +47,14 @@ def check_positions(run: ResolvedRun) -> None:
     Raises
     ------
     InputError
-        If under 95 % of a tomogram's clicks lie inside it, or a radius is less than a voxel or more than half of it.
+        If under 95 % of a tomogram's clicks lie inside it, a radius is less than a voxel or more than half of it, or a clicked tomogram can't be read.
     """
     for purpose, points in clicks_of(run).purposes.items():
         for name in points.tomograms():
+            if (lost := run.unreadable.get(name)) is not None:
+                raise InputError(
+                    f"labels.{purpose} has clicks in '{name}', which can't be read: {lost}; mend the file, or take its clicks out of the table"
+                )
             one = run.tomograms[name]
             if isinstance(one.head, Head):
                 _check_radii(run.species, one.head.shape, one.head.spacing, name)

@@ -57,19 +57,24 @@ def refusal_words(run: ResolvedRun, folder: Place, fingerprint: Fingerprint) -> 
 
 def is_begun(run: ResolvedRun, folder: Place, *, processes: int) -> bool:
     """Whether this training has begun to replace the model of a folder, and goes on without being asked again."""
-    return is_given_up(folder, fingerprint_of(run, processes, folder / NEXT_NAME))
+    return are_converted(run) and is_given_up(folder, fingerprint_of(run, processes, folder / NEXT_NAME))
 
 
 def _is_this_runs(run: ResolvedRun, folder: Place, processes: int) -> bool | None:
     """Whether a finished model is that of this run; None if there is none, or tomograms must be converted before it can be known."""
-    needed = [run.tomograms[name] for name in clicks_of(run).needed]
-    if not all((place(one.store) / "zarr.json").is_file() for one in needed if one.is_source) or not has_model(folder):
+    if not are_converted(run) or not has_model(folder):
         return None
     try:
         recorded = read_training_record(folder)
     except FileNotFoundError:
         return None
     return is_same_identity(recorded, fingerprint_of(run, processes, folder))
+
+
+def are_converted(run: ResolvedRun) -> bool:
+    """Whether the tomograms that training reads are there: before, a fingerprint can't be known."""
+    needed = [run.tomograms[name] for name in clicks_of(run).needed]
+    return all((place(one.store) / "zarr.json").is_file() for one in needed if one.is_source)
 
 
 def fingerprint_of(run: ResolvedRun, processes: int, folder: Place) -> Fingerprint:

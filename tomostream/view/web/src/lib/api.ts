@@ -60,7 +60,7 @@ export interface State {
   species: Species[];
   tomograms: TomogramState[];
   jobs: Job[];
-  formats: Record<string, { one_tomogram: boolean; ending: string }>;
+  formats: Record<string, { one_tomogram: boolean; ending: string; options: { name: string; help: string; metavar: string }[] }>;
   exported: string[];
   has_truth: boolean;
   rounds: { has_model: boolean; metrics: Record<string, Record<string, number[]>> };

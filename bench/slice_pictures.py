@@ -1,4 +1,4 @@
-"""Draw slices with picks and truth as PNG, for the README and docs/accuracy.md.
+"""Draw slices with picks and truth as PNG, for the README and docs/measurements.md.
 
 The colours can be told apart by the colour-blind (Okabe and Ito): hits are green, misses orange, false picks blue.  Without truth all picks
 are green.  A particle appears in every slice that cuts its ball, as the circle of the cut.

@@ -116,11 +116,19 @@ def half_written(path, format_in_head):
 def test_a_half_written_store_of_a_later_version_is_neither_read_nor_cleared(tmp_path):
     path = tmp_path / "t.ome.zarr"
     half_written(path, 7)
+    ledger = tmp_path / "t.ome.zarr.partial" / "ledger.jsonl"
+    with ledger.open("a") as file:
+        file.write("a line of another kind\n")
+    before = ledger.read_bytes()
     with pytest.raises(InputError, match=f"ledger.jsonl {REFUSED}"):
         half_written_head(path)
     with pytest.raises(InputError, match=f"ledger.jsonl {REFUSED}"):
         StoreWriter.create_or_resume(path, SPEC, fingerprint={"made": "here"}, overwrite=False)
     assert (tmp_path / "t.ome.zarr.partial/0/c/0/0/0").is_file()
+    assert ledger.read_bytes() == before
+    ledger.write_text(ledger.read_text().replace('"format": 7', '"format": 1'))
+    with StoreWriter.create_or_resume(path, SPEC, fingerprint={"made": "here"}, overwrite=False) as writer:  # nothing stayed locked
+        assert list(writer.pending()) == [(1, 0, 0)]
 
 
 def test_a_half_written_store_of_version_0_1_is_resumed(tmp_path):

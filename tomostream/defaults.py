@@ -28,11 +28,11 @@ MIN_RADIUS_VOX: Final = 4.0  # level auto: the coarsest pyramid level at which t
 CHANNELS: Final = (8, 16, 32)  # channels of the levels of the residual U-Net, finest first; twice as many find no more from ten clicks
 LEVEL: Final = "auto"  # pyramid level that the network reads
 BACKBONE: Final = "auto"  # pretrained weights where left-out clicks, or the strategy, call for them
-BATCH_STATISTICS: Final = "tomogram"  # batch-norm's, in prediction: each tomogram's own (docs/accuracy.md)
+BATCH_STATISTICS: Final = "tomogram"  # batch-norm's, in prediction: each tomogram's own (docs/measurements.md)
 STATISTICS_CROPS: Final = 32  # crops of a tomogram that they come from: 12 and 64 gave the same F1 within 0.01
 
 # training
-OBJECTIVE: Final = "nnpu"  # from ten clicks it overfits less than kl (docs/accuracy.md)
+OBJECTIVE: Final = "nnpu"  # from ten clicks it overfits less than kl (docs/measurements.md)
 KL_WEIGHT: Final = 10.0  # weight of the divergence term (Topaz's GE-KL)
 KL_ORDER: Final = "prior_to_pu"  # KL(prior || mean score of the unlabelled); the other order is the paper's
 SCHEDULE: Final = "cosine"
@@ -45,6 +45,8 @@ MOST_STEPS: Final = 1200  # ... and at most this many
 STEPS_FROM_A_MODEL: Final = 100  # ... where training goes on from a model
 STEPS_PER_EPOCH: Final = 50  # steps between validations and checkpoints
 LABELLED_FRACTION: Final = 0.5  # share of crops that are drawn around labels
+PASTED: Final = 0.7  # share of the uniform crops that get a copy of a clicked particle (docs/measurements.md)
+PASTED_CONTRAST: Final = (0.75, 1.05)  # its densities are multiplied by a random factor between these
 LEARNING_RATE: Final = 1e-3
 SEED: Final = 0
 TOGETHER: Final = False  # one model for all species
@@ -74,11 +76,11 @@ MARKER_RADIUS_ANG: Final = 50.0  # of ChimeraX's markers, where no box is given:
 # training, further
 WEIGHT_DECAY: Final = 1e-4
 RECALIBRATION_CROPS: Final = 64  # uniform crops over which the batch-norm statistics are taken before a network is used
-REJECTED_WEIGHT: Final = 0.0  # of a place labelled 0 beside a click, in the network's loss; 1 did not help (docs/accuracy.md)
+REJECTED_WEIGHT: Final = 0.0  # of a place labelled 0 beside a click, in the network's loss; 1 did not help (docs/measurements.md)
 REJECTED_CROPS: Final = 0.5  # of the uniform crops, those that are drawn around such places instead, at most
 EXPECTED_PER_CLICK: Final = 10  # particles per click, if the expected number is not given (validation only)
 
-# matched filter beside the network (docs/accuracy.md)
+# matched filter beside the network (docs/measurements.md)
 MATCHED_WEIGHT: Final = 1.5  # of a correlation that ranks left-out clicks well; both in units of their standard deviation
 MATCHED_FLOOR: Final = 0.4  # as NORMALISATION_FLOOR; smaller, because the network refuses empty places by itself
 MATCHED_SMOOTH: Final = 0.4  # radius of the ball over which the network's logits are averaged, of the particle's radius
@@ -87,7 +89,7 @@ UNLABELLED_TOMOGRAMS: Final = 8  # tomograms without labels that the network lea
 # suggest
 SUGGESTED_POINTS: Final = 10  # places to look at next: as many as a person clicks in a minute
 
-# matched filters (strategies average and template), as measured on two simulated tomograms of each kind (docs/accuracy.md)
+# matched filters (strategies average and template), as measured on two simulated tomograms of each kind (docs/measurements.md)
 SUPPORT: Final = 1.4  # radius of the ball that is compared, of the particle's radius
 NORMALISATION_FLOOR: Final = 0.6  # standard deviations of the volume: between local normalisation (0) and a plain matched filter (large)
 ANGLE_STEP_DEG: Final = 20.0  # between orientations of a template

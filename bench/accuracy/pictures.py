@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/accuracy.md: F1 over the number of clicks, and right, wrong and missed picks in slices of the test tomograms."""
+"""Draw the pictures of docs/measurements.md: F1 over the number of clicks, and right, wrong and missed picks in slices of the test tomograms."""
 
 from __future__ import annotations
 

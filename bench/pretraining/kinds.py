@@ -2,6 +2,7 @@
 
     python -m bench.pretraining.kinds --work FOLDER --strategies few_shot,nnpu,average --tasks VPP-fas,DEF-ribosome
     python -m bench.pretraining.kinds --work FOLDER --strategies nnpu --tasks VPP-ribosome+VPP-fas [--together]
+    python -m bench.pretraining.kinds --work FOLDER --strategies nnpu --tasks VPP-ribosome60s --pasted 0      # without pasted copies
 
 Train on the clicks of tomogram 01 (T1), and pick in 02 (T2) at the true count; the tasks are those of `bench.pretraining.transfer`.
 Tasks joined by + are the species of one configuration.
@@ -27,7 +28,7 @@ from tomostream.progress import Progress
 _HEAD = "tomogram,species,x_voxel,y_voxel,z_voxel"
 
 
-def run(several: list[Task], strategy: str, root: Path, folder: Path, *, together: bool) -> None:
+def run(several: list[Task], strategy: str, root: Path, folder: Path, *, train: dict[str, float | bool]) -> None:
     """Run one task, or several in one configuration, and print the F1 of each in the clicked and in the other tomogram."""
     folder.mkdir(parents=True, exist_ok=True)
     first = several[0]
@@ -51,7 +52,8 @@ def run(several: list[Task], strategy: str, root: Path, folder: Path, *, togethe
         "objective": {"name": strategy},
         "pick": {"count": "truth"},
         "truth": str(folder / "truth.csv"),
-    } | ({"train": {"together": True}} if together else {})
+        "train": train,
+    }
     start = time.process_time()
     run_project(configuration_from(content, "the benchmark"), stages=[], overwrite=False, progress=Progress())
     spent = time.process_time() - start
@@ -76,14 +78,16 @@ def main() -> None:
     parser.add_argument("--strategies", default="few_shot,nnpu,average")
     parser.add_argument("--tasks", default="DEF-ribosome,VPP-ribosome,DEF-fas,VPP-fas,temsim-ribosome70s")
     parser.add_argument("--together", action="store_true", help="one model for all species of a configuration")
+    parser.add_argument("--pasted", type=float, help="`train.pasted` (default: the product's)")
     given = parser.parse_args()
     root = Path(os.environ["TOMOSTREAM_DATA"])
+    train = ({"together": True} if given.together else {}) | ({} if given.pasted is None else {"pasted": given.pasted})
     known = {task.name: task for task in tasks()}
     for names in given.tasks.split(","):
         several = [known[name] for name in names.split("+")]
         for strategy in given.strategies.split(","):
-            folder = given.work / f"{names}_{strategy}{'_together' if given.together else ''}"
-            run(several, strategy, root, folder, together=given.together)
+            options = "".join(f"_{key}{value}" for key, value in train.items())
+            run(several, strategy, root, given.work / f"{names}_{strategy}{options}", train=train)
 
 
 if __name__ == "__main__":

@@ -35,3 +35,13 @@ def test_a_checkpoint_of_0_1_is_read(tmp_path):
     found = load_checkpoint(tmp_path, {"a": 1})
     assert found is not None
     assert found.step == STATE.step
+
+
+def test_a_checkpoint_of_a_later_version_is_refused_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr("tomostream.learn.checkpoint._FORMAT", 7)
+    save_checkpoint(tmp_path, STATE, {"a": 1})
+    monkeypatch.undo()
+    with pytest.raises(
+        InputError, match=r"checkpoint\.pt has format 7, .* reads format 1: a later version wrote it; use that version, or remove it"
+    ):
+        load_checkpoint(tmp_path, {"a": 1})

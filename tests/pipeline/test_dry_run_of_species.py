@@ -93,3 +93,13 @@ def test_minutes_are_told(made):
     assert all("at most 5 minutes of 10" in step[2] for step in steps)
     [(_, *words)] = planned(kl | {"train": {"minutes": 10, "together": True}})[0]
     assert "at most 10 minutes" in ": ".join(words)
+
+
+def test_scores_of_a_model_that_will_be_trained_are_to_do(made, tmp_path):
+    folder, values, _, _ = made
+    shutil.copytree(folder / "project", tmp_path / "project")
+    values = values | {"project": str(tmp_path / "project")}
+    run(values, "predict")
+    for given, expected in ((values, "done"), (with_fewer_clicks(values, "fas", tmp_path / "fewer.csv"), "to do")):
+        steps = plan_run(configuration_from(given, "test"), ["train", "predict"], Heard())
+        assert {step.state for step in steps if step.stage == "predict"} == {expected}

@@ -293,8 +293,8 @@ def test_expected_number_below_the_clicks_is_refused(tmp_path):
     ("key", "value", "said"),
     [
         ("expected", {"t_1": 24}, "no number for tomogram 't1', which has clicks: add it; it names t_1"),
-        ("radius", "0.5A", "at least 1 and at most 32 voxels are allowed"),
-        ("radius", "4000A", "at least 1 and at most 32 voxels are allowed"),
+        ("radius", "0.5A", r"at least 1 and at most 32 voxels \(10A to 320A\) are allowed"),
+        ("radius", "4000A", r"at least 1 and at most 32 voxels \(10A to 320A\) are allowed"),
     ],
 )
 def test_slips_in_a_species_are_named_before_training(tmp_path, key, value, said):

@@ -149,6 +149,8 @@ class Train(Part):
     """Schedule of the learning rate; `plateau`: halve after 5 epochs without better validation."""
     labelled_fraction: float = Field(default=defaults.LABELLED_FRACTION, ge=0, le=1)
     """Fraction of crops drawn around clicks; weights correct for it."""
+    pasted: float = Field(default=defaults.PASTED, ge=0, le=1)
+    """Fraction of the other crops that get a copy of a clicked particle at a random place (U-Net strategies)."""
     symmetry: Symmetry = defaults.SYMMETRY
     """Augmentation: all 48 symmetries of the cube, only those that keep the missing wedge, or none."""
     label_shape: Literal["sphere", "gaussian", "cube"] = defaults.LABEL_SHAPE

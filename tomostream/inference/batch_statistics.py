@@ -1,7 +1,7 @@
 """Recompute batch-norm statistics for one tomogram (adaptive batch normalisation).
 
 Training normalises every feature by the current batch; inference uses one fixed mean and variance per feature.  Those of the training
-tomograms do not fit a tomogram of other defocus, thickness or noise, however well its voxels are standardised (docs/accuracy.md has
+tomograms do not fit a tomogram of other defocus, thickness or noise, however well its voxels are standardised (docs/measurements.md has
 figures).  So each tomogram gets the statistics of its own features; the weights stay the same.
 
 1. Crops: the cells of a grid of crops that spans the volume, or `Sampling.count` of them, drawn evenly and always the same.

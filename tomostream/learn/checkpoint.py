@@ -65,7 +65,7 @@ def load_checkpoint(folder: Path, fingerprint: Fingerprint) -> TrainingState | N
     ExistsError
         If it was made from other input or with other settings.
     InputError
-        If it can't be read.
+        If it can't be read, or a later version of tomostream wrote it.
     """
     path = folder / CHECKPOINT_NAME
     if not path.exists():
@@ -73,11 +73,16 @@ def load_checkpoint(folder: Path, fingerprint: Fingerprint) -> TrainingState | N
     try:
         content = torch.load(io.BytesIO(_whole(path.read_bytes())), map_location="cpu", weights_only=True)
         found, version = content.pop("fingerprint"), content.pop("format")
+        if version != _FORMAT:
+            raise InputError(
+                f"checkpoint {path} has format {version}, this version of tomostream reads format {_FORMAT}: a later version wrote it; use that "
+                "version, or remove it to train from the start"
+            )
         state = TrainingState(**content)
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, ValueError, pickle.UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"checkpoint {path} can't be read ({reason}); remove it to train from the start") from None
-    if version != _FORMAT or found != _canonical(fingerprint):
+    if found != _canonical(fingerprint):
         raise ExistsError(
             f"{folder} holds training from other input or settings ({_difference(found, fingerprint)}); "
             "use --overwrite to train anew, or another folder"
@@ -110,7 +115,7 @@ def _difference(found: str, wanted: dict[str, Any]) -> str:
     there, here = json.loads(found), json.loads(_canonical(wanted))
     names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     texts = [f"{name}: {_short(there.get(name))} there, {_short(here.get(name))} here" for name in names[:3]]
-    return "; ".join(texts) or "another format"
+    return "; ".join(texts)
 
 
 def _short(value: object) -> str:

@@ -4,7 +4,7 @@
 1. By the peaks: the sum of their probabilities (`peak_model`) are particles.
 2. By clicks that were left out of training: those are particles at random, so the share of them that stands as high as the lowest pick is the recall.
 3. Both need the number of particles, which a person has given and the peaks don't contradict.
-4. The promise is the mean of both.  Its error was measured on data sets that the constants were not chosen on (docs/accuracy.md).
+4. The promise is the mean of both.  Its error was measured on data sets that the constants were not chosen on (docs/measurements.md).
 """
 
 import math
@@ -22,7 +22,7 @@ SURE = 0.11  # standard error of the recall by clicks
 ALIKE = 0.75, 1.33  # the picks' median height over the clicks'
 NOISE = 0.87, 1.15  # the unit of heights over that where the left-out clicks are
 CONTRADICT, FEWER = 1.5, 1.1  # times the expected number, and this many times fewer, by the peaks alone: look-alikes can only add peaks
-OPTIMISM = 0.02  # both ways see no look-alikes: the mean error on the lists of docs/accuracy.md; without any one set 0.00 to 0.03
+OPTIMISM = 0.02  # both ways see no look-alikes: the mean error on the lists of docs/measurements.md; without any one set 0.00 to 0.03
 FEW = 3.0  # if only one in this many expected particles is there: a warning
 SURPRISING = 2.0  # times the number expected, picks
 _FEW_ADVICE = "it seems to hold few particles or none, or they hardly stand out; look at its picks, or give `count`"

@@ -30,6 +30,7 @@ from tomostream.simulation.tomograms import SimulationSettings, simulate_tomogra
 from tomostream.stages.shared.sidecar import is_made_by, record_made_by
 
 TRAIN, VALIDATE, *TEST = ("demo_1", "demo_2", "demo_3", "demo_4")
+SPECIES = "ribosome"  # the simulated one that is picked
 CLICKS = 20  # of the main species, in each of the two clicked tomograms
 JITTER_VOX = 1.0  # a click's distance from the true centre, standard deviation per axis
 STEPS = 250
@@ -77,16 +78,12 @@ def _simulate(folder: Path, progress: Progress) -> Particles:
     truth = Particles.concatenate(tables)
     write_table(folder / "simulated" / "truth.csv", truth)
     spacing = SimulationSettings.demo(seed=0).spacing
-    species = _main_species()
+    species = SPECIES
     for name, purpose in ((TRAIN, "train"), (VALIDATE, "validate")):
         there = truth.of(tomogram=name).in_unit("voxel", spacing)
         clicks = simulate_clicks(there, species=species, count=CLICKS, jitter_vox=JITTER_VOX, seed=1)
         write_table(folder / "simulated" / f"clicks_{purpose}.csv", clicks, conversion=Conversion(spacing=spacing))
     return truth
-
-
-def _main_species() -> str:
-    return "ribosome"
 
 
 def _read(path: Path) -> Particles:
@@ -98,7 +95,7 @@ def _read(path: Path) -> Particles:
 def _write_configuration(folder: Path, truth: Particles) -> Path:
     """Write the YAML that a user would write for this data set."""
     simulated = folder / "simulated"
-    species = _main_species()
+    species = SPECIES
     counts = {name: len(truth.of(tomogram=name, species=species)) for name in truth.tomograms()}
     # a user knows a rough number, not the truth: the mean, rounded up to tens, for every tomogram
     expected = int(np.ceil(np.mean(list(counts.values())) / 10) * 10)

@@ -85,7 +85,8 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
             work = "no truth is given" if run.truth is None else f"tolerance {run.tolerance}"
             steps.append(Step(stage, "-", "to do" if run.truth else "nothing", LIBRARIES_BYTES * 2, None, work))
         elif stage == "predict":
-            steps += _predictions(run, progress)
+            will_train = any(step.stage == "train" and step.state != "done" for step in steps)
+            steps += [replace(step, state="to do") if will_train and step.state == "done" else step for step in _predictions(run, progress)]
         elif stage == "pick":
             steps += _picks(run, steps)
         else:

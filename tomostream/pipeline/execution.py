@@ -26,7 +26,7 @@ from tomostream.formats.registry import write_table
 from tomostream.pipeline.clicked_numbers import tell_fewer_than_clicked
 from tomostream.pipeline.dry_run import check_memory, is_trained
 from tomostream.pipeline.inputs import check_inputs, uses_truth
-from tomostream.pipeline.journal import FORMAT
+from tomostream.pipeline.journal import JOURNAL_FORMAT
 from tomostream.pipeline.pick_tasks import pick_tasks
 from tomostream.pipeline.regions import inside
 from tomostream.pipeline.stage_settings import predict_settings
@@ -96,7 +96,7 @@ def _run_stages(context: RunContext) -> Evaluation | None:
     run, progress = context.run, context.progress
     run.write_configuration(run.project.resolved)
     progress.record(
-        "run", format=FORMAT, pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(run.tomograms)
+        "run", format=JOURNAL_FORMAT, pid=os.getpid(), host=socket.gethostname(), stages=list(context.stages), tomograms=len(run.tomograms)
     )
     steps: dict[str, Callable[[RunContext], Evaluation | None]] = {
         "convert": _convert,

@@ -22,7 +22,7 @@ from typing import Any, NotRequired, TypedDict, cast
 from tomostream.redaction import redacted
 from tomostream.store.typed_json import check_format
 
-FORMAT = 1  # of the lines that follow an event `run`, which says it; version 0.1 does not
+JOURNAL_FORMAT = 1  # of the lines that follow an event `run`, which says it; version 0.1 does not
 _HEAD_BYTES = 80  # time and event come first in a line
 
 
@@ -104,7 +104,7 @@ def read_journal(path: Path, *, without: Sequence[str] = ()) -> Iterator[Event]:
                     continue
                 if isinstance(values, dict) and "event" in values and "time" in values:
                     if values["event"] == "run":
-                        check_format(values, FORMAT, path)
+                        check_format(values, JOURNAL_FORMAT, path)
                     yield cast(Event, values)
     except FileNotFoundError:
         return

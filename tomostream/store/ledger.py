@@ -30,7 +30,7 @@ import threading
 from pathlib import Path
 from typing import cast
 
-from tomostream.errors import BusyError
+from tomostream.errors import BusyError, InputError
 from tomostream.geometry import Triple, triple
 from tomostream.remote.lock_holders import holder_of
 from tomostream.store.build_records import BuildHead, HolderRecord, LedgerLine, Note, checked_head
@@ -62,8 +62,12 @@ class Ledger:
         self._append_lock = threading.Lock()
         self._descriptor = _open_locked(path)
         lines, end = _whole_lines(_read_all(self._descriptor))
+        try:
+            self.head = _head(lines, path)
+        except InputError:  # of a later version: nothing of it is cut off, and its lock does not stay with this process
+            self.close()
+            raise
         os.ftruncate(self._descriptor, end)
-        self.head = _head(lines, path)
         rest = lines[1:] if self.head is not None else []
         self.done: set[Triple] = set()
         for line in rest:

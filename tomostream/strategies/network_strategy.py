@@ -62,10 +62,11 @@ class NetworkStrategy(ABC):
         return f"{train.steps} steps of {train.batch} crops of {train.crop}, level {level}, objective {self.name}"
 
     def fingerprint(self, settings: LearningSettings) -> Fingerprint:
-        """Return all settings of the network, of training and of the strategy's own sections, except `train.start` and `train.together`."""
+        """Return all settings of the network, of training and of the strategy's own sections, except those that only some strategies use."""
         parts: dict[str, Part] = {"network": settings.network, "train": settings.train, **settings.own}
         values: Fingerprint = {key: part.model_dump(mode="json", by_alias=True) for key, part in parts.items()}
-        del values["train"]["start"], values["train"]["together"]
+        for key in ("start", "together", "pasted"):
+            del values["train"][key]
         return values
 
     @abstractmethod

@@ -36,6 +36,7 @@ from tomostream.strategies.network_arrays import network_arrays
 from tomostream.strategies.training_set import Labelled, Training
 from tomostream.strategies.validation import Pick, Score, plan_validation
 from tomostream.stream.dataset import SubtomogramDataset
+from tomostream.stream.paste import Pasting
 from tomostream.stream.plan import Rejected
 
 VALIDATION_BATCHES = 4  # batches of labelled crops for the validation loss
@@ -215,6 +216,7 @@ def crops_of(
     stride: int,
     processes: Processes | None,
     negative_radii: list[float] | None = None,
+    pasting: Pasting | None = None,
 ) -> Crops:
     """Return a dataset of cubic crops.
 
@@ -231,6 +233,8 @@ def crops_of(
         loss, all of them around labels and none of them turned.
     negative_radii
         Radius of the balls around rejected places per species, in voxels of the level; None: rejected places are not looked at.
+    pasting
+        Copies of clicked particles in the training crops; None: there are none.
     """
     train = training.settings.train
     drawn = drawing(training, processes)
@@ -245,6 +249,7 @@ def crops_of(
         stride=stride,
         batch=train.batch,
         symmetry="none" if processes is None else train.symmetry,
+        pasting=None if processes is None else pasting,
         **drawn,
     )
 

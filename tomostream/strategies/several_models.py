@@ -1,7 +1,7 @@
 """Several models in one folder: one model per species, each with its own pyramid level and its own training.
 
 A small particle needs a finer pyramid level than a large one, and one small network for all species finds fewer of each than a network for each
-(docs/accuracy.md, "Several species").  So a training with several species makes a model for each of them, and packs them into one folder:
+(docs/measurements.md, "Several species").  So a training with several species makes a model for each of them, and packs them into one folder:
 `model.safetensors` holds the arrays of all, and `model.json` their records.  Score maps are made model by model.
 """
 

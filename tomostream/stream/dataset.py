@@ -1,8 +1,9 @@
 """The dataset that training iterates over: batches of crops with labels and weights, made on demand.
 
 Each epoch is planned from (seed, epoch) alone (`plan`), divided among ranks and loader workers (`schedule`), read region by region (`fetch`),
-turned (`augment`), labelled from the points (there is no stored mask) and weighted.  The same seed, epoch, rank, world and number of
-workers give the same stream, byte for byte; no global random state is read or changed.
+turned (`augment`), labelled from the points (there is no stored mask) and weighted; uniform crops may get copies of labelled particles
+(`paste`).  The same seed, epoch, rank, world and number of workers give the same stream, byte for byte; no global random state is read or
+changed.
 
 In one process: `for batch in dataset`.  With worker processes: `DataLoader(dataset, batch_size=None, num_workers=2,
 multiprocessing_context="spawn")`.  Each worker opens the stores itself and has a buffer of its own.  Persistent workers
@@ -27,10 +28,12 @@ from tomostream.learn.batch import Batch
 from tomostream.masks import check_labels, mask_of_box
 from tomostream.stream.augment import orientations_of, oriented
 from tomostream.stream.fetch import TRANSIENT_BYTES, RegionReader, Volume
+from tomostream.stream.paste import Copy, Pasting, centres_of, copied, paste
 from tomostream.stream.plan import Crop, Rejected, draw_epoch, draw_uniform, fitted_crop, inclusion_weights, make_design
 from tomostream.stream.schedule import Division, in_drawing_order, part_of, plan_layout
 from tomostream.units import parse_shape
 
+_PASTED = 1  # of the random numbers of an epoch, those that place copies
 _HELD_BATCHES = 3  # one being made, one waiting, one in use
 
 
@@ -69,6 +72,8 @@ class SubtomogramDataset(IterableDataset[Batch]):
         The first epoch to stream.
     rejected
         Places that are no particles, of the same tomograms and species; None: there are none, and the batches are no `CorrectedBatch`.
+    pasting
+        Copies of labelled particles that are pasted into uniform crops; None: none are.
 
     Raises
     ------
@@ -97,6 +102,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
         world: int = 1,
         epoch: int = 0,
         rejected: Rejected | None = None,
+        pasting: Pasting | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -114,6 +120,7 @@ class SubtomogramDataset(IterableDataset[Batch]):
             raise InputError(f"rank must be below world, found rank {rank} and world {world}")
         self._points = _checked_points(tomograms, points, radius, label_shape)
         self._rejected = rejected and replace(rejected, points=_checked_points(tomograms, rejected.points, rejected.radius, label_shape))
+        self._pasting, self._centres = _checked_pasting(pasting, len(radius)), centres_of(self._points)
         self._tomograms, self._radius, self._label_shape = tuple(tomograms), tuple(float(r) for r in radius), label_shape
         self._seed, self._rank, self._world = seed, rank, world
         self._division = Division(batch, batches_per_epoch, labelled_fraction, world, workers=1)
@@ -179,8 +186,15 @@ class SubtomogramDataset(IterableDataset[Batch]):
             for index in division.batches_of(worker):
                 n_labelled = division.labelled_in(index)
                 batch = _Arrays(division.batch, len(self._radius), self.crop, has_negative=self._rejected is not None)
+                copies: list[Copy] = []
                 for i in range(division.batch):
-                    self._fill(batch, i, *next(around if i < n_labelled else anywhere))
+                    crop, image = next(around if i < n_labelled else anywhere)
+                    self._fill(batch, i, crop, image)
+                    if self._pasting is not None and crop.is_labelled:
+                        copies += self._copies(crop, image)
+                if self._pasting is not None and copies:
+                    rng = np.random.default_rng([self._seed, epoch, self._rank, index, _PASTED])
+                    batch.paste(copies, self._pasting.share, rng)
                 yield batch.as_tensors()
 
     def _fill(self, batch: "_Arrays", i: int, crop: Crop, image: np.ndarray) -> None:
@@ -198,6 +212,23 @@ class SubtomogramDataset(IterableDataset[Batch]):
                     near.astype(bool) & ~positive.astype(bool), crop.orientation
                 )  # a click beside a rejected place is believed
         batch.is_labelled[i] = crop.is_labelled
+
+    def _copies(self, crop: Crop, image: np.ndarray) -> list[Copy]:
+        """Return a copy of the particle around which a crop was drawn, or nothing if it was a rejected place or is not whole."""
+        if self._pasting is None or crop.point >= len(self._centres):
+            return []
+        species, position = self._centres[crop.point]
+        box, volume = self._design.box(crop), self._design.shapes[crop.tomogram]
+        copy = copied(
+            image,
+            self.marked(box, position[None], self._radius[species], volume).astype(bool),
+            inclusion_weights(self._design, crop),
+            position - np.array(crop.start),
+            radius=self._pasting.radius[species],
+            species=species,
+            orientation=crop.orientation,
+        )
+        return [] if copy is None else [copy]
 
     def marked(self, box: Box, points_zyx: np.ndarray, radius: float, volume: Triple) -> np.ndarray:
         """Mark the voxels of a box that lie in the labels of the points.  A subclass may mark others."""
@@ -249,10 +280,26 @@ class _Arrays:
         self.is_labelled = np.empty(n, dtype=np.bool_)
         self.negative = np.empty((n, species, *crop), dtype=np.bool_) if has_negative else None
 
+    def paste(self, copies: Sequence[Copy], share: float, rng: np.random.Generator) -> None:
+        """Paste one of the copies into each uniform crop with probability `share`."""
+        for i in np.flatnonzero(~self.is_labelled):
+            is_chosen, copy = rng.random() < share, copies[int(rng.integers(len(copies)))]
+            changed = paste(copy, self.image[i, 0], self.positive[i], self.weight[i, 0], rng) if is_chosen else None
+            if changed is not None and self.negative is not None:
+                here = (i, copy.species, *changed.slices)
+                self.negative[here] &= ~self.positive[here]  # a particle lies there now
+
     def as_tensors(self) -> Batch:
         """Return the batch as tensors that share these arrays' memory."""
         batch = Batch(*(torch.from_numpy(a) for a in (self.image, self.positive, self.weight, self.is_labelled)))
         return batch if self.negative is None else batch.corrected(torch.from_numpy(self.negative))
+
+
+def _checked_pasting(pasting: Pasting | None, species: int) -> Pasting | None:
+    """Return the pasting; None if it pastes nothing."""
+    if pasting is not None and len(pasting.radius) != species:
+        raise InputError(f"pasted particles need a radius for each of the {species} species, found {len(pasting.radius)}")
+    return None if pasting is None or pasting.share == 0 else pasting
 
 
 def _check_integer(name: str, value: int, least: int) -> None:

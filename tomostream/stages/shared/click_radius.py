@@ -6,7 +6,7 @@
    to there is left.  Farther out, gaps between particles that touch can be clearer than the particle.
 4. First at a coarse level with cubes of `REACH_ANG`, then at the level at which the radius found has 6 to 12 voxels.
 
-Limits: particles that touch look larger; fringes of defocus move the border.  Errors are within one voxel on all species tried, FAS 1.5 (docs/accuracy.md).
+Limits: particles that touch look larger; fringes of defocus move the border.  Errors are within one voxel on all species tried, FAS 1.5 (docs/measurements.md).
 """
 
 from __future__ import annotations

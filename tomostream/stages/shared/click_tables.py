@@ -83,7 +83,7 @@ def read_click_tables(labels: Labels, settings: LearningSettings, strategy: Stra
 
 
 def steps_for(clicks: Particles) -> int:
-    """Return the training steps for these clicks, where the configuration gives none: by the species that has most (docs/accuracy.md, "More clicks")."""
+    """Return the training steps for these clicks, where the configuration gives none: by the species that has most (docs/measurements.md, "More clicks")."""
     most = max((len(own) for _, own in clicks.by_species()), default=0)
     return min(max(defaults.STEPS, defaults.STEPS_PER_CLICK * most), defaults.MOST_STEPS)
 

@@ -41,7 +41,7 @@ from tomostream.stages.training.inputs import clicks_of
 from tomostream.tomogram import open_tomogram
 from tomostream.units import Length
 
-LIKE, CLEAR = 0.8, 2.0  # likeness and evidence that clicks on particles have at least (docs/accuracy.md)
+LIKE, CLEAR = 0.8, 2.0  # likeness and evidence that clicks on particles have at least (docs/measurements.md)
 _SURE = 5.0  # likeness with which no slip is looked for
 _FITS, _FITS_CLEARLY = 1.6, 4.0  # likeness and evidence with a slip undone
 _BETTER = 2.0  # times the likeness of the clicks as they are, and

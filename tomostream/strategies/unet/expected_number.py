@@ -10,7 +10,7 @@ There are two estimates.  Both are too high where there are many look-alikes, fo
 
 The estimate is at most the number of balls of the particle's radius that fill half of the volume.
 
-Limits: a number given by a person is better (docs/accuracy.md).
+Limits: a number given by a person is better (docs/measurements.md).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 A network trained on ten clicks learns what is not a particle (membranes, gold, ice), but its scores form plateaus that don't locate the centre.  The
 radial profile that separates clicks from other peaks (`discriminant`) locates centres to a fraction of a voxel, but mistakes gold beads for
-particles.  Their errors have little in common, so the sum is better than either (docs/accuracy.md).
+particles.  Their errors have little in common, so the sum is better than either (docs/measurements.md).
 
 1. Compute the network's logits in the needed box, widened by the radius of the ball, as a stream (`strategies.unet.scorer`).
 2. Average them over the ball, inside the volume (`picking.smoothing`, whose result does not depend on the block).

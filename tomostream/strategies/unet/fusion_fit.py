@@ -10,7 +10,7 @@
    tomograms give about the expected number of picks.
 
 The profile is made from the clicks alone.  Making it again from the best picks helped for one simulator and hurt for another, and left-out clicks
-could not tell which (docs/accuracy.md).
+could not tell which (docs/measurements.md).
 
 Limits: in a tomogram of different contrast the order of the scores is the same but the threshold is not; `count: auto` therefore looks at the peaks
 of each tomogram.

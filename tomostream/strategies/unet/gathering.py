@@ -5,7 +5,7 @@
    pretrained features.  If even the best is blind (`pretrained.evidence.BLIND`), nothing is joined to the network.
 3. Where the configuration gives no expected number, it is estimated from the clicks (`expected_number`).
 4. A training that goes on from a model keeps that model's choice and number (`earlier_choice`).
-5. The lower the left-out clicks rank, the less the filter weighs beside the network (`trust_in`; docs/accuracy.md, "What joins the network").
+5. The lower the left-out clicks rank, the less the filter weighs beside the network (`trust_in`; docs/measurements.md, "What joins the network").
 
 The pretrained network can only be joined to a network of three levels, and is not used with `network.backbone: none`.
 """

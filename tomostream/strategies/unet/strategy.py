@@ -82,6 +82,8 @@ class UNetStrategy(NetworkStrategy):
             values["start"] = checked_start(settings).weights_sha256
         if takes_backbone(settings):
             values["pretrained"] = SHA256
+        if settings.train.pasted:
+            values["pasted"] = settings.train.pasted
         return values
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:

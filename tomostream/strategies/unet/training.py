@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -25,9 +26,9 @@ from tomostream.learn.processes import Processes
 from tomostream.progress import Progress
 from tomostream.strategies.click_recording import with_clicks
 from tomostream.strategies.model_folder import TrainingSummary
-from tomostream.strategies.network_training import Parts, best_epoch_note, crops_of, train_network, trained_by
+from tomostream.strategies.network_training import Crops, Parts, best_epoch_note, crops_of, train_network, trained_by
 from tomostream.strategies.trained_settings import settings_from
-from tomostream.strategies.training_set import Training
+from tomostream.strategies.training_set import Labelled, Training
 from tomostream.strategies.unet.fusion_fit import Joined, join_told
 from tomostream.strategies.unet.gathering import Gathered, gather
 from tomostream.strategies.unet.model import UNetModel, UNetSettings, save_model, unet_sampling
@@ -37,6 +38,7 @@ from tomostream.strategies.unet.scorer import score_array
 from tomostream.strategies.unet.settings import MatchedFilter
 from tomostream.strategies.unet.starting import load_start
 from tomostream.strategies.validation import greedy_picks
+from tomostream.stream.paste import Pasting
 
 
 def train_unet(objective: str, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -79,9 +81,7 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
 
     parts = Parts(
         network=network,
-        crops=lambda labelled, own: crops_of(
-            training, labelled, radii, stride=network.stride, processes=own, negative_radii=radii if negatives else None
-        ),
+        crops=_crops(training, radii, network.stride, has_negatives=negatives is not None),
         objective=lambda together: replace(risk, processes=together),
         sampling=unet_sampling(network.stride),
         recalibration_crops=defaults.RECALIBRATION_CROPS,
@@ -115,6 +115,16 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
     summary = with_clicks(summary, UNetModel(described, summary, folder, network.eval(), profiles), training, progress)
     save_model(folder, network, described, summary, profiles)
     progress.say(best_epoch_note(result))
+
+
+def _crops(training: Training, radii: list[float], stride: int, *, has_negatives: bool) -> Callable[[Labelled, Processes | None], Crops]:
+    """Return the function that makes the crops (`Parts.crops`): with copies of clicked particles, and rejected places where there are some."""
+    negatives, pasting = radii if has_negatives else None, Pasting(training.settings.train.pasted, training.radii_vox)
+
+    def crops(labelled: Labelled, own: Processes | None) -> Crops:
+        return crops_of(training, labelled, radii, stride=stride, processes=own, negative_radii=negatives, pasting=pasting)
+
+    return crops
 
 
 def _is_filtered(training: Training) -> bool:

@@ -59,7 +59,7 @@ class Way:
 
 
 _LITTLE, _SOME, _MUCH = math.exp(-3), math.exp(-1), math.exp(1)
-# the order decides between ways of about the same cost; the first was never far from the best on the development tomograms (docs/accuracy.md)
+# the order decides between ways of about the same cost; the first was never far from the best on the development tomograms (docs/measurements.md)
 WAYS = (
     Way(_SOME, 1.0),
     Way(_SOME, 2.0),

@@ -104,3 +104,10 @@ def test_constant_volume_is_refused_with_its_value():
 def test_json_reads_back_exactly():
     normalisation = statistics_of(volume_of("f4"), clip_sigma=3.0)
     assert Normalisation.from_json(json.loads(json.dumps(normalisation.to_json()))) == normalisation
+
+
+def test_whole_numbers_of_other_writers_of_json_are_floats():
+    counts = {"finite": 8, "total": 8}
+    found = Normalisation.from_json({"mean": 0, "std": 1, "clipped_mean": 0, "clipped_std": 1, "clip_sigma": 3, **counts})
+    assert found == Normalisation(mean=0.0, std=1.0, clipped_mean=0.0, clipped_std=1.0, clip_sigma=3.0, **counts)
+    assert [type(value) for value in (found.mean, found.clip_sigma, found.finite)] == [float, float, int]

@@ -403,7 +403,10 @@ def test_what_is_no_store_is_refused_with_what_to_do(tmp_path):
         InputError, match=r"a.mrc is an MRC file, not an OME-Zarr store; convert it first: `tomostream convert .*a.mrc -o DIR`"
     ):
         open_tomogram(tmp_path / "a.mrc")
-    with pytest.raises(InputError, match="folder is a folder, not an OME-Zarr store; it is without Zarr metadata"):
+    with pytest.raises(
+        InputError,
+        match=r"folder is a folder, not an OME-Zarr store; it is without Zarr metadata .* name the files in a folder of tomograms: .*folder/\*.mrc",
+    ):
         open_tomogram(tmp_path / "folder")
     zarr.create_array(tmp_path / "array.zarr", shape=(4, 4, 4), dtype="f4")
     zarr.create_array(tmp_path / "array2.zarr", shape=(4, 4, 4), dtype="f4", zarr_format=2)

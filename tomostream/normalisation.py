@@ -165,8 +165,9 @@ class Normalisation:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Normalisation":
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote; other writers of JSON may have made 0 of 0.0."""
         robust = values.get("robust")
+        values = {key: float(value) if type(value) is int and key not in ("finite", "total") else value for key, value in values.items()}
         return cls(**values | ({} if robust is None else {"robust": cls.from_json(robust)}))
 
 

@@ -147,6 +147,7 @@ def test_table_without_header_needs_columns_and_unit(tmp_path):
         ("", "is empty"),
         ("x,y,z\n1,2,3\n", "its columns are x,y,z.*never guessed"),
         ("x_voxel,y_voxel,z_voxel\n1,2\n", "line 2: 2 fields, expected 3"),
+        ("x_voxel;y_voxel;z_voxel\n90,1;30;44\n", "line 2: x_voxel must be a number, found '90,1'; write a decimal point, not a comma"),
         ("x_voxel,y_voxel,z_voxel\n90,1,30,0,44,5\n", "line 2: 6 fields, expected 3 .*decimal commas"),
         ("x_voxel,y_voxel,z_voxel\n1,2,three\n", "line 2: z_voxel must be a number, found 'three'"),
         ("x_voxel,y_voxel,z_voxel\n1,2,nan\n", "line 2: the position must be finite"),

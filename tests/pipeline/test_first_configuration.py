@@ -38,6 +38,7 @@ def test_with_all_answers_it_runs_as_it_is(data):
     assert configuration.tomograms == ["data/TS_01.mrc", "data/TS_03.ome.zarr", "data/more/TS_02.mrc"]
     assert [(one.name, str(one.radius), one.expected) for one in configuration.species] == [("ribosome", "135A", 20)]
     assert configuration.labels.train == ["clicks.csv"]
+    assert str(configuration.tolerance) == "135A"  # the radius: a pick further off is on no particle of that size
     plan = tomostream("run", "tomostream.yaml", "--dry-run", "--json")
     assert plan.code == 0, plan.err
     assert {step["tomogram"] for step in plan.json} >= {"TS_01", "TS_02", "TS_03"}

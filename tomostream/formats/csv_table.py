@@ -136,7 +136,8 @@ def _particles(rows: list[Row], table: _Reading) -> Particles:
             positions[i] = [number(fields[column]) for column in zyx]
         except ValueError:
             column = next(column for column in (at.x, at.y, at.z) if not _is_number(fields[column]))
-            raise InputError(f"{where}, line {line}: {names[column]} must be a number, found '{shown(fields[column])}'") from None
+            comma = "; write a decimal point, not a comma" if _is_number(fields[column].replace(",", ".")) else ""
+            raise InputError(f"{where}, line {line}: {names[column]} must be a number, found '{shown(fields[column])}'{comma}") from None
         if not all(map(math.isfinite, positions[i].tolist())):
             raise InputError(f"{where}, line {line}: the position must be finite, found {shown(','.join(fields))}")
         if at.score is not None and fields[at.score]:

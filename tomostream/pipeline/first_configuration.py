@@ -270,6 +270,6 @@ def _text(sound: dict[str, Inspection], answers: Answers, missing: list[str]) ->
         f"  {'' if checks else unsaid}validate: [{checks or 'more_clicks.csv'}]   # in another tomogram; used to choose the best epoch",
         "",
         f"{'' if answers.truth else unsaid}truth: {quoted(answers.truth or 'truth.csv')}   # all particles, if they are known: the picks are evaluated against them",
-        f"tolerance: {defaults.TOLERANCE}   # largest distance of a correct pick from a true particle",
+        f"tolerance: {answers.radius or defaults.TOLERANCE}   # largest distance of a correct pick from a true particle",
     ]
     return "\n".join(line for i, line in enumerate(lines) if line or i != 3) + "\n"

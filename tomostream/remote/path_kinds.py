@@ -60,7 +60,10 @@ _ADVICE = {
     (Wanted.STORE, Kind.MISSING): "give the folder of an OME-Zarr image, as `tomostream convert` makes it",
     (Wanted.STORE, Kind.MRC): "convert it first: `tomostream convert {path} -o DIR`",
     (Wanted.STORE, Kind.PROJECT): "its tomograms are in {path}/tomograms, its score maps in {path}/scores",
-    (Wanted.STORE, Kind.FOLDER): "it is without Zarr metadata (no zarr.json, no .zgroup), and has no folder NAME.zarr in it",
+    (
+        Wanted.STORE,
+        Kind.FOLDER,
+    ): "it is without Zarr metadata (no zarr.json, no .zgroup), and has no folder NAME.zarr in it; name the files in a folder of tomograms: {path}/*.mrc",
     (Wanted.STORE, None): "give the folder NAME.ome.zarr that `tomostream convert` or `predict` made",
     (Wanted.MRC, Kind.STORE): "a store needs no conversion; use it as it is",
     (Wanted.MRC, Kind.PROJECT): "its tomograms are converted already, in {path}/tomograms",

@@ -243,6 +243,6 @@ def _write(places: Particles, output: Path, wanted: int, progress: Progress) -> 
     if len(places) < wanted:
         progress.warn(f"{len(places)} places, fewer than the {wanted} requested: the score maps have no more peaks")
     progress.say(
-        f"{output}: {len(places)} places to check; keep the rows that are particles, and give this table together with the first clicks"
+        f"{output}: {len(places)} places to check; add a column `label`, 1 for a particle and 0 for none, and give this table together with the first clicks"
     )
     return places

@@ -270,6 +270,11 @@ def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
     return save_arrays({name: np.ascontiguousarray(value) for name, value in sorted(arrays.items())})
 
 
+def repack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return the content of `model.safetensors` for arrays that were unpacked: they keep their shapes, also those of no axis."""
+    return save_arrays(dict(sorted(arrays.items())))
+
+
 def unpack_arrays(weights: bytes, folder: Path) -> dict[str, np.ndarray]:
     """Return the arrays by name from the content of `model.safetensors`.
 

@@ -8,6 +8,7 @@ A small particle needs a finer pyramid level than a large one, and one small net
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -25,9 +26,9 @@ from tomostream.strategies.model_folder import (
     ModelSettings,
     TrainingSummary,
     general_settings,
-    pack_arrays,
     read_folder,
     record_text,
+    repack_arrays,
     settings_of,
     unpack_arrays,
     write_folder,
@@ -132,7 +133,7 @@ def pack(folder: Path, parts: Sequence[Path]) -> None:
             {"strategy": one.strategy, "settings": one.settings, "summary": one.summary.model_dump(exclude_none=True)} for one in records
         ),
     )
-    write_folder(folder, KIND, pack_arrays(arrays), settings, _summary([one.summary for one in records]))
+    write_folder(folder, KIND, repack_arrays(arrays), settings, _summary([one.summary for one in records]))
 
 
 def unpack(record: ModelRecord, weights: bytes, folder: Path, load: Callable[[ModelRecord, bytes, Path], Model]) -> SeveralModels:
@@ -170,7 +171,7 @@ def contents(record: ModelRecord, weights: bytes, folder: Path) -> list[tuple[Mo
     for number, one in enumerate(records_in(record, folder)):
         prefix = f"{number}."
         own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-        found.append((one, pack_arrays(own)))
+        found.append((one, repack_arrays(own)))
     return found
 
 
@@ -239,6 +240,24 @@ def files_in(folder: Path) -> list[ModelFiles]:
         ModelFiles(_species(one), own, record_text(one.strategy, own, one.settings, one.summary).encode())
         for one, own in contents(record, weights, folder)
     ]
+
+
+def is_same_model(one: ModelFiles, other: ModelFiles) -> bool:
+    """Whether two models have the same arrays, settings and summary; earlier versions packed arrays of no axis with one."""
+    if one.identity == other.identity:
+        return True
+    arrays = [unpack_arrays(files.weights, Path()) for files in (one, other)]
+    records = [
+        {key: value for key, value in json.loads(files.record).items() if key in ("strategy", "settings", "summary")}
+        for files in (one, other)
+    ]
+    return (
+        records[0] == records[1]
+        and arrays[0].keys() == arrays[1].keys()
+        and all(
+            np.array_equal(value.ravel(), arrays[1][name].ravel(), equal_nan=value.dtype.kind == "f") for name, value in arrays[0].items()
+        )
+    )
 
 
 def _species(record: ModelRecord) -> tuple[str, ...]:

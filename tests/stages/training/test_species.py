@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ from tomostream.progress import Progress
 from tomostream.stages.picks.expected_count import expected_number
 from tomostream.stages.shared.resolved_run import resolve
 from tomostream.strategies.loading import load_model
-from tomostream.strategies.model_folder import read_record
-from tomostream.strategies.several_models import KIND, SeveralModels, summary_of
+from tomostream.strategies.model_folder import pack_arrays, read_record, unpack_arrays
+from tomostream.strategies.several_models import KIND, SeveralModels, files_in, is_same_model, summary_of
 
 pytestmark = pytest.mark.slow
 STEPS = {"steps": 20, "steps_per_epoch": 10, "crop": 16, "batch": 4, "precision": "float32"}
@@ -92,9 +93,24 @@ def test_the_picks_of_both_are_found_and_their_metrics_are_one_table(both):
     assert found["species"].keys() == set(SPECIES)
     rows = (project / "model" / "metrics.csv").read_text().splitlines()
     assert rows[0].startswith("species,epoch")
+    for one in files_in(project / "model"):
+        part = project / "model" / "parts" / one.species[0]
+        assert (one.weights, one.record) == tuple((part / name).read_bytes() for name in ("model.safetensors", "model.json"))
     assert [row.split(",")[0] for row in rows[1:]] == ["ribosome"] * 2 + ["fas"] * 2
     assert tomostream("check", project).code == 0
     assert tomostream("report", project, "-o", project / "again.html").code == 0
+
+
+def test_a_model_that_an_earlier_version_packed_is_the_same(both):
+    [one, other] = files_in(both[0] / "model")
+    arrays = unpack_arrays(one.weights, Path())
+    assert any(value.ndim == 0 for value in arrays.values())
+    earlier = replace(one, weights=pack_arrays(arrays))
+    assert earlier.weights != one.weights
+    assert is_same_model(earlier, one)
+    assert not is_same_model(one, other)
+    name = next(name for name, value in arrays.items() if value.ndim > 1)
+    assert not is_same_model(replace(one, weights=pack_arrays(arrays | {name: arrays[name] + 1})), one)
 
 
 def test_what_is_done_is_not_done_again_and_a_damaged_part_is_found(both, tmp_path):

@@ -46,7 +46,7 @@ def _model(folder: Path, mend: Callable[[], None] | None) -> Iterator[Damage]:
 
 def _part(folder: Path, species: str) -> Iterator[Damage]:
     """Check the folder of the model of one of several species."""
-    from tomostream.strategies.several_models import files_in
+    from tomostream.strategies.several_models import files_in, is_same_model
 
     part, mend = folder / PARTS_NAME / species, partial(_remake_part, folder, species)
     missing = [name for name in (SETTINGS_NAME, WEIGHTS_NAME) if not (part / name).is_file()]
@@ -60,10 +60,11 @@ def _part(folder: Path, species: str) -> Iterator[Damage]:
     yield from found
     yield from _files_beside(part)
     try:
-        packed = {one.species: one.identity for one in files_in(folder)}
+        packed = {one.species: one for one in files_in(folder)}
     except InputError:
         return  # told of the folder itself
-    if not found and packed.get((species,)) != files_in(part)[0].identity:
+    own = packed.get((species,))
+    if not found and (own is None or not is_same_model(own, files_in(part)[0])):
         yield Damage(str(part), _FILES, f"this is not the model of {species} that is packed in {folder}", mend)
 
 

@@ -53,6 +53,15 @@ def _model(found: RunStatus) -> str:
     return found.model + at + ("; the model of before serves until this one is whole" if found.replaces else "")
 
 
+def _resting(found: RunStatus) -> str:
+    """Why an unfinished run does not run: some tomograms failed and the others are done, or it was stopped."""
+    sound = {name: states for name, states in found.tomograms.items() if name not in found.failures}
+    is_done = found.model == "done" and all(one.state in ("done", "-") for states in sound.values() for one in states.values())
+    if sound and is_done and found.failures:
+        return f"done but for {len(found.failures)} of {len(found.tomograms)} tomograms, which failed: mend them, and run its configuration again"
+    return "not running, and not finished: run its configuration again to go on"
+
+
 def _show(found: RunStatus, every: bool) -> None:
     if not found.has_started:
         typer.echo(f"{found.project}: no run has started there")
@@ -60,8 +69,7 @@ def _show(found: RunStatus, every: bool) -> None:
     if found.is_finished:
         typer.echo(f"{found.project}: finished; made: {', '.join(found.made)}")
         return
-    resting = "finished" if found.is_finished else "not running, and not finished: run its configuration again to go on"
-    who = f"running ({found.owner})" if found.is_running else resting
+    who = f"running ({found.owner})" if found.is_running else _resting(found)
     stage = f", {'stage' if found.is_running else 'last stage'} {found.stage}" if found.stage else ""
     typer.echo(f"{found.project}: {who}{stage}; model {_model(found)}")
     if found.last_event:

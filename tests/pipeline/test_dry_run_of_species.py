@@ -11,6 +11,8 @@ from species_project import Heard, run, two_species, with_fewer_clicks
 from tomostream.config import configuration_from
 from tomostream.pipeline.dry_run import plan_run
 
+pytestmark = pytest.mark.slow  # each trains
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

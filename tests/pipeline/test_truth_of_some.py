@@ -11,6 +11,8 @@ from tomostream.config import configuration_from
 from tomostream.errors import InputError
 from tomostream.pipeline.dry_run import plan_run
 
+pytestmark = pytest.mark.slow  # each trains
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

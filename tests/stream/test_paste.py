@@ -130,6 +130,7 @@ def test_a_share_of_nothing_changes_nothing_and_half_is_about_half():
     assert 0.3 < float(count) / 120 < 0.6
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_copies_in_every_run():
     pasting = Pasting(0.7, RADIUS)
     first = list(dataset(pasting=pasting))

@@ -7,6 +7,8 @@ from cli_runner import tomostream
 from small_project import tree_bytes
 from species_project import run, two_species
 
+pytestmark = pytest.mark.slow  # each trains
+
 FILES = "model.json, model.safetensors"
 
 

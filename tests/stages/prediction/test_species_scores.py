@@ -9,6 +9,8 @@ from species_project import SPECIES, run, two_species, with_fewer_clicks
 
 from tomostream.strategies.several_models import files_in
 
+pytestmark = pytest.mark.slow  # each trains
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):

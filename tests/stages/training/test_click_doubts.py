@@ -32,6 +32,7 @@ def rows(points=CLICKS):
     return "".join(f"{x:.2f},{y:.2f},{z:.2f}\n" for z, y, x in points)
 
 
+@pytest.mark.slow
 def test_clicks_outside_are_told_with_their_lines(data, tmp_path, monkeypatch):
     configured(data, tmp_path, monkeypatch, f"# a comment\n\n{rows()}500,20,20\n")
     for arguments in (["--dry-run"], ["--stage", "convert", "--stage", "train"]):
@@ -42,16 +43,19 @@ def test_clicks_outside_are_told_with_their_lines(data, tmp_path, monkeypatch):
     assert "clicks lie outside" in (tmp_path / "p" / "log.jsonl").read_text()  # though told before the folder was there
 
 
+@pytest.mark.slow
 def test_what_is_sound_is_told_nothing_of(data, tmp_path, monkeypatch):
     configured(data, tmp_path, monkeypatch, rows(), species={"expected": 30})
     assert tomostream("run", "run.yaml", "--dry-run").err == ""
 
 
+@pytest.mark.slow
 def test_clicks_given_twice_are_told(data, tmp_path, monkeypatch):
     configured(data, tmp_path, monkeypatch, rows() + rows(CLICKS[:1]))
     assert "t1, ball: 1 of 26 points are duplicates" in tomostream("run", "run.yaml", "--dry-run").err
 
 
+@pytest.mark.slow
 def test_more_particles_than_spheres_fit_are_told(data, tmp_path, monkeypatch):
     configured(data, tmp_path, monkeypatch, rows(), species={"expected": 100_000})
     done = tomostream("run", "run.yaml", "--dry-run")
@@ -59,6 +63,7 @@ def test_more_particles_than_spheres_fit_are_told(data, tmp_path, monkeypatch):
     assert "species 'ball': expected is 100000 in tomogram 't1', but its 48 x 160 x 160 voxels hold at most" in done.err
 
 
+@pytest.mark.slow
 def test_a_radius_that_is_clearly_off_is_told_by_the_dry_run(data, tmp_path, monkeypatch):
     configured(data, tmp_path, monkeypatch, rows(), species={"radius": "20vox"})
     done = tomostream("run", "run.yaml", "--dry-run")
@@ -66,6 +71,7 @@ def test_a_radius_that_is_clearly_off_is_told_by_the_dry_run(data, tmp_path, mon
     assert "the configuration says 20; a wrong radius costs much of F1" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--dry-run"], ["--stage", "convert", "--stage", "evaluate"]])
 def test_a_truth_without_a_row_is_told(data, tmp_path, monkeypatch, arguments):
     configured(data, tmp_path, monkeypatch, rows(), truth="truth.csv")

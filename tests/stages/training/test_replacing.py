@@ -17,6 +17,8 @@ from tomostream.progress import Progress
 from tomostream.stages.training import replacing, stage
 from tomostream.strategies.loading import load_model
 
+pytestmark = pytest.mark.slow  # each trains
+
 IGNORED = (".lock", "resolved.yaml")  # the last names the project
 
 
@@ -159,7 +161,6 @@ def test_only_what_changed_is_trained_and_told(made, tmp_path):
     assert any("stays as it is until the new one is whole" in text for text in heard.said)
 
 
-@pytest.mark.slow
 def test_a_whole_project_goes_from_two_species_to_one_and_back(made, tmp_path):
     _, given = made
     project = tmp_path / "project"

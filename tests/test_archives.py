@@ -102,7 +102,14 @@ def test_the_dry_run_of_a_project_says_what_the_run_does(project):
     planned = tomostream("run", "run.yaml", "--dry-run", "--json")
     assert planned.code == 0, planned.err
     states = {step["stage"]: step["state"] for step in planned.json}
-    assert {states[stage] for stage in ("convert", "predict", "pick")} == {"done"}
+    # what the model that is there made stays; scores of one that will be trained anew are to do
+    assert states["convert"] == "done"
+    assert {states["predict"], states["pick"]} == {"done" if states["train"] == "done" else "to do"}
+    kept = tomostream("run", "run.yaml", "--dry-run", "--json", "--stage", "predict", "--stage", "pick")
+    assert {(step["stage"], step["state"]) for step in kept.json} == {("predict", "done"), ("pick", "done")}
+    before = [path.stat().st_mtime_ns for path in sorted((project / "scores").rglob("*")) if path.is_file()]
+    assert tomostream("run", "run.yaml", "--stage", "predict").code == 0
+    assert [path.stat().st_mtime_ns for path in sorted((project / "scores").rglob("*")) if path.is_file()] == before
     refused = tomostream("run", "run.yaml", "--stage", "train")
     assert states["train"] == ("other settings" if refused.code else "done")
     if refused.code == 0:

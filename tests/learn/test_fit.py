@@ -20,6 +20,8 @@ from tomostream.learn.steps import FitSettings
 from tomostream.learn.training_files import CHECKPOINT_NAME as NAME
 from tomostream.strategies.unet.network import ResidualUNet
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = FitSettings(
     steps=12, minutes=None, steps_per_epoch=3, learning_rate=1e-2, schedule="cosine", weight_decay=0.01, precision="float32", device="cpu"
 )

@@ -11,6 +11,8 @@ from store_files import noise, write_store
 
 from tomostream.config import load_configuration
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = ("--species", "ribosome", "--radius", "135A", "--expected", 20)
 
 

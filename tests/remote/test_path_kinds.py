@@ -7,6 +7,8 @@ from cli_runner import tomostream
 
 from tomostream.remote.path_kinds import _MAY_BE, Kind, Wanted, instead, is_project, kind_at
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from tomostream.progress import Progress
 from tomostream.stages.conversion import volume_export
 from tomostream.stages.conversion.volume_export import export_volume
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (70, 40, 50)
 ORIGIN_XYZ = (-120.0, 30.5, 7.0)
 

@@ -15,6 +15,8 @@ from tomostream.stages.picks.expected_count import expected_number, with_evidenc
 from tomostream.stages.shared.resolved_run import resolve
 from tomostream.strategies.model_folder import read_record
 
+pytestmark = pytest.mark.slow
+
 
 class Listening(Progress):
     """Keeps what is said."""

@@ -16,6 +16,8 @@ from tomostream.stages.shared.coarse_volume import CoarseVolume
 from tomostream.stages.shared.resolved_run import resolve
 from tomostream.store.pyramid import mean_pooled
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (64, 120, 120)
 
 

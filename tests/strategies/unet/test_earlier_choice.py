@@ -22,6 +22,8 @@ from tomostream.strategies.unet.pretrained.judging import Judge
 from tomostream.testing.small_project import SHAPE, SPACING, make_project
 from tomostream.tomogram import open_tomogram
 
+pytestmark = pytest.mark.slow
+
 VOXELS = math.prod(SHAPE)
 TOLD = {
     "chosen_ways": [str(JOINING[1])],

@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 
 from tomostream.testing import make_project
 
+pytestmark = pytest.mark.slow
+
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text()
 
 

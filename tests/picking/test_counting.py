@@ -12,6 +12,8 @@ from tomostream.picking.click_heights import ClickHeights
 from tomostream.picking.counting import choose_count
 from tomostream.picking.peak_heights import LOST, heights_of
 
+pytestmark = pytest.mark.slow
+
 MOST = 1000  # peaks that heights are measured by
 RATE = 0.7  # of noise, in heights
 

@@ -13,6 +13,8 @@ from tomostream.view.picks import PickTables
 from tomostream.view.rounds import Rounds
 from tomostream.view.workspace import Workspace, open_workspace, write_configuration
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def workspace(mrc_folder: Path, tmp_path: Path) -> Workspace:

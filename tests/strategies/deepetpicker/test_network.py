@@ -11,6 +11,8 @@ from tomostream.learn.objectives import Expectations
 from tomostream.strategies.deepetpicker.loss import Dice
 from tomostream.strategies.deepetpicker.network import CoordinateUNet
 
+pytestmark = pytest.mark.slow
+
 
 def test_one_logit_a_voxel_and_species():
     assert lively(species=2)(torch.zeros(3, 1, 8, 12, 16)).shape == (3, 2, 8, 12, 16)

@@ -19,6 +19,8 @@ from tomostream.strategies.unet.model import UNetSettings, load_model, save_mode
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.scorer import StreamedNetwork
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (37, 42, 51)
 CHANNELS = (4, 8)
 MATCHED = MatchedSettings(support_vox=(4.0, 5.5), floor=0.6, weight=(7.0, -3.0), intercept=(0.5, -1.25), smooth_vox=2.0)

@@ -16,6 +16,8 @@ from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.strategies.unet.cost import NetworkCost, network_cost
 from tomostream.strategies.unet.planning import _sized, least_redundant, plan_prediction
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Network:

@@ -186,22 +186,18 @@ class SubtomogramDataset(IterableDataset[Batch]):
             for index in division.batches_of(worker):
                 n_labelled = division.labelled_in(index)
                 batch = _Arrays(division.batch, len(self._radius), self.crop, has_negative=self._rejected is not None)
-                copies: list[Copy] = []
                 for i in range(division.batch):
-                    crop, image = next(around if i < n_labelled else anywhere)
-                    self._fill(batch, i, crop, image)
-                    if self._pasting is not None and crop.is_labelled:
-                        copies += self._copies(crop, image)
-                if self._pasting is not None and copies:
-                    rng = np.random.default_rng([self._seed, epoch, self._rank, index, _PASTED])
-                    batch.paste(copies, self._pasting.share, rng)
+                    self._fill(batch, i, *next(around if i < n_labelled else anywhere))
+                if self._pasting is not None and batch.copies:
+                    batch.paste(self._pasting.share, np.random.default_rng([self._seed, epoch, self._rank, index, _PASTED]))
                 yield batch.as_tensors()
 
     def _fill(self, batch: "_Arrays", i: int, crop: Crop, image: np.ndarray) -> None:
         """Write a crop's turned image, labels and weights into place i of a batch."""
         # copied first, then turned: turning the strided view of the region is slower
         batch.image[i, 0] = oriented(np.ascontiguousarray(image), crop.orientation)
-        batch.weight[i, 0] = oriented(inclusion_weights(self._design, crop), crop.orientation)
+        weight = inclusion_weights(self._design, crop)
+        batch.weight[i, 0] = oriented(weight, crop.orientation)
         box, volume = self._design.box(crop), self._design.shapes[crop.tomogram]
         for s, radius in enumerate(self._radius):
             positive = self.marked(box, self._points[crop.tomogram][s], radius, volume)
@@ -212,23 +208,24 @@ class SubtomogramDataset(IterableDataset[Batch]):
                     near.astype(bool) & ~positive.astype(bool), crop.orientation
                 )  # a click beside a rejected place is believed
         batch.is_labelled[i] = crop.is_labelled
+        copy = self._copied(crop, image, weight) if crop.is_labelled else None
+        batch.copies += [] if copy is None else [copy]
 
-    def _copies(self, crop: Crop, image: np.ndarray) -> list[Copy]:
-        """Return a copy of the particle around which a crop was drawn, or nothing if it was a rejected place or is not whole."""
+    def _copied(self, crop: Crop, image: np.ndarray, weight: np.ndarray) -> Copy | None:
+        """Return a copy of the particle around which a crop was drawn; None if none is wanted, it was a rejected place, or it is not whole."""
         if self._pasting is None or crop.point >= len(self._centres):
-            return []
+            return None
         species, position = self._centres[crop.point]
         box, volume = self._design.box(crop), self._design.shapes[crop.tomogram]
-        copy = copied(
+        return copied(
             image,
             self.marked(box, position[None], self._radius[species], volume).astype(bool),
-            inclusion_weights(self._design, crop),
+            weight,
             position - np.array(crop.start),
             radius=self._pasting.radius[species],
             species=species,
             orientation=crop.orientation,
         )
-        return [] if copy is None else [copy]
 
     def marked(self, box: Box, points_zyx: np.ndarray, radius: float, volume: Triple) -> np.ndarray:
         """Mark the voxels of a box that lie in the labels of the points.  A subclass may mark others."""
@@ -279,11 +276,12 @@ class _Arrays:
         self.weight = np.empty((n, 1, *crop), dtype=np.float32)
         self.is_labelled = np.empty(n, dtype=np.bool_)
         self.negative = np.empty((n, species, *crop), dtype=np.bool_) if has_negative else None
+        self.copies: list[Copy] = []  # of the particles of its labelled crops
 
-    def paste(self, copies: Sequence[Copy], share: float, rng: np.random.Generator) -> None:
+    def paste(self, share: float, rng: np.random.Generator) -> None:
         """Paste one of the copies into each uniform crop with probability `share`."""
         for i in np.flatnonzero(~self.is_labelled):
-            is_chosen, copy = rng.random() < share, copies[int(rng.integers(len(copies)))]
+            is_chosen, copy = rng.random() < share, self.copies[int(rng.integers(len(self.copies)))]
             changed = paste(copy, self.image[i, 0], self.positive[i], self.weight[i, 0], rng) if is_chosen else None
             if changed is not None and self.negative is not None:
                 here = (i, copy.species, *changed.slices)

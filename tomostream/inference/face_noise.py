@@ -4,7 +4,8 @@ Near the faces that are parallel to the tilt axis a reconstruction has less data
 What is missing shows as streaks of low spatial frequency, in a wedge that widens towards the first and last slices; blobs in it look like
 particles.  Along the tilt axis the wedge does not change, so the spread along lines of that direction measures it.
 
-1. Smooth the standardised volume by a Gaussian, since the voxel noise hides the streaks.
+1. Smooth the standardised volume by a Gaussian, since the voxel noise hides the streaks.  Near a face fewer voxels are averaged, so the smoothed
+   volume is divided by what the Gaussian leaves there of white noise.
 2. For all lines along y near the faces at the ends of x, and all lines along x near the faces at the ends of y, compute the spread: the median
    distance from the median.  The reference is the median spread of lines inside the volume, of both directions.
 3. A line whose spread is more than `FACE_NOISE` times the reference has the gain spread / (`FACE_NOISE` times reference), any other line 1.
@@ -94,7 +95,22 @@ def _gains(near: np.ndarray, far: np.ndarray, least: float) -> Float32[np.ndarra
 def _spread(read: Callable[[Box], np.ndarray], shape: Triple, name: str, places: range, smooth: float) -> Float32[np.ndarray, "z d"]:
     """Return the spread along lines at some places beside each other, for all slices."""
     axis = 1 if name == ALONG_Y else 2  # along which the lines run
-    return np.concatenate([_in_slab(read(box), box, core, axis, smooth) for box, core in _slabs(shape, 3 - axis, places, smooth)])
+    left = [_noise_left(n, smooth) for n in shape]
+    parts = []
+    for box, core in _slabs(shape, 3 - axis, places, smooth):
+        smoothed = ndimage.gaussian_filter(read(box), smooth, truncate=_TRUNCATE, mode="constant")[core.relative_to(box.start).slices]
+        for number, (own, part) in enumerate(zip(left, core.slices, strict=True)):
+            smoothed /= own[part].reshape([-1 if number == place else 1 for place in range(3)])
+        middle = np.median(smoothed, axis=axis, keepdims=True)
+        parts.append(np.median(np.abs(smoothed - middle), axis=axis))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _noise_left(n: int, smooth: float) -> Float32[np.ndarray, " n"]:
+    """Return the deviation that the Gaussian leaves of white noise of deviation 1, along one axis, at each of `n` places."""
+    reach = math.floor(_TRUNCATE * smooth + 0.5)  # as scipy
+    kernel = ndimage.gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], smooth, truncate=_TRUNCATE, mode="constant")
+    return np.sqrt(ndimage.convolve1d(np.ones(n), kernel**2, mode="constant")).astype(np.float32)
 
 
 def _slabs(shape: Triple, beside: int, places: range, smooth: float) -> Iterator[tuple[Box, Box]]:
@@ -107,10 +123,3 @@ def _slabs(shape: Triple, beside: int, places: range, smooth: float) -> Iterator
     for first, last in itertools.pairwise([*range(0, shape[0], planes), shape[0]]):
         core = Box(triple([first, *start[1:]]), triple([last, *stop[1:]]))
         yield core.expanded(halo).clipped(Box.whole(shape)), core
-
-
-def _in_slab(image: np.ndarray, box: Box, core: Box, axis: int, smooth: float) -> Float32[np.ndarray, "z d"]:
-    smoothed = ndimage.gaussian_filter(image, smooth, truncate=_TRUNCATE, mode="nearest")[core.relative_to(box.start).slices]
-    middle = np.median(smoothed, axis=axis, keepdims=True)
-    spread: np.ndarray = np.median(np.abs(smoothed - middle), axis=axis)
-    return spread.astype(np.float32)

@@ -187,7 +187,9 @@ class Ground:
         }  # fmt: skip
         for name, project in (("run", "out/project"), ("base", "base"), ("train", "base")):
             (self.fresh / f"{name}.yaml").write_text(yaml.safe_dump(configuration | {"project": project}))
-        (self.fresh / "anew.yaml").write_text(yaml.safe_dump(configuration | {"project": "base", "train": configuration["train"] | {"seed": 5}}))
+        (self.fresh / "anew.yaml").write_text(
+            yaml.safe_dump(configuration | {"project": "base", "train": configuration["train"] | {"seed": 5}})
+        )
         self._write_several(configuration)
         (self.fresh / "packed.mrc.gz").write_bytes(gzip.compress((self.fresh / "t1.mrc").read_bytes(), 1, mtime=0))
         self._must(["run", "base.yaml"], self.fresh)

@@ -34,6 +34,7 @@ __all__ = [
     "file_tomogram",
     "folder_tables",
     "format_of",
+    "format_to_read",
     "read_table",
     "recognised",
     "refuse_shared",
@@ -67,7 +68,14 @@ def format_of(path: Path, name: str | None = None) -> str:
     )
 
 
-def _format_to_read(path: Path, name: str | None) -> str:
+def format_to_read(path: Path, name: str | None = None) -> str:
+    """Return the format in which `read_table` reads a table: the given one, or what the file or folder is recognised as.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, or neither the content nor the ending says what it is.
+    """
     if name is None and (known := recognised(path)) is not None:
         return known
     try:
@@ -94,7 +102,7 @@ def read_table(path: str | Place, *, format_name: str | None = None, conversion:
             return read_table(copy, format_name=format_name, conversion=conversion)
     path = where
     conversion = conversion or Conversion()
-    found = _format_to_read(path, format_name)
+    found = format_to_read(path, format_name)
     if not path.exists():
         raise InputError(f"table {path} does not exist")
     if not FORMATS[found].headerless and (conversion.columns is not None or conversion.unit is not None):

@@ -12,8 +12,8 @@ from typing import TypeVar, cast
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.checks import check_finite
 from tomostream.formats.format_option import FormatOption
+from tomostream.formats.positions import check_finite
 from tomostream.geometry import Triple
 from tomostream.particles import Particles, Unit
 from tomostream.progress import Progress

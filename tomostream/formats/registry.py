@@ -18,9 +18,10 @@ from pathlib import Path
 
 from tomostream.errors import InputError
 from tomostream.formats.catalogued import FORMATS, recognised, table_endings, working_formats
-from tomostream.formats.checks import check_finite, check_names, checked
+from tomostream.formats.checks import check_names, checked
 from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.lists import listed_tables
+from tomostream.formats.positions import check_finite
 from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.copies import local_result, local_table

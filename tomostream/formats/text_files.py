@@ -104,7 +104,7 @@ def parse_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """An object's keys and values; JSON itself would take the last of two values, and a reader the other."""
     found = dict(pairs)
     if len(found) < len(pairs):

@@ -59,6 +59,17 @@ def load_configuration(path: str | Place) -> Configuration:
     ConfigurationError
         If it is wrong: with the file, the key, the value found and what is allowed.
     """
+    return configuration_from(configuration_values(path), str(place(path)))
+
+
+def configuration_values(path: str | Place) -> dict[str, Any]:
+    """Return what a configuration file says, variables of the environment replaced; keys and values are not checked.
+
+    Raises
+    ------
+    ConfigurationError
+        If it can't be read, or is no mapping of keys.
+    """
     path = place(path)
     if kind_at(path) not in _MAY_BE_YAML and (other := instead(path, Wanted.CONFIGURATION)) is not None:
         raise ConfigurationError(other)
@@ -83,7 +94,7 @@ def load_configuration(path: str | Place) -> Configuration:
             instead(path, Wanted.CONFIGURATION)
             or f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {'nothing' if values is None else type(values).__name__}"
         )
-    return configuration_from(values, str(path))
+    return values
 
 
 def _parsed(text: str, where: str) -> Any:

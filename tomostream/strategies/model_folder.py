@@ -119,6 +119,7 @@ class TrainingSummary(BaseModel):
     processes: int | None = None  # number of processes that trained together; None: one
     clicked_voxels: list[int] | None = None  # voxels of each clicked tomogram, at level 0
     clicks: list[RecordedClicks] | None = None  # per species; None: not measured
+    clicked: list[dict[str, int]] | None = None  # per species, the particles that were clicked in each tomogram; None: an earlier model
 
 
 class ModelRecord(BaseModel):

@@ -49,6 +49,7 @@ _PER_SPECIES = (  # fields of a summary that are lists with one entry per specie
     "left_out_ranks",
     "evidence",
     "clicks",
+    "clicked",
     "rejected",
     "rejected_fraction",
 )

@@ -260,7 +260,8 @@ def settings_of(record: ModelRecord, settings: type[S], folder: Place) -> S:
         If a setting is missing or has the wrong type.
     """
     try:
-        found: S = adapter_of(settings).validate_python(record.settings)
+        kind: Any = settings
+        found: S = adapter_of(kind).validate_python(record.settings)
         return found
     except ValidationError as error:
         raise InputError(f"model folder {folder} is broken: {_one_line(error)}") from None

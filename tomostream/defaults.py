@@ -64,6 +64,8 @@ SPACING_STOP: Final = 0.15  # ... and above which it stops
 
 # points
 INSIDE_FRACTION: Final = 0.95  # share of the points that must lie in the volume (catches swapped axes and units)
+# voxels by which a point may lie outside and still count as inside: origins that differ by half or a whole voxel, rounded angstrom
+OVERSHOOT_VOX: Final = 1.0
 
 # evaluation
 TOLERANCE: Final = "10vox"  # the paper's distance for a match

@@ -1,6 +1,9 @@
 """What the tests of the workbench share: small tomograms of dark balls, a server in a process of its own, a headless Chromium."""
 
 import contextlib
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,22 @@ def stores(mrc_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in sorted(mrc_folder.glob("*.mrc")):
         ts.convert(path, folder)
     return folder
+
+
+@pytest.fixture
+def read_only(stores: Path, mrc_folder: Path, tmp_path: Path) -> Iterator[Path]:
+    """A disk on which nothing can be written, with the converted tomograms in `stores` and the MRC files in `mrc`."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=False, capture_output=True).returncode:
+        pytest.skip("mounting a disk needs root")
+    try:
+        shutil.copytree(stores, disk / "stores")
+        shutil.copytree(mrc_folder, disk / "mrc")
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 @pytest.fixture

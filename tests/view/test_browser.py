@@ -113,6 +113,56 @@ def test_axe_has_no_serious_finding(page, size):
     assert serious_findings(page.driver) == []
 
 
+def test_the_form_says_what_is_wrong_beside_the_field_and_the_circles_follow_what_is_typed(page, tmp_path):
+    page.go_to(20, 60, 70)
+    page.click_voxel(60, 70)
+    page.tab("run")
+    assert not page.element("#export").is_enabled()
+    assert "no picks of particle yet" in page.text("#export-hint")
+    page.fill("#species-radius-0", "6")
+    page.wait(lambda: "0.6 voxels, 1.2 nm across: very small. Is it in angstrom?" in page.text("#radius-hint-0"), "the hint")
+    page.fill("#species-radius-0", "80")
+    page.wait(lambda: page.js("return tomostream.bench.radius") == 8, "the circle that is typed")
+    page.fill("#species-name-0", "80S ribosome")
+    page.element("#save-setup").click()
+    page.wait(lambda: "The name must be letters" in page.text("fieldset .bad"), "what is wrong, beside the field")
+    page.fill("#species-name-0", "ribosome")
+    page.element("#save-setup").click()
+    page.wait(lambda: page.js("return tomostream.bench.state.config"), "the configuration is written")
+    page.driver.find_element(By.XPATH, "//button[text()='Change']").click()
+    assert page.element("#species-name-0").get_attribute("value") == "ribosome"
+    page.fill("#species-radius-0", "20")
+    page.driver.find_element(By.XPATH, "//button[text()='Cancel']").click()
+    page.wait(lambda: page.js("return tomostream.bench.radius") == 8, "the circle as it was")
+    assert "radius: 80A" in (tmp_path / "project" / "tomostream.yaml").read_text()
+
+
+def test_a_count_of_picks_is_kept_for_these_picks_and_forgotten_for_those_of_another_round(serve, browser, stores, tmp_path):
+    folder = tmp_path / "project"
+    head = "tomogram,species,x_angstrom,y_angstrom,z_angstrom,score\n"
+
+    def picked(scores: list[float]) -> None:
+        (folder / "picks").mkdir(parents=True, exist_ok=True)
+        rows = [f"ball_1,ball,{400 + 100 * n},600,200,{score}\n" for n, score in enumerate(scores)]
+        (folder / "picks" / "ball_1.csv").write_text(head + "".join(rows))
+
+    picked([0.9, 0.8, 0.7, 0.6])
+    (folder / "tomostream.yaml").write_text(
+        f"project: {folder}\ntomograms: ['{stores}/*.ome.zarr']\nspecies: [{{name: ball, radius: 60A}}]\nlabels: {{train: [{folder}/clicks.csv]}}\n"
+    )
+    page = Page(browser())
+    page.open(serve(folder / "tomostream.yaml").address)
+    page.wait(lambda: page.text("#tab-picks") == "Picks 4", "all of them")
+    page.tab("picks")
+    page.element("#pick-slider").send_keys(Keys.ARROW_LEFT)
+    page.wait(lambda: page.text("#tab-picks") == "Picks 3", "one fewer")
+    page.driver.refresh()
+    page.wait(lambda: page.text("#tab-picks") == "Picks 3", "the same after a reload")
+    picked([0.95, 0.85, 0.7, 0.6, 0.5])
+    page.driver.refresh()
+    page.wait(lambda: page.text("#tab-picks") == "Picks 5", "all of the next round")
+
+
 class Walk:
     """From a folder of MRC files to exported picks, and all of it again after a reload.
 
@@ -201,6 +251,9 @@ class Walk:
     def export(self) -> None:
         page = self.page
         page.tab("run")
+        assert not page.element("#export").is_enabled()
+        assert "Choose a format" in page.text("#export-hint")
+        Select(page.element("#format")).select_by_value("star-relion5")
         page.element("#export").click()
         page.wait(lambda: page.driver.find_elements(By.ID, "exported"), "the export")
         [exported] = (self.project / "export").iterdir()
@@ -230,7 +283,9 @@ class Walk:
         page.wait(lambda: page.js("return tomostream.bench.picks !== null"), "the picks, again")
         page.wait_for_slice()
         assert page.text("#tab-run[aria-selected=true]") == "Run"
+        assert page.element("#format").get_attribute("value") == "star-relion5"  # the format of the last export
         assert page.js("return tomostream.bench.count") == count
+        assert page.text("#tab-picks") == f"Picks {count}"
         assert page.clicks() == clicks
         assert len(page.js("return tomostream.bench.unsure")) == 1
         page.tab("gallery")

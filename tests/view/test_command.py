@@ -127,6 +127,22 @@ def test_without_a_browser_the_address_is_to_be_opened_by_hand(serve, stores, tm
     assert f"to look from another machine, there type\n  ssh -L {server.port}:127.0.0.1:{server.port}" in told
 
 
+def test_where_nothing_can_be_written_stores_can_be_looked_at_and_mrc_files_are_refused(serve, read_only, tmp_path):
+    server = serve(read_only / "stores", "-o", read_only / "project")
+    why = f"{read_only} can't be written: you can look, but not click, train or export"
+    assert why in server.stderr.read_text()
+    assert ask(server, "/api/state")["only_looking"].startswith(why)
+    assert len(ask(server, "/api/tile?name=ball_1&axis=z&level=0&z0=20&z1=21&r0=0&r1=64&c0=0&c1=64")) == 64 * 64
+    done = run(read_only / "mrc", "-o", "project", cwd=read_only)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        f"{read_only} can't be written, and MRC files are converted before they are viewed; give a folder for that with -o DIR"
+        in done.stderr
+    )
+    elsewhere = serve(read_only / "mrc", "-o", tmp_path / "mine")
+    assert ask(elsewhere, "/api/state")["only_looking"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

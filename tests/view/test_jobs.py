@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tomostream.errors import BusyError, InputError
+from tomostream.errors import BusyError, ConfigurationError, InputError
+from tomostream.view.configuration_form import write_configuration
 from tomostream.view.jobs import Jobs
 from tomostream.view.picks import PickTables
 from tomostream.view.rounds import Rounds
-from tomostream.view.workspace import Workspace, open_workspace, write_configuration
+from tomostream.view.workspace import Workspace, open_workspace
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +87,32 @@ def test_a_file_that_is_gone_stops_a_run_until_the_configuration_is_saved_withou
     (tmp_path / "mine" / "ball_2.mrc").unlink()
     with pytest.raises(InputError, match="none of the tomograms is there"):
         write_configuration(workspace, ball, voxel_size=None)
+
+
+def test_what_somebody_wrote_into_the_configuration_stays_when_the_form_is_saved(mrc_folder, tmp_path):
+    opened = {"project": tmp_path / "project", "clicks": None}
+    ball = {"name": "ball", "radius": "60A", "expected": None}
+    write_configuration(open_workspace([str(mrc_folder)], **opened), [ball], voxel_size=12.5, minutes=3.0)
+    path = tmp_path / "project" / "tomostream.yaml"
+    values = yaml.safe_load(path.read_text())
+    assert (values["voxel_size"], values["train"]) == (12.5, {"minutes": 3})
+    values |= {"truth": "truth.csv", "train": {"minutes": 3, "seed": 7}, "pick": {"count": 9}}
+    values["species"] = [{"name": "ball", "radius": "60A", "expected": {"ball_1": 14, "ball_2": 12}}]
+    path.write_text(yaml.safe_dump(values))
+    later = open_workspace([str(mrc_folder)], **opened)
+    assert later.is_ours
+    wider = {"name": "ball", "radius": "70A"}  # the page leaves out what it can't show
+    write_configuration(later, [wider, {"name": "rod", "radius": "40A", "expected": 5}], voxel_size=None, minutes=None)
+    saved = yaml.safe_load(path.read_text())
+    assert saved["species"] == [values["species"][0] | wider, {"name": "rod", "radius": "40A", "expected": 5}]
+    assert {key: saved[key] for key in ("truth", "pick", "voxel_size", "train", "labels")} == {
+        "truth": "truth.csv", "pick": {"count": 9}, "voxel_size": 12.5, "train": {"seed": 7}, "labels": values["labels"],
+    }  # fmt: skip
+    for text in ("species: [", "nothing of ours"):
+        path.write_text(text)
+        with pytest.raises(ConfigurationError, match=r"tomostream\.yaml"):
+            write_configuration(later, [wider], voxel_size=None)
+        assert path.read_text() == text
 
 
 @pytest.mark.slow
@@ -171,3 +199,24 @@ def test_the_second_round_replaces_the_model_and_the_first_does_not(workspace, m
     assert [call[0] for call in asked] == ["run", "run", "suggest"]
     assert "--overwrite" not in asked[0]
     assert "--overwrite" in asked[1]
+
+
+def test_a_configuration_of_the_user_s_own_goes_on_from_the_model_too_and_is_not_changed(mrc_folder, tmp_path, monkeypatch):
+    project, own = tmp_path / "project", tmp_path / "my.yaml"
+    own.write_text(
+        f"project: {project}\ntomograms: ['{mrc_folder}/*.mrc']\nspecies: [{{name: ball, radius: 60A}}]\nlabels: {{train: [${{WHERE}}/clicks.csv]}}\ntrain: {{seed: 5}}\n"
+    )
+    monkeypatch.setenv("WHERE", str(tmp_path))
+    before = own.read_bytes()
+    workspace = open_workspace([str(own)], project=None, clicks=None)
+    assert not workspace.is_ours
+    jobs = Jobs(workspace)
+    (project / "model").mkdir(parents=True)
+    (project / "model" / "model.json").write_text("{}")
+    asked: list[list[str]] = []
+    monkeypatch.setattr(jobs, "start", lambda kind, arguments, about="": asked.append(arguments))
+    Rounds(workspace, jobs, PickTables(workspace)).train_and_pick()
+    [[command, config, *rest]] = asked
+    assert (command, rest) == ("run", ["--overwrite"])
+    assert yaml.safe_load(Path(config).read_text())["train"] == {"seed": 5, "start": str(project / "view" / "last-model")}
+    assert own.read_bytes() == before

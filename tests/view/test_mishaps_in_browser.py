@@ -202,6 +202,19 @@ def test_a_tab_left_open_over_a_restart_says_so_and_its_clicks_are_saved_by_the_
     assert page.messages() == []
 
 
+def test_where_nothing_can_be_written_the_page_says_so_and_takes_no_click(serve, browser, read_only):
+    page = Page(browser(1000, 700))
+    page.open(serve(read_only / "stores", "-o", read_only / "project").address)
+    page.wait_for_slice()
+    assert "can't be written: you can look, but not click, train or export" in page.text("#only-looking")
+    page.go_to(20, 60, 60)
+    page.click_voxel(60, 60)
+    says(page, "can't be written")
+    assert page.clicks() == []
+    assert "all saved" in page.text("#saved")
+    assert serious_findings(page.driver) == []
+
+
 def test_picks_of_other_settings_than_the_score_map_are_told_beside_them(serve, browser, stores, tmp_path):
     folder = tmp_path / "project"
     for part in ("tomograms", "scores"):

@@ -4,7 +4,7 @@ Paths are relative to the current folder, as in a shell.
 """
 
 from tomostream.config.configuration import Configuration
-from tomostream.config.loading import cluster_from, configuration_from, load_configuration, with_resources
+from tomostream.config.loading import cluster_from, configuration_from, configuration_values, load_configuration, with_resources
 from tomostream.config.sections import Cluster, Species
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Species",
     "cluster_from",
     "configuration_from",
+    "configuration_values",
     "load_configuration",
     "with_resources",
 ]

@@ -25,6 +25,7 @@ from tomostream.remote.places import Place, place
 
 _MAY_BE_YAML = (Kind.CONFIGURATION, Kind.TABLE, Kind.FILE, None)
 _MOST_VALUES = 100_000  # of a configuration; lists of tomograms are patterns
+MOST_BYTES = 2**24  # of a configuration
 
 
 def expand_variables(text: str, where: str) -> str:
@@ -59,17 +60,32 @@ def load_configuration(path: str | Place) -> Configuration:
     ConfigurationError
         If it is wrong: with the file, the key, the value found and what is allowed.
     """
+    return configuration_from(configuration_values(path), str(place(path)))
+
+
+def configuration_values(path: str | Place) -> dict[str, Any]:
+    """Return what a configuration file says, variables of the environment replaced; keys and values are not checked.
+
+    Raises
+    ------
+    ConfigurationError
+        If it can't be read, or is no mapping of keys.
+    """
     path = place(path)
     if kind_at(path) not in _MAY_BE_YAML and (other := instead(path, Wanted.CONFIGURATION)) is not None:
         raise ConfigurationError(other)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigurationError(f"configuration {path} does not exist") from None
     except OSError as error:
         raise ConfigurationError(f"configuration {path} can't be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"configuration {path} is not text in UTF-8; give a YAML file, or save it as UTF-8") from None
+    if len(content) > MOST_BYTES:
+        raise ConfigurationError(f"configuration {path} has more than {MOST_BYTES} bytes; nobody writes so much by hand: give another file")
     try:
         values = _parsed(expand_variables(text, str(path)), f"configuration {path}")
     except RecursionError:
@@ -83,7 +99,7 @@ def load_configuration(path: str | Place) -> Configuration:
             instead(path, Wanted.CONFIGURATION)
             or f"configuration {path} must be a mapping of keys (project, tomograms, species, labels, ...), found {'nothing' if values is None else type(values).__name__}"
         )
-    return configuration_from(values, str(path))
+    return values
 
 
 def _parsed(text: str, where: str) -> Any:

@@ -6,8 +6,9 @@ and tables, keeps one table of clicks, and starts commands of `tomostream` in pr
     PATH...  ──▶ workspace     which tomograms, which project folder, which configuration, which table of clicks
     stores   ──▶ volumes ──▶ tiles, thumbnails    grey values of what is on the screen (bounded cache)
     picks/   ──▶ picks         tables that `pick` wrote, with precision and recall where there is truth
-    page     ──▶ clicks        patches: rows that go, rows that come; the file is read, merged, and replaced whole
-    page     ──▶ jobs          convert, run, pick, suggest: their progress is read from what they write
+    page     ──▶ configuration_form    what the page's form writes for `run`
+             ──▶ clicks        patches: rows that go, rows that come; the file is read, merged, and replaced whole
+             ──▶ jobs          convert, run, pick, suggest: their progress is read from what they write
              ──▶ exports       every format of `tomostream export`
 
 Rules:

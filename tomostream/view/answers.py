@@ -22,6 +22,7 @@ from tomostream.tomogram import Tomogram
 from tomostream.version import VERSION
 from tomostream.view import requests
 from tomostream.view.clicks import Click, ClickTable, Outcome
+from tomostream.view.configuration_form import write_configuration
 from tomostream.view.exports import ExportWish, export, exported, packed
 from tomostream.view.jobs import Jobs
 from tomostream.view.messages import (
@@ -39,7 +40,7 @@ from tomostream.view.messages import (
 from tomostream.view.picks import PickTables
 from tomostream.view.rounds import Rounds
 from tomostream.view.volumes import AXES, READERS, Axis, Cut, Pictures, thumbnail
-from tomostream.view.workspace import Workspace, write_configuration
+from tomostream.view.workspace import Workspace
 
 T = TypeVar("T")
 UNNAMED = "particle"  # what is clicked before it has a name
@@ -259,14 +260,18 @@ class Answers:
         return {
             "version": VERSION,
             "project": str(workspace.project),
-            "config": None if workspace.config_path is None or configuration is None else str(workspace.config_path),
+            "config": None if workspace.config_path is None or configuration is None else str(workspace.config_path.absolute()),
+            "is_ours": workspace.is_ours,
             "table": str(workspace.clicks),
+            "only_looking": workspace.only_looking(),
             "species": [{"name": one.name, "radius": str(one.radius or _CIRCLE), "expected": one.expected} for one in species],
             "tomograms": [self.rounds.tomogram_state(name) for name in workspace.entries],
             "jobs": self.jobs.to_json(),
             "formats": {name: _format(form) for name, form in working_formats().items()},
             "exported": list(exported(workspace)),
             "has_truth": configuration is not None and configuration.truth is not None,
+            "voxel_size": workspace.voxel_size if configuration is None else configuration.voxel_size,
+            "minutes": None if configuration is None else configuration.train.minutes,
             "rounds": self.rounds.to_json(),
         }
 

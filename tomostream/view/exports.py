@@ -76,6 +76,7 @@ def export(workspace: Workspace, tables: PickTables, clicks: Sequence[Click], wi
     form = FORMATS[wish.format_name]
     is_folder = form.whole_folders or (form.one_tomogram and len(particles.tomograms()) > 1)
     stem = f"{wish.species}_{wish.source}"
+    ending = form.ending if form.ending == f".{wish.format_name}" else f".{wish.format_name}{form.ending}"  # .csv, not .csv.csv
     folder = workspace.inside("export")
     folder.mkdir(parents=True, exist_ok=True)
     # made in a folder of its own, then put in place: the last export stays whole if this one fails
@@ -87,7 +88,7 @@ def export(workspace: Workspace, tables: PickTables, clicks: Sequence[Click], wi
         files = list(inner.iterdir())
         # some formats write a second file, as Dynamo's map of the tomograms' names: then the folder is what leaves
         whole = inner if is_folder or len(files) > 1 or files[0].is_dir() else files[0]
-        target = workspace.inside("export", whole.name if whole is inner else f"{stem}.{wish.format_name}{form.ending}")
+        target = workspace.inside("export", whole.name if whole is inner else f"{stem}{ending}")
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
         whole.replace(target)

@@ -101,18 +101,26 @@ class RoundsAnswer(TypedDict):
 
 
 class State(TypedDict):
-    """The state of the workbench."""
+    """The state of the workbench.
+
+    `is_ours`: the page writes the configuration, whose `voxel_size` (angstrom) and `minutes` follow; `only_looking`: why nothing can be
+    written, None if it can.
+    """
 
     version: str
     project: str
     config: str | None
+    is_ours: bool
     table: str
+    only_looking: str | None
     species: list[SpeciesAnswer]
     tomograms: list[TomogramState]
     jobs: list[JobAnswer]
     formats: dict[str, FormatAnswer]
     exported: list[str]
     has_truth: bool
+    voxel_size: float | None
+    minutes: float | None
     rounds: RoundsAnswer
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import yaml
 
-from tomostream.config import Configuration, configuration_from
+from tomostream.config import Configuration, configuration_values, load_configuration
 from tomostream.errors import InputError, TomostreamError
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.learn.training_files import NEXT_NAME, PARTS_NAME
@@ -24,7 +24,7 @@ from tomostream.strategies.training_progress import latest_metrics
 from tomostream.view.jobs import Jobs
 from tomostream.view.messages import PlaceAnswer, RoundsAnswer, TomogramState
 from tomostream.view.picks import CANDIDATES, PickTables
-from tomostream.view.workspace import CONFIG_NAME, Workspace
+from tomostream.view.workspace import Workspace
 
 _BEYOND = 3  # times the picks are candidates
 _LEAST_CANDIDATES = 100
@@ -174,18 +174,17 @@ class Rounds:
         return has_model(self._workspace.project / "model")
 
     def _continued(self, configuration: Configuration, path: Path) -> Path:
-        """Return a configuration that starts from the existing model, if its strategy can; the user's own configuration is not changed."""
-        can_continue = getattr(strategy_named(configuration.objective.name), "continues", False)
-        if not can_continue or path.name != CONFIG_NAME:
+        """Return a configuration that starts from the existing model, if its strategy can; the given one is not changed."""
+        if not getattr(strategy_named(configuration.objective.name), "continues", False):
             return path
         kept = self._workspace.inside("view", "last-model")
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(self._workspace.project / "model", kept, ignore=shutil.ignore_patterns("*.pt", PARTS_NAME, NEXT_NAME))
-        values = yaml.safe_load(path.read_text())
+        values = configuration_values(path)
         values["train"] = (values.get("train") or {}) | {"start": str(kept)}
-        configuration_from(values, "the next round")  # refused here, not in the background
         following = self._workspace.own(_NEXT_CONFIG)
         following.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        load_configuration(following)  # refused here, not in the background
         return following
 
 

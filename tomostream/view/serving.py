@@ -89,9 +89,10 @@ def serve(workspace: Workspace, *, port: int, memory: int, with_browser: bool) -
     Raises
     ------
     InputError
-        If the port can't be used.
+        If the port can't be used, or tomograms must be converted and there is no place for them.
     """
     page_files()
+    _tell_if_unwritable(workspace)
     answers = Answers(workspace, memory=memory)
     listening = _listen(port)
     port = listening.getsockname()[1]
@@ -157,6 +158,16 @@ def _sending(name: str, content: bytes) -> Callable[[Request], Awaitable[Respons
         return Response(content, headers={"content-type": kind, "cache-control": "no-cache"})
 
     return send
+
+
+def _tell_if_unwritable(workspace: Workspace) -> None:
+    """What is converted can be looked at anyway."""
+    why = workspace.only_looking()
+    if why is None:
+        return
+    if any(not entry.is_converted for entry in workspace.entries.values()):
+        raise InputError(f"{why.partition(':')[0]}, and MRC files are converted before they are viewed; give a folder for that with -o DIR")
+    print(why, file=sys.stderr)
 
 
 def _listen(port: int) -> socket.socket:

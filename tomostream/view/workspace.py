@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
-from tomostream.config import Configuration, configuration_from, load_configuration
+from tomostream.config import Configuration, load_configuration
 from tomostream.errors import InputError, TomostreamError
 from tomostream.remote.home import expanded
 from tomostream.remote.path_kinds import is_project
@@ -134,6 +132,22 @@ class Workspace:
         path = self.inside(_OWN_FOLDER, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the configuration is that which the page writes; there may be none yet."""
+        return self.config_path is None or self.config_path.resolve() == (self.project / CONFIG_NAME).resolve()
+
+    def only_looking(self) -> str | None:
+        """Why nothing can be clicked, trained or exported: there is no place to write to; None if there is."""
+        for folder in (self.project, self.clicks.parent):
+            there = next(one for one in (folder, *folder.parents) if one.exists())
+            if not os.access(there, os.W_OK | os.X_OK):
+                return (
+                    f"{there} can't be written: you can look, but not click, train or export; for that change its permissions, or start "
+                    "with the tomograms alone and another folder (-o DIR)"
+                )
+        return None
 
     def adopt(self, path: Path, configuration: Configuration) -> None:
         """Work with this configuration from now on."""
@@ -280,54 +294,3 @@ def _tomograms_in(folder: Path) -> list[str]:
         path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.suffix != ".partial" and _is_tomogram(path)
     ]
     return [str(path) for path in found]
-
-
-def _check_radii(workspace: Workspace, configuration: Configuration) -> None:
-    """Refuse a radius that can't be, in the first tomogram that opens: voxels are easily taken for angstrom."""
-    for name in workspace.entries:
-        try:
-            tomogram = workspace.tomogram(name)
-        except TomostreamError:
-            continue
-        for species in configuration.species:
-            species.check_radius(tomogram.shape, tomogram.spacing, name)
-        return
-
-
-def write_configuration(
-    workspace: Workspace, species: Sequence[Mapping[str, object]], *, voxel_size: float | None, minutes: float | None = None
-) -> Configuration:
-    """Write the configuration that the page asks for; the command line runs it as it is, from any folder.
-
-    Raises
-    ------
-    ConfigurationError
-        If a name, radius or number can't be, with what is allowed.
-    InputError
-        If a radius does not fit the tomograms, or none of these is there any more.
-    """
-    if not any(entry.is_there for entry in workspace.entries.values()):
-        raise InputError("none of the tomograms is there any more; bring them back")
-    values: dict[str, object] = {
-        "project": str(workspace.project),
-        "tomograms": [
-            entry.source if "://" in entry.source else glob.escape(entry.source) for entry in workspace.entries.values() if entry.is_there
-        ],
-        "species": [{key: value for key, value in one.items() if value is not None} for one in species],
-        "labels": {"train": [str(workspace.clicks)]},
-    }
-    workspace.voxel_size = voxel_size if voxel_size is not None else workspace.voxel_size
-    if workspace.voxel_size is not None:
-        values["voxel_size"] = workspace.voxel_size  # as it was said for the conversion: else the run would want another store
-    if minutes is not None:
-        values["train"] = {"minutes": minutes}
-    path = workspace.inside(CONFIG_NAME)
-    configuration = configuration_from(values, "the page")
-    _check_radii(workspace, configuration)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    head = f"# written by `tomostream view`; run it with: tomostream run {path}\n"
-    beside.write_text(head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    beside.replace(path)
-    workspace.adopt(path, configuration)
-    return configuration

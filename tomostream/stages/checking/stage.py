@@ -107,6 +107,8 @@ class _Check:
         if path.is_file():
             yield from self._table(path)
             return
+        if not path.is_dir():
+            raise InputError(f"{path} is neither a file nor a folder; give stores, model folders, tables or project folders")
         parts = list(self._parts(path))
         if not parts:
             raise InputError(f"{path} has nothing to check: no store, no model, no table of picks; give one of these")

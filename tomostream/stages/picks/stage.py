@@ -117,8 +117,10 @@ class PickTask:
     orienting: Orienting | None = None
 
 
-def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, progress: Progress) -> Particles:
+def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, progress: Progress, title: str | None = None) -> Particles:
     """Pick from one score map; the picks are in angstrom, best first.
+
+    `title`: what messages call the map; None: its name.
 
     Raises
     ------
@@ -144,15 +146,21 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
         workers=resources.local_threads,
     )
     floor = _floor(scores, settings, request, found.name)
-    picks = found.pick(Source(scores.read, scores.shape, scores.attributes.values, scores.name, floor), request, execution, progress)
+    picks = found.pick(
+        Source(scores.read, scores.shape, scores.attributes.values, title or scores.name, floor), request, execution, progress
+    )
     return Particles.build(
         picks.index_zyx.astype(np.float64) * scores.spacing,
         unit="angstrom",
         tomogram=scores.name,
-        species=settings.species or scores.attributes.species,
+        species=_species(scores, settings),
         score=picks.score,
         spacings={scores.name: scores.spacing},
     )
+
+
+def _species(scores: ScoreMap, settings: PickSettings) -> str:
+    return settings.species or scores.attributes.species
 
 
 def _floor(scores: ScoreMap, settings: PickSettings, request: PickRequest, picker_name: str) -> float:
@@ -213,16 +221,20 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
     for scores, _ in opened:
         if (doubt := no_score_map(scores)) is not None:
             progress.warn(f"{task.name}: {doubt}")
-    parts = [pick_map(scores, settings, resources=task.resources, progress=progress) for scores, settings in opened]
+    titles = [task.name if len(opened) == 1 else f"{task.name}, {_species(scores, settings)}" for scores, settings in opened]
+    parts = [
+        pick_map(scores, settings, resources=task.resources, progress=progress, title=title)
+        for (scores, settings), title in zip(opened, titles, strict=True)
+    ]
     if task.orienting is not None:
         parts = [_oriented(part, task.orienting, memory=task.resources.memory) for part in parts]
     picks = Particles.concatenate(parts)
     picks = replace(picks.select(np.argsort(-picks.score, kind="stable")), tomogram=np.full(len(picks), task.name, dtype=object))
     write_atomically(table, csv_text(picks))
     record_made_by(table, fingerprint)
-    for (_, settings), part in zip(opened, parts, strict=True):
+    for (_, settings), title, part in zip(opened, titles, parts, strict=True):
         if isinstance(settings.how_many, Best) and len(part) < settings.how_many.count:
-            progress.warn(f"{task.name}: {len(part)} picks, fewer than the {settings.how_many.count} requested: no further voxel qualifies")
+            progress.warn(f"{title}: {len(part)} picks, fewer than the {settings.how_many.count} requested: no further voxel qualifies")
     progress.say(f"{task.name}: {len(picks)} picks")
     return table
 

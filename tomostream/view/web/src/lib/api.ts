@@ -56,13 +56,17 @@ export interface State {
   version: string;
   project: string;
   config: string | null;
+  is_ours: boolean;
   table: string;
+  only_looking: string | null;
   species: Species[];
   tomograms: TomogramState[];
   jobs: Job[];
   formats: Record<string, { one_tomogram: boolean; ending: string; options: { name: string; help: string; metavar: string }[] }>;
   exported: string[];
   has_truth: boolean;
+  voxel_size: number | null;
+  minutes: number | null;
   rounds: { has_model: boolean; metrics: Record<string, Record<string, number[]>> };
 }
 

@@ -6,7 +6,8 @@ const VIRIDIS: [number, number, number][] = [
   [31, 158, 137], [53, 183, 121], [109, 205, 89], [180, 222, 44], [253, 231, 37],
 ];
 
-export const SPECIES = ["#56b4e9", "#f0e442", "#009e73", "#cc79a7", "#e69f00", "#0072b2", "#d55e00", "#ffffff"];
+// those first that no score has: a click must not look like a pick
+export const SPECIES = ["#56b4e9", "#cc79a7", "#e69f00", "#ffffff", "#d55e00", "#f0e442", "#009e73", "#0072b2"];
 export const NOT_A_PARTICLE = "#ff8a65";
 
 /** The colour of a share 0..1. */

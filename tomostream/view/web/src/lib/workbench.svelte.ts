@@ -26,6 +26,13 @@ export interface Look {
   overlay: number; // opacity of the score map
 }
 
+interface Position {
+  at: Point;
+  centre: Point;
+  zoom: number;
+  isFitted?: boolean; // the whole slice was shown: shown whole again, in a window of any size
+}
+
 interface Unsent {
   table: string | undefined;
   patches: Patch[];
@@ -53,6 +60,7 @@ export class Workbench {
   picks = $state.raw<PickList | null>(null);
   count = $state(0); // picks that are shown, the best
   suggested = $state.raw<Place[]>([]);
+  drafts = $state.raw<number[]>([]); // radii (angstrom) that are being typed, by species; 0: none
   selected = $state.raw<Click | null>(null);
   notices = $state<Notice[]>([]);
   isHelpOpen = $state(false);
@@ -72,7 +80,7 @@ export class Workbench {
   private nextNotice = 1;
   private jobStates = new Map<string, string>();
   private hasAutoConverted = false;
-  private positions = new Map<string, { at: Point; centre: Point; zoom: number }>();
+  private positions = new Map<string, Position>();
   isFitted = false; // the whole slice is shown, and stays so when the window changes
   window = { width: 1, height: 1 }; // of the main view, pixels
   fit: (() => void) | null = null; // the main view tells how large it is
@@ -86,17 +94,22 @@ export class Workbench {
   species = $derived<Species | null>(this.speciesList.find((one) => one.name === this.speciesName) ?? this.speciesList[0] ?? null);
   kind = $derived(this.species?.name ?? "particle"); // the name that a click gets
   spacing = $derived(this.facts?.spacing ?? 1);
-  radius = $derived(this.species === null ? DEFAULT_RADIUS_VOX : inVoxels(this.species.radius, this.spacing));
+  radius = $derived(this.radiusOf(this.kind)); // voxels
   shape = $derived<[number, number, number]>(this.facts?.levels[0]?.shape ?? [1, 1, 1]);
   tomogram = $derived<TomogramState | null>(this.state?.tomograms.find((one) => one.name === this.name) ?? null);
+
+  /** Why nothing can be changed; null if it can. */
+  onlyLooking = $derived(this.state?.only_looking ?? null);
 
   job(kind: string): Job | null {
     return this.state?.jobs.find((job) => job.kind === kind) ?? null;
   }
 
   radiusOf(species: string): number {
-    const found = this.speciesList.find((one) => one.name === species);
-    return found === undefined ? this.radius : inVoxels(found.radius, this.spacing);
+    const index = this.speciesIndex(species);
+    const typed = this.drafts[index] ?? 0;
+    const known = this.speciesList[index];
+    return typed > 0 ? typed / this.spacing : known === undefined ? DEFAULT_RADIUS_VOX : inVoxels(known.radius, this.spacing);
   }
 
   speciesIndex(name: string): number {
@@ -180,13 +193,14 @@ export class Workbench {
       if (this.name !== name) return;
       this.facts = facts;
       const [z, y, x] = facts.levels[0]!.shape;
-      const kept = this.positions.get(name) ?? readPosition(name);
+      const kept = this.positions.get(name) ?? readJson<Position>(`tomostream.at.${name}`);
       const isWithin = kept !== null && kept.at.z < z && kept.at.y < y && kept.at.x < x;
       if (isWithin) {
-        this.isFitted = false;
+        this.isFitted = kept.isFitted === true;
         this.at = { ...kept.at };
         this.centre = { ...kept.centre };
         this.zoom = kept.zoom;
+        if (this.isFitted) this.fit?.();
       } else {
         this.at = { z: z >> 1, y: y >> 1, x: x >> 1 };
         this.centre = { z: (z - 1) / 2, y: (y - 1) / 2, x: (x - 1) / 2 };
@@ -199,8 +213,12 @@ export class Workbench {
     }
   }
 
+  private get position(): Position {
+    return { at: { ...this.at }, centre: { ...this.centre }, zoom: this.zoom, isFitted: this.isFitted };
+  }
+
   private keepPosition(): void {
-    if (this.facts !== null) this.positions.set(this.facts.name, { at: { ...this.at }, centre: { ...this.centre }, zoom: this.zoom });
+    if (this.facts !== null) this.positions.set(this.facts.name, this.position);
   }
 
   async loadPicks(): Promise<void> {
@@ -208,12 +226,10 @@ export class Workbench {
     try {
       const found = await api.get<PickList | null>("api/picks", { name, species: this.kind });
       if (this.name !== name) return;
-      const wasAll = this.picks === null || this.count === this.picks.chosen;
       this.picks = found;
-      const kept = Number(localStorage.getItem(`tomostream.count.${name}.${this.kind}`) ?? Number.NaN);
       if (found !== null) {
-        const wanted = Number.isFinite(kept) ? kept : wasAll ? found.chosen : this.count;
-        this.count = Math.min(wanted, found.x.length);
+        const kept = readJson<{ of: string; count: number }>(this.countKey);
+        this.count = kept?.of === picksId(found) ? Math.min(kept.count, found.x.length) : found.chosen;
         for (const warning of found.warnings) this.tell("warning", `${name}: ${warning}`);
       }
     } catch (error) {
@@ -229,6 +245,14 @@ export class Workbench {
     }
   }
 
+  /** How many picks there are: `412 picks of ribosome in 4 tomograms`. */
+  private pickWords(): string {
+    const found = this.state?.tomograms.filter((one) => Object.keys(one.picks).length > 0) ?? [];
+    const total = (species: string): number => found.reduce((sum, one) => sum + (one.picks[species] ?? 0), 0);
+    const words = this.speciesList.map((one) => `${counted(total(one.name), "pick")} of ${one.name}`);
+    return `${words.join(", ")} in ${counted(found.length, "tomogram")}`;
+  }
+
   private async jobEnded(job: Job): Promise<void> {
     if (job.state === "failed" || job.state === "partly") {
       this.tell("error", `${job.kind} ${job.state === "failed" ? "failed" : "is done, but some failed"}: ${whyEnded(job.lines)}`);
@@ -237,7 +261,7 @@ export class Workbench {
     if (job.kind === "run" || job.kind === "candidates") {
       if (job.kind === "run") {
         this.version++;
-        if (job.state === "done") this.tell("info", "The picks are there. Look at them in the gallery, and reject what is wrong.");
+        if (job.state === "done") this.tell("info", `${this.pickWords()}. Look at them in the gallery, and reject what is wrong.`);
         const name = this.name;
         const facts = name === "" ? null : await api.get<Facts>("api/tomogram", { name }).catch(() => null);
         if (facts !== null && facts.name === this.name) this.facts = facts;
@@ -250,7 +274,7 @@ export class Workbench {
   // ---- clicks --------------------------------------------------------------------------------------------------------------------
 
   clickAt(point: Point, label: 0 | 1): Click {
-    return { tomogram: this.name, species: this.kind, ...this.toAngstrom(point), label };
+    return { tomogram: this.name, species: this.kind, ...this.toAngstrom(this.clamped(point)), label };
   }
 
   /** The click whose ball holds a point, the nearest; null if there is none. */
@@ -342,6 +366,10 @@ export class Workbench {
 
   private act(patches: Patch[]): void {
     if (patches.length === 0) return;
+    if (this.onlyLooking !== null) {
+      this.tell("warning", this.onlyLooking);
+      return;
+    }
     this.history.note(patches);
     this.queue(patches);
   }
@@ -453,27 +481,28 @@ export class Workbench {
     return { z: within(point.z, z), y: within(point.y, y), x: within(point.x, x) };
   }
 
+  private get countKey(): string {
+    return `tomostream.count.${this.name}.${this.kind}`;
+  }
+
   setCount(count: number): void {
     this.count = Math.round(Math.min(Math.max(count, 0), this.picks?.x.length ?? 0));
-    localStorage.setItem(`tomostream.count.${this.name}.${this.kind}`, String(this.count));
+    if (this.picks === null) return;
+    localStorage.setItem(this.countKey, JSON.stringify({ of: picksId(this.picks), count: this.count }));
   }
 
   saveLook(): void {
     localStorage.setItem("tomostream.look", JSON.stringify(this.look));
     localStorage.setItem("tomostream.tab", this.tab);
     if (this.facts !== null) {
-      localStorage.setItem(`tomostream.at.${this.facts.name}`, JSON.stringify({ at: this.at, centre: this.centre, zoom: this.zoom }));
+      localStorage.setItem(`tomostream.at.${this.facts.name}`, JSON.stringify(this.position));
     }
   }
 
   private restoreLook(): void {
-    try {
-      this.look = { ...LOOK, ...(JSON.parse(localStorage.getItem("tomostream.look") ?? "{}") as Partial<Look>) };
-      const tab = localStorage.getItem("tomostream.tab") as Tab | null;
-      if (tab !== null && TABS.includes(tab)) this.tab = tab;
-    } catch {
-      this.look = { ...LOOK };
-    }
+    this.look = { ...LOOK, ...readJson<Partial<Look>>("tomostream.look") };
+    const tab = localStorage.getItem("tomostream.tab") as Tab | null;
+    if (tab !== null && TABS.includes(tab)) this.tab = tab;
   }
 
   // ---- commands ------------------------------------------------------------------------------------------------------------------
@@ -546,10 +575,15 @@ function applied(saved: Click[], pending: Patch[], table: "clicks" | "unsure"): 
   return rows;
 }
 
-function readPosition(name: string): { at: Point; centre: Point; zoom: number } | null {
+/** What a count of picks belongs to: another round, or project, makes others.  More candidates of the same picks keep it. */
+function picksId(picks: PickList): string {
+  return [picks.chosen, picks.x[0], picks.y[0], picks.z[0], picks.score[0], picks.score[picks.chosen - 1]].join(" ");
+}
+
+/** What the browser keeps under a name; null if that is nothing, or of another form. */
+function readJson<T>(key: string): T | null {
   try {
-    const text = localStorage.getItem(`tomostream.at.${name}`);
-    return text === null ? null : (JSON.parse(text) as { at: Point; centre: Point; zoom: number });
+    return JSON.parse(localStorage.getItem(key) ?? "null") as T | null;
   } catch {
     return null;
   }

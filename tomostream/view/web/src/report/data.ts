@@ -1,6 +1,6 @@
 // What `tomostream report` has put into the page, and how it is read.
 
-import type { Curve } from "../lib/scores";
+import type { Curve, Expected } from "../lib/scores";
 
 export interface PackedCurve {
   tp: string; // by how much each pick raises the number of true particles that are found
@@ -12,7 +12,7 @@ export interface ReportTomogram {
   name: string;
   failure: string | null; // stage and reason
   problem: string | null; // why there are no pictures
-  picks: Record<string, { scores: string; curve: PackedCurve | null }> | null;
+  picks: Record<string, { scores: string; curve: PackedCurve | null; expected: Expected | null }> | null;
   shape: [number, number, number] | null;
   spacing: number | null;
 }

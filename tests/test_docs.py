@@ -31,6 +31,28 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors_of(file), f"{page.name}: {target}#{anchor}"
 
 
+DOCS = REPOSITORY / "docs"
+
+
+def test_the_site_has_every_page_in_its_navigation():
+    text = (REPOSITORY / "configs" / "mkdocs.yml").read_text()
+    listed = re.findall(r"^ +- [^:]+: (\S+\.md)$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.is_relative_to(DOCS)], ids=name_of)
+def test_links_of_the_site_stay_in_it(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)(?:#[^)\s]+)?\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)):
+        assert (page.parent / target).resolve().is_relative_to(DOCS), f"{page.name}: {target} is not part of the site; name it as code"
+
+
+def test_the_strict_build_hears_its_warnings():
+    """`mkdocs --quiet` lowers the level of its log, and `--strict` counts what is logged."""
+    (build,) = [line for line in (REPOSITORY / ".ci" / "run").read_text().splitlines() if "mkdocs build" in line]
+    assert "--strict" in build
+    assert "quiet" not in build
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_files_that_are_named_exist(page):
     if name_of(page) == RECIPES:  # its files are those of the recipes

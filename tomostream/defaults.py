@@ -64,6 +64,8 @@ SPACING_STOP: Final = 0.15  # ... and above which it stops
 
 # points
 INSIDE_FRACTION: Final = 0.95  # share of the points that must lie in the volume (catches swapped axes and units)
+# voxels by which a point may lie outside and still count as inside: origins that differ by half or a whole voxel, rounded angstrom
+OVERSHOOT_VOX: Final = 1.0
 
 # evaluation
 TOLERANCE: Final = "10vox"  # the paper's distance for a match
@@ -84,6 +86,9 @@ EXPECTED_PER_CLICK: Final = 10  # particles per click, if the expected number is
 MATCHED_WEIGHT: Final = 1.5  # of a correlation that ranks left-out clicks well; both in units of their standard deviation
 MATCHED_FLOOR: Final = 0.4  # as NORMALISATION_FLOOR; smaller, because the network refuses empty places by itself
 MATCHED_SMOOTH: Final = 0.4  # radius of the ball over which the network's logits are averaged, of the particle's radius
+FACE_SMOOTH: Final = 0.3  # standard deviation of the Gaussian that shows streaks near the faces, of the particle's radius
+FACE_REACH: Final = 1.2  # distance from a face up to which scores give way to streaks, of the particle's radius
+FACE_NOISE: Final = 2.0  # spread of a line near a face above which they do, of that of the lines inside
 UNLABELLED_TOMOGRAMS: Final = 8  # tomograms without labels that the network learns from too, at most
 
 # suggest

@@ -136,6 +136,29 @@ def test_a_pixel_size_by_magnification_is_compared_too(tmp_path):
         read_table(path, format_name=PIXELS, conversion=TEN)
 
 
+@pytest.mark.parametrize(
+    ("name", "optics", "columns", "values", "expected"),
+    [
+        (PIXELS, "", ["rlnTomoTiltSeriesPixelSize"], "1.35", ["1.35 A, the voxels of tomogram 'TS' are 10 A", "star-relion4"]),
+        (PIXELS, "", ["rlnImagePixelSize"], "5.4", ["rlnImagePixelSize 5.4 A"]),
+        (PIXELS, "", ["rlnDetectorPixelSize"], "7.1", ["rlnDetectorPixelSize 7.1 A"]),
+        (PIXELS, "\ndata_optics\n\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n1 1.35\n", [], "", ["1.35 A"]),
+        ("star-relion4", "", ["rlnPixelSize"], "5.4", ["rlnPixelSize 5.4 A", "pixels of 2 A"]),
+        (PIXELS, "", ["rlnImagePixelSize"], "10.0", []),
+        (PIXELS, "", ["rlnDetectorPixelSize", "rlnMagnification"], "5.0 5000", []),
+    ],
+)
+def test_a_pixel_size_that_may_contradict_is_told(tmp_path, name, optics, columns, values, expected):
+    named = "".join(f"_{column}\n" for column in ["rlnTomoName", "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ", *columns])
+    (tmp_path / "x.star").write_text(f"{optics}\ndata_particles\n\nloop_\n{named}TS 10 20 30 {values}\n")
+    heard = Heard()
+    read_table(
+        tmp_path / "x.star", format_name=name, conversion=Conversion(spacing=10.0, options={"unbinned_pixel_size": 2.0}, progress=heard)
+    )
+    assert len(heard.texts) == bool(expected)
+    assert all(word in heard.texts[0] for word in expected)
+
+
 def test_every_optics_group_has_its_own_pixel_size(tmp_path):
     path = star(tmp_path / "a.star", "rlnOpticsGroup rlnTomoTiltSeriesPixelSize", "1 2.0", "2 3.0", block="optics")
     optics = path.read_text()
@@ -269,6 +292,40 @@ def test_any_name_comes_back_from_our_tables(tmp_path_factory, rows):
 # what the caller says against what the file says
 
 
+@pytest.mark.parametrize("unit", ["voxel", "angstrom"])
+def test_a_position_that_is_too_large_for_the_other_unit_is_refused(unit):
+    far = Particles.build(np.array([[1.0, 2.0, 1e308]]), unit=unit, tomogram="TS")
+    facts = Conversion(spacing=10.0 if unit == "voxel" else 0.01)
+    other = "angstrom" if unit == "voxel" else "voxel"
+    with pytest.raises(InputError, match=rf"in {other}s: every position must be finite, particle 1 is at x inf"):
+        facts.to_unit(far, other, "test")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("x.ndjson", '{"type":"point","location":{"x":1,"x":9,"y":2,"z":3}}', "line 1 .*the key 'x' is there twice"),
+        ("x.ndjson", "[1]", "a value is of another kind than expected"),
+        ("x.ndjson", '{"type":"point","location":{"x":1}}', "it has no 'z'"),
+        ("x.ndjson", '{"type":"point","location":{"x":' + "9" * 5000 + ',"y":1,"z":1}}', "finite numbers"),
+        ("x.json", '{"points":[{"location":{"x":1,"y":2,"z":3}}],"points":[]}', "the key 'points' is there twice"),
+        ("x.json", '{"points":{"a":1}}', "a value is of another kind than expected"),
+    ],
+)
+def test_broken_json_is_explained_in_words(tmp_path, file, text, message):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(InputError, match=message) as refused:
+        read_table(tmp_path / file, conversion=TEN)
+    assert not any(word in str(refused.value) for word in ("KeyError", "TypeError", "object has no attribute", "set_int_max_str_digits"))
+
+
+def test_a_dynamo_map_that_names_one_number_twice_is_refused(tmp_path):
+    (tmp_path / "x.tbl").write_text(" ".join(["1"] * 40) + "\n")
+    (tmp_path / "x.doc").write_text("1 A.mrc\n1 B.mrc\n")
+    with pytest.raises(InputError, match="gives number 1 to several tomograms"):
+        read_table(tmp_path / "x.tbl", conversion=TEN)
+
+
 @pytest.mark.parametrize("file", ["copick/p_shift.json", "star/tomoname_tomostar.star", "star/pixel_origins.star", "csv/c_tomo_ext.csv"])
 def test_an_option_wins_over_the_one_name_in_the_file(file, tmp_path):
     form = ["--format", PIXELS] if file.endswith(".star") else []
@@ -291,6 +348,8 @@ def test_an_option_is_refused_where_the_file_has_several_names(tmp_path):
         (["csv/c_tomo_ext.csv", "--unit", "A"], "in voxels, but --unit says angstroms"),
         (["parquet/q_caps.parquet", "--columns", "x,y,z", "--unit", "A"], "are for tables without a header (csv), but parquet names"),
         (["star/tomoname_tomostar.star", "--format", PIXELS, "--binning", "4"], "is for star-relion4"),
+        (["csv/c_tomo_ext.csv", "--user", "alice"], "--user is for copick, but the format is csv"),
+        (["copick/p_shift.json", "--unbinned-pixel-size", "2"], "is for star-relion4, but the format is copick"),
     ],
 )
 def test_options_that_contradict_or_serve_nothing_are_refused(arguments, message, tmp_path):

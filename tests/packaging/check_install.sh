@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What is published installs into a clean environment and works there: the source distribution, and the wheel that is built from it.
 # Tells what they and the environment weigh.  PYTHON (default .venv/bin/python) needs the package `build`.
+# Arguments: the interpreters of the clean environments (default: PYTHON), one after the other.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=$(realpath -s "${PYTHON:-.venv/bin/python}")
@@ -27,16 +28,20 @@ for part in ("tests/conftest.py", "docs/index.md", "CHANGELOG.md", "CITATION.cff
     assert any(name.endswith(f"/{part}") for name in sdist), f"{part} is not in the source distribution"
 PYTHON
 
-"$python" -m venv "$work/clean"
-"$work/clean/bin/pip" install --quiet -c configs/constraints.txt "$wheel"
-"$work/clean/bin/pip" check
-echo "environment $(du -sm "$work/clean" | cut -f 1) MB, of it torch and its libraries $(du -scm "$work"/clean/lib/python3*/site-packages/{torch,nvidia,triton} 2> /dev/null | tail -1 | cut -f 1) MB"
+constraints=$PWD/configs/constraints.txt
+for interpreter in "${@:-$python}"; do
+  echo "== $("$interpreter" --version)"
+  rm -rf "$work/clean" "$work/small" "$work/picks.star"
+  "$interpreter" -m venv "$work/clean"
+  "$work/clean/bin/pip" install --quiet -c "$constraints" "$wheel"
+  "$work/clean/bin/pip" check
+  echo "environment $(du -sm "$work/clean" | cut -f 1) MB, of it torch and its libraries $(du -scm "$work"/clean/lib/python3*/site-packages/{torch,nvidia,triton} 2> /dev/null | tail -1 | cut -f 1) MB"
 
-# a data set goes through the whole path, away from the checkout
-cd "$work"
-PATH=$work/clean/bin:$PATH
-tomostream --version
-python - << 'PYTHON'
+  # a data set goes through the whole path, away from the checkout
+  cd "$work"
+  tomostream=$work/clean/bin/tomostream
+  "$tomostream" --version
+  "$work/clean/bin/python" - << 'PYTHON'
 import importlib.util, pathlib, tomostream
 # by its path: the package `tomostream.testing` needs pytest, which a clean environment has not
 path = pathlib.Path(tomostream.__file__).parent / "testing" / "small_project.py"
@@ -45,7 +50,8 @@ module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 print(module.make_project(pathlib.Path("small"), objective={"name": "average"}))
 PYTHON
-tomostream run small/run.yaml > run.log 2>&1 || { tail -20 run.log >&2; exit 1; }
-tomostream export small/project/picks -o picks.star --format star-relion5 --tomograms small/project/tomograms
-tomostream check small/project
-python -c 'import tomostream as ts; print(ts.read_particles("small/project/picks/t1.csv"))'
+  "$tomostream" run small/run.yaml > run.log 2>&1 || { tail -20 run.log >&2; exit 1; }
+  "$tomostream" export small/project/picks -o picks.star --format star-relion5 --tomograms small/project/tomograms
+  "$tomostream" check small/project
+  "$work/clean/bin/python" -c 'import tomostream as ts; print(ts.read_particles("small/project/picks/t1.csv"))'
+done

@@ -147,6 +147,19 @@ def test_in_another_contrast_nothing_is_promised(scale, doubt):
     assert re.search(doubt, chosen(scores, 100, known).promise.doubt)
 
 
+def test_no_fewer_are_chosen_than_were_clicked_and_nothing_is_promised_of_them():
+    scores, _ = peaks(0, 6)
+    few = chosen(scores, 6, like(scores, 0))
+    assert few.picks < 10
+    found = chosen(scores, 6, like(scores, 0), least=10)
+    assert found.picks == 10
+    assert np.isnan(found.promise.f1)
+    assert f"would choose {few.picks}, though 10 particles were clicked there" in found.promise.doubt
+    assert "give `expected`" in found.promise.advice
+    assert chosen(scores, 6, like(scores, 0), least=few.picks) == few
+    assert chosen(scores[:3], 2, least=10).picks == 3  # there are no more peaks
+
+
 def test_of_an_estimated_number_nothing_is_promised():
     scores, _ = peaks(0, 100)
     assert "give `expected`" in chosen(scores, 100, like(scores, 0), is_estimate=True).promise.doubt

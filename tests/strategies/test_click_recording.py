@@ -106,8 +106,20 @@ def test_numbers_given_for_some_tomograms_follow_the_volume_in_others_and_a_sing
 def test_a_run_gives_the_clicks_heights_to_picking_unless_scores_are_smoothed(trained):
     configuration, _ = trained
     run = resolve(configuration, with_clicks=False)
-    wanted = with_evidence(AsManyAs(24), run, run.species[0])
+    wanted = with_evidence(AsManyAs(24), run, run.species[0], "t1")
     assert len(wanted.clicks.left_out) == 5
     assert not wanted.is_estimate
     smoothed = configuration.model_copy(update={"pick": configuration.pick.model_copy(update={"smooth": configuration.species[0].radius})})
-    assert with_evidence(AsManyAs(24), resolve(smoothed, with_clicks=False), run.species[0]).clicks is None
+    assert with_evidence(AsManyAs(24), resolve(smoothed, with_clicks=False), run.species[0], "t1").clicks is None
+
+
+def test_no_fewer_are_wanted_than_were_clicked_in_that_tomogram_where_all_of_it_counts(trained):
+    configuration, _ = trained
+
+    def least(name, configuration=configuration):
+        run = resolve(configuration, with_clicks=False)
+        return with_evidence(AsManyAs(2), run, run.species[0], name).least
+
+    assert [least(name) for name in ("t1", "t2", "t3", "t4")] == [5, 5, 0, 0]  # t2: the clicks of validation
+    for change in ({"border": configuration.species[0].radius}, {"threshold": 0.5}):
+        assert least("t1", configuration.model_copy(update={"pick": configuration.pick.model_copy(update=change)})) == 0

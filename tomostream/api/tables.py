@@ -126,6 +126,8 @@ def _conversion(facts: dict[str, Any]) -> Conversion:
 
     stores = [str(path) for path in facts.pop("tomograms", ())]
     spacing = facts.pop("voxel_size", facts.pop("spacing", None))  # by either name
+    if "unbinned_pixel" in facts:  # its name in version 0.1
+        facts["unbinned_pixel_size"] = facts.pop("unbinned_pixel")
     own = {option.name: option for option in format_options()}
     if unknown := sorted(set(facts) - set(_FACTS) - set(own)):
         raise InputError(f"'{unknown[0]}' is not a known keyword; known are {', '.join(['voxel_size', 'tomograms', *_FACTS, *own])}")

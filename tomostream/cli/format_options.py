@@ -44,8 +44,8 @@ def takes_format_options(*, reads: bool = False, writes: bool = False) -> Callab
     return lambda command: with_options(command, "format_options", parsed, parameters)
 
 
-def refuse_unused(format_name: str, conversion: Conversion) -> None:
-    """Refuse options that the format does not use: they show that another format was meant.
+def refuse_unused(conversion: Conversion, *format_names: str) -> None:
+    """Refuse options that none of these formats uses: they show that another format was meant.
 
     Raises
     ------
@@ -53,8 +53,8 @@ def refuse_unused(format_name: str, conversion: Conversion) -> None:
         If one was given.
     """
     for option, takers in format_options().items():
-        if conversion.given(option) is not None and format_name in FORMATS and format_name not in takers:
+        if format_names and conversion.given(option) is not None and set(format_names) <= set(FORMATS) - set(takers):
             raise InputError(
-                f"{option.flag} is for {' and '.join(takers)}, but the format is {format_name}; leave it out, or give --format "
-                f"{' or '.join(takers)}"
+                f"{option.flag} is for {' and '.join(takers)}, but the format is {' and '.join(dict.fromkeys(format_names))}; leave it out, or give "
+                f"--format {' or '.join(takers)}"
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +15,7 @@ from tomostream.cli import options
 from tomostream.cli.console import ConsoleProgress, print_json, print_table
 from tomostream.cli.format_options import refuse_unused, takes_format_options
 from tomostream.errors import InputError
-from tomostream.formats.registry import FORMATS, Conversion, file_tomogram, format_of, read_table, write_table
+from tomostream.formats.registry import FORMATS, Conversion, file_tomogram, format_of, format_to_read, read_table, write_table
 from tomostream.remote.places import place
 from tomostream.units import Length, parse_bytes, parse_shape
 
@@ -91,6 +93,7 @@ def evaluate(
         raise InputError(f"--beta must be above zero, found {beta:g}")
     progress = ConsoleProgress()
     conversion = _conversion(tomograms, voxel_size, shape, options=format_options, progress=progress)
+    refuse_unused(conversion, *_formats_of((picks, picks_format), (truth, truth_format)))
     given = headerless(columns, unit)
     settings = EvaluateSettings(
         tolerance=Length.parse(tolerance, "--tolerance"), species=species, matching=matching, beta=beta, with_curve=curve is not None
@@ -116,6 +119,15 @@ def evaluate(
         print_json(found.to_json())
     else:
         show_evaluation(found)
+
+
+def _formats_of(*tables: tuple[str, str | None]) -> Iterator[str]:
+    """The formats of local tables and folders of tables; a path that means no table is passed over: reading will tell what is wrong."""
+    from tomostream.stages.shared.particle_tables import table_paths
+
+    for path, name in tables:
+        with contextlib.suppress(InputError):
+            yield from {format_to_read(table, name) for table in table_paths(path, name) if isinstance(table, Path)}
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
@@ -177,7 +189,7 @@ def export_table(
     from tomostream.stages.shared.particle_tables import read_scored, require_inside
 
     conversion = _conversion(tomograms, voxel_size, shape, options=format_options, progress=ConsoleProgress())
-    refuse_unused(format_name or format_of(Path(output)), conversion)
+    refuse_unused(conversion, format_name or format_of(Path(output)))
     particles, _ = read_scored(picks, conversion)
     if species is not None:
         if species not in particles.species_names():
@@ -228,8 +240,7 @@ def import_table(
     given = headerless(columns, unit)
     facts = {"tomogram": tomogram, "species": species, "columns": given.columns, "unit": given.unit, "options": format_options}
     conversion = _conversion(tomograms, voxel_size, shape, **facts, progress=ConsoleProgress())
-    if format_name is not None:
-        refuse_unused(format_name, conversion)
+    refuse_unused(conversion, *_formats_of((file, format_name)))
     particles = read_table(file, format_name=format_name, conversion=conversion)
     if particles.tomograms() == [""]:  # without a name, the file's name gives the tomogram
         particles = particles.named(tomogram=file_tomogram(place(file), conversion))

@@ -200,7 +200,7 @@ class Pick(Part):
     """How many peaks become picks."""
 
     count: Annotated[int, Field(ge=1)] | Literal["truth", "auto"] | None = None
-    """A number; `truth`: as many as the truth has; `auto`: the scores decide, guided by the expected number (exactly that number if the strategy's scores cannot decide). Default: `auto`, unless a threshold is given."""
+    """A number; `truth`: as many as the truth has; `auto`: the scores decide, guided by the expected number, but no fewer than were clicked in that tomogram (exactly that number if the strategy's scores cannot decide). Default: `auto`, unless a threshold is given."""
     threshold: float | None = None
     """Pick scores above it."""
     smooth: LengthField | None = None

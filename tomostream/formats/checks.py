@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tomostream.errors import InputError
+from tomostream.formats.positions import check_finite, check_fractions
 from tomostream.particles import Particles
 from tomostream.store.naming import counterpart, is_text, listed_name, listed_tomogram
 
@@ -96,38 +97,6 @@ def one_of(found: list[str], said: str | None, only: str | None, where: str, wha
             )
         return [said] * len(found)
     return [name or only for name in found] if only is not None else found
-
-
-def check_finite(position_zyx: np.ndarray, where: str) -> None:
-    """Refuse positions that are not finite.
-
-    Raises
-    ------
-    InputError
-        With the first such row.
-    """
-    bad = ~np.isfinite(position_zyx).all(axis=1)
-    if bad.any():
-        i = int(np.argmax(bad))
-        z, y, x = position_zyx[i].tolist()
-        raise InputError(
-            f"{where}: every position must be finite, particle {i + 1} is at x {x:g}, y {y:g}, z {z:g} ({np.count_nonzero(bad)} such)"
-        )
-
-
-def check_fractions(position_zyx: np.ndarray, where: str) -> None:
-    """Refuse positions that all lie within 0..1 and are not whole numbers.
-
-    Raises
-    ------
-    InputError
-        If they are: no tomogram has all its particles in its first voxel.
-    """
-    if len(position_zyx) and position_zyx.min() >= 0 and position_zyx.max() <= 1 and (position_zyx % 1).any():
-        raise InputError(
-            f"{where}: all coordinates lie within 0..1, so they are fractions of the volume, as WarpTools' matching writes them; multiply "
-            "x, y and z by the volume's size in voxels (its x, y, z) and import them as voxels"
-        )
 
 
 def check_names(names: Iterable[str], where: str) -> None:

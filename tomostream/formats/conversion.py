@@ -13,6 +13,7 @@ import numpy as np
 
 from tomostream.errors import InputError
 from tomostream.formats.format_option import FormatOption
+from tomostream.formats.positions import check_finite
 from tomostream.geometry import Triple
 from tomostream.particles import Particles, Unit
 from tomostream.progress import Progress
@@ -131,7 +132,13 @@ class Conversion:
         return f" (those given are named {', '.join(names[:8])}{' ...' if len(names) > 8 else ''})" if names else ""
 
     def to_unit(self, particles: Particles, unit: Unit, why: str) -> Particles:
-        """Convert every tomogram's particles with its own spacing; the order of the rows is kept."""
+        """Convert every tomogram's particles with its own spacing; the order of the rows is kept.
+
+        Raises
+        ------
+        InputError
+            If a spacing is not known (`why` says what needs it), or a converted position is no finite number.
+        """
         if particles.unit == unit or len(particles) == 0:
             return particles if particles.unit == unit else Particles.concatenate([], unit=unit)
         own = particles.spacings
@@ -139,7 +146,10 @@ class Conversion:
         spacing = known.row_spacings(particles.tomogram, why)[:, None]
         # by the reciprocal, as `Particles.in_unit`: one position is one number wherever it is converted
         factor = spacing if unit == "angstrom" else 1.0 / spacing
-        return replace(particles, position_zyx=particles.position_zyx * factor, unit=unit)
+        with np.errstate(over="ignore"):
+            converted = particles.position_zyx * factor
+        check_finite(converted, f"{why}: in {unit}s")
+        return replace(particles, position_zyx=converted, unit=unit)
 
     def written_in(self, particles: Particles, unit: Unit, why: str) -> Particles:
         """Convert like `to_unit`, for a file: computed values are rounded (`tidy`), values that are already in this unit stay exact."""

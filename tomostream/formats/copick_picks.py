@@ -26,7 +26,7 @@ from tomostream.formats.copick_project import PICKS, RUNS
 from tomostream.formats.format_option import FormatOption, plain_text
 from tomostream.formats.registry import file_name
 from tomostream.formats.table_format import TableFormat
-from tomostream.formats.text_files import json_number, parse_json, read_text
+from tomostream.formats.text_files import json_number, parse_json, read_text, what_is_wrong
 from tomostream.orientations import are_rotations, or_identity
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
@@ -94,7 +94,7 @@ def _read_file(path: Path, conversion: Conversion) -> Particles:
         scores = [json_number(point["score"]) if point.get("score") is not None else math.nan for point in points]
         species, run = values["pickable_object_name"], values.get("run_name")
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(f"{path} is not a copick picks file: {type(error).__name__}: {error}") from None
+        raise InputError(f"{path} is not a copick picks file: {what_is_wrong(error)}") from None
     for name, value in (("pickable_object_name", species), ("run_name", run)):
         if not isinstance(value, str | None):
             raise InputError(f"{path}: {name} must be a name, found {value!r:.80}")

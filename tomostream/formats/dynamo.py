@@ -85,12 +85,14 @@ def _names(path: Path, numbers: np.ndarray, conversion: Conversion) -> list[str]
         if len(np.unique(numbers)) > 1:
             raise InputError(f"{path} holds {len(np.unique(numbers))} tomograms whose names are not known; put {table_map} beside it")
         return [file_tomogram(path, conversion)] * len(numbers)
-    pairs = (line.split(maxsplit=1) for line in read_lines(table_map) if line.strip())
     try:
-        files = {number(key): file.strip() for key, file in pairs}
+        pairs = [(number(key), file.strip()) for key, file in (line.split(maxsplit=1) for line in read_lines(table_map) if line.strip())]
+        files = dict(pairs)
         names = dict(zip(files, row_tomograms(files.values(), _unsaid(conversion), str(table_map), is_file=True), strict=True))
     except ValueError:
         raise InputError(f"{table_map}: expected lines 'NUMBER FILE', as 1 TS_01.mrc") from None
+    if contradicted := [key for key, file in pairs if files[key] != file]:
+        raise InputError(f"{table_map} gives number {contradicted[0]:g} to several tomograms; keep one of its lines")
     if unknown := sorted(set(numbers.tolist()) - set(names)):
         raise InputError(f"{table_map} does not name tomogram {', '.join(f'{n:g}' for n in unknown)} of {path.name}")
     return row_tomograms((names[key] for key in numbers.tolist()), conversion, str(path))

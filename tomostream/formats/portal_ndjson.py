@@ -17,7 +17,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.table_format import TableFormat
-from tomostream.formats.text_files import json_number, parse_json, read_lines
+from tomostream.formats.text_files import json_number, parse_json, read_lines, what_is_wrong
 from tomostream.orientations import are_rotations
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
@@ -43,7 +43,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
             kind, row = point.get("type"), [json_number(point["location"][axis]) for axis in ("z", "y", "x")]
             turned.append(_rotation(point.get("xyz_rotation_matrix")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}, line {number} is not a point of the portal: {type(error).__name__}: {error}") from None
+            raise InputError(f"{path}, line {number} is not a point of the portal: {what_is_wrong(error)}") from None
         if kind not in _TYPES or not all(math.isfinite(value) for value in row):
             raise InputError(f"{path}, line {number}: expected type {', '.join(_TYPES)} and finite numbers, found '{line.strip()[:120]}'")
         rows.append(row)

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from tomostream.errors import InputError
 from tomostream.formats.catalogued import FORMATS, recognised, table_endings, working_formats
-from tomostream.formats.checks import check_finite, check_names, checked
+from tomostream.formats.checks import check_names, checked
 from tomostream.formats.conversion import Conversion, file_tomogram
 from tomostream.formats.lists import listed_tables
+from tomostream.formats.positions import check_finite
 from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.copies import local_result, local_table
@@ -34,6 +35,7 @@ __all__ = [
     "file_tomogram",
     "folder_tables",
     "format_of",
+    "format_to_read",
     "read_table",
     "recognised",
     "refuse_shared",
@@ -67,7 +69,14 @@ def format_of(path: Path, name: str | None = None) -> str:
     )
 
 
-def _format_to_read(path: Path, name: str | None) -> str:
+def format_to_read(path: Path, name: str | None = None) -> str:
+    """Return the format in which `read_table` reads a table: the given one, or what the file or folder is recognised as.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, or neither the content nor the ending says what it is.
+    """
     if name is None and (known := recognised(path)) is not None:
         return known
     try:
@@ -94,7 +103,7 @@ def read_table(path: str | Place, *, format_name: str | None = None, conversion:
             return read_table(copy, format_name=format_name, conversion=conversion)
     path = where
     conversion = conversion or Conversion()
-    found = _format_to_read(path, format_name)
+    found = format_to_read(path, format_name)
     if not path.exists():
         raise InputError(f"table {path} does not exist")
     if not FORMATS[found].headerless and (conversion.columns is not None or conversion.unit is not None):

@@ -28,6 +28,7 @@ UNBINNED_PIXEL_SIZE = FormatOption(
 )
 BINNING = FormatOption(name="binning", metavar="N", help="Binning of the tomograms, instead of that pixel size.", parse=positive_number)
 _WHY = "star-relion4 (unbinned pixels)"
+_IMAGE_PIXEL = "rlnPixelSize"
 _PIXEL, _GROUP = "rlnTomoTiltSeriesPixelSize", "rlnOpticsGroup"
 
 
@@ -44,7 +45,9 @@ def read(path: Path, conversion: Conversion) -> Particles:
     names = star_tables.tomograms(path, table, conversion)
     positions = star_tables.positions(path, table)
     star_tables.refuse_pixel_shifts(path, table, "star-relion4")
-    positions *= _pixels_ang(path, _pixels_said(path, tables, table), names, conversion)[:, None]
+    pixels = _pixels_ang(path, _pixels_said(path, tables, table), names, conversion)
+    _tell_other_pixels(path, table, pixels, conversion)
+    positions *= pixels[:, None]
     positions -= star_tables.refined_shifts_ang(path, table)
     return Particles.build(
         positions, unit="angstrom", tomogram=names, score=star_tables.scores(path, table), rotation=star_tables.rotations(path, table)
@@ -83,6 +86,19 @@ def _pixels_ang(path: Path, said: np.ndarray | None, names: np.ndarray, conversi
                 f"{path} has pixels of {said[i]:g} A ({_PIXEL}), but you gave {given[i]:g} A; leave your value out, or correct it"
             )
     return said
+
+
+def _tell_other_pixels(path: Path, table: StarTable, pixels: np.ndarray, conversion: Conversion) -> None:
+    """Compare the pixels with those of the particles' images, which differ if the images are binned."""
+    if _IMAGE_PIXEL not in table:
+        return
+    said = star_tables.numbers(path, table, [_IMAGE_PIXEL])[:, 0]
+    bad = (said > 0) & (np.abs(said / pixels - 1) > star_tables.AGREES)
+    if bad.any():
+        i = int(np.argmax(bad))
+        conversion.progress.warn(
+            f"{path} has {_IMAGE_PIXEL} {said[i]:g} A, its coordinates are taken as pixels of {pixels[i]:g} A; right if its images are binned"
+        )
 
 
 def _unbinned_pixel_ang(tomogram: str, conversion: Conversion) -> float:

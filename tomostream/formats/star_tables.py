@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from tomostream.errors import InputError
-from tomostream.formats.checks import check_fractions, row_tomograms
+from tomostream.formats.checks import row_tomograms
 from tomostream.formats.conversion import Conversion, file_tomogram
+from tomostream.formats.positions import check_fractions
 from tomostream.formats.star_file import StarTable, write_star
 from tomostream.orientations import angles, matrices, or_identity
 from tomostream.particle_columns import number

@@ -17,6 +17,7 @@ from typing import Any
 from tomostream.errors import InputError
 
 _SHOWN = 120  # letters of a line in a message
+_DIGITS = 400  # of a whole number; a float has fewer, and Python takes long to read millions
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -98,9 +99,32 @@ def parse_json(text: str) -> Any:
         If it can't be parsed.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_key_once, parse_int=_whole_number)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object's keys and values; JSON itself would take the last of two values, and a reader the other."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ValueError(f"the key '{twice[:_SHOWN]}' is there twice; remove one of them")
+    return found
+
+
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _DIGITS else float(digits)
+
+
+def what_is_wrong(error: Exception) -> str:
+    """Say in words why values that were parsed from JSON are not those that were expected."""
+    if isinstance(error, KeyError):
+        return f"it has no '{error.args[0]}'"
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not valid JSON ({error})"
+    return str(error) if isinstance(error, ValueError) else "a value is of another kind than expected (a list, an object, text or a number)"
 
 
 def shown(line: str) -> str:

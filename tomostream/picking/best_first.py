@@ -39,7 +39,7 @@ class GreedyPicker:
 
         voxels = domain_of(source.shape, box=request.box, border=request.border).size
         most = peaks_measured(voxels, request.radius)
-        candidates = Best(max(most, wanted.expected))
+        candidates = Best(max(most, wanted.most))
         picks = pick_volume(source, replace(request, how_many=candidates), execution, progress=progress)
         return _chosen(picks, source, wanted, most, progress)
 
@@ -50,7 +50,9 @@ def _chosen(picks: Picks, source: Source, wanted: AsManyAs, most: int, progress:
     from tomostream.picking.peak_heights import unbounded  # noqa: PLC0415  (as above)
 
     scores = unbounded(picks.score, are_probabilities=source.values == "probability")
-    choice = choose_count(scores, expected=wanted.expected, most=most, clicks=wanted.clicks, is_estimate=wanted.is_estimate)
+    choice = choose_count(
+        scores, expected=wanted.expected, most=most, clicks=wanted.clicks, is_estimate=wanted.is_estimate, least=wanted.least
+    )
     guess = "estimated" if wanted.is_estimate else "expected"
     line = f"{source.name}: {choice.picks} picks chosen, about {choice.particles:.0f} particles by the scores ({wanted.expected} {guess})"
     progress.say(line if choice.promise.is_lack else f"{line}; {choice.promise}")

@@ -7,6 +7,7 @@
    the model is not true).  What is there at each number, the sum of the peaks' probabilities, is then
    averaged, by its logarithm.
 3. Of the k best picks, the sum of their probabilities are particles: the k of the best expected F1, but `LEAST` to `MOST` times the number.
+   Never fewer than were clicked there, though: those are known.
 4. The count over the number expected is made to rise, and by no more than its `STEEPEST` power: a tenth more never gives more than a fifth
    more picks, whatever the scores.
 
@@ -23,7 +24,7 @@ from tomostream.errors import InputError
 from tomostream.picking.click_heights import ClickHeights
 from tomostream.picking.peak_heights import Heights, heights_of
 from tomostream.picking.peak_model import PeakModel, fit_peaks
-from tomostream.picking.promises import Promise, Seen, promised, untold
+from tomostream.picking.promises import Promise, Seen, fewer_than_clicked, promised, untold
 
 LEAST, MOST = 0.8, 1.05  # picks over particles
 STEEPEST = 1.8  # 1.1 to this power is less than 1.2
@@ -44,7 +45,13 @@ class CountChoice:
 
 
 def choose_count(
-    scores: Float64[np.ndarray, " n"], *, expected: int, most: int, clicks: ClickHeights | None = None, is_estimate: bool = False
+    scores: Float64[np.ndarray, " n"],
+    *,
+    expected: int,
+    most: int,
+    clicks: ClickHeights | None = None,
+    is_estimate: bool = False,
+    least: int = 0,
 ) -> CountChoice:
     """Choose how many of the best peaks are picks.
 
@@ -61,6 +68,8 @@ def choose_count(
         Their heights, where they are known.
     is_estimate
         Whether the number expected is an estimate from the clicks, which counts look-alikes.
+    least
+        Particles that are known to be there: no fewer picks, as far as there are peaks.
 
     Returns
     -------
@@ -78,11 +87,13 @@ def choose_count(
         raise InputError("the scores of peaks must be finite and fall from the best to the last")
     heights = heights_of(scores, most)
     if heights is None:
-        least = min(expected, len(scores))
-        return CountChoice(least, float(least), untold("the volume has too few peaks to tell particles from noise"))
+        all_of = min(max(expected, least), len(scores))
+        return CountChoice(all_of, float(all_of), untold("the volume has too few peaks to tell particles from noise"))
     model = fit_peaks(heights, None if clicks is None else clicks.shape)
     picks = min(_smooth_count(model, heights, expected), len(scores))
     particles = float(_particles(model, np.array([float(expected)]))[0])
+    if picks < (known := min(least, len(scores))):
+        return CountChoice(known, max(particles, float(known)), fewer_than_clicked(picks, least))
     seen = Seen(picks, particles, expected, is_estimate)
     return CountChoice(picks, particles, promised(model, heights, clicks, seen))
 

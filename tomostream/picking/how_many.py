@@ -55,13 +55,15 @@ class AsManyAs:
     """About `expected` picks, an estimate by the user: the scores of the peaks decide (`counting`).
 
     A picker that can't tell from the scores takes the best `expected`.  `clicks`: how high the clicks stand among the peaks, where training
-    measured it; `is_estimate`: whether no person but training has guessed the number.
+    measured it; `is_estimate`: whether no person but training has guessed the number; `least`: particles that are known to be there, because
+    they were clicked: never fewer picks.
     """
 
     expected: int
     above: float | None = None
     clicks: ClickHeights | None = None
     is_estimate: bool = False
+    least: int = 0
 
     def __post_init__(self) -> None:
         _check_number("expected: it", self.expected)
@@ -70,7 +72,7 @@ class AsManyAs:
     @property
     def most(self) -> int:
         """Picks at most, for a picker that can't decide from the scores."""
-        return self.expected
+        return max(self.expected, self.least)
 
 
 HowMany = Best | Above | AsManyAs
@@ -113,7 +115,7 @@ def how_many(
 
 
 def options_of(wanted: HowMany | None) -> dict[str, Any]:
-    """The options that `how_many` reads this from: `count`, `expected` and `threshold`; and the clicks' heights, where there are."""
+    """The options that `how_many` reads this from: `count`, `expected` and `threshold`; and the clicks' heights and number, where there are."""
     options: dict[str, Any] = {
         "count": wanted.count if isinstance(wanted, Best) else None,
         "expected": wanted.expected if isinstance(wanted, AsManyAs) else None,
@@ -121,6 +123,8 @@ def options_of(wanted: HowMany | None) -> dict[str, Any]:
     }
     if isinstance(wanted, AsManyAs) and wanted.clicks is not None:
         options["clicks"] = asdict(wanted.clicks)
+    if isinstance(wanted, AsManyAs) and wanted.least:
+        options["least"] = wanted.least
     return options
 
 

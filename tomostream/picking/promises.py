@@ -66,6 +66,14 @@ def untold(doubt: str, advice: str | None = None, *, is_lack: bool = False) -> P
     return Promise(math.nan, math.nan, doubt, advice, is_lack)
 
 
+def fewer_than_clicked(picks: int, clicked: int) -> Promise:
+    """No promise: the scores tell of fewer particles than are known to be there."""
+    return untold(
+        f"its scores would choose {picks}, though {clicked} particles were clicked there, so that the best {clicked} are taken",
+        "the scores likely tell too few in the other tomograms too: give `expected`, as well as you know it, or `count`",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What was chosen: picks, and particles that there seem to be; and the number expected, a person's guess or an estimate from the clicks."""

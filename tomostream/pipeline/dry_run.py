@@ -70,7 +70,7 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
     """
     progress = progress or Progress()
     run = resolve(configuration, with_clicks="train" in stages, with_truth=uses_truth(configuration, stages))
-    if run.truth is not None and (doubt := run.truth.doubt) is not None:
+    for doubt in run.truth.doubts if run.truth is not None else ():
         progress.warn(doubt)
     check_inputs(run, stages)
     run = without_unreadable(run, progress)

@@ -72,7 +72,7 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     """
     wanted = tuple(stages or STAGES)
     run = resolve(configuration, with_clicks="train" in wanted, with_truth=uses_truth(configuration, wanted))
-    if run.truth is not None and (doubt := run.truth.doubt) is not None:
+    for doubt in run.truth.doubts if run.truth is not None else ():
         progress.warn(doubt)
     check_inputs(run, wanted)
     check_memory(run, wanted)

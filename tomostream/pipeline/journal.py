@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 from tomostream.redaction import redacted
+from tomostream.remote.links import refuse_links
 from tomostream.store.typed_json import check_format
 
 JOURNAL_FORMAT = 1  # of the lines that follow an event `run`, which says it; version 0.1 does not
@@ -78,6 +79,7 @@ class Journal:
         if not self._path.parent.is_dir():
             self._waiting = line
             return
+        refuse_links([self._path], "the log of a run")
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
             end = os.fstat(descriptor).st_size

@@ -50,7 +50,7 @@ def _pick_settings(run: ResolvedRun, species: Species, name: str, truth: TrueNum
     true = truth[name][species.name] if truth is not None and name in truth and is_known else None
     wanted = number.of(true=true, expected=lambda: expected_number(run, species, name))
     if isinstance(wanted, AsManyAs):
-        wanted = with_evidence(wanted, run, species)
+        wanted = with_evidence(wanted, run, species, name)
     if wanted == 0:
         return None
     if wanted is None and not number.is_by_truth:

@@ -37,6 +37,8 @@ def tomogram_name(path: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(path).replace(os.sep, "/").partition("?")[0]
     whole = PurePosixPath(text)
+    if ".." in whole.parts and "://" not in text:
+        whole = PurePosixPath(os.path.normpath(text))
     if _VOXEL_SPACING.fullmatch(_parent(whole, text)) and whole.name.endswith(".zarr") and (run := _parent(whole.parent, text)):
         return run
     return _less(whole.name, SUFFIXES)

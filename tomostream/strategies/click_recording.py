@@ -67,7 +67,8 @@ def with_clicks(summary: TrainingSummary, model: Model, training: Training, prog
         If a tomogram can't be read.
     """
     labelled, species = training.labelled.clicked, training.settings.species
-    summary = summary.model_copy(update={"clicked_voxels": [math.prod(t.shape) * 8**training.level for t in labelled.tomograms]})
+    voxels = [math.prod(t.shape) * 8**training.level for t in labelled.tomograms]
+    summary = summary.model_copy(update={"clicked_voxels": voxels, "clicked": _clicked(training)})
     try:
         learnt = [_measured(model, training, *one) for one in zip(labelled.tomograms, labelled.points, strict=True)]
         left_out = {tomogram.name: _measured(model, training, tomogram, points) for tomogram, points in _left_out(training)}
@@ -90,6 +91,19 @@ def with_clicks(summary: TrainingSummary, model: Model, training: Training, prog
             )
         )
     return summary.model_copy(update={"clicks": clicks})
+
+
+def _clicked(training: Training) -> list[dict[str, int]]:
+    """For each species, how many particles were clicked in each tomogram at least: those to learn from, or those to validate with, which may be the same."""
+    numbers: list[dict[str, int]] = [{} for _ in training.settings.species]
+    for labelled in (training.labelled.clicked, training.validation):
+        if labelled is None:
+            continue
+        for name, points in zip(labelled.names, labelled.points, strict=True):
+            for number, own in zip(numbers, points, strict=True):
+                if len(own):
+                    number[name] = max(number.get(name, 0), len(own))
+    return numbers
 
 
 def _left_out(training: Training) -> Iterator[tuple[Tomogram, list[np.ndarray]]]:

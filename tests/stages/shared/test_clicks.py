@@ -35,10 +35,28 @@ def test_a_point_is_inside_up_to_half_a_voxel_beyond_the_outer_centres(tomogram)
     edge = np.array([[-0.5, -0.5, -0.5], [9.5, 19.5, 29.5]])
     assert len(inside_volume(Particles.build(edge, unit="voxel"), tomogram, "p", Progress())) == 2
     assert len(inside_volume(Particles.build(edge * 10, unit="angstrom"), tomogram.at_level(1), "p", Progress())) == 2
-    beyond = Particles.build(np.array([[5.0, 5.0, 5.0]] * 19 + [[9.51, 5.0, 5.0]]), unit="voxel")
+    beyond = Particles.build(np.array([[5.0, 5.0, 5.0]] * 19 + [[10.51, 5.0, 5.0]]), unit="voxel")
     heard = Heard()
     assert len(inside_volume(beyond, tomogram, "p.csv", heard)) == 19  # 95 % are enough
     assert heard.warnings == ["p.csv: 1 of 20 points lie outside tomogram 't' and are left out"]
+
+
+@pytest.mark.parametrize("unit", ["voxel", "angstrom"])
+@pytest.mark.parametrize("off", [0.3, 1.0])
+def test_a_point_at_most_a_voxel_outside_is_taken_at_the_face_and_told(tomogram, off, unit):
+    voxels = np.array([[5.0, 5.0, 5.0]] * 11 + [[9.5 + off, -0.5 - off, 29.0]])
+    given = Particles.build(voxels * (10 if unit == "angstrom" else 1), unit=unit)
+    heard = Heard()
+    found = inside_volume(given, tomogram, "p.csv", heard)
+    assert np.allclose(found.position_zyx[-1], [9.5, -0.5, 29.0], atol=1e-9)
+    assert (found.position_zyx[:-1] == 5).all()
+    assert heard.warnings == [f"p.csv: 1 of 12 points lie up to {off:.2g} voxels outside tomogram 't' and are taken to be at its face"]
+
+
+@pytest.mark.parametrize("outside", [[10.6, 5.0, 5.0], [5.0, -2.0, 5.0], [5.0, 5.0, 300.0]])
+def test_one_point_of_a_few_that_is_clearly_outside_stops(tomogram, outside):
+    with pytest.raises(InputError, match="only 12 of 13 points lie inside"):
+        inside_volume(Particles.build(np.array([[5.0, 5.0, 5.0]] * 12 + [outside]), unit="voxel"), tomogram, "p.csv", Progress())
 
 
 def test_under_95_percent_inside_is_refused_with_shape_and_largest_coordinates(tomogram):

@@ -44,6 +44,25 @@ def test_clicks_outside_are_told_with_their_lines(data, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_click_and_a_true_particle_a_little_outside_are_told_and_stop_nothing(data, tmp_path, monkeypatch):
+    little, clearly = "20,-0.8,20\n", "20,-2,20\n"
+    configured(data, tmp_path, monkeypatch, rows(CLICKS[:12]) + little, truth="truth.csv")
+    (tmp_path / "truth.csv").write_text("x_voxel,y_voxel,z_voxel\n" + rows(CLICKS[:12]) + little)
+    for arguments in (["--dry-run"], []):
+        done = tomostream("run", "run.yaml", *arguments)
+        assert done.code == 0, done.err
+        assert (
+            done.err.count("labels.train: 1 of 13 points lie up to 0.3 voxels outside tomogram 't1' and are taken to be at its face") == 1
+        )
+        assert done.err.count("truth truth.csv: 1 of 13 points lie up to 0.3 voxels outside tomogram 't1'") == 1
+    for table in ("truth.csv", "clicks.csv"):
+        before = (tmp_path / table).read_text()
+        (tmp_path / table).write_text(before.replace(little, clearly))
+        assert "12 of 13" in tomostream("run", "run.yaml", "--dry-run").message
+        (tmp_path / table).write_text(before)
+
+
+@pytest.mark.slow
 def test_what_is_sound_is_told_nothing_of(data, tmp_path, monkeypatch):
     configured(data, tmp_path, monkeypatch, rows(), species={"expected": 30})
     assert tomostream("run", "run.yaml", "--dry-run").err == ""

@@ -3,11 +3,17 @@
 import mrcfile
 import numpy as np
 import pytest
+import starfile
 import yaml
 from cli_runner import tomostream
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
-from tomostream.formats.registry import read_table
+from tomostream.formats.registry import Conversion, read_table, write_table
+from tomostream.orientations import matrices
+from tomostream.particles import Particles
 from tomostream.strategies.matched_filter.density import Wedge
 from tomostream.strategies.matched_filter.kernels import rotated_kernels
 from tomostream.strategies.matched_filter.orienting import best_rotations
@@ -83,3 +89,62 @@ def test_a_run_of_template_matching_leaves_orientations_that_relion_and_dynamo_g
     assert tomostream("export", tmp_path / "made" / "picks", "-o", exported, "--format", "star-relion5", "--tomograms", stores).code == 0
     assert "_rlnAngleTilt" in exported.read_text()
     assert tomostream("check", tmp_path / "made").code == 0
+
+
+def relions_matrix(rot, tilt, psi):
+    """RELION's `Euler_angles2matrix`, term by term: A, with a point r of the reference at A r in the tomogram."""
+    (ca, cb, cg), (sa, sb, sg) = np.cos(np.deg2rad([rot, tilt, psi])), np.sin(np.deg2rad([rot, tilt, psi]))
+    return np.array(
+        [
+            [cg * cb * ca - sg * sa, cg * cb * sa + sg * ca, -cg * sb],
+            [-sg * cb * ca - cg * sa, -sg * cb * sa + cg * ca, sg * sb],
+            [sb * ca, sb * sa, cb],
+        ]
+    )
+
+
+def turned_volume(volume, matrix):
+    """The volume whose value at A r is that of the given one at r, as RELION turns a reference; about the central voxel."""
+    on_zyx = matrix[::-1, ::-1].T  # its inverse, on z y x
+    centre = (np.array(volume.shape) - 1) / 2
+    return affine_transform(volume, on_zyx, offset=centre - on_zyx @ centre, order=1)
+
+
+def zoomed(cube):
+    """Every second voxel, in a cube of 21: a voxel of the tomogram is two of the reference's."""
+    half = cube[1::2, 1::2, 1::2]
+    return np.pad(half, [(3, 3)] * 3)
+
+
+def alike(one, other):
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+
+@given(st.floats(-180, 180), st.floats(0.01, 179.99), st.floats(-180, 180))
+def test_relions_matrix_is_scipys_zyz_the_other_way_round(rot, tilt, psi):
+    expected = relions_matrix(rot, tilt, psi)
+    np.testing.assert_allclose(Rotation.from_euler("ZYZ", [rot, tilt, psi], degrees=True).inv().as_matrix(), expected, atol=1e-12)
+    np.testing.assert_allclose(matrices(np.array([[rot, tilt, psi]]), "relion")[0], expected, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_the_angles_in_relions_file_turn_the_reference_onto_a_particle_without_symmetry_and_no_half_turn_does_as_well(tmp_path):
+    reference = blobs((31, 31, 31), (15, 15, 15), np.eye(3), scale=2.0)
+    given_angles = [(20.0, 35.0, -70.0), (-140.0, 100.0, 15.0), (95.0, 160.0, 130.0), (60.0, 75.0, 60.0)]
+    cubes = [turned_volume(reference, relions_matrix(*one)) for one in given_angles]
+    volume = -np.concatenate([zoomed(cube) for cube in cubes], axis=2)
+    centres = np.array([[10.0, 10.0, 10.0 + 21 * i] for i in range(len(cubes))])
+    searched = rotated_kernels(reference, 6.0, angle_step=STEP, wedge=Wedge(-90.0, 90.0))
+    found = best_rotations(searched, 6, lambda box: volume[box.slices], centres, memory=10**6)
+    picks = Particles.build(centres * 10, unit="angstrom", tomogram="TS_01", rotation=found)
+    write_table(tmp_path / "p.star", picks, format_name="star-relion5", conversion=Conversion(spacing=10.0, shape=volume.shape))
+    rows = starfile.read(tmp_path / "p.star")
+    for cube, true, angles in zip(cubes, given_angles, rows[["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]].to_numpy(), strict=True):
+        matrix = relions_matrix(*angles)
+        assert off_by(matrix, relions_matrix(*true)) < STEP
+        right = alike(turned_volume(reference, matrix), cube)
+        assert right > 0.85
+        halves = [Rotation.from_rotvec(180 * axis, degrees=True).as_matrix() for axis in np.eye(3)]
+        wrong = [matrix.T, *(matrix @ half for half in halves), *(half @ matrix for half in halves)]
+        others = [other for other in wrong if off_by(other, matrix) > 60]  # a turn of nearly 180 degrees is nearly its own inverse
+        assert max(alike(turned_volume(reference, other), cube) for other in others) < right - 0.1

@@ -45,17 +45,26 @@ def expected_number(run: ResolvedRun, species: Species, tomogram: str) -> int | 
     return _by_volume(known, _voxels(run, tomogram)) if known else None
 
 
-def with_evidence(wanted: AsManyAs, run: ResolvedRun, species: Species) -> AsManyAs:
-    """The same number, and what training knows of it: whether it is its own estimate, and how high the clicks stand among the peaks.
+def with_evidence(wanted: AsManyAs, run: ResolvedRun, species: Species, tomogram: str) -> AsManyAs:
+    """The same number, and what training knows of it: whether it is its own estimate, how high the clicks stand, and how many there are in the tomogram.
 
-    Smoothed scores have other peaks than those that training measured.
+    Smoothed scores have other peaks than those that training measured.  The clicks of a tomogram say how many particles the whole of it has at
+    least, with any score.
     """
     summary, place = _summary(run, species)
     clicks = None
     if summary is not None and summary.clicks is not None and place < len(summary.clicks) and run.pick.smooth is None:
         own = summary.clicks[place]
         clicks = ClickHeights(tuple(own.learnt), tuple(own.left_out), own.unit)
-    return replace(wanted, clicks=clicks, is_estimate=not _is_given(species))
+    least = 0
+    if summary is not None and summary.clicked is not None and place < len(summary.clicked) and _takes_all(run):
+        least = summary.clicked[place].get(tomogram, 0)
+    return replace(wanted, clicks=clicks, is_estimate=not _is_given(species), least=least)
+
+
+def _takes_all(run: ResolvedRun) -> bool:
+    """Whether picks come from the whole of each tomogram, with any score."""
+    return run.region.is_everywhere and run.pick.border is None and run.pick.threshold is None
 
 
 def _is_given(species: Species) -> bool:

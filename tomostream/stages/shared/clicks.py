@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from tomostream.formats.registry import Conversion, read_table
 from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.remote.places import place
+from tomostream.stages.shared.inside import at_faces, counts_as_inside, overshoot
 from tomostream.store.naming import counterpart, tomogram_name
 
 _ODD_CHANCE, _NO_CHANCE = 1e-3, 1e-12  # that all points lie in one corner: worth a word, and never by chance
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress: Progress) -> Particles:
     """Return the particles of one tomogram, in voxels, that lie in its volume; the others are dropped with a warning.
 
+    Those at most a voxel outside are moved onto the face, with a warning too.
+
     Raises
     ------
     InputError
@@ -36,11 +40,15 @@ def inside_volume(particles: Particles, tomogram: Tomogram, where: str, progress
     inside = check_inside(particles, shape, tomogram.spacing, tomogram.name, where)
     for text in suspicions(particles, shape, tomogram.spacing, tomogram.name):
         progress.warn(f"{where}: {text}")
+    found = particles.in_unit("voxel", tomogram.spacing)
     if not inside.all():
         progress.warn(
             f"{where}: {np.count_nonzero(~inside)} of {len(particles)} points lie outside tomogram '{tomogram.name}' and are left out"
         )
-    return particles.in_unit("voxel", tomogram.spacing).select(inside)
+    if (little := overshoot(found.position_zyx, shape)) is not None:
+        progress.warn(f"{where}: {little} tomogram '{tomogram.name}' and are taken to be at its face")
+    found = found.select(inside)
+    return replace(found, position_zyx=at_faces(found.position_zyx, shape))
 
 
 def suspicions(particles: Particles, shape: Triple, spacing: float, name: str) -> Iterator[str]:
@@ -52,10 +60,8 @@ def suspicions(particles: Particles, shape: Triple, spacing: float, name: str) -
 
 
 def is_inside(particles: Particles, shape: Triple, spacing: float) -> np.ndarray:
-    """Which particles lie in a volume of this shape (voxels z y x) and spacing (angstrom)."""
-    position_zyx = particles.in_unit("voxel", spacing).position_zyx
-    result: np.ndarray = np.all((position_zyx >= -0.5) & (position_zyx <= np.asarray(shape) - 0.5), axis=1)
-    return result
+    """Which particles count as inside a volume of this shape (voxels z y x) and spacing (angstrom)."""
+    return counts_as_inside(particles.in_unit("voxel", spacing).position_zyx, shape)
 
 
 def on_one_face(position_zyx: np.ndarray, shape: Triple) -> str | None:
@@ -71,7 +77,7 @@ def on_one_face(position_zyx: np.ndarray, shape: Triple) -> str | None:
 
 
 def check_inside(particles: Particles, shape: Triple, spacing: float, name: str, where: str) -> np.ndarray:
-    """Which particles lie in a volume of this shape (voxels z y x) and spacing (angstrom).
+    """Which particles count as inside a volume of this shape (voxels z y x) and spacing (angstrom).
 
     Raises
     ------

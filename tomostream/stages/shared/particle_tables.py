@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.formats.registry import (
@@ -26,6 +24,7 @@ from tomostream.formats.registry import (
 from tomostream.particles import Particles
 from tomostream.remote.path_kinds import Kind, Wanted, instead, kind_at
 from tomostream.remote.places import Place, place
+from tomostream.stages.shared.inside import counts_as_inside, overshoot
 from tomostream.store.naming import counterpart
 
 if TYPE_CHECKING:
@@ -159,25 +158,41 @@ def truth_of(known: Particles, scored: Sequence[str], where: str) -> Particles:
 
 
 def require_inside(particles: Particles, conversion: Conversion, where: str) -> None:
-    """Check positions against the tomograms whose shape and spacing are known.
+    """Check positions against the tomograms whose shape and spacing are known; warn of those that lie a little outside.
+
+    Raises
+    ------
+    InputError
+        As `little_outside`.
+    """
+    for text in little_outside(particles, conversion, where):
+        conversion.progress.warn(text)
+
+
+def little_outside(particles: Particles, conversion: Conversion, where: str) -> list[str]:
+    """Check positions against the tomograms whose shape and spacing are known; say which lie a little outside.
 
     Raises
     ------
     InputError
         If under 95 % of a tomogram's lie in it: axes are swapped, or voxels were given as angstrom.
     """
+    texts: list[str] = []
     for name, here in particles.by_tomogram():
         shape, spacing = conversion.known_shape(name), conversion.known_spacing(name)
         if shape is None or (spacing is None and particles.unit == "angstrom"):
             continue
         voxels = here.in_unit("voxel", spacing).position_zyx
-        is_inside = np.all((voxels >= -0.5) & (voxels <= np.asarray(shape) - 0.5), axis=1)
+        is_inside = counts_as_inside(voxels, shape)
         if is_inside.mean() < defaults.INSIDE_FRACTION:
             raise InputError(
                 f"{where}: only {is_inside.sum()} of {len(voxels)} positions lie inside tomogram '{name}' of z,y,x = "
                 f"{','.join(map(str, shape))} voxels (at least {100 * defaults.INSIDE_FRACTION:.0f} % must), the largest are z,y,x = "
                 f"{','.join(f'{v:g}' for v in voxels.max(axis=0))}; check the order of the axes, the unit (voxels or angstrom) and the format"
             )
+        if (little := overshoot(voxels, shape)) is not None:
+            texts.append(f"{where}: {little} tomogram '{name}'")
+    return texts
 
 
 def _join(parts: list[Particles]) -> Particles:

@@ -12,7 +12,7 @@ from tomostream.errors import InputError
 from tomostream.evaluation.tables import UNNAMED_SPECIES
 from tomostream.formats.registry import Conversion
 from tomostream.particles import Particles
-from tomostream.stages.shared.particle_tables import read_truth, require_inside
+from tomostream.stages.shared.particle_tables import little_outside, read_truth
 
 _MOST_NAMES = 8  # of tomograms, in a message
 
@@ -31,16 +31,23 @@ class TruthTable:
         Those of which it has particles in the run's tomograms, and which can be evaluated; all, where it has no row.
     unknown
         Those of the run that it lacks.
+    outside
+        What is to be said of particles that lie a little outside their tomogram; they count.
     """
 
     where: str
     particles: Particles
     species: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
 
     @property
-    def doubt(self) -> str | None:
-        """What should be told of it before any work; None: nothing."""
+    def doubts(self) -> list[str]:
+        """What should be told of it before any work."""
+        return [*([] if (lack := self._lack) is None else [lack]), *self.outside]
+
+    @property
+    def _lack(self) -> str | None:
         if self.unknown:
             return (
                 f"truth {self.where} has no particle of species {_listed(self.unknown)}, only of {_listed(self.particles.positives().species_names())}: "
@@ -85,11 +92,11 @@ def read_truth_table(path: str, tomograms: Sequence[str], species: Sequence[str]
             f"truth {path} names tomogram {_listed(named)}; those of the run are {_listed(tomograms)}; rename them in the table, or leave truth out"
         )
     here = particles.select(np.isin(particles.tomogram.astype(str), list(tomograms)))
-    require_inside(here, conversion, f"truth {path}")
+    outside = tuple(little_outside(here, conversion, f"truth {path}"))
     known = _known_species(path, here, species)
     if len(species) == 1 and known and set(particles.species_names()) <= UNNAMED_SPECIES:
         particles = replace(particles, species=np.full(len(particles), species[0], dtype=object))
-    return TruthTable(path, particles, known, tuple(name for name in species if name not in known))
+    return TruthTable(path, particles, known, tuple(name for name in species if name not in known), outside)
 
 
 def _known_species(path: str, particles: Particles, species: Sequence[str]) -> tuple[str, ...]:

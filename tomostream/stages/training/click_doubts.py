@@ -18,6 +18,7 @@ from tomostream.geometry import Triple
 from tomostream.progress import Progress
 from tomostream.stages.shared.click_tables import ClickTables
 from tomostream.stages.shared.clicks import is_inside, read_points, suspicions
+from tomostream.stages.shared.inside import overshoot
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun
 
 _DENSEST = 0.74  # share of space that equal spheres fill at most
@@ -54,6 +55,8 @@ def _of_clicks(run: ResolvedRun, clicks: ClickTables, heads: Mapping[str, Head])
                 positions = own.in_unit("voxel", head.spacing).position_zyx
                 if twice := len(positions) - len(np.unique(positions, axis=0)):
                     yield f"labels.{purpose}: {name}, {kind}: {twice} of {len(own)} points are duplicates; each counts once"
+            if (little := overshoot(here.in_unit("voxel", head.spacing).position_zyx, head.shape)) is not None:
+                yield f"labels.{purpose}: {little} tomogram '{name}' and are taken to be at its face"
             count = int(np.count_nonzero(~is_inside(here, head.shape, head.spacing)))
             if count:
                 rows = "; ".join(_rows_outside(files, run, name, head))

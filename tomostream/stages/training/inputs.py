@@ -42,7 +42,7 @@ def clicks_of(run: ResolvedRun) -> ClickTables:
 
 
 def check_positions(run: ResolvedRun) -> None:
-    """Refuse clicks that lie outside tomograms which are still to be converted, and radii that no particle of a tomogram has.
+    """Refuse clicks that lie outside their tomograms, and radii that no particle of a tomogram has.
 
     Raises
     ------
@@ -58,7 +58,6 @@ def check_positions(run: ResolvedRun) -> None:
             one = run.tomograms[name]
             if isinstance(one.head, Head):
                 _check_radii(run.species, one.head.shape, one.head.spacing, name)
-            if not one.is_converted and isinstance(one.head, Head):  # `convert` reports what is wrong with the others
                 check_inside(points.of(tomogram=name), one.head.shape, one.head.spacing, name, f"labels.{purpose}")
 
 

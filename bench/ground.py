@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests" / "support"))
@@ -26,6 +27,10 @@ COMMANDS: dict[str, list[str]] = {
     "stats": ["stats", "base/tomograms/t1.ome.zarr", "-o", "out"],
     "labels": ["labels", "base/tomograms/t1.ome.zarr", "--points", "train.csv", "--radius", "4vox", "-o", "out/labels.ome.zarr"],
     "train": ["train", "train.yaml", "-o", "out/model"],
+    "train anew": ["train", "anew.yaml", "-o", "base/model", "--overwrite"],  # a whole model is replaced
+    "train several": ["train", "several.yaml", "-o", "out/several"],
+    "train one of several anew": ["train", "fewer.yaml", "-o", "pair", "--overwrite"],
+    "predict several": ["predict", "base/tomograms/t1.ome.zarr", "--model", "pair", "-o", "out", "--block-size", "32", "--device", "cpu", *CONFIGURED],
     "predict": ["predict", "base/tomograms/t1.ome.zarr", "--model", "base/model", "-o", "out", "--block-size", "32", "--device", "cpu", *CONFIGURED],
     "pick": ["pick", "base/scores/t1.ome.zarr", "base/scores/t2.ome.zarr", "--radius", "4vox", "--count", "9", "-o", "out"],
     "suggest": ["suggest", "base", "-o", "out/next.csv"],
@@ -182,12 +187,35 @@ class Ground:
         }  # fmt: skip
         for name, project in (("run", "out/project"), ("base", "base"), ("train", "base")):
             (self.fresh / f"{name}.yaml").write_text(yaml.safe_dump(configuration | {"project": project}))
+        (self.fresh / "anew.yaml").write_text(
+            yaml.safe_dump(configuration | {"project": "base", "train": configuration["train"] | {"seed": 5}})
+        )
+        self._write_several(configuration)
         (self.fresh / "packed.mrc.gz").write_bytes(gzip.compress((self.fresh / "t1.mrc").read_bytes(), 1, mtime=0))
         self._must(["run", "base.yaml"], self.fresh)
+        self._must(["train", "pair.yaml", "-o", "pair"], self.fresh)
         shutil.copytree(self.fresh / "base" / "tomograms", self.fresh / "damaged")
         shard = self.fresh / "damaged" / "t1.ome.zarr" / "0" / "c" / "0" / "0" / "0"
         shard.write_bytes(shard.read_bytes()[:-3])
         self.expected: dict[str, dict[str, bytes]] = {}
+
+    def _write_several(self, configuration: dict[str, Any]) -> None:
+        """Write the clicks and configurations of two species, which share the particles of the one."""
+        import yaml
+
+        first, *rows = (self.fresh / "truth.csv").read_text().splitlines()
+        rows = [row for row in rows if row.startswith("t1,")]
+        rows = [row.replace("ribosome", "fas") if number % 2 else row for number, row in enumerate(rows)]
+        species = [configuration["species"][0] | {"name": name, "expected": 12} for name in ("ribosome", "fas")]
+        configuration = configuration | {"project": "base", "species": species}
+        for name, kept, changes in (
+            ("pair", rows, {"objective": {"name": "average"}, "train": {}}),
+            ("fewer", rows[:-1], {"objective": {"name": "average"}, "train": {}}),
+            ("several", rows, {}),
+        ):
+            (self.fresh / f"{name}.csv").write_text("\n".join([first, *kept]) + "\n")
+            values = configuration | changes | {"labels": {"train": [f"{name}.csv"]}}
+            (self.fresh / f"{name}.yaml").write_text(yaml.safe_dump(values))
 
     def prepare(self, command: str) -> None:
         """Run a command undisturbed, unless this was done before."""

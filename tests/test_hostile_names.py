@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from cli_runner import tomostream
 from fuzzing import limited
+from mrc_files import write_mrc
+from small_project import make_project
 from store_files import noise, write_foreign, write_store
 
 from tomostream.config import load_configuration
@@ -152,3 +154,44 @@ def test_a_table_is_not_written_over_a_folder(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="is a folder, not a file"):
         write_atomically(Path(name), "text")
+
+
+@pytest.mark.parametrize("command", [("check",), ("init", "--species", "a", "--radius", "40A", "--expected", "5")])
+def test_links_that_lead_back_are_entered_once(tmp_path, monkeypatch, command):
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    for name in ("a", "b", "c"):
+        Path(name).symlink_to(".")
+    Path("up").symlink_to("..")
+    write_store("t.ome.zarr", noise(16, 16, 16))
+    with limited(20):
+        done = tomostream(command[0], tmp_path, *command[1:], *(("-o", tmp_path / "c.yaml") if command[0] == "init" else ()))
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("link", [".", "ledger.jsonl", "0", "zarr.json"])
+def test_a_half_written_store_is_never_written_through_a_link(tmp_path, link):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "kept").write_text("mine")
+    source = write_mrc(tmp_path / "t.mrc", noise(16, 16, 16))
+    partial = tmp_path / "out" / "t.ome.zarr.partial"
+    (partial if link != "." else partial.parent).mkdir(parents=True)
+    (partial / link if link != "." else partial).symlink_to(mine / "kept" if "json" in link else mine)
+    done = tomostream("convert", source, "-o", tmp_path / "out")
+    assert (done.code, "is a link to another place" in done.message) == (2, True)
+    assert [(path.name, path.read_text()) for path in mine.iterdir()] == [("kept", "mine")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("link", ["next", "parts", "parts/ribosome", "next/parts"])
+def test_a_model_is_never_written_through_a_link(tmp_path, link):
+    path = make_project(tmp_path / "data", species=2, objective={"name": "average"}, train={})
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "model.safetensors").write_text("mine")
+    (tmp_path / "model" / link).parent.mkdir(parents=True)
+    (tmp_path / "model" / link).symlink_to(mine)
+    done = tomostream("train", path, "-o", tmp_path / "model", "--overwrite")
+    assert (done.code, "is a link to another place" in done.message) == (2, True)
+    assert [(path.name, path.read_text()) for path in mine.iterdir()] == [("model.safetensors", "mine")]

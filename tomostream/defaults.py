@@ -86,6 +86,9 @@ EXPECTED_PER_CLICK: Final = 10  # particles per click, if the expected number is
 MATCHED_WEIGHT: Final = 1.5  # of a correlation that ranks left-out clicks well; both in units of their standard deviation
 MATCHED_FLOOR: Final = 0.4  # as NORMALISATION_FLOOR; smaller, because the network refuses empty places by itself
 MATCHED_SMOOTH: Final = 0.4  # radius of the ball over which the network's logits are averaged, of the particle's radius
+FACE_SMOOTH: Final = 0.3  # standard deviation of the Gaussian that shows streaks near the faces, of the particle's radius
+FACE_REACH: Final = 1.2  # distance from a face up to which scores give way to streaks, of the particle's radius
+FACE_NOISE: Final = 2.0  # spread of a line near a face above which they do, of that of the lines inside
 UNLABELLED_TOMOGRAMS: Final = 8  # tomograms without labels that the network learns from too, at most
 
 # suggest

@@ -260,6 +260,50 @@ def test_throttling_and_cut_connections_are_survived(proxy, bucket, tmp_path, fa
     assert objects(bucket / "t.ome.zarr") == tree(write_store(tmp_path / "t.ome.zarr", volume, **SETTINGS))
 
 
+@pytest.mark.parametrize("fault", ["lost", "half", "late"])
+def test_answers_that_are_lost_cut_or_late_change_nothing(proxy, bucket, tmp_path, fault):
+    """Of one answer in four; the requests have been done."""
+    dice = random.Random(11)
+    proxy.fault = lambda method, path: fault if dice.random() < 0.25 else None
+    volume = noise(40, 20, 16)
+    stored(volume, bucket / "t.ome.zarr")
+    np.testing.assert_array_equal(open_tomogram(bucket / "t.ome.zarr").read(Box.whole((40, 20, 16))), volume)
+    stored(volume + 1, bucket / "t.ome.zarr", fingerprint={"made": "anew"}, overwrite=True)
+    proxy.fault = lambda method, path: None
+    again = write_store(tmp_path / "t.ome.zarr", volume + 1, **SETTINGS | {"fingerprint": {"made": "anew"}})
+    assert objects(bucket / "t.ome.zarr") == tree(again)
+    assert {name.split("/")[0] for name in bucket.below()} == {"t.ome.zarr"}  # neither a head nor a lease is left
+
+
+LARGE = {"shard": (128, 128, 256), "chunk": (64, 64, 64), "codec": "none", "levels": 1}  # a shard of four parts
+
+
+@pytest.mark.parametrize("fault", ["lost", "cut", "half", "slow"])
+@pytest.mark.parametrize("request_of_it", ["begin", "part", "last part", "completion"])
+def test_a_large_object_survives_the_loss_of_any_answer_of_its_upload(proxy, bucket, monkeypatch, fault, request_of_it):
+    """The completion is the delicate one: done twice, the server says that there is no such upload."""
+    monkeypatch.setattr("tomostream.remote.remote_path.PART_BYTES", 5 * 2**20)
+    volume = noise(128, 128, 256)
+    wanted = {
+        "begin": lambda method, path: method == "POST" and "uploads" in path,
+        "part": lambda method, path: method == "PUT" and "partNumber=1" in path,
+        "last part": lambda method, path: method == "PUT" and "partNumber=4" in path,
+        "completion": lambda method, path: method == "POST" and "uploadId=" in path,
+    }[request_of_it]
+    faults_made = []
+
+    def once(method, path):
+        if wanted(method, path) and not faults_made:
+            faults_made.append(path)
+            return fault
+        return None
+
+    proxy.fault = once
+    stored(volume, bucket / "t.ome.zarr", **LARGE)
+    assert len(faults_made) == 1
+    np.testing.assert_array_equal(open_tomogram(bucket / "t.ome.zarr").read(Box((60, 1, 2), (70, 128, 256))), volume[60:70, 1:128, 2:256])
+
+
 def test_retries_have_a_limit_and_longer_and_longer_pauses(proxy, bucket, monkeypatch):
     pauses = []
     monkeypatch.setattr(faults.time, "sleep", pauses.append)

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,7 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+LATE_SECONDS = 0.2
 FAULTS = {
     "slow": (503, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"),
     "many": (429, b"<Error><Code>TooManyRequests</Code><Message>too many</Message></Error>"),
@@ -35,7 +37,11 @@ class Quiet(ThreadingHTTPServer):
 
 
 class Proxy:
-    """Stands between a client and the endpoint, and does what `fault(method, path)` says: a key of FAULTS, `cut`, or None to pass on."""
+    """Stands between a client and the endpoint, and does what `fault(method, path)` says.
+
+    None: pass on.  A key of FAULTS: answer so.  `cut`: close the connection, nothing reaches the server.  `lost`: the server does it, and its answer is
+    lost.  `half`: its answer ends in the middle.  `late`: its answer takes `LATE_SECONDS`.
+    """
 
     def __init__(self, endpoint: str) -> None:
         self.fault: Callable[[str, str], str | None] = lambda method, path: None
@@ -55,15 +61,22 @@ class Proxy:
                 if fault == "cut":
                     self.close_connection = True
                     self.connection.close()
-                elif fault is not None:
+                elif fault in FAULTS:
                     self.reply(FAULTS[fault][0], {"Content-Type": "application/xml"}, FAULTS[fault][1])
                 else:
                     there = http.client.HTTPConnection(host, timeout=30)
                     headers = {key: value for key, value in self.headers.items() if key.lower() != "transfer-encoding"}
                     there.request(self.command, self.path, body, headers)
                     answer = there.getresponse()
-                    self.reply(answer.status, dict(answer.getheaders()), answer.read())
+                    headers, content = dict(answer.getheaders()), answer.read()
                     there.close()
+                    if fault == "late":
+                        time.sleep(LATE_SECONDS)
+                    if fault == "lost":
+                        self.close_connection = True
+                        self.connection.close()
+                    else:
+                        self.reply(answer.status, headers, content, is_cut=fault == "half")
 
             def body(self):
                 if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
@@ -75,7 +88,7 @@ class Proxy:
                 self.rfile.readline()
                 return b"".join(parts)
 
-            def reply(self, status, headers, body):
+            def reply(self, status, headers, body, *, is_cut=False):
                 self.send_response(status)
                 for key, value in headers.items():
                     if key.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
@@ -84,7 +97,11 @@ class Proxy:
                 self.send_header("Content-Length", length)
                 self.end_headers()
                 if self.command != "HEAD":
-                    self.wfile.write(body)
+                    self.wfile.write(body[: len(body) // 2] if is_cut else body)
+                if is_cut:
+                    self.wfile.flush()
+                    self.close_connection = True
+                    self.connection.close()
 
             do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = forward  # noqa: N815 (names of the base class)
 

@@ -14,6 +14,7 @@ import signal
 import sys
 from typing import NoReturn
 
+from tomostream.cli.named_pipes import refuse_named_pipes
 from tomostream.errors import PeerEndedError, TomostreamError
 from tomostream.redaction import redacted
 
@@ -38,6 +39,7 @@ def main() -> None:
     for number in _SIGNALS:
         signal.signal(number, _on_signal)
     _spell_out()
+    refuse_named_pipes()
     before, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         from tomostream.cli import options

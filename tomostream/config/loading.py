@@ -25,6 +25,7 @@ from tomostream.remote.places import Place, place
 
 _MAY_BE_YAML = (Kind.CONFIGURATION, Kind.TABLE, Kind.FILE, None)
 _MOST_VALUES = 100_000  # of a configuration; lists of tomograms are patterns
+MOST_BYTES = 2**24  # of a configuration
 
 
 def expand_variables(text: str, where: str) -> str:
@@ -74,13 +75,17 @@ def configuration_values(path: str | Place) -> dict[str, Any]:
     if kind_at(path) not in _MAY_BE_YAML and (other := instead(path, Wanted.CONFIGURATION)) is not None:
         raise ConfigurationError(other)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigurationError(f"configuration {path} does not exist") from None
     except OSError as error:
         raise ConfigurationError(f"configuration {path} can't be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"configuration {path} is not text in UTF-8; give a YAML file, or save it as UTF-8") from None
+    if len(content) > MOST_BYTES:
+        raise ConfigurationError(f"configuration {path} has more than {MOST_BYTES} bytes; nobody writes so much by hand: give another file")
     try:
         values = _parsed(expand_variables(text, str(path)), f"configuration {path}")
     except RecursionError:

@@ -23,6 +23,7 @@ from tomostream.formats.registry import Conversion, read_table
 from tomostream.progress import Progress
 from tomostream.project import input_paths
 from tomostream.remote.atomic_files import write_atomically
+from tomostream.remote.links import Entered
 from tomostream.remote.path_kinds import Kind, is_project, kind_at
 from tomostream.stages.shared.clicks import check_inside, read_points
 from tomostream.stages.shared.resolved_run import ResolvedRun, resolve
@@ -91,9 +92,11 @@ def find_tomograms(folder: Path) -> dict[str, str]:
         If there is none, or two have the same name.
     """
     paths: list[str] = []
-    waiting = [folder]
+    waiting, entered = [folder], Entered()
     while waiting:
         here = waiting.pop()
+        if not entered.is_new(here):
+            continue
         for path in sorted(here.iterdir()):
             if path.name.startswith(".") or path.name.endswith(".partial"):
                 continue

@@ -39,6 +39,7 @@ def training_words(run: ResolvedRun) -> TrainingWords:
     project = run.project
     try:
         record = read_record(project.model)
+        reported = {species: summary_of(record, project.model, species) for species in run.species_names}
     except TomostreamError:
         return TrainingWords(["There is no finished model in this project."], {})
     summary = record.summary
@@ -49,8 +50,7 @@ def training_words(run: ResolvedRun) -> TrainingWords:
     if summary.best_epoch is not None and len(rows) > 1:
         sentences.append(f"Of {len(rows)} epochs, the {_ordinal(summary.best_epoch)} was the best, and was kept.")
         sentences += _validated(rows[summary.best_epoch - 1] if summary.best_epoch <= len(rows) else {}, clicks["validate"], run)
-    for species in run.species_names:
-        found = summary_of(record, project.model, species)
+    for species, found in reported.items():
         if found is not None:
             sentences += _left_out(*found, species if len(run.species) > 1 else "")
     return TrainingWords(sentences, _curves(tables))

@@ -27,6 +27,7 @@ import numpy as np
 from tomostream.errors import BudgetError, BusyError, InputError, TomostreamError
 from tomostream.remote.atomic_files import remove_quietly
 from tomostream.remote.copies import head_of
+from tomostream.remote.links import refuse_links
 from tomostream.remote.lock_holders import holder_of
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.mrc import HEADER_BYTES, MrcHeader, parse_header, read_header, require_regular_file
@@ -132,6 +133,7 @@ def plain_file(header: MrcHeader, folder: Path, report: Callable[[str], None]) -
         )
     temporary = folder / f".{path.name}.decompressed"
     try:
+        refuse_links([temporary], "a decompressed file")
         file = temporary.open("ab", buffering=0)
     except OSError as error:
         raise InputError(f"{folder}: can't be written: {error.strerror or error}; choose another output folder") from error

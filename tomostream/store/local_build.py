@@ -28,6 +28,7 @@ from tomostream.errors import ExistsError, InputError, TomostreamError
 from tomostream.fingerprint import Fingerprint, differences
 from tomostream.geometry import Triple
 from tomostream.remote.atomic_files import remove_quietly, synchronise, synchronise_tree
+from tomostream.remote.links import all_below, refuse_links
 from tomostream.store.build_records import Note, is_same_build, new_head
 from tomostream.store.existing_output import REPLACED_SUFFIX, beside, refuse_existing
 from tomostream.store.ledger import LEDGER_NAME, Ledger, read_head
@@ -48,6 +49,7 @@ class LocalBuild:
         self.path = path
         self.partial = beside(path, PARTIAL_SUFFIX)
         self._overwrite = overwrite
+        refuse_links(all_below(self.partial), "a half-written store")
         with _disk_errors(self.partial):
             self.partial.mkdir(parents=True, exist_ok=True)
             ledger = Ledger(self.partial / LEDGER_NAME)

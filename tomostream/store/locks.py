@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tomostream.errors import BusyError
+from tomostream.remote.links import refuse_links
 from tomostream.remote.lock_holders import holder_of
 
 _TRIES, _PAUSE_SECONDS = 4, 0.05
@@ -34,7 +35,10 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     ------
     BusyError
         If another process holds it.
+    InputError
+        If the file is a link.
     """
+    refuse_links([path], what)
     with path.open("a+") as handle:
         try:
             _lock(handle.fileno())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 from tomostream.errors import InputError
 
 MOST_BYTES = 2**28
+
+
+@cache
+def adapter_of(model: Any) -> Any:
+    """Return pydantic's `TypeAdapter` of a type; it takes milliseconds to make one."""
+    return TypeAdapter(model)
 
 
 def parse_json(data: bytes, model: Any, where: object) -> Any:
@@ -40,7 +47,7 @@ def parse_json(data: bytes, model: Any, where: object) -> Any:
             f"{where} has {len(data)} bytes; JSON of more than {MOST_BYTES} bytes is not read: it is damaged, or not a file of tomostream"
         )
     try:
-        return TypeAdapter(model).validate_json(data)
+        return adapter_of(model).validate_json(data)
     except ValidationError as error:
         raise InputError(f"{where} is damaged or was changed: {first_problem(error)}") from None
 
@@ -54,7 +61,7 @@ def check_json(value: object, model: Any, where: object) -> Any:
         If they are not of that type.
     """
     try:
-        return TypeAdapter(model).validate_python(value)
+        return adapter_of(model).validate_python(value)
     except ValidationError as error:
         raise InputError(f"{where} is damaged or was changed: {first_problem(error)}") from None
     except RecursionError:

@@ -1,7 +1,8 @@
-"""Adaptive batch normalisation: score each tomogram with batch-norm statistics measured on that tomogram.
+"""Adapt a model to each tomogram: batch-norm statistics, and the noise near the faces, as measured on that tomogram.
 
-A model with batch-norm adapts, unless it was trained with `network.batch_statistics: training` or by a version of tomostream that lacked
-adaptation.  `inference.batch_statistics` measures the statistics.
+A model with batch-norm takes each tomogram's own statistics (`inference.batch_statistics`), unless it was trained with
+`network.batch_statistics: training` or by a version of tomostream that lacked adaptation.  A model with `face_noise` trusts the noisy lines near the
+faces less (`inference.face_noise`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
 
 def adapts(model: Model) -> bool:
-    """Return whether the model is scored with per-tomogram batch-norm statistics."""
+    """Return whether something must be measured on a tomogram before the model scores it."""
+    return _has_own_batch_norm(model) or model.face_noise is not None
+
+
+def _has_own_batch_norm(model: Model) -> bool:
     return model.settings.batch_statistics == "tomogram" and model.sampled is not None
 
 
 def own_statistics(model: Model, read: Reader, shape: Triple, *, device: str) -> Statistics:
-    """Measure the batch-norm statistics of a model on one tomogram.
+    """Measure on one tomogram what a model that adapts needs; `Model.with_statistics` takes it.
 
     Parameters
     ----------
@@ -41,17 +46,23 @@ def own_statistics(model: Model, read: Reader, shape: Triple, *, device: str) ->
         If the model is broken, or the device is not available.
     """
     from tomostream.inference.batch_statistics import adapted, statistics_of
+    from tomostream.inference.face_noise import face_gains
     from tomostream.learn.precision import resolve_device
 
-    if model.sampled is None:
-        raise TypeError(f"a model of kind {model.kind} has no batch-norm")
-    network, sampling = model.sampled
-    return statistics_of(adapted(network, sampling.images(read, shape), device=resolve_device(device)))
+    found: Statistics = {}
+    if model.sampled is not None and _has_own_batch_norm(model):
+        network, sampling = model.sampled
+        found |= statistics_of(adapted(network, sampling.images(read, shape), device=resolve_device(device)))
+    if model.face_noise is not None:
+        found |= face_gains(read, shape, model.face_noise)
+    return found
 
 
 def adaptation_bytes(model: Model) -> int:
-    """Return the projected memory of measuring a tomogram's statistics, in bytes, without libraries; 0 if the model does not adapt."""
-    if not adapts(model) or model.sampled is None:
-        return 0
-    network, sampling = model.sampled
-    return sampling.projected_bytes(network.channels)
+    """Return the projected memory of measuring what a tomogram needs, in bytes, without libraries; 0 if the model does not adapt."""
+    from tomostream.inference.face_noise import PROJECTED_BYTES
+
+    sampling = (
+        model.sampled[1].projected_bytes(model.sampled[0].channels) if model.sampled is not None and _has_own_batch_norm(model) else 0
+    )
+    return max(sampling, PROJECTED_BYTES if model.face_noise is not None else 0)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -30,14 +31,24 @@ from tomostream.remote.copies import local_folder
 from tomostream.remote.path_kinds import MODEL_RECORD, TRAINING_RECORD, Wanted, instead
 from tomostream.remote.places import Place
 from tomostream.store.seals import is_broken, sealed
-from tomostream.store.typed_json import parse_json
+from tomostream.store.typed_json import adapter_of, parse_json
 
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = MODEL_RECORD
 RECORD_NAME = TRAINING_RECORD
 FORMAT = 2
 MOST_LEVELS = 16
+LONGEST_NAME = 255  # bytes of a folder's name on usual file systems
 FIRST_KIND = "unet"  # kind of models written before the record named it
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a species' name is a folder's name, and leads nowhere else."""
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can hold
+        return False
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0") and length <= LONGEST_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +71,13 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if len(self.radius_ang) != len(self.species) or not self.species:
             raise InputError(f"a model needs one radius per species, found {len(self.radius_ang)} for '{', '.join(self.species)}'")
-        if wrong := [name for name in self.species if name in ("", ".", "..") or set(name) & set("/\\\0")]:
+        if wrong := [name for name in self.species if not is_folder_name(name)]:
             raise InputError(
                 f"species names of a model must be valid folder names, found {wrong[0]!r}: the model was modified, or comes from an unknown source"
             )
         if len(set(self.species)) != len(self.species):
-            raise InputError(f"a model's species must differ, found {', '.join(self.species)}")
+            twice = next(name for name, count in Counter(self.species).items() if count > 1)
+            raise InputError(f"a model's species must differ, found {twice!r} twice")
         if not 0 <= self.level <= MOST_LEVELS or not 0 < self.spacing < math.inf:
             raise InputError(
                 f"a model's level must be 0 to {MOST_LEVELS} and its spacing above zero, found {self.level} and {self.spacing} A"
@@ -239,7 +251,7 @@ def read_folder(folder: Path) -> tuple[ModelRecord, bytes]:
     return record, weights
 
 
-def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
+def settings_of(record: ModelRecord, settings: type[S], folder: Place) -> S:
     """Return the settings of a record as an instance of a strategy's class.
 
     Raises
@@ -248,12 +260,14 @@ def settings_of(record: ModelRecord, settings: type[S], folder: Path) -> S:
         If a setting is missing or has the wrong type.
     """
     try:
-        return TypeAdapter(settings).validate_python(record.settings)
+        kind: Any = settings
+        found: S = adapter_of(kind).validate_python(record.settings)
+        return found
     except ValidationError as error:
         raise InputError(f"model folder {folder} is broken: {_one_line(error)}") from None
 
 
-def general_settings(record: ModelRecord, folder: Path) -> ModelSettings:
+def general_settings(record: ModelRecord, folder: Place) -> ModelSettings:
     """Return the settings that a record has in common with those of all other models.
 
     Raises

@@ -25,6 +25,7 @@ from tomostream.strategies.training_set import Training
 
 if TYPE_CHECKING:
     from tomostream.inference.batch_statistics import Sampling
+    from tomostream.inference.face_noise import FaceNoise
     from tomostream.inference.plan import PlanRequest, PredictionPlan
     from tomostream.inference.protocol import BlockScorer
     from tomostream.learn.level_network import LevelNetwork
@@ -269,6 +270,14 @@ class Model(ABC):
         """The network, and the crops from which the batch-norm statistics of a tomogram are measured; None if it has no batch-norm."""
         return None
 
+    @property
+    def face_noise(self) -> FaceNoise | None:
+        """How noise near the faces of a tomogram is treated; None: like the rest of it."""
+        return None
+
     def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> Model:
-        """Return a copy of the model with other batch-norm statistics; only if `sampled` is not None."""
-        raise TypeError(f"a model of kind {self.kind} has no batch-norm")
+        """Return a copy of the model for one tomogram: with its batch-norm statistics, and the gains near its faces, as far as they were measured.
+
+        Called only if `sampled` or `face_noise` is not None.
+        """
+        raise TypeError(f"a model of kind {self.kind} does not adapt to tomograms")

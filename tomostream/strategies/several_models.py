@@ -152,8 +152,6 @@ def unpack(record: ModelRecord, weights: bytes, folder: Path, load: Callable[[Mo
     """
     settings = settings_of(record, SeveralSettings, folder)
     parts = [load(*one, folder) for one in contents(record, weights, folder)]
-    if [name for part in parts for name in part.settings.species] != list(settings.species):
-        raise InputError(f"model folder {folder} is broken: its models are not those of {', '.join(settings.species)}")
     return SeveralModels(settings, record.summary, folder, tuple(parts))
 
 
@@ -167,13 +165,14 @@ def contents(record: ModelRecord, weights: bytes, folder: Path) -> list[tuple[Mo
     """
     if record.strategy != KIND:
         return [(record, weights)]
-    arrays = unpack_arrays(weights, folder)
-    found: list[tuple[ModelRecord, bytes]] = []
-    for number, one in enumerate(records_in(record, folder)):
-        prefix = f"{number}."
-        own = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
-        found.append((one, repack_arrays(own)))
-    return found
+    records = records_in(record, folder)
+    own: list[dict[str, np.ndarray]] = [{} for _ in records]
+    for name, value in unpack_arrays(weights, folder).items():
+        number, _, rest = name.partition(".")
+        if not number.isdecimal() or int(number[:9]) >= len(own):
+            raise InputError(f"model folder {folder} is broken: array {name[:60]!r} belongs to none of its {len(own)} models")
+        own[int(number)][rest] = value
+    return [(one, repack_arrays(arrays)) for one, arrays in zip(records, own, strict=True)]
 
 
 def records_in(record: ModelRecord, folder: Place) -> list[ModelRecord]:
@@ -188,7 +187,7 @@ def records_in(record: ModelRecord, folder: Place) -> list[ModelRecord]:
         return [record]
     parts = record.settings.get("parts")
     try:
-        return [
+        found = [
             ModelRecord(
                 format=record.format,
                 strategy=one["strategy"],
@@ -202,6 +201,22 @@ def records_in(record: ModelRecord, folder: Place) -> list[ModelRecord]:
         raise InputError(
             f"model folder {folder} is broken: a model in it has no sound record ({' '.join(str(error).split())[:200]})"
         ) from None
+    if any(one.strategy == KIND for one in found):
+        raise InputError(f"model folder {folder} is broken: a model in it consists of several models itself")
+    if [name for one in found for name in species_of(one, folder)] != list(species_of(record, folder)):
+        raise InputError(f"model folder {folder} is broken: the species of the models in it are not those of the folder")
+    return found
+
+
+def species_of(record: ModelRecord, folder: Place) -> tuple[str, ...]:
+    """Return the names of a model's species, which are valid names of folders.
+
+    Raises
+    ------
+    InputError
+        If the settings are broken.
+    """
+    return general_settings(record, folder).species
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +251,9 @@ def files_in(folder: Path) -> list[ModelFiles]:
     """
     record, weights = read_folder(folder)
     if record.strategy != KIND:
-        return [ModelFiles(_species(record), weights, (folder / SETTINGS_NAME).read_bytes())]
+        return [ModelFiles(species_of(record, folder), weights, (folder / SETTINGS_NAME).read_bytes())]
     return [
-        ModelFiles(_species(one), own, record_text(one.strategy, own, one.settings, one.summary).encode())
+        ModelFiles(species_of(one, folder), own, record_text(one.strategy, own, one.settings, one.summary).encode())
         for one, own in contents(record, weights, folder)
     ]
 
@@ -261,10 +276,6 @@ def is_same_model(one: ModelFiles, other: ModelFiles) -> bool:
     )
 
 
-def _species(record: ModelRecord) -> tuple[str, ...]:
-    return tuple(map(str, record.settings.get("species", ())))
-
-
 def summary_of(record: ModelRecord, folder: Place, species: str) -> tuple[TrainingSummary, int] | None:
     """Return what the training of a species reports, and the place of the species in its lists; None if the folder has no model of it.
 
@@ -274,7 +285,7 @@ def summary_of(record: ModelRecord, folder: Place, species: str) -> tuple[Traini
         If a record is broken.
     """
     for one in records_in(record, folder):
-        names = list(one.settings.get("species", []))
+        names = species_of(one, folder)
         if species in names:
             return one.summary, names.index(species)
     return None

@@ -14,7 +14,7 @@ from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place
 from tomostream.store.identity import is_same_identity
 from tomostream.store.typed_json import check_format, json_object
-from tomostream.strategies.model_folder import RECORD_NAME
+from tomostream.strategies.model_folder import RECORD_NAME, is_folder_name
 
 FORMAT = 1
 
@@ -33,6 +33,9 @@ def read_training_record(folder: Place) -> Fingerprint | None:
     if record is None:
         return None
     check_format(record, FORMAT, folder / RECORD_NAME)
+    models = record.get("models", {})
+    if not isinstance(models, dict) or not all(is_folder_name(name) and isinstance(one, dict) for name, one in models.items()):
+        return None
     return {key: value for key, value in record.items() if key != "format"}
 
 

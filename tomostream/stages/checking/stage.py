@@ -19,6 +19,7 @@ from tomostream.errors import BudgetError, InputError, TomostreamError
 from tomostream.geometry import Box, Triple
 from tomostream.learn.training_files import NEXT_NAME
 from tomostream.progress import Progress
+from tomostream.remote.links import Entered
 from tomostream.remote.path_kinds import Kind, kind_at
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.checking.damage import ORDER, Damage
@@ -67,11 +68,13 @@ class _Check:
         self._paths, self._memory, self._progress = list(paths), memory, progress
         self._sources = Sources([Path(path) for path in paths if "://" not in path])
         self._why: dict[tuple[str, str], str] = {}  # a part could not be made again
+        self._entered = Entered()
 
     def all(self) -> list[Damage]:
         """Check everything."""
         found: list[Damage] = []
         for path in self._paths:
+            self._entered = Entered()
             for damage in self._path(path):
                 why = self._why.get((damage.path, damage.part))
                 found.append(damage if why is None else Damage(damage.path, damage.part, f"{damage.problem}; not made again: {why}"))
@@ -107,6 +110,8 @@ class _Check:
         if path.is_file():
             yield from self._table(path)
             return
+        if not path.is_dir():
+            raise InputError(f"{path} is neither a file nor a folder; give stores, model folders, tables or project folders")
         parts = list(self._parts(path))
         if not parts:
             raise InputError(f"{path} has nothing to check: no store, no model, no table of picks; give one of these")
@@ -125,6 +130,7 @@ class _Check:
                 )
             yield check_model(folder)
             return
+        self._entered.is_new(folder)
         if (folder / "resolved.yaml").is_file():
             yield check_records(folder)
         for entry in sorted(folder.iterdir()):
@@ -132,7 +138,7 @@ class _Check:
                 self._progress.warn(f"{entry} is half-written; run the command that makes it again: it resumes where it stopped")
             elif entry.name.endswith(".zarr"):
                 yield self._store(str(entry))
-            elif entry.is_dir() and not entry.name.startswith("."):
+            elif entry.is_dir() and not entry.name.startswith(".") and self._entered.is_new(entry):
                 yield from self._parts(entry)
         for name in self._tables(folder):
             yield self._table(folder / name)

@@ -23,6 +23,7 @@ from tomostream.fingerprint import Fingerprint
 from tomostream.learn.training_files import CONFIGURATION_NAME, NEXT_NAME, PARTS_NAME
 from tomostream.normalisation import INVERTED
 from tomostream.progress import Progress
+from tomostream.remote.links import refuse_links
 from tomostream.remote.places import Place, RemotePath
 from tomostream.stages.conversion.stage import convert_many
 from tomostream.stages.shared.resolved_run import ResolvedRun
@@ -85,6 +86,7 @@ def _train_into(run: ResolvedRun, folder: Path, *, overwrite: bool, progress: Pr
     for one in runs:
         training_buffer(one.strategy, one.learning)  # too small a budget is refused before anything is converted
     _refuse_own_start(run, folder)
+    refuse_links((folder / NEXT_NAME, folder / PARTS_NAME, *folder.glob(f"{PARTS_NAME}/*"), *folder.glob(f"{NEXT_NAME}/*")), "a model")
     check_positions(run)
     _convert_needed(run, progress)
     if is_half_promoted(folder):

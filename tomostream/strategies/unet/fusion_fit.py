@@ -8,6 +8,7 @@
    correlation, times the trust that left-out clicks put in the filter (`gathering.trust_in`).
 5. The intercept is minus the sum at the pick whose rank is the expected number of particles in the boxes.  So at a score of 0.5 the training
    tomograms give about the expected number of picks.
+6. The median of the sum is the background, towards which scores give way where a tomogram is noisy near its faces (`inference.quiet_faces`).
 
 The profile is made from the clicks alone.  Making it again from the best picks helped for one simulator and hurt for another, and left-out clicks
 could not tell which (docs/measurements.md).
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tomostream import defaults
+from tomostream.inference.face_noise import FaceNoise
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.how_many import Best
 from tomostream.picking.protocol import Picks
@@ -50,6 +52,7 @@ class Joined:
     settings: MatchedSettings
     profiles: tuple[np.ndarray, ...]
     shares: tuple[float, ...]  # per species, the share of its weight that the trained network kept
+    faces: FaceNoise  # how noise near the faces is treated
 
 
 def join_told(training: Training, network: ResidualUNet, gathered: Gathered, progress: Progress, *, precision: str) -> Joined:
@@ -94,11 +97,25 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, pro
     settings = MatchedSettings(
         support_vox=tuple(defaults.SUPPORT * radius for radius in radii),
         floor=defaults.MATCHED_FLOOR,
-        weight=tuple(weight for weight, _ in found),
-        intercept=tuple(intercept for _, intercept in found),
+        weight=tuple(one.weight for one in found),
+        intercept=tuple(one.intercept for one in found),
         smooth_vox=measured.smooth,
     )
-    return Joined(network, heads is not None, settings, tuple(told.profile for told in gathered.told), tuple(shares))
+    faces = FaceNoise(
+        smooth_vox=defaults.FACE_SMOOTH * min(radii),
+        reach_vox=math.ceil(defaults.FACE_REACH * min(radii)),
+        background=tuple(one.background for one in found),
+    )
+    return Joined(network, heads is not None, settings, tuple(told.profile for told in gathered.told), tuple(shares), faces)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """How the filter of one species joins, and what comes out."""
+
+    weight: float  # logits per unit of correlation
+    intercept: float  # logits
+    background: float  # median logit of the joined scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +154,8 @@ def _with_head(
     return join(network, beside, weights), both
 
 
-def _join(measured: _Measured, scored: list[Scored], number: int, radius: float, told: Told, deviation: float) -> tuple[float, float]:
-    """Return the weight and the intercept of one species' filter.
+def _join(measured: _Measured, scored: list[Scored], number: int, radius: float, told: Told, deviation: float) -> _Found:
+    """Return the weight and the intercept of one species' filter, and the background of the sum.
 
     Parameters
     ----------
@@ -154,14 +171,15 @@ def _join(measured: _Measured, scored: list[Scored], number: int, radius: float,
     correlations = _correlations(measured, scored, told.profile, defaults.SUPPORT * radius)
     weight = told.trust * measured.given.weight * deviation / _deviation(correlations)
     expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
+    sums = [one.logits[number] + np.float32(weight) * correlation for one, correlation in zip(scored, correlations, strict=True)]
     picked = [
-        _picks(measured.training.settings.memory, one.logits[number] + np.float32(weight) * correlation, radius, 3 * count).score
-        for one, correlation, count in zip(scored, correlations, expected, strict=True)
+        _picks(measured.training.settings.memory, total, radius, 3 * count).score
+        for total, count in zip(sums, expected, strict=True)
         if count > 0
     ]
     scores = np.sort(np.concatenate([np.empty(0), *picked]))[::-1]
     border = float(scores[min(len(scores), max(1, round(sum(expected)))) - 1]) if len(scores) else 0.0
-    return weight, -border
+    return _Found(weight, -border, float(np.median(np.concatenate([total.ravel() for total in sums]))) - border)
 
 
 def _expected_in(measured: _Measured, index: int, number: int) -> float:

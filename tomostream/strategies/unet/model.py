@@ -16,8 +16,10 @@ from safetensors.torch import save as save_tensors
 from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.inference.batch_statistics import Sampling, with_statistics
+from tomostream.inference.face_noise import FACE_GAINS, FaceNoise, Gains
 from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.inference.protocol import BlockScorer
+from tomostream.inference.quiet_faces import quiet
 from tomostream.learn.batch_norm_folding import deployed
 from tomostream.strategies.model_folder import ModelRecord, ModelSettings, TrainingSummary, read_folder, settings_of, write_folder
 from tomostream.strategies.protocol import Model
@@ -43,6 +45,7 @@ class UNetSettings(ModelSettings):
     matched: MatchedSettings | None = None  # None: the network alone
     learnt_channels: tuple[int, ...] | None = None  # the part of `channels` that the clicks trained, see `joining`; None: all
     network_shares: tuple[float, ...] | None = None  # what the trained network's logits were multiplied by (`network_trust`); None: 1
+    faces: FaceNoise | None = None  # how noise near the faces is treated; None: like the rest
 
 
 @dataclass(frozen=True)  # no slots: the folded network is cached on the instance
@@ -55,11 +58,14 @@ class UNetModel(Model):
         The network in evaluation mode, batch-norm not folded.
     profiles
         Radial profiles of the matched filter, float64 (r,), one per species; empty without a filter.
+    gains
+        By how much the logits near the faces of one tomogram are divided (`inference.face_noise`); None: by nothing.
     """
 
     settings: UNetSettings
     network: ResidualUNet
     profiles: tuple[np.ndarray, ...] = ()
+    gains: Gains | None = None
     kind = KIND
     picker = "greedy"
 
@@ -70,6 +76,10 @@ class UNetModel(Model):
 
     def scorer(self, *, device: str, precision: str, threads: int | None, gpu_memory: int | None = None) -> BlockScorer:
         """Return the model, ready to score blocks; see `Model.scorer`."""
+        scorer = self._scorer(device, precision, threads, gpu_memory)
+        return scorer if self.gains is None or self.settings.faces is None else quiet(scorer, self.settings.faces, self.gains)
+
+    def _scorer(self, device: str, precision: str, threads: int | None, gpu_memory: int | None) -> BlockScorer:
         network = StreamedNetwork(self.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
         matched = self.settings.matched
         if network.device.type != "cpu":
@@ -92,9 +102,16 @@ class UNetModel(Model):
         """The network, and the crops from which the batch-norm statistics of a tomogram are measured."""
         return self.network, unet_sampling(self.network.stride)
 
+    @property
+    def face_noise(self) -> FaceNoise | None:
+        """How noise near the faces of a tomogram is treated."""
+        return self.settings.faces
+
     def with_statistics(self, statistics: Mapping[str, np.ndarray]) -> UNetModel:
-        """Return a copy of the model with other batch-norm statistics."""
-        return replace(self, network=with_statistics(self.network, dict(statistics)))
+        """Return a copy of the model for the tomogram with these statistics; see `Model.with_statistics`."""
+        gains = {name: value for name, value in statistics.items() if name in FACE_GAINS}
+        rest = {name: value for name, value in statistics.items() if name not in FACE_GAINS}
+        return replace(self, network=with_statistics(self.network, rest), gains=gains)
 
 
 def save_model(

@@ -96,6 +96,7 @@ class UNetStrategy(NetworkStrategy):
         """Return a model of the largest size that training may produce; the pretrained network is included if it may be joined."""
         from dataclasses import replace
 
+        from tomostream.inference.face_noise import FaceNoise
         from tomostream.strategies.model_folder import TrainingSummary
         from tomostream.strategies.unet.fusion import MatchedSettings
         from tomostream.strategies.unet.joined_channels import joined_channels
@@ -116,8 +117,9 @@ class UNetStrategy(NetworkStrategy):
         supports = tuple(defaults.SUPPORT * radius for radius in radii)
         ones = (1.0,) * len(radii)
         matched = MatchedSettings(supports, defaults.MATCHED_FLOOR, ones, ones, given.smooth * min(radii))
+        faces = FaceNoise(defaults.FACE_SMOOTH * min(radii), math.ceil(defaults.FACE_REACH * min(radii)), (0.0,) * len(radii))
         profiles = tuple(np.cos(np.linspace(0, np.pi, 1 + math.floor(support))) for support in supports)
-        return UNetModel(replace(described, matched=matched), TrainingSummary(), Path(), network, profiles)
+        return UNetModel(replace(described, matched=matched, faces=faces), TrainingSummary(), Path(), network, profiles)
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
         """Load a trained model."""

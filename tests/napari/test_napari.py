@@ -97,6 +97,7 @@ def test_a_score_map_lies_over_its_tomogram(viewer, tmp_path):
     write_store(tmp_path / "map.ome.zarr", scores, kind="scores", species="ribosome", levels=1, spacing=SPACING)
     [layer] = opened(viewer, tmp_path / "map.ome.zarr")
     assert (layer.name, tuple(layer.contrast_limits), layer.blending) == ("map scores", (0.0, 1.0), "additive")
+    assert layer.colormap.map(np.array([0.0]))[0, :3].tolist() == [0, 0, 0]  # where nothing scores, the tomogram is not tinted
     np.testing.assert_allclose(layer.scale, [SPACING] * 3)
 
 
@@ -233,6 +234,34 @@ def test_the_sample_has_its_particles_where_the_picture_is_dark(viewer):
     assert len(points.data) > 20
     # four standard errors: of random places one sample in thirty thousand is so dark
     assert np.mean(inside) < volume.mean() - 4 * volume.std() / np.sqrt(len(inside))
+
+
+def test_a_new_click_is_of_the_project_s_species_until_another_is_typed(viewer, panel, project, tmp_path):
+    assert panel.species.text() == "particle"
+    opened(viewer, project / "tomograms" / "t1.ome.zarr")
+    assert (panel.species.text(), panel.radius.value()) == ("ribosome", 60.0)
+    table = tmp_path / "clicks.csv"
+    table.write_text(
+        "tomogram,species,x_angstrom,y_angstrom,z_angstrom,label\nt1,fas,100,200,300,1\nt1,fas,300,200,100,1\nt1,rod,0,0,0,0\n"
+    )
+    [layer] = opened(viewer, table)
+    assert panel.species.text() == "fas"
+    layer.add([[50, 60, 70]])
+    panel.save.click()
+    assert ts.read_particles(table).species.tolist() == ["fas", "fas", "rod", "fas"]
+    panel.species.setText("hsp104")
+    panel.species.textEdited.emit("hsp104")
+    opened(viewer, project / "picks" / "t1.csv")
+    assert panel.species.text() == "hsp104"
+
+
+def test_points_of_tomograms_that_are_not_open_are_hidden_beside_one_that_is(viewer, project, tmp_path):
+    table = tmp_path / "clicks.csv"
+    table.write_text("tomogram,species,x_angstrom,y_angstrom,z_angstrom\nt1,a,100,200,300\nt2,a,300,200,100\n")
+    assert [layer.visible for layer in opened(viewer, table)] == [True, True]  # nothing is open that they could be mistaken for
+    viewer.layers.clear()
+    opened(viewer, project / "tomograms" / "t1.ome.zarr")
+    assert [(layer.name, layer.visible) for layer in opened(viewer, table)] == [("t1 clicks", True), ("t2 clicks", False)]
 
 
 @pytest.mark.skipif(not os.environ.get("TOMOSTREAM_SHOTS"), reason="TOMOSTREAM_SHOTS=FOLDER takes a picture of the window")

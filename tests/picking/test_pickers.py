@@ -47,9 +47,10 @@ def test_greedy_takes_as_many_of_the_best_as_the_scores_say():
     scores += np.random.default_rng(0).random(scores.shape).astype(np.float32) / 50
     for i in range(30):
         scores[8 + 8 * (i % 2), 5 + 10 * (i // 2 % 5), 5 + 15 * (i // 10)] = 0.9 + i / 1000
-    said, once = [], []
+    said, once, kept = [], [], []
     progress = Progress()
     progress.say, progress.say_once = said.append, once.append
+    progress.record = lambda event, **facts: kept.append((event, facts))
     request, execution = asked(radius=RADIUS, memory=10**9)
     source = replace(volume(scores), values="probability", name="t1")
     picks = picker("greedy").pick(source, replace(request, how_many=AsManyAs(25)), execution, progress)
@@ -58,6 +59,9 @@ def test_greedy_takes_as_many_of_the_best_as_the_scores_say():
     assert 25 <= len(picks) <= 30
     assert said[0].startswith(f"t1: {len(picks)} picks chosen")
     assert "can't be told" not in said[0]
+    [(event, facts)] = kept  # for the journal
+    assert (event, facts["map"], facts["picks"], facts["f1"], facts["precision"]) == ("chosen", "t1", len(picks), None, None)
+    assert facts["doubt"].startswith("that takes 8 clicks or more")
     [text] = once
     assert text.startswith("how good the picks are can't be told: that takes 8 clicks or more that training did not learn from; click some")
 

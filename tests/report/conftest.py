@@ -33,6 +33,9 @@ def picked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         )
     journal = Journal(project / "log.jsonl")
     journal.write("stage", stage="predict")
+    journal.write("chosen", map="t1", picks=24, f1=0.8, precision=0.7, doubt=None)  # an earlier run
+    journal.write("chosen", map="t1", picks=24, f1=0.85, precision=0.9, doubt=None)
+    journal.write("chosen", map="t2", picks=24, f1=None, precision=None, doubt="its noise is not as in the others")
     journal.write("failed", tomogram="t3", why="its shard 0,0,0 is damaged")
     journal.write("end", failures=1)
     return project

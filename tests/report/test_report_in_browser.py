@@ -80,6 +80,13 @@ def test_precision_is_the_evaluations_own(driver, picked):
     assert text(driver, "#recall") == f"{tp / truths:.3f}"
 
 
+def test_the_precision_that_is_to_be_expected_is_told_beside_the_true_one(driver):
+    assert "Of the 24 that were chosen in t1, about 90 % are expected to be right (precision 0.90, F1 0.85)" in text(driver, "#expected")
+    driver.find_elements(By.CSS_SELECTOR, "section.list button")[1].click()
+    waits(lambda: not driver.find_elements(By.ID, "expected"), "of the other it can't be told")
+    assert not driver.find_elements(By.ID, "no-truth")  # the truth tells more
+
+
 def test_slices_scroll_and_a_pick_of_the_gallery_is_shown_on_its_slice(driver):
     canvas = driver.find_element(By.CSS_SELECTOR, "#slices canvas")
     first = canvas.get_attribute("data-index")
@@ -124,6 +131,10 @@ def test_no_truth_no_picks_and_a_damaged_store_have_clean_words(picked, browser,
     changed = configuration.replace(f"truth: {picked.parent / 'truth.csv'}", "truth: null").replace("count: truth", "count: 24")
     assert changed.count("truth: null") == 1
     (project / "resolved.yaml").write_text(changed)
+    write_report(project, tmp_path / "doubt.html")
+    page = opened(browser(), tmp_path / "doubt.html")
+    page.find_elements(By.CSS_SELECTOR, "section.list button")[1].click()
+    waits(lambda: "are right can’t be told: its noise is not as in the others" in text(page, "#no-truth"), "why it can't be told")
     (project / "picks" / "t1.csv").unlink()
     (project / "log.jsonl").unlink()
     for path in sorted((project / "tomograms" / "t2.ome.zarr").rglob("c/*/*/*")):

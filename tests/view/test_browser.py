@@ -208,7 +208,9 @@ class Walk:
         page.element("#train").click()
         page.wait(lambda: page.js("return tomostream.bench.job('run').progress.stage") == "train", "it trains", 300)
         page.wait(lambda: page.text("li.now").startswith("train"), "the page says so")
-        time.sleep(1.2)
+        state, doing = "tomostream.bench.job('run').state", "tomostream.bench.job('run').progress.doing"
+        page.wait(lambda: page.js(f"return {state} !== 'running' || ({doing} ?? '').includes('step')"), "how many steps are done", 300)
+        time.sleep(0.5)
         page.shot(self.shots / "training.png")
         page.wait(lambda: page.js("return tomostream.bench.job('run').state") != "running", "it ends", 900)
         assert page.js("return tomostream.bench.job('run').state") == "done", page.js("return tomostream.bench.job('run').lines")

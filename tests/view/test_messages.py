@@ -40,7 +40,9 @@ def keys_of(file, interface):
 
 @pytest.mark.parametrize(
     ("file", "interface", "declared"),
-    [("lib/api.ts", *pair) for pair in ANSWERS.items()] + [("report/data.ts", *pair) for pair in REPORT.items()],
+    [("lib/scores.ts", "Expected", contents.Expected)]
+    + [("lib/api.ts", *pair) for pair in ANSWERS.items()]
+    + [("report/data.ts", *pair) for pair in REPORT.items()],
 )
 def test_the_page_and_the_server_declare_the_same_keys(file, interface, declared):
     assert keys_of(file, interface) == typing.get_type_hints(declared).keys()

@@ -14,6 +14,7 @@ import tomostream as ts
 from tomostream.errors import InputError
 from tomostream.formats.registry import FORMATS, Conversion, read_table
 from tomostream.particles import Particles
+from tomostream.pipeline.journal import Journal
 from tomostream.stages.shared.sidecar import record_made_by
 from tomostream.view.clicks import Click
 from tomostream.view.exports import ExportWish, export, exported, packed
@@ -69,6 +70,16 @@ def test_precision_and_recall_are_the_evaluations_own(project, tmp_path):
         scores = ts.evaluate(kept, str(tmp_path / "truth.csv"), tolerance="2vox", voxel_size=SPACING).to_json()["pooled"]
         assert (found.curve["tp"][index], found.curve["fp"][index]) == (scores["tp"], scores["fp"])
     assert tables.picks("ball_2", "ball").curve is None  # no truth of it
+
+
+def test_what_is_expected_of_picks_comes_from_the_run_that_chose_them(project):
+    _, tables = opened(project)
+    journal = Journal(project / "log.jsonl")
+    assert tables.picks("ball_1", "ball").expected is None
+    for name, picks, precision in (("ball_1", 20, 0.8), ("ball_1", 20, 0.9), ("ball_2", 19, 0.9)):
+        journal.write("chosen", map=name, picks=picks, f1=0.7, precision=precision, doubt=None)
+    assert tables.picks("ball_1", "ball").expected == {"f1": 0.7, "precision": 0.9, "doubt": None}  # what it said last
+    assert tables.picks("ball_2", "ball").expected is None  # it chose others
 
 
 def test_candidates_that_begin_with_the_picks_let_the_slider_reach_further(project):

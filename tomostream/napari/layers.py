@@ -31,6 +31,8 @@ UNIT = "angstrom"
 UNKNOWN_RADIUS_VOX = 10.0
 CLICK_COLOURS = {1: "#56b4e9", 0: "#ff8a65"}  # by label: particle (Okabe and Ito's blue), no particle (orange); the symbols differ too
 CLICK_SYMBOLS = {1: "disc", 0: "cross"}
+# viridis (Smith and van der Walt 2015), every fifth, its dark end black: added to a tomogram, a score of 0 must not tint it
+_VIRIDIS = ["#000000", "#3e4a89", "#26828e", "#35b779", "#b4de2c", "#fde725"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +78,20 @@ def layer_of_store(path: str) -> LayerData:
     values: dict[str, Any] = {
         "name": tomogram.name, "scale": (spacing,) * 3, "units": (UNIT,) * 3, "multiscale": True, "rgb": False,
         "projection_mode": "none",  # show one plane, even if the slices are made thick for the points
-        "metadata": {KEY: {"kind": "tomogram", "tomogram": tomogram.name, "spacing": tomogram.known_spacing}},
+        "metadata": {KEY: {"kind": "tomogram", "tomogram": tomogram.name, "spacing": tomogram.known_spacing, "radii": _radii_around(tomogram)}},
     }  # fmt: skip
     if scores.kind != SCORES:
         return levels_of(tomogram), values | {"contrast_limits": contrast_of(tomogram), "colormap": "gray"}, "image"
     values["metadata"][KEY] |= {"kind": "scores", "species": scores.species}
+    from napari.utils.colormaps import Colormap  # noqa: PLC0415  (this module is used without a window too, as by the writer)
+
     limits = (0.0, 1.0) if scores.values == "probability" else contrast_of(tomogram)
-    look = {"contrast_limits": limits, "colormap": "viridis", "opacity": 0.5, "blending": "additive"}
+    look = {"contrast_limits": limits, "colormap": Colormap(_VIRIDIS, name="viridis from black"), "opacity": 0.5, "blending": "additive"}
     return levels_of(tomogram, scores), values | look | {"name": f"{tomogram.name} scores"}, "image"
 
 
 def layers_of_table(path: str) -> list[LayerData]:
-    """Make points layers from a table of picks or clicks, one per tomogram.
+    """Make points layers from a table of picks or clicks, one per tomogram; those of tomograms that are not open, beside one that is, are hidden.
 
     Raises
     ------
@@ -98,7 +102,13 @@ def layers_of_table(path: str) -> list[LayerData]:
     found = read_table(path, conversion=Conversion(only_tomogram=table.stem))
     folder = _project_of(table)
     radii = {} if folder is None else _radii(folder)
-    return [points_layer(own, _place(name or table.stem, folder, own, radii), path) for name, own in found.by_tomogram()]
+    layers = [points_layer(own, _place(name or table.stem, folder, own, radii), path) for name, own in found.by_tomogram()]
+    names = _open_tomograms()
+    for _, values, _ in layers:
+        values["visible"] = values["metadata"][KEY]["tomogram"] in names or names.isdisjoint(
+            one["metadata"][KEY]["tomogram"] for _, one, _ in layers
+        )
+    return layers
 
 
 def points_layer(particles: Particles, place: Place, path: str | None = None) -> LayerData:
@@ -198,13 +208,33 @@ def _project_of(table: Path) -> Path | None:
     )
 
 
+def _open_tomograms() -> set[str]:
+    """The names of the tomograms in the window."""
+    from napari import current_viewer  # noqa: PLC0415  (as above)
+
+    viewer = current_viewer()
+    known = [] if viewer is None else [layer.metadata.get(KEY, {}) for layer in viewer.layers]
+    return {one["tomogram"] for one in known if one.get("kind") == "tomogram"}
+
+
+def _radii_around(tomogram: Tomogram) -> dict[str, float]:
+    """The radii of the species (angstrom) of the project that a tomogram lies in; empty if it lies in none."""
+    folder = None if "://" in tomogram.path else _project_of(Path(tomogram.path))
+    return {} if folder is None else _in_angstrom(_radii(folder), tomogram.known_spacing)
+
+
 def _place(name: str, folder: Path | None, own: Particles, radii: Mapping[str, str]) -> Place:
     spacing = own.spacings.get(name)
     store = None if folder is None else folder / "tomograms" / f"{name}.ome.zarr"
     if spacing is None and store is not None and store.is_dir():
         spacing = _spacing(store)
+    return Place(name, spacing, _in_angstrom(radii, spacing))
+
+
+def _in_angstrom(radii: Mapping[str, str], spacing: float | None) -> dict[str, float]:
+    """Radii in angstrom; those in voxels only where a spacing is known."""
     lengths = {species: Length.parse(radius, "radius") for species, radius in radii.items()}
-    return Place(name, spacing, {key: one.in_angstrom(spacing or 1.0) for key, one in lengths.items() if spacing or not one.is_voxels})
+    return {key: one.in_angstrom(spacing or 1.0) for key, one in lengths.items() if spacing or not one.is_voxels}
 
 
 def _spacing(store: Path) -> float | None:

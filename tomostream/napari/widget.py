@@ -51,6 +51,7 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         super().__init__()
         self.viewer = napari_viewer
         self._is_setting = False
+        self._is_species_typed = False
         layout = QVBoxLayout(self)
         layout.addWidget(self._make_picks())
         layout.addWidget(self._make_clicks())
@@ -104,6 +105,7 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
         form.addRow("Layer", self.clicks)
         form.addRow("The next click:", meaning)
         form.addRow(buttons)
+        self.species.textEdited.connect(self._note_typed)
         # Qt passes whether the button is down, which is not needed
         self.new.clicked.connect(lambda _: self.add_clicks())
         self.particle.toggled.connect(lambda _: self._say_what_is_next())
@@ -124,8 +126,24 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
             box.setCurrentIndex(names.index(before) if before in names else len(names) - 1)
             box.blockSignals(False)
         self._adopt_picks()
+        self._adopt_species()
         self._say_what_is_next()
         self._thicken()
+
+    def _note_typed(self, text: str) -> None:
+        self._is_species_typed = bool(text.strip())
+
+    def _adopt_species(self) -> None:
+        """Call the next click what is clicked or looked for already, unless somebody has typed a name."""
+        if self._is_species_typed:
+            return
+        layers = [self.clicks_layer, self.picks_layer, *(one for one in reversed(self.viewer.layers) if _kind(one) == "tomogram")]
+        for layer in layers:
+            known = [] if layer is None else _species_of(layer)
+            if known:
+                self.species.setText(known[0])
+                self.radius.setValue(layer.metadata[KEY]["radii"].get(known[0], self.radius.value()))
+                return
 
     @property
     def picks_layer(self) -> Any:
@@ -257,6 +275,13 @@ class PicksAndClicks(QWidget):  # type: ignore[misc]  # Qt is not there when typ
 def _kind(layer: Any) -> str | None:
     known = layer.metadata.get(KEY)
     return None if known is None else str(known["kind"])
+
+
+def _species_of(layer: Any) -> list[str]:
+    """The species of a layer's points, the most frequent first; of an image those of its project."""
+    if _kind(layer) == "tomogram":
+        return list(layer.metadata[KEY].get("radii", {}))
+    return [str(name) for name in layer.features["species"].value_counts().index] if len(layer.data) else []
 
 
 def _scores(layer: Any) -> np.ndarray:

@@ -63,6 +63,7 @@ def _chosen(picks: Picks, source: Source, wanted: AsManyAs, most: int, progress:
     is_taken = np.arange(len(picks)) < choice.picks
     if wanted.above is not None:
         is_taken &= picks.score > wanted.above
+    progress.record("chosen", map=source.name, picks=int(np.count_nonzero(is_taken)), **choice.promise.to_json())
     return replace(picks, index_zyx=picks.index_zyx[is_taken], score=picks.score[is_taken])
 
 

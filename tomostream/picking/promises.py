@@ -46,6 +46,15 @@ class Promise:
     advice: str | None = None
     is_lack: bool = False
 
+    def to_json(self) -> dict[str, float | str | None]:
+        """F1, precision and the reason, for a journal; None where there is none."""
+        is_told = self.doubt is None
+        return {
+            "f1": round(self.f1, 3) if is_told else None,
+            "precision": round(self.precision, 3) if is_told else None,
+            "doubt": self.doubt,
+        }
+
     def __str__(self) -> str:
         if self.doubt is None:
             return f"F1 {self.f1:.2f} and precision {self.precision:.2f} are to be expected"

@@ -3,6 +3,7 @@
     {"time": "2026-11-23T01:02:03.456+0000", "event": "done", "stage": "predict", "tomogram": "TS_1", ...}
 
 Events: `run` (format, pid, host), `stage`, `end`; for a tomogram `done` and `failed` (why); for a score map `shard` (one that is finished);
+`chosen` (how many picks of a map the scores chose, with F1 and precision that are to be expected, or why they can't be told);
 `retried` (a task goes to another worker, and why); `workers` (how many there are, and which have gone since the last check); and the
 lines of the console: `message`, `warning`, and `start` and `finish` of a progress bar.
 
@@ -36,6 +37,11 @@ class Event(TypedDict):
     format: NotRequired[int]
     tomogram: NotRequired[str | None]
     why: NotRequired[str]
+    map: NotRequired[str]
+    picks: NotRequired[int]
+    f1: NotRequired[float | None]
+    precision: NotRequired[float | None]
+    doubt: NotRequired[str | None]
 
 
 class Journal:

@@ -22,17 +22,29 @@ from tomostream.evaluation.curves import precision_recall_curve
 from tomostream.formats.registry import read_table
 from tomostream.geometry import Triple
 from tomostream.particles import Particles
-from tomostream.pipeline.run_history import failures_in, last_run, stage_seconds
+from tomostream.pipeline.journal import Event
+from tomostream.pipeline.run_history import choices_in, expected_of, failures_in, last_run, stage_seconds
 from tomostream.pipeline.training_words import training_words
 from tomostream.project import Project, input_paths
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.path_kinds import Wanted, instead, is_project
 from tomostream.remote.places import Place, place
-from tomostream.report.contents import Block, LinkedFile, PackedCurve, PackedPicks, PackedTruth, Report, ReportTomogram, SpeciesBlock
+from tomostream.report.contents import (
+    Block,
+    Expected,
+    LinkedFile,
+    PackedCurve,
+    PackedPicks,
+    PackedTruth,
+    Report,
+    ReportTomogram,
+    SpeciesBlock,
+)
 from tomostream.report.gallery import gallery_pictures, shown_ranks
 from tomostream.report.packed import packed, packed_positions
 from tomostream.report.page import render_page
 from tomostream.report.slab import MOST_SLICES, plan_slab, shown_level, slab_pictures
+from tomostream.stages.picks.stage import map_title
 from tomostream.stages.shared.resolved_run import ResolvedRun, find_truth, resolve
 from tomostream.stages.shared.truth_table import TruthTable
 from tomostream.tomogram import Tomogram, open_tomogram
@@ -87,7 +99,8 @@ def write_report(run: Place, output: Place) -> list[str]:
     parts = _Parts()
     truth = _truth(configuration, given, parts.problems)
     found = find_results(given, truth)
-    numbers = {one.name: _numbers(given, one) for one in found}
+    choices = choices_in(run) if isinstance(run, Path) else {}
+    numbers = {one.name: _numbers(given, one, choices) for one in found}
     shares = _shares(found, sum(len(text) for own in numbers.values() for text in _texts(own)))
     for one in found:
         _add(parts, given, one, shares.get(one.name), numbers[one.name], failures.get(one.name))
@@ -207,23 +220,26 @@ def _add(
     parts.blocks.append(block)
 
 
-def _numbers(run: ResolvedRun, found: Found) -> dict[str, PackedPicks] | None:
-    """By species: scores, best first, and where there is truth how many true particles and false picks each of them adds."""
-    return None if found.picks is None else {s.name: _counted(run, found, found.picks, s.name) for s in run.species}
+def _numbers(run: ResolvedRun, found: Found, choices: Mapping[str, Event]) -> dict[str, PackedPicks] | None:
+    """By species: scores, best first, what is expected, and where there is truth how many true particles and false picks each pick adds."""
+    if found.picks is None:
+        return None
+    own = {name: found.picks.of(species=name) for name in run.species_names}
+    titles = {name: map_title(found.name, name, is_only=len(own) == 1) for name in own}
+    return {name: _counted(run, found, picks, name, expected_of(choices, titles[name], len(picks))) for name, picks in own.items()}
 
 
-def _counted(run: ResolvedRun, found: Found, every: Particles, species: str) -> PackedPicks:
-    picks = every.of(species=species)
+def _counted(run: ResolvedRun, found: Found, picks: Particles, species: str, expected: Expected | None) -> PackedPicks:
     scores = packed(_plain(picks.score), "<f4")
     truth = (found.truth or {}).get(species)
     if truth is None or found.tomogram is None or np.isnan(picks.score).any():
-        return {"scores": scores, "curve": None}
+        return {"scores": scores, "curve": None, "expected": expected}
     tolerance = run.tolerance.in_voxels(found.tomogram.spacing)
     curve = precision_recall_curve(picks.position_zyx, picks.score, truth.position_zyx, tolerance=tolerance, matching=run.matching)
     last = np.searchsorted(-picks.score, -curve.threshold, side="right") - 1  # of equal scores, the last adds what all of them do
     tp, fp = (_packed_steps(counts, last, len(picks)) for counts in (curve.tp, curve.fp))
     adds: PackedCurve = {"tp": tp, "fp": fp, "truths": curve.truths}
-    return {"scores": scores, "curve": adds}
+    return {"scores": scores, "curve": adds, "expected": expected}
 
 
 def _packed_steps(counts: np.ndarray, last: np.ndarray, size: int) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tomostream.pipeline.journal import Event, read_journal
+from tomostream.report.contents import Expected
 
 _QUIET = ("shard", "message", "start")
 
@@ -34,6 +35,20 @@ def failures_in(events: Sequence[Event]) -> dict[str, str]:
         elif event["event"] == "done":
             found.pop(str(name), None)
     return found
+
+
+def choices_in(folder: Path) -> dict[str, Event]:
+    """Return the last event `chosen` of each score map (`stages.picks.stage.map_title`)."""
+    events = read_journal(folder / "log.jsonl", without=(*_QUIET, "finish", "done"))
+    return {str(event.get("map")): event for event in events if event["event"] == "chosen"}
+
+
+def expected_of(choices: Mapping[str, Event], title: str, picks: int) -> Expected | None:
+    """Return what is to be expected of so many picks of a map; None if no run has chosen them, or others."""
+    choice = choices.get(title)
+    if choice is None or choice.get("picks") != picks:
+        return None
+    return {"f1": choice.get("f1"), "precision": choice.get("precision"), "doubt": choice.get("doubt")}
 
 
 def stage_seconds(folder: Path) -> tuple[dict[str, float], int]:

@@ -16,11 +16,20 @@ class PackedCurve(TypedDict):
     truths: int
 
 
+class Expected(TypedDict):
+    """F1 and precision that are to be expected of all the picks, or why they can't be told."""
+
+    f1: float | None
+    precision: float | None
+    doubt: str | None
+
+
 class PackedPicks(TypedDict):
-    """The scores of the picks of one species, packed, best first; the curve is None without truth."""
+    """The scores of the picks of one species, packed, best first; no curve without truth, and nothing expected of picks that no run has chosen."""
 
     scores: str
     curve: PackedCurve | None
+    expected: Expected | None
 
 
 class ReportTomogram(TypedDict):

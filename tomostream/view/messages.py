@@ -5,6 +5,8 @@
 
 from typing import Literal, TypedDict
 
+from tomostream.report.contents import Expected
+
 JobState = Literal["running", "done", "partly", "stopped", "failed"]
 
 
@@ -156,7 +158,7 @@ class CurveAnswer(TypedDict):
 
 
 class PickListAnswer(TypedDict):
-    """The picks of a species, best first, and how many of them `pick` chose."""
+    """The picks of a species, best first, how many of them `pick` chose, and what is to be expected of those."""
 
     x: list[float]
     y: list[float]
@@ -165,6 +167,7 @@ class PickListAnswer(TypedDict):
     chosen: int
     warnings: list[str]
     curve: CurveAnswer | None
+    expected: Expected | None
 
 
 class PlaceAnswer(TypedDict):

@@ -3,7 +3,8 @@
 1. The tables that `pick` wrote into the project: `picks/NAME.csv`, best first.
 2. If there are *candidates* (`view/candidates/`, more picks of the same score map with the same radius), they are shown instead, so that
    a count or threshold can be raised as well as lowered; the picks are then the first of them.
-3. Where the configuration names a table of truth: found and false picks at each threshold, by the evaluation's own rule.
+3. What F1 and precision are to be expected of the picks, where the run that chose them has told (its journal).
+4. Where the configuration names a table of truth: found and false picks at each threshold, by the evaluation's own rule.
 
 Inconsistencies give a warning: picks of another score map than the present one (by the record that `pick` left; of tables without a record, by
 age), candidates that don't begin with the picks.
@@ -21,6 +22,10 @@ from tomostream.evaluation.curves import precision_recall_curve
 from tomostream.fingerprint import Fingerprint
 from tomostream.formats.registry import Conversion, read_table
 from tomostream.particles import Particles
+from tomostream.pipeline.journal import Event
+from tomostream.pipeline.run_history import choices_in, expected_of
+from tomostream.report.contents import Expected
+from tomostream.stages.picks.stage import map_title
 from tomostream.stages.shared.sidecar import made_by
 from tomostream.store.identity import is_same_identity
 from tomostream.view.messages import CurveAnswer, PickListAnswer
@@ -44,12 +49,15 @@ class PickList:
         What does not fit together.
     curve
         Thresholds (falling) with found and false picks, and the number of true particles; None without truth.
+    expected
+        F1 and precision that are to be expected of the chosen ones; None if the run has not told.
     """
 
     particles: Particles
     chosen: int
     warnings: list[str] = field(default_factory=list)
     curve: CurveAnswer | None = None
+    expected: Expected | None = None
 
     def to_json(self) -> PickListAnswer:
         """Return plain values, columns x y z in angstrom."""
@@ -57,7 +65,7 @@ class PickList:
         scores = [None if np.isnan(score) else float(score) for score in self.particles.score]
         return {
             "x": zyx[:, 2].tolist(), "y": zyx[:, 1].tolist(), "z": zyx[:, 0].tolist(), "score": scores,
-            "chosen": self.chosen, "warnings": self.warnings, "curve": self.curve,
+            "chosen": self.chosen, "warnings": self.warnings, "curve": self.curve, "expected": self.expected,
         }  # fmt: skip
 
 
@@ -67,6 +75,7 @@ class PickTables:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._read: dict[Path, tuple[tuple[int, int], Particles]] = {}
+        self._choices: tuple[int, dict[str, Event]] = (-1, {})  # size of the journal, and what it tells
 
     def picks(self, name: str, species: str) -> PickList | None:
         """Return the picks of a tomogram; None if there is no table.
@@ -84,6 +93,8 @@ class PickTables:
         if species in picks.species_names() or len(picks.species_names()) != 1:
             picks = picks.of(species=species)
         result = PickList(picks, len(picks))
+        title = map_title(name, species, is_only=len(self._workspace.species()) < 2)
+        result.expected = expected_of(self._chosen(), title, result.chosen)
         self._warn_of_other_scores(result, name, species, path)
         self._widen(result, name, species, spacing)
         result.curve = self._curve(result.particles, name, species, spacing)
@@ -103,6 +114,13 @@ class PickTables:
     def candidates_file(self, name: str, species: str) -> Path:
         """Where candidates are kept."""
         return self._workspace.inside("view", CANDIDATES, species, f"{name}.csv")
+
+    def _chosen(self) -> dict[str, Event]:
+        journal = self._workspace.project / "log.jsonl"
+        size = journal.stat().st_size if journal.is_file() else 0
+        if size != self._choices[0]:
+            self._choices = (size, choices_in(self._workspace.project))
+        return self._choices[1]
 
     def _warn_of_other_scores(self, result: PickList, name: str, species: str, path: Path) -> None:
         scores = self._workspace.scores(name, species)

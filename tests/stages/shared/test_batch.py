@@ -1,3 +1,4 @@
+import contextlib
 import errno
 from dataclasses import dataclass
 from pathlib import Path
@@ -5,9 +6,11 @@ from pathlib import Path
 import pytest
 from store_files import noise, write_foreign, write_store
 
+from tomostream.cluster.resources import Resources
 from tomostream.errors import BudgetError, BusyError, ExistsError, InputError, SomeFailedError
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
+from tomostream.stages.shared import batch
 from tomostream.stages.shared.batch import for_each, writable_folder
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.shared.sidecar import is_made_by, record_made_by
@@ -46,6 +49,31 @@ def work(task, progress):
 
 def test_results_come_in_the_order_of_the_tasks():
     assert for_each(tasks("b", "a", "c"), work, progress=Progress()) == ["B", "A", "C"]
+
+
+def test_a_worker_sends_its_messages_and_what_it_chose_and_the_client_repeats_them(monkeypatch):
+    def telling(task, progress):
+        progress.say("said")
+        progress.record("chosen", map=task.name, picks=3)
+        progress.record("shard", tomogram=task.name)  # which the client notes itself
+        return 1
+
+    outcome, notes = batch._recorded(telling, Task("a"))
+    assert (outcome, notes) == (1, [("say", "said", {}), ("record", "chosen", {"map": "a", "picks": 3})])
+
+    class Pool:
+        def outcomes(self, work, tasks, is_grouped):
+            return [(task, work(task)) for task in tasks]
+
+    @contextlib.contextmanager
+    def open_pool(resources, progress):
+        yield Pool()
+
+    monkeypatch.setattr(batch, "open_pool", open_pool)
+    heard, kept = Progress(), []
+    heard.record = lambda event, **facts: kept.append((event, facts))
+    assert for_each(tasks("a"), telling, resources=Resources(kind="local"), progress=heard) == [1]
+    assert ("chosen", {"map": "a", "picks": 3}) in kept
 
 
 def test_some_failures_are_gathered_with_what_is_done():

@@ -159,6 +159,11 @@ def pick_map(scores: ScoreMap, settings: PickSettings, *, resources: Resources, 
     )
 
 
+def map_title(name: str, species: str, *, is_only: bool) -> str:
+    """What messages and the journal call the score map of a species in a tomogram: where it is the only one, as the tomogram."""
+    return name if is_only else f"{name}, {species}"
+
+
 def _species(scores: ScoreMap, settings: PickSettings) -> str:
     return settings.species or scores.attributes.species
 
@@ -221,7 +226,7 @@ def pick_one(task: PickTask, progress: Progress) -> Place:
     for scores, _ in opened:
         if (doubt := no_score_map(scores)) is not None:
             progress.warn(f"{task.name}: {doubt}")
-    titles = [task.name if len(opened) == 1 else f"{task.name}, {_species(scores, settings)}" for scores, settings in opened]
+    titles = [map_title(task.name, _species(scores, settings), is_only=len(opened) == 1) for scores, settings in opened]
     parts = [
         pick_map(scores, settings, resources=task.resources, progress=progress, title=title)
         for (scores, settings), title in zip(opened, titles, strict=True)

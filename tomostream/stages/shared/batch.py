@@ -32,7 +32,8 @@ T = TypeVar("T", bound=Named)
 R = TypeVar("R")
 S = TypeVar("S")
 Work = Callable[[T, Progress], R]
-Note = tuple[Literal["say", "say_once", "warn"], str]
+Note = tuple[Literal["say", "say_once", "warn", "record"], str, dict[str, object]]
+_FORWARDED = ("chosen",)  # events of a worker that its client does not note itself
 
 
 class Results(Generic[R]):
@@ -113,8 +114,8 @@ def for_each(tasks: Sequence[T], work: Work[T, R], *, resources: Resources | Non
                     results.note(task.name, outcome)
                 else:
                     result, notes = outcome
-                    for kind, text in notes:
-                        getattr(progress, kind)(text)
+                    for kind, text, facts in notes:
+                        getattr(progress, kind)(text, **facts)
                     results.note(task.name, result)
                 bar.advance(note=results.told)
     else:
@@ -150,13 +151,17 @@ class _Recorder(Progress):
         self.notes: list[Note] = []
 
     def say(self, text: str) -> None:
-        self.notes.append(("say", text))
+        self.notes.append(("say", text, {}))
 
     def say_once(self, text: str) -> None:
-        self.notes.append(("say_once", text))
+        self.notes.append(("say_once", text, {}))
 
     def warn(self, text: str) -> None:
-        self.notes.append(("warn", text))
+        self.notes.append(("warn", text, {}))
+
+    def record(self, event: str, **facts: object) -> None:
+        if event in _FORWARDED:
+            self.notes.append(("record", event, facts))
 
 
 def _recorded(work: Work[T, R], task: T) -> tuple[R | TomostreamError, list[Note]]:

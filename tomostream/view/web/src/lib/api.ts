@@ -1,5 +1,7 @@
 // What the server is asked, and what it answers.  Positions of tables are angstrom; tiles are in voxels of their level.
 
+import type { Expected } from "./scores";
+
 export type Axis = "z" | "y" | "x";
 
 export interface Click {
@@ -87,6 +89,7 @@ export interface PickList {
   chosen: number;
   warnings: string[];
   curve: { threshold: number[]; tp: number[]; fp: number[]; truths: number } | null;
+  expected: Expected | null;
 }
 
 export interface Place {

@@ -8,6 +8,13 @@ export interface Curve {
   truths: number;
 }
 
+/** What the run that chose picks expects of them, or why it can't tell. */
+export interface Expected {
+  f1: number | null;
+  precision: number | null;
+  doubt: string | null;
+}
+
 export interface Counts {
   tp: number;
   fp: number;

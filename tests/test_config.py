@@ -133,6 +133,26 @@ def test_no_value_of_any_key_is_answered_in_the_words_of_a_library():
                 assert not any(word in text for word in ("Input should", "[int", "dict[", "literal[", "function-")), text
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("project: a\ntomograms: []\nproject: b\n", "project", "lines 1 and 3"),
+        ("species: [{name: r, radius: 1A, radius: 2A}]\n", "radius", "lines 1 and 1"),
+        ("pick:\n  count: 1\n  count: 2\n", "count", "lines 2 and 3"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text, key, lines):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ConfigurationError, match=f"the key '{key}' is there twice, in {lines}"):
+        load_configuration(tmp_path / "run.yaml")
+
+
+def test_a_key_that_two_entries_share_is_not_there_twice(tmp_path):
+    (tmp_path / "run.yaml").write_text("species: [&one {name: r}, *one, {name: s}]\n")
+    with pytest.raises(ConfigurationError, match="missing key 'project'"):
+        load_configuration(tmp_path / "run.yaml")
+
+
 def test_one_message_names_all_mistakes():
     with pytest.raises(ConfigurationError) as caught:
         with_values(memory="x", tolerance=10, trian={})

@@ -6,6 +6,7 @@ tomograms/ labels/ model/ scores/ picks/ evaluation.json report.html resolved.ya
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,22 @@ class Project:
     def log(self) -> Place:
         """The log of the run, one JSON object a line."""
         return self.folder / "log.jsonl"
+
+    def check(self) -> None:
+        """Check that the folder is there, or can be made, and can be written.
+
+        Raises
+        ------
+        InputError
+            If not.
+        """
+        if isinstance(self.folder, RemotePath):
+            return
+        there = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists() or path.is_symlink())
+        if not there.is_dir():
+            raise InputError(f"project folder {self.folder} can't be made: {there} is no folder; name another in `project`")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise InputError(f"project folder {self.folder} can't be written: no permission for {there}; name another in `project`")
 
     def create(self) -> None:
         """Make the folder.

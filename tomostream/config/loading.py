@@ -112,6 +112,7 @@ def _parsed(text: str, where: str) -> Any:
         if (count := _expanded(node, {})) > _MOST_VALUES:
             many = "without end" if math.isinf(count) else f"to {count:g}"
             raise ConfigurationError(f"{where}: its aliases (*) expand {many} values, at most {_MOST_VALUES} are allowed; write them out")
+        _refuse_twice(node, where, set())
         return loader.construct_document(node)
     finally:
         loader.dispose()
@@ -127,6 +128,22 @@ def _expanded(node: yaml.Node, known: dict[int, float]) -> float:
     children = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
     known[id(node)] = 1.0 + sum(_expanded(child, known) for child in children)
     return known[id(node)]
+
+
+def _refuse_twice(node: yaml.Node, where: str, seen: set[int]) -> None:
+    """Refuse a mapping with a key twice, of which YAML would take the last."""
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return
+    seen.add(id(node))
+    keys: dict[str, int] = {}
+    for item in node.value:
+        for child in item if isinstance(node, yaml.MappingNode) else [item]:
+            _refuse_twice(child, where, seen)
+        if isinstance(node, yaml.MappingNode) and isinstance(item[0], yaml.ScalarNode):
+            name, line = item[0].value, item[0].start_mark.line + 1
+            if name in keys:
+                raise ConfigurationError(f"{where}: the key '{name}' is there twice, in lines {keys[name]} and {line}; remove one of them")
+            keys[name] = line
 
 
 def cluster_from(values: dict[str, Any]) -> Cluster:

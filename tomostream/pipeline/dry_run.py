@@ -16,6 +16,7 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, libraries_bytes, rem
 from tomostream.config import Configuration
 from tomostream.errors import ExistsError, TomostreamError
 from tomostream.picking.planning import plan_blocks
+from tomostream.pipeline.disk_space import check_disk
 from tomostream.pipeline.inputs import check_inputs, uses_truth, without_unreadable
 from tomostream.pipeline.pick_tasks import pick_tasks
 from tomostream.pipeline.stage_settings import predict_settings
@@ -66,7 +67,7 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
     InputError
         If an input is missing or broken.
     BudgetError
-        If a stage would not fit the memory.
+        If a stage would not fit the memory, or its results the disk.
     """
     progress = progress or Progress()
     run = resolve(configuration, with_clicks="train" in stages, with_truth=uses_truth(configuration, stages))
@@ -91,7 +92,13 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
             steps += _picks(run, steps)
         else:
             steps += [_step(run, stage, one) for one in run.tomograms.values()]
+    check_disk(run.project, stores=_disk_of(steps, "convert"), scores=_disk_of(steps, "predict"))
     return steps
+
+
+def _disk_of(steps: Sequence[Step], stage: str) -> int:
+    """The bytes that the steps of a stage still have to write."""
+    return sum(step.disk_bytes or 0 for step in steps if step.stage == stage and step.state == "to do")
 
 
 class _Warnings(Progress):
@@ -105,24 +112,24 @@ class _Warnings(Progress):
         self._progress.warn(text)
 
 
-def check_memory(run: ResolvedRun, stages: Sequence[str]) -> None:
-    """Check, before any work, that each stage still to be done fits the memory.
+def check_resources(run: ResolvedRun, stages: Sequence[str]) -> None:
+    """Check, before any work, that each stage still to be done fits the memory, and its results the disk.
 
     Tomograms whose head can't be read are passed over: the stages report them.
 
     Raises
     ------
     BudgetError
-        If a stage would not fit.
+        If a stage or its results would not fit.
     """
     sound = [one for one in run.tomograms.values() if isinstance(one.head, Head)]
     if "train" in stages and sound and not is_trained(run):
         for own in species_runs(run):
             _train(own)
+    steps = [_step(run, "convert", one) for one in sound if "convert" in stages]
     for stage in ("predict", "pick"):
-        for one in sound if stage in stages else ():
-            if not _is_there(run, stage, one):
-                _step(run, stage, one)
+        steps += [_step(run, stage, one) for one in (sound if stage in stages else ()) if not _is_there(run, stage, one)]
+    check_disk(run.project, stores=_disk_of(steps, "convert"), scores=_disk_of(steps, "predict"))
 
 
 def is_trained(run: ResolvedRun) -> bool:

@@ -24,7 +24,7 @@ from tomostream.errors import InputError, SomeFailedError, TomostreamError
 from tomostream.evaluation import Evaluation
 from tomostream.formats.registry import write_table
 from tomostream.pipeline.clicked_numbers import tell_fewer_than_clicked
-from tomostream.pipeline.dry_run import check_memory, is_trained
+from tomostream.pipeline.dry_run import check_resources, is_trained
 from tomostream.pipeline.inputs import check_inputs, uses_truth
 from tomostream.pipeline.journal import JOURNAL_FORMAT
 from tomostream.pipeline.pick_tasks import pick_tasks
@@ -75,7 +75,7 @@ def run_project(configuration: Configuration, *, stages: Sequence[str], overwrit
     for doubt in run.truth.doubts if run.truth is not None else ():
         progress.warn(doubt)
     check_inputs(run, wanted)
-    check_memory(run, wanted)
+    check_resources(run, wanted)
     if run.clicks is not None and not is_trained(run):
         tell_doubts(run, progress)
     if run.clicks is not None and not is_trained(run) and not all(run.tomograms[name].is_converted for name in run.clicks.needed):

@@ -16,13 +16,14 @@ from tomostream.stages.training.inputs import check_positions
 
 
 def check_inputs(run: ResolvedRun, stages: Sequence[str]) -> None:
-    """Check that clicks and region fit the tomograms, and that the number of picks can be known.
+    """Check that the project folder can be made, that clicks and region fit the tomograms, and that the number of picks can be known.
 
     Raises
     ------
     InputError
         For the first problem found.
     """
+    run.project.check()
     if run.predict.keep == "candidates":
         _check_candidates(run)
     if {"train", "pick"} <= set(stages):

@@ -16,7 +16,7 @@ import numpy as np
 
 from tomostream import defaults
 from tomostream.config.sections import Species
-from tomostream.errors import InputError
+from tomostream.errors import BudgetError, InputError
 from tomostream.fingerprint import Fingerprint, plain
 from tomostream.formats.csv_table import csv_text
 from tomostream.geometry import Triple
@@ -52,6 +52,8 @@ def check_positions(run: ResolvedRun) -> None:
     for purpose, points in clicks_of(run).purposes.items():
         for name in points.tomograms():
             if (lost := run.unreadable.get(name)) is not None:
+                if isinstance(lost, BudgetError):  # its file is sound
+                    raise lost
                 raise InputError(
                     f"labels.{purpose} has clicks in '{name}', which can't be read: {lost}; mend the file, or take its clicks out of the table"
                 )

@@ -7,7 +7,7 @@ from scipy import ndimage
 from tomostream import defaults
 from tomostream.geometry import Box
 from tomostream.inference import face_noise
-from tomostream.inference.face_noise import ALONG_X, ALONG_Y, FaceNoise, face_gains
+from tomostream.inference.face_noise import ALONG_X, ALONG_Y, FaceNoise, face_gains, told
 
 NOISE = FaceNoise(smooth_vox=1.5, reach_vox=6, background=(0.0,))
 SHAPE = (30, 120, 100)
@@ -44,6 +44,14 @@ def test_streaks_are_found_where_they_are(axis, name, other):
     assert (near[14:] == 1).all()  # other slices
     assert (far == 1).all()  # the other face
     assert (found[other] == 1).all()
+
+
+def test_a_user_is_told_of_streaks_and_of_nothing_else():
+    assert told(measured(volume_of())) is None
+    assert told({}) is None
+    assert told({"encoders.0.norm.running_mean": np.full(4, 9.0)}) is None
+    gains = {ALONG_Y: np.array([[[1.0]], [[2.25]]]), ALONG_X: np.ones((2, 1, 1))}
+    assert "up to 4.5 times as strong" in str(told(gains))
 
 
 def test_a_volume_of_noise_alone_has_none():

@@ -328,6 +328,7 @@ def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(serve, browse
     not os.environ.get("TOMOSTREAM_WRITE_DOCS"), reason="TOMOSTREAM_WRITE_DOCS=1 makes the pictures of docs/view.md anew (minutes)"
 )
 @pytest.mark.data
+@pytest.mark.timeout(1500)  # it trains
 def test_the_walk_of_the_docs(serve, browser, data_folder, tmp_path):
     from PIL import Image
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,14 @@ def face_gains(read: Callable[[Box], np.ndarray], shape: Triple, noise: FaceNois
     if least == 0:  # nothing but constant or missing lines inside
         return {}
     return {name: _gains(near, far[:, ::-1], least) for name, (near, far) in spreads.items()}
+
+
+def told(statistics: Mapping[str, np.ndarray]) -> str | None:
+    """Return what a user should know of a tomogram's gains, which are among these statistics; None if no line is noisy."""
+    most = max((float(statistics[name].max()) for name in FACE_GAINS if name in statistics), default=1.0)
+    if most <= 1:
+        return None
+    return f"streaks near the faces, up to {defaults.FACE_NOISE * most:.1f} times as strong as the noise inside; scores in them are lowered"
 
 
 def _gains(near: np.ndarray, far: np.ndarray, least: float) -> Float32[np.ndarray, "2 z d"]:

@@ -1,4 +1,4 @@
-"""What must be known about a whole tomogram before its first shard is scored?  Its statistics and its batch-norm statistics.
+"""What must be known about a whole tomogram before its first shard is scored?  Its statistics, and those that a model takes of it.
 
 Both come from the tomogram's voxels alone; a worker finds them, if there are any.  The first are kept in the store that `convert` made; the
 second belong to the model too, take a second or two, and are computed again when an interrupted prediction resumes: the same machine
@@ -36,11 +36,11 @@ class Prepared:
     """What a shard's task must know about its tomogram."""
 
     normalisation: Normalisation
-    statistics: Statistics  # of batch-norm; none for a model that keeps its own
+    statistics: Statistics  # of `adaptive_statistics`; none for a model that does not adapt
 
 
 def prepare_tomogram(task: PrepareTask) -> Prepared:
-    """Measure a tomogram, unless that is done; and find the batch-norm statistics of a model that adapts.
+    """Measure a tomogram, unless that is done; and find what a model that adapts takes of it (`adaptive_statistics`).
 
     Raises
     ------

@@ -72,7 +72,7 @@ class Ready:
         self._lock = threading.Lock()
 
     def scorer(self, statistics: Statistics) -> BlockScorer:
-        """The scorer of a tomogram with these batch-norm statistics; none: the model's own."""
+        """The scorer of a tomogram with these statistics (`adaptive_statistics`); none: of the model as it is."""
         with self._lock:
             known, scorer = self._last
             if known.keys() != statistics.keys() or any(not np.array_equal(known[name], statistics[name]) for name in known):
@@ -117,7 +117,7 @@ class ShardTask:
     name: str  # of the tomogram
     path: str
     normalisation: Normalisation
-    statistics: Statistics  # of batch-norm; none: the model's own
+    statistics: Statistics  # of `adaptive_statistics`; none: the model as it is
     load: ScorerLoad
     plan: PredictionPlan
     index: Triple

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tomostream.cluster import Pool, Resources, is_elsewhere, open_pool, task_threads
 from tomostream.errors import TomostreamError
+from tomostream.inference.face_noise import told
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, place
 from tomostream.stages.prediction.candidates import ReduceTask, Reduction, reduce_tomogram
@@ -159,6 +160,8 @@ class _Run:
                     self._outcomes.note(wanted.name, prepared)
                 else:
                     self._prepared[wanted.name] = prepared
+                    if (streaks := told(prepared.statistics)) is not None:
+                        self._progress.say(f"{wanted.name}: {streaks}")
                 bar.advance(note=self._outcomes.told)
         with followed(len(to_do), self._progress) as bar:
             bar.measure(sum(math.prod(one.plan.shards.shape) for one in to_do) // max(1, len(to_do)))

@@ -46,6 +46,7 @@ class Holder(TypedDict, total=False):
     host: str
     machine: str
     started: float
+    ticks: int | None
     beat: int
 
 
@@ -177,7 +178,13 @@ class Lease:
 
 
 def _self() -> Holder:
-    return {"pid": os.getpid(), "host": socket.gethostname(), "machine": _machine(), "started": psutil.Process().create_time()}
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "started": psutil.Process().create_time(),
+        "ticks": _ticks(os.getpid()),
+    }
 
 
 def _machine() -> str:
@@ -193,6 +200,22 @@ def _machine() -> str:
 def _lives(holder: Holder) -> bool:
     """Return whether the process in a record of this machine still runs."""
     try:
-        return bool(psutil.Process(int(holder["pid"])).create_time() == holder["started"])
-    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
+        pid, ticks = int(holder["pid"]), holder.get("ticks")
+        if ticks is not None:
+            return _ticks(pid) == ticks
+        return bool(
+            psutil.Process(pid).create_time() == holder["started"]
+        )  # the record of an earlier version, or of a system without /proc
+    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError, OverflowError):
         return False
+
+
+def _ticks(pid: int) -> int | None:
+    """Return when a process started, in ticks of the kernel since its boot; None if there is no such process.
+
+    The time of day at which it started would change whenever the machine's clock is set, and a living holder would pass for dead.
+    """
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None

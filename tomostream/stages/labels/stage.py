@@ -95,6 +95,11 @@ def write_labels(
     if len(species) > 255:
         raise InputError(f"table {table} has {len(species)} species; a mask holds at most 255")
     radius = settings.radius.in_voxels(tomogram.spacing)
+    if radius > max(tomogram.shape):
+        progress.warn(
+            f"{table}: the radius {settings.radius} is {radius:.3g} voxels of tomogram '{tomogram.name}', more than its longest edge "
+            f"({max(tomogram.shape)}), so one label fills it; check the radius, its unit and the spacing ({tomogram.spacing:g} A)"
+        )
     values = np.array([species.index(name) + 1 for name in here.species.tolist()], dtype=np.uint8)
     check_labels(here.position_zyx, radius, settings.shape, values)
     spec = StoreSpec(

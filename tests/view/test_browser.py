@@ -208,8 +208,8 @@ class Walk:
         page.element("#train").click()
         page.wait(lambda: page.js("return tomostream.bench.job('run').progress.stage") == "train", "it trains", 300)
         page.wait(lambda: page.text("li.now").startswith("train"), "the page says so")
-        state, doing = "tomostream.bench.job('run').state", "tomostream.bench.job('run').progress.doing"
-        page.wait(lambda: page.js(f"return {state} !== 'running' || ({doing} ?? '').includes('step')"), "how many steps are done", 300)
+        state, line = "tomostream.bench.job('run').state", "tomostream.bench.job('run').lines.at(-1)"
+        page.wait(lambda: page.js(f"return {state} !== 'running' || {line}?.startsWith('train: ')"), "how many steps are done", 300)
         time.sleep(0.5)
         page.shot(self.shots / "training.png")
         page.wait(lambda: page.js("return tomostream.bench.job('run').state") != "running", "it ends", 900)

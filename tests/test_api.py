@@ -342,6 +342,25 @@ def test_points_that_are_no_voxels_of_the_volume_are_told():
         ts.label_mask(np.vstack([points, [[5.0, 5.0, 5.0]]]), (20, 24, 28), radius=3.0)
 
 
+def test_a_table_that_was_read_with_its_voxel_size_needs_it_no_more(tmp_path, store):
+    picks = ts.pick(store, radius="40A", count=5)
+    ts.write_particles(tmp_path / "picks.csv", picks)
+    ts.write_particles(tmp_path / "truth.csv", picks.in_unit("voxel"))
+    read = ts.read_particles(tmp_path / "picks.csv", voxel_size=10.0)
+    truth = ts.read_particles(tmp_path / "truth.csv", tomograms=[store])
+    assert read.spacings == truth.spacings == {"t": 10.0}
+    plain = ts.read_particles(tmp_path / "picks.csv")
+    assert ts.evaluate(plain, truth, tolerance="2vox").pooled.f1 == 1
+    assert ts.evaluate(plain, truth, tolerance="2vox", species=read.species_names()[0]).pooled.f1 == 1  # not the letters of the name
+    shape = ts.open(store).shape
+    mask = ts.label_mask(read, shape, radius=3.0)
+    assert np.array_equal(mask.compute(), ts.label_mask(picks.in_unit("voxel").position_zyx, shape, radius=3.0).compute())
+    with pytest.raises(ts.InputError, match="in angstroms and are needed in voxels"):
+        ts.label_mask(plain, shape, radius=3.0)
+    with pytest.raises(ts.InputError, match="of 2 tomograms"):
+        ts.label_mask(ts.Particles.build(np.ones((2, 3)), unit="voxel", tomogram=["a", "b"]), shape, radius=3.0)
+
+
 def test_facts_are_called_as_the_options_are(tmp_path, store):
     picks = ts.pick(store, radius="40A", count=3)
     for facts in ({"voxel_size": 10.0, "shape": (20, 24, 28)}, {"tomograms": [store]}, {"spacing": 10.0, "shape": (20, 24, 28)}):
@@ -351,6 +370,7 @@ def test_facts_are_called_as_the_options_are(tmp_path, store):
     with pytest.raises(ts.InputError, match="box_size=") as caught:
         ts.write_particles(tmp_path / "p.cbox", picks, voxel_size=10.0)
     assert "--" not in str(caught.value)
+    ts.write_particles(tmp_path / "p.star", picks, format="star-relion4", unbinned_pixel=2.0)  # its name in version 0.1
     with pytest.raises(ts.InputError, match="'pixel' is not a known keyword; known are voxel_size"):
         ts.read_particles(tmp_path / "p.cbox", pixel=3)
 

@@ -208,8 +208,8 @@ class Walk:
         page.element("#train").click()
         page.wait(lambda: page.js("return tomostream.bench.job('run').progress.stage") == "train", "it trains", 300)
         page.wait(lambda: page.text("li.now").startswith("train"), "the page says so")
-        state, doing = "tomostream.bench.job('run').state", "tomostream.bench.job('run').progress.doing"
-        page.wait(lambda: page.js(f"return {state} !== 'running' || ({doing} ?? '').includes('step')"), "how many steps are done", 300)
+        state, line = "tomostream.bench.job('run').state", "tomostream.bench.job('run').lines.at(-1)"
+        page.wait(lambda: page.js(f"return {state} !== 'running' || {line}?.startsWith('train: ')"), "how many steps are done", 300)
         time.sleep(0.5)
         page.shot(self.shots / "training.png")
         page.wait(lambda: page.js("return tomostream.bench.job('run').state") != "running", "it ends", 900)
@@ -328,6 +328,7 @@ def test_from_a_folder_of_mrc_files_to_exported_picks_without_yaml(serve, browse
     not os.environ.get("TOMOSTREAM_WRITE_DOCS"), reason="TOMOSTREAM_WRITE_DOCS=1 makes the pictures of docs/view.md anew (minutes)"
 )
 @pytest.mark.data
+@pytest.mark.timeout(1500)  # it trains
 def test_the_walk_of_the_docs(serve, browser, data_folder, tmp_path):
     from PIL import Image
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository import REPOSITORY
 
 from tomostream.errors import BusyError, ConfigurationError, InputError
 from tomostream.view.configuration_form import write_configuration
@@ -201,22 +202,38 @@ def test_the_second_round_replaces_the_model_and_the_first_does_not(workspace, m
     assert "--overwrite" in asked[1]
 
 
-def test_a_configuration_of_the_user_s_own_goes_on_from_the_model_too_and_is_not_changed(mrc_folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("model", "species", "goes_on"),
+    [
+        ("nnpu", ["ribosome"], True),
+        ("species", ["ribosome", "fas"], False),  # of another strategy
+        ("nnpu", ["80S"], False),  # renamed
+        ("nnpu", ["ribosome", "fas"], False),  # added
+        ("average", ["ribosome"], False),  # of another strategy
+    ],
+)
+def test_the_next_round_goes_on_from_a_model_of_its_species_and_begins_anew_without(
+    mrc_folder, tmp_path, monkeypatch, model, species, goes_on
+):
     project, own = tmp_path / "project", tmp_path / "my.yaml"
+    names = "".join(f"- {{name: {name}, radius: 60A}}\n" for name in species)
     own.write_text(
-        f"project: {project}\ntomograms: ['{mrc_folder}/*.mrc']\nspecies: [{{name: ball, radius: 60A}}]\nlabels: {{train: [${{WHERE}}/clicks.csv]}}\ntrain: {{seed: 5}}\n"
+        f"project: {project}\ntomograms: ['{mrc_folder}/*.mrc']\nspecies:\n{names}labels: {{train: [${{WHERE}}/clicks.csv]}}\n"
+        "network: {channels: [4, 8]}\ntrain: {seed: 5}\n"
     )
     monkeypatch.setenv("WHERE", str(tmp_path))
     before = own.read_bytes()
     workspace = open_workspace([str(own)], project=None, clicks=None)
     assert not workspace.is_ours
-    jobs = Jobs(workspace)
-    (project / "model").mkdir(parents=True)
-    (project / "model" / "model.json").write_text("{}")
-    asked: list[list[str]] = []
-    monkeypatch.setattr(jobs, "start", lambda kind, arguments, about="": asked.append(arguments))
+    shutil.copytree(REPOSITORY / "tests" / "data" / "archives" / "v0.2" / "models" / model, project / "model")
+    jobs, asked = Jobs(workspace), []
+    monkeypatch.setattr(jobs, "start", lambda kind, arguments, about="": asked.append((arguments, about)))
     Rounds(workspace, jobs, PickTables(workspace)).train_and_pick()
-    [[command, config, *rest]] = asked
-    assert (command, rest) == ("run", ["--overwrite"])
-    assert yaml.safe_load(Path(config).read_text())["train"] == {"seed": 5, "start": str(project / "view" / "last-model")}
-    assert own.read_bytes() == before
+    [([command, config, *rest], about)] = asked
+    assert (command, rest, about) == ("run", ["--overwrite"], f"again, from the {'model' if goes_on else 'start'}")
+    start = str(project / "view" / "last-model")
+    if goes_on:
+        assert yaml.safe_load(Path(config).read_text())["train"] == {"seed": 5, "start": start}
+    else:
+        assert config == str(own)
+    assert own.read_bytes() == before  # the user's own

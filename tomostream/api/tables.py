@@ -25,7 +25,7 @@ def evaluate(
     truth: str | Path | RemotePath | Particles,
     *,
     tolerance: str = defaults.TOLERANCE,
-    species: Sequence[str] | None = None,
+    species: str | Sequence[str] | None = None,
     matching: str = defaults.MATCHING,
     beta: float = 1.0,
     voxel_size: float | None = None,
@@ -40,7 +40,7 @@ def evaluate(
     tolerance
         Largest distance of a match, for example `10vox` or `135A`.
     species
-        Names of the species to evaluate; None: all in the picks.
+        Name or names of the species to evaluate; None: all in the picks.
     matching
         `any`, the TomoPicker paper's rule, or `one-to-one`.
     beta
@@ -61,7 +61,8 @@ def evaluate(
     known = truth_of(truth, names, "the truth") if isinstance(truth, Particles) else read_truth(truth, names, conversion)
     if voxel_size is None:  # use the voxel spacings that `pick` wrote into the tables, for both of them
         conversion = replace(conversion, spacings={**known.spacings, **found.spacings, **conversion.spacings})
-    settings = EvaluateSettings(tolerance=Length.parse(tolerance, "tolerance"), species=species, matching=matching, beta=beta)
+    names_of_species = [species] if isinstance(species, str) else species
+    settings = EvaluateSettings(tolerance=Length.parse(tolerance, "tolerance"), species=names_of_species, matching=matching, beta=beta)
     return evaluate_particles(found, known, settings, names=names, conversion=conversion)
 
 
@@ -87,7 +88,10 @@ def read_particles(path: str | Path | RemotePath, *, format: str | None = None, 
     """
     from tomostream.formats.registry import read_table
 
-    return read_table(path, format_name=format, conversion=_conversion(facts))
+    conversion = _conversion(facts)
+    found = read_table(path, format_name=format, conversion=conversion)
+    known = {name: spacing for name in found.tomograms() if (spacing := conversion.known_spacing(name)) is not None}
+    return replace(found, spacings={**found.spacings, **known})  # so that they can be evaluated without saying it again
 
 
 @speaks_python

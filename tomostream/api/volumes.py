@@ -15,6 +15,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.mrc_volume import MrcVolume, open_mrc
 from tomostream.normalisation import Normalisation
+from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.python_words import PythonProgress, TomostreamWarning, speaks_python
 from tomostream.remote.places import Place, RemotePath, place
@@ -156,7 +157,7 @@ def statistics(source: Any, *, memory: str = defaults.MEMORY) -> Normalisation:
 
 @speaks_python
 def label_mask(
-    points_zyx: np.ndarray | Sequence[Sequence[float]],
+    points_zyx: np.ndarray | Sequence[Sequence[float]] | Particles,
     shape: Triple,
     *,
     radius: float,
@@ -168,7 +169,7 @@ def label_mask(
     Parameters
     ----------
     points_zyx
-        (n, 3), voxels, not rounded.
+        (n, 3), voxels, not rounded; or `Particles` of one tomogram, in voxels or with known voxel size.
     shape
         Of the volume (z, y, x).
     radius
@@ -185,6 +186,12 @@ def label_mask(
     """
     from tomostream.graph.label_arrays import label_array
 
+    if isinstance(points_zyx, Particles):
+        if len(names := points_zyx.tomograms()) > 1:
+            raise InputError(
+                f"these particles are of {len(names)} tomograms ({', '.join(names[:4])}); choose one, as particles.of(tomogram=...)"
+            )
+        points_zyx = points_zyx.positives().in_unit("voxel").position_zyx
     points = np.asarray(points_zyx, dtype=np.float64)
     if points.size and (points.ndim != 2 or points.shape[1] != 3):
         raise InputError(f"points_zyx must have the shape (n, 3), a row z, y, x for each point; found {points.shape}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -81,11 +82,8 @@ class Rounds:
             raise InputError(f"{gone[0]} is not there any more; bring it back, or press Change and Save to go on without it")
         again = self._has_model()
         config = self._continued(configuration, path) if again else path
-        self._jobs.start(
-            "run",
-            ["run", str(config.absolute()), *(["--overwrite"] if again else [])],
-            about="again, from the model" if again else "first round",
-        )
+        about = "first round" if not again else "again, from the model" if config != path else "again, from the start"
+        self._jobs.start("run", ["run", str(config.absolute()), *(["--overwrite"] if again else [])], about=about)
 
     def widen(self, name: str, species: str) -> None:
         """Pick more than was chosen, for the slider.
@@ -184,8 +182,20 @@ class Rounds:
         values["train"] = (values.get("train") or {}) | {"start": str(kept)}
         following = self._workspace.own(_NEXT_CONFIG)
         following.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-        load_configuration(following)  # refused here, not in the background
-        return following
+        return following if _is_of_the_model(load_configuration(following)) else path  # what is refused is so here, not in the background
+
+
+def _is_of_the_model(configuration: Configuration) -> bool:
+    """Whether training can go on from `train.start`: the model has all the species (none was added or renamed) and the network's channels."""
+    learning = configuration.learning
+    parts = [learning] if learning.train.together else [replace(learning, species=(one,)) for one in learning.species]
+    strategy = strategy_named(configuration.objective.name)
+    try:
+        for part in parts:
+            strategy.fingerprint(part)
+    except InputError:
+        return False
+    return True
 
 
 def _share_converted(source: str, store: str) -> float | None:

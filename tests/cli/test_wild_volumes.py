@@ -81,6 +81,22 @@ def test_an_absurd_spacing_is_told_and_picking_ends_at_once(here):
     assert len(Path("p/tiny.csv").read_text().splitlines()) == 2  # the best; all others are nearer than the radius
 
 
+@pytest.mark.parametrize(("radius", "is_told"), [("1e9A", True), ("40A", False)])
+def test_a_label_that_fills_the_volume_is_told(here, radius, is_told):
+    write_foreign(here / "t.zarr", [noise(*SHAPE)], unit="angstrom", scale=10.0)
+    (here / "p.csv").write_text("x_voxel,y_voxel,z_voxel\n4,4,4\n")
+    done = tomostream("labels", "t.zarr", "--points", "p.csv", "--radius", radius, "-o", "l.ome.zarr")
+    assert (done.code, "so one label fills it; check the radius" in done.err) == (0, is_told)
+
+
+def test_a_path_that_goes_up_and_down_names_the_run(here):
+    folder = here / "ExperimentRuns" / "TS_001" / "VoxelSpacing10.000"
+    write_foreign(folder / "denoised.zarr", [noise(*SHAPE)], unit="angstrom", scale=10.0)
+    done = tomostream("pick", f"{folder}/../VoxelSpacing10.000/denoised.zarr", "--radius", "50A", "--count", 3, "-o", "p")
+    assert done.code == 0, done.err
+    assert [path.name for path in Path("p").glob("*.csv")] == ["TS_001.csv"]
+
+
 @pytest.mark.parametrize("radius", [1e2, 1e6, 1e300])
 def test_a_radius_beyond_the_volume_leaves_the_best_pick(radius):
     volume = noise(*SHAPE)

@@ -26,6 +26,7 @@ from tomostream.stages.shared.opening import open_told
 from tomostream.store.naming import counterpart
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state, write_shard
 from tomostream.store.specification import StoreLayout
+from tomostream.tomogram import Tomogram
 from tomostream.units import Length, format_bytes
 
 POINT_BYTES = 1000  # of a row while the table is read: Python's own objects
@@ -95,6 +96,7 @@ def write_labels(
     if len(species) > 255:
         raise InputError(f"table {table} has {len(species)} species; a mask holds at most 255")
     radius = settings.radius.in_voxels(tomogram.spacing)
+    _tell_if_filled(radius, settings, tomogram, progress)
     values = np.array([species.index(name) + 1 for name in here.species.tolist()], dtype=np.uint8)
     check_labels(here.position_zyx, radius, settings.shape, values)
     spec = StoreSpec(
@@ -140,6 +142,15 @@ def write_labels(
         path = writer.finish()
     progress.say(f"{path}: {len(here)} points of {', '.join(species)}")
     return path, len(here)
+
+
+def _tell_if_filled(radius: float, settings: LabelSettings, tomogram: Tomogram, progress: Progress) -> None:
+    """Warn of a radius with which one label fills the volume."""
+    if radius > max(tomogram.shape):
+        progress.warn(
+            f"the radius {settings.radius} is {radius:.3g} voxels of tomogram '{tomogram.name}', more than its longest edge ({max(tomogram.shape)}), "
+            f"so one label fills it; check the radius, its unit and the spacing ({tomogram.spacing:g} A)"
+        )
 
 
 def _check_memory(spec: StoreSpec, points: int, resources: Resources, *, is_remote: bool) -> None:

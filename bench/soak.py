@@ -38,7 +38,7 @@ def soak(folder: Path, seconds: float, seed: int) -> dict[str, object]:
     Soak.prepare(folder)
     start = time.monotonic()
     Soak.until = start + seconds
-    chosen = settings(max_examples=2, stateful_step_count=STEPS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    chosen = settings(max_examples=5, stateful_step_count=STEPS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     draw, seeds = random.Random(seed), []
     while time.monotonic() < Soak.until:
         seeds.append(draw.randrange(2**31))

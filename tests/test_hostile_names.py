@@ -195,3 +195,17 @@ def test_a_model_is_never_written_through_a_link(tmp_path, link):
     done = tomostream("train", path, "-o", tmp_path / "model", "--overwrite")
     assert (done.code, "is a link to another place" in done.message) == (2, True)
     assert [(path.name, path.read_text()) for path in mine.iterdir()] == [("model.safetensors", "mine")]
+
+
+@pytest.mark.parametrize("file", ["t.ome.zarr/zarr.json", "t.ome.zarr/0/zarr.json", "model/model.json", "model/training.json"])
+def test_records_of_gigabytes_are_refused_unread(tmp_path, monkeypatch, file):
+    monkeypatch.chdir(tmp_path)
+    write_store("t.ome.zarr", noise(16, 16, 16))
+    Path("model").mkdir()
+    Path("model/model.json").write_text("{}")
+    Path("model/model.safetensors").write_bytes(b"")
+    with Path(file).open("wb") as handle:
+        handle.truncate(2**40)  # takes no space
+    with limited(20):
+        done = tomostream("check", file.partition("/")[0])
+    assert (done.code, "bytes is not read" in done.out + done.err) == (2, True), done.out + done.err

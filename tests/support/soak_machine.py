@@ -153,6 +153,7 @@ class Soak(RuleBasedStateMachine):
         assert code == 2, f"bit {bit} of byte {where % len(content)} of {path} was not found: {said[-500:]}"
         assert "Traceback" not in said, said[-2000:]
 
+    @precondition(lambda self: len(self.tried) > 3 * self.moves)
     @rule()
     def move(self) -> None:
         """Copy all of it elsewhere, and go on there."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from tomostream.errors import InputError
+from tomostream.remote.places import Place
 
 MOST_BYTES = 2**28
 
@@ -43,13 +45,33 @@ def parse_json(data: bytes, model: Any, where: object) -> Any:
         If it is not JSON, or not of that type; the message has the place and the value.
     """
     if len(data) > MOST_BYTES:
-        raise InputError(
-            f"{where} has {len(data)} bytes; JSON of more than {MOST_BYTES} bytes is not read: it is damaged, or not a file of tomostream"
-        )
+        raise _too_long(where, len(data))
     try:
         return adapter_of(model).validate_json(data)
     except ValidationError as error:
         raise InputError(f"{where} is damaged or was changed: {first_problem(error)}") from None
+
+
+def refuse_oversized(path: Place) -> None:
+    """Refuse a local file of JSON that is too long, before anything of it is read: it could fill the memory.
+
+    Raises
+    ------
+    InputError
+        If it is; a file that can't be looked at is left to whoever opens it.
+    """
+    try:
+        size = path.stat().st_size if isinstance(path, Path) else 0
+    except (OSError, ValueError):
+        return
+    if size > MOST_BYTES:
+        raise _too_long(path, size)
+
+
+def _too_long(where: object, size: int) -> InputError:
+    return InputError(
+        f"{where} has {size} bytes; JSON of more than {MOST_BYTES} bytes is not read: it is damaged, or not a file of tomostream"
+    )
 
 
 def check_json(value: object, model: Any, where: object) -> Any:

@@ -27,11 +27,13 @@ from tomostream.remote.filesystems import file_system
 from tomostream.remote.path_kinds import Wanted, instead
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.ledger import LEDGER_NAME
+from tomostream.store.typed_json import refuse_oversized
 from tomostream.store.zarr_loop import start_loop
 
 PARTIAL_SUFFIX = ".partial"  # of a store's folder while it is half-written
 _FORMATS: tuple[Literal[3, 2], ...] = (3, 2)
 _ROOTS = ("zarr.json", ".zgroup", ".zarray")
+_METADATA = (*_ROOTS, ".zattrs")
 
 
 def normal_path(path_or_url: str | os.PathLike[str] | RemotePath) -> str:
@@ -55,6 +57,7 @@ def open_group(path: str) -> zarr.Group:
     _refuse_half_written(path)
     if not is_url(path):
         _refuse_non_groups(Path(path))
+    _refuse_oversized(path)
     start_loop()
     problem: Exception | None = None
     for zarr_format in _FORMATS:
@@ -88,6 +91,7 @@ def open_array(path: str, name: str, zarr_format: int) -> zarr.Array[Any]:
     InputError
         If it is missing or broken.
     """
+    _refuse_oversized(f"{path}/{name}")
     start_loop()
     try:
         return zarr.open_array(_store(path), path=name, mode="r", zarr_format=2 if zarr_format == 2 else 3)
@@ -167,6 +171,12 @@ def _is_begun(partial: RemotePath) -> bool:
 def _refuse_half_written(path: str) -> None:
     if path.endswith(PARTIAL_SUFFIX):
         raise InputError(f"{path} is a half-written store; run the command that makes it again: it resumes where it stopped")
+
+
+def _refuse_oversized(folder: str) -> None:
+    if not is_url(folder):
+        for name in _METADATA:
+            refuse_oversized(Path(folder, name))
 
 
 def _refuse_non_groups(path: Path) -> None:

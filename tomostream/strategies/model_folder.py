@@ -31,7 +31,7 @@ from tomostream.remote.copies import local_folder
 from tomostream.remote.path_kinds import MODEL_RECORD, TRAINING_RECORD, Wanted, instead
 from tomostream.remote.places import Place
 from tomostream.store.seals import is_broken, sealed
-from tomostream.store.typed_json import adapter_of, parse_json
+from tomostream.store.typed_json import adapter_of, parse_json, refuse_oversized
 
 WEIGHTS_NAME = "model.safetensors"
 SETTINGS_NAME = MODEL_RECORD
@@ -205,6 +205,7 @@ def read_record(folder: Place) -> ModelRecord:
         If the folder holds no model, or the record is broken or of a later version.
     """
     path = folder / SETTINGS_NAME
+    refuse_oversized(path)
     try:
         text = path.read_bytes()
     except FileNotFoundError:

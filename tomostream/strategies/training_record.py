@@ -13,7 +13,7 @@ from tomostream.fingerprint import Fingerprint
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.remote.places import Place
 from tomostream.store.identity import is_same_identity
-from tomostream.store.typed_json import check_format, json_object
+from tomostream.store.typed_json import check_format, json_object, refuse_oversized
 from tomostream.strategies.model_folder import RECORD_NAME, is_folder_name
 
 FORMAT = 1
@@ -29,6 +29,7 @@ def read_training_record(folder: Place) -> Fingerprint | None:
     InputError
         If a later version of tomostream wrote it.
     """
+    refuse_oversized(folder / RECORD_NAME)
     record = json_object((folder / RECORD_NAME).read_bytes())
     if record is None:
         return None

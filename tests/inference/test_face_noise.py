@@ -52,6 +52,7 @@ def test_a_user_is_told_of_streaks_and_of_nothing_else():
     assert told({"encoders.0.norm.running_mean": np.full(4, 9.0)}) is None
     gains = {ALONG_Y: np.array([[[1.0]], [[2.25]]]), ALONG_X: np.ones((2, 1, 1))}
     assert "up to 4.5 times as strong" in str(told(gains))
+    assert told({ALONG_Y: np.array([[[1.0]], [[1.2]]])}) is None
 
 
 def test_a_volume_of_noise_alone_has_none():

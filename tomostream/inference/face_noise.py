@@ -35,6 +35,7 @@ PROJECTED_BYTES = 80_000_000  # peak of `face_gains`
 _SLAB_BYTES = 16_000_000  # of the voxels read at once
 _LINES = 6  # places inside where the reference is measured, per direction
 _LEAST_PARTS = 16  # independent parts of a line, below which its spread is left to chance
+_TOLD = 1.5  # gain from which a user is told; single lines reach 1.2 by chance
 _PART = 3.5  # edge of an independent part, standard deviations of the Gaussian: 2 sqrt(pi)
 _TRUNCATE = 3.0  # of the Gaussian, standard deviations
 
@@ -87,9 +88,9 @@ def face_gains(read: Callable[[Box], np.ndarray], shape: Triple, noise: FaceNois
 
 
 def told(statistics: Mapping[str, np.ndarray]) -> str | None:
-    """Return what a user should know of a tomogram's gains, which are among these statistics; None if no line is noisy."""
+    """Return what a user should know of a tomogram's gains, which are among these statistics; None if no line is very noisy."""
     most = max((float(statistics[name].max()) for name in FACE_GAINS if name in statistics), default=1.0)
-    if most <= 1:
+    if most < _TOLD:
         return None
     return f"streaks near the faces, up to {defaults.FACE_NOISE * most:.1f} times as strong as the noise inside; scores in them are lowered"
 

@@ -89,6 +89,12 @@ def test_a_label_that_fills_the_volume_is_told(here, radius, is_told):
     assert (done.code, "so one label fills it; check the radius" in done.err) == (0, is_told)
 
 
+def test_a_cell_of_one_slice_is_named_where_it_makes_the_voxels_flat(here):
+    patch(write_mrc(here / "s.mrc", random_volume(SHAPE, np.float32)), 36, "<i", 1)  # mz; the cell is that of the whole volume
+    done = tomostream("inspect", "s.mrc")
+    assert (done.code, "mz is 1" in done.message, "give the true spacing with --voxel-size" in done.message) == (2, True, True)
+
+
 def test_a_path_that_goes_up_and_down_names_the_run(here):
     folder = here / "ExperimentRuns" / "TS_001" / "VoxelSpacing10.000"
     write_foreign(folder / "denoised.zarr", [noise(*SHAPE)], unit="angstrom", scale=10.0)

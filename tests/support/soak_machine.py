@@ -29,8 +29,8 @@ NAMES = (
     "report",
 )  # fmt: skip
 FAULTS = ("none", "none", "kill", "interrupt", "terminate", "small files", "clock")
-CHECKED = (".zarr", "picks", "several")  # what `check` knows the bytes of: results of these commands' folders
-LEAST, MOST = 0, 100_000  # bytes that a file may have where there is no space
+CHECKED = {"convert", "labels", "predict", "pick", "train several"}  # `check` knows the bytes of what these make
+LEAST, MOST = 20_000, 120_000  # bytes that a file may have where there is no space; what a command says takes less
 
 
 def arguments_of(name: str) -> list[str]:
@@ -51,14 +51,15 @@ class Disturbed:
         number = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT, "terminate": signal.SIGTERM}.get(fault)
         if fault == "small files":
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (at * MOST // 400, resource.RLIM_INFINITY))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (LEAST + at * (MOST - LEAST) // 400, resource.RLIM_INFINITY))
         elif fault == "clock":
             draw, real = random.Random(at), time.time
             time.time = lambda: real() + draw.choice((0.0, -86400.0, 3e8))
         elif number is not None:
 
             def seen(event: str, _: object) -> None:
-                if event in EVENTS:
+                is_begun = number == signal.SIGKILL or callable(signal.getsignal(signal.SIGTERM))  # the command has its own handlers
+                if event in EVENTS and is_begun:
                     self.calls += 1
                     if self.calls == at:
                         os.kill(os.getpid(), number)
@@ -123,15 +124,11 @@ class Soak(RuleBasedStateMachine):
         wrong = [file for file, content in found.items() if is_final(file) and content != self.expected[name].get(file)]
         assert wrong == [], f"{name}, {fault} at {at}: {wrong}"
 
-    @precondition(lambda self: bool(self.tried & {"convert", "labels", "predict", "pick", "train several"}))
+    @precondition(lambda self: bool(self.tried & CHECKED))
     @rule(where=st.integers(0, 10**6), bit=st.integers(0, 7), data=st.data())
     def flip(self, where: int, bit: int, data: st.DataObject) -> None:
         """Flip a bit of a finished store, model or table; `check` finds it; then the byte is put back."""
-        names = sorted(
-            name
-            for name in self.tried & {"convert", "labels", "predict", "pick", "train several"}
-            if tree(self._out(name)).keys() >= self.expected[name].keys()
-        )
+        names = sorted(name for name in self.tried & CHECKED if tree(self._out(name)).keys() >= self.expected[name].keys())
         if self._is_late() or not names:
             return
         name = data.draw(st.sampled_from(names))

@@ -109,8 +109,14 @@ class MrcHeader:
             return None
         z, y, x = self.spacing_zyx
         if max(z, y, x) > (1 + _ANISOTROPY) * min(z, y, x):
+            counts_one = self.sampling_zyx[0] == 1 and self.shape[0] > 1
+            why = (
+                f" (it counts one slice to the cell, mz is 1, though there are {self.shape[0]}: written as a stack of images)"
+                if counts_one
+                else ""
+            )
             raise InputError(
-                f"{self.path}: the voxels are not cubes: the header's spacing is z {z:.6g}, y {y:.6g}, x {x:.6g} angstrom, at most 1 % of "
+                f"{self.path}: the voxels are not cubes: the header's spacing is z {z:.6g}, y {y:.6g}, x {x:.6g} angstrom{why}, at most 1 % of "
                 "difference is allowed; if the header is wrong, give the true spacing with --voxel-size, else resample the volume"
             )
         # 32-bit floats hold between 6 and 7 digits; more would print as 13.479999

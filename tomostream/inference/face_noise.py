@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,16 @@ class FaceNoise:
     smooth_vox: float  # standard deviation of the Gaussian, voxels of the model's level
     reach_vox: int  # voxels from a face up to which scores are divided
     background: tuple[float, ...]  # logit towards which they are divided: the median of the training tomograms
+
+    def __post_init__(self) -> None:
+        if not (0 < self.smooth_vox < math.inf and self.reach_vox >= 1):
+            raise ValueError(f"smooth_vox must be above 0 and reach_vox at least 1, found {self.smooth_vox} and {self.reach_vox}")
+
+    @classmethod
+    def of_radii(cls, radii_vox: Sequence[float], background: Sequence[float]) -> FaceNoise:
+        """Return the settings for particles of these radii, in voxels of the level; the smallest decides."""
+        least = min(radii_vox)
+        return cls(defaults.FACE_SMOOTH * least, math.ceil(defaults.FACE_REACH * least), tuple(background))
 
 
 def face_gains(read: Callable[[Box], np.ndarray], shape: Triple, noise: FaceNoise) -> Gains:

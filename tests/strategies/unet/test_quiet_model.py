@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from model_records import rewrite_record
 
+from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box
 from tomostream.inference.face_noise import FACE_GAINS, FaceNoise
 from tomostream.inference.region_scoring import read_extended
@@ -75,6 +77,19 @@ def test_faces_are_measured_without_own_batch_statistics_too(volume):
     assert set(statistics(model, volume)) == set(FACE_GAINS)
     assert adaptation_bytes(model) > 0
     assert not adapts(model_of(replace(SETTINGS, batch_statistics="training", faces=None)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"reach_vox": 0}, "reach_vox at least 1"), ({"smooth_vox": 0.0}, "smooth_vox must be above 0"), ({"background": [1.0, 2.0]}, "faces.background"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_refused_in_words(tmp_path, wrong, named):
+    save_model(tmp_path, network(), SETTINGS, TrainingSummary(), PROFILES)
+    rewrite_record(tmp_path, lambda values: values["settings"]["faces"].update(wrong))
+    with pytest.raises(InputError, match=named):
+        load_model(tmp_path)
 
 
 def test_the_model_folder_keeps_it(tmp_path):

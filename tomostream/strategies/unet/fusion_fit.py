@@ -101,11 +101,7 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, pro
         intercept=tuple(one.intercept for one in found),
         smooth_vox=measured.smooth,
     )
-    faces = FaceNoise(
-        smooth_vox=defaults.FACE_SMOOTH * min(radii),
-        reach_vox=math.ceil(defaults.FACE_REACH * min(radii)),
-        background=tuple(one.background for one in found),
-    )
+    faces = FaceNoise.of_radii(radii, [one.background for one in found])
     return Joined(network, heads is not None, settings, tuple(told.profile for told in gathered.told), tuple(shares), faces)
 
 

@@ -173,6 +173,11 @@ def unpack(record: ModelRecord, weights: bytes, folder: Path) -> UNetModel:
         raise InputError(
             f"model folder {folder} is broken: {len(weights)} bytes of weights are too few for a network with channels {settings.channels}"
         )
+    if settings.faces is not None and len(settings.faces.background) != len(settings.species):
+        raise InputError(
+            f"model folder {folder} is broken: faces.background must have a value for each of the {len(settings.species)} species, "
+            f"found {len(settings.faces.background)}"
+        )
     try:
         network = ResidualUNet(settings.channels, len(settings.species), seed=0)
         tensors = load_tensors(weights)

@@ -117,7 +117,7 @@ class UNetStrategy(NetworkStrategy):
         supports = tuple(defaults.SUPPORT * radius for radius in radii)
         ones = (1.0,) * len(radii)
         matched = MatchedSettings(supports, defaults.MATCHED_FLOOR, ones, ones, given.smooth * min(radii))
-        faces = FaceNoise(defaults.FACE_SMOOTH * min(radii), math.ceil(defaults.FACE_REACH * min(radii)), (0.0,) * len(radii))
+        faces = FaceNoise.of_radii(radii, [0.0] * len(radii))
         profiles = tuple(np.cos(np.linspace(0, np.pi, 1 + math.floor(support))) for support in supports)
         return UNetModel(replace(described, matched=matched, faces=faces), TrainingSummary(), Path(), network, profiles)
 

@@ -19,10 +19,9 @@ from tomostream.coarse_grid import CoarseGrid
 from tomostream.errors import InputError
 from tomostream.geometry import Box, Triple, triple
 from tomostream.remote.places import place
-from tomostream.store.pyramid import LevelLayout
+from tomostream.store.pyramid import LevelLayout, seam_layout
 from tomostream.store.records import SEAMS, GridRecord
 from tomostream.store.shard_reading import read_sharded
-from tomostream.store.specification import seam_layout
 from tomostream.store.stored_levels import StoredLevel
 from tomostream.upsample import supporting_box, upsample
 
@@ -164,7 +163,7 @@ def coarse_scores(path: str, levels: tuple[StoredLevel, ...], attributes: Mappin
 
 def sigmoid(logits: np.ndarray) -> None:
     """Turn logits (z, y, x) into probabilities in place, piece by piece."""
-    from scipy.special import expit  # not where a store is merely opened
+    from scipy.special import expit  # noqa: PLC0415  (where a store is merely opened it is not needed, and takes longer than that)
 
     planes = max(1, _SIGMOID_VOXELS // max(1, logits[0].size)) if len(logits) else 1
     for first in range(0, len(logits), planes):

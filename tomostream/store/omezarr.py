@@ -151,9 +151,11 @@ class StoreWriter:
         """The indices of the level-0 shards that are not marked as done, z slowest."""
         return [index for index in self.shards.indices() if index not in self._build.done]
 
-    def write(self, index: Triple, block: Shaped[np.ndarray, "z y x"], *, look: Look | None = None) -> None:
+    def write(
+        self, index: Triple, block: Shaped[np.ndarray, "z y x"], *, look: Look | None = None, seams: Shaped[np.ndarray, " n"] | None = None
+    ) -> None:
         """Write a shard at all levels; see `write_shard`."""
-        write_shard(self.partial, index, block, look=look)
+        write_shard(self.partial, index, block, look=look, seams=seams)
 
     def mark_done(self, index: Triple) -> None:
         """Record that a shard is written; a resumed run will not ask for it again.  Thread-safe."""

@@ -24,7 +24,7 @@ from zarr.storage import MemoryStore
 from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.store.build_records import LayoutRecord
-from tomostream.store.pyramid import LevelLayout, plan_levels
+from tomostream.store.pyramid import LevelLayout, plan_levels, seam_layout
 from tomostream.store.records import FORMAT, SEAMS
 from tomostream.store.seals import metadata_text, sealed_group
 from tomostream.store.shard_file import Codec
@@ -156,12 +156,6 @@ class StoreLayout:
             dimension_names=("z", "y", "x"),
         )
         return dict(array.metadata.to_dict())
-
-
-def seam_layout(counts: Triple, values: int) -> LevelLayout:
-    """Return the layout of the seams: one row of values for each of a level's shards (numbers along z, y, x), with the shard's own index."""
-    row = (1, 1, values)
-    return LevelLayout((counts[0], counts[1], counts[2] * values), row, row)
 
 
 def group_metadata(spec: StoreSpec, layout: StoreLayout, ours: Mapping[str, object]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from house import House, plug_ins
 # floor of each room, lowest first; a module imports only from lower floors, or from its own room
 FLOORS: dict[str, float] = {
     "redaction": -0.1,
-    "errors": 0, "defaults": 0, "progress": 0, "version": 0, "fingerprint": 0, "forking": 0,
+    "errors": 0, "defaults": 0, "progress": 0, "version": 0, "fingerprint": 0, "forking": 0, "cores": 0,
     "orientations": 0.05, "particle_columns": 0.06, "geometry": 0.1, "particles": 0.1, "pick_records": 0.1,
     "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "robust_statistics": 0.3, "budget": 0.2, "python_words": 0.2,
     "grey_pictures": 0.2, "upsample": 0.2,

@@ -84,10 +84,8 @@ def predict(
         Threads of torch; None: all cores.
     memory
         Memory budget, for example `2GB`.
-    logits
-        Logits instead of probabilities.
-    grid
-        `tomogram`; `network`: the map of a store holds the logits at the level that the network reads, and is interpolated on reading.
+    logits, grid
+        Logits instead of probabilities; `network`: a map is stored at the network's level, and interpolated on reading.
     block_size
         Edge of a block's core, voxels; None: chosen by the budget.
     voxel_size
@@ -119,11 +117,7 @@ def predict(
         if out is None:
             raise InputError("predict on a store needs out=FOLDER for the score map")
         settings = PredictSettings(
-            precision=precision,
-            logits=logits,
-            grid=grid,
-            block_size=parse_shape(block_size) if block_size else None,
-            voxel_size=voxel_size,
+            precision=precision, logits=logits, grid=grid, block_size=parse_shape(block_size) if block_size else None, voxel_size=voxel_size
         )
         [paths] = predict_many(
             distinct_names([source.path if isinstance(source, Tomogram) else str(source)]),

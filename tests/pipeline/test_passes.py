@@ -58,8 +58,7 @@ def path_to_picks(folder, *options):
     }
 
 
-@pytest.mark.parametrize("grid", ["tomogram", "network"])
-@pytest.mark.parametrize("dtype", [np.int8, np.float32])
+@pytest.mark.parametrize(("dtype", "grid"), [(np.int8, "network"), (np.float32, "tomogram")])
 def test_each_stage_passes_over_the_voxels_as_often_as_the_page_says(tmp_path, monkeypatch, dtype, grid):
     for name, value in (("WHOLE_BYTES", 0), ("FIRST_BYTES", 2**10), ("_PIECE_BYTES", 2**8)):  # so small a file is hashed as a large one is
         monkeypatch.setattr(identity, name, value)

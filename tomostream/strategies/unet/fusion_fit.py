@@ -33,7 +33,7 @@ from tomostream.picking.how_many import Best
 from tomostream.picking.protocol import Picks
 from tomostream.strategies.unet.fusion import MatchedSettings
 from tomostream.strategies.unet.gathering import Gathered, Told, heads_of
-from tomostream.strategies.unet.lookalike_fit import Split, settings_of, split_picks, terms_of
+from tomostream.strategies.unet.lookalike_fit import Part, Split, settings_of, split_picks, terms_of
 from tomostream.strategies.unet.lookalikes import LookAlikes
 from tomostream.strategies.unet.network_trust import boxes_around_clicks, network_shares
 from tomostream.strategies.unet.sampled_logits import Scored, random_boxes, score_boxes
@@ -177,15 +177,23 @@ def _join(measured: _Measured, scored: list[Scored], number: int, radius: float,
     weight = told.trust * measured.given.weight * deviation / _deviation(correlations)
     expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
     sums = [one.logits[number] + np.float32(weight) * correlation for one, correlation in zip(scored, correlations, strict=True)]
-    memory, labelled = measured.training.settings.memory, measured.labelled
-    split = split_picks(labelled, scored, sums, expected, radius=radius, weight=measured.given.look_alikes, memory=memory)
+    memory = measured.training.settings.memory
+    parts = [_part(measured, *one) for one in zip(scored, sums, expected, strict=True)]
+    split = split_picks(parts, radius=radius, weight=measured.given.look_alikes, memory=memory)
     if split is not None:
-        terms = terms_of(split, radius, labelled, scored)
-        sums = [total + term for total, term in zip(sums, terms, strict=True)]
+        sums = [total + term for total, term in zip(sums, terms_of(split, radius, parts), strict=True)]
     picked = [_picks(memory, total, radius, 3 * count).score for total, count in zip(sums, expected, strict=True) if count > 0]
     scores = np.sort(np.concatenate([np.empty(0), *picked]))[::-1]
     border = float(scores[min(len(scores), max(1, round(sum(expected)))) - 1]) if len(scores) else 0.0
     return _Found(weight, -border, float(np.median(np.concatenate([total.ravel() for total in sums]))) - border, split)
+
+
+def _part(measured: _Measured, scored: Scored, total: np.ndarray, expected: float) -> Part:
+    """Return a scored box for `lookalike_fit`."""
+    from tomostream.strategies.matched_filter.kernels import padded_reader
+
+    tomogram, clicked = measured.labelled.tomograms[scored.tomogram], measured.labelled.clicked.names
+    return Part(padded_reader(tomogram), tomogram.shape, scored.box, total, expected if tomogram.name in clicked else 0.0)
 
 
 def _expected_in(measured: _Measured, index: int, number: int) -> float:

@@ -11,25 +11,46 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 
 from tomostream import defaults
+from tomostream.geometry import Box, Triple
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.how_many import Best
-from tomostream.strategies.matched_filter.kernels import padded_reader
+from tomostream.strategies.matched_filter.profile import Reader
 from tomostream.strategies.unet.lookalikes import LIMIT, LookAlikes, Teller
 from tomostream.strategies.unet.populations import CANDIDATES, Populations, fit_populations, tells
 from tomostream.strategies.unet.shells import profiles_at, support_of
 
-if TYPE_CHECKING:
-    from tomostream.strategies.training_set import Labelled
-    from tomostream.strategies.unet.sampled_logits import Scored
-
 LIMIT_SDS = 3.0  # weight of a log odds of `LIMIT`, in standard deviations of the scores of the best picks
 _FEWEST = 2  # expected particles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A scored box of a training tomogram.
+
+    Parameters
+    ----------
+    read
+        Function that reads standardised boxes of the tomogram; voxels outside of it are 0.
+    shape
+        Of the tomogram.
+    box
+        The box.
+    logits
+        Of one species in the box: the sum of network, head and filter.
+    expected
+        Particles expected there; 0: the box has no say, because the number is only guessed, as in a tomogram without clicks.
+    """
+
+    read: Reader
+    shape: Triple
+    box: Box
+    logits: Float32[np.ndarray, "z y x"]
+    expected: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,28 +61,13 @@ class Split:
     weight: float  # logits per log odds
 
 
-def split_picks(
-    labelled: Labelled,
-    scored: Sequence[Scored],
-    sums: Sequence[Float32[np.ndarray, "z y x"]],
-    expected: Sequence[float],
-    *,
-    radius: float,
-    weight: float,
-    memory: int,
-) -> Split | None:
+def split_picks(parts: Sequence[Part], *, radius: float, weight: float, memory: int) -> Split | None:
     """Split the best picks of the scored boxes into particles and look-alikes; None if they are not two kinds.
 
     Parameters
     ----------
-    labelled
-        The training tomograms.
-    scored
-        Boxes of them.
-    sums
-        Logits of one species in each box.
-    expected
-        Particles expected in each box; those in tomograms without clicks are only guessed, and are not used.
+    parts
+        The boxes.
     radius
         Of the particle, voxels of the level.
     weight
@@ -74,22 +80,19 @@ def split_picks(
     TomostreamError
         If a tomogram can't be read.
     """
-    clicked = labelled.clicked.names
-    expected = [count if labelled.names[one.tomogram] in clicked else 0.0 for one, count in zip(scored, expected, strict=True)]
-    number = round(sum(expected))
+    number = round(sum(part.expected for part in parts))
     if weight == 0 or number < _FEWEST:
         return None
-    support = support_of(radius)
     profiles: list[np.ndarray] = []
     ranks: list[np.ndarray] = []
     scores: list[np.ndarray] = []
-    for one, total, count in zip(scored, sums, expected, strict=True):
-        if count <= 0:
+    for part in parts:
+        if part.expected <= 0:
             continue
-        picks = pick_array(total, radius=radius, how_many=Best(math.ceil(2 * count)), memory=memory)
-        places = (picks.index_zyx + np.array(one.box.start))[: math.ceil(CANDIDATES * count)]
-        profiles.append(profiles_at(padded_reader(labelled.tomograms[one.tomogram]), places, support=support, floor=defaults.MATCHED_FLOOR))
-        ranks.append(np.arange(len(places)) / count)
+        picks = pick_array(part.logits, radius=radius, how_many=Best(math.ceil(2 * part.expected)), memory=memory)
+        places = (picks.index_zyx + np.array(part.box.start))[: math.ceil(CANDIDATES * part.expected)]
+        profiles.append(profiles_at(part.read, places, support=support_of(radius), floor=defaults.MATCHED_FLOOR))
+        ranks.append(np.arange(len(places)) / part.expected)
         scores.append(picks.score)
     in_order = np.concatenate(profiles)[np.argsort(np.concatenate(ranks), kind="stable")]
     if len(in_order) < number + _FEWEST:
@@ -113,7 +116,7 @@ def settings_of(splits: Sequence[Split | None], radii: Sequence[float]) -> LookA
     )
 
 
-def terms_of(split: Split, radius: float, labelled: Labelled, scored: Sequence[Scored]) -> list[Float32[np.ndarray, "z y x"]]:
+def terms_of(split: Split, radius: float, parts: Sequence[Part]) -> list[Float32[np.ndarray, "z y x"]]:
     """Return, for each scored box, what is added to the logits of the species that is split.
 
     Raises
@@ -126,8 +129,7 @@ def terms_of(split: Split, radius: float, labelled: Labelled, scored: Sequence[S
         raise TypeError("nothing is told of this species")
     teller = Teller(alone, 0, threads=None)
     result: list[np.ndarray] = []
-    for one in scored:
-        tomogram = labelled.tomograms[one.tomogram]
-        window = teller.correlation.read_box(one.box, tomogram.shape)
-        result.append(teller.term(tomogram.read_standardised(window), window, one.box, tomogram.shape))
+    for part in parts:
+        window = teller.correlation.read_box(part.box, part.shape)
+        result.append(teller.term(part.read(window), window, part.box, part.shape))
     return result

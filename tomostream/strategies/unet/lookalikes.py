@@ -25,6 +25,7 @@ from tomostream.strategies.unet.populations import KINDS
 from tomostream.strategies.unet.shells import shell_target, shells_of, support_of
 
 LIMIT = 20.0  # of the log odds
+_WIDEST = 1000  # voxels; wider than any particle's ball
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,17 @@ class LookAlikes:
     weight: tuple[float, ...]  # logits per log odds
 
     def __post_init__(self) -> None:
+        if not len(self.support_vox) == len(self.shells) == len(self.offset) == len(self.weight):
+            counts = [len(own) for own in (self.support_vox, self.shells, self.offset, self.weight)]
+            raise ValueError(f"support_vox, shells, offset and weight must have a value for each species, found {counts} values")
         for support, shells, offset in zip(self.support_vox, self.shells, self.offset, strict=True):
-            if not support >= 1 or len(shells) != len(offset) or any(len(own) != shells_of(support) for own in shells):
+            if not 1 <= support <= _WIDEST:
+                raise ValueError(f"support_vox must be 1 to {_WIDEST} voxels, found {support}")
+            if len(shells) != len(offset) or any(len(own) != shells_of(support) for own in shells):
                 raise ValueError(
-                    f"each kind of look-alike needs an offset and {shells_of(max(support, 1))} weights for a ball of {support} voxels (at least 1), "
-                    f"found {len(offset)} offsets and {[len(own) for own in shells]} weights"
+                    f"each kind of look-alike needs an offset and {shells_of(support)} shells, found {len(offset)} offsets and "
+                    f"{[len(own) for own in shells]} shells"
                 )
-        if len(self.weight) != len(self.shells):
-            raise ValueError(f"each of the {len(self.shells)} species needs a weight, found {len(self.weight)}")
 
     @classmethod
     def planned(cls, radii_vox: Sequence[float], floor: float) -> LookAlikes:

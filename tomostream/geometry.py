@@ -77,11 +77,6 @@ class Box:
         stop = triple([max(s, min(a, b)) for s, a, b in zip(start, self.stop, other.stop, strict=True)])
         return Box(start, stop)
 
-    def joined(self, other: Box) -> Box:
-        """The smallest box that holds both."""
-        start = triple([min(a, b) for a, b in zip(self.start, other.start, strict=True)])
-        return Box(start, triple([max(a, b) for a, b in zip(self.stop, other.stop, strict=True)]))
-
     def relative_to(self, origin: Triple) -> Box:
         """The same box counted from `origin` (for indexing an array that begins there)."""
         return Box(_map(self.start, origin, -1), _map(self.stop, origin, -1))

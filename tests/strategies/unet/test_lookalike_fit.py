@@ -86,13 +86,13 @@ def test_boxes_are_taken_together_by_rank():
     assert found is not None
     for (_, logits, places), term in zip(samples, terms_of(found, RADIUS, parts), strict=True):
         assert right(logits + term, places) >= right(logits, places)
-    assert split(parts[0]) is None  # too few for themselves
+    assert split(part(*samples[0][:2], 18.0)) is None  # too few
 
 
 def test_a_model_gets_settings_only_for_species_that_are_split():
     found = split(part(*sample()[:2]))
-    assert settings_of([None, None], [4.0, 3.0]) is None
-    settings = settings_of([None, found], [3.0, 4.0])
+    assert settings_of([None, None]) is None
+    settings = settings_of([None, found])
     assert settings.shells[0] == ()
     assert settings.weight == (0.0, found.weight)
     np.testing.assert_array_equal(settings.shells[1], found.populations.weights)

@@ -106,7 +106,7 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, pro
         smooth_vox=measured.smooth,
     )
     faces = FaceNoise.of_radii(radii, [one.background for one in found])
-    lookalikes = settings_of([one.split for one in found], radii)
+    lookalikes = settings_of([one.split for one in found])
     for one, kind in zip(found, gathered.species, strict=True):
         if one.split is not None:
             progress.say(f"{kind.name}: the best picks are of two kinds by their radial profiles; the kind of the best half is preferred")

@@ -19,10 +19,12 @@ from tomostream import defaults
 from tomostream.geometry import Box, Triple
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.how_many import Best
+from tomostream.strategies.matched_filter.correlation import CorrelationScorer
 from tomostream.strategies.matched_filter.profile import Reader
-from tomostream.strategies.unet.lookalikes import LIMIT, LookAlikes, Teller
+from tomostream.strategies.unet.fusion import PIECE_VOX
+from tomostream.strategies.unet.lookalikes import LIMIT, LookAlikes
 from tomostream.strategies.unet.populations import CANDIDATES, Populations, fit_populations, tells
-from tomostream.strategies.unet.shells import profiles_at, support_of
+from tomostream.strategies.unet.shells import profiles_at
 
 LIMIT_SDS = 3.0  # weight of a log odds of `LIMIT`, in standard deviations of the scores of the best picks
 _FEWEST = 2  # expected particles
@@ -91,7 +93,7 @@ def split_picks(parts: Sequence[Part], *, radius: float, weight: float, memory: 
             continue
         picks = pick_array(part.logits, radius=radius, how_many=Best(math.ceil(2 * part.expected)), memory=memory)
         places = (picks.index_zyx + np.array(part.box.start))[: math.ceil(CANDIDATES * part.expected)]
-        profiles.append(profiles_at(part.read, places, support=support_of(radius), floor=defaults.MATCHED_FLOOR))
+        profiles.append(profiles_at(part.read, places, support=defaults.SUPPORT * radius, floor=defaults.MATCHED_FLOOR))
         ranks.append(np.arange(len(places)) / part.expected)
         scores.append(picks.score)
     in_order = np.concatenate(profiles)[np.argsort(np.concatenate(ranks), kind="stable")]
@@ -103,13 +105,11 @@ def split_picks(parts: Sequence[Part], *, radius: float, weight: float, memory: 
     return Split(populations, weight * LIMIT_SDS / LIMIT * float(np.std(np.concatenate(scores), dtype=np.float64)))
 
 
-def settings_of(splits: Sequence[Split | None], radii: Sequence[float]) -> LookAlikes | None:
-    """Return the settings of a model whose species have these splits and radii; None if no look-alikes are told."""
+def settings_of(splits: Sequence[Split | None]) -> LookAlikes | None:
+    """Return the settings of a model whose species have these splits; None if no look-alikes are told."""
     if not any(splits):
         return None
     return LookAlikes(
-        support_vox=tuple(support_of(radius) for radius in radii),
-        floor=defaults.MATCHED_FLOOR,
         shells=tuple(() if one is None else tuple(tuple(map(float, row)) for row in one.populations.weights) for one in splits),
         offset=tuple(() if one is None else tuple(map(float, one.populations.offsets)) for one in splits),
         weight=tuple(0.0 if one is None else one.weight for one in splits),
@@ -124,12 +124,12 @@ def terms_of(split: Split, radius: float, parts: Sequence[Part]) -> list[Float32
     TomostreamError
         If a tomogram can't be read.
     """
-    alone = settings_of([split], [radius])
+    alone = settings_of([split])
     if alone is None:
         raise TypeError("nothing is told of this species")
-    teller = Teller(alone, 0, threads=None)
+    scorer = CorrelationScorer(alone.targets(0, defaults.SUPPORT * radius), floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)
     result: list[np.ndarray] = []
     for part in parts:
-        window = teller.correlation.read_box(part.box, part.shape)
-        result.append(teller.term(part.read(window), window, part.box, part.shape))
+        window = scorer.read_box(part.box, part.shape)
+        result.append(alone.term(0, scorer.logits(part.read(window), window, part.box, part.shape)))
     return result

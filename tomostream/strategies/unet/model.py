@@ -25,7 +25,7 @@ from tomostream.strategies.model_folder import ModelRecord, ModelSettings, Train
 from tomostream.strategies.protocol import Model
 from tomostream.strategies.unet.device_scorer import DeviceFusedScorer, DeviceUNetScorer
 from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings
-from tomostream.strategies.unet.lookalikes import LookAlikes, told_apart
+from tomostream.strategies.unet.lookalikes import LookAlikes
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
@@ -84,15 +84,15 @@ class UNetModel(Model):
     def _scorer(self, device: str, precision: str, threads: int | None, gpu_memory: int | None) -> BlockScorer:
         network = StreamedNetwork(self.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
         matched = self.settings.matched
-        on_device = network.device.type != "cpu"
+        if network.device.type != "cpu":
+            return (
+                DeviceUNetScorer(network)
+                if matched is None
+                else DeviceFusedScorer(network, matched, self.profiles, self.settings.lookalikes)
+            )
         if matched is None:
-            return DeviceUNetScorer(network) if on_device else UNetScorer(network)
-        fused = (
-            DeviceFusedScorer(network, matched, self.profiles)
-            if on_device
-            else FusedScorer(network, matched, self.profiles, threads=threads)
-        )
-        return fused if self.settings.lookalikes is None else told_apart(fused, self.settings.lookalikes, threads=threads)
+            return UNetScorer(network)
+        return FusedScorer(network, matched, self.profiles, self.settings.lookalikes, threads=threads)
 
     def plan(self, request: PlanRequest, *, precision: str) -> PredictionPlan:
         """Plan the blocks in which a volume is scored; see `Model.plan`.
@@ -184,11 +184,11 @@ def unpack(record: ModelRecord, weights: bytes, folder: Path) -> UNetModel:
             f"model folder {folder} is broken: faces.background must have a value for each of the {len(settings.species)} species, "
             f"found {len(settings.faces.background)}"
         )
-    if settings.lookalikes is not None and (settings.matched is None or len(settings.lookalikes.shells) != len(settings.species)):
-        raise InputError(
-            f"model folder {folder} is broken: lookalikes needs a matched filter and a value for each of the {len(settings.species)} species, "
-            f"found {len(settings.lookalikes.shells)}"
-        )
+    if settings.lookalikes is not None:
+        try:
+            settings.lookalikes.check(() if settings.matched is None else settings.matched.support_vox)
+        except ValueError as error:
+            raise InputError(f"model folder {folder} is broken: lookalikes: {error}") from None
     try:
         network = ResidualUNet(settings.channels, len(settings.species), seed=0)
         tensors = load_tensors(weights)

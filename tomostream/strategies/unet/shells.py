@@ -19,12 +19,6 @@ from tomostream.strategies.matched_filter.correlation import Target, ball_of, no
 from tomostream.strategies.matched_filter.profile import Reader
 
 MOST_SHELLS = 7
-REACH = 1.5  # radius of the ball, of the particle's
-
-
-def support_of(radius: float) -> float:
-    """Return the radius of the ball for a particle of `radius` voxels."""
-    return max(1.0, REACH * radius)
 
 
 def shells_of(support: float) -> int:

@@ -122,7 +122,7 @@ class UNetStrategy(NetworkStrategy):
         matched = MatchedSettings(supports, defaults.MATCHED_FLOOR, ones, ones, given.smooth * min(radii))
         faces = FaceNoise.of_radii(radii, [0.0] * len(radii))
         profiles = tuple(np.cos(np.linspace(0, np.pi, 1 + math.floor(support))) for support in supports)
-        lookalikes = LookAlikes.planned(radii, defaults.MATCHED_FLOOR) if given.look_alikes > 0 else None
+        lookalikes = LookAlikes.planned(supports) if given.look_alikes > 0 else None
         described = replace(described, matched=matched, faces=faces, lookalikes=lookalikes)
         return UNetModel(described, TrainingSummary(), Path(), network, profiles)
 

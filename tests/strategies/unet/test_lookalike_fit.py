@@ -36,8 +36,10 @@ def reader(volume):
     return read
 
 
-def part(volume, logits, expected=60.0):
-    return Part(reader(volume), SHAPE, Box.whole(SHAPE), logits, expected)
+def part(volume, logits, places, expected=60.0, clicks=None):
+    """A part with clicks near ten of the balls."""
+    near = places[::6] + np.array([0.5, -1.0, 0.3]) if clicks is None else clicks
+    return Part(reader(volume), SHAPE, Box.whole(SHAPE), logits, near, expected)
 
 
 def right(logits, places):
@@ -52,9 +54,9 @@ def split(*parts, weight=1.0):
 
 def test_the_kind_of_the_best_half_is_preferred():
     volume, logits, places = sample()
-    found = split(part(volume, logits))
+    found = split(part(volume, logits, places))
     assert found is not None
-    (term,) = terms_of(found, RADIUS, [part(volume, logits)])
+    (term,) = terms_of(found, RADIUS, [part(volume, logits, places)])
     before = right(logits, places)
     assert before < 55
     assert right(logits + term, places) >= before + 4
@@ -62,18 +64,29 @@ def test_the_kind_of_the_best_half_is_preferred():
 
 def test_picks_of_one_kind_are_left_as_they_are():
     for seed in range(3):
-        volume, logits, _ = sample(kinds=1, seed=seed)
-        assert split(part(volume, logits)) is None
+        assert split(part(*sample(kinds=1, seed=seed))) is None
 
 
 @pytest.mark.parametrize(("expected", "weight"), [(60.0, 0.0), (0.0, 1.0), (1.0, 1.0), (5.0, 1.0)])
 def test_without_weight_or_particles_nothing_is_split(expected, weight):
-    volume, logits, _ = sample()
-    assert split(part(volume, logits, expected), weight=weight) is None
+    assert split(part(*sample(), expected), weight=weight) is None
+
+
+def test_clicks_contradict_a_split():
+    """The clicks are on the kind that the scores do not prefer, or on nothing."""
+    volume, logits, places = sample()
+    everything = {tuple(one) for one in np.argwhere(logits > 6).tolist()}
+    shells = np.array(sorted(everything - {tuple(one) for one in places.tolist()}))
+    assert len(shells) > 50
+    high = shells[np.argsort(-logits[tuple(shells.T)])][:12]
+    assert split(part(volume, logits, places, clicks=high.astype(float))) is None
+    assert split(part(volume, logits, places, clicks=np.full((3, 3), -50.0))) is None
+    assert split(part(volume, logits, places, clicks=np.empty((0, 3)))) is None
+    assert split(part(volume, logits, places, clicks=np.concatenate([places[:8], high[:4]]).astype(float))) is not None
 
 
 def test_a_box_whose_number_is_guessed_has_no_say():
-    own, other = sample()[:2], sample(kinds=1, seed=9)[:2]
+    own, other = sample(), sample(kinds=1, seed=9)
     alone, both = split(part(*own)), split(part(*own), part(*other, 0.0))
     np.testing.assert_array_equal(both.populations.weights, alone.populations.weights)
     assert both.weight == alone.weight
@@ -81,16 +94,16 @@ def test_a_box_whose_number_is_guessed_has_no_say():
 
 def test_boxes_are_taken_together_by_rank():
     samples = [sample(number=35, seed=seed) for seed in (0, 1)]
-    parts = [part(volume, logits, 35.0) for volume, logits, _ in samples]
+    parts = [part(*one, 35.0) for one in samples]
     found = split(*parts)
     assert found is not None
     for (_, logits, places), term in zip(samples, terms_of(found, RADIUS, parts), strict=True):
         assert right(logits + term, places) >= right(logits, places)
-    assert split(part(*samples[0][:2], 18.0)) is None  # too few
+    assert split(part(*samples[0], 18.0)) is None  # too few
 
 
 def test_a_model_gets_settings_only_for_species_that_are_split():
-    found = split(part(*sample()[:2]))
+    found = split(part(*sample()))
     assert settings_of([None, None]) is None
     settings = settings_of([None, found])
     assert settings.shells[0] == ()

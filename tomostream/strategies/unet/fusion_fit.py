@@ -178,7 +178,7 @@ def _join(measured: _Measured, scored: list[Scored], number: int, radius: float,
     expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
     sums = [one.logits[number] + np.float32(weight) * correlation for one, correlation in zip(scored, correlations, strict=True)]
     memory = measured.training.settings.memory
-    parts = [_part(measured, *one) for one in zip(scored, sums, expected, strict=True)]
+    parts = [_part(measured, number, *one) for one in zip(scored, sums, expected, strict=True)]
     split = split_picks(parts, radius=radius, weight=measured.given.look_alikes, memory=memory)
     if split is not None:
         sums = [total + term for total, term in zip(sums, terms_of(split, radius, parts), strict=True)]
@@ -188,12 +188,13 @@ def _join(measured: _Measured, scored: list[Scored], number: int, radius: float,
     return _Found(weight, -border, float(np.median(np.concatenate([total.ravel() for total in sums]))) - border, split)
 
 
-def _part(measured: _Measured, scored: Scored, total: np.ndarray, expected: float) -> Part:
+def _part(measured: _Measured, number: int, scored: Scored, total: np.ndarray, expected: float) -> Part:
     """Return a scored box for `lookalike_fit`."""
     from tomostream.strategies.matched_filter.kernels import padded_reader
 
-    tomogram, clicked = measured.labelled.tomograms[scored.tomogram], measured.labelled.clicked.names
-    return Part(padded_reader(tomogram), tomogram.shape, scored.box, total, expected if tomogram.name in clicked else 0.0)
+    tomogram, clicks = measured.labelled.tomograms[scored.tomogram], measured.labelled.points[scored.tomogram][number]
+    known = expected if tomogram.name in measured.labelled.clicked.names else 0.0
+    return Part(padded_reader(tomogram), tomogram.shape, scored.box, total, clicks, known)
 
 
 def _expected_in(measured: _Measured, index: int, number: int) -> float:

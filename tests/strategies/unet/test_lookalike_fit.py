@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+import tomostream as ts
 from tomostream.geometry import Box
-from tomostream.strategies.unet.lookalike_fit import Part, settings_of, split_picks, terms_of
+from tomostream.strategies.unet.lookalike_fit import Part, settings_of, split_picks, tell_apart
 
 SHAPE, RADIUS = (40, 110, 110), 4.0
 MEMORY = 10**9
@@ -56,10 +57,13 @@ def test_the_kind_of_the_best_half_is_preferred():
     volume, logits, places = sample()
     found = split(part(volume, logits, places))
     assert found is not None
-    (term,) = terms_of(found, RADIUS, [part(volume, logits, places)])
+    scaled, (told,) = tell_apart(found, [part(volume, logits, places)], radius=RADIUS, memory=MEMORY)
     before = right(logits, places)
     assert before < 55
-    assert right(logits + term, places) >= before + 4
+    assert right(told, places) >= before + 4
+    assert 0 < scaled.scale < 1
+    best = ts.pick(told, radius=RADIUS, count=120)
+    assert np.std([one.score for one in best]) == pytest.approx(found.spread, rel=1e-3)  # as before: no probability saturates
 
 
 def test_picks_of_one_kind_are_left_as_they_are():
@@ -97,8 +101,8 @@ def test_boxes_are_taken_together_by_rank():
     parts = [part(*one, 35.0) for one in samples]
     found = split(*parts)
     assert found is not None
-    for (_, logits, places), term in zip(samples, terms_of(found, RADIUS, parts), strict=True):
-        assert right(logits + term, places) >= right(logits, places)
+    for (_, logits, places), told in zip(samples, tell_apart(found, parts, radius=RADIUS, memory=MEMORY)[1], strict=True):
+        assert right(told, places) >= right(logits, places)
     assert split(part(*samples[0], 18.0)) is None  # too few
 
 
@@ -108,4 +112,5 @@ def test_a_model_gets_settings_only_for_species_that_are_split():
     settings = settings_of([None, found])
     assert settings.shells[0] == ()
     assert settings.weight == (0.0, found.weight)
+    assert settings.scale == (1.0, 1.0)
     np.testing.assert_array_equal(settings.shells[1], found.populations.weights)

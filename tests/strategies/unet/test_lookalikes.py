@@ -29,6 +29,7 @@ TOLD = LookAlikes(
     shells=(((3.0, -1.0, 2.0, 4.0), (-2.0, 1.0, 5.0, 2.0)), ()),
     offset=((0.5, -1.5), ()),
     weight=(0.3, 0.0),
+    scale=(0.5, 1.0),
 )
 SETTINGS = UNetSettings(
     channels=CHANNELS, species=("a", "b"), radius_ang=(30.0, 20.0), level=0, spacing=10.0, clip_sigma=3.0, label_shape="sphere",
@@ -70,13 +71,14 @@ def test_the_clipped_log_odds_are_added_to_the_species_that_is_told(volume):
     places = np.random.default_rng(1).integers(0, SHAPE, (60, 3))
     profiles = profiles_at(reader(volume), places, support=4.3, floor=0.4)
     odds = Populations(np.array(TOLD.shells[0]), np.array(TOLD.offset[0])).log_odds(profiles)
-    added = (told - plain)[0][tuple(places.T)]
+    intercept = MATCHED.intercept[0]
+    added = ((told[0] - intercept) / 0.5 - (plain[0] - intercept))[tuple(places.T)]
     np.testing.assert_allclose(added, 0.3 * np.clip(odds, -LIMIT, LIMIT), atol=1e-4)
     assert np.ptp(odds) > 2
 
 
 def test_sure_places_are_limited(volume):
-    sure = replace(TOLD, shells=(tuple(tuple(100 * one for one in own) for own in TOLD.shells[0]), ()))
+    sure = replace(TOLD, scale=(1.0, 1.0), shells=(tuple(tuple(100 * one for one in own) for own in TOLD.shells[0]), ()))
     plain, told = (score(scorer, volume, Box.whole(SHAPE))[0] for scorer in (fused(), fused(sure)))
     assert np.abs(told - plain).max() == pytest.approx(0.3 * LIMIT, abs=1e-4)
 
@@ -115,7 +117,9 @@ def test_a_model_keeps_it_and_scores_with_it(tmp_path, volume):
 
 
 def test_a_model_of_before_or_one_that_tells_nothing_is_scored_as_before(volume):
-    plain, nothing = (score(fused(told), volume, Box.whole(SHAPE)) for told in (None, LookAlikes(((), ()), ((), ()), (0.0, 0.0))))
+    plain, nothing = (
+        score(fused(told), volume, Box.whole(SHAPE)) for told in (None, LookAlikes(((), ()), ((), ()), (0.0, 0.0), (1.0, 1.0)))
+    )
     np.testing.assert_array_equal(plain, nothing)
 
 
@@ -131,7 +135,8 @@ def test_what_is_planned_for_is_the_largest():
         ({"shells": [[[1.0]], []]}, "needs an offset and 4 weights of shells"),
         ({"offset": [[0.5], []]}, "needs an offset"),
         ({"weight": [1.0]}, "must have a value for each of the 2 species"),
-        ({"shells": [[]], "offset": [[]], "weight": [1.0]}, "each of the 2 species"),
+        ({"shells": [[]], "offset": [[]], "weight": [1.0], "scale": [1.0]}, "each of the 2 species"),
+        ({"scale": [1.0]}, "each of the 2 species"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_words(tmp_path, wrong, named):

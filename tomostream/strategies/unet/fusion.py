@@ -159,5 +159,6 @@ class FusedScorer:
             result[number] += found[0]
             if self._lookalikes is not None and len(found) > 1:
                 result[number] += self._lookalikes.term(number, found[1:])
+                result[number] *= np.float32(self._lookalikes.scale[number])
         result += self._intercept
         return result

@@ -33,7 +33,7 @@ from tomostream.picking.how_many import Best
 from tomostream.picking.protocol import Picks
 from tomostream.strategies.unet.fusion import MatchedSettings
 from tomostream.strategies.unet.gathering import Gathered, Told, heads_of
-from tomostream.strategies.unet.lookalike_fit import Part, Split, settings_of, split_picks, terms_of
+from tomostream.strategies.unet.lookalike_fit import Part, Split, settings_of, split_picks, tell_apart
 from tomostream.strategies.unet.lookalikes import LookAlikes
 from tomostream.strategies.unet.network_trust import boxes_around_clicks, network_shares
 from tomostream.strategies.unet.sampled_logits import Scored, random_boxes, score_boxes
@@ -181,7 +181,7 @@ def _join(measured: _Measured, scored: list[Scored], number: int, radius: float,
     parts = [_part(measured, number, *one) for one in zip(scored, sums, expected, strict=True)]
     split = split_picks(parts, radius=radius, weight=measured.given.look_alikes, memory=memory)
     if split is not None:
-        sums = [total + term for total, term in zip(sums, terms_of(split, radius, parts), strict=True)]
+        split, sums = tell_apart(split, parts, radius=radius, memory=memory)
     picked = [_picks(memory, total, radius, 3 * count).score for total, count in zip(sums, expected, strict=True) if count > 0]
     scores = np.sort(np.concatenate([np.empty(0), *picked]))[::-1]
     border = float(scores[min(len(scores), max(1, round(sum(expected)))) - 1]) if len(scores) else 0.0

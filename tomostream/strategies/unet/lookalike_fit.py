@@ -5,13 +5,14 @@
 2. Take their profiles (`shells`) and split them (`populations`).  If the split does not tell particles from look-alikes, or the clicks contradict it,
    nothing is added: most of the picks on clicks must be particles by it.
 3. A log odds of `LIMIT` weighs as much as three standard deviations of the scores of the best 2 N picks, N being the expected number.
+4. The new sum is multiplied so that the best 2 N picks spread as before; else probabilities would be too near 0 and 1 to be told apart.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -20,6 +21,7 @@ from tomostream import defaults
 from tomostream.geometry import Box, Triple
 from tomostream.picking.blocks import pick_array
 from tomostream.picking.how_many import Best
+from tomostream.picking.protocol import Picks
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer
 from tomostream.strategies.matched_filter.profile import Reader
 from tomostream.strategies.unet.fusion import PIECE_VOX
@@ -68,6 +70,8 @@ class Split:
 
     populations: Populations
     weight: float  # logits per log odds
+    spread: float  # standard deviation of the scores of the best 2 N picks, before
+    scale: float = 1.0  # what the sum is multiplied by
 
 
 def split_picks(parts: Sequence[Part], *, radius: float, weight: float, memory: int) -> Split | None:
@@ -99,7 +103,7 @@ def split_picks(parts: Sequence[Part], *, radius: float, weight: float, memory: 
     for part in parts:
         if part.expected <= 0:
             continue
-        picks = pick_array(part.logits, radius=radius, how_many=Best(math.ceil(2 * part.expected)), memory=memory)
+        picks = _best(part.logits, part.expected, radius, memory)
         places = (picks.index_zyx + np.array(part.box.start))[: math.ceil(CANDIDATES * part.expected)]
         profiles.append(profiles_at(part.read, places, support=defaults.SUPPORT * radius, floor=defaults.MATCHED_FLOOR))
         ranks.append(np.arange(len(places)) / part.expected)
@@ -112,7 +116,16 @@ def split_picks(parts: Sequence[Part], *, radius: float, weight: float, memory: 
     on_clicks = populations.log_odds(np.concatenate(clicked)) > 0
     if not tells(populations, in_order, number) or not len(on_clicks) or on_clicks.mean() < LEAST_CLICKS:
         return None
-    return Split(populations, weight * LIMIT_SDS / LIMIT * float(np.std(np.concatenate(scores), dtype=np.float64)))
+    spread = _spread(scores)
+    return Split(populations, weight * LIMIT_SDS / LIMIT * spread, spread)
+
+
+def _best(logits: np.ndarray, expected: float, radius: float, memory: int) -> Picks:
+    return pick_array(logits, radius=radius, how_many=Best(math.ceil(2 * expected)), memory=memory)
+
+
+def _spread(scores: Sequence[np.ndarray]) -> float:
+    return float(np.std(np.concatenate(scores), dtype=np.float64))
 
 
 def _on_clicks(places: np.ndarray, clicks: np.ndarray, radius: float) -> np.ndarray:
@@ -131,11 +144,19 @@ def settings_of(splits: Sequence[Split | None]) -> LookAlikes | None:
         shells=tuple(() if one is None else tuple(tuple(map(float, row)) for row in one.populations.weights) for one in splits),
         offset=tuple(() if one is None else tuple(map(float, one.populations.offsets)) for one in splits),
         weight=tuple(0.0 if one is None else one.weight for one in splits),
+        scale=tuple(1.0 if one is None else one.scale for one in splits),
     )
 
 
-def terms_of(split: Split, radius: float, parts: Sequence[Part]) -> list[Float32[np.ndarray, "z y x"]]:
-    """Return, for each scored box, what is added to the logits of the species that is split.
+def tell_apart(split: Split, parts: Sequence[Part], *, radius: float, memory: int) -> tuple[Split, list[Float32[np.ndarray, "z y x"]]]:
+    """Return the split with its scale, and for each scored box the logits with what the split adds.
+
+    Parameters
+    ----------
+    split
+        What `split_picks` found in the boxes.
+    parts, radius, memory
+        As of `split_picks`.
 
     Raises
     ------
@@ -146,8 +167,10 @@ def terms_of(split: Split, radius: float, parts: Sequence[Part]) -> list[Float32
     if alone is None:
         raise TypeError("nothing is told of this species")
     scorer = CorrelationScorer(alone.targets(0, defaults.SUPPORT * radius), floor=defaults.MATCHED_FLOOR, threads=None, piece=PIECE_VOX)
-    result: list[np.ndarray] = []
+    sums: list[np.ndarray] = []
     for part in parts:
         window = scorer.read_box(part.box, part.shape)
-        result.append(alone.term(0, scorer.logits(part.read(window), window, part.box, part.shape)))
-    return result
+        sums.append(part.logits + alone.term(0, scorer.logits(part.read(window), window, part.box, part.shape)))
+    best = [_best(total, part.expected, radius, memory).score for total, part in zip(sums, parts, strict=True) if part.expected > 0]
+    scale = split.spread / max(_spread(best), 1e-6)
+    return replace(split, scale=scale), [np.float32(scale) * total for total in sums]

@@ -1,6 +1,6 @@
 """What tells particles from their look-alikes, as it is added to the logits, everywhere.
 
-    told apart = logit + weight max(-LIMIT, min(LIMIT, log odds))
+    told apart = scale (logit + weight max(-LIMIT, min(LIMIT, log odds)))
 
 The log odds are those of `populations`, at every voxel; beyond `LIMIT` a place is as sure as it can be.  They are correlations with radial kernels
 in the ball of the matched filter (`fusion`), so blocks give what the whole volume gives, to the rounding of the Fourier transforms.
@@ -30,6 +30,7 @@ class LookAlikes:
     ]  # [kind of look-alike][shell]: weights of the profile; none: nothing is told of the species
     offset: tuple[tuple[float, ...], ...]  # [kind of look-alike]: log odds without the profile
     weight: tuple[float, ...]  # logits per log odds
+    scale: tuple[float, ...]  # what the sum is multiplied by; 1 where nothing is told
 
     def check(self, support_vox: Sequence[float]) -> None:
         """Check that it fits a matched filter with these radii of the ball, one per species, in voxels of the model's level.
@@ -39,10 +40,10 @@ class LookAlikes:
         ValueError
             If it does not.
         """
-        counts = [len(own) for own in (self.shells, self.offset, self.weight)]
-        if counts != [len(support_vox)] * 3:
+        counts = [len(own) for own in (self.shells, self.offset, self.weight, self.scale)]
+        if counts != [len(support_vox)] * len(counts):
             raise ValueError(
-                f"shells, offset and weight must have a value for each of the {len(support_vox)} species, found {counts} values"
+                f"shells, offset, weight and scale must have a value for each of the {len(support_vox)} species, found {counts} values"
             )
         for support, shells, offset in zip(support_vox, self.shells, self.offset, strict=True):
             wanted, found = shells_of(support), [len(own) for own in shells]
@@ -55,7 +56,7 @@ class LookAlikes:
     def planned(cls, support_vox: Sequence[float]) -> LookAlikes:
         """Return settings of the largest size that training may find for a matched filter with these radii of the ball."""
         shells = tuple(((1.0, *[0.0] * (shells_of(support) - 1)),) * (KINDS - 1) for support in support_vox)
-        return cls(shells, ((0.0,) * (KINDS - 1),) * len(shells), (1.0,) * len(shells))
+        return cls(shells, ((0.0,) * (KINDS - 1),) * len(shells), (1.0,) * len(shells), (1.0,) * len(shells))
 
     def targets(self, number: int, support_vox: float) -> list[Target]:
         """Return the targets of species `number`, one for each kind of look-alike; their logits, with the offsets added, are log odds."""

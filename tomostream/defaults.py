@@ -55,6 +55,7 @@ PRECISION: Final = "auto"  # training: bf16 where the processor has it, else flo
 # prediction: float32, so that scores of different block shapes agree to 1e-4 of the logits
 PREDICT_PRECISION: Final = "float32"
 SCORE_DTYPE: Final = "float32"
+SCORE_GRID: Final = "tomogram"  # other software sees the scores themselves
 KEEP: Final = "scores"  # the workbench and the report show the whole map
 DEVICE: Final = "auto"  # a GPU if there is one
 

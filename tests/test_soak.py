@@ -9,7 +9,7 @@ from bench.soak import soak
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
 
-@pytest.mark.skipif("TOMOSTREAM_SOAK" not in os.environ, reason="two minutes and more of one core: set TOMOSTREAM_SOAK=1")
+@pytest.mark.skipif("TOMOSTREAM_SOAK" not in os.environ, reason="two minutes and more of one core, in .ci/run: set TOMOSTREAM_SOAK=1")
 def test_random_commands_with_faults_lose_and_change_nothing(tmp_path):
     done = soak(tmp_path, 100, int(os.environ.get("TOMOSTREAM_SEED", "1")))
     print(done)

@@ -45,13 +45,13 @@ REPLACING = (
     "check",
 )  # change what others read: these then make other files, or say that theirs are old
 SEED = os.environ.get("TOMOSTREAM_SEED", "1")
-SAMPLED = 20
 
 
 def pairs():
-    """Those chosen, and some of all that share the data set's folders: drawn by the seed, or all with TOMOSTREAM_EVERY_PAIR=1."""
+    """Those chosen, and as many of all others as TOMOSTREAM_PAIRS says, drawn by the seed."""
     others = [pair for pair in itertools.product(COMMANDS, [*COMMANDS, *OTHERS]) if pair not in CHOSEN]
-    return CHOSEN + (others if "TOMOSTREAM_EVERY_PAIR" in os.environ else random.Random(SEED).sample(others, SAMPLED))
+    wanted = min(len(others), int(os.environ.get("TOMOSTREAM_PAIRS", "0")))
+    return CHOSEN + random.Random(SEED).sample(others, wanted)
 
 
 def parts_of(files):

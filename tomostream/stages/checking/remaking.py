@@ -3,7 +3,6 @@
 - a coarser shard: the mean of the finer one;
 - a tomogram's shard: from its source file, whose identity the store records;
 - a score map's shard: from its model and tomogram, on a machine of the same kind;
-- a label mask's shard: from the points that the mask records;
 - statistics: measured again;
 - picks: from their score maps, with the settings beside them;
 - the model of one of several species: from those that are packed, and these from it (`models`).
@@ -30,7 +29,6 @@ from tomostream.progress import Progress
 from tomostream.remote.atomic_files import replacing
 from tomostream.stages.checking.sources import Sources
 from tomostream.stages.checking.store_voxels import ShardReader
-from tomostream.stages.labels.stage import painted_again
 from tomostream.stages.shared.sidecar import MadeBy
 from tomostream.store.casting import Casting
 from tomostream.store.decompress import peek_header, plain_file
@@ -58,10 +56,9 @@ def remake_shard(tomogram: Tomogram, sources: Sources, level: int, index: Triple
     makers: dict[str | None, Callable[[], np.ndarray]] = {
         None: lambda: _from_source(tomogram, sources, index),
         "scores": lambda: _from_model(tomogram, sources, index, memory),
-        "labels": lambda: painted_again(tomogram, index),
     }
     if kind not in makers:
-        raise InputError(f"nothing is known of stores of kind '{kind}'; make it again with --overwrite")
+        raise InputError("run the command that made the mask again, with --overwrite")
     _write(tomogram, 0, index, makers[kind]())
 
 

@@ -30,7 +30,6 @@ from tomostream.tomogram import Tomogram
 from tomostream.units import Length, format_bytes
 
 POINT_BYTES = 1000  # of a row while the table is read: Python's own objects
-RECORDED_POINTS = 2000  # more are not kept in a mask: they would bloat its metadata, which every reader reads
 SCRATCH_BYTES = 8 * 10**6  # of painting one label, slab by slab
 
 
@@ -109,8 +108,7 @@ def write_labels(
         shard=None,
         codec=defaults.CODEC,
         levels=1,
-        attributes={"kind": "labels", "values": {str(i): name for i, name in enumerate(species, start=1)}}
-        | ({"points": here.position_zyx.tolist(), "labels": values.tolist()} if len(here) <= RECORDED_POINTS else {}),
+        attributes={"kind": "labels", "values": {str(i): name for i, name in enumerate(species, start=1)}},
     )
     _check_memory(spec, len(here), resources, is_remote=isinstance(out, RemotePath))
     refuse_other_kind(out, "labels")
@@ -144,29 +142,6 @@ def write_labels(
         path = writer.finish()
     progress.say(f"{path}: {len(here)} points of {', '.join(species)}")
     return path, len(here)
-
-
-def painted_again(tomogram: Tomogram, index: Triple) -> np.ndarray:
-    """Return a shard of a mask, painted from the points that the mask records.
-
-    Raises
-    ------
-    InputError
-        If it has none, or others than it was made from.
-    """
-    made, again = tomogram.attributes["fingerprint"], "run the command that made the mask again, with --overwrite"
-    recorded = tomogram.attributes.get("points"), tomogram.attributes.get("labels")
-    if None in recorded:
-        raise InputError(f"the mask does not record its points: it has over {RECORDED_POINTS}, or an earlier version made it; {again}")
-    try:
-        points, values = np.array(recorded[0], dtype=np.float64), np.array(recorded[1], dtype=np.uint8)
-    except (TypeError, ValueError, OverflowError):
-        points = values = np.empty(0)
-    if values.dtype != np.uint8 or points.shape != (len(values), 3) or _digest(points, values) != made.get("points"):
-        raise InputError(f"the mask records other points than it was made from; {again}")
-    box = tomogram.levels[0].layout.shards.core(index)
-    near = points_touching(box, points, radius=made["radius"])
-    return mask_of_box(box, points[near], radius=made["radius"], shape=made["shape"], volume=tomogram.shape, values=values[near])
 
 
 def _tell_if_filled(radius: float, settings: LabelSettings, tomogram: Tomogram, progress: Progress) -> None:

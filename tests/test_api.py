@@ -384,6 +384,8 @@ def test_warnings_are_pythons(tmp_path, store):
 # whose parts are not exported, and why
 NOT_EXPORTED = {
     "Tomogram.levels": "how it is stored; a tomogram is made by `ts.open`",
+    "Tomogram.coarse": "likewise",
+    "Tomogram.arrays": "likewise",
     "Model.": "what other packages implement (docs/extending.md), in `tomostream.strategies.protocol`",
 }
 

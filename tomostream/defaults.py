@@ -55,6 +55,7 @@ PRECISION: Final = "auto"  # training: bf16 where the processor has it, else flo
 # prediction: float32, so that scores of different block shapes agree to 1e-4 of the logits
 PREDICT_PRECISION: Final = "float32"
 SCORE_DTYPE: Final = "float32"
+SCORE_GRID: Final = "tomogram"  # other software sees the scores themselves
 KEEP: Final = "scores"  # the workbench and the report show the whole map
 DEVICE: Final = "auto"  # a GPU if there is one
 
@@ -95,6 +96,7 @@ UNLABELLED_TOMOGRAMS: Final = 8  # tomograms without labels that the network lea
 SUGGESTED_POINTS: Final = 10  # places to look at next: as many as a person clicks in a minute
 
 # matched filters (strategies average and template), as measured on two simulated tomograms of each kind (docs/measurements.md)
+LOOK_ALIKES: Final = 1.0  # weight of the profiles that tell particles from look-alikes among the best picks (`unet.populations`)
 SUPPORT: Final = 1.4  # radius of the ball that is compared, of the particle's radius
 NORMALISATION_FLOOR: Final = 0.6  # standard deviations of the volume: between local normalisation (0) and a plain matched filter (large)
 ANGLE_STEP_DEG: Final = 20.0  # between orientations of a template

@@ -4,7 +4,8 @@
    are squeezed.  What is half-written or no image is refused with what to do.
 2. Level k has voxels of 2^k times the spacing.  Stored levels are used as far as they are that (shape ceil(n / 2^k), scale 2^k);
    others are averaged on reading from the coarsest stored one below, by the pyramid's own arithmetic, not rounded.
-3. A tomogram can be sent to another process; the store is opened again there when it is first read.
+3. Scores that are stored at the network's level are interpolated on reading (`coarse_scores`): to readers they are on the tomogram's grid.
+4. A tomogram can be sent to another process; the store is opened again there when it is first read.
 
 Positions: integers are voxel centres.  Level-0 position p lies at (p + 0.5) / 2^k - 0.5 of level k.
 
@@ -20,19 +21,19 @@ import numpy as np
 from jaxtyping import Float32, Float64, Shaped
 from zarr import Array
 
+from tomostream.coarse_scores import CoarseScores, coarse_scores
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.normalisation import ROBUST, Normalisation
 from tomostream.remote.places import RemotePath, place
 from tomostream.store.attributes import change_attributes
 from tomostream.store.naming import is_text, tomogram_name
-from tomostream.store.ngff import ImageMetadata, read_image_metadata
+from tomostream.store.ngff import doubts, known_spacing, read_image_metadata
 from tomostream.store.pyramid import level_shape, mean_pooled, sum_dtype
 from tomostream.store.records import ROBUST_KEY, Attributes, checked_attributes, put_statistics
 from tomostream.store.shard_file import Codec
 from tomostream.store.shard_reading import read_sharded
 from tomostream.store.slicing import SlicedByBox
-from tomostream.store.spacing import AGREES, spacing_doubt
 from tomostream.store.stored_levels import StoredLevel, stored_levels
 from tomostream.store.zarr_opening import normal_path, open_array, open_group, read_array
 from tomostream.volume_view import VolumeView
@@ -86,6 +87,7 @@ class Tomogram(VolumeView):
     attributes: Attributes = field(repr=False)
     warnings: tuple[str, ...] = ()
     zarr_format: int = 3
+    coarse: CoarseScores | None = field(default=None, repr=False)  # where level 0 is not stored but interpolated
     _leading: int = field(default=0, repr=False)
     _attached: Normalisation | None = field(default=None, repr=False)
     _handle: _Handle = field(default_factory=_Handle, repr=False, compare=False)
@@ -112,6 +114,11 @@ class Tomogram(VolumeView):
     def dtype(self) -> np.dtype[Any]:  # type: ignore[override]  # likewise
         """Type of the raw voxels of this level, in native byte order; a level that is not stored has float32 or float64."""
         return self._source.dtype if self.is_stored else sum_dtype(self._source.dtype)
+
+    @property
+    def arrays(self) -> tuple[StoredLevel, ...]:
+        """What is in the store: the levels; where level 0 is interpolated, a coarser one and its seams."""
+        return self.levels if self.coarse is None else self.coarse.arrays
 
     @property
     def level_count(self) -> int:
@@ -152,6 +159,8 @@ class Tomogram(VolumeView):
         InputError
             If this level is not stored.
         """
+        if self.coarse is not None:
+            raise InputError(f"{self.path} stores its scores at the network's level, and interpolates them on reading; use `.array`")
         if not self.is_stored:
             raise InputError(
                 f"{self.path} stores the levels 0 to {self.level_count - 1}; level {self.level} is averaged on reading, use `.array`"
@@ -293,6 +302,8 @@ class Tomogram(VolumeView):
         read_sharded(place(self.path).joinpath(source.path), source.layout, source.dtype, codec, box, out=out, write=write)
 
     def _read_stored(self, box: Box) -> np.ndarray:
+        if self.coarse is not None:
+            return self.coarse.read(box)
         source, codec = self._source, self._own_codec
         if codec is not None:
             result = np.empty(box.shape, dtype=source.dtype)
@@ -345,36 +356,23 @@ def open_tomogram(path_or_url: str | os.PathLike[str] | RemotePath, *, level: in
     metadata = read_image_metadata(attributes, path)
     zarr_format = group.metadata.zarr_format
     levels, skipped = stored_levels(path, metadata, zarr_format)
+    checked = checked_attributes(attributes, path)
+    coarse = coarse_scores(path, levels, checked) if metadata.leading == 0 else None
+    if coarse is not None:
+        levels, metadata = (coarse.virtual,), metadata.finer(coarse.grid.level)
     tomogram = Tomogram(
         name=tomogram_name(path),
         path=path,
-        known_spacing=_spacing(metadata, voxel_size, path),
+        known_spacing=known_spacing(metadata, voxel_size, path),
         level=0,
         levels=levels,
-        attributes=checked_attributes(attributes, path),
-        warnings=_doubts(metadata, voxel_size) + skipped,
+        attributes=checked,
+        warnings=doubts(metadata, voxel_size) + skipped,
         zarr_format=zarr_format,
+        coarse=coarse,
         _leading=metadata.leading,
     )
     return tomogram.at_level(level)
-
-
-def _spacing(metadata: ImageMetadata, voxel_size: float | None, path: str) -> float | None:
-    if not metadata.has_unit:
-        return voxel_size
-    if voxel_size is not None and abs(voxel_size / metadata.spacing - 1) > AGREES:
-        raise InputError(
-            f"{path} says that its voxels are {metadata.spacing:g} angstrom, --voxel-size (in a configuration: voxel_size) says {voxel_size:g}; "
-            "leave that out, or mend the store's metadata"
-        )
-    return metadata.spacing
-
-
-def _doubts(metadata: ImageMetadata, voxel_size: float | None) -> tuple[str, ...]:
-    if metadata.has_unit or voxel_size is None:
-        return metadata.warnings
-    doubt = spacing_doubt(voxel_size)
-    return () if doubt is None else (doubt,)
 
 
 def store_normalisation(path: str | os.PathLike[str] | RemotePath, level: int, normalisation: Normalisation) -> None:

@@ -5,14 +5,14 @@ from house import House, plug_ins
 # floor of each room, lowest first; a module imports only from lower floors, or from its own room
 FLOORS: dict[str, float] = {
     "redaction": -0.1,
-    "errors": 0, "defaults": 0, "progress": 0, "version": 0, "fingerprint": 0, "forking": 0,
+    "errors": 0, "defaults": 0, "progress": 0, "version": 0, "fingerprint": 0, "forking": 0, "cores": 0,
     "orientations": 0.05, "particle_columns": 0.06, "geometry": 0.1, "particles": 0.1, "pick_records": 0.1,
     "units": 0.2, "normalisation": 0.2, "masks": 0.2, "moments": 0.3, "robust_statistics": 0.3, "budget": 0.2, "python_words": 0.2,
-    "grey_pictures": 0.2,
+    "grey_pictures": 0.2, "upsample": 0.2,
     "remote": 0.5, "catalogue": 0.5,
     "store": 1, "evaluation": 1, "config": 1, "learn": 1,
     "formats": 1.1,  # a table's tomogram is named as a store is
-    "volume_view": 1.2,
+    "volume_view": 1.2, "coarse_grid": 1.2, "coarse_scores": 1.3,
     "tomogram": 1.5, "mrc_volume": 1.5, "project": 1.5, "candidate_bounds": 1.5, "score_map": 1.6,
     "graph": 2, "stream": 2, "inference": 2, "picking": 2,
     "strategies": 2.5, "strategies.matched_filter": 2.6,

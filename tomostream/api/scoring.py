@@ -44,6 +44,7 @@ def predict(
     threads: int | None = ...,
     memory: str = ...,
     logits: bool = ...,
+    grid: str = ...,
     block_size: int | Triple | None = ...,
     voxel_size: float | None = ...,
     overwrite: bool = ...,
@@ -61,6 +62,7 @@ def predict(
     threads: int | None = None,
     memory: str = defaults.MEMORY,
     logits: bool = False,
+    grid: str = defaults.SCORE_GRID,
     block_size: int | Triple | None = None,
     voxel_size: float | None = None,
     overwrite: bool = False,
@@ -82,8 +84,8 @@ def predict(
         Threads of torch; None: all cores.
     memory
         Memory budget, for example `2GB`.
-    logits
-        Logits instead of probabilities.
+    logits, grid
+        Logits instead of probabilities; `network`: a map is stored at the network's level, and interpolated on reading.
     block_size
         Edge of a block's core, voxels; None: chosen by the budget.
     voxel_size
@@ -115,7 +117,7 @@ def predict(
         if out is None:
             raise InputError("predict on a store needs out=FOLDER for the score map")
         settings = PredictSettings(
-            precision=precision, logits=logits, block_size=parse_shape(block_size) if block_size else None, voxel_size=voxel_size
+            precision=precision, logits=logits, grid=grid, block_size=parse_shape(block_size) if block_size else None, voxel_size=voxel_size
         )
         [paths] = predict_many(
             distinct_names([source.path if isinstance(source, Tomogram) else str(source)]),

@@ -71,6 +71,13 @@ def predict(
     output: options.OutFolder,
     score_dtype: Annotated[str, typer.Option(metavar="float32|float16|int8", help="Type of the stored scores.")] = defaults.SCORE_DTYPE,
     logits: Annotated[bool, typer.Option("--logits", help="Store logits instead of probabilities.")] = False,
+    grid: Annotated[
+        str,
+        typer.Option(
+            metavar="tomogram|network",
+            help="Where scores are stored: on the tomogram's grid, or as logits at the level that the network reads (an eighth of the disk at level 1), which are interpolated on reading.",
+        ),
+    ] = defaults.SCORE_GRID,
     block_size: options.BlockSize = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = defaults.DEVICE,
     precision: Annotated[
@@ -100,6 +107,7 @@ def predict(
         ("--score-dtype", score_dtype, ("float32", "float16", "int8")),
         ("--device", device, ("auto", "cpu", "cuda")),
         ("--precision", precision, ("float32", "bf16")),
+        ("--grid", grid, ("tomogram", "network")),
     ):
         if value not in allowed:
             raise InputError(f"{name} must be {', '.join(allowed[:-1])} or {allowed[-1]}, found '{value}'")
@@ -107,6 +115,7 @@ def predict(
         precision=precision,
         score_dtype=score_dtype,
         logits=logits,
+        grid=grid,
         block_size=parse_shape(block_size, "--block-size") if block_size else None,
         device=device,
         box=parse_box(box, "--box") if box else None,

@@ -15,6 +15,7 @@ import sys
 from typing import NoReturn
 
 from tomostream.cli.named_pipes import refuse_named_pipes
+from tomostream.cores import cores_here, own_quota
 from tomostream.errors import PeerEndedError, TomostreamError
 from tomostream.redaction import redacted
 
@@ -36,6 +37,7 @@ _SYSTEM = {
 def main() -> None:
     """Run a command; the only place that turns errors into exit codes."""
     let_waiting_threads_sleep()
+    keep_to_the_quota()
     for number in _SIGNALS:
         signal.signal(number, _on_signal)
     _spell_out()
@@ -80,6 +82,16 @@ def let_waiting_threads_sleep() -> None:
     """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def keep_to_the_quota() -> None:
+    """Let numerical libraries start no more threads than this process's quota of processor time allows; they look at affinity alone.
+
+    Nothing changes where there is no quota, or the user has set `OMP_NUM_THREADS`.
+    """
+    quota = own_quota()
+    if quota is not None and "OMP_NUM_THREADS" not in os.environ:
+        os.environ["OMP_NUM_THREADS"] = str(cores_here())
 
 
 def _spell_out() -> None:

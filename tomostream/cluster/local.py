@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from tomostream.cluster import security
 from tomostream.cluster.queue import QUIET_END, Workers
-from tomostream.cluster.queues import cores_here
 from tomostream.cluster.resources import Resources
+from tomostream.cores import cores_here
 from tomostream.progress import Progress
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import cast
 
 from tomostream import defaults
 from tomostream.catalogue import QUEUES, find, installed
 from tomostream.cluster.queue import JobQueue, Queue
 from tomostream.cluster.resources import Resources
+from tomostream.cores import cores_here
 
 
 def queue_named(name: str) -> Queue | None:
@@ -67,8 +67,3 @@ def checked(resources: Resources) -> Resources:
     if queue is not None:
         queue.check(resources)
     return resources
-
-
-def cores_here() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS

@@ -186,6 +186,8 @@ class Predict(Part):
     """Type of the stored scores."""
     logits: bool = False
     """Store logits instead of scores."""
+    grid: Literal["tomogram", "network"] = defaults.SCORE_GRID
+    """`network`: store the logits at the level that the network reads (an eighth of the disk at level 1); the same scores, bit for bit, are interpolated on reading."""
     keep: Literal["scores", "candidates"] = defaults.KEEP
     """`candidates`: only what picking with the species' radius, or up to twice that, needs; a hundredth of the disk. The rest of the scores is missing then: to `view`, to smoothing, to other pickers than `greedy`."""
     block_size: ShapeText = None

@@ -23,8 +23,8 @@ from tomostream.geometry import BlockGrid, Box, Triple, halves
 from tomostream.inference.plan import BlockPlan, PredictionPlan
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.region_scoring import SCORE_STEPS, SCORE_ZERO, Reader, missing_score, read_extended
-from tomostream.inference.upsample import neighbours
 from tomostream.learn.device_memory import device_memory, exact_turn
+from tomostream.upsample import neighbours
 
 _REMEDY = "lower --block-size or use --device cpu"
 _LEAST_PIECE, _LARGEST_PIECE = 2**18, 2**26  # voxels of level 0

@@ -20,9 +20,9 @@ from tomostream import defaults
 from tomostream.errors import BudgetError
 from tomostream.geometry import BlockGrid, Box, Triple, triple
 from tomostream.inference.protocol import BlockScorer
-from tomostream.inference.upsample import supporting_box
 from tomostream.store.edges import even_chunk
 from tomostream.units import format_bytes
+from tomostream.upsample import supporting_box
 
 MAX_SHARD_VOX = 512  # edge of a planned shard: keeps a task's length, what a kill can lose, and a shard's bytes (2^31) bounded
 READ_VOXELS = 2**22  # voxels of a block that are read at a time

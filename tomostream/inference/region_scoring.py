@@ -14,17 +14,16 @@ from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float32, Shaped
-from scipy.special import expit
 
+from tomostream.coarse_scores import sigmoid
 from tomostream.errors import DeviceMemoryError
 from tomostream.geometry import BlockGrid, Box, Triple, halves
 from tomostream.inference.plan import READ_VOXELS, BlockPlan, PredictionPlan
 from tomostream.inference.protocol import BlockScorer, StreamingScorer
-from tomostream.inference.upsample import upsample
+from tomostream.upsample import upsample
 
 Reader = Callable[[Box], np.ndarray]  # standardised float32 voxels of a box of the true volume at the scorer's level
 READ_EDGE = 64  # pieces begin at multiples of this, as the chunks of most stores do
-_SIGMOID_VOXELS = 2**20
 SCORE_STEPS = 254  # of an int8 score between 0 and 1
 SCORE_ZERO = -127  # the int8 of score 0; -128 is a missing score
 
@@ -63,7 +62,8 @@ def score_region(
     for block in plan.blocks(region):
         _score_block(read, plan, block, scorer, result, region, note)
     if not as_logits:
-        _sigmoid(result)
+        for species in result:
+            sigmoid(species)
     return result
 
 
@@ -150,15 +150,6 @@ def _pieces(box: Box) -> Iterator[Box]:
     rows = max(1, READ_VOXELS // (READ_EDGE * READ_EDGE * max(1, box.shape[2]))) * READ_EDGE
     grid = BlockGrid(box.stop, (READ_EDGE, rows, max(1, box.stop[2])))
     return (grid.core(index).clipped(box) for index in grid.touching(box))
-
-
-def _sigmoid(logits: np.ndarray) -> None:
-    """Turn logits into probabilities in place, piece by piece."""
-    for species in logits:
-        planes = max(1, _SIGMOID_VOXELS // max(1, species[0].size))
-        for first in range(0, len(species), planes):
-            part = species[first : first + planes]
-            expit(part, out=part)
 
 
 def encode_scores(scores: Float32[np.ndarray, "z y x"], dtype: str) -> Shaped[np.ndarray, "z y x"]:

@@ -5,7 +5,6 @@ What is half-written already takes up its space.  Only stores and score maps cou
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from tomostream.errors import BudgetError
 from tomostream.project import Project
 from tomostream.remote.places import RemotePath
+from tomostream.store.existing_output import folder_bytes
 from tomostream.store.zarr_opening import PARTIAL_SUFFIX
 from tomostream.units import format_bytes
 
@@ -34,17 +34,10 @@ def check_disk(project: Project, *, stores: int, scores: int) -> None:
         on_disk = f", {format_bytes(begun)} of them are begun" if begun else ""
         raise BudgetError(
             f"the run still has to write {format_bytes(stores)} of tomograms and {format_bytes(scores)} of score maps{on_disk}, but {there} has {format_bytes(free)} "
-            "free; free some space, name a folder on a larger disk in `project`, or keep less: `predict: {keep: candidates}`"
+            "free; free some space, name a folder on a larger disk in `project`, or keep less: `predict: {grid: network}` or `{keep: candidates}`"
         )
 
 
 def _begun_bytes(folder: Path) -> int:
     """What the half-written stores in a project's folder take."""
-    total = 0
-    for root, _, files in os.walk(folder):
-        if PARTIAL_SUFFIX not in root:
-            continue
-        for file in files:
-            with contextlib.suppress(OSError):  # another process may be writing there
-                total += os.stat(os.path.join(root, file)).st_size
-    return total
+    return sum(folder_bytes(Path(root, name)) for root, names, _ in os.walk(folder) for name in names if name.endswith(PARTIAL_SUFFIX))

@@ -10,8 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES, libraries_bytes, remote_bytes
 from tomostream.config import Configuration
 from tomostream.errors import ExistsError, TomostreamError
@@ -24,6 +22,7 @@ from tomostream.progress import Progress
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.picks.stage import are_picks_made
 from tomostream.stages.prediction.candidates import MOST_SHARE
+from tomostream.stages.prediction.network_grid import map_bytes, plan_on_grid
 from tomostream.stages.prediction.standing import standing_scores
 from tomostream.stages.shared.resolved_run import Head, ResolvedRun, RunTomogram, resolve
 from tomostream.stages.shared.species_runs import species_runs
@@ -37,7 +36,7 @@ from tomostream.store.zarr_opening import is_url
 from tomostream.strategies.model_folder import has_model
 from tomostream.strategies.training_memory import training_buffer, training_bytes
 from tomostream.tomogram import open_tomogram
-from tomostream.units import format_bytes, parse_shape
+from tomostream.units import format_bytes
 
 _OTHER = "other settings"
 
@@ -214,20 +213,14 @@ def _predict(run: ResolvedRun, one: RunTomogram) -> Step:
 
 def _predict_with(run: ResolvedRun, one: RunTomogram) -> Step:
     """Plan the prediction of one model: of all species of a run, or of one of them."""
-    from tomostream.strategies.loading import plan_model
-
     head = _head(one)
     model = run.strategy.untrained(run.learning, head.spacing)
-    plan = plan_model(
-        model,
-        head.shape,
-        precision=run.predict.precision,
-        memory=run.learning.memory - remote_bytes(is_url(one.store) or isinstance(run.project.folder, RemotePath)),
-        block_size=parse_shape(run.predict.block_size) if run.predict.block_size else None,
-        name=one.name,
-    )
+    settings = predict_settings(run)
+    settings.check()
+    memory = run.learning.memory - remote_bytes(is_url(one.store) or isinstance(run.project.folder, RemotePath))
+    plan = plan_on_grid(model, head.shape, settings, memory=memory, name=one.name)
     redundancy = plan.redundancy_of(model.scorer(device="cpu", precision=run.predict.precision, threads=None))
-    disk = plan.stored_voxels * np.dtype(run.predict.score_dtype).itemsize * len(run.species)
+    disk = map_bytes(plan, settings) * len(run.species)
     if run.predict.keep == "candidates":
         disk = math.ceil(MOST_SHARE * disk)
     work = f"{len(plan.shards)} shards of {' x '.join(map(str, plan.shard))}, level {plan.level}, {redundancy:.2f} x the voxels computed"

@@ -15,6 +15,7 @@ def predict_settings(run: ResolvedRun) -> PredictSettings:
         precision=given.precision,
         score_dtype=given.score_dtype,
         logits=given.logits,
+        grid=given.grid,
         block_size=parse_shape(given.block_size) if given.block_size else None,
         device=given.device,
         mixed_devices=given.mixed_devices,

@@ -10,7 +10,6 @@ settings and name give the same bits on one machine with the same library versio
 Limits: the volume and its images are held in memory, so tomograms must be small.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import mrcfile
 import numpy as np
 from jaxtyping import Float32
 
+from tomostream.cores import cores_here
 from tomostream.errors import InputError
 from tomostream.particles import Particles
 from tomostream.simulation.backprojection import reconstruct
@@ -197,7 +197,7 @@ def simulate_tomogram(settings: SimulationSettings, name: str) -> SimulatedTomog
     )
     beads, gold_beads = (part.in_voxels(settings.spacing) for part in (scene.beads, scene.gold_beads))
     series = record_tilt_series(beads, gold_beads, recording, shape=settings.shape, rng=rng)
-    volume = reconstruct(series, shape=settings.shape, cut_off=_RAMP_CUT_OFF, workers=len(os.sched_getaffinity(0)))
+    volume = reconstruct(series, shape=settings.shape, cut_off=_RAMP_CUT_OFF, workers=cores_here())
     truth = Particles.build(scene.position_zyx / settings.spacing - 0.5, unit="voxel", tomogram=name, species=scene.names)
     return SimulatedTomogram(name, volume, truth, settings.spacing)
 

@@ -13,11 +13,12 @@ Note = dict[str, Any]
 
 
 class LayoutRecord(TypedDict):
-    """A layout: shape, chunk and shard of each level, the type of the voxels, and the codec's name, level and whether it has a checksum."""
+    """A layout: shape, chunk and shard of each level, the type of the voxels, the codec's name, level and whether it has a checksum, and the seams."""
 
     levels: list[list[list[int]]]
     dtype: str
     codec: list[Any]
+    seams: NotRequired[int]
 
 
 FORMAT = 1

@@ -14,7 +14,6 @@ Limits: the levels are means of the stored voxels; with int8 they are rounded ag
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import os
@@ -36,7 +35,7 @@ from tomostream.remote.copies import head_of, identity_of, local_file
 from tomostream.remote.places import Place, RemotePath
 from tomostream.store.casting import PIECE_VOXELS, Casting, check_stored_type, plan_casting
 from tomostream.store.decompress import compression_of, peek_header, plain_file
-from tomostream.store.existing_output import finished_fingerprint, half_written_head, refuse_other_settings
+from tomostream.store.existing_output import finished_fingerprint, folder_bytes, half_written_head, refuse_other_settings
 from tomostream.store.identity import FIRST_BYTES, SourceIdentity, file_identity
 from tomostream.store.mrc import MrcHeader
 from tomostream.store.mrc_voxels import MrcReader
@@ -344,7 +343,7 @@ def _check_disk(header: MrcHeader, layout: StoreLayout, target: Path, *, is_kept
     """Compare the uncompressed size of the store, and of a decompressed source, with the free space."""
     needed = layout.stored_bytes
     if is_kept:  # the shards of a half-written store already take up their space
-        needed = max(0, needed - _folder_bytes(target.with_name(target.name + PARTIAL_SUFFIX)))
+        needed = max(0, needed - folder_bytes(target.with_name(target.name + PARTIAL_SUFFIX)))
     temporary = header.file_bytes if compression_of(header.path) is not None else 0
     free = shutil.disk_usage(target.parent).free
     if needed + temporary > free:
@@ -353,15 +352,6 @@ def _check_disk(header: MrcHeader, layout: StoreLayout, target: Path, *, is_kept
             f"{header.path}: the store of {header.shape} voxels needs {format_bytes(needed)}{extra}, but {target.parent} has {format_bytes(free)} free; "
             "free space, choose another output folder, or a smaller --dtype"
         )
-
-
-def _folder_bytes(folder: Path) -> int:
-    total = 0
-    for root, _, files in os.walk(folder):
-        for file in files:
-            with contextlib.suppress(FileNotFoundError):  # another process may be writing there
-                total += os.stat(os.path.join(root, file)).st_size
-    return total
 
 
 def _identity(source: Place) -> SourceIdentity:

@@ -79,6 +79,28 @@ def even_edges(n: int, voxels: tuple[int, ...], axes: int) -> tuple[tuple[int, i
     return tuple((chunk, -(-length // chunk) * chunk) for length in lengths for chunk in (even_edge(length),))
 
 
+def coarser_edges(n: int, shard: int, level: int) -> tuple[int, int]:
+    """The edges of chunk and shard along an axis of a coarser level alone, one of its shards for each of level 0.
+
+    Parameters
+    ----------
+    n
+        Voxels of level 0 along the axis.
+    shard
+        Edge of its shards; a multiple of 2^level, unless it spans the axis.
+    level
+        The coarser level.
+
+    >>> coarser_edges(72, 72, 1), coarser_edges(1000, 504, 1)
+    ((36, 36), (84, 252))
+    """
+    length = -(-n // 2**level)
+    if shard >= n:
+        chunk = even_edge(length)
+        return chunk, -(-length // chunk) * chunk
+    return _coarse_chunk(length, shard // 2**level, level), shard // 2**level
+
+
 def _candidates(levels: int) -> Iterator[tuple[int, int]]:
     """Chunks and shards whose shard can be halved for every level."""
     step = 2 ** (levels - 1)

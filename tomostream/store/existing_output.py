@@ -7,6 +7,7 @@ replaced.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -53,6 +54,16 @@ def store_state(path: Place, fingerprint: Fingerprint) -> StoreState:
     if head is None:
         return "absent"
     return "partial" if is_same_identity(head["fingerprint"], plain(fingerprint)) else "other"
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of all files below a folder, into which another process may be writing; 0 where there is none."""
+    total = 0
+    for root, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(OSError):
+                total += os.stat(os.path.join(root, file)).st_size
+    return total
 
 
 def beside(path: P, suffix: str) -> P:

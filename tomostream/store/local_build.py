@@ -134,24 +134,23 @@ def local_layout(partial: Path) -> StoreLayout | None:
     return None if head is None else StoreLayout.from_json(head["layout"])
 
 
-def put_file(partial: Path, level: int, index: Triple, layout: StoreLayout, block: np.ndarray) -> None:
-    """Write the shard of one level."""
+def put_file(partial: Path, number: int, index: Triple, layout: StoreLayout, block: np.ndarray) -> None:
+    """Write the shard of one of the `arrays`."""
+    path, edges = layout.arrays[number]
     with _disk_errors(partial):
         write_shard_file(
-            partial.joinpath(str(level), "c", *map(str, index)),
+            partial.joinpath(path, "c", *map(str, index)),
             block,
-            chunk=layout.levels[level].chunk,
-            shard=layout.levels[level].shard,
+            chunk=edges.chunk,
+            shard=edges.shard,
             codec=layout.codec,
             scratch=partial / _SCRATCH_NAME,
         )
 
 
 def _is_lost(partial: Path, layout: StoreLayout, index: Triple) -> bool:
-    """Whether a finished shard is incomplete at any level."""
-    return any(
-        damage_of_shard(partial / str(number), level, layout.dtype, layout.codec, index) for number, level in enumerate(layout.levels)
-    )
+    """Whether a finished shard is incomplete in any array."""
+    return any(damage_of_shard(partial / path, edges, layout.dtype, layout.codec, index) for path, edges in layout.arrays)
 
 
 def _empty(partial: Path) -> None:
@@ -170,9 +169,9 @@ def _prepare(partial: Path, layout: StoreLayout) -> None:
     scratch = partial / _SCRATCH_NAME
     _clear(scratch)
     scratch.mkdir(exist_ok=True)
-    for level in range(len(layout.levels)):
-        (partial / str(level)).mkdir(exist_ok=True)
-        _write_json(partial / str(level) / "zarr.json", layout.array_metadata(level), scratch)
+    for number, (path, _) in enumerate(layout.arrays):
+        (partial / path).mkdir(exist_ok=True)
+        _write_json(partial / path / "zarr.json", layout.array_metadata(number), scratch)
 
 
 def _clear(scratch: Path) -> None:

@@ -21,7 +21,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tomostream.errors import InputError
-from tomostream.store.spacing import spacing_doubt
+from tomostream.store.spacing import AGREES, spacing_doubt
 
 _ANGSTROM = {"angstrom": 1.0, "ångström": 1.0, "nanometer": 10.0, "micrometer": 10_000.0}
 _ANISOTROPY = 0.01  # relative difference of the axes' spacings above which voxels aren't cubes
@@ -56,6 +56,11 @@ class ImageMetadata:
         """Edge of a level-0 voxel, angstrom; the mean over the axes if they differ slightly."""
         z, y, x = self.spacings[0]
         return z if z == y == x else (z + y + x) / 3
+
+    def finer(self, level: int) -> ImageMetadata:
+        """Return the same with the spacings of levels 2^level times finer."""
+        spacings = tuple((z / 2**level, y / 2**level, x / 2**level) for z, y, x in self.spacings)
+        return replace(self, spacings=spacings)
 
 
 def read_image_metadata(attributes: Mapping[str, Any], where: str) -> ImageMetadata:
@@ -119,6 +124,32 @@ def no_unit(scale: float) -> str:
         f"the axes have no unit (their scale is {scale:g}), so the voxel spacing is not known; give it with --voxel-size ANGSTROM (in a "
         "configuration: voxel_size), or write the unit into the metadata"
     )
+
+
+def known_spacing(metadata: ImageMetadata, voxel_size: float | None, path: str) -> float | None:
+    """Return the voxel spacing, angstrom: the image's, else the one that the caller says; None where there is neither.
+
+    Raises
+    ------
+    InputError
+        If the two differ.
+    """
+    if not metadata.has_unit:
+        return voxel_size
+    if voxel_size is not None and abs(voxel_size / metadata.spacing - 1) > AGREES:
+        raise InputError(
+            f"{path} says that its voxels are {metadata.spacing:g} angstrom, --voxel-size (in a configuration: voxel_size) says {voxel_size:g}; "
+            "leave that out, or mend the store's metadata"
+        )
+    return metadata.spacing
+
+
+def doubts(metadata: ImageMetadata, voxel_size: float | None) -> tuple[str, ...]:
+    """Return what has to be assumed about an image whose voxel spacing the caller may say."""
+    if metadata.has_unit or voxel_size is None:
+        return metadata.warnings
+    doubt = spacing_doubt(voxel_size)
+    return () if doubt is None else (doubt,)
 
 
 def _image(attributes: Mapping[str, Any]) -> dict[str, Any]:

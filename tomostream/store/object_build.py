@@ -65,8 +65,8 @@ class ObjectBuild:
             is_new = not is_same_build(found, self._head) or (path / "zarr.json").is_file()
             if is_new:
                 self._clear()
-            for level in range(len(layout.levels)):
-                _put_json(path / str(level) / "zarr.json", layout.array_metadata(level))
+            for number, (name, _) in enumerate(layout.arrays):
+                _put_json(path / name / "zarr.json", layout.array_metadata(number))
             self._done: set[Triple] = set() if is_new else _uploaded(path)
             self._notes = [] if is_new else _read_notes(self._folder / NOTES_NAME)
         except BaseException:
@@ -151,10 +151,10 @@ def object_layout(partial: RemotePath) -> StoreLayout | None:
     return StoreLayout.from_json(found["layout"])
 
 
-def put_object(partial: RemotePath, level: int, index: Triple, layout: StoreLayout, block: np.ndarray) -> None:
-    """Upload the shard of one level."""
-    edges = layout.levels[level]
-    _store(partial).joinpath(str(level), "c", *map(str, index)).upload(
+def put_object(partial: RemotePath, number: int, index: Triple, layout: StoreLayout, block: np.ndarray) -> None:
+    """Upload the shard of one of the `arrays`."""
+    path, edges = layout.arrays[number]
+    _store(partial).joinpath(path, "c", *map(str, index)).upload(
         lambda stream: write_shard_bytes(stream, block, chunk=edges.chunk, shard=edges.shard, codec=layout.codec)
     )
 

@@ -36,8 +36,15 @@ Look = Callable[[int, np.ndarray], object]
 __all__ = ["StoreSpec", "StoreState", "StoreWriter", "store_state", "write_shard"]
 
 
-def write_shard(partial: Place, index: Triple, block: Shaped[np.ndarray, "z y x"], *, look: Look | None = None) -> None:
-    """Write a level-0 shard and the shards of the coarser levels above it into a half-written store.
+def write_shard(
+    partial: Place,
+    index: Triple,
+    block: Shaped[np.ndarray, "z y x"],
+    *,
+    look: Look | None = None,
+    seams: Shaped[np.ndarray, " n"] | None = None,
+) -> None:
+    """Write a level-0 shard, the shards of the coarser levels above it, and its seams, into a half-written store.
 
     Parameters
     ----------
@@ -49,11 +56,13 @@ def write_shard(partial: Place, index: Triple, block: Shaped[np.ndarray, "z y x"
         The voxels of the shard's core, with exactly its shape and the store's type.
     look
         Called with each level and its block, before that is written.
+    seams
+        The values beside the shard, where the store has any (`StoreSpec.seams`).
 
     Raises
     ------
     TomostreamError
-        If the block does not fit, or can't be written.
+        If the block or the seams do not fit, or can't be written.
     """
     layout = read_layout(partial)
     if layout is None:
@@ -66,6 +75,12 @@ def write_shard(partial: Place, index: Triple, block: Shaped[np.ndarray, "z y x"
         raise TomostreamError(
             f"shard {index} of {partial} takes {layout.dtype} voxels of shape {core.shape}, found {block.dtype} of shape {tuple(block.shape)}"
         )
+    if layout.seams is not None:
+        if seams is None or seams.shape != layout.seams.chunk[2:]:
+            raise TomostreamError(
+                f"shard {index} of {partial} takes {layout.seams.chunk[2]} values of seams, found {0 if seams is None else seams.size}"
+            )
+        put_shard(partial, len(layout.levels), index, layout, seams[None, None])
     blocks = [block]
     while len(blocks) < len(layout.levels):
         blocks.append(rounded_to(mean_pooled(blocks[-1]), layout.dtype))
@@ -136,9 +151,11 @@ class StoreWriter:
         """The indices of the level-0 shards that are not marked as done, z slowest."""
         return [index for index in self.shards.indices() if index not in self._build.done]
 
-    def write(self, index: Triple, block: Shaped[np.ndarray, "z y x"], *, look: Look | None = None) -> None:
+    def write(
+        self, index: Triple, block: Shaped[np.ndarray, "z y x"], *, look: Look | None = None, seams: Shaped[np.ndarray, " n"] | None = None
+    ) -> None:
         """Write a shard at all levels; see `write_shard`."""
-        write_shard(self.partial, index, block, look=look)
+        write_shard(self.partial, index, block, look=look, seams=seams)
 
     def mark_done(self, index: Triple) -> None:
         """Record that a shard is written; a resumed run will not ask for it again.  Thread-safe."""

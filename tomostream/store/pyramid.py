@@ -143,6 +143,12 @@ def plan_levels(shape: Triple, *, chunk: Triple | None, shard: Triple | None, le
     return tuple(_layout(shape, chunk, whole, level) for level in range(levels))
 
 
+def seam_layout(counts: Triple, values: int) -> LevelLayout:
+    """Return the layout of the seams: one row of values for each of a level's shards (numbers along z, y, x), with the shard's own index."""
+    row = (1, 1, values)
+    return LevelLayout((counts[0], counts[1], counts[2] * values), row, row)
+
+
 def _can_halve(shape: Triple, shard: Triple, level: int, least: int) -> bool:
     """Whether the shards of `level` have whole edges of at least `least`; an axis of one shard is no constraint."""
     return all(s >= n or (s % 2**level == 0 and s // 2**level >= least) for n, s in zip(shape, shard, strict=True))

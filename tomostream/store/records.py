@@ -21,9 +21,12 @@ from tomostream.store.typed_json import check_format, check_json, parse_json
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _AGAIN = "copy the store again, or make it again with --overwrite"
 FORMAT = 1  # of the attribute; stores of version 0.1 don't say it
+GRID_FORMAT = 2  # where there is a `grid`: earlier versions would take the logits for scores
+SEAMS = "seams"  # path of the array beside the levels
 ROBUST_KEY = "robust_normalisation"  # apart from `normalisation`, whose form version 0.1 checks
 _Level = Annotated[str, Field(pattern=r"^\d+$")]
 _Count = Annotated[int, Field(ge=0)]
+_Edges = Annotated[list[Annotated[int, Field(ge=1, le=2**24)]], Field(min_length=3, max_length=3)]
 
 
 class StatisticsRecord(BaseModel):
@@ -44,6 +47,22 @@ class RobustRecord(StatisticsRecord):
     """The robust statistics of one level, of one definition."""
 
     fill: _Finite | None = None
+
+
+class GridRecord(BaseModel):
+    """Of scores that are stored at a coarser level than they are of: where they belong, and by which blocks they were computed (`coarse_grid`).
+
+    Lists of three are edges, voxels of level 0 (z y x); `box` is where there are scores, its first and last corner.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    level: Annotated[int, Field(ge=1, le=30)]
+    volume: _Edges
+    chunk: _Edges
+    shard: _Edges
+    core: _Edges
+    box: Annotated[list[Annotated[list[_Count], Field(min_length=3, max_length=3)]], Field(min_length=2, max_length=2)] | None = None
 
 
 Attributes = dict[str, Any]
@@ -73,7 +92,9 @@ class StoreRecord(BaseModel):
     score_offset: _Finite | None = None
     score_missing: int | None = None
     values: dict[str, str] | None = None
+    grid: GridRecord | None = None
     levels_sha256: list[str] | None = None
+    seams_sha256: str | None = None
     seal: str | None = None
 
 
@@ -99,7 +120,7 @@ def checked_attributes(attributes: Mapping[str, Any], path: str) -> Attributes:
     if not isinstance(ours, dict):
         return {}
     where = f"attribute 'tomostream' of {path}"
-    check_format(ours, FORMAT, where)
+    check_format(ours, GRID_FORMAT if "grid" in ours else FORMAT, where)
     record: StoreRecord = check_json(ours, StoreRecord, where)
     if record.seal is not None:
         # read it once more, as a whole: another of our processes may have changed it since the attributes were read
@@ -107,8 +128,11 @@ def checked_attributes(attributes: Mapping[str, Any], path: str) -> Attributes:
         ours = (group.get("attributes") or {}).get("tomostream")
         if not isinstance(ours, dict) or SEAL not in ours or sealed_group(group) != group:
             raise InputError(f"{path}: its metadata (zarr.json) are damaged or were changed since it was made; {_AGAIN}")
-        for level, known in enumerate(record.levels_sha256 or ()):
-            file = place(path) / str(level) / "zarr.json"
+        hashes = {str(level): known for level, known in enumerate(record.levels_sha256 or ())}
+        if record.seams_sha256 is not None:
+            hashes[SEAMS] = record.seams_sha256
+        for array, known in hashes.items():
+            file = place(path) / array / "zarr.json"
             try:
                 found = hashlib.sha256(file.read_bytes()).hexdigest()
             except FileNotFoundError:

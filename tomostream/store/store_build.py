@@ -68,9 +68,9 @@ def read_layout(partial: Place) -> StoreLayout | None:
     return object_layout(partial) if isinstance(partial, RemotePath) else local_layout(partial)
 
 
-def put_shard(partial: Place, level: int, index: Triple, layout: StoreLayout, block: np.ndarray) -> None:
-    """Write the shard of one level; it is either complete or absent."""
+def put_shard(partial: Place, number: int, index: Triple, layout: StoreLayout, block: np.ndarray) -> None:
+    """Write the shard of one of the layout's `arrays`; it is either complete or absent."""
     if isinstance(partial, RemotePath):
-        put_object(partial, level, index, layout, block)
+        put_object(partial, number, index, layout, block)
     else:
-        put_file(partial, level, index, layout, block)
+        put_file(partial, number, index, layout, block)

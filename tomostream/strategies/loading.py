@@ -52,7 +52,15 @@ def _loader(kind: str, folder: Path) -> Strategy:
 
 
 def plan_model(
-    model: Model, volume: Triple, *, precision: str, memory: int, block_size: Triple | None, name: str, max_edge: int | None = None
+    model: Model,
+    volume: Triple,
+    *,
+    precision: str,
+    memory: int,
+    block_size: Triple | None,
+    name: str,
+    max_edge: int | None = None,
+    chunk: Triple | None = None,
 ) -> PredictionPlan:
     """Choose the blocks in which a model scores a volume, and include the memory that adaptation takes.
 
@@ -68,7 +76,7 @@ def plan_model(
         Edges of the core that the user asks for, in voxels of level 0; None: choose.
     name
         Name of the tomogram, for messages.
-    max_edge
+    max_edge, chunk
         See `inference.plan.PlanRequest`.
 
     Raises
@@ -83,6 +91,6 @@ def plan_model(
             "train with fewer network.channels or network.batch_statistics: training"
         )
     level = model.settings.level
-    request = PlanRequest(volume=volume, level=level, memory=memory, block_size=block_size, name=name, max_edge=max_edge)
+    request = PlanRequest(volume=volume, level=level, memory=memory, block_size=block_size, name=name, max_edge=max_edge, chunk=chunk)
     plan = model.plan(request, precision=precision)
     return replace(plan, block_bytes=max(plan.block_bytes, adapting))

@@ -13,7 +13,6 @@ from tomostream.inference.device_scores import DeviceScorer, interpolated, store
 from tomostream.inference.plan import PlanRequest
 from tomostream.inference.protocol import BlockScorer
 from tomostream.inference.region_scoring import encode_scores, score_region
-from tomostream.inference.upsample import supporting_box, upsample
 from tomostream.picking.smoothing import ball_mean
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer
 from tomostream.strategies.matched_filter.device_correlation import DeviceCorrelation
@@ -21,6 +20,7 @@ from tomostream.strategies.unet.device_ball_mean import device_ball_mean
 from tomostream.strategies.unet.device_scorer import DeviceFusedScorer, DeviceUNetScorer
 from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings, matched_targets
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
+from tomostream.upsample import supporting_box, upsample
 
 SHAPE = (33, 44, 36)  # of level 0
 MATCHED = MatchedSettings(support_vox=(4.3, 5.6), floor=0.4, weight=(20.0, 9.0), intercept=(-1.0, 2.0), smooth_vox=1.6)

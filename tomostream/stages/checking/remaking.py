@@ -18,10 +18,11 @@ import platform
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tomostream.defaults import SCORE_GRID
 from tomostream.errors import InputError, TomostreamError
 from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Box, Triple, triple
@@ -39,6 +40,9 @@ from tomostream.store.stored_levels import StoredLevel
 from tomostream.tomogram import Tomogram, open_tomogram, store_normalisation
 from tomostream.units import Length, parse_box
 
+if TYPE_CHECKING:
+    from tomostream.stages.prediction.shard_task import ShardTask
+
 
 def remake_shard(tomogram: Tomogram, sources: Sources, level: int, index: Triple, *, memory: int) -> None:
     """Make a shard of a store again.
@@ -49,6 +53,9 @@ def remake_shard(tomogram: Tomogram, sources: Sources, level: int, index: Triple
         If what it was made from is not here, or has changed.
     """
     reader = ShardReader(tomogram)
+    if tomogram.coarse is not None:
+        _write(tomogram, level, index, _from_model_at_level(tomogram, sources, index, memory)[level])
+        return
     if level > 0:
         _write(tomogram, level, index, _coarser(reader.read(level - 1, index), reader.levels[level].dtype))
         return
@@ -97,7 +104,7 @@ def remake_picks(table: Path, record: MadeBy, sources: Sources, *, memory: int, 
 
 
 def _write(tomogram: Tomogram, level: int, index: Triple, block: np.ndarray) -> None:
-    one: StoredLevel = tomogram.levels[level]
+    one: StoredLevel = tomogram.arrays[level]
     if one.codec is None:
         raise TypeError(f"level {one.path} does not use tomostream's codecs")
     if tomogram.path.partition("://")[1]:
@@ -125,9 +132,28 @@ def _from_source(tomogram: Tomogram, sources: Sources, index: Triple) -> np.ndar
 
 
 def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -> np.ndarray:
+    from tomostream.stages.prediction.shard_task import as_stored, score_shard
+
+    task, species = _scoring(store, sources, index, memory)
+    scores, _ = score_shard(task)
+    return as_stored(scores[species], task.settings.score_dtype)
+
+
+def _from_model_at_level(store: Tomogram, sources: Sources, index: Triple, memory: int) -> tuple[np.ndarray, ...]:
+    """The shard of the network's level, and the row of its seams."""
+    from tomostream.stages.prediction.shard_task import score_shard_at_level
+
+    task, species = _scoring(store, sources, index, memory)
+    values, rows, _ = score_shard_at_level(task)
+    return values[species], rows[species][None, None]
+
+
+def _scoring(store: Tomogram, sources: Sources, index: Triple, memory: int) -> tuple[ShardTask, int]:
+    """The task that scored a shard, and the number of the store's species."""
+    from tomostream.stages.prediction.network_grid import plan_on_grid
     from tomostream.stages.prediction.prepare_task import PrepareTask, prepare_tomogram
-    from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, as_stored, machine_environment, score_shard
-    from tomostream.strategies.loading import load_model, plan_model
+    from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardTask, machine_environment
+    from tomostream.strategies.loading import load_model
     from tomostream.strategies.several_models import parts_of
 
     made: Fingerprint = store.attributes["fingerprint"]
@@ -153,10 +179,10 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
         logits=made["logits"],
         box=None if made["box"] == "None" else parse_box(made["box"].replace(" ", "")),
         mask=None if made["mask"] is None else sources.tomogram(made["mask"]).path,
+        grid=made.get("grid", SCORE_GRID),
+        block_size=triple(made["core"]),
     )
-    plan = plan_model(
-        model, source.shape, precision=settings.precision, memory=memory, block_size=triple(made["core"]), name=source.name
-    )  # fmt: skip
+    plan = plan_on_grid(model, source.shape, settings, memory=memory, name=source.name)
     if list(plan.core) != made["core"]:
         raise InputError(
             f"this version would score it in blocks of {plan.core} voxels instead of {made['core']}; predict again with --overwrite"
@@ -168,8 +194,7 @@ def _from_model(store: Tomogram, sources: Sources, index: Triple, memory: int) -
         source.name, source.path, prepared.normalisation, prepared.statistics, load, plan, index, (), len(model.settings.species), settings,
         environment,
     )  # fmt: skip
-    scores, _ = score_shard(task)
-    return as_stored(scores[species], settings.score_dtype)
+    return task, species
 
 
 def _device_of(made: Fingerprint) -> str:

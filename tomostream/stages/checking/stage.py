@@ -164,7 +164,7 @@ class _Check:
         except TomostreamError as error:
             yield Damage(path, "metadata", " ".join(str(error).split()))
             return
-        if tomogram.attributes.get("complete") is not True or any(level.codec is None for level in tomogram.levels):
+        if tomogram.attributes.get("complete") is not True or any(level.codec is None for level in tomogram.arrays):
             yield from self._foreign(tomogram)
             return
         for warning in tomogram.warnings:  # a store that we made needs no assumption, so a warning is damage
@@ -172,7 +172,7 @@ class _Check:
         needed = projected_bytes(tomogram) + LIBRARIES_BYTES
         if needed > self._memory:
             raise BudgetError(f"checking {path} needs {format_bytes(needed)} but --memory is {format_bytes(self._memory)}; raise --memory")
-        if not all(level.codec is not None and level.codec.has_checksum for level in tomogram.levels):
+        if not all(level.codec is not None and level.codec.has_checksum for level in tomogram.arrays):
             self._progress.warn(
                 f"{path} was made without checksums, by tomostream 0.1: flipped bits in its voxels can't be detected; to add checksums, make it again with --overwrite"
             )
@@ -184,7 +184,7 @@ class _Check:
         def mend_statistics(level: int) -> Callable[[], None]:
             return partial(remake_statistics, path, level, memory=self._memory)
 
-        shards = tomogram.levels[0].layout.shards
+        shards = tomogram.arrays[0].layout.shards
         with self._progress.track(f"check {tomogram.name}", len(shards)) as bar:
             for damage in check_voxels(tomogram, bar, mend, mend_statistics):
                 yield Damage(damage.path, damage.part, damage.problem, damage.mend, rank if damage.rank == "tomogram" else damage.rank)

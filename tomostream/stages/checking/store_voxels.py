@@ -3,7 +3,7 @@
 Shard by shard, each read once:
 
 1. Every chunk of every level is read, and its checksum compared.
-2. A coarser level must be the mean of the finer one, bit by bit.
+2. A coarser level must be the mean of the finer one, bit by bit (the seams of scores at the network's level are none).
 3. Labels are values that the mask names; probabilities lie within 0..1, or are missing.
 4. Mean and deviation, raw and clipped, are gathered on the way (the clip is that of the recorded statistics), and compared with those recorded.
 
@@ -36,10 +36,10 @@ Mend = Callable[[int, Triple], Callable[[], None]]
 
 
 class ShardReader:
-    """Reads the shards of a store that tomostream finished, at all levels."""
+    """Reads the shards of a store that tomostream finished, at all levels; where scores are at the network's level, of that and its seams."""
 
     def __init__(self, tomogram: Tomogram) -> None:
-        self.levels = tomogram.levels
+        self.levels = tomogram.arrays
         self.folder: Place = place(tomogram.path)
 
     def damage(self, level: int, index: Triple) -> list[str]:
@@ -62,7 +62,7 @@ class ShardReader:
 
 def projected_bytes(tomogram: Tomogram) -> int:
     """Return the bytes that a check holds besides the libraries."""
-    first = tomogram.levels[0]
+    first = tomogram.arrays[0]
     return 3 * math.prod(first.layout.shards.core((0, 0, 0)).shape) * max(first.dtype.itemsize, 4)
 
 
@@ -80,7 +80,7 @@ def check_voxels(tomogram: Tomogram, bar: Bar, mend: Mend, mend_statistics: Call
     """
     reader = ShardReader(tomogram)
     values = _allowed_values(tomogram)
-    gathered = {level: found for level in range(len(reader.levels)) if (found := tomogram.at_level(level).normalisation) is not None}
+    gathered = {level: found for level in range(len(tomogram.levels)) if (found := tomogram.at_level(level).normalisation) is not None}
     raw: dict[int, Moments] = dict.fromkeys(gathered, Moments())
     clipped: dict[int, Moments] = dict.fromkeys(gathered, Moments())
     for index in reader.levels[0].layout.shards.indices():
@@ -94,7 +94,7 @@ def check_voxels(tomogram: Tomogram, bar: Bar, mend: Mend, mend_statistics: Call
                 for problem in reader.damage(level, index):
                     yield Damage(tomogram.path, reader.file(level, index), problem, mend(level, index))
             if block is not None:
-                if finer is not None and not _is_mean(block, finer):
+                if finer is not None and tomogram.coarse is None and not _is_mean(block, finer):
                     yield Damage(tomogram.path, reader.file(level, index), f"it is not the mean of level {level - 1}", mend(level, index))
                 wrong = values(block) if level == 0 else None
                 if wrong is not None:
@@ -160,6 +160,6 @@ def _allowed_values(tomogram: Tomogram) -> Callable[[np.ndarray], str | None]:
 
     if attributes.get("kind") == "labels":
         return labels
-    if attributes.get("kind") == "scores" and not attributes.get("logits"):
+    if attributes.get("kind") == "scores" and not attributes.get("logits") and tomogram.coarse is None:  # that holds logits
         return probabilities
     return lambda block: None

@@ -57,6 +57,8 @@ def scores_fingerprint(
     }
     if settings.voxel_size is not None:
         values["voxel_size"] = settings.voxel_size
+    if settings.is_coarse(plan.level):
+        values["grid"] = settings.grid
     if settings.candidates:
         values["candidates"] = {
             species: radius.in_voxels(source.spacing) for species, radius in settings.candidates if species in model.settings.species

@@ -26,6 +26,7 @@ from tomostream.progress import Progress
 from tomostream.remote.places import Place, RemotePath
 from tomostream.score_map import SCORES, ScoreMapAttributes
 from tomostream.stages.prediction.candidates import CODEC, Reduction, remove_store, work_place
+from tomostream.stages.prediction.network_grid import at_network_level, plan_on_grid
 from tomostream.stages.prediction.prepare_task import Prepared
 from tomostream.stages.prediction.score_fingerprints import known_scores, scores_fingerprint
 from tomostream.stages.prediction.shard_task import PredictSettings, ScorerLoad, ShardDone, ShardTask
@@ -139,20 +140,12 @@ def plan_scores(
     TomostreamError
         If the tomogram does not fit the model, or no block the memory.
     """
-    from tomostream.strategies.loading import plan_model
-
     settings = task.settings
     source = open_told(task.path, progress, voxel_size=settings.voxel_size)
     _check_spacing(model, source, progress)
     Restriction(settings.box, settings.mask).check(source.shape, task.name, spacing=source.known_spacing)
-    plan = plan_model(
-        model,
-        source.shape,
-        precision=settings.precision,
-        memory=task.memory - remote_bytes(is_url(task.path) or isinstance(task.out, RemotePath)),
-        block_size=settings.block_size,
-        name=task.name,
-    )
+    memory = task.memory - remote_bytes(is_url(task.path) or isinstance(task.out, RemotePath))
+    plan = plan_on_grid(model, source.shape, settings, memory=memory, name=task.name)
     fingerprint = scores_fingerprint(settings, model, identity, source, plan, load, environment)
     paths = [_store(task.out, model, species, task.name) for species in model.settings.species]
     return Examined(task, plan, fingerprint, paths, [False] * len(paths))
@@ -305,7 +298,7 @@ def _spec(examined: Examined, model: Model, species: str) -> StoreSpec:
         pick_method=model.picker,
         **encoding_attributes(settings.score_dtype),
     )
-    return StoreSpec(
+    spec = StoreSpec(
         name=task.name,
         shape=source.shape,
         dtype=np.dtype(settings.score_dtype),
@@ -316,6 +309,7 @@ def _spec(examined: Examined, model: Model, species: str) -> StoreSpec:
         levels=1,
         attributes=attributes.to_json(),
     )
+    return at_network_level(spec, plan, settings) if settings.is_coarse(plan.level) else spec
 
 
 def _store(out: Place, model: Model, species: str, name: str) -> Place:

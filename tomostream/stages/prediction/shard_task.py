@@ -25,7 +25,7 @@ from tomostream.stages.prediction.candidates import thinned
 from tomostream.stages.shared.region_of_interest import Restriction
 from tomostream.store.omezarr import write_shard
 from tomostream.strategies.model_folder import local_model
-from tomostream.tomogram import open_tomogram
+from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.units import Length
 
 if TYPE_CHECKING:
@@ -49,15 +49,32 @@ class PredictSettings:
     mixed_devices: bool = False  # machines of several kinds may share a score map; it says so then
     voxel_size: float | None = None  # angstrom, where the tomogram's store does not say it
     candidates: tuple[tuple[str, Length], ...] = ()  # radii by species: only what picking with them needs is kept; none: all is
+    grid: str = defaults.SCORE_GRID  # `network`: the logits are stored at the network's level, and interpolated on reading
+
+    def is_coarse(self, level: int) -> bool:
+        """Whether the scores of a model that reads this level are stored at it."""
+        return self.grid == "network" and level > 0
 
     def check(self) -> None:
-        """Refuse combinations that would silently lose information.
+        """Refuse combinations that would silently lose information, or that contradict each other.
 
         Raises
         ------
         InputError
-            For logits in int8.
+            For logits in int8; and on the network's grid for a smaller type, candidates, or a mask.
         """
+        if self.grid == "network":
+            for is_asked, what, instead in (
+                (
+                    self.score_dtype != "float32",
+                    f"score_dtype {self.score_dtype}",
+                    "its logits are float32, an eighth of the voxels at level 1: half of what int8 takes",
+                ),
+                (bool(self.candidates), "keep: candidates", "candidates are voxels of the tomogram's grid, and take less than either"),
+                (self.mask is not None, "a mask", "a mask is on the tomogram's grid; give it to `pick` instead"),
+            ):
+                if is_asked:
+                    raise InputError(f"grid network with {what}: {instead}; leave one of them out")
         if self.logits and self.score_dtype == "int8":
             raise InputError("--logits with --score-dtype int8: int8 holds probabilities only; use float16 or float32")
 
@@ -148,6 +165,11 @@ def predict_shard(task: ShardTask) -> ShardDone:
     """
     from tomostream.inference.region_scoring import missing_score
 
+    if task.settings.is_coarse(task.plan.level):
+        values, rows, done = score_shard_at_level(task)
+        for number, store in task.stores:
+            write_shard(place(store), task.index, values[number], seams=rows[number] if rows.size else None)
+        return done
     scores, done = score_shard(task)
     floors: list[tuple[int, float | None]] = []
     for number, store in task.stores:  # one species after the other, so that only one is there twice
@@ -176,9 +198,7 @@ def score_shard(task: ShardTask) -> tuple[np.ndarray, ShardDone]:
     from tomostream.inference.device_scores import DeviceScorer, stored_region
     from tomostream.inference.region_scoring import missing_score, score_region
 
-    ready = resident(task.load)
-    found = check_machine(task.name, task.load.device, task.environment)
-    tomogram = open_tomogram(task.path).at_level(ready.model.settings.level).with_normalisation(task.normalisation)
+    found, ready, tomogram = _opened(task)
     core = task.plan.shards.core(task.index)
     notes: list[str] = []
     dtype = task.settings.score_dtype
@@ -195,6 +215,34 @@ def score_shard(task: ShardTask) -> tuple[np.ndarray, ShardDone]:
         scores = score_region(read, task.plan, core, scorer, as_logits=as_logits, note=notes.append)
         restriction.apply(scores, core)
     return scores, ShardDone(found, tuple(notes))
+
+
+def score_shard_at_level(task: ShardTask) -> tuple[np.ndarray, np.ndarray, ShardDone]:
+    """Score one shard at the network's level: logits (species, z, y, x), the rows of its seams (species, n), and what there is to say.
+
+    Raises
+    ------
+    MachineError
+        As of `predict_shard`.
+    """
+    from tomostream.inference.level_scoring import grid_of, level_shard
+
+    found, ready, tomogram = _opened(task)
+    core, notes = task.plan.shards.core(task.index), list[str]()
+    if Restriction(task.settings.box, None).is_empty_in(core):
+        grid = grid_of(task.plan)
+        values = np.full((task.species, *grid.owned(core).shape), np.nan, dtype=np.float32)
+        rows = np.full((task.species, grid.seam_values), np.nan, dtype=np.float32)
+    else:
+        values, rows = level_shard(tomogram.read_standardised, task.plan, task.index, ready.scorer(task.statistics), note=notes.append)
+    return values, rows, ShardDone(found, tuple(notes))
+
+
+def _opened(task: ShardTask) -> tuple[tuple[tuple[str, str], ...], Ready, Tomogram]:
+    """Return what machine does a task, its model, and its tomogram at the model's level."""
+    ready = resident(task.load)
+    found = check_machine(task.name, task.load.device, task.environment)
+    return found, ready, open_tomogram(task.path).at_level(ready.model.settings.level).with_normalisation(task.normalisation)
 
 
 def check_machine(name: str, device: str, wanted: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,7 @@ of 0 gives the classic local normalisation, a large floor a plain matched filter
 1. The window of a block is the box that is needed, widened by the kernel's half-width; beyond the faces of the volume f is 0, its mean.
 2. Transform the window and its square; transform back once each for mean and variance, and once for each kernel.  The transforms are circular with
    the window's size, so only places that wrapping does not reach are kept.  A kernel is small, so it is transformed axis by axis, without the lines
-   that are all zero; a single kernel is transformed once for all pieces.
+   that are all zero; a single kernel is transformed once for all pieces, and outputs of one ball share the transforms of the volume.
 3. The transforms depend only on the box.  So the same block grid always gives the same bits; different grids agree to rounding.
 
 References
@@ -19,7 +19,7 @@ Roseman 2003, "Particle finding in electron micrographs using a fast local corre
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,7 @@ class CorrelationScorer:
         self._floor = floor
         self._threads = threads or 1
         self._half = max(target.half for target in targets)
+        self._groups = balls_of(targets)
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
         """Return the box, widened by the half-width of the largest kernel and clipped to the volume."""
@@ -87,7 +88,8 @@ class CorrelationScorer:
         """Return the projected peak of `logits`, in bytes."""
         edges = self._piece_edges(needed.shape)
         window = math.prod(transform_shape(edges, self._half))
-        return 4 * (self.read_box(needed, shape).size + _LIVE_WINDOWS * window + 2 * math.prod(edges) + self.species * needed.size)
+        live = _LIVE_WINDOWS + max(map(len, self._groups)) - 1
+        return 4 * (self.read_box(needed, shape).size + live * window + 2 * math.prod(edges) + self.species * needed.size)
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
         """Return the logits of `needed`; see `BlockScorer.logits`."""
@@ -102,37 +104,43 @@ class CorrelationScorer:
         result = np.empty((self.species, *needed.shape), dtype=np.float32)
         edges = self._piece_edges(needed.shape)
         pieces = [piece.shifted(needed.start) for piece in BlockGrid(needed.shape, edges).cores()]
-        for values, target in zip(result, self._targets, strict=True):
-            size = transform_shape(edges, target.half)
-            ball = ball_of(target.half, target.radius)
+        for group in self._groups:
+            half, radius = self._targets[group[0]].half, self._targets[group[0]].radius
+            size = transform_shape(edges, half)
+            ball = ball_of(half, radius)
             count = int(np.count_nonzero(ball))
             weights = np.conj(small_spectrum(ball.astype(np.float32) / np.float32(count), size, self._threads))
-            kernels = list(target.kernels) if isinstance(target.kernels, Sequence) else []
             # a single kernel's spectrum is kept for all pieces; those of many kernels would take too much memory
-            kept = [small_spectrum(kernels[0], size, self._threads)] if len(kernels) == 1 else None
+            kept = [self._kept(self._targets[number], size) for number in group]
             for piece in pieces:
-                spectra = kept if kept is not None else (small_spectrum(kernel, size, self._threads) for kernel in target.kernels)
-                self._correlate(image, read, piece, target, (count, weights, spectra), size, values[piece.relative_to(needed.start).slices])
+                spectrum, scale = self._transformed(image, read, piece, half, (count, weights), size)
+                for number, own in zip(group, kept, strict=True):
+                    spectra = own if own is not None else self._spectra(self._targets[number], size)
+                    self._correlate(spectrum, scale, spectra, size, result[number][piece.relative_to(needed.start).slices])
         return result
 
     def _piece_edges(self, shape: Triple) -> Triple:
         return piece_edges(shape, self._piece)
 
-    def _correlate(
+    def _kept(self, target: Target, size: Triple) -> list[np.ndarray] | None:
+        is_single = isinstance(target.kernels, Sequence) and len(target.kernels) == 1
+        return list(self._spectra(target, size)) if is_single else None
+
+    def _spectra(self, target: Target, size: Triple) -> Iterator[np.ndarray]:
+        return (small_spectrum(kernel, size, self._threads) for kernel in target.kernels)
+
+    def _transformed(
         self,
         image: np.ndarray,
         read: Box,
         needed: Box,
-        target: Target,
-        spectra: tuple[
-            int, np.ndarray, Iterable[np.ndarray]
-        ],  # voxels of the ball, conjugate transform of its mean, the kernels' transforms
+        half: int,
+        ball: tuple[int, np.ndarray],  # its voxels, and the conjugate transform of its mean
         size: Triple,
-        best: np.ndarray,
-    ) -> None:
-        """Correlate one piece with the kernels of a target, and write the maximum over the kernels to `best`."""
-        count, weights, kernels = spectra
-        window_box = needed.expanded(target.half)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the transform of the window of one piece, and what correlations there are multiplied by."""
+        count, weights = ball
+        window_box = needed.expanded(half)
         window = np.zeros(size, dtype=np.float32)
         inside = window_box.clipped(read)
         window[inside.relative_to(window_box.start).slices] = image[inside.relative_to(read.start).slices]
@@ -149,9 +157,11 @@ class CorrelationScorer:
         variance += np.float32(self._floor**2)
         # keeps an exactly constant place from dividing by zero if the floor is 0; its correlation becomes 0
         np.maximum(variance, np.finfo(np.float32).tiny, out=variance)
-        scale = 1 / np.sqrt(variance * np.float32(count))
-        del mean, variance
+        return spectrum, 1 / np.sqrt(variance * np.float32(count))
 
+    def _correlate(self, spectrum: np.ndarray, scale: np.ndarray, kernels: Iterable[np.ndarray], size: Triple, best: np.ndarray) -> None:
+        """Correlate one piece with the kernels of a target, given their transforms, and write the maximum over the kernels to `best`."""
+        kept = tuple(slice(0, n) for n in best.shape)
         best.fill(-np.inf)
         for kernel in kernels:
             product = np.conj(kernel)
@@ -164,6 +174,14 @@ class CorrelationScorer:
 
     def _backward(self, spectrum: np.ndarray, size: Triple) -> np.ndarray:
         return np.asarray(scipy.fft.irfftn(spectrum, s=size, overwrite_x=True, workers=self._threads))
+
+
+def balls_of(targets: Sequence[Target]) -> list[list[int]]:
+    """Group the numbers of targets by their ball: the transforms of the volume, its local mean and variance are the same for all of a group."""
+    groups: dict[tuple[int, float], list[int]] = {}
+    for number, target in enumerate(targets):
+        groups.setdefault((target.half, target.radius), []).append(number)
+    return list(groups.values())
 
 
 def ball_of(half: int, radius: float) -> np.ndarray:

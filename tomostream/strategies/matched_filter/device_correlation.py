@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32
 
 from tomostream.geometry import BlockGrid, Box, Triple, triple
-from tomostream.strategies.matched_filter.correlation import Target, ball_of, piece_edges, transform_shape
+from tomostream.strategies.matched_filter.correlation import Target, ball_of, balls_of, piece_edges, transform_shape
 
 _PIECES = (384, 256, 192, 128, 96, 64, 32)  # candidate edges of a piece, voxels
 _LIVE_WINDOWS = 14  # arrays of the window's size at the peak, including scratch memory of the transforms
@@ -54,21 +54,25 @@ class DeviceCorrelation:
             The box whose logits are wanted.
         """
         edges = piece_edges(needed.shape, self._piece)
-        for values, target in zip(result, self._targets, strict=True):
-            size = transform_shape(edges, target.half)
-            ball = ball_of(target.half, target.radius)
+        for group in balls_of(self._targets):
+            half, radius = self._targets[group[0]].half, self._targets[group[0]].radius
+            size = transform_shape(edges, half)
+            ball = ball_of(half, radius)
             count = int(np.count_nonzero(ball))
             weights = _spectrum(ball.astype(np.float32) / np.float32(count), size, image.device).conj()
             for part in BlockGrid(needed.shape, edges).cores():
-                piece = part.shifted(needed.start)
-                found = self._correlation(image, read, piece, target, weights, count, size)
-                values[part.slices] += (found - target.offset) * target.slope
+                spectrum, scale = self._transformed(image, read, part.shifted(needed.start), half, (count, weights), size)
+                for number in group:
+                    target = self._targets[number]
+                    found = _correlation(spectrum, scale, target, size)
+                    result[number][part.slices] += (found - target.offset) * target.slope
 
-    def _correlation(
-        self, image: torch.Tensor, read: Box, needed: Box, target: Target, weights: torch.Tensor, count: int, size: Triple
-    ) -> torch.Tensor:
-        """Return the maximum over the kernels of the correlations in one piece."""
-        around = needed.expanded(target.half)
+    def _transformed(
+        self, image: torch.Tensor, read: Box, needed: Box, half: int, ball: tuple[int, torch.Tensor], size: Triple
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the transform of the window of one piece, and what correlations there are multiplied by."""
+        count, weights = ball
+        around = needed.expanded(half)
         inside = around.clipped(read)
         window = torch.zeros(size, dtype=torch.float32, device=image.device)
         window[inside.relative_to(around.start).slices] = image[inside.relative_to(read.start).slices]
@@ -82,16 +86,21 @@ class DeviceCorrelation:
         variance.sub_(mean.square_()).clamp_(min=0).add_(self._floor**2)
         del mean
         # keeps an exactly constant place from dividing by zero if the floor is 0; its correlation becomes 0
-        scale = variance.clamp_(min=float(np.finfo(np.float32).tiny)).mul_(count).rsqrt_()
-        best = None
-        for kernel in target.kernels:
-            product = _spectrum(kernel, size, image.device).conj() * spectrum
-            found = torch.fft.irfftn(product, s=size)[kept]
-            best = found.clone() if best is None else torch.maximum(best, found)
-        if best is None:
-            raise ValueError("a target must have at least one kernel")
-        result: torch.Tensor = best.mul_(scale)
-        return result
+        return spectrum, variance.clamp_(min=float(np.finfo(np.float32).tiny)).mul_(count).rsqrt_()
+
+
+def _correlation(spectrum: torch.Tensor, scale: torch.Tensor, target: Target, size: Triple) -> torch.Tensor:
+    """Return the maximum over a target's kernels of the correlations in one piece."""
+    kept = tuple(slice(0, n) for n in scale.shape)
+    best = None
+    for kernel in target.kernels:
+        product = _spectrum(kernel, size, spectrum.device).conj() * spectrum
+        found = torch.fft.irfftn(product, s=size)[kept]
+        best = found.clone() if best is None else torch.maximum(best, found)
+    if best is None:
+        raise ValueError("a target must have at least one kernel")
+    result: torch.Tensor = best.mul_(scale)
+    return result
 
 
 def _spectrum(kernel: np.ndarray, size: Triple, device: torch.device) -> torch.Tensor:

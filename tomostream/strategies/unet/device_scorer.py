@@ -13,7 +13,8 @@ from tomostream.geometry import Box, Triple
 from tomostream.learn.device_memory import device_memory, exact_turn
 from tomostream.strategies.matched_filter.device_correlation import DeviceCorrelation
 from tomostream.strategies.unet.device_ball_mean import device_ball_mean
-from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings, matched_targets
+from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings, fused_targets
+from tomostream.strategies.unet.lookalikes import LIMIT, LookAlikes
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 
 
@@ -54,21 +55,26 @@ class DeviceUNetScorer:
 
 
 class DeviceFusedScorer(DeviceUNetScorer):
-    """Scores boxes with network and matched filter, on a GPU.
+    """Scores boxes with network, matched filter, and what tells look-alikes, on a GPU.
 
     Parameters
     ----------
     network
         The network on a GPU.
-    matched, profiles
+    matched, profiles, lookalikes
         See `FusedScorer`.
     """
 
-    def __init__(self, network: StreamedNetwork, matched: MatchedSettings, profiles: tuple[np.ndarray, ...]) -> None:
+    def __init__(
+        self, network: StreamedNetwork, matched: MatchedSettings, profiles: tuple[np.ndarray, ...], lookalikes: LookAlikes | None = None
+    ) -> None:
         super().__init__(network)
-        self._fused = FusedScorer(network, matched, profiles, threads=None)
+        self._fused = FusedScorer(network, matched, profiles, lookalikes, threads=None)
+        self._lookalikes = lookalikes
         self._smooth = matched.smooth_vox
-        self._filter = DeviceCorrelation(matched_targets(matched, profiles), floor=matched.floor, memory=self.memory)
+        self._filters = [
+            DeviceCorrelation(targets, floor=matched.floor, memory=self.memory) for targets in fused_targets(matched, profiles, lookalikes)
+        ]
         self._intercept = matched.intercept
 
     def read_box(self, needed: Box, shape: Triple) -> Box:
@@ -92,5 +98,20 @@ class DeviceFusedScorer(DeviceUNetScorer):
         else:
             logits = logits[(slice(None), *needed.relative_to(wide.start).slices)]
         inside = read.clipped(Box.whole(shape))  # beyond the volume, the filter assumes the mean, but the image repeats the last voxels
-        self._filter.add_to(logits, image[inside.relative_to(read.start).slices], inside, needed)
+        window = image[inside.relative_to(read.start).slices]
+        for number, one in enumerate(self._filters):
+            self._add(number, one, logits[number], window, inside, needed)
         return logits.add_(torch.tensor(self._intercept, dtype=torch.float32, device=self.device).reshape(-1, 1, 1, 1))
+
+    def _add(self, number: int, filters: DeviceCorrelation, logits: torch.Tensor, image: torch.Tensor, read: Box, needed: Box) -> None:
+        """Add to the logits of a species what its filter and its look-alikes say."""
+        lookalikes = self._lookalikes
+        if lookalikes is None or not lookalikes.shells[number]:
+            filters.add_to(logits[None], image, read, needed)
+            return
+        found = torch.zeros((1 + len(lookalikes.shells[number]), *needed.shape), dtype=torch.float32, device=logits.device)
+        filters.add_to(found, image, read, needed)
+        logits.add_(found[0])
+        offset = torch.tensor(lookalikes.offset[number], dtype=torch.float32, device=logits.device).reshape(-1, 1, 1, 1)
+        odds = torch.logsumexp(found[1:].add_(offset).neg_(), dim=0).neg_().clamp_(-LIMIT, lookalikes.most[number])
+        logits.add_(odds, alpha=lookalikes.weight[number]).mul_(lookalikes.scale[number])

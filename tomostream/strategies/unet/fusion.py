@@ -8,7 +8,8 @@ particles.  Their errors have little in common, so the sum is better than either
 
 1. Compute the network's logits in the needed box, widened by the radius of the ball, as a stream (`strategies.unet.scorer`).
 2. Average them over the ball, inside the volume (`picking.smoothing`, whose result does not depend on the block).
-3. Add the weighted correlation, computed by FFT (`correlation`), and the intercept.  It is chosen so that the training tomograms have the expected
+3. Add the weighted correlation, computed by FFT (`correlation`); what tells particles from look-alikes, computed beside it, where the model has it
+   (`lookalikes`); and the intercept.  It is chosen so that the training tomograms have the expected
    number of picks with a logit above 0.
 
 Limits: the rounding of the FFT depends on the block, so logits from different block grids agree only to rounding.
@@ -24,6 +25,7 @@ from tomostream.geometry import Box, Triple
 from tomostream.picking.smoothing import ball_mean
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target
 from tomostream.strategies.matched_filter.kernels import profile_target
+from tomostream.strategies.unet.lookalikes import LookAlikes
 from tomostream.strategies.unet.scorer import StreamedNetwork, network_box
 
 PIECE_VOX = 96  # edge of a piece that is correlated at once: large enough to be fast, small enough that transforms take little memory
@@ -46,6 +48,14 @@ def matched_targets(matched: MatchedSettings, profiles: tuple[np.ndarray, ...]) 
         profile_target(profile, support, slope=weight)
         for profile, support, weight in zip(profiles, matched.support_vox, matched.weight, strict=True)
     ]
+
+
+def fused_targets(matched: MatchedSettings, profiles: tuple[np.ndarray, ...], lookalikes: LookAlikes | None) -> list[list[Target]]:
+    """Return, for each species, the target of the filter, and those of its look-alikes."""
+    filters = matched_targets(matched, profiles)
+    if lookalikes is None:
+        return [[one] for one in filters]
+    return [[one, *lookalikes.targets(number, matched.support_vox[number])] for number, one in enumerate(filters)]
 
 
 class AveragedScorer:
@@ -95,7 +105,7 @@ class AveragedScorer:
 
 
 class FusedScorer:
-    """A `BlockScorer` for network and matched filter.
+    """A `BlockScorer` for network, matched filter, and what tells look-alikes.
 
     Parameters
     ----------
@@ -105,17 +115,28 @@ class FusedScorer:
         How the two are joined.
     profiles
         Radial profiles of the filter, one per species; see `discriminant.telling_profile`.
+    lookalikes
+        What tells look-alikes; None: nothing.
     threads
         Number of threads of the Fourier transforms.
     """
 
     def __init__(
-        self, network: StreamedNetwork, matched: MatchedSettings, profiles: tuple[np.ndarray, ...], *, threads: int | None
+        self,
+        network: StreamedNetwork,
+        matched: MatchedSettings,
+        profiles: tuple[np.ndarray, ...],
+        lookalikes: LookAlikes | None = None,
+        *,
+        threads: int | None,
     ) -> None:
-        targets = matched_targets(matched, profiles)
         self.species = network.species
         self._averaged = AveragedScorer(network, smooth_vox=matched.smooth_vox)
-        self._filter = CorrelationScorer(targets, floor=matched.floor, threads=threads, piece=PIECE_VOX)
+        self._lookalikes = lookalikes
+        self._filters = [
+            CorrelationScorer(targets, floor=matched.floor, threads=threads, piece=PIECE_VOX)
+            for targets in fused_targets(matched, profiles, lookalikes)
+        ]
         self._reach = math.floor(max(matched.support_vox))
         self._intercept = np.array(matched.intercept, dtype=np.float32).reshape(-1, 1, 1, 1)
 
@@ -126,13 +147,18 @@ class FusedScorer:
     def block_bytes(self, needed: Box, shape: Triple) -> int:
         """Return the projected peak, in bytes: the image, and the larger of network and filter with their logits."""
         image = 4 * self.read_box(needed, shape).size
-        filtering = 4 * self.species * needed.size + self._filter.block_bytes(needed, shape)
+        filtering = 4 * self.species * needed.size + max(one.block_bytes(needed, shape) for one in self._filters)
         return max(image + filtering, image - 4 * self._averaged.read_box(needed, shape).size + self._averaged.block_bytes(needed, shape))
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
         """Return the logits of `needed`; see `BlockScorer.logits`."""
         result = self._averaged.logits(image, read, needed, shape)
-        window = self._filter.read_box(needed, shape)
-        result += self._filter.logits(image[window.relative_to(read.start).slices], window, needed, shape)
+        for number, one in enumerate(self._filters):
+            window = one.read_box(needed, shape)
+            found = one.logits(image[window.relative_to(read.start).slices], window, needed, shape)
+            result[number] += found[0]
+            if self._lookalikes is not None and len(found) > 1:
+                result[number] += self._lookalikes.term(number, found[1:])
+                result[number] *= np.float32(self._lookalikes.scale[number])
         result += self._intercept
         return result

@@ -1,6 +1,7 @@
 """Join the filter, and a pretrained head where it helps, to a trained network; weights and intercept are measured on the training tomograms.
 
-1. Draw a box of each training tomogram, those without clicks included, from the seed; `MEASURED_VOX` voxels in total.
+1. Draw a box of each training tomogram, those without clicks included, from the seed; `MEASURED_VOX` voxels in total, at least half of them in
+   clicked tomograms.
 2. The network weighs less where it ranks even the clicks that it learnt from low (`network_trust`).
 3. If left-out clicks call for a pretrained head (`gathering`), give it the weight of a trusted network: the averaged logits of both have the same
    standard deviation in the boxes.
@@ -8,7 +9,8 @@
    correlation, times the trust that left-out clicks put in the filter (`gathering.trust_in`).
 5. The intercept is minus the sum at the pick whose rank is the expected number of particles in the boxes.  So at a score of 0.5 the training
    tomograms give about the expected number of picks.
-6. The median of the sum is the background, towards which scores give way where a tomogram is noisy near its faces (`inference.quiet_faces`).
+6. If the best picks are of two kinds by their radial profiles, what tells these apart is added (`lookalike_fit`), before the intercept is taken.
+7. The median of the sum is the background, towards which scores give way where a tomogram is noisy near its faces (`inference.quiet_faces`).
 
 The profile is made from the clicks alone.  Making it again from the best picks helped for one simulator and hurt for another, and left-out clicks
 could not tell which (docs/measurements.md).
@@ -32,6 +34,8 @@ from tomostream.picking.how_many import Best
 from tomostream.picking.protocol import Picks
 from tomostream.strategies.unet.fusion import MatchedSettings
 from tomostream.strategies.unet.gathering import Gathered, Told, heads_of
+from tomostream.strategies.unet.lookalike_fit import Part, Split, settings_of, split_picks, tell_apart
+from tomostream.strategies.unet.lookalikes import LookAlikes
 from tomostream.strategies.unet.network_trust import boxes_around_clicks, network_shares
 from tomostream.strategies.unet.sampled_logits import Scored, random_boxes, score_boxes
 from tomostream.strategies.unet.settings import MatchedFilter
@@ -53,6 +57,7 @@ class Joined:
     profiles: tuple[np.ndarray, ...]
     shares: tuple[float, ...]  # per species, the share of its weight that the trained network kept
     faces: FaceNoise  # how noise near the faces is treated
+    lookalikes: LookAlikes | None  # how look-alikes are told from particles
 
 
 def join_told(training: Training, network: ResidualUNet, gathered: Gathered, progress: Progress, *, precision: str) -> Joined:
@@ -102,7 +107,11 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, pro
         smooth_vox=measured.smooth,
     )
     faces = FaceNoise.of_radii(radii, [one.background for one in found])
-    return Joined(network, heads is not None, settings, tuple(told.profile for told in gathered.told), tuple(shares), faces)
+    lookalikes = settings_of([one.split for one in found])
+    for one, kind in zip(found, gathered.species, strict=True):
+        if one.split is not None:
+            progress.say(f"{kind.name}: the best picks are of two kinds by their radial profiles; the kind of the best half is preferred")
+    return Joined(network, heads is not None, settings, tuple(told.profile for told in gathered.told), tuple(shares), faces, lookalikes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,7 @@ class _Found:
     weight: float  # logits per unit of correlation
     intercept: float  # logits
     background: float  # median logit of the joined scores
+    split: Split | None  # what tells its look-alikes
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +178,24 @@ def _join(measured: _Measured, scored: list[Scored], number: int, radius: float,
     weight = told.trust * measured.given.weight * deviation / _deviation(correlations)
     expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
     sums = [one.logits[number] + np.float32(weight) * correlation for one, correlation in zip(scored, correlations, strict=True)]
-    picked = [
-        _picks(measured.training.settings.memory, total, radius, 3 * count).score
-        for total, count in zip(sums, expected, strict=True)
-        if count > 0
-    ]
+    memory = measured.training.settings.memory
+    parts = [_part(measured, number, *one) for one in zip(scored, sums, expected, strict=True)]
+    split = split_picks(parts, radius=radius, weight=measured.given.look_alikes, memory=memory)
+    if split is not None:
+        split, sums = tell_apart(split, parts, radius=radius, memory=memory)
+    picked = [_picks(memory, total, radius, 3 * count).score for total, count in zip(sums, expected, strict=True) if count > 0]
     scores = np.sort(np.concatenate([np.empty(0), *picked]))[::-1]
     border = float(scores[min(len(scores), max(1, round(sum(expected)))) - 1]) if len(scores) else 0.0
-    return _Found(weight, -border, float(np.median(np.concatenate([total.ravel() for total in sums]))) - border)
+    return _Found(weight, -border, float(np.median(np.concatenate([total.ravel() for total in sums]))) - border, split)
+
+
+def _part(measured: _Measured, number: int, scored: Scored, total: np.ndarray, expected: float) -> Part:
+    """Return a scored box for `lookalike_fit`."""
+    from tomostream.strategies.matched_filter.kernels import padded_reader
+
+    tomogram, clicks = measured.labelled.tomograms[scored.tomogram], measured.labelled.points[scored.tomogram][number]
+    known = expected if tomogram.name in measured.labelled.clicked.names else 0.0
+    return Part(padded_reader(tomogram), tomogram.shape, scored.box, total, clicks, known)
 
 
 def _expected_in(measured: _Measured, index: int, number: int) -> float:

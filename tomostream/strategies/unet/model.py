@@ -25,6 +25,7 @@ from tomostream.strategies.model_folder import ModelRecord, ModelSettings, Train
 from tomostream.strategies.protocol import Model
 from tomostream.strategies.unet.device_scorer import DeviceFusedScorer, DeviceUNetScorer
 from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings
+from tomostream.strategies.unet.lookalikes import LookAlikes
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
@@ -46,6 +47,7 @@ class UNetSettings(ModelSettings):
     learnt_channels: tuple[int, ...] | None = None  # the part of `channels` that the clicks trained, see `joining`; None: all
     network_shares: tuple[float, ...] | None = None  # what the trained network's logits were multiplied by (`network_trust`); None: 1
     faces: FaceNoise | None = None  # how noise near the faces is treated; None: like the rest
+    lookalikes: LookAlikes | None = None  # how look-alikes are told from particles; None: they are not
 
 
 @dataclass(frozen=True)  # no slots: the folded network is cached on the instance
@@ -83,10 +85,14 @@ class UNetModel(Model):
         network = StreamedNetwork(self.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
         matched = self.settings.matched
         if network.device.type != "cpu":
-            return DeviceUNetScorer(network) if matched is None else DeviceFusedScorer(network, matched, self.profiles)
+            return (
+                DeviceUNetScorer(network)
+                if matched is None
+                else DeviceFusedScorer(network, matched, self.profiles, self.settings.lookalikes)
+            )
         if matched is None:
             return UNetScorer(network)
-        return FusedScorer(network, matched, self.profiles, threads=threads)
+        return FusedScorer(network, matched, self.profiles, self.settings.lookalikes, threads=threads)
 
     def plan(self, request: PlanRequest, *, precision: str) -> PredictionPlan:
         """Plan the blocks in which a volume is scored; see `Model.plan`.
@@ -178,6 +184,11 @@ def unpack(record: ModelRecord, weights: bytes, folder: Path) -> UNetModel:
             f"model folder {folder} is broken: faces.background must have a value for each of the {len(settings.species)} species, "
             f"found {len(settings.faces.background)}"
         )
+    if settings.lookalikes is not None:
+        try:
+            settings.lookalikes.check(() if settings.matched is None else settings.matched.support_vox)
+        except ValueError as error:
+            raise InputError(f"model folder {folder} is broken: lookalikes: {error}") from None
     try:
         network = ResidualUNet(settings.channels, len(settings.species), seed=0)
         tensors = load_tensors(weights)

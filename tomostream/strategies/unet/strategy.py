@@ -84,6 +84,8 @@ class UNetStrategy(NetworkStrategy):
             values["pretrained"] = SHA256
         if settings.train.pasted:
             values["pasted"] = settings.train.pasted
+        if settings.section(MatchedFilter).look_alikes == defaults.LOOK_ALIKES:  # a training of before it was there counts as done
+            del values["matched_filter"]["look_alikes"]
         return values
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -100,6 +102,7 @@ class UNetStrategy(NetworkStrategy):
         from tomostream.strategies.model_folder import TrainingSummary
         from tomostream.strategies.unet.fusion import MatchedSettings
         from tomostream.strategies.unet.joined_channels import joined_channels
+        from tomostream.strategies.unet.lookalikes import LookAlikes
         from tomostream.strategies.unet.model import UNetModel
         from tomostream.strategies.unet.network import ResidualUNet
         from tomostream.strategies.unet.pretrained.settings import CHANNELS
@@ -119,7 +122,9 @@ class UNetStrategy(NetworkStrategy):
         matched = MatchedSettings(supports, defaults.MATCHED_FLOOR, ones, ones, given.smooth * min(radii))
         faces = FaceNoise.of_radii(radii, [0.0] * len(radii))
         profiles = tuple(np.cos(np.linspace(0, np.pi, 1 + math.floor(support))) for support in supports)
-        return UNetModel(replace(described, matched=matched, faces=faces), TrainingSummary(), Path(), network, profiles)
+        lookalikes = LookAlikes.planned(supports) if given.look_alikes > 0 else None
+        described = replace(described, matched=matched, faces=faces, lookalikes=lookalikes)
+        return UNetModel(described, TrainingSummary(), Path(), network, profiles)
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
         """Load a trained model."""

@@ -162,7 +162,7 @@ def _with_joined(described: UNetSettings, joined: Joined | None) -> UNetSettings
     """Add to the settings of a model what was joined to its network."""
     if joined is None:
         return described
-    described = replace(described, matched=joined.settings, faces=joined.faces)
+    described = replace(described, matched=joined.settings, faces=joined.faces, lookalikes=joined.lookalikes)
     if min(joined.shares) < 1:
         described = replace(described, network_shares=joined.shares)
     if joined.is_wider:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from tomostream.geometry import BlockGrid, Box
-from tomostream.inference.upsample import supporting_box, upsample
+from tomostream.upsample import supporting_box, upsample
 
 
 def _level_shape(shape, level):

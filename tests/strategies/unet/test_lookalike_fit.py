@@ -71,9 +71,16 @@ def test_picks_of_one_kind_are_left_as_they_are():
         assert split(part(*sample(kinds=1, seed=seed))) is None
 
 
-@pytest.mark.parametrize(("expected", "weight"), [(60.0, 0.0), (0.0, 1.0), (1.0, 1.0), (5.0, 1.0)])
+@pytest.mark.parametrize(("expected", "weight"), [(60.0, 0.0), (0.0, 1.0), (1.0, 1.0), (5.0, 1.0), (20.0, 1.0)])
 def test_without_weight_or_particles_nothing_is_split(expected, weight):
     assert split(part(*sample(), expected), weight=weight) is None
+
+
+def test_an_expected_number_that_is_too_small_is_tried_larger():
+    """With 42 of 60 particles expected, those beyond the 42nd are particles too, and the split means nothing; with 63 it does."""
+    found, right_number = split(part(*sample(), 42.0)), split(part(*sample(), 63.0))
+    assert found is not None
+    np.testing.assert_array_equal(found.populations.weights, right_number.populations.weights)
 
 
 def test_clicks_contradict_a_split():
@@ -103,7 +110,7 @@ def test_boxes_are_taken_together_by_rank():
     assert found is not None
     for (_, logits, places), told in zip(samples, tell_apart(found, parts, radius=RADIUS, memory=MEMORY)[1], strict=True):
         assert right(told, places) >= right(logits, places)
-    assert split(part(*samples[0], 18.0)) is None  # too few
+    assert split(part(*samples[0], 18.0)) is None  # too few, even half as many again
 
 
 def test_a_model_gets_settings_only_for_species_that_are_split():

@@ -19,7 +19,7 @@ from tomostream.units import parse_bytes, parse_shape
 
 if TYPE_CHECKING:
     from tomostream.strategies.protocol import Model
-from tomostream.api.sources import Source
+from tomostream.api.sources import Source, checked_path
 
 
 @overload
@@ -108,8 +108,9 @@ def predict(
     """
     from tomostream.strategies.loading import load_model
     from tomostream.strategies.model_folder import local_model
+    from tomostream.strategies.protocol import Model
 
-    loaded = load_model(local_model(place(model))) if isinstance(model, str | Path | RemotePath) else model
+    loaded = model if isinstance(model, Model) else load_model(local_model(place(checked_path(model, "model"))))
     if isinstance(source, str | Path | RemotePath | Tomogram):
         from tomostream.stages.prediction.stage import PredictSettings, predict_many
         from tomostream.store.naming import distinct_names

@@ -29,7 +29,7 @@ def _write(output: Path, seed: int, tried: Counter[str], failures: list[dict[str
 
 def main() -> None:
     """The command line."""
-    from fuzzing import limit_memory, readers
+    from fuzzing import limit_memory, read_zarr_in_this_thread, readers
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=1000, help="of each reader")
@@ -48,6 +48,7 @@ def main() -> None:
     deadline = time.monotonic() + given.seconds
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-fuzz-") as folder:
         found = readers(Path(folder))
+        read_zarr_in_this_thread()
         names = [name for name in found if given.only is None or name.startswith(tuple(given.only))]
         number = 0
         while number < given.cases and time.monotonic() < deadline:

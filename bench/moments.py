@@ -4,6 +4,7 @@ All run in one process with one thread, in turn, on a converted store in the fil
 
 - *read*: reads every block, and does nothing with it;
 - *pass 1*, *pass 2*: read every block and compute its moments, raw and clipped;
+- *count alone*: numpy's `bincount` of as many int16 voxels that lie in the cache, the floor of an exact histogram;
 - *dask*: all of `statistics_of`, which takes two passes, or one for int16.
 
     python -m bench.moments --quick | --full
@@ -73,6 +74,13 @@ def measure(size: Size) -> list[Finding]:
     def counted() -> None:
         reduce(Histogram.merge, (Histogram.of(integers.read(box)) for box in blocks(integers).cores()))
 
+    cached = np.random.default_rng(0).integers(0, 2**16, 2**16, dtype=np.uint16)
+    pieces = -(-floats.shape[0] * floats.shape[1] * floats.shape[2] // cached.size)
+
+    def count_alone() -> None:
+        for _ in range(pieces):
+            np.bincount(cached, minlength=2**16)
+
     times = interleaved(
         {
             "read": lambda: read(floats),
@@ -81,6 +89,7 @@ def measure(size: Size) -> list[Finding]:
             "dask": lambda: whole(floats),
             "read int16": lambda: read(integers),
             "count int16": counted,
+            "count alone": count_alone,
             "dask int16": lambda: whole(integers),
         },
         size.rounds,
@@ -90,6 +99,13 @@ def measure(size: Size) -> list[Finding]:
         compared(name, "reading / pass 2 (clipped)", times, "read", "pass 2", target=0.6),
         compared(name, "Dask, both passes / a plain loop", times, "dask", ("pass 1", "pass 2"), target=1.2, is_least=False),
         compared(name, f"reading / counting, {edges} int16, one pass", times, "read int16", "count int16", target=0.6),
+        compared(
+            name,
+            "reading, and numpy's count of voxels in the cache, int16: reading / both",
+            times,
+            "read int16",
+            ("read int16", "count alone"),
+        ),
         compared(name, "Dask / a plain loop, int16", times, "dask int16", "count int16", target=1.2, is_least=False),
     ]
 

@@ -44,6 +44,16 @@ def test_the_quick_run_answers_its_questions_in_a_table_and_json(tmp_path):
     assert done.stdout.strip() == (tmp_path / "out" / "table.md").read_text().strip()
 
 
+@pytest.mark.parametrize(("script", "figures"), [("neighbour", 8), ("arithmetic", 1)])
+def test_scripts_that_are_run_alone_measure_what_they_name(tmp_path, script, figures):
+    command = [sys.executable, "-m", f"bench.{script}", "--quick", "-o", tmp_path / "found.json", "--folder", tmp_path]
+    done = subprocess.run(command, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())["findings"]
+    assert len(found) >= figures
+    assert all(one["value"] > 0 for one in found)
+
+
 def test_accuracy_refuses_what_it_does_not_know_and_names_a_damaged_result(tmp_path):
     command = [sys.executable, "-m", "bench.accuracy", "--work", tmp_path]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -4,8 +4,12 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 from repository import REPOSITORY
 
 
@@ -36,6 +40,20 @@ def test_a_version_that_does_not_fulfil_them_or_has_no_hash_is_told(change, prob
     changed = change(LOCKED)
     assert changed != LOCKED
     assert any(re.search(problem, one) for one in script("locked").problems(changed))
+
+
+def test_the_oldest_versions_that_are_tested_are_the_oldest_that_are_allowed():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    texts = [*project["dependencies"], *(text for extra in ("test", "slurm", "remote") for text in extras[extra])]
+    tested = dict(re.findall(r"(?m)^([a-z0-9-]+)==(\S+)$", (REPOSITORY / "configs" / "oldest.txt").read_text()))
+    for one in map(Requirement, texts):
+        if one.name == "torch":  # older builds bring 3 GB for GPUs
+            continue
+        [bound] = [part.version for part in one.specifier if part.operator == ">="]
+        found = Version(tested[canonicalize_name(one.name)])
+        assert found in one.specifier
+        assert found.release[: len(Version(bound).release)] == Version(bound).release, f"{one} is asked for, {found} is tested"
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,19 @@
 """Two commands on one output: the first stands still somewhere in its work while the second runs.  Each ends well or with the other's name; nothing mixes."""
 
+import itertools
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from bench.ground import COMMANDS, Ground, Outcome, differing, forked, quiet_main, tree
 from bench.kills import EVENTS, Calls
+from bench.power import is_final
 from tomostream.errors import BusyError
 from tomostream.remote import atomic_files
 from tomostream.remote.atomic_files import write_atomically
@@ -23,12 +26,6 @@ OTHERS = {
     "convert anew": ["convert", "t1.mrc", "t2.mrc", "-o", "out", "--shard", "16", "--chunk", "16", "--overwrite"],
     "pick others": ["pick", "base/scores/t1.ome.zarr", "base/scores/t2.ome.zarr", "--radius", "4vox", "--count", "5", "-o", "out"],
 }
-# writers of one output: the first stands still, the second comes
-PAIRS = [
-    *((name, name) for name in COMMANDS if name not in ("inspect", "status", "evaluate", "init")),
-    ("convert", "convert anew"), ("pick", "pick others"), ("run", "status"), ("run", "check project"), ("run", "predict project"),
-    ("run", "pick project"), ("run", "train project"), ("run", "report project"),
-]  # fmt: skip
 OTHERS |= {
     "check project": ["check", "out/project"],
     "predict project": ["predict", "base/tomograms/t1.ome.zarr", "--model", "base/model", "-o", "out/project/scores", "--device", "cpu", "--threads", "1"],
@@ -36,6 +33,40 @@ OTHERS |= {
     "train project": ["train", "run.yaml", "-o", "out/project/model"],
     "report project": ["report", "out/project", "-o", "out/report.html"],
 }  # fmt: skip
+# the first stands still, the second comes
+CHOSEN = [
+    *((name, name) for name in COMMANDS if name not in ("inspect", "status", "evaluate", "init")),
+    ("convert", "convert anew"), ("pick", "pick others"), ("run", "status"), ("run", "check project"), ("run", "predict project"),
+    ("run", "pick project"), ("run", "train project"), ("run", "report project"),
+]  # fmt: skip
+REPLACING = (
+    "train anew",
+    "train one of several anew",
+    "check",
+)  # change what others read: these then make other files, or say that theirs are old
+SEED = os.environ.get("TOMOSTREAM_SEED", "1")
+
+
+def pairs():
+    """Those chosen, and as many of all others as TOMOSTREAM_PAIRS says, drawn by the seed."""
+    others = [pair for pair in itertools.product(COMMANDS, [*COMMANDS, *OTHERS]) if pair not in CHOSEN]
+    wanted = min(len(others), int(os.environ.get("TOMOSTREAM_PAIRS", "0")))
+    return CHOSEN + random.Random(SEED).sample(others, wanted)
+
+
+def parts_of(files):
+    """Files as they are read: each with its final name, and each store as one."""
+    found = {}
+    for name, content in files.items():
+        steps = Path(name).parts
+        if any(step.startswith(".") or ".partial" in step or ".replaced" in step for step in steps):
+            continue
+        store = next((number for number, step in enumerate(steps) if step.endswith(".ome.zarr")), None)
+        if store is not None:
+            found.setdefault("/".join(steps[: store + 1]), {})[name] = content
+        elif is_final(name):
+            found[name] = content
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +104,12 @@ def standing_still(arguments, folder, log, at):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize(("first", "second"), pairs())
 def test_of_two_commands_at_once_each_ends_well_or_names_the_other(ground, first, second, monkeypatch):
     monkeypatch.setattr(atomic_files, "_WAIT_SECONDS", 0.3)
     arguments = COMMANDS.get(second) or OTHERS[second]
     ground.prepare(first)
-    seed = os.environ.get("TOMOSTREAM_SEED", "1")
-    at = random.Random(f"{seed} {first} {second}").randint(1, max(1, ground.outcome.calls[first]))
+    at = random.Random(f"{SEED} {first} {second}").randint(1, max(1, ground.outcome.calls[first]))
     trial = ground.copy()
     first_log, second_log = ground.folder / "first.txt", ground.folder / "second.txt"
     for log in (first_log, second_log):
@@ -89,7 +119,7 @@ def test_of_two_commands_at_once_each_ends_well_or_names_the_other(ground, first
     if ended is None:
         os.kill(child, signal.SIGCONT)
         ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    told = f"{first} stood before call {at}: {first_log.read_text()[-600:]}\n{second}: {second_log.read_text()[-600:]}"
+    told = f"seed {SEED}: {first} stood before call {at}: {first_log.read_text()[-600:]}\n{second}: {second_log.read_text()[-600:]}"
     assert "Traceback" not in told, told
     assert "internal fault" not in told, told
     assert ended in (0, 2), told
@@ -97,11 +127,16 @@ def test_of_two_commands_at_once_each_ends_well_or_names_the_other(ground, first
     for said, pid in ((second_log.read_text(), child),):
         if "in use by" in said or "being written by" in said or "is decompressing" in said:
             assert f"pid {pid}" in said or f"process {pid}" in said, told
-    for name in {first, second} - {"check project", "status"}:  # each again: at its own settings, or told of the other's
+    for name in sorted({first, second} - {"check project", "status"}):  # each again: at its own settings, or told of the other's
         forked(COMMANDS.get(name) or OTHERS[name], trial, ground.log)
     if first == second:
         assert forked(COMMANDS[first], trial, ground.log)[0] == 0, told + ground.log.read_text()
         assert differing(tree(trial), ground.expected[first]) == [], told
+    elif second in COMMANDS and not {first, second} & set(REPLACING):  # nothing mixes: each file and store is that of one of them
+        ground.prepare(second)
+        versions = [parts_of(files) for files in (tree(ground.fresh), ground.expected[first], ground.expected[second])]
+        found = parts_of(tree(trial))
+        assert [name for name, content in found.items() if all(content != one.get(name) for one in versions)] == [], told
 
 
 def held(path, script):

@@ -4,13 +4,16 @@ A `Reader` writes a mutated file and reads it as the package does.  All that may
 `LIMIT_SECONDS`.
 """
 
+import asyncio
 import copy
 import json
 import random
 import resource
 import shutil
 import signal
+import sys
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,8 +166,9 @@ def use_store(path) -> None:
     from tomostream.store.preflight import inspect_file
     from tomostream.tomogram import open_tomogram
 
-    inspect_file(path).describe()
-    json.dumps(inspect_file(path).to_json())
+    inspected = inspect_file(path)
+    inspected.describe()
+    json.dumps(inspected.to_json())
     store_state(path, {"made": "for a test"})
     tomogram = open_tomogram(path)
     tomogram_fingerprint(tomogram)
@@ -302,6 +306,34 @@ def _configuration(folder):
         resolve(configuration, with_clicks=True)
 
     return [Reader("configuration", path, read, values)]
+
+
+class _Inline(ThreadPoolExecutor):
+    """Does at once, in the calling thread, what it is given."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        done = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
+
+
+def read_zarr_in_this_thread() -> None:
+    """Let zarr-python work without its loop's thread and the pool behind it: a case that reads a store takes a fraction of the time, most of which is waiting."""
+    from zarr.core import sync as zarr_sync
+
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(_Inline())
+    original = zarr_sync.sync
+
+    def sync(coroutine, loop_of_zarr=None, timeout=None):
+        return loop.run_until_complete(coroutine)
+
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("zarr.") and getattr(module, "sync", None) is original:
+            module.sync = sync
 
 
 def limit_memory(gigabytes: float) -> None:

@@ -113,4 +113,5 @@ def test_a_model_gets_settings_only_for_species_that_are_split():
     assert settings.shells[0] == ()
     assert settings.weight == (0.0, found.weight)
     assert settings.scale == (1.0, 1.0)
+    assert settings.most == (0.0, found.most)
     np.testing.assert_array_equal(settings.shells[1], found.populations.weights)

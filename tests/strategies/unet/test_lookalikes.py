@@ -28,6 +28,7 @@ PROFILES = (np.cos(np.linspace(0, np.pi, 5)), np.sin(np.linspace(0, np.pi, 6)))
 TOLD = LookAlikes(
     shells=(((3.0, -1.0, 2.0, 4.0), (-2.0, 1.0, 5.0, 2.0)), ()),
     offset=((0.5, -1.5), ()),
+    most=(-1.6, 0.0),
     weight=(0.3, 0.0),
     scale=(0.5, 1.0),
 )
@@ -73,14 +74,16 @@ def test_the_clipped_log_odds_are_added_to_the_species_that_is_told(volume):
     odds = Populations(np.array(TOLD.shells[0]), np.array(TOLD.offset[0])).log_odds(profiles)
     intercept = MATCHED.intercept[0]
     added = ((told[0] - intercept) / 0.5 - (plain[0] - intercept))[tuple(places.T)]
-    np.testing.assert_allclose(added, 0.3 * np.clip(odds, -LIMIT, LIMIT), atol=1e-4)
+    np.testing.assert_allclose(added, 0.3 * np.clip(odds, -LIMIT, -1.6), atol=1e-4)
+    assert 0 < (odds > -1.6).sum() < 60
     assert np.ptp(odds) > 2
 
 
 def test_sure_places_are_limited(volume):
-    sure = replace(TOLD, scale=(1.0, 1.0), shells=(tuple(tuple(100 * one for one in own) for own in TOLD.shells[0]), ()))
+    sure = replace(TOLD, scale=(1.0, 1.0), most=(2.0, 0.0), shells=(tuple(tuple(100 * one for one in own) for own in TOLD.shells[0]), ()))
     plain, told = (score(scorer, volume, Box.whole(SHAPE))[0] for scorer in (fused(), fused(sure)))
-    assert np.abs(told - plain).max() == pytest.approx(0.3 * LIMIT, abs=1e-4)
+    assert (told - plain).max() == pytest.approx(0.3 * 2, abs=1e-4)
+    assert (told - plain).min() == pytest.approx(-0.3 * LIMIT, abs=1e-4)
 
 
 @pytest.mark.parametrize("block", [(8, 8, 8), (21, 13, 34), (1, 40, 5)])
@@ -118,7 +121,7 @@ def test_a_model_keeps_it_and_scores_with_it(tmp_path, volume):
 
 def test_a_model_of_before_or_one_that_tells_nothing_is_scored_as_before(volume):
     plain, nothing = (
-        score(fused(told), volume, Box.whole(SHAPE)) for told in (None, LookAlikes(((), ()), ((), ()), (0.0, 0.0), (1.0, 1.0)))
+        score(fused(told), volume, Box.whole(SHAPE)) for told in (None, LookAlikes(((), ()), ((), ()), (0.0, 0.0), (0.0, 0.0), (1.0, 1.0)))
     )
     np.testing.assert_array_equal(plain, nothing)
 
@@ -135,7 +138,7 @@ def test_what_is_planned_for_is_the_largest():
         ({"shells": [[[1.0]], []]}, "needs an offset and 4 weights of shells"),
         ({"offset": [[0.5], []]}, "needs an offset"),
         ({"weight": [1.0]}, "must have a value for each of the 2 species"),
-        ({"shells": [[]], "offset": [[]], "weight": [1.0], "scale": [1.0]}, "each of the 2 species"),
+        ({"shells": [[]], "offset": [[]], "most": [0.0], "weight": [1.0], "scale": [1.0]}, "each of the 2 species"),
         ({"scale": [1.0]}, "each of the 2 species"),
     ],
 )

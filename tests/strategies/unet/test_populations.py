@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from tomostream.strategies.unet.populations import CANDIDATES, Populations, fit_populations, tells
+from tomostream.strategies.unet.populations import CANDIDATES, Populations, fit_populations, most_odds, tells
 
 NUMBER, SHELLS = 100, 5
 
@@ -72,6 +72,20 @@ def test_any_profiles_give_finite_odds(number, shells, seed, kind):
     found = fit_populations(profiles, number)
     assert np.isfinite(found.log_odds(profiles)).all()
     tells(found, profiles, number)
+
+
+def test_a_likeness_proves_the_less_the_more_particles_there_seem_to_be_beyond_the_expected_number():
+    profiles, _ = picks(5.0)
+    found = fit_populations(profiles, NUMBER)
+    sure = float(np.median(found.log_odds(profiles)[: NUMBER // 2]))
+    limits = []
+    for alike in (0, 5, 10, 20):  # of the fifty beyond the hundredth
+        some = profiles.copy()
+        some[NUMBER:] = profiles[-1]
+        some[NUMBER : NUMBER + alike] = profiles[0]
+        limits.append(most_odds(found, some, NUMBER))
+    assert limits == pytest.approx([sure, 0.6 * sure, 0.2 * sure, 0.0])
+    assert found.log_odds(profiles[-1:])[0] < 0 < found.log_odds(profiles[:1])[0]
 
 
 @pytest.mark.parametrize("share", [0.7, 1.5])

@@ -113,5 +113,5 @@ class DeviceFusedScorer(DeviceUNetScorer):
         filters.add_to(found, image, read, needed)
         logits.add_(found[0])
         offset = torch.tensor(lookalikes.offset[number], dtype=torch.float32, device=logits.device).reshape(-1, 1, 1, 1)
-        odds = torch.logsumexp(found[1:].add_(offset).neg_(), dim=0).neg_().clamp_(-LIMIT, LIMIT)
+        odds = torch.logsumexp(found[1:].add_(offset).neg_(), dim=0).neg_().clamp_(-LIMIT, lookalikes.most[number])
         logits.add_(odds, alpha=lookalikes.weight[number]).mul_(lookalikes.scale[number])

@@ -1,6 +1,7 @@
 """Join the filter, and a pretrained head where it helps, to a trained network; weights and intercept are measured on the training tomograms.
 
-1. Draw a box of each training tomogram, those without clicks included, from the seed; `MEASURED_VOX` voxels in total.
+1. Draw a box of each training tomogram, those without clicks included, from the seed; `MEASURED_VOX` voxels in total, at least half of them in
+   clicked tomograms.
 2. The network weighs less where it ranks even the clicks that it learnt from low (`network_trust`).
 3. If left-out clicks call for a pretrained head (`gathering`), give it the weight of a trusted network: the averaged logits of both have the same
    standard deviation in the boxes.

@@ -26,7 +26,7 @@ from tomostream.strategies.matched_filter.correlation import CorrelationScorer
 from tomostream.strategies.matched_filter.profile import Reader
 from tomostream.strategies.unet.fusion import PIECE_VOX
 from tomostream.strategies.unet.lookalikes import LIMIT, LookAlikes
-from tomostream.strategies.unet.populations import CANDIDATES, Populations, fit_populations, tells
+from tomostream.strategies.unet.populations import CANDIDATES, Populations, fit_populations, most_odds, tells
 from tomostream.strategies.unet.shells import profiles_at
 
 LIMIT_SDS = 3.0  # weight of a log odds of `LIMIT`, in standard deviations of the scores of the best picks
@@ -69,6 +69,7 @@ class Split:
     """What tells the look-alikes of one species."""
 
     populations: Populations
+    most: float  # upper limit of the log odds
     weight: float  # logits per log odds
     spread: float  # standard deviation of the scores of the best 2 N picks, before
     scale: float = 1.0  # what the sum is multiplied by
@@ -117,7 +118,7 @@ def split_picks(parts: Sequence[Part], *, radius: float, weight: float, memory: 
     if not tells(populations, in_order, number) or not len(on_clicks) or on_clicks.mean() < LEAST_CLICKS:
         return None
     spread = _spread(scores)
-    return Split(populations, weight * LIMIT_SDS / LIMIT * spread, spread)
+    return Split(populations, most_odds(populations, in_order, number), weight * LIMIT_SDS / LIMIT * spread, spread)
 
 
 def _best(logits: np.ndarray, expected: float, radius: float, memory: int) -> Picks:
@@ -143,6 +144,7 @@ def settings_of(splits: Sequence[Split | None]) -> LookAlikes | None:
     return LookAlikes(
         shells=tuple(() if one is None else tuple(tuple(map(float, row)) for row in one.populations.weights) for one in splits),
         offset=tuple(() if one is None else tuple(map(float, one.populations.offsets)) for one in splits),
+        most=tuple(0.0 if one is None else one.most for one in splits),
         weight=tuple(0.0 if one is None else one.weight for one in splits),
         scale=tuple(1.0 if one is None else one.scale for one in splits),
     )

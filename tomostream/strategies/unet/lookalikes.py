@@ -1,8 +1,8 @@
 """What tells particles from their look-alikes, as it is added to the logits, everywhere.
 
-    told apart = scale (logit + weight max(-LIMIT, min(LIMIT, log odds)))
+    told apart = scale (logit + weight max(-LIMIT, min(most, log odds)))
 
-The log odds are those of `populations`, at every voxel; beyond `LIMIT` a place is as sure as it can be.  They are correlations with radial kernels
+The log odds are those of `populations`, at every voxel; beyond the limits a place is as sure as it can be.  They are correlations with radial kernels
 in the ball of the matched filter (`fusion`), so blocks give what the whole volume gives, to the rounding of the Fourier transforms.
 """
 
@@ -18,7 +18,7 @@ from tomostream.strategies.matched_filter.correlation import Target
 from tomostream.strategies.unet.populations import KINDS
 from tomostream.strategies.unet.shells import shell_target, shells_of
 
-LIMIT = 20.0  # of the log odds
+LIMIT = 20.0  # of the log odds, below
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class LookAlikes:
         tuple[tuple[float, ...], ...], ...
     ]  # [kind of look-alike][shell]: weights of the profile; none: nothing is told of the species
     offset: tuple[tuple[float, ...], ...]  # [kind of look-alike]: log odds without the profile
+    most: tuple[float, ...]  # upper limit of the log odds, see `populations.most_odds`
     weight: tuple[float, ...]  # logits per log odds
     scale: tuple[float, ...]  # what the sum is multiplied by; 1 where nothing is told
 
@@ -40,10 +41,10 @@ class LookAlikes:
         ValueError
             If it does not.
         """
-        counts = [len(own) for own in (self.shells, self.offset, self.weight, self.scale)]
+        counts = [len(own) for own in (self.shells, self.offset, self.most, self.weight, self.scale)]
         if counts != [len(support_vox)] * len(counts):
             raise ValueError(
-                f"shells, offset, weight and scale must have a value for each of the {len(support_vox)} species, found {counts} values"
+                f"shells, offset, most, weight and scale must have a value for each of the {len(support_vox)} species, found {counts} values"
             )
         for support, shells, offset in zip(support_vox, self.shells, self.offset, strict=True):
             wanted, found = shells_of(support), [len(own) for own in shells]
@@ -56,7 +57,8 @@ class LookAlikes:
     def planned(cls, support_vox: Sequence[float]) -> LookAlikes:
         """Return settings of the largest size that training may find for a matched filter with these radii of the ball."""
         shells = tuple(((1.0, *[0.0] * (shells_of(support) - 1)),) * (KINDS - 1) for support in support_vox)
-        return cls(shells, ((0.0,) * (KINDS - 1),) * len(shells), (1.0,) * len(shells), (1.0,) * len(shells))
+        ones = (1.0,) * len(shells)
+        return cls(shells, ((0.0,) * (KINDS - 1),) * len(shells), ones, ones, ones)
 
     def targets(self, number: int, support_vox: float) -> list[Target]:
         """Return the targets of species `number`, one for each kind of look-alike; their logits, with the offsets added, are log odds."""
@@ -71,6 +73,6 @@ class LookAlikes:
         for values in against[1:]:
             np.logaddexp(total, values, out=total)
         np.negative(total, out=total)
-        np.clip(total, -LIMIT, LIMIT, out=total)
+        np.clip(total, -LIMIT, np.float32(self.most[number]), out=total)
         total *= np.float32(self.weight[number])
         return total

@@ -9,7 +9,9 @@ them.  The scores can't tell these apart any more, but their radial profiles can
 3. Gaussians of one covariance differ by a linear function of the profile.  So the odds of a particle against each kind of look-alike are a
    correlation with one radial kernel, plus a constant.
 
-Where the best picks are of one kind only, or there are too few of them, the split means nothing; `tells` says so.
+Where the best picks are of one kind only, or there are too few of them, the split means nothing; `tells` says so.  Among the picks beyond the N-th
+some are particles by the split.  Few of them are expected there, so the more there are, the less a likeness proves; `most_odds` takes that into
+account.  An unlikeness proves as much as before.
 
 References
 ----------
@@ -29,6 +31,7 @@ ROUNDS = 20  # of expectation and maximisation
 SHRINKAGE = 0.2  # share of the covariance that is taken from its diagonal alone
 LEAST_PROFILES = 10  # fewest profiles per shell
 LEAST_SURE, MOST_UNSURE = 0.9, 0.5  # particles among the best half of the N picks, at least, and beyond the N-th, at most
+TRUSTED_UNSURE = 0.25  # share of particles beyond the N-th pick from which a likeness proves nothing
 _TINY = 1e-300
 
 
@@ -92,6 +95,19 @@ def tells(populations: Populations, profiles: Float64[np.ndarray, "n b"], number
         return False
     is_particle = populations.log_odds(profiles) > 0
     return bool(is_particle[: number // 2].mean() >= LEAST_SURE and is_particle[number:].mean() <= MOST_UNSURE)
+
+
+def most_odds(populations: Populations, profiles: Float64[np.ndarray, "n b"], number: int) -> float:
+    """Return the log odds above which a place is no likelier a particle: the median of the best half, or less, down to 0.
+
+    Parameters
+    ----------
+    populations, profiles, number
+        As of `fit_populations`; more than `number` profiles.
+    """
+    odds = populations.log_odds(profiles[: int(CANDIDATES * number)])
+    unsure = float((odds[number:] > 0).mean())
+    return max(0.0, float(np.median(odds[: number // 2]))) * max(0.0, 1 - unsure / TRUSTED_UNSURE)
 
 
 def _first_guess(profiles: np.ndarray, number: int) -> Float64[np.ndarray, "n k"]:

@@ -35,10 +35,16 @@ class Scored:
 
 
 def random_boxes(training: Training) -> list[tuple[int, Box]]:
-    """Return a box of each training tomogram, with the tomogram's index, at a place drawn from the seed; `MEASURED_VOX` voxels in total."""
-    tomograms = training.labelled.tomograms
+    """Return a box of each training tomogram, with the tomogram's index, at a place drawn from the seed; `MEASURED_VOX` voxels in total.
+
+    The clicked tomograms, whose number of particles is known best, get at least half of the voxels.
+    """
+    tomograms, clicked = training.labelled.tomograms, set(training.labelled.clicked.names)
+    count, known = len(tomograms), sum(one.name in clicked for one in tomograms)
+    most = max(MEASURED_VOX // count, MEASURED_VOX // (2 * known)) if known else MEASURED_VOX // count
+    rest = (MEASURED_VOX - known * most) // max(1, count - known)
     rng = np.random.default_rng([training.settings.train.seed, 1])
-    return [(number, box_within(tomogram, MEASURED_VOX // len(tomograms), rng)) for number, tomogram in enumerate(tomograms)]
+    return [(number, box_within(one, most if one.name in clicked else rest, rng)) for number, one in enumerate(tomograms)]
 
 
 def score_boxes(

@@ -97,7 +97,7 @@ def test_a_data_frame_is_written_and_evaluated_as_the_particles_are(tmp_path):
 def test_one_value_stands_for_all_particles_and_none_is_rearranged():
     found = ts.Particles.build([], unit="voxel", tomogram="a")
     assert len(found) == 0
-    assert ts.Particles.build([[1, 2, 3], [4, 5, 6]], unit="voxel", tomogram=["a"]).tomogram.tolist() == ["a", "a"]
+    assert ts.Particles.build([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], unit="voxel", tomogram=["a"]).tomogram.tolist() == ["a", "a"]
 
 
 if __name__ == "__main__":

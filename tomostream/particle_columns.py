@@ -133,6 +133,10 @@ def of_frame(table: pd.DataFrame, where: str) -> dict[str, Any]:
     InputError
         If the positions' columns are not known, or a value is no number or no name.
     """
+    if not hasattr(table, "columns"):
+        raise InputError(
+            f"{where} must be a pandas DataFrame, found {type(table).__name__}; pandas.DataFrame(...) makes one of a dict or a list"
+        )
     if any(name is not None for name in table.index.names):
         table = table.reset_index()
     header = [str(name) for name in table.columns]

@@ -78,21 +78,24 @@ class Particles:
         Raises
         ------
         InputError
-            If the unit is unknown, a label is neither 0 nor 1, or the rotations are not (n, 3, 3).
+            If the unit is unknown, the positions are not (n, 3) numbers, a column has not one or n values, a label is neither 0 nor 1, or the rotations are not (n, 3, 3).
         """
         if unit not in ("voxel", "angstrom"):
             raise InputError(f"the unit of positions must be 'voxel' or 'angstrom', found {unit!r}")
-        positions = np.ascontiguousarray(np.asarray(position_zyx, dtype=np.float64).reshape(-1, 3))
+        positions = number_array(position_zyx, "position_zyx")
+        if positions.size and (positions.ndim != 2 or positions.shape[1] != 3):
+            raise InputError(f"position_zyx must have the shape (n, 3), a row z, y, x for each particle; found {positions.shape}")
+        positions = np.ascontiguousarray(positions.reshape(-1, 3))
         n = len(positions)
-        labels = np.array(np.broadcast_to(np.asarray(label), (n,)))
+        labels = _each(np.asarray(label), n, "label")
         if not np.isin(labels, (0, 1)).all():
             raise InputError(f"a label must be 1 (a particle) or 0 (a place that is none), found {labels[~np.isin(labels, (0, 1))][0]}")
         return cls(
             positions,
             unit,
-            np.array(np.broadcast_to(np.asarray(tomogram, dtype=object), (n,))),
-            np.array(np.broadcast_to(np.asarray(species, dtype=object), (n,))),
-            np.array(np.broadcast_to(np.asarray(score, dtype=np.float64), (n,))),
+            _each(np.asarray(tomogram, dtype=object), n, "tomogram"),
+            _each(np.asarray(species, dtype=object), n, "species"),
+            _each(number_array(score, "score"), n, "score"),
             labels.astype(np.int8),
             dict(spacings or {}),
             None if rotation is None else known_or_none(cls._rotations(rotation, n)),
@@ -259,3 +262,26 @@ class Particles:
             return self
         names = np.array([tomograms.get(name, name) for name in self.tomogram.tolist()], dtype=object)
         return replace(self, tomogram=names, spacings={tomograms.get(name, name): spacing for name, spacing in self.spacings.items()})
+
+
+def number_array(values: object, what: str) -> np.ndarray:
+    """Return numbers as float64.
+
+    Raises
+    ------
+    InputError
+        If they are text, a table, a generator, or rows of several lengths.
+    """
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{what} must be an array or a list of numbers, found {type(values).__name__} ({error}); a data frame: Particles.from_dataframe(table)"
+        ) from None
+
+
+def _each(values: np.ndarray, count: int, what: str) -> np.ndarray:
+    """Return one value for each particle; a single one stands for all."""
+    if values.ndim and values.shape not in {(count,), (1,)}:
+        raise InputError(f"{what} must be one value, or one for each of {count} particles; found the shape {values.shape}")
+    return np.array(np.broadcast_to(values, (count,)))

@@ -19,7 +19,7 @@ from tomostream.units import Length, parse_bytes, parse_shape
 
 if TYPE_CHECKING:
     from tomostream.picking.how_many import HowMany
-from tomostream.api.sources import Source, opened
+from tomostream.api.sources import Source, checked_number, opened
 
 
 @overload
@@ -137,6 +137,6 @@ def _pick_array(
     if any(isinstance(length, str) for length in lengths.values()):
         given = ", ".join(f"{name}={length!r}" for name, length in lengths.items())
         raise InputError(f"an array has no voxel spacing: give lengths as numbers of voxels, found {given}")
-    radius, smooth, border = (float(lengths[name]) for name in ("radius", "smooth", "border"))
+    radius, smooth, border = (checked_number(lengths[name], name) for name in ("radius", "smooth", "border"))
     request = PickRequest(radius=radius, how_many=wanted, smooth=smooth, border=border)
     return PickRecords(*pick_plain(source, request, Execution(memory=resources.memory, block=block, workers=resources.workers)))

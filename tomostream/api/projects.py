@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tomostream.api.sources import checked_path
 from tomostream.progress import Progress
 from tomostream.python_words import PythonProgress, speaks_python
 from tomostream.remote.places import Place, RemotePath, place
@@ -32,7 +33,9 @@ def train(
     from tomostream.config import configuration_from, load_configuration
     from tomostream.pipeline.training import train_model
 
-    configuration = configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(config)
+    configuration = (
+        configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(checked_path(config, "config"))
+    )
     return train_model(configuration, out=None if out is None else place(out), overwrite=overwrite, progress=progress or PythonProgress())
 
 
@@ -70,5 +73,7 @@ def run(
     from tomostream.config import configuration_from, load_configuration
     from tomostream.pipeline.execution import check_stages, run_project
 
-    configuration = configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(config)
+    configuration = (
+        configuration_from(config, "configuration") if isinstance(config, dict) else load_configuration(checked_path(config, "config"))
+    )
     return run_project(configuration, stages=check_stages(stages), overwrite=overwrite, progress=progress or PythonProgress())

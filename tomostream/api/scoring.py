@@ -19,7 +19,7 @@ from tomostream.units import parse_bytes, parse_shape
 
 if TYPE_CHECKING:
     from tomostream.strategies.protocol import Model
-from tomostream.api.sources import Source
+from tomostream.api.sources import Source, checked_path
 
 
 @overload
@@ -106,10 +106,7 @@ def predict(
     TomostreamError
         If the model does not fit the tomogram, or no block fits the budget.
     """
-    from tomostream.strategies.loading import load_model
-    from tomostream.strategies.model_folder import local_model
-
-    loaded = load_model(local_model(place(model))) if isinstance(model, str | Path | RemotePath) else model
+    loaded = _loaded(model)
     if isinstance(source, str | Path | RemotePath | Tomogram):
         from tomostream.stages.prediction.stage import PredictSettings, predict_many
         from tomostream.store.naming import distinct_names
@@ -133,3 +130,12 @@ def predict(
 
     scores = predict_array(np.asarray(source), loaded, precision=precision, threads=threads, memory=parse_bytes(memory), logits=logits)
     return scores[0] if len(scores) == 1 else scores
+
+
+def _loaded(model: Any) -> Model:
+    """The model itself, or that of a folder; anything else is refused."""
+    from tomostream.strategies.loading import load_model
+    from tomostream.strategies.model_folder import local_model
+    from tomostream.strategies.protocol import Model
+
+    return model if isinstance(model, Model) else load_model(local_model(place(checked_path(model, "model"))))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomostream import defaults
+from tomostream.api.sources import as_particles, checked_path
 from tomostream.errors import InputError
 from tomostream.particles import Particles
 from tomostream.python_words import PythonProgress, speaks_python
@@ -15,14 +16,16 @@ from tomostream.remote.places import RemotePath
 from tomostream.units import Length
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from tomostream.evaluation import Evaluation
     from tomostream.formats.registry import Conversion
 
 
 @speaks_python
 def evaluate(
-    picks: str | Path | RemotePath | Particles,
-    truth: str | Path | RemotePath | Particles,
+    picks: str | Path | RemotePath | Particles | pd.DataFrame,
+    truth: str | Path | RemotePath | Particles | pd.DataFrame,
     *,
     tolerance: str = defaults.TOLERANCE,
     species: str | Sequence[str] | None = None,
@@ -36,7 +39,7 @@ def evaluate(
     Parameters
     ----------
     picks, truth
-        `Particles`, or files or folders of tables.
+        `Particles`, data frames with the columns of our CSV, or files or folders of tables.
     tolerance
         Largest distance of a match, for example `10vox` or `135A`.
     species
@@ -57,8 +60,12 @@ def evaluate(
     from tomostream.stages.shared.particle_tables import conversion_from, read_scored, read_truth, truth_of
 
     conversion = replace(conversion_from([str(path) for path in tomograms], voxel_size), progress=PythonProgress())
-    found, names = (picks, picks.tomograms()) if isinstance(picks, Particles) else read_scored(picks, conversion)
-    known = truth_of(truth, names, "the truth") if isinstance(truth, Particles) else read_truth(truth, names, conversion)
+    if isinstance(scored := _table_or_path(picks, "picks"), Particles):
+        found, names = scored, scored.tomograms()
+    else:
+        found, names = read_scored(scored, conversion)
+    true = _table_or_path(truth, "truth")
+    known = truth_of(true, names, "the truth") if isinstance(true, Particles) else read_truth(true, names, conversion)
     if voxel_size is None:  # use the voxel spacings that `pick` wrote into the tables, for both of them
         conversion = replace(conversion, spacings={**known.spacings, **found.spacings, **conversion.spacings})
     names_of_species = [species] if isinstance(species, str) else species
@@ -89,13 +96,13 @@ def read_particles(path: str | Path | RemotePath, *, format: str | None = None, 
     from tomostream.formats.registry import read_table
 
     conversion = _conversion(facts)
-    found = read_table(path, format_name=format, conversion=conversion)
+    found = read_table(checked_path(path, "path"), format_name=format, conversion=conversion)
     known = {name: spacing for name in found.tomograms() if (spacing := conversion.known_spacing(name)) is not None}
     return replace(found, spacings={**found.spacings, **known})  # so that they can be evaluated without saying it again
 
 
 @speaks_python
-def write_particles(path: str | Path | RemotePath, particles: Particles, *, format: str | None = None, **facts: Any) -> None:
+def write_particles(path: str | Path | RemotePath, particles: Particles | pd.DataFrame, *, format: str | None = None, **facts: Any) -> None:
     """Write a table of particles in any known format.
 
     Parameters
@@ -103,7 +110,7 @@ def write_particles(path: str | Path | RemotePath, particles: Particles, *, form
     path
         The file; or, if it ends with `/`, a folder that gets one file per tomogram.
     particles
-        The particles to write.
+        The particles to write; or a data frame with the columns of our CSV.
     format
         Name of the format, as for `--format`; None: recognised by the ending.
     facts
@@ -116,7 +123,15 @@ def write_particles(path: str | Path | RemotePath, particles: Particles, *, form
     """
     from tomostream.formats.registry import write_table
 
-    write_table(path, particles, format_name=format, conversion=_conversion(facts))
+    checked_path(path, "path")
+    write_table(path, as_particles(particles, "particles"), format_name=format, conversion=_conversion(facts))
+
+
+def _table_or_path(value: Any, what: str) -> Any:
+    """Particles (a data frame's too), or a path."""
+    if isinstance(value, str | Path | RemotePath):
+        return value
+    return as_particles(value, what)
 
 
 _FACTS = ("shape", "tomogram", "species", "columns", "unit")  # facts that any format may use; the names of the options

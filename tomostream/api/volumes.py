@@ -15,7 +15,7 @@ from tomostream.errors import InputError
 from tomostream.geometry import Triple, triple
 from tomostream.mrc_volume import MrcVolume, open_mrc
 from tomostream.normalisation import Normalisation
-from tomostream.particles import Particles
+from tomostream.particles import Particles, number_array
 from tomostream.progress import Progress
 from tomostream.python_words import PythonProgress, TomostreamWarning, speaks_python
 from tomostream.remote.places import Place, RemotePath, place
@@ -26,7 +26,7 @@ from tomostream.units import parse_bytes, parse_shape
 if TYPE_CHECKING:
     import dask.array as da
 
-from tomostream.api.sources import opened
+from tomostream.api.sources import checked_number, checked_path, opened
 
 
 @speaks_python
@@ -52,7 +52,7 @@ def open(path_or_url: str | Path | RemotePath, *, level: int = 0, voxel_size: fl
     InputError
         If the file or store is missing, broken or unfinished.
     """
-    text = str(path_or_url)
+    text = str(checked_path(path_or_url, "path_or_url"))
     if text.lower().endswith(MRC_ENDINGS) and "://" not in text:
         if level:
             raise InputError(f"{text} is an MRC file, which has level 0 only; convert it to get a pyramid")
@@ -121,8 +121,8 @@ def convert(
         assume_mrc=assume_mrc,
     )
     return convert_many(
-        distinct_names([str(path)]),
-        place(out),
+        distinct_names([str(checked_path(path, "path"))]),
+        place(checked_path(out, "out")),
         settings,
         resources=Resources(memory=parse_bytes(memory)),
         overwrite=overwrite,
@@ -192,7 +192,9 @@ def label_mask(
                 f"these particles are of {len(names)} tomograms ({', '.join(names[:4])}); choose one, as particles.of(tomogram=...)"
             )
         points_zyx = points_zyx.positives().in_unit("voxel").position_zyx
-    points = np.asarray(points_zyx, dtype=np.float64)
+    radius = checked_number(radius, "radius")
+    shape = _checked_shape(shape)
+    points = number_array(points_zyx, "points_zyx")
     if points.size and (points.ndim != 2 or points.shape[1] != 3):
         raise InputError(f"points_zyx must have the shape (n, 3), a row z, y, x for each point; found {points.shape}")
     points = points.reshape(-1, 3)
@@ -207,3 +209,10 @@ def label_mask(
             raise InputError(text)
         warnings.warn(text, TomostreamWarning, stacklevel=2)
     return label_array(points, shape=triple(shape), radius=float(radius), kind=kind, chunks=triple(chunks))
+
+
+def _checked_shape(shape: Any) -> Triple:
+    try:
+        return parse_shape(shape if isinstance(shape, str | int) else triple(shape), "shape")
+    except (TypeError, ValueError):
+        raise InputError(f"shape must be three whole numbers (z, y, x), as array.shape; found {shape!r}") from None

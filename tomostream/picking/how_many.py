@@ -6,6 +6,7 @@ Both `most` (picks at most; None: no limit) and `above` (picks score above it; N
 """
 
 import math
+import numbers
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -144,10 +145,12 @@ def needed(wanted: HowMany | None) -> HowMany:
 
 
 def _check_number(label: str, value: int | None) -> None:
+    if value is not None and not isinstance(value, numbers.Integral):
+        raise InputError(f"{label} must be a whole number, found {value!r}")
     if value is not None and value < 1:
         raise InputError(f"{label} must be at least 1, found {value}")
 
 
 def _check_score(label: str, value: float | None) -> None:
-    if value is not None and math.isnan(value):
-        raise InputError(f"{label} must be a number, found nan")
+    if value is not None and (not isinstance(value, numbers.Real) or math.isnan(value)):
+        raise InputError(f"{label} must be a number, found {value}")

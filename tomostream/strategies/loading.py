@@ -26,6 +26,8 @@ def load_model(folder: str | Path) -> Model:
     InputError
         If the folder is missing, half-written or modified, or holds no model of tomostream.
     """
+    if not isinstance(folder, str | Path):
+        raise InputError(f"a model folder must be a path (text or pathlib.Path), found {type(folder).__name__}")
     folder = Path(folder)
     record, weights = read_folder(folder)
     return _load(record, weights, folder)

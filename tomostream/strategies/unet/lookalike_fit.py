@@ -4,7 +4,7 @@
    those within a box, over the number of particles expected there.
 2. Take their profiles (`shells`) and split them (`populations`).  If the split does not tell particles from look-alikes, or the clicks contradict it,
    nothing is added: most of the picks on clicks must be particles by it.  If there seem to be as many particles beyond the N-th pick, N may be too
-   small, and is tried once more half as large again.
+   small, and larger ones are tried (`FACTORS`).
 3. A log odds of `LIMIT` weighs as much as three standard deviations of the scores of the best 2 N picks, N being the expected number.
 4. The new sum is multiplied so that the best 2 N picks spread as before; else probabilities would be too near 0 and 1 to be told apart.
 """
@@ -27,14 +27,14 @@ from tomostream.strategies.matched_filter.correlation import CorrelationScorer
 from tomostream.strategies.matched_filter.profile import Reader
 from tomostream.strategies.unet.fusion import PIECE_VOX
 from tomostream.strategies.unet.lookalikes import LIMIT, LookAlikes
-from tomostream.strategies.unet.populations import CANDIDATES, Populations, fit_populations, most_odds, tells
+from tomostream.strategies.unet.populations import CANDIDATES, MOST_UNSURE, Populations, fit_populations, most_odds, particles_beyond, tells
 from tomostream.strategies.unet.shells import profiles_at
 
 LIMIT_SDS = 3.0  # weight of a log odds of `LIMIT`, in standard deviations of the scores of the best picks
 LEAST_CLICKS = (
     0.6  # of the picks on clicks, those that must be particles by the split; measured: 0.7 to 1 where it helps, 0.4 where it does not
 )
-FACTORS = (1.0, 1.5)  # times the expected number, tried in turn
+FACTORS = (1.0, 1.5, 2.0)  # times the expected number, tried in turn
 _FEWEST = 2  # expected particles
 
 
@@ -98,16 +98,17 @@ def split_picks(parts: Sequence[Part], *, radius: float, weight: float, memory: 
     """
     for factor in FACTORS if weight > 0 else ():
         more = [replace(part, expected=factor * part.expected) for part in parts]
-        if (found := _split(more, radius=radius, weight=weight, memory=memory)) is not None:
+        found, is_too_small = _split(more, radius=radius, weight=weight, memory=memory)
+        if not is_too_small:
             return found
     return None
 
 
-def _split(parts: Sequence[Part], *, radius: float, weight: float, memory: int) -> Split | None:
-    """Split the best picks for one number of particles."""
+def _split(parts: Sequence[Part], *, radius: float, weight: float, memory: int) -> tuple[Split | None, bool]:
+    """Split the best picks for one number of particles; also return whether it seems to be too small."""
     number = round(sum(part.expected for part in parts))
     if number < _FEWEST:
-        return None
+        return None, False
     profiles: list[np.ndarray] = []
     ranks: list[np.ndarray] = []
     scores: list[np.ndarray] = []
@@ -123,13 +124,16 @@ def _split(parts: Sequence[Part], *, radius: float, weight: float, memory: int) 
         scores.append(picks.score)
     in_order = np.concatenate(profiles)[np.argsort(np.concatenate(ranks), kind="stable")]
     if len(in_order) < number + _FEWEST:
-        return None
+        return None, False
     populations = fit_populations(in_order, number)
     on_clicks = populations.log_odds(np.concatenate(clicked)) > 0
+    if particles_beyond(populations, in_order, number) > MOST_UNSURE:
+        return None, True
     if not tells(populations, in_order, number) or not len(on_clicks) or on_clicks.mean() < LEAST_CLICKS:
-        return None
+        return None, False
     spread = _spread(scores)
-    return Split(populations, most_odds(populations, in_order, number), weight * LIMIT_SDS / LIMIT * spread, spread)
+    split = Split(populations, most_odds(populations, in_order, number), weight * LIMIT_SDS / LIMIT * spread, spread)
+    return split, False
 
 
 def _best(logits: np.ndarray, expected: float, radius: float, memory: int) -> Picks:

@@ -93,8 +93,19 @@ def tells(populations: Populations, profiles: Float64[np.ndarray, "n b"], number
     profiles = profiles[: int(CANDIDATES * number)]
     if len(profiles) < LEAST_PROFILES * profiles.shape[1] or len(profiles) <= number:
         return False
-    is_particle = populations.log_odds(profiles) > 0
-    return bool(is_particle[: number // 2].mean() >= LEAST_SURE and is_particle[number:].mean() <= MOST_UNSURE)
+    sure = float((populations.log_odds(profiles[: number // 2]) > 0).mean())
+    return sure >= LEAST_SURE and particles_beyond(populations, profiles, number) <= MOST_UNSURE
+
+
+def particles_beyond(populations: Populations, profiles: Float64[np.ndarray, "n b"], number: int) -> float:
+    """Return the share of particles among the picks beyond the N-th; more than `MOST_UNSURE` says that `number` is too small.
+
+    Parameters
+    ----------
+    populations, profiles, number
+        As of `fit_populations`; more than `number` profiles.
+    """
+    return float((populations.log_odds(profiles[number : int(CANDIDATES * number)]) > 0).mean())
 
 
 def most_odds(populations: Populations, profiles: Float64[np.ndarray, "n b"], number: int) -> float:
@@ -105,9 +116,8 @@ def most_odds(populations: Populations, profiles: Float64[np.ndarray, "n b"], nu
     populations, profiles, number
         As of `fit_populations`; more than `number` profiles.
     """
-    odds = populations.log_odds(profiles[: int(CANDIDATES * number)])
-    unsure = float((odds[number:] > 0).mean())
-    return max(0.0, float(np.median(odds[: number // 2]))) * max(0.0, 1 - unsure / TRUSTED_UNSURE)
+    sure = float(np.median(populations.log_odds(profiles[: number // 2])))
+    return max(0.0, sure) * max(0.0, 1 - particles_beyond(populations, profiles, number) / TRUSTED_UNSURE)
 
 
 def _first_guess(profiles: np.ndarray, number: int) -> Float64[np.ndarray, "n k"]:

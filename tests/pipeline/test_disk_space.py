@@ -26,7 +26,7 @@ def test_a_run_that_does_not_fit_the_disk_is_refused_before_any_work(tmp_path, m
     assert done.code == 2
     assert "of tomograms and" in done.message
     assert "has 2 MB free" in done.message
-    assert "`predict: {keep: candidates}`" in done.message
+    assert "`predict: {grid: network}` or `predict: {keep: candidates}`" in done.message
     assert not list(tmp_path.rglob("*.zarr*"))
     free_bytes(monkeypatch, 10**9)
     assert tomostream("run", made, "--dry-run").code == 0

@@ -34,7 +34,7 @@ def check_disk(project: Project, *, stores: int, scores: int) -> None:
         on_disk = f", {format_bytes(begun)} of them are begun" if begun else ""
         raise BudgetError(
             f"the run still has to write {format_bytes(stores)} of tomograms and {format_bytes(scores)} of score maps{on_disk}, but {there} has {format_bytes(free)} "
-            "free; free some space, name a folder on a larger disk in `project`, or keep less: `predict: {grid: network}` or `{keep: candidates}`"
+            "free; free some space, name a folder on a larger disk in `project`, or keep less: `predict: {grid: network}` or `predict: {keep: candidates}`"
         )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from padded_volume import reader_of
 
 import tomostream as ts
 from tomostream.geometry import Box
@@ -28,20 +29,10 @@ def sample(*, kinds=2, number=60, seed=0):
     return volume, logits, places[:number]
 
 
-def reader(volume):
-    def read(box):
-        result = np.zeros(box.shape, dtype=np.float32)
-        inside = box.clipped(Box.whole(SHAPE))
-        result[inside.relative_to(box.start).slices] = volume[inside.slices]
-        return result
-
-    return read
-
-
 def part(volume, logits, places, expected=60.0, clicks=None):
     """A part with clicks near ten of the balls."""
     near = places[::6] + np.array([0.5, -1.0, 0.3]) if clicks is None else clicks
-    return Part(reader(volume), SHAPE, Box.whole(SHAPE), logits, near, expected)
+    return Part(reader_of(volume), SHAPE, Box.whole(SHAPE), logits, near, expected)
 
 
 def right(logits, places):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from model_records import rewrite_record
 from networks import network_of
+from padded_volume import reader_of
 
 from tomostream.errors import InputError
 from tomostream.geometry import BlockGrid, Box
@@ -38,16 +39,6 @@ SETTINGS = UNetSettings(
 )  # fmt: skip
 
 
-def reader(volume):
-    def read(box):
-        result = np.zeros(box.shape, dtype=np.float32)
-        inside = box.clipped(Box.whole(SHAPE))
-        result[inside.relative_to(box.start).slices] = volume[inside.slices]
-        return result
-
-    return read
-
-
 @pytest.fixture(scope="module")
 def volume():
     return np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
@@ -70,7 +61,7 @@ def test_the_clipped_log_odds_are_added_to_the_species_that_is_told(volume):
     plain, told = (score(scorer, volume, Box.whole(SHAPE)) for scorer in (fused(), fused(TOLD)))
     np.testing.assert_array_equal(told[1], plain[1])
     places = np.random.default_rng(1).integers(0, SHAPE, (60, 3))
-    profiles = profiles_at(reader(volume), places, support=4.3, floor=0.4)
+    profiles = profiles_at(reader_of(volume), places, support=4.3, floor=0.4)
     odds = Populations(np.array(TOLD.shells[0]), np.array(TOLD.offset[0])).log_odds(profiles)
     intercept = MATCHED.intercept[0]
     added = ((told[0] - intercept) / 0.5 - (plain[0] - intercept))[tuple(places.T)]

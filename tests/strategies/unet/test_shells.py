@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from padded_volume import reader_of
 
 from tomostream.geometry import Box
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer
@@ -17,17 +18,6 @@ SHAPE = (18, 20, 22)
 @pytest.fixture(scope="module")
 def volume():
     return np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
-
-
-def reader(volume):
-    def read(box):
-        result = np.zeros(box.shape, dtype=np.float32)
-        inside = box.clipped(Box.whole(volume.shape))
-        if not inside.is_empty:
-            result[inside.relative_to(box.start).slices] = volume[inside.slices]
-        return result
-
-    return read
 
 
 def plain_profile(volume, place, support, floor):
@@ -51,7 +41,7 @@ def plain_profile(volume, place, support, floor):
 )  # fmt: skip
 def test_profiles_and_their_weighted_sums(volume, support, floor, place, seed):
     wanted = plain_profile(volume, place, support, floor)
-    found = profiles_at(reader(volume), np.array([place]), support=support, floor=floor)
+    found = profiles_at(reader_of(volume), np.array([place]), support=support, floor=floor)
     np.testing.assert_allclose(found[0], wanted, atol=1e-6)
     weights = np.random.default_rng(seed).standard_normal(shells_of(support))
     scorer = CorrelationScorer([shell_target(tuple(weights), support)], floor=floor, threads=None)
@@ -64,7 +54,7 @@ def test_every_shell_has_a_voxel_and_a_width_of_one_at_least(support):
     count = shells_of(support)
     assert 1 <= count <= MOST_SHELLS
     assert count == 1 or support / count >= 1
-    profile = profiles_at(reader(np.ones((3, 3, 3), dtype=np.float32)), np.array([[1, 1, 1]]), support=support, floor=0.1)
+    profile = profiles_at(reader_of(np.ones((3, 3, 3), dtype=np.float32)), np.array([[1, 1, 1]]), support=support, floor=0.1)
     assert profile.shape == (1, count)
     assert np.isfinite(profile).all()
 

@@ -25,7 +25,7 @@ Reader = Callable[[Box], np.ndarray]  # standardised voxels of any box, zero bey
 def radial_profile(cube: Float32[np.ndarray, "n n n"]) -> Float64[np.ndarray, " r"]:
     """Return the mean at the distances 0, 1, 2 .. voxels from the middle of a cube; each voxel is shared linearly by the two nearest distances."""
     half = cube.shape[0] // 2
-    distance = _distances(half)
+    distance = distances_from_middle(half)
     low = np.floor(distance).astype(np.int64)
     upper = distance - low
     length = int(low.max()) + 2
@@ -39,7 +39,7 @@ def radial_profile(cube: Float32[np.ndarray, "n n n"]) -> Float64[np.ndarray, " 
 def kernel_of(profile: Float64[np.ndarray, " r"], radius: float) -> Float32[np.ndarray, "n n n"]:
     """Return the kernel of a profile inside a ball of `radius` voxels; see `correlation.normalised_kernel`."""
     half = int(np.floor(radius))
-    values = np.interp(_distances(half), np.arange(len(profile)), profile).astype(np.float32)
+    values = np.interp(distances_from_middle(half), np.arange(len(profile)), profile).astype(np.float32)
     return normalised_kernel(values, radius)
 
 
@@ -111,7 +111,7 @@ def best_shift(cube: Float32[np.ndarray, "n n n"], kernel: Float32[np.ndarray, "
 
     reach = (cube.shape[0] - kernel.shape[0]) // 2
     scores = signal.correlate(cube, kernel, mode="valid", method="fft")
-    scores = np.where(_distances(reach) <= limit, scores, -np.inf)
+    scores = np.where(distances_from_middle(reach) <= limit, scores, -np.inf)
     best = np.unravel_index(int(np.argmax(scores)), scores.shape)
     shift: np.ndarray = np.array(best, dtype=np.float64) - reach
     for axis in range(3):
@@ -134,7 +134,8 @@ def _inner(cube: np.ndarray, half: int) -> np.ndarray:
     return inner
 
 
-def _distances(half: int) -> np.ndarray:
+def distances_from_middle(half: int) -> Float64[np.ndarray, "z y x"]:
+    """Return the distance of each voxel of a cube of edge 2 half + 1 from its middle, in voxels."""
     squared = np.arange(-half, half + 1, dtype=np.float64) ** 2
     distances: np.ndarray = np.sqrt(squared[:, None, None] + squared[None, :, None] + squared[None, None, :])
     return distances

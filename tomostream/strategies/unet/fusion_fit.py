@@ -110,7 +110,9 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, pro
     lookalikes = settings_of([one.split for one in found])
     for one, kind in zip(found, gathered.species, strict=True):
         if one.split is not None:
-            progress.say(f"{kind.name}: the best picks are of two kinds by their radial profiles; the kind of the best half is preferred")
+            progress.say(
+                f"{kind.name}: the best picks are of two kinds by their radial profiles; that of the best half is preferred (`matched_filter.look_alikes: 0` turns it off)"
+            )
     return Joined(network, heads is not None, settings, tuple(told.profile for told in gathered.told), tuple(shares), faces, lookalikes)
 
 

@@ -25,9 +25,7 @@ LIMIT = 20.0  # of the log odds, below
 class LookAlikes:
     """How look-alikes are told from particles; tuples have one value per species."""
 
-    shells: tuple[
-        tuple[tuple[float, ...], ...], ...
-    ]  # [kind of look-alike][shell]: weights of the profile; none: nothing is told of the species
+    shells: tuple[tuple[tuple[float, ...], ...], ...]  # [kind of look-alike][shell]: weights of the profile; none: nothing is told
     offset: tuple[tuple[float, ...], ...]  # [kind of look-alike]: log odds without the profile
     most: tuple[float, ...]  # upper limit of the log odds, see `populations.most_odds`
     weight: tuple[float, ...]  # logits per log odds

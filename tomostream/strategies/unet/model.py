@@ -84,15 +84,12 @@ class UNetModel(Model):
     def _scorer(self, device: str, precision: str, threads: int | None, gpu_memory: int | None) -> BlockScorer:
         network = StreamedNetwork(self.deployed, device=device, precision=precision, threads=threads, gpu_memory=gpu_memory)
         matched = self.settings.matched
+        lookalikes = self.settings.lookalikes
         if network.device.type != "cpu":
-            return (
-                DeviceUNetScorer(network)
-                if matched is None
-                else DeviceFusedScorer(network, matched, self.profiles, self.settings.lookalikes)
-            )
+            return DeviceUNetScorer(network) if matched is None else DeviceFusedScorer(network, matched, self.profiles, lookalikes)
         if matched is None:
             return UNetScorer(network)
-        return FusedScorer(network, matched, self.profiles, self.settings.lookalikes, threads=threads)
+        return FusedScorer(network, matched, self.profiles, lookalikes, threads=threads)
 
     def plan(self, request: PlanRequest, *, precision: str) -> PredictionPlan:
         """Plan the blocks in which a volume is scored; see `Model.plan`.

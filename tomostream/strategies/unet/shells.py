@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int64
 
 from tomostream.geometry import Box
 from tomostream.strategies.matched_filter.correlation import Target, ball_of, normalised_kernel
-from tomostream.strategies.matched_filter.profile import Reader
+from tomostream.strategies.matched_filter.profile import Reader, distances_from_middle
 
 MOST_SHELLS = 7
 
@@ -75,7 +75,5 @@ def shell_target(weights: Sequence[float], support: float) -> Target:
 
 def _shell_numbers(half: int, support: float) -> Int64[np.ndarray, "z y x"]:
     """Return the shell of each voxel of a cube; outside of the ball the numbers mean nothing."""
-    squared = np.arange(-half, half + 1, dtype=np.float64) ** 2
-    distance = np.sqrt(squared[:, None, None] + squared[None, :, None] + squared[None, None, :])
     count = shells_of(support)
-    return np.minimum((distance / (support / count)).astype(np.int64), count - 1)
+    return np.minimum((distances_from_middle(half) / (support / count)).astype(np.int64), count - 1)

@@ -100,9 +100,10 @@ def test_threads_change_no_bit():
     assert one.tobytes() == two.tobytes()
 
 
-def test_measured_peak_is_within_the_projection():
+@pytest.mark.parametrize("mixed", [False, True])
+def test_measured_peak_is_within_the_projection(mixed):
     shape = (70, 90, 80)
-    scorer = scorer_of(species=2)
+    scorer = mixed_scorer(MIXING) if mixed else scorer_of(species=2)
     volume = volume_of(shape)
     needed = Box((10, 0, 20), (60, 64, 80))
     whole(scorer, volume[:16, :16, :16].copy())  # tables of the transforms
@@ -143,6 +144,24 @@ def test_kernel_has_zero_mean_and_unit_norm_in_the_ball_only():
 def test_small_spectrum_is_that_of_the_padded_kernel():
     kernel = kernel_of(4)
     np.testing.assert_allclose(small_spectrum(kernel, (12, 15, 16), 1), scipy.fft.rfftn(kernel, s=(12, 15, 16)), atol=1e-5)
+
+
+MIXING = np.random.default_rng(6).normal(size=(50, 35)).astype(np.float32)
+
+
+def mixed_scorer(mixing, **values):
+    """A scorer whose correlation is the largest of weighted sums of its kernels'."""
+    kernels = [kernel_of(number) for number in range(mixing.shape[1])]
+    return CorrelationScorer([Target(kernels, HALF, RADIUS, 0.1, 12.0, mixing=mixing)], floor=0.3, threads=None, **values)
+
+
+@pytest.mark.parametrize("piece", [None, 11])
+def test_mixed_correlations_are_those_with_the_mixed_kernels(piece):
+    mixing = MIXING[:7, :4]
+    mixed = [np.tensordot(row, [kernel_of(number) for number in range(4)], axes=1) for row in mixing]
+    volume = volume_of((18, 20, 23))
+    found = whole(mixed_scorer(mixing, piece=piece), volume)[0]
+    np.testing.assert_allclose(found, (oracle(volume, mixed, 0.3) - 0.1) * 12, atol=1e-4)
 
 
 def test_any_scorer_is_planned_within_the_memory():

@@ -19,12 +19,15 @@ from tomostream.progress import Progress
 # the balls of the small project look larger than the radius that it names, which a training tells
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*the clicked particles have a radius of about")]
 
-STRATEGIES = ("average", "template")
+STRATEGIES = ("average", "template", "tensor")  # the last is `template` with another search
 
 
 def project_of(folder, strategy, **values):
     template = {"density": density_file(folder), "angle_step": 120, "tilt_range": [-90, 90]}
-    given = {"objective": {"name": strategy}, "network": {"level": 0}} | ({"template": template} if strategy == "template" else {})
+    if strategy == "tensor":
+        template |= {"angle_step": 60, "search": "tensor"}
+    given = {"objective": {"name": strategy}} if strategy == "average" else {"objective": {"name": "template"}, "template": template}
+    given["network"] = {"level": 0}
     return make_project(folder, **(given | values))
 
 

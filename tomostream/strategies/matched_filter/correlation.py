@@ -30,6 +30,7 @@ from tomostream.geometry import BlockGrid, Box, Triple, triple
 
 # arrays of the window's size alive at the peak: densities, two spectra, product, result, scratch memory of the transform, kept spectra
 _LIVE_WINDOWS = 10
+_MIXED_AT_ONCE = 4096  # voxels whose correlations are mixed at once: small enough for the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +48,9 @@ class Target:
         Radius of the ball, in voxels; less than `half` + 1.
     offset, slope
         Logits are slope (c - offset).
+    mixing
+        Float32 (n, k): the correlation is the largest of n weighted sums of the correlations with the k kernels (`tensorial`).  None: it is the
+        largest of those.
     """
 
     kernels: Iterable[np.ndarray]
@@ -54,6 +58,7 @@ class Target:
     radius: float
     offset: float
     slope: float
+    mixing: Float32[np.ndarray, "n k"] | None = None
 
 
 class CorrelationScorer:
@@ -89,7 +94,8 @@ class CorrelationScorer:
         edges = self._piece_edges(needed.shape)
         window = math.prod(transform_shape(edges, self._half))
         live = _LIVE_WINDOWS + max(map(len, self._groups)) - 1
-        return 4 * (self.read_box(needed, shape).size + live * window + 2 * math.prod(edges) + self.species * needed.size)
+        mixed = max((_mixed_bytes(target, math.prod(edges)) for target in self._targets), default=0)
+        return mixed + 4 * (self.read_box(needed, shape).size + live * window + 2 * math.prod(edges) + self.species * needed.size)
 
     def logits(self, image: Float32[np.ndarray, "z y x"], read: Box, needed: Box, shape: Triple) -> Float32[np.ndarray, "s Z Y X"]:
         """Return the logits of `needed`; see `BlockScorer.logits`."""
@@ -116,7 +122,8 @@ class CorrelationScorer:
                 spectrum, scale = self._transformed(image, read, piece, half, (count, weights), size)
                 for number, own in zip(group, kept, strict=True):
                     spectra = own if own is not None else self._spectra(self._targets[number], size)
-                    self._correlate(spectrum, scale, spectra, size, result[number][piece.relative_to(needed.start).slices])
+                    best = result[number][piece.relative_to(needed.start).slices]
+                    self._correlate(spectrum, scale, spectra, size, best, self._targets[number].mixing)
         return result
 
     def _piece_edges(self, shape: Triple) -> Triple:
@@ -159,14 +166,27 @@ class CorrelationScorer:
         np.maximum(variance, np.finfo(np.float32).tiny, out=variance)
         return spectrum, 1 / np.sqrt(variance * np.float32(count))
 
-    def _correlate(self, spectrum: np.ndarray, scale: np.ndarray, kernels: Iterable[np.ndarray], size: Triple, best: np.ndarray) -> None:
-        """Correlate one piece with the kernels of a target, given their transforms, and write the maximum over the kernels to `best`."""
+    def _correlate(
+        self,
+        spectrum: np.ndarray,
+        scale: np.ndarray,
+        kernels: Iterable[np.ndarray],
+        size: Triple,
+        best: np.ndarray,
+        mixing: np.ndarray | None,
+    ) -> None:
+        """Correlate one piece with the kernels of a target, given their transforms, and write the maximum over the kernels, or their sums, to `best`."""
         kept = tuple(slice(0, n) for n in best.shape)
-        best.fill(-np.inf)
-        for kernel in kernels:
-            product = np.conj(kernel)
-            product *= spectrum
-            np.maximum(best, self._backward(product, size)[kept], out=best)
+        found = (self._backward(np.conj(kernel) * spectrum, size)[kept] for kernel in kernels)
+        if mixing is None:
+            best.fill(-np.inf)
+            for one in found:
+                np.maximum(best, one, out=best)
+        else:
+            parts = np.empty((mixing.shape[1], best.size), dtype=np.float32)
+            for part, one in zip(parts, found, strict=True):
+                part[:] = one.ravel()
+            best[:] = _largest_sums(mixing, parts).reshape(best.shape)
         best *= scale
 
     def _forward(self, window: np.ndarray) -> np.ndarray:
@@ -174,6 +194,23 @@ class CorrelationScorer:
 
     def _backward(self, spectrum: np.ndarray, size: Triple) -> np.ndarray:
         return np.asarray(scipy.fft.irfftn(spectrum, s=size, overwrite_x=True, workers=self._threads))
+
+
+def _mixed_bytes(target: Target, voxels: int) -> int:
+    """Return what mixing the correlations of a piece takes, in bytes."""
+    if target.mixing is None:
+        return 0
+    orientations, kernels = target.mixing.shape
+    return 4 * int(voxels * (kernels + 1) + orientations * min(voxels, _MIXED_AT_ONCE))
+
+
+def _largest_sums(mixing: Float32[np.ndarray, "n k"], parts: Float32[np.ndarray, "k v"]) -> Float32[np.ndarray, " v"]:
+    """Return the largest element of each column of `mixing @ parts`."""
+    result = np.empty(parts.shape[1], dtype=np.float32)
+    for first in range(0, parts.shape[1], _MIXED_AT_ONCE):
+        some = slice(first, first + _MIXED_AT_ONCE)
+        np.max(mixing @ parts[:, some], axis=0, out=result[some])
+    return result
 
 
 def balls_of(targets: Sequence[Target]) -> list[list[int]]:

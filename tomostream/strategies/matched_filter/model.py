@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tomostream import defaults
 from tomostream.errors import InputError
 from tomostream.strategies.array_model import ArrayModel
 from tomostream.strategies.matched_filter.correlation import CorrelationScorer, Target
 from tomostream.strategies.matched_filter.density import Wedge
-from tomostream.strategies.matched_filter.kernels import density_target, padded_reader, profile_target, rotated_kernels
+from tomostream.strategies.matched_filter.kernels import density_target, padded_reader, profile_target, rotated_kernels, tensor_target
 from tomostream.strategies.matched_filter.orienting import best_rotations
 from tomostream.strategies.matched_filter.scale import Scale
+from tomostream.strategies.matched_filter.settings import SEARCHES
 from tomostream.strategies.model_folder import ModelSettings
 from tomostream.tomogram import Tomogram
 
@@ -34,6 +36,12 @@ class TemplateSettings(CorrelationSettings):
     angle_step: float  # degrees between neighbouring orientations
     tilt_range: tuple[float, float]  # first and last tilt, degrees
     tilt_axis: str  # x or y
+    search: str = defaults.TEMPLATE_SEARCH  # rotations or tensor; the kernels of the latter are among the arrays
+
+
+def tensor_name(number: int) -> str:
+    """Return the name of the array with the 35 kernels of a species (`tensorial`)."""
+    return f"tensor{number}"
 
 
 @dataclass(frozen=True)
@@ -90,8 +98,12 @@ class TemplateModel(CorrelationModel):
     kind = "template"
 
     def target(self, number: int) -> Target:
-        """Return the kernels of a species' density, one per orientation."""
+        """Return the kernels of a species' density: one per orientation, or those that stand for all."""
         given = self.settings
+        if given.search not in SEARCHES:
+            raise ValueError(f"search '{given.search}' is not one of {', '.join(SEARCHES)}")
+        if given.search == "tensor":
+            return tensor_target(self.arrays[tensor_name(number)], given.support_vox[number])
         wedge = Wedge(*given.tilt_range, axis=given.tilt_axis)
         return density_target(self.arrays[str(number)], given.support_vox[number], angle_step=given.angle_step, wedge=wedge)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from tomostream import defaults
 from tomostream.config.fields import LengthField, Part
+
+Search = Literal["rotations", "tensor"]
+SEARCHES: tuple[str, ...] = get_args(Search)
+COARSEST_TENSOR_DEG = 60.0  # largest `angle_step` of `search: tensor`: 69 orientations, to which 35 kernels are fitted
 
 
 class Template(Part):
@@ -22,6 +26,8 @@ class Template(Part):
     """Degrees; what lies outside is the missing wedge (beam along z)."""
     tilt_axis: Literal["x", "y"] = defaults.TILT_AXIS
     """Axis about which the stage tilts."""
+    search: Search = defaults.TEMPLATE_SEARCH
+    """`rotations`: correlate with every orientation. `tensor`: 35 correlations stand for all; much faster, and a little less accurate."""
     low_pass: LengthField | None = None
     """Finest detail that is kept, as `60A`. Default: what the level's voxels hold."""
 

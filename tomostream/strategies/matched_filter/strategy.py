@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tomostream import defaults
 from tomostream.config.configuration import LearningSettings
 from tomostream.config.fields import Part
 from tomostream.config.sections import Species
@@ -16,7 +17,7 @@ from tomostream.errors import InputError
 from tomostream.fingerprint import Fingerprint
 from tomostream.progress import Progress
 from tomostream.remote.hashing import file_sha256
-from tomostream.strategies.matched_filter.settings import Template
+from tomostream.strategies.matched_filter.settings import COARSEST_TENSOR_DEG, Template
 from tomostream.strategies.reading_level import choose_level
 from tomostream.strategies.training_set import Training
 
@@ -120,6 +121,11 @@ class TemplateStrategy:
             raise InputError(f"template.density is missing for {', '.join(lacking)}: give the MRC file of the particle's density")
         if len(settings.species) > 1 and not isinstance(given.density, dict):
             raise InputError("template.density must name a file for each species: `density: {NAME: FILE, ...}`")
+        if given.search == "tensor" and given.angle_step > COARSEST_TENSOR_DEG:
+            raise InputError(
+                f"template.search: tensor needs template.angle_step of at most {COARSEST_TENSOR_DEG:g} degrees, found {given.angle_step:g}: "
+                "its 35 kernels are fitted to the density in all orientations"
+            )
         _check_device(self.name, settings)
 
     def reading_level(self, species: Iterable[Species], spacing: float, level: int | str) -> int:
@@ -140,6 +146,8 @@ class TemplateStrategy:
         densities = {s.name: given.density_of(s.name) for s in settings.species}
         hashes = {name: _density_sha256(path) for name, path in densities.items() if path is not None}
         template = given.model_dump(mode="json") | {"density": hashes}
+        if given.search == defaults.TEMPLATE_SEARCH:  # a training of before it was there counts as done
+            del template["search"]
         return {"network": settings.network.level, "train": settings.train.seed, "template": template}
 
     def train(self, training: Training, folder: Path | None, progress: Progress, processes: Processes) -> None:
@@ -151,14 +159,18 @@ class TemplateStrategy:
 
     def untrained(self, settings: LearningSettings, spacing: float) -> Model:
         """Return a model with the given densities and an arbitrary scale."""
-        from tomostream.strategies.matched_filter.model import TemplateModel
+        from tomostream.strategies.matched_filter.kernels import planned_tensor
+        from tomostream.strategies.matched_filter.model import TemplateModel, tensor_name
         from tomostream.strategies.matched_filter.training import prepared_density, template_settings
         from tomostream.strategies.model_folder import TrainingSummary
 
         level = self.reading_level(settings.species, spacing, settings.network.level)
         training, scales = _sketched(settings, spacing, level)
-        arrays = {str(number): prepared_density(training, number, radius)[1] for number, radius in enumerate(training.radii_vox)}
-        return TemplateModel(template_settings(training, scales), TrainingSummary(), Path(), arrays)
+        described = template_settings(training, scales)
+        arrays = {str(number): prepared_density(training, number, radius) for number, radius in enumerate(training.radii_vox)}
+        if described.search == "tensor":
+            arrays |= {tensor_name(number): planned_tensor(support) for number, support in enumerate(described.support_vox)}
+        return TemplateModel(described, TrainingSummary(), Path(), arrays)
 
     def load(self, record: ModelRecord, weights: bytes, folder: Path) -> Model:
         """Load a trained model."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from tomostream import defaults
 from tomostream.learn.fit import write_metrics
@@ -19,10 +20,12 @@ from tomostream.strategies.click_recording import with_clicks
 from tomostream.strategies.matched_filter.correlation import Target
 from tomostream.strategies.matched_filter.density import Wedge, prepare_density
 from tomostream.strategies.matched_filter.discriminant import learnt_profile
-from tomostream.strategies.matched_filter.kernels import density_target, padded_reader, profile_target
-from tomostream.strategies.matched_filter.model import AverageModel, CorrelationSettings, TemplateSettings
+from tomostream.strategies.matched_filter.kernels import density_target, padded_reader, profile_target, rotated_kernels, tensor_target
+from tomostream.strategies.matched_filter.model import AverageModel, CorrelationSettings, TemplateSettings, tensor_name
+from tomostream.strategies.matched_filter.rotations import rotation_set
 from tomostream.strategies.matched_filter.scale import Scale, measure_scales
 from tomostream.strategies.matched_filter.settings import Template
+from tomostream.strategies.matched_filter.tensorial import tensor_kernels
 from tomostream.strategies.model_folder import TrainingSummary, pack_arrays, write_folder
 from tomostream.strategies.trained_settings import settings_from
 from tomostream.strategies.training_set import Labelled, Training
@@ -68,9 +71,17 @@ def train_template(training: Training, folder: Path, progress: Progress) -> None
     TomostreamError
         If a tomogram or density can't be read.
     """
-    scales, arrays = train_correlation(
-        "template", training, folder, progress, lambda number, radius: prepared_density(training, number, radius)
-    )
+    tensors: dict[str, np.ndarray] = {}
+
+    def make(number: int, radius: float) -> Made:
+        density = prepared_density(training, number, radius)
+        target = _template_target(training, density, defaults.SUPPORT * radius)
+        if target.mixing is not None:
+            tensors[tensor_name(number)] = np.stack(list(target.kernels))
+        return target, density
+
+    scales, arrays = train_correlation("template", training, folder, progress, make)
+    arrays |= tensors
     # the heights of the clicks are not measured: it would mean scoring their tomograms, which takes long with many orientations
     write_folder(folder, "template", pack_arrays(arrays), template_settings(training, scales), TrainingSummary(best_epoch=1))
 
@@ -131,7 +142,7 @@ def average_settings(training: Training, scales: list[Scale]) -> CorrelationSett
 def template_settings(training: Training, scales: list[Scale]) -> TemplateSettings:
     """Return the settings of the model that a training of `template` produces."""
     given = training.settings.section(Template)
-    own = {"angle_step": given.angle_step, "tilt_range": given.tilt_range, "tilt_axis": given.tilt_axis}
+    own = {"angle_step": given.angle_step, "tilt_range": given.tilt_range, "tilt_axis": given.tilt_axis, "search": given.search}
     return settings_from(TemplateSettings, training, **_common(training, scales), **own)
 
 
@@ -159,8 +170,8 @@ def _profile(training: Training, number: int, radius: float, progress: Progress)
     return profile_target(learnt.values, support), learnt.values
 
 
-def prepared_density(training: Training, number: int, radius: float) -> Made:
-    """Return the density of species `number`, resampled for the level that is read, and its kernels; radius in voxels.
+def prepared_density(training: Training, number: int, radius: float) -> Float32[np.ndarray, "n n n"]:
+    """Return the density of species `number`, resampled for the level that is read; radius in voxels.
 
     Raises
     ------
@@ -173,6 +184,14 @@ def prepared_density(training: Training, number: int, radius: float) -> Made:
         raise TypeError("each species needs a density; TemplateStrategy.check refuses settings without one")
     spacing = training.level_spacing
     low_pass = None if given.low_pass is None else given.low_pass.in_angstrom(spacing)
-    density = prepare_density(path, spacing=spacing, half=int(np.floor(support)), low_pass=low_pass)
+    return prepare_density(path, spacing=spacing, half=int(np.floor(support)), low_pass=low_pass)
+
+
+def _template_target(training: Training, density: np.ndarray, support: float) -> Target:
+    """Return the kernels of a prepared density, as the section `template` asks for them; support in voxels."""
+    given = training.settings.section(Template)
     wedge = Wedge(*given.tilt_range, axis=given.tilt_axis)
-    return density_target(density, support, angle_step=given.angle_step, wedge=wedge), density
+    if given.search == "tensor":
+        kernels = rotated_kernels(density, support, angle_step=given.angle_step, wedge=wedge)
+        return tensor_target(tensor_kernels(kernels, rotation_set(given.angle_step)), support)
+    return density_target(density, support, angle_step=given.angle_step, wedge=wedge)

@@ -1,7 +1,7 @@
 """Join the filter, and a pretrained head where it helps, to a trained network; weights and intercept are measured on the training tomograms.
 
 1. Draw a box of each training tomogram, those without clicks included, from the seed; `MEASURED_VOX` voxels in total, at least half of them in
-   clicked tomograms.
+   clicked tomograms, and more there if too few particles would be in them (`random_boxes`).
 2. The network weighs less where it ranks even the clicks that it learnt from low (`network_trust`).
 3. If left-out clicks call for a pretrained head (`gathering`), give it the weight of a trusted network: the averaged logits of both have the same
    standard deviation in the boxes.
@@ -85,7 +85,7 @@ def join_told(training: Training, network: ResidualUNet, gathered: Gathered, pro
 
     radii = training.radii_vox
     measured = _Measured(training, gathered.species, training.settings.section(MatchedFilter))
-    boxes = random_boxes(training)
+    boxes = random_boxes(training, [measured.expected(number) for number in range(len(radii))])
     seen = score_boxes(training, network, boxes + boxes_around_clicks(training, gathered.told), smooth=measured.smooth, precision=precision)
     scored, around = seen[: len(boxes)], seen[len(boxes) :]
     deviations = [_deviation([one.logits[number] for one in scored]) for number in range(len(radii))]
@@ -144,6 +144,16 @@ class _Measured:
         """Radius of the ball over which the network's logits are averaged, in voxels of the level."""
         return self.given.smooth * min(self.training.radii_vox)
 
+    def expected_in(self, index: int, number: int) -> float:
+        """Return the expected number of particles of species `number` in training tomogram `index`."""
+        own = self.species[number].expected_in(self.labelled.tomograms[index].name)
+        return float(own if own is not None else defaults.EXPECTED_PER_CLICK * len(self.labelled.points[index][number]))
+
+    def expected(self, number: int) -> float:
+        """Return the expected number of particles of species `number` in all clicked tomograms together."""
+        clicked = set(self.labelled.clicked.names)
+        return sum(self.expected_in(index, number) for index, name in enumerate(self.labelled.names) if name in clicked)
+
 
 def _with_head(
     measured: _Measured, network: ResidualUNet, heads: np.ndarray, scored: list[Scored], deviations: list[float], precision: str
@@ -178,7 +188,7 @@ def _join(measured: _Measured, scored: list[Scored], number: int, radius: float,
     """
     correlations = _correlations(measured, scored, told.profile, defaults.SUPPORT * radius)
     weight = told.trust * measured.given.weight * deviation / _deviation(correlations)
-    expected = [one.share * _expected_in(measured, one.tomogram, number) for one in scored]
+    expected = [one.share * measured.expected_in(one.tomogram, number) for one in scored]
     sums = [one.logits[number] + np.float32(weight) * correlation for one, correlation in zip(scored, correlations, strict=True)]
     memory = measured.training.settings.memory
     parts = [_part(measured, number, *one) for one in zip(scored, sums, expected, strict=True)]
@@ -198,12 +208,6 @@ def _part(measured: _Measured, number: int, scored: Scored, total: np.ndarray, e
     tomogram, clicks = measured.labelled.tomograms[scored.tomogram], measured.labelled.points[scored.tomogram][number]
     known = expected if tomogram.name in measured.labelled.clicked.names else 0.0
     return Part(padded_reader(tomogram), tomogram.shape, scored.box, total, clicks, known)
-
-
-def _expected_in(measured: _Measured, index: int, number: int) -> float:
-    """Return the expected number of particles of species `number` in training tomogram `index`."""
-    own = measured.species[number].expected_in(measured.labelled.tomograms[index].name)
-    return float(own if own is not None else defaults.EXPECTED_PER_CLICK * len(measured.labelled.points[index][number]))
 
 
 def _correlations(measured: _Measured, scored: list[Scored], profile: np.ndarray, support: float) -> list[np.ndarray]:

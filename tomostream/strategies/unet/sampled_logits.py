@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tomostream.geometry import Box
-from tomostream.strategies.sample_boxes import MEASURED_VOX, box_within
+from tomostream.strategies.sample_boxes import MEASURED_VOX, MOST_MEASURED_VOX, box_within
 
 if TYPE_CHECKING:
     from tomostream.strategies.training_set import Training
     from tomostream.strategies.unet.fusion import AveragedScorer
     from tomostream.strategies.unet.network import ResidualUNet
+
+MEASURED_PARTICLES = 100  # expected in the boxes of the clicked tomograms together; fewer can't be split into kinds (`populations`)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,15 +36,26 @@ class Scored:
         return replace(self, logits=self.logits * np.asarray(factors, dtype=np.float32).reshape(-1, 1, 1, 1))
 
 
-def random_boxes(training: Training) -> list[tuple[int, Box]]:
+def random_boxes(training: Training, expected: Sequence[float]) -> list[tuple[int, Box]]:
     """Return a box of each training tomogram, with the tomogram's index, at a place drawn from the seed; `MEASURED_VOX` voxels in total.
 
-    The clicked tomograms, whose number of particles is known best, get at least half of the voxels.
+    The clicked tomograms, whose number of particles is known best, get at least half of the voxels.  They get more, up to `MOST_MEASURED_VOX`, where
+    fewer than `MEASURED_PARTICLES` of a species would be in them.
+
+    Parameters
+    ----------
+    expected
+        Per species, the number of particles in all clicked tomograms together.
     """
     tomograms, clicked = training.labelled.tomograms, set(training.labelled.clicked.names)
     count, known = len(tomograms), sum(one.name in clicked for one in tomograms)
     most = max(MEASURED_VOX // count, MEASURED_VOX // (2 * known)) if known else MEASURED_VOX // count
-    rest = (MEASURED_VOX - known * most) // max(1, count - known)
+    rest = max(0, MEASURED_VOX - known * most) // max(1, count - known)
+    if known:
+        voxels = sum(math.prod(one.shape) for one in tomograms if one.name in clicked)
+        share = min(1.0, MEASURED_PARTICLES / max(1.0, min(expected)))
+        # a box has at least half of the voxels that it may have, so twice as many are asked for
+        most = max(most, min(2 * math.ceil(share * voxels), MOST_MEASURED_VOX) // known)
     rng = np.random.default_rng([training.settings.train.seed, 1])
     return [(number, box_within(one, most if one.name in clicked else rest, rng)) for number, one in enumerate(tomograms)]
 

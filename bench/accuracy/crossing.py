@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tomostream as ts
-from bench.accuracy.systems import SYSTEMS, TESTED, Experiment
+from bench.accuracy.systems import CORRELATIONS, SYSTEMS, TESTED, Experiment
 
 OTHER = {"DEF": "VPP", "VPP": "DEF"}
 
@@ -20,7 +20,7 @@ def cross(experiment: Experiment, data: Path, work: Path, threads: int | None) -
     model = work / "runs" / experiment.name / "model"
     scores = work / "crossed" / experiment.name
     smooth = SYSTEMS[experiment.system].get("pick", {}).get("smooth")
-    precision = "float32" if experiment.system in ("average", "template") else "bf16"
+    precision = "float32" if experiment.system in CORRELATIONS else "bf16"
     truth = ts.read_particles(data / "truth.csv").of(species=experiment.species)
     tables = []
     names = [f"{OTHER[experiment.domain]}_{number}" for number in TESTED]

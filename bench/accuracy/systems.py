@@ -26,6 +26,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "fused_kl": objective("kl"),
     "average": objective("average"),
     "template": objective("template"),
+    "tensor": objective("template", template={"search": "tensor"}),
     "pn": objective("pn", **ALONE, **KEPT),
     "nnpu": objective("nnpu", **ALONE, **KEPT),
     "kl": objective("kl", **ALONE, **KEPT),
@@ -49,6 +50,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "fused_half": objective("nnpu"),
     "fused_double": objective("nnpu"),
 }
+CORRELATIONS = ("average", "template", "tensor")  # in float32, and the same for every seed
 GUESSED = {"fused_half": 0.5, "fused_double": 2.0}  # the guess of the expected number, over `EXPECTED`
 # in the plot over the number of clicks
 OBJECTIVES_SHOWN = ("fused", "average", "template", "nnpu", "kl", "pn", "deepetpicker", "slices2d")
@@ -113,15 +115,15 @@ def configuration(experiment: Experiment, data: Path, work: Path) -> dict[str, A
         "tomograms": [str(work / "tomograms" / f"{domain}_*.ome.zarr")],
         "species": [{"name": kind, "radius": "135A", "expected": round(guessed * EXPECTED[domain, kind])} for kind in experiment.kinds],
         "labels": {"train": train, "validate": validate},
-        "predict": {"precision": "float32" if experiment.system in ("average", "template") else "bf16"},
+        "predict": {"precision": "float32" if experiment.system in CORRELATIONS else "bf16"},
         "truth": str(data / "truth.csv"),
         "tolerance": "10vox",
         **own,
     }
     values["train"] = {"seed": seed} | own.get("train", {})
     values["pick"] = {"count": "truth"} | own.get("pick", {})
-    if experiment.system == "template":
-        values["template"] = {"density": {kind: str(data.parent / "templates" / DENSITIES[kind]) for kind in experiment.kinds}}
+    if own["objective"]["name"] == "template":
+        values["template"] = own.get("template", {}) | {"density": {kind: str(data.parent / "templates" / DENSITIES[kind]) for kind in experiment.kinds}}
         if len(experiment.kinds) == 1:
             values["template"]["density"] = values["template"]["density"][experiment.kinds[0]]
     return values
@@ -139,6 +141,6 @@ def experiments(*, seeds: int, systems: list[str], clicks: list[int], domains: l
         if (count == clicks[0] or not system.startswith("full"))
         and (kind == "ribosome" or count == 10)
         # these are not random
-        and (seed == 0 or system not in ("average", "template"))
+        and (seed == 0 or system not in CORRELATIONS)
     ]
     return list(dict.fromkeys(found))

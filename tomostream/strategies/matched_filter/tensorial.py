@@ -7,7 +7,8 @@ resolution of a tomogram.  Such a polynomial has 35 coefficients, and each of th
 1. Make the kernel of each of a set of orientations, with the missing wedge (`density.RotatedKernels`).
 2. Fit the polynomial to them by least squares, voxel by voxel.  Its coefficients are the 35 kernels (`tensor_kernels`).
 3. Score a volume: correlate it with the 35 kernels, and take, at each voxel, the maximum of the polynomial over a set of orientations
-   (`monomials`).  The polynomial is smooth, so a coarse set is enough.
+   (`evaluated`).  The polynomial is smooth, so a coarse set is enough.  Its mean over all orientations is less noisy than what varies with them,
+   which therefore weighs less (`ANGULAR`).
 
 The wedge is that of the tomogram, not of the particle, so it goes into the fit like all else.
 
@@ -28,6 +29,7 @@ from tomostream.strategies.matched_filter.rotations import rotation_set
 _POWERS = np.array(list(combinations_with_replacement(range(4), 4)))  # the components of q in each monomial
 COEFFICIENTS = len(_POWERS)  # 35
 EVALUATED_DEG = 30.0  # between the orientations at which the polynomial is evaluated
+ANGULAR = 0.7  # weight of what varies with the orientation; 1 is best for a lopsided particle, 0 for a round one (docs/measurements.md)
 
 
 def monomials(rotations: Rotation) -> Float64[np.ndarray, "n 35"]:
@@ -37,8 +39,10 @@ def monomials(rotations: Rotation) -> Float64[np.ndarray, "n 35"]:
 
 
 def evaluated() -> Float32[np.ndarray, "n 35"]:
-    """Return the monomials of the orientations at which the polynomial is evaluated."""
-    return monomials(rotation_set(EVALUATED_DEG)).astype(np.float32)
+    """Return what the coefficients are multiplied by to give the score of each orientation: monomials, drawn to their mean by `ANGULAR`."""
+    rows = monomials(rotation_set(EVALUATED_DEG))
+    mean = rows.mean(axis=0)
+    return np.asarray(mean + ANGULAR * (rows - mean), dtype=np.float32)
 
 
 def tensor_kernels(kernels: RotatedKernels, rotations: Rotation) -> Float32[np.ndarray, "35 e e e"]:

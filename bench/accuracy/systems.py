@@ -123,7 +123,9 @@ def configuration(experiment: Experiment, data: Path, work: Path) -> dict[str, A
     values["train"] = {"seed": seed} | own.get("train", {})
     values["pick"] = {"count": "truth"} | own.get("pick", {})
     if own["objective"]["name"] == "template":
-        values["template"] = own.get("template", {}) | {"density": {kind: str(data.parent / "templates" / DENSITIES[kind]) for kind in experiment.kinds}}
+        values["template"] = own.get("template", {}) | {
+            "density": {kind: str(data.parent / "templates" / DENSITIES[kind]) for kind in experiment.kinds}
+        }
         if len(experiment.kinds) == 1:
             values["template"]["density"] = values["template"]["density"][experiment.kinds[0]]
     return values

@@ -10,7 +10,7 @@ from tomostream.tomogram import Tomogram
 
 AROUND = 2.2  # half-edge of the box around a click whose peak is ranked, in radii
 MEASURED_VOX = 4_000_000  # voxels of all boxes together, so that measuring takes seconds
-MOST_MEASURED_VOX = 16_000_000  # the same where particles are too few in so small a part of a volume
+MOST_MEASURED_VOX = 20_000_000  # the same where particles are too few in so small a part of a volume
 
 
 def box_within(tomogram: Tomogram, voxels: int, rng: np.random.Generator) -> Box:

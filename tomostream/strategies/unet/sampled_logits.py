@@ -39,8 +39,8 @@ class Scored:
 def random_boxes(training: Training, expected: Sequence[float]) -> list[tuple[int, Box]]:
     """Return a box of each training tomogram, with the tomogram's index, at a place drawn from the seed; `MEASURED_VOX` voxels in total.
 
-    The clicked tomograms, whose number of particles is known best, get at least half of the voxels.  They get more, up to `MOST_MEASURED_VOX`, where
-    fewer than `MEASURED_PARTICLES` of a species would be in them.
+    The clicked tomograms, whose number of particles is known best, get at least half of the voxels.  They get `MOST_MEASURED_VOX`, where fewer than
+    `MEASURED_PARTICLES` of a species could be in them otherwise: often the whole tomograms then, with all of their clicks.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ def random_boxes(training: Training, expected: Sequence[float]) -> list[tuple[in
     rest = max(0, MEASURED_VOX - known * most) // max(1, count - known)
     if known:
         voxels = sum(math.prod(one.shape) for one in tomograms if one.name in clicked)
-        share = min(1.0, MEASURED_PARTICLES / max(1.0, min(expected)))
-        # a box has at least half of the voxels that it may have, so twice as many are asked for
-        most = max(most, min(2 * math.ceil(share * voxels), MOST_MEASURED_VOX) // known)
+        # a box may have half of the voxels that it is allowed
+        if min(expected) * known * most / 2 < MEASURED_PARTICLES * voxels:
+            most = MOST_MEASURED_VOX // known
     rng = np.random.default_rng([training.settings.train.seed, 1])
     return [(number, box_within(one, most if one.name in clicked else rest, rng)) for number, one in enumerate(tomograms)]
 

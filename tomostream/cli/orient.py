@@ -13,6 +13,8 @@ from tomostream.cli.console import ConsoleProgress, print_json
 from tomostream.errors import InputError
 from tomostream.units import Length, parse_bytes
 
+_TILTS = ",".join(f"{tilt:g}" for tilt in defaults.TILT_RANGE_DEG)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
@@ -21,15 +23,19 @@ def register(app: typer.Typer) -> None:
 
 def orient(
     picks: Annotated[str, typer.Argument(metavar="PICKS", help="Table of picks, or a folder of them.", show_default=False)],
-    clicks: Annotated[list[str], typer.Option(metavar="TABLE", help="Particles to average, 50 or more if possible (repeat).", show_default=False)],
+    clicks: Annotated[
+        list[str], typer.Option(metavar="TABLE", help="Particles to average, 50 or more if possible (repeat).", show_default=False)
+    ],
     tomograms: options.OwnTomograms,
     radius: Annotated[str, typer.Option(metavar="LENGTH", help="Radius of the particle, as 135A or 10vox.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="TABLE", help="CSV table to write: the picks with their angles.")],
     best: Annotated[int, typer.Option(min=0, metavar="N", help="Average the best N picks besides the clicks.")] = 0,
     tilt_range: Annotated[
         str, typer.Option(metavar="FIRST,LAST", help="First and last tilt in degrees; what lies outside is the missing wedge.")
-    ] = ",".join(f"{tilt:g}" for tilt in defaults.TILT_RANGE_DEG),
-    tilt_axis: Annotated[str, typer.Option(metavar="x|y", help="Axis about which the stage tilts; the beam is along z.")] = defaults.TILT_AXIS,
+    ] = _TILTS,
+    tilt_axis: Annotated[
+        str, typer.Option(metavar="x|y", help="Axis about which the stage tilts; the beam is along z.")
+    ] = defaults.TILT_AXIS,
     refine_positions: Annotated[bool, typer.Option("--refine-positions", help="Move the picks to where they fit best.")] = False,
     species: Annotated[str | None, typer.Option(help="Species to orient (default: the picks' only one).", show_default=False)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of starts and halves.")] = defaults.SEED,

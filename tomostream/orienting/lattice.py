@@ -79,9 +79,7 @@ def distances(edge: int) -> Float64[np.ndarray, "e e e"]:
     return result
 
 
-def spectra(
-    cubes: Float32[np.ndarray, "n e e e"], ball: Float32[np.ndarray, "e e e"], lattice: Lattice
-) -> Complex64[np.ndarray, "n p"]:
+def spectra(cubes: Float32[np.ndarray, "n e e e"], ball: Float32[np.ndarray, "e e e"], lattice: Lattice) -> Complex64[np.ndarray, "n p"]:
     """Return the frequencies of cubes inside of the ball."""
     at = tuple((lattice.points.astype(int) % lattice.edge).T)
     result = np.empty((len(cubes), len(lattice.points)), np.complex64)

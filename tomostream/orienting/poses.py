@@ -19,7 +19,9 @@ _ROUNDS = 2  # with the coarse orientations
 _CENTRINGS = 4
 
 
-def centred(spectra: Complex64[np.ndarray, "n p"], lattice: Lattice, limit: float, profile: np.ndarray | None = None) -> tuple[Float64[np.ndarray, "n 3"], np.ndarray]:
+def centred(
+    spectra: Complex64[np.ndarray, "n p"], lattice: Lattice, limit: float, profile: np.ndarray | None = None
+) -> tuple[Float64[np.ndarray, "n 3"], np.ndarray]:
     """Return whole-voxel offsets at which subtomograms fit their radial mean best, and its frequencies.
 
     Parameters

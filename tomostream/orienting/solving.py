@@ -137,7 +137,9 @@ def solve(
     evidence = evidence_of(halves, spheres, CUT_OFF)
     if not evidence.is_enough:
         return Solution(evidence, None, coarse, profile, ball, np.zeros(3))
-    fine = Subtomograms(spectra(cubes, ball, Lattice.within(edge, FINE_CUT_OFF, wedge)), Lattice.within(edge, FINE_CUT_OFF, wedge), ball, limit)
+    fine = Subtomograms(
+        spectra(cubes, ball, Lattice.within(edge, FINE_CUT_OFF, wedge)), Lattice.within(edge, FINE_CUT_OFF, wedge), ball, limit
+    )
     aligned = _of_all(every, fine, halves[0])
     advance()
     centre = -np.einsum("nij,nj->ni", aligned.rotations, moved + aligned.offsets).mean(axis=0)

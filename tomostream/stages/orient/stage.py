@@ -10,6 +10,7 @@ Limits: all tomograms have one voxel spacing and one wedge.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from tomostream import defaults
 from tomostream.budget import libraries_bytes
 from tomostream.errors import BudgetError, InputError
 from tomostream.formats.csv_table import csv_text
+from tomostream.formats.registry import read_table
 from tomostream.orientations import known_or_none
 from tomostream.orienting.agreement import LEAST, Evidence
 from tomostream.orienting.solving import STEPS, Solution, edge_for, solve, solving_bytes
@@ -27,7 +29,7 @@ from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
 from tomostream.stages.orient.subtomograms import Place, Subtomograms
-from tomostream.stages.shared.clicks import by_tomogram, inside_volume, only_positives, read_points
+from tomostream.stages.shared.clicks import by_tomogram, read_points
 from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.particle_tables import conversion_from, read_scored, require_inside
 from tomostream.store.naming import counterpart, distinct_names
@@ -39,6 +41,7 @@ FEWEST = 10  # particles that are averaged
 MOST = 200  # ... more don't make the average better where they are needed, and take longer
 LEVEL_RADIUS_VOX = 7.5  # the coarsest level at which the radius has this many voxels is read
 LEAST_RADIUS_VOX = 4.0
+UNNAMED = "particle"  # what picks are called where nothing names them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +144,10 @@ def orient_particles(
     clicked = by_tomogram(clicks, tomograms, clicks.species_names(), "--clicks", progress)
     averaged = _averaged(picks, at, {name: np.concatenate(parts) for name, parts in clicked.items()}, tomograms, radius, settings)
     _check_memory(len(averaged), radius, settings.memory)
-    around = {name: np.concatenate([at.get(name, np.empty((0, 3))), *[p.voxel[None] for p in averaged if p.tomogram == name]]) for name in tomograms}
+    around = {
+        name: np.concatenate([at.get(name, np.empty((0, 3))), *[p.voxel[None] for p in averaged if p.tomogram == name]])
+        for name in tomograms
+    }
     reader = Subtomograms(dict(tomograms), edge_for(radius), radius, around, np.random.default_rng([settings.seed, 1]))
 
     def background(count: int) -> np.ndarray:
@@ -187,7 +193,7 @@ def _posed(
             for row, voxel in zip(rows.tolist(), np.rint(voxels).astype(int), strict=True):
                 place = Place(name, voxel)
                 if reader.is_seen(place):
-                    turned, offset = solution.pose(lambda offsets, place=place: reader.cubes([place], offsets))
+                    turned, offset = solution.pose(functools.partial(reader.cubes, [place]))
                     # `turned` takes the tomogram's axes z y x to the average's; tables say the reverse, for x y z
                     rotation[row] = turned.T[::-1, ::-1]
                     if settings.refine_positions:
@@ -208,7 +214,7 @@ def _averaged(
     """Return the places that are averaged: clicks, and the best picks that are no click, as far as asked for."""
     level = {name: tomograms[name].to_level_positions(points) for name, points in clicked.items()}
     found = [Place(name, np.rint(point).astype(int)) for name, points in level.items() for point in points]
-    ranks = np.argsort(-np.nan_to_num(picks.score, nan=-np.inf), kind="stable") if settings.best else []
+    ranks: list[int] = np.argsort(-np.nan_to_num(picks.score, nan=-np.inf), kind="stable").tolist() if settings.best else []
     within = {name: iter(points) for name, points in at.items()}
     positions = [next(within[name]) for name in picks.tomogram.tolist()]
     added = 0
@@ -263,7 +269,9 @@ def _named(tomograms: Mapping[str, Tomogram], *tables: Particles) -> dict[str, T
     """
     named = list(dict.fromkeys(name for table in tables for name in table.tomograms()))
     if missing := [name for name in named if name not in tomograms]:
-        raise InputError(f"picks or clicks name the tomograms {', '.join(missing)}, and --tomograms has {', '.join(tomograms)}; give their stores too")
+        raise InputError(
+            f"picks or clicks name the tomograms {', '.join(missing)}, and --tomograms has {', '.join(tomograms)}; give their stores too"
+        )
     return {name: tomograms[name] for name in named}
 
 
@@ -284,9 +292,19 @@ def _of_species(picks: Particles, species: str | None, where: str) -> Particles:
 
 
 def _clicks_of(tables: Sequence[str], species: str, tomograms: list[str], progress: Progress) -> Particles:
-    """Read clicks; of several species those of the picks' one."""
-    found = read_points(tables, [species], tomograms, "--clicks", progress)
-    return found
+    """Read clicks of the picks' species; clicks of one species are those of picks that name none (`particle`).
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    kinds = list(dict.fromkeys(kind for table in tables for kind in read_table(table).species_names() if kind))
+    if len(kinds) == 1 and species in ("", UNNAMED):
+        species = kinds[0]
+    if kinds and species not in kinds:
+        raise InputError(f"--clicks has {', '.join(kinds)}, and the picks are {species or 'of no species'}; give clicks of the same")
+    return read_points(tables, kinds or [species], tomograms, "--clicks", progress).of(species=species)
 
 
 def _check_memory(count: int, radius: float, memory: int) -> None:
@@ -300,7 +318,9 @@ def _check_memory(count: int, radius: float, memory: int) -> None:
 def _check_output(output: Path, picks: str, clicks: Sequence[str]) -> None:
     if str(output).rstrip("/").endswith(".csv") and all(Path(given).absolute() != Path(output).absolute() for given in (picks, *clicks)):
         return
-    raise InputError(f"--output {output}: give another CSV file than those that are read, as oriented.csv; `tomostream export` writes other formats of it")
+    raise InputError(
+        f"--output {output}: give another CSV file than those that are read, as oriented.csv; `tomostream export` writes other formats of it"
+    )
 
 
 def _told(evidence: Evidence, count: int) -> str:

@@ -84,7 +84,9 @@ class Subtomograms:
             voxels = np.concatenate([cube[np.isfinite(cube)] for cube in cubes])
             deviation = float(voxels.std()) if voxels.size else 0.0
             if not deviation > 0:
-                raise InputError(f"tomogram '{name}' has no contrast around its particles; check that {self.tomograms[name].path} is a tomogram")
+                raise InputError(
+                    f"tomogram '{name}' has no contrast around its particles; check that {self.tomograms[name].path} is a tomogram"
+                )
             self._scales[name] = (float(voxels.mean()), deviation)
         return self._scales[name]
 

@@ -21,7 +21,7 @@ FLOORS: dict[str, float] = {
     "strategies.few_shot": 2.8,  # its models are the U-Net's
     "cluster": 3, "simulation": 3, "report": 3,
     "stages": 3.5, "stages.shared": 3.5, "stages.voxel_statistics": 3.6, "stages.conversion": 3.6,
-    "stages.labels": 3.7, "stages.training": 3.7, "stages.prediction": 3.7, "stages.picks": 3.7, "stages.orient": 3.7,
+    "stages.labels": 3.7, "stages.training": 3.7, "stages.prediction": 3.7, "stages.picks": 3.7, "stages.orientation": 3.7,
     "stages.evaluation": 3.8, "stages.checking": 3.9,
     "pipeline": 4,
     "view": 4.2, "napari": 4.3, "api": 4.5, "testing": 4.5,

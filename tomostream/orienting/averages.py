@@ -1,6 +1,6 @@
 """From an average to its views in all orientations, and back from subtomograms to an average.
 
-1. An average is a cube.  It is padded to twice its edge, so that its transform, on a lattice of half steps, can be interpolated linearly.
+1. An average is a cube.  It is transformed on a lattice of half steps, as if it were padded to twice its edge, so that the transform can be interpolated linearly.
 2. `views`: a view is the transform at the lattice's frequencies, turned into the average's frame.
 3. `average_of`: the reverse; values are spread over the eight neighbours of their turned frequency with the weights of the interpolation, and divided by the sum of
    weights plus the ratio of noise to signal (a Wiener filter), so that what few subtomograms measured stays small.
@@ -13,7 +13,6 @@ Scheres 2012, "RELION: implementation of a Bayesian approach to cryo-EM structur
 """
 
 import numpy as np
-import scipy.fft
 from jaxtyping import Complex64, Float64
 from scipy import ndimage
 
@@ -28,13 +27,8 @@ _FAINT = 1e-3  # of the largest weight: below, a frequency says nothing of a she
 
 def spectrum_of(volume: Float64[np.ndarray, "e e e"], cut_off: int) -> np.ndarray:
     """Return the padded transform around the zero frequency, complex (m, m, m); its middle is the zero frequency."""
-    edge = volume.shape[0]
-    half = _half(cut_off)
-    padded = np.zeros((_PAD * edge,) * 3)
-    first = edge - edge // 2
-    padded[first : first + edge, first : first + edge, first : first + edge] = volume
-    around = np.arange(-half, half + 1) % (_PAD * edge)
-    result: np.ndarray = scipy.fft.fftn(scipy.fft.ifftshift(padded))[np.ix_(around, around, around)]
+    waves = _waves(volume.shape[0], cut_off)
+    result: np.ndarray = np.einsum("az,by,cx,zyx->abc", waves, waves, waves, volume, optimize=True)
     return result
 
 
@@ -81,13 +75,15 @@ def average_of(
     signal = _BELIEF * np.maximum(power - noise / np.maximum(covered, 1e-9), _LEAST_SIGNAL * power)
     ratio = noise / np.maximum(signal, 1e-30) / cells
     whole = np.where(radius <= lattice.cut_off + 0.5, sums / (counts + ratio[shell] + 1e-9), 0)
-    edge = lattice.edge
-    padded = np.zeros((_PAD * edge,) * 3, np.complex128)
-    around = np.arange(-half, half + 1) % (_PAD * edge)
-    padded[np.ix_(around, around, around)] = whole
-    volume = scipy.fft.fftshift(scipy.fft.ifftn(padded).real)
-    first = edge - edge // 2
-    result: np.ndarray = volume[first : first + edge, first : first + edge, first : first + edge].copy()
+    waves = _waves(lattice.edge, lattice.cut_off).conj()
+    volume: np.ndarray = np.einsum("az,by,cx,abc->zyx", waves, waves, waves, whole, optimize=True).real / (_PAD * lattice.edge) ** 3
+    return np.ascontiguousarray(volume)
+
+
+def _waves(edge: int, cut_off: int) -> np.ndarray:
+    """Return exp(-2 pi i k d) of each half step k of the padded lattice and voxel d, counted from the middle: so few that sums are faster than an FFT."""
+    half = _half(cut_off)
+    result: np.ndarray = np.exp(-2j * np.pi / (_PAD * edge) * np.outer(np.arange(-half, half + 1), np.arange(edge) - edge // 2))
     return result
 
 
@@ -97,14 +93,18 @@ def _spread(values: np.ndarray, weights: np.ndarray, rotations: np.ndarray, latt
     size = 2 * half + 1
     real, imaginary, counts = np.zeros(size**3), np.zeros(size**3), np.zeros(size**3)
     for part in _parts(len(rotations), len(lattice.points)):
-        at = (np.einsum("rij,pj->rpi", rotations[part], lattice.points) * _PAD + half).reshape(-1, 3)
-        low = np.floor(at).astype(np.int64)
-        high_share = at - low
+        # axis by axis, because these arrays are the largest
+        low, shares = [], []
+        for axis in range(3):
+            at = (rotations[part, axis] @ lattice.points.T * _PAD + half).ravel()
+            low.append(np.floor(at).astype(np.int64))
+            shares.append((low[axis] + 1 - at, at - low[axis]))
+        first = (low[0] * size + low[1]) * size + low[2]
         value = values[part].ravel()
         weight = np.repeat(weights[part], len(lattice.points))
-        for corner in np.ndindex(2, 2, 2):
-            share = np.prod(np.where(corner, high_share, 1 - high_share), axis=1)
-            index = np.ravel_multi_index(tuple((low + corner).T), (size,) * 3)
+        for z, y, x in np.ndindex(2, 2, 2):
+            share = shares[0][z] * shares[1][y] * shares[2][x]
+            index = first + ((z * size + y) * size + x)
             real += np.bincount(index, share * value.real, size**3)
             imaginary += np.bincount(index, share * value.imag, size**3)
             counts += np.bincount(index, share * weight, size**3)

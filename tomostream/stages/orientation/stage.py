@@ -20,15 +20,16 @@ import numpy as np
 from tomostream import defaults
 from tomostream.budget import libraries_bytes
 from tomostream.errors import BudgetError, InputError
+from tomostream.evaluation.tables import UNNAMED_SPECIES
 from tomostream.formats.csv_table import csv_text
-from tomostream.formats.registry import read_table
+from tomostream.formats.registry import Conversion, read_table
 from tomostream.orientations import known_or_none
 from tomostream.orienting.agreement import LEAST, Evidence
 from tomostream.orienting.solving import STEPS, Solution, edge_for, solve, solving_bytes
 from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
-from tomostream.stages.orient.subtomograms import Place, Subtomograms
+from tomostream.stages.orientation.subtomograms import Place, Subtomograms
 from tomostream.stages.shared.clicks import by_tomogram, read_points
 from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.particle_tables import conversion_from, read_scored, require_inside
@@ -41,7 +42,6 @@ FEWEST = 10  # particles that are averaged
 MOST = 200  # ... more don't make the average better where they are needed, and take longer
 LEVEL_RADIUS_VOX = 7.5  # the coarsest level at which the radius has this many voxels is read
 LEAST_RADIUS_VOX = 4.0
-UNNAMED = "particle"  # what picks are called where nothing names them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,16 +105,34 @@ def orient_files(
     tomograms = {name: open_told(path, progress) for name, path in distinct_names(stores).items()}
     conversion = replace(conversion_from(list(stores), None), progress=progress)
     found, _ = read_scored(picks, conversion)
-    found = found.renamed({name: counterpart(name, list(tomograms)) for name in found.tomograms()})
-    found = _of_species(found, settings.species, picks)
-    require_inside(found, conversion, picks)
-    [species] = found.species_names()
-    known = _clicks_of(clicks, species, list(tomograms), progress)
-    done = orient_particles(found, known, tomograms, settings, progress=progress)
+    done = orient_tables(found, read_clicks(clicks, list(tomograms), progress), tomograms, settings, progress=progress, where=picks)
     spacings = {name: one.spacing for name, one in tomograms.items()}
     write_atomically(output, csv_text(replace(done.picks, spacings=spacings).in_unit("angstrom"), unit="angstrom"))
-    progress.say(f"{output}: {done.count} of {len(found)} picks oriented; {_told(done.evidence, done.averaged)}")
+    progress.say(f"{output}: {done.count} of {len(done.picks)} picks oriented; {_told(done.evidence, done.averaged)}")
     return done
+
+
+def orient_tables(
+    picks: Particles, clicks: Particles, tomograms: Mapping[str, Tomogram], settings: OrientSettings, *, progress: Progress, where: str
+) -> Oriented:
+    """Orient the picks of one species, after a look at names, species and positions; `where` names the picks in messages.
+
+    Raises
+    ------
+    InputError, BudgetError
+        As `orient_particles`; and if the picks have several species, the clicks are of another, or picks lie outside.
+    """
+    picks, clicks = (table.renamed({name: counterpart(name, list(tomograms)) for name in table.tomograms()}) for table in (picks, clicks))
+    if len(picks) == 0:
+        raise InputError(f"{where}: there are no picks to orient")
+    picks = _of_species(picks, settings.species, where)
+    known = Conversion(
+        spacings={name: one.spacing for name, one in tomograms.items()},
+        shapes={name: one.shape for name, one in tomograms.items()},
+        progress=progress,
+    )
+    require_inside(picks, known, where)
+    return orient_particles(picks, _of_the_same(clicks, picks.species_names()[0]), tomograms, settings, progress=progress)
 
 
 def orient_particles(
@@ -282,8 +300,6 @@ def _voxels(particles: Particles, tomogram: Tomogram) -> np.ndarray:
 def _of_species(picks: Particles, species: str | None, where: str) -> Particles:
     """Return the picks of the species that is asked for, or of the only one."""
     names = picks.species_names()
-    if len(picks) == 0:
-        raise InputError(f"{where} has no picks to orient")
     if species is None and len(names) > 1:
         raise InputError(f"{where} has several species ({', '.join(names)}); choose one with --species")
     if species is not None and species not in names:
@@ -291,20 +307,34 @@ def _of_species(picks: Particles, species: str | None, where: str) -> Particles:
     return picks if species is None else picks.of(species=species)
 
 
-def _clicks_of(tables: Sequence[str], species: str, tomograms: list[str], progress: Progress) -> Particles:
-    """Read clicks of the picks' species; clicks of one species are those of picks that name none (`particle`).
+def read_clicks(tables: Sequence[str], tomograms: list[str], progress: Progress) -> Particles:
+    """Read tables of clicks, of any species.
 
     Raises
     ------
     InputError
-        If there are none.
+        If one is broken, or names another tomogram.
     """
     kinds = list(dict.fromkeys(kind for table in tables for kind in read_table(table).species_names() if kind))
-    if len(kinds) == 1 and species in ("", UNNAMED):
-        species = kinds[0]
-    if kinds and species not in kinds:
-        raise InputError(f"--clicks has {', '.join(kinds)}, and the picks are {species or 'of no species'}; give clicks of the same")
-    return read_points(tables, kinds or [species], tomograms, "--clicks", progress).of(species=species)
+    return read_points(tables, kinds or [""], tomograms, "--clicks", progress)
+
+
+def _of_the_same(clicks: Particles, species: str) -> Particles:
+    """Return the clicks of the picks' species; where one of them names none, or there is no other, all of them.
+
+    Raises
+    ------
+    InputError
+        If they are of others.
+    """
+    clicks, kinds = clicks.positives(), clicks.species_names()
+    if len(kinds) == 1 and (species in UNNAMED_SPECIES or kinds[0] in UNNAMED_SPECIES):
+        return clicks
+    if species not in kinds:
+        raise InputError(
+            f"--clicks has {', '.join(kinds) or 'no particle'}, and the picks are {species or 'of no species'}; give clicks of the same"
+        )
+    return clicks.of(species=species)
 
 
 def _check_memory(count: int, radius: float, memory: int) -> None:

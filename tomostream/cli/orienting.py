@@ -43,7 +43,7 @@ def orient(
     json: options.Json = False,
 ) -> None:
     """Add orientations to picks: align each to the average of clicked particles, or say that there is no telling how they are turned."""
-    from tomostream.stages.orient.stage import OrientSettings, orient_files
+    from tomostream.stages.orientation.stage import OrientSettings, orient_files
 
     settings = OrientSettings(
         radius=Length.parse(radius, "--radius"),

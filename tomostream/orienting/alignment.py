@@ -3,7 +3,7 @@
 1. Start: the average of the subtomograms in random orientations.
 2. Expectation: the probability of each orientation and small shift of a subtomogram, from its squared distance to the average's view, in units of the noise.
 3. Maximisation: the average of all subtomograms in all orientations by their probabilities; and the noise, from what is left.
-4. Repeat; each subtomogram moves to its best shift.  Of several starts the one whose noise is the lowest wins: it explains most.
+4. Repeat; each subtomogram moves to its best shift.  Of several starts those go on whose noise is the lowest, and the lowest wins: it explains most.
 
 Distances count less than their number of frequencies says, because a ball fills only a part of its cube.  `sharpness` scales them besides: where it is
 too low, the average stays a sphere; where too high, it stays at its start.  Both are tried.
@@ -26,10 +26,11 @@ from tomostream.orienting.lattice import Lattice
 from tomostream.strategies.matched_filter.rotations import rotation_set
 
 START_STEP_DEG = 30.0  # between orientations, while the average grows from nothing
-ROUNDS = 12
+FIRST_ROUNDS, LAST_ROUNDS = 6, 7  # of every start, and of the best
+KEPT = 2  # starts
 SHARPNESS = (1.0, 2.0)
-_STARTED = 150  # subtomograms that are aligned in all starts of one sharpness together: fewer of them, more starts
-_FEWEST_STARTS, _MOST_STARTS = 3, 8
+_STARTED = 120  # subtomograms that are aligned in all starts of one sharpness together: fewer of them, more starts
+_FEWEST_STARTS, _MOST_STARTS = 3, 6
 _SMALL = 1e-3  # of the largest probability: smaller ones are left out
 _LEAST_NOISE = 1e-3  # of that before: keeps distances finite
 
@@ -95,17 +96,19 @@ def align(subtomograms: Subtomograms, rng: np.random.Generator) -> Aligned:
     """Align subtomograms from nothing; the best of several starts."""
     rotations = rotation_matrices(START_STEP_DEG)
     starts = min(max(_STARTED // max(len(subtomograms.spectra), 1), _FEWEST_STARTS), _MOST_STARTS)
-    best: Aligned | None = None
+    growing: list[tuple[float, Aligned]] = []
     for _ in range(starts):
-        first = rotations[rng.integers(len(rotations), size=len(subtomograms.spectra))]
-        for sharpness in SHARPNESS:
-            found = started(subtomograms, first)
-            for _ in range(ROUNDS):
-                found = improved(subtomograms, found, rotations, step=1.0, sharpness=sharpness)
-            if best is None or found.unexplained(subtomograms.lattice) < best.unexplained(subtomograms.lattice):
-                best = found
-    assert best is not None  # there is at least one start
-    return best
+        first = started(subtomograms, rotations[rng.integers(len(rotations), size=len(subtomograms.spectra))])
+        growing += [(sharpness, _grown(subtomograms, first, rotations, sharpness, FIRST_ROUNDS)) for sharpness in SHARPNESS]
+    growing.sort(key=lambda one: one[1].unexplained(subtomograms.lattice))
+    grown = [_grown(subtomograms, found, rotations, sharpness, LAST_ROUNDS) for sharpness, found in growing[:KEPT]]
+    return min(grown, key=lambda one: one.unexplained(subtomograms.lattice))
+
+
+def _grown(subtomograms: Subtomograms, found: Aligned, rotations: np.ndarray, sharpness: float, rounds: int) -> Aligned:
+    for _ in range(rounds):
+        found = improved(subtomograms, found, rotations, step=1.0, sharpness=sharpness)
+    return found
 
 
 def started(subtomograms: Subtomograms, rotations: Float64[np.ndarray, "n 3 3"]) -> Aligned:

@@ -66,7 +66,10 @@ class OrientSettings:
         InputError
             If the tilts can't be.
         """
-        first, last = self.tilt_range
+        try:
+            first, last = (float(tilt) for tilt in self.tilt_range)
+        except (TypeError, ValueError):
+            raise InputError(f"--tilt-range must be two angles in degrees, as -60,60; found {self.tilt_range!r}") from None
         if not -90 <= first < last <= 90:
             raise InputError(f"--tilt-range must be two angles from -90 to 90 degrees, the smaller first, found {first:g},{last:g}")
         if self.tilt_axis not in ("x", "y"):

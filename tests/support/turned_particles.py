@@ -44,15 +44,15 @@ def turned_particles(layout, *, seed, noise, is_ball=False):
 def angles_off(found, true):
     """Return the angles in degrees between rotations (n, 3, 3), after the one turn of the reference that fits most of them."""
     relative = np.swapaxes(true, 1, 2) @ found
-    best = None
-    for turn in relative:
-        for _ in range(3):
-            angles = np.degrees((Rotation.from_matrix(turn).inv() * Rotation.from_matrix(relative)).magnitude())
-            turn = Rotation.from_matrix(relative[np.argsort(angles)[: max(3, len(angles) // 2)]]).mean().as_matrix()
-        angles = np.degrees((Rotation.from_matrix(turn).inv() * Rotation.from_matrix(relative)).magnitude())
-        if best is None or np.median(angles) < np.median(best):
-            best = angles
-    return best
+
+    def angles(turn):
+        return np.degrees((Rotation.from_matrix(turn).inv() * Rotation.from_matrix(relative)).magnitude())
+
+    def refined(turn):
+        nearest = np.argsort(angles(turn))[: max(3, len(relative) // 2)]
+        return Rotation.from_matrix(relative[nearest]).mean().as_matrix()
+
+    return min((angles(refined(refined(refined(turn)))) for turn in relative), key=np.median)
 
 
 def write_points(path, centres, *, tomogram="t", species="blob", header="tomogram,species,x_voxel,y_voxel,z_voxel"):

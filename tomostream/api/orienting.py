@@ -78,7 +78,7 @@ def orient(
     from tomostream.stages.shared.particle_tables import read_scored
 
     given = [tomograms] if isinstance(tomograms, Source) else list(tomograms)
-    stores = {one.name: one for one in map(opened, given)}
+    stores = {one.name: one.at_level(0) for one in map(opened, given)}
     if len(stores) < len(given) or not stores:
         raise InputError(f"--tomograms: {len(given)} are given, of {len(stores)} names; give each tomogram once, and one at least")
     shown = progress or PythonProgress()

@@ -25,7 +25,7 @@ LIMIT = 0.3  # largest shift, of the radius
 _STEP_DEG = 20.0
 _ROUNDS = 5  # of all subtomograms with each cut-off
 _SHIFT_VOX = 0.5
-_AT_ONCE_BYTES = 130_000_000  # frequencies that are turned or spread at once, measured
+_AT_ONCE_BYTES = 90_000_000  # frequencies that are turned or spread at once, measured
 
 Cut = Callable[[Float64[np.ndarray, "n 3"]], Float32[np.ndarray, "n e e e"]]
 

@@ -29,7 +29,9 @@ from tomostream.orienting.solving import STEPS, Solution, edge_for, solve, solvi
 from tomostream.particles import Particles
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import write_atomically
+from tomostream.remote.places import place
 from tomostream.stages.orientation.subtomograms import Place, Subtomograms
+from tomostream.stages.shared.batch import writable_folder
 from tomostream.stages.shared.clicks import by_tomogram, read_points
 from tomostream.stages.shared.opening import open_told
 from tomostream.stages.shared.particle_tables import conversion_from, read_scored, require_inside
@@ -108,7 +110,9 @@ def orient_files(
     tomograms = {name: open_told(path, progress) for name, path in distinct_names(stores).items()}
     conversion = replace(conversion_from(list(stores), None), progress=progress)
     found, _ = read_scored(picks, conversion)
-    done = orient_tables(found, read_clicks(clicks, list(tomograms), progress), tomograms, settings, progress=progress, where=picks)
+    known = read_clicks(clicks, list(tomograms), progress)
+    writable_folder(place(output).absolute().parent)
+    done = orient_tables(found, known, tomograms, settings, progress=progress, where=picks)
     spacings = {name: one.spacing for name, one in tomograms.items()}
     write_atomically(output, csv_text(replace(done.picks, spacings=spacings).in_unit("angstrom"), unit="angstrom"))
     progress.say(f"{output}: {done.count} of {len(done.picks)} picks oriented; {_told(done.evidence, done.averaged)}")

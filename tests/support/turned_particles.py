@@ -7,7 +7,7 @@ from tomostream.strategies.matched_filter.density import Wedge
 
 RADIUS_VOX = 7.0
 SPACING = 10.0
-STEP = 20  # voxels between particles
+STEP = 30  # voxels between particles, on the mean: there must be background
 # x y z from the centre, and weights: no symmetry
 BLOBS_XYZ = np.array([[4.5, 0.0, 0.0], [-1.5, 4.0, 0.0], [0.0, -1.0, -4.5], [2.0, -3.5, 2.5], [-3.5, -1.0, 1.5]])
 WEIGHTS = (1.0, 0.8, 1.2, 0.6, 0.9)
@@ -19,7 +19,7 @@ def turned_particles(layout, *, seed, noise, is_ball=False):
     count = int(np.prod(layout))
     rotations = Rotation.random(count, rng=rng).as_matrix()
     cells = np.stack(np.meshgrid(*map(np.arange, layout), indexing="ij"), axis=-1).reshape(-1, 3)
-    centres = cells * STEP + STEP / 2 + rng.uniform(-1, 1, (count, 3))
+    centres = cells * STEP + STEP / 2 + rng.uniform(-5, 5, (count, 3))
     volume = np.zeros([n * STEP for n in layout], np.float32)
     for centre, rotation in zip(centres, rotations, strict=True):
         start = np.floor(centre).astype(int) - 9

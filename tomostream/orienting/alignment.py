@@ -29,8 +29,8 @@ START_STEP_DEG = 30.0  # between orientations, while the average grows from noth
 FIRST_ROUNDS, LAST_ROUNDS = 6, 7  # of every start, and of the best
 KEPT = 2  # starts
 SHARPNESS = (1.0, 2.0)
-_STARTED = 120  # subtomograms that are aligned in all starts of one sharpness together: fewer of them, more starts
-_FEWEST_STARTS, _MOST_STARTS = 3, 6
+_STARTED = 80  # subtomograms that are aligned in all starts of one sharpness together: fewer of them, more starts
+_FEWEST_STARTS, _MOST_STARTS = 2, 6
 _SMALL = 1e-3  # of the largest probability: smaller ones are left out
 _LEAST_NOISE = 1e-3  # of that before: keeps distances finite
 

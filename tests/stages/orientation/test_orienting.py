@@ -55,7 +55,7 @@ def test_picks_are_turned_as_their_particles_were_placed(ground, oriented):
     assert (by_chance < 20).mean() < 0.3
     assert told["oriented"] == told["picks"] == len(found) == 64
     assert told["averaged"] == CLICKED
-    assert told["agreement"] > 0.6
+    assert told["agreement"] > 0.45
 
 
 @pytest.mark.slow
@@ -174,8 +174,8 @@ def test_another_run_writes_the_same_bytes_within_the_projected_memory(ground, o
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--radius", "2vox"], "2 voxels of 10 A; orient needs 4 to 80"),
-        (["--radius", "90vox"], "orient needs 4 to 80"),
+        (["--radius", "2vox"], "2 voxels of 10 A; orient needs 4 to 120"),
+        (["--radius", "130vox"], "orient needs 4 to 120"),
         (["--tilt-range", "60,-60"], "--tilt-range must be two angles from -90 to 90 degrees, the smaller first, found 60,-60"),
         (["--tilt-range", "60"], "as -60,60; found '60'"),
         (["--tilt-axis", "z"], "--tilt-axis must be x or y, found 'z'"),

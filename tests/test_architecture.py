@@ -17,6 +17,7 @@ PUBLIC_FUNCTIONS = {
     "train",
     "load_model",
     "predict",
+    "orient",
     "pick",
     "evaluate",
     "read_particles",

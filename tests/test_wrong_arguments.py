@@ -54,6 +54,8 @@ WRONG = {
     "an array to convert": (lambda out: ts.convert(VOLUME, out), "path must be a path .*found numpy.ndarray"),
     "files to convert": (lambda out: ts.convert(["a.mrc", "b.mrc"], out), "call it once for each"),
     "nowhere to convert to": (lambda out: ts.convert("a.mrc", None), "out must be a path"),
+    "nothing to orient": (lambda out: ts.orient(None, PARTICLES, "a.ome.zarr", radius="40A"), "picks must be Particles .*found None"),
+    "no tomograms to orient in": (lambda out: ts.orient(PARTICLES, PARTICLES, [], radius="40A"), "tomograms=...: 0 are given"),
     "no model": (lambda out: ts.predict(VOLUME, None), "model must be a path"),
     "no model's folder": (lambda out: ts.load_model(None), "a model folder must be a path"),
 }

@@ -28,6 +28,7 @@ _HOMES = {
     "predict": "api",
     "pick": "api",
     "evaluate": "api",
+    "orient": "api",
     "run": "api",
     "read_particles": "api",
     "write_particles": "api",
@@ -58,7 +59,20 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from tomostream.api import convert, evaluate, label_mask, open, pick, predict, read_particles, run, statistics, train, write_particles
+    from tomostream.api import (
+        convert,
+        evaluate,
+        label_mask,
+        open,
+        orient,
+        pick,
+        predict,
+        read_particles,
+        run,
+        statistics,
+        train,
+        write_particles,
+    )
     from tomostream.errors import InputError, SomeFailedError, TomostreamError
     from tomostream.evaluation import Evaluation, SpeciesEvaluation
     from tomostream.evaluation.answer import EvaluationAnswer, ScoresAnswer, TomogramsAnswer
@@ -114,6 +128,7 @@ __all__ = [
     "label_mask",
     "load_model",
     "open",
+    "orient",
     "pick",
     "predict",
     "read_particles",

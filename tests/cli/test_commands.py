@@ -19,7 +19,22 @@ from store_files import noise, tree, write_foreign, write_store
 from tomostream.cli.options import spread_tomograms
 from tomostream.tomogram import open_tomogram
 
-COMMANDS = ("demo", "inspect", "convert", "stats", "labels", "train", "predict", "pick", "evaluate", "export", "import", "report", "run")
+COMMANDS = (
+    "demo",
+    "inspect",
+    "convert",
+    "stats",
+    "labels",
+    "train",
+    "predict",
+    "pick",
+    "evaluate",
+    "export",
+    "import",
+    "report",
+    "run",
+    "orient",
+)
 COMPUTING = ("convert", "stats", "labels", "train", "predict", "pick", "run")
 HEADER = "tomogram,species,x_angstrom,y_angstrom,z_angstrom,score"
 
@@ -105,6 +120,8 @@ def test_what_is_missing_is_an_error_that_names_the_option(mrc, scores):
         (["labels", "s/t0.ome.zarr", "--radius", "3vox", "-o", "l"], "--points"),
         (["evaluate", "--picks", "p"], "--truth"),
         (["export", "p.csv"], "--output"),
+        (["orient", "p.csv", "--tomograms", "s", "--radius", "3vox", "-o", "o.csv"], "--clicks"),
+        (["orient", "p.csv", "--clicks", "p.csv", "--radius", "3vox", "-o", "o.csv"], "--tomograms"),
         (["run"], "CONFIG.yaml"),
     ):
         done = tomostream(*arguments)

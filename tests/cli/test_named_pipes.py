@@ -31,7 +31,7 @@ def place(tmp_path, monkeypatch):
     "command",
     [
         "run c.yaml", "train c.yaml", "evaluate --picks c.csv --truth c.csv --tolerance 4vox", "export c.csv -o o.star --format star-relion5",
-        "import c.star --format star-relion5 -o o.csv", "import c.parquet --format parquet -o o.csv", "labels t.ome.zarr --points c.csv --radius 4vox -o o.ome.zarr",
+        "import c.star --format star-relion5 -o o.csv", "import c.parquet --format parquet -o o.csv", "orient c.csv --clicks c.csv --tomograms t.ome.zarr --radius 4vox -o o.csv", "labels t.ome.zarr --points c.csv --radius 4vox -o o.ome.zarr",
         "inspect head.ome.zarr", "stats head.ome.zarr", "check head.ome.zarr", "check chunk.ome.zarr", "stats chunk.ome.zarr",
         "pick chunk.ome.zarr --radius 2vox --count 1 -o o", "predict t.ome.zarr --model model -o o", "check model",
     ],

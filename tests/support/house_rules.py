@@ -17,10 +17,11 @@ FLOORS: dict[str, float] = {
     "graph": 2, "stream": 2, "inference": 2, "picking": 2,
     "strategies": 2.5, "strategies.matched_filter": 2.6,
     "strategies.unet": 2.7, "strategies.deepetpicker": 2.7, "strategies.slices2d": 2.7, "strategies.sphere": 2.7,
+    "orienting": 2.7,  # rotations and wedge are the matched filter's
     "strategies.few_shot": 2.8,  # its models are the U-Net's
     "cluster": 3, "simulation": 3, "report": 3,
     "stages": 3.5, "stages.shared": 3.5, "stages.voxel_statistics": 3.6, "stages.conversion": 3.6,
-    "stages.labels": 3.7, "stages.training": 3.7, "stages.prediction": 3.7, "stages.picks": 3.7,
+    "stages.labels": 3.7, "stages.training": 3.7, "stages.prediction": 3.7, "stages.picks": 3.7, "stages.orientation": 3.7,
     "stages.evaluation": 3.8, "stages.checking": 3.9,
     "pipeline": 4,
     "view": 4.2, "napari": 4.3, "api": 4.5, "testing": 4.5,

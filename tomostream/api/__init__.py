@@ -4,6 +4,7 @@ The package exports them (`ts.open`, `ts.pick`, ...).  With files, lengths are t
 are numbers of voxels.
 """
 
+from tomostream.api.orienting import orient
 from tomostream.api.picks import pick
 from tomostream.api.projects import run, train
 from tomostream.api.scoring import predict
@@ -15,6 +16,7 @@ __all__ = [
     "evaluate",
     "label_mask",
     "open",
+    "orient",
     "pick",
     "predict",
     "read_particles",

@@ -68,6 +68,13 @@ def as_particles(value: Any, what: str) -> Particles:
     )
 
 
+def table_or_path(value: Any, what: str) -> Any:
+    """Particles (a data frame's too), or a path."""
+    if isinstance(value, str | Path | RemotePath):
+        return value
+    return as_particles(value, what)
+
+
 def checked_number(value: Any, what: str) -> float:
     """Return a number of voxels as a float.
 

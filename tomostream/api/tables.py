@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tomostream import defaults
-from tomostream.api.sources import as_particles, checked_path
+from tomostream.api.sources import as_particles, checked_path, table_or_path
 from tomostream.errors import InputError
 from tomostream.particles import Particles
 from tomostream.python_words import PythonProgress, speaks_python
@@ -60,11 +60,11 @@ def evaluate(
     from tomostream.stages.shared.particle_tables import conversion_from, read_scored, read_truth, truth_of
 
     conversion = replace(conversion_from([str(path) for path in tomograms], voxel_size), progress=PythonProgress())
-    if isinstance(scored := _table_or_path(picks, "picks"), Particles):
+    if isinstance(scored := table_or_path(picks, "picks"), Particles):
         found, names = scored, scored.tomograms()
     else:
         found, names = read_scored(scored, conversion)
-    true = _table_or_path(truth, "truth")
+    true = table_or_path(truth, "truth")
     known = truth_of(true, names, "the truth") if isinstance(true, Particles) else read_truth(true, names, conversion)
     if voxel_size is None:  # use the voxel spacings that `pick` wrote into the tables, for both of them
         conversion = replace(conversion, spacings={**known.spacings, **found.spacings, **conversion.spacings})
@@ -125,13 +125,6 @@ def write_particles(path: str | Path | RemotePath, particles: Particles | pd.Dat
 
     checked_path(path, "path")
     write_table(path, as_particles(particles, "particles"), format_name=format, conversion=_conversion(facts))
-
-
-def _table_or_path(value: Any, what: str) -> Any:
-    """Particles (a data frame's too), or a path."""
-    if isinstance(value, str | Path | RemotePath):
-        return value
-    return as_particles(value, what)
 
 
 _FACTS = ("shape", "tomogram", "species", "columns", "unit")  # facts that any format may use; the names of the options

@@ -43,6 +43,11 @@ TomogramStores = Annotated[
     ),
 ]
 
+OwnTomograms = Annotated[
+    list[str],
+    typer.Option("--tomograms", metavar="ZARR", help="Stores of the tomograms (one or more, or a folder of them).", show_default=False),
+]
+
 
 def check_voxel_size(value: float | None) -> float | None:
     """Refuse an impossible voxel spacing.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tomostream.cli import check, data, init, learning, status, strategies, tables, view
+from tomostream.cli import check, data, init, learning, orienting, status, strategies, tables, view
 from tomostream.cli import pipeline as whole
 from tomostream.version import VERSION
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (whole, init, view, status, check, strategies, data, learning, tables):
+for module in (whole, init, view, status, check, strategies, data, learning, tables, orienting):
     module.register(app)
 
 

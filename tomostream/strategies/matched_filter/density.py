@@ -66,6 +66,10 @@ class Wedge:
         z = scipy.fft.fftfreq(edge)[:, None, None]
         y = scipy.fft.fftfreq(edge)[None, :, None]
         x = scipy.fft.rfftfreq(edge)[None, None, :]
+        return self.sees(z, y, x)
+
+    def sees(self, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return which of these frequencies (arrays that broadcast, any unit) were measured; the zero frequency always counts."""
         across = x if self.axis == "y" else y
         z, across = np.broadcast_arrays(z + 0 * y + 0 * x, across)
         # frequencies of a real volume come in pairs k, -k: map each to the half-space in which the component across the axis is positive

@@ -1,0 +1,1 @@
+"""`orient`: the rotations of picks, by aligning each to the average of the clicked particles."""

@@ -144,8 +144,8 @@ def _assignment(picks_zyx: np.ndarray, truth_zyx: np.ndarray, tolerance: float) 
         # a sparse matrix can't store zeros, so one tolerance is added to every distance; this does not change which assignment is best
         dearer = 3.0 * tolerance * (reached.size + 1)
         weights = np.concatenate([distance + tolerance, np.full(reached.size, dearer)])
-        where = (np.concatenate([row, rows]), np.concatenate([column, near.size + rows]))
-        costs = coo_array((weights, where), shape=(reached.size, near.size + reached.size)).tocsr()
+        where = [np.concatenate(parts).astype(np.int32) for parts in ((row, rows), (column, near.size + rows))]  # all that scipy 1.14 takes
+        costs = coo_array((weights, tuple(where)), shape=(reached.size, near.size + reached.size)).tocsr()
         chosen_rows, chosen_columns = min_weight_full_bipartite_matching(costs)
         real = chosen_columns < near.size
         truths, found = reached[chosen_rows[real]], near[chosen_columns[real]]

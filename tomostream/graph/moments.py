@@ -137,7 +137,6 @@ def _reduced(array: da.Array, sketch: Callable[[np.ndarray, tuple[int, ...]], _S
         chunks=tuple((1,) * len(edges) for edges in array.chunks),
         dtype=np.dtype(object),
         meta=np.empty((0,) * array.ndim, dtype=object),
-        token="sketches",
     )
     lazy = da.reduction(
         sketches,

@@ -65,6 +65,19 @@ class GridRecord(BaseModel):
     box: Annotated[list[Annotated[list[_Count], Field(min_length=3, max_length=3)]], Field(min_length=2, max_length=2)] | None = None
 
 
+class PointsRecord(BaseModel):
+    """The table whose points a label mask shows: its file's name, and, of a table without header, its columns and unit.
+
+    No name: it can't be written in a store.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    table: str | None = None
+    columns: list[str] | None = None
+    unit: Literal["voxel", "angstrom"] | None = None
+
+
 Attributes = dict[str, Any]
 """The attribute `tomostream` of a store: `StoreRecord` has the keys that are read; kinds of stores and later releases add theirs."""
 
@@ -92,6 +105,7 @@ class StoreRecord(BaseModel):
     score_offset: _Finite | None = None
     score_missing: int | None = None
     values: dict[str, str] | None = None
+    points_table: PointsRecord | None = None
     grid: GridRecord | None = None
     levels_sha256: list[str] | None = None
     seams_sha256: str | None = None

@@ -3,6 +3,7 @@
 - a coarser shard: the mean of the finer one;
 - a tomogram's shard: from its source file, whose identity the store records;
 - a score map's shard: from its model and tomogram, on a machine of the same kind;
+- a label mask's shard: from the table of its points, of which it records the hash, and beside the tomogram it was made for;
 - statistics: measured again;
 - picks: from their score maps, with the settings beside them;
 - the model of one of several species: from those that are packed, and these from it (`models`).
@@ -28,6 +29,7 @@ from tomostream.fingerprint import Fingerprint
 from tomostream.geometry import Box, Triple, triple
 from tomostream.progress import Progress
 from tomostream.remote.atomic_files import replacing
+from tomostream.stages.checking.mask_points import MaskPainter
 from tomostream.stages.checking.sources import Sources
 from tomostream.stages.checking.store_voxels import ShardReader
 from tomostream.stages.shared.sidecar import MadeBy
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
     from tomostream.stages.prediction.shard_task import ShardTask
 
 
-def remake_shard(tomogram: Tomogram, sources: Sources, level: int, index: Triple, *, memory: int) -> None:
-    """Make a shard of a store again.
+def remake_shard(tomogram: Tomogram, sources: Sources, level: int, index: Triple, *, memory: int, painter: MaskPainter) -> None:
+    """Make a shard of a store again; `painter` is the store's, should it be a mask.
 
     Raises
     ------
@@ -63,9 +65,10 @@ def remake_shard(tomogram: Tomogram, sources: Sources, level: int, index: Triple
     makers: dict[str | None, Callable[[], np.ndarray]] = {
         None: lambda: _from_source(tomogram, sources, index),
         "scores": lambda: _from_model(tomogram, sources, index, memory),
+        "labels": lambda: painter.shard(index),
     }
     if kind not in makers:
-        raise InputError("run the command that made the mask again, with --overwrite")
+        raise InputError(f"nothing is known of how stores of kind '{kind}' are made; make it again with --overwrite")
     _write(tomogram, 0, index, makers[kind]())
 
 

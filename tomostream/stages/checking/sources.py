@@ -1,11 +1,13 @@
-"""What can a damaged part be made from again?  The tomograms, files and models around it.
+"""What can a damaged part be made from again?  The tomograms, files, tables and models around it.
 
-Looked at are the paths that were given, the project folders that hold them (up to three folders above), and what those projects'
-configurations name.  A source is taken by its identity, never by its name alone.
+Looked at are the paths that were given, the project folders that hold them (up to three folders above), what those projects'
+configurations name, and for a tomogram or table of known name also the folders above.  A source is taken by its identity, never by its name
+alone.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tomostream.fingerprint import Fingerprint
 from tomostream.remote.path_kinds import is_project
 from tomostream.stages.shared.fingerprints import tomogram_fingerprint
 from tomostream.store.identity import file_identity, is_same_identity
-from tomostream.store.naming import MRC_ENDINGS
+from tomostream.store.naming import MRC_ENDINGS, tomogram_name
 from tomostream.tomogram import Tomogram, open_tomogram
 
 _FOLDERS_ABOVE = 3
@@ -55,14 +57,31 @@ class Sources:
             If none around here is it.
         """
         name = recorded.get("name") if isinstance(recorded, dict) else None
-        for path in self._stores():
+        other: Path | None = None
+        for path in self._stores(name if isinstance(name, str) else ""):
             try:
                 found = open_tomogram(path)
             except TomostreamError:
                 continue
-            if found.name == name and is_same_identity(recorded, tomogram_fingerprint(found)):
+            if found.name != name:
+                continue
+            if is_same_identity(recorded, tomogram_fingerprint(found)):
                 return found
-        raise InputError(f"the tomogram '{name}' that it was made from was not found; give its store too")
+            if found.attributes.get("kind") in (None, "tomogram"):  # masks and scores have its name too
+                other = path
+        told = "" if other is None else f" ({other} was changed or made anew since)"
+        raise InputError(f"the tomogram '{name}' that it was made from was not found{told}; give its store too")
+
+    def tables(self, name: str | None) -> Iterator[str]:
+        """The tables that may hold the points of a mask: those of this name, those given, those of projects; some may lack it."""
+        if name is not None and os.path.basename(name) == name != os.pardir:
+            for folder in self._near():
+                yield str(folder / name)
+        yield from (str(path) for path in self._given if path.is_file() and not path.name.lower().endswith(MRC_ENDINGS))
+        for project in self._projects():
+            yield from map(str, sorted((project / "labels").glob("[!.]*.csv")))
+            for table in self._configured_tables(project):
+                yield from (table, str(project.parent / table))
 
     def model(self, fingerprint: Fingerprint) -> Path:
         """The folder with the model that scores come from, maybe among others.
@@ -112,12 +131,33 @@ class Sources:
                     except TomostreamError:
                         continue
 
+    def _configured_tables(self, project: Path) -> list[str]:
+        """The tables of clicks that a project's configuration names, as they stand there."""
+        from tomostream.config import load_configuration
+
+        try:
+            labels = load_configuration(project / "resolved.yaml").labels
+        except TomostreamError:
+            return []
+        return [table for table in (*labels.train, *labels.validate_) if "://" not in table]
+
+    def _near(self) -> Iterator[Path]:
+        """The folders that were given, the folders in them, and those above what was given; each once."""
+        seen: set[Path] = set()
+        for path in self._given:
+            inner = [path, *(one for one in path.iterdir() if one.is_dir())] if path.is_dir() and path.suffix != ".zarr" else []
+            for folder in (*inner, *list(path.parents)[:_FOLDERS_ABOVE]):
+                if folder not in seen:
+                    seen.add(folder)
+                    yield folder
+
     def _files(self) -> Iterator[Path]:
         for path in (*self._given, *self._configured(), *(file for project in self._projects() for file in project.parent.iterdir())):
             if path.is_file() and path.name.lower().endswith(MRC_ENDINGS):
                 yield path
 
-    def _stores(self) -> Iterator[Path]:
+    def _stores(self, name: str) -> Iterator[Path]:
+        """Stores that may be the tomogram of this name."""
         folders = [path for project in self._projects() for path in (project / "tomograms", project / "scores", project / "labels")]
         for path in (*self._given, *folders):
             if path.name.endswith(".zarr"):
@@ -126,6 +166,8 @@ class Sources:
                 yield from path.glob("*.zarr")
                 yield from path.glob("*/*.zarr")
         yield from (path for path in self._configured() if path.is_dir())
+        for folder in self._near():
+            yield from (path for path in folder.glob("*.zarr") if tomogram_name(path) == name)
 
     def _models(self) -> Iterator[Path]:
         yield from (path for path in self._given if path.is_dir())

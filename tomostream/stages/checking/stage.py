@@ -2,7 +2,7 @@
 
 1. What is each path?  A store, a model folder, a project, a table, or a folder of these.
 2. Each part is read as other stages read it; every problem is reported when it is found.
-3. With `repair`, what can be made again is, in the order of dependence: tomograms, statistics, scores, picks.  Then the same is checked again,
+3. With `repair`, what can be made again is, in the order of dependence: tomograms and masks, statistics, scores, picks.  Then the same is checked again,
    and what is still wrong is the result.
 
 Half-written stores are not damage: the command that makes them resumes where it stopped.
@@ -24,6 +24,7 @@ from tomostream.remote.path_kinds import Kind, kind_at
 from tomostream.remote.places import RemotePath, place
 from tomostream.stages.checking.damage import ORDER, Damage
 from tomostream.stages.checking.folders import check_records, check_table
+from tomostream.stages.checking.mask_points import MaskPainter
 from tomostream.stages.checking.models import check_model
 from tomostream.stages.checking.remaking import remake_picks, remake_shard, remake_statistics
 from tomostream.stages.checking.sources import Sources
@@ -176,10 +177,11 @@ class _Check:
             self._progress.warn(
                 f"{path} was made without checksums, by tomostream 0.1: flipped bits in its voxels can't be detected; to add checksums, make it again with --overwrite"
             )
+        painter = MaskPainter(tomogram, self._sources, memory=self._memory)
         rank = "scores" if tomogram.attributes.get("kind") == "scores" else "tomogram"
 
         def mend(level: int, index: Triple) -> Callable[[], None]:
-            return partial(remake_shard, tomogram, self._sources, level, index, memory=self._memory)
+            return partial(remake_shard, tomogram, self._sources, level, index, memory=self._memory, painter=painter)
 
         def mend_statistics(level: int) -> Callable[[], None]:
             return partial(remake_statistics, path, level, memory=self._memory)

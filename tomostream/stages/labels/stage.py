@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,19 +11,19 @@ import numpy as np
 from tomostream import defaults
 from tomostream.budget import LIBRARIES_BYTES, remote_bytes
 from tomostream.cluster import Resources, open_pool
-from tomostream.errors import BudgetError, InputError
+from tomostream.errors import BudgetError
 from tomostream.fingerprint import Fingerprint
-from tomostream.formats.registry import Conversion, read_table
+from tomostream.formats.registry import Conversion
 from tomostream.geometry import Box, Triple
-from tomostream.masks import check_labels, mask_of_box, points_touching
+from tomostream.masks import check_labels, mask_of_box
 from tomostream.progress import Progress
 from tomostream.remote.places import Place, RemotePath, place
+from tomostream.stages.labels.painted_points import read_painted_points, record_of_table
 from tomostream.stages.shared.batch import writable_folder
-from tomostream.stages.shared.clicks import inside_volume, only_positives
 from tomostream.stages.shared.fingerprints import refuse_other_kind, tomogram_fingerprint
 from tomostream.stages.shared.opening import open_told
-from tomostream.store.naming import counterpart
 from tomostream.store.omezarr import StoreSpec, StoreWriter, store_state, write_shard
+from tomostream.store.pyramid import LevelLayout
 from tomostream.store.specification import StoreLayout
 from tomostream.tomogram import Tomogram
 from tomostream.units import Length, format_bytes
@@ -84,21 +83,10 @@ def write_labels(
     """
     out = place(out)
     tomogram = open_told(store, progress, voxel_size=settings.voxel_size)
-    points = only_positives(read_table(table, conversion=conversion), table, progress).named(tomogram=tomogram.name, species="particle")
-    here = points.renamed({name: counterpart(name, [tomogram.name]) for name in points.tomograms()}).of(tomogram=tomogram.name)
-    if len(here) == 0:
-        others = ", ".join(points.tomograms())
-        raise InputError(
-            f"table {table} has no point for tomogram '{tomogram.name}'" + (f"; it has points for {others}" if others else ": it is empty")
-        )
-    here = inside_volume(here, tomogram, table, progress)
-    species = here.species_names()
-    if len(species) > 255:
-        raise InputError(f"table {table} has {len(species)} species; a mask holds at most 255")
+    points = read_painted_points(table, tomogram, conversion=conversion, progress=progress)
     radius = settings.radius.in_voxels(tomogram.spacing)
     _tell_if_filled(radius, settings, tomogram, progress)
-    values = np.array([species.index(name) + 1 for name in here.species.tolist()], dtype=np.uint8)
-    check_labels(here.position_zyx, radius, settings.shape, values)
+    check_labels(points.position_zyx, radius, settings.shape, points.values)
     spec = StoreSpec(
         name=tomogram.name,
         shape=tomogram.shape,
@@ -108,31 +96,36 @@ def write_labels(
         shard=None,
         codec=defaults.CODEC,
         levels=1,
-        attributes={"kind": "labels", "values": {str(i): name for i, name in enumerate(species, start=1)}},
+        attributes={
+            "kind": "labels",
+            "values": {str(i): name for i, name in enumerate(points.species, start=1)},
+            "points_table": record_of_table(table, conversion).model_dump(),
+        },
     )
-    _check_memory(spec, len(here), resources, is_remote=isinstance(out, RemotePath))
+    check_label_memory(
+        tomogram.name, StoreLayout.plan(spec).levels[0], points=len(points), memory=resources.memory, threads=resources.local_threads,
+        is_remote=isinstance(out, RemotePath),
+    )  # fmt: skip
     refuse_other_kind(out, "labels")
     writable_folder(out.absolute().parent)
     fingerprint: Fingerprint = {
         "tomogram": tomogram_fingerprint(tomogram),
         "radius": radius,
         "shape": settings.shape,
-        "points": _digest(here.position_zyx, values),
-        "species": species,
+        "points": points.digest,
+        "species": list(points.species),
     }
     if store_state(out, fingerprint) == "done" and not overwrite:
         progress.say(f"{out} is already made with these settings")
-        return out, len(here)
+        return out, len(points)
     with StoreWriter.create_or_resume(out, spec, fingerprint=fingerprint, overwrite=overwrite) as writer:
         pending = writer.pending()
 
         def tasks() -> Iterator[LabelTask]:
             for index in pending:
                 box = writer.shards.core(index)
-                near = points_touching(box, here.position_zyx, radius=radius)
-                yield LabelTask(
-                    str(writer.partial), index, box, tomogram.shape, here.position_zyx[near], values[near], radius, settings.shape
-                )
+                near = points.near(box, radius)
+                yield LabelTask(str(writer.partial), index, box, tomogram.shape, near.position_zyx, near.values, radius, settings.shape)
 
         with progress.track(f"labels {tomogram.name}", len(writer.shards)) as bar, open_pool(resources, progress) as pool:
             bar.advance(len(writer.shards) - len(pending))
@@ -140,8 +133,8 @@ def write_labels(
                 writer.mark_done(task.index)
                 bar.advance()
         path = writer.finish()
-    progress.say(f"{path}: {len(here)} points of {', '.join(species)}")
-    return path, len(here)
+    progress.say(f"{path}: {len(points)} points of {', '.join(points.species)}")
+    return path, len(points)
 
 
 def _tell_if_filled(radius: float, settings: LabelSettings, tomogram: Tomogram, progress: Progress) -> None:
@@ -153,18 +146,18 @@ def _tell_if_filled(radius: float, settings: LabelSettings, tomogram: Tomogram, 
         )
 
 
-def _check_memory(spec: StoreSpec, points: int, resources: Resources, *, is_remote: bool) -> None:
-    """Refuse, before any work, what does not fit into memory: per thread a shard, an encoded chunk and a window's scratch, and all points."""
-    level = StoreLayout.plan(spec).levels[0]
-    shard = math.prod(min(s, -(-n // c) * c) for s, n, c in zip(level.shard, level.shape, level.chunk, strict=True))
-    needed = LIBRARIES_BYTES + remote_bytes(is_remote) + POINT_BYTES * points + resources.local_threads * (2 * shard + SCRATCH_BYTES)
-    if needed > resources.memory:
+def check_label_memory(name: str, layout: LevelLayout, *, points: int, memory: int, threads: int, is_remote: bool) -> None:
+    """Refuse, before any work, what does not fit into memory: per thread a shard, an encoded chunk and a window's scratch, and all points.
+
+    Raises
+    ------
+    BudgetError
+        If it is over `memory`, bytes; `name` is the tomogram's.
+    """
+    shard = math.prod(min(s, -(-n // c) * c) for s, n, c in zip(layout.shard, layout.shape, layout.chunk, strict=True))
+    needed = LIBRARIES_BYTES + remote_bytes(is_remote) + POINT_BYTES * points + threads * (2 * shard + SCRATCH_BYTES)
+    if needed > memory:
         raise BudgetError(
-            f"labelling {spec.name} needs {format_bytes(needed)} ({points} points, {resources.local_threads} shards at a time) but --memory is "
-            f"{format_bytes(resources.memory)}; raise --memory or use fewer --workers"
+            f"labelling {name} needs {format_bytes(needed)} ({points} points, {threads} shards at a time) but --memory is "
+            f"{format_bytes(memory)}; raise --memory or use fewer --workers"
         )
-
-
-def _digest(points_zyx: np.ndarray, values: np.ndarray) -> str:
-    """Hash the painted points: a list of 10^5 clicks would bloat every ledger and store."""
-    return hashlib.sha256(points_zyx.astype("<f8").tobytes() + values.tobytes()).hexdigest()

@@ -503,3 +503,73 @@ def test_many_tomograms_take_no_more_time_than_few(tmp_path, name, facts):
         read_table(path, format_name=name, conversion=Conversion(**facts))
         seconds[count] = time.process_time() - start
     assert seconds[800] < 4 * seconds[20] + 0.2
+
+
+# sizes and names that a file says in a second place
+
+
+def with_optics(path, columns, row, optics, values):
+    """A STAR file whose optics say the size of a pixel."""
+    heads = "".join(f"_{column}\n" for column in (*columns, "rlnOpticsGroup"))
+    groups = "".join(f"{i} {value}\n" for i, value in enumerate(values, 1))
+    described = "".join(f"_{column}\n" for column in ("rlnOpticsGroup", *optics))
+    path.write_text(f"\ndata_optics\n\nloop_\n{described}{groups}\n\ndata_particles\n\nloop_\n{heads}{row}\n")
+    return path
+
+
+@pytest.mark.parametrize(("optics", "value"), [(["rlnPixelSize"], "5.36"), (["rlnDetectorPixelSize", "rlnMagnification"], "5 10000")])
+def test_a_pixel_size_in_the_optics_is_compared_as_one_in_the_rows_is(tmp_path, optics, value):
+    columns = [column.removeprefix("_") for column in ("rlnTomoName", "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ")]
+    path = with_optics(tmp_path / "a.star", columns, "TS_01 10 20 30 2", optics, ["8 1" if len(optics) > 1 else "8", value])
+    with pytest.raises(InputError, match=r"pixels of 5.*but the voxels of tomogram 'TS_01' are 10 A"):
+        read_table(path, format_name=PIXELS, conversion=TEN)
+    same = "10 10000" if len(optics) > 1 else "10"
+    path = with_optics(tmp_path / "b.star", columns, "TS_01 10 20 30 2", optics, ["8 1" if len(optics) > 1 else "8", same])
+    assert read_table(path, format_name=PIXELS, conversion=TEN).position_zyx.tolist() == [[30, 20, 10]]
+
+
+def test_fractions_of_a_volume_may_lie_a_little_outside_of_it(tmp_path):
+    path = star(tmp_path / "a.star", XYZ, "a 0.1 0.2 0.3\na 0.5 -0.01 1.02")
+    with pytest.raises(InputError, match="fractions of the volume"):
+        read_table(path, format_name=PIXELS, conversion=TEN)
+
+
+def copick_file(root, run, file, species, said):
+    path = root / "ExperimentRuns" / run / "Picks" / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    point = {"location": {"x": 100, "y": 200, "z": 300}}
+    path.write_text(json.dumps({"pickable_object_name": species, "run_name": said, "points": [point]}))
+
+
+def test_the_folder_of_a_copick_run_names_it_and_a_file_that_says_another_is_told(tmp_path):
+    copick_file(tmp_path, "TS_01", "alice_1_a.json", "a", "TS_01")
+    copick_file(tmp_path, "TS_02", "alice_1_a.json", "a", "TS_01")
+    heard = Heard()
+    read = read_table(tmp_path, format_name="copick", conversion=Conversion(progress=heard))
+    assert read.tomogram.tolist() == ["TS_01", "TS_02"]
+    assert ["run_name is 'TS_01'" in text and "folder of run 'TS_02'" in text for text in heard.texts] == [True]
+
+
+def test_two_copick_files_of_one_object_are_not_joined_whatever_their_names(tmp_path):
+    copick_file(tmp_path, "TS_01", "alice_1_ribo.json", "ribosome", "TS_01")
+    copick_file(tmp_path, "TS_01", "alice_1_ribosome.json", "ribosome", "TS_01")
+    with pytest.raises(InputError, match=r"alice_1_ribo\.json and .*alice_1_ribosome\.json both hold picks of 'ribosome'"):
+        read_table(tmp_path, format_name="copick")
+
+
+def test_a_parquet_column_that_is_there_twice_is_named(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    numbers = [pa.array([float(i)]) for i in range(10, 14)]
+    pq.write_table(pa.table(numbers, names=["x_angstrom", "x_angstrom", "y_angstrom", "z_angstrom"]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="has the column 'x_angstrom' twice"):
+        read_table(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(("size", "is_told"), [("1e-9", True), ("0.1348", True), ("500", True), ("13.48", False)])
+def test_an_implausible_voxel_size_on_the_command_line_is_told(tmp_path, size, is_told):
+    (tmp_path / "a.csv").write_text("tomogram,x_voxel,y_voxel,z_voxel\nTS_01,10,20,30\n")
+    done = tomostream("import", tmp_path / "a.csv", "-o", tmp_path / "b.csv", "--voxel-size", size)
+    assert done.code == 0
+    assert ("is implausible for an electron tomogram (0.5 to 100)" in done.err) == is_told

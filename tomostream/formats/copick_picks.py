@@ -24,12 +24,14 @@ from tomostream.formats import copick_project
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.copick_project import PICKS, RUNS
 from tomostream.formats.format_option import FormatOption, plain_text
-from tomostream.formats.registry import file_name
+from tomostream.formats.registry import file_name, refuse_shared
 from tomostream.formats.table_format import TableFormat
 from tomostream.formats.text_files import json_number, parse_json, read_text, what_is_wrong
 from tomostream.orientations import are_rotations, or_identity
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import write_atomically
+from tomostream.remote.places import Place
+from tomostream.store.naming import listed_tomogram
 
 USER, SESSION = "tomostream", "0"
 USER_OPTION = FormatOption(name="user", metavar="USER", help="Only this user's picks of a project.", parse=plain_text, writes=False)
@@ -49,8 +51,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
     """
     if (project := copick_project.read_project(str(path))) is not None:
         user, session = conversion.given(USER_OPTION), conversion.given(SESSION_OPTION)
-        listed = copick_project.picks(project, f"*:{user or '*'}/{session or '*'}")
-        return Particles.concatenate([_read_file(Path(file), conversion) for file in listed])
+        return _joined([Path(file) for file in copick_project.picks(project, f"*:{user or '*'}/{session or '*'}")], conversion)
     if not path.is_dir():
         return _read_file(path, conversion)
     files = sorted(path.glob("*.json") if path.name == PICKS else path.glob(f"**/{PICKS}/*.json"))
@@ -71,7 +72,17 @@ def read(path: Path, conversion: Conversion) -> Particles:
                 f"{other} and {file} both hold picks of '{name}' in run '{run}', by different users or sessions; choose one with --user USER "
                 "(and --session SESSION)"
             )
-    return Particles.concatenate([_read_file(file, conversion) for file in chosen])
+    return _joined(chosen, conversion)
+
+
+def _joined(files: list[Path], conversion: Conversion) -> Particles:
+    """Read files of different runs and objects; what they hold decides, for their names may say otherwise."""
+    holder: dict[tuple[str, str], Place] = {}
+    parts = []
+    for file in files:
+        parts.append(part := _read_file(file, conversion))
+        refuse_shared(holder, file, part)
+    return Particles.concatenate(parts)
 
 
 def _parts(file: Path) -> tuple[str, str, str]:
@@ -101,7 +112,13 @@ def _read_file(path: Path, conversion: Conversion) -> Particles:
     unit = values.get("unit", "angstrom")
     if unit != "angstrom":
         raise InputError(f"{path}: its unit is '{unit}'; copick uses angstrom")
-    name = run or conversion.tomogram or (path.parent.parent.name if path.parent.name == PICKS else "")
+    folder = path.parent.parent.name if path.parent.name == PICKS else ""
+    if folder and run and listed_tomogram(run) != folder:  # copied from another run, or the run was renamed: copick goes by the folder
+        conversion.progress.warn(
+            f"{path}: its run_name is '{run}', but it lies in the folder of run '{folder}', which is taken, as copick does"
+        )
+        run = folder
+    name = run or conversion.tomogram or folder
     positions = np.array(rows).reshape(-1, 3) + placed[:, 2::-1, 3]
     turned = placed[:, :3, :3]
     if not (good := are_rotations(turned)).all():

@@ -7,6 +7,7 @@ from pathlib import Path
 from tomostream.errors import InputError
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.table_format import TableFormat
+from tomostream.particle_columns import refuse_twice
 from tomostream.particles import Particles
 from tomostream.remote.atomic_files import replacing
 
@@ -20,10 +21,15 @@ def read(path: Path, conversion: Conversion) -> Particles:
         If it is no Parquet file, or its positions' columns are not known.
     """
     del conversion  # the columns' names say the unit
-    import pandas as pd  # noqa: PLC0415  (slow to import, and finding a format by its ending needs no pandas)
+    # slow to import, and finding a format by its ending needs neither
+    import pandas as pd  # noqa: PLC0415
+    from pyarrow.parquet import read_schema  # noqa: PLC0415
 
     try:
+        refuse_twice(read_schema(path).names, str(path))
         table = pd.read_parquet(path)
+    except InputError:
+        raise
     except Exception as error:  # pyarrow raises a family of its own
         raise InputError(f"{path} is not a Parquet table: {error}") from None
     return Particles.from_dataframe(table, where=str(path))

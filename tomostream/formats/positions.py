@@ -4,6 +4,8 @@ import numpy as np
 
 from tomostream.errors import InputError
 
+_MARGIN = 0.1  # by which fractions of a volume may lie outside of 0..1: particles on its faces
+
 
 def check_finite(position_zyx: np.ndarray, where: str) -> None:
     """Refuse positions that are not finite.
@@ -23,15 +25,15 @@ def check_finite(position_zyx: np.ndarray, where: str) -> None:
 
 
 def check_fractions(position_zyx: np.ndarray, where: str) -> None:
-    """Refuse positions that all lie within 0..1 and are not whole numbers.
+    """Refuse positions that all lie within 0..1, or little outside of it, and are not whole numbers.
 
     Raises
     ------
     InputError
         If they are: no tomogram has all its particles in its first voxel.
     """
-    if len(position_zyx) and position_zyx.min() >= 0 and position_zyx.max() <= 1 and (position_zyx % 1).any():
+    if len(position_zyx) and position_zyx.min() >= -_MARGIN and position_zyx.max() <= 1 + _MARGIN and (position_zyx % 1).any():
         raise InputError(
-            f"{where}: all coordinates lie within 0..1, so they are fractions of the volume, as WarpTools' matching writes them; multiply "
+            f"{where}: all coordinates lie within 0..1 or close to it, so they are fractions of the volume, as WarpTools' matching writes them; multiply "
             "x, y and z by the volume's size in voxels (its x, y, z) and import them as voxels"
         )

@@ -29,7 +29,7 @@ UNBINNED_PIXEL_SIZE = FormatOption(
 BINNING = FormatOption(name="binning", metavar="N", help="Binning of the tomograms, instead of that pixel size.", parse=positive_number)
 _WHY = "star-relion4 (unbinned pixels)"
 _IMAGE_PIXEL = "rlnPixelSize"
-_PIXEL, _GROUP = "rlnTomoTiltSeriesPixelSize", "rlnOpticsGroup"
+_PIXEL = "rlnTomoTiltSeriesPixelSize"
 
 
 def read(path: Path, conversion: Conversion) -> Particles:
@@ -46,7 +46,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
     positions = star_tables.positions(path, table)
     star_tables.refuse_pixel_shifts(path, table, "star-relion4")
     pixels = _pixels_ang(path, _pixels_said(path, tables, table), names, conversion)
-    _tell_other_pixels(path, table, pixels, conversion)
+    _tell_other_pixels(path, tables, table, pixels, conversion)
     positions *= pixels[:, None]
     positions -= star_tables.refined_shifts_ang(path, table)
     return Particles.build(
@@ -56,23 +56,10 @@ def read(path: Path, conversion: Conversion) -> Particles:
 
 def _pixels_said(path: Path, tables: Sequence[StarTable], table: StarTable) -> np.ndarray | None:
     """Return the pixel size of each row as given in the file, if there is any."""
-    holder = next((block for block in (table, *tables) if _PIXEL in block and len(block)), None)
-    if holder is None:
-        return None
-    sizes = star_tables.numbers(path, holder, [_PIXEL])[:, 0]
-    if not (sizes > 0).all():
+    sizes = star_tables.of_rows(path, tables, table, [_PIXEL])
+    if sizes is not None and not (sizes > 0).all():
         raise InputError(f"{path}: {_PIXEL} must be above zero, found {sizes[~(sizes > 0)][0]:g} (angstrom); correct the file")
-    if holder is table:
-        return sizes
-    if len(np.unique(sizes)) == 1:
-        return np.full(len(table), sizes[0])
-    if _GROUP not in table or _GROUP not in holder:
-        listed = ", ".join(f"{value:g}" for value in np.unique(sizes))
-        raise InputError(f"{path}: {_PIXEL} has several sizes ({listed} angstrom), and no {_GROUP} assigns them; split or correct the file")
-    of_group = dict(zip(holder[_GROUP], sizes.tolist(), strict=True))
-    if unknown := [group for group in dict.fromkeys(table[_GROUP]) if group not in of_group]:
-        raise InputError(f"{path}: {_GROUP} {unknown[0]} of the particles is not in its block '{holder.block}'; correct the file")
-    return np.array([of_group[group] for group in table[_GROUP]])
+    return None if sizes is None else sizes[:, 0]
 
 
 def _pixels_ang(path: Path, said: np.ndarray | None, names: np.ndarray, conversion: Conversion) -> np.ndarray:
@@ -88,11 +75,11 @@ def _pixels_ang(path: Path, said: np.ndarray | None, names: np.ndarray, conversi
     return said
 
 
-def _tell_other_pixels(path: Path, table: StarTable, pixels: np.ndarray, conversion: Conversion) -> None:
+def _tell_other_pixels(path: Path, tables: Sequence[StarTable], table: StarTable, pixels: np.ndarray, conversion: Conversion) -> None:
     """Compare the pixels with those of the particles' images, which differ if the images are binned."""
-    if _IMAGE_PIXEL not in table:
+    if (sizes := star_tables.of_rows(path, tables, table, [_IMAGE_PIXEL])) is None:
         return
-    said = star_tables.numbers(path, table, [_IMAGE_PIXEL])[:, 0]
+    said = sizes[:, 0]
     bad = (said > 0) & (np.abs(said / pixels - 1) > star_tables.AGREES)
     if bad.any():
         i = int(np.argmax(bad))

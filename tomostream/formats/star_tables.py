@@ -32,6 +32,7 @@ ORIGINS_ANG = ("rlnOriginZAngst", "rlnOriginYAngst", "rlnOriginXAngst")
 ORIGINS_PIX = ("rlnOriginZ", "rlnOriginY", "rlnOriginX")  # RELION up to 3.0, Warp, M
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _SUBTOMOGRAM_ANGLES = ("rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi")
+_GROUP = "rlnOpticsGroup"
 AGREES = 1e-3  # relative difference of two sizes of one pixel that rounding explains
 
 
@@ -80,6 +81,32 @@ def numbers(path: Path, table: StarTable, columns: Sequence[str], *, may_lack: b
         i, j = np.argwhere(~np.isfinite(found))[0]
         raise InputError(f"{path}, particle {i + 1}: {columns[j]} must be finite, found {table[columns[j]][i]}")
     return found
+
+
+def of_rows(path: Path, tables: Sequence[StarTable], table: StarTable, columns: Sequence[str]) -> np.ndarray | None:
+    """Return what the file says of each row, (rows, columns): in the row itself, or in its group of optics; None where no block says it.
+
+    Raises
+    ------
+    InputError
+        If a value is no finite number, or there are several and none is assigned to a row.
+    """
+    holder = next((block for block in (table, *tables) if all(column in block for column in columns) and len(block)), None)
+    if holder is None:
+        return None
+    said = numbers(path, holder, columns)
+    if holder is table:
+        return said
+    if len(np.unique(said, axis=0)) == 1:
+        return np.repeat(said[:1], len(table), axis=0)
+    what = " and ".join(columns)
+    if _GROUP not in table or _GROUP not in holder:
+        listed = ", ".join(f"{value:g}" for value in np.unique(said))
+        raise InputError(f"{path}: {what} has several values ({listed}), and no {_GROUP} assigns them; split or correct the file")
+    of_group = dict(zip(holder[_GROUP], said.tolist(), strict=True))
+    if unknown := [group for group in dict.fromkeys(table[_GROUP]) if group not in of_group]:
+        raise InputError(f"{path}: {_GROUP} {unknown[0]} of the particles is not in its block '{holder.block}'; correct the file")
+    return np.array([of_group[group] for group in table[_GROUP]]).reshape(-1, len(columns))
 
 
 def positions(path: Path, table: StarTable) -> np.ndarray:

@@ -45,21 +45,20 @@ def read(path: Path, conversion: Conversion) -> Particles:
     shifts = star_tables.refined_shifts_ang(path, table)
     if shifts.any():
         positions -= shifts / conversion.row_spacings(names, f"{_WHY} with shifts in angstrom")[:, None]
-    _refuse_other_pixels(path, table, names, conversion)
+    _refuse_other_pixels(path, tables, table, names, conversion)
     _tell_other_pixels(path, tables, table, names, conversion)
     return Particles.build(
         positions, unit="voxel", tomogram=names, score=star_tables.scores(path, table), rotation=star_tables.rotations(path, table)
     )
 
 
-def _refuse_other_pixels(path: Path, table: StarTable, names: np.ndarray, conversion: Conversion) -> None:
+def _refuse_other_pixels(path: Path, tables: Sequence[StarTable], table: StarTable, names: np.ndarray, conversion: Conversion) -> None:
     """Compare the pixel size in the file, if there is one, with the known voxel size."""
-    if _PIXEL in table:
-        column, said = _PIXEL, star_tables.numbers(path, table, [_PIXEL])[:, 0]
-    elif _DETECTOR in table and _MAGNIFICATION in table:
-        detector, magnification = star_tables.numbers(path, table, [_DETECTOR, _MAGNIFICATION]).T
+    if (sizes := star_tables.of_rows(path, tables, table, [_PIXEL])) is not None:
+        column, said = _PIXEL, sizes[:, 0]
+    elif (sizes := star_tables.of_rows(path, tables, table, [_DETECTOR, _MAGNIFICATION])) is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            column, said = f"{_DETECTOR} and {_MAGNIFICATION}", detector * _MICROMETRE / magnification
+            column, said = f"{_DETECTOR} and {_MAGNIFICATION}", sizes[:, 0] * _MICROMETRE / sizes[:, 1]
     else:
         return
     if (i := _first_other(said, names, conversion)) is not None:

@@ -26,6 +26,7 @@ from tomostream.remote.path_kinds import Kind, Wanted, instead, kind_at
 from tomostream.remote.places import Place, place
 from tomostream.stages.shared.inside import counts_as_inside, overshoot
 from tomostream.store.naming import counterpart
+from tomostream.store.spacing import size_doubt
 
 if TYPE_CHECKING:
     from tomostream.tomogram import Tomogram
@@ -55,12 +56,15 @@ def conversion_from(tomograms: Sequence[str], voxel_size: float | None, **others
         raise InputError(
             f"{odd.path} has {','.join(map(str, odd.shape))} voxels (z,y,x), --shape says {','.join(map(str, shape))}; leave --shape out"
         )
-    return Conversion(
+    found = Conversion(
         spacings={name: one.spacing for name, one in opened.items()},
         shapes={name: one.shape for name, one in opened.items()},
         spacing=voxel_size,
         **others,
     )
+    if voxel_size is not None and (doubt := size_doubt(voxel_size)) is not None:
+        found.progress.warn(doubt)
+    return found
 
 
 def scored_tables(path: str | Place, format_name: str | None = None) -> list[tuple[Place, str | None]]:

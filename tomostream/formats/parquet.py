@@ -21,9 +21,8 @@ def read(path: Path, conversion: Conversion) -> Particles:
         If it is no Parquet file, or its positions' columns are not known.
     """
     del conversion  # the columns' names say the unit
-    # slow to import, and finding a format by its ending needs neither
-    import pandas as pd  # noqa: PLC0415
-    from pyarrow.parquet import read_schema  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415  (slow to import, and finding a format by its ending needs neither)
+    from pyarrow.parquet import read_schema  # noqa: PLC0415  (as above)
 
     try:
         refuse_twice(read_schema(path).names, str(path))

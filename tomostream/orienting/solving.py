@@ -152,7 +152,8 @@ STEPS = 2 + SPHERES + 1
 def _of_all(coarse: Subtomograms, fine: Subtomograms, half: Aligned) -> Aligned:
     """Return all subtomograms aligned from the average of one half, at last with all frequencies."""
     rotations = rotation_matrices(_STEP_DEG)
-    found = replace(half, offsets=np.zeros((len(coarse.spectra), 3)))
+    count = len(coarse.spectra)
+    found = replace(half, rotations=np.tile(np.eye(3), (count, 1, 1)), offsets=np.zeros((count, 3)))
     for _ in range(_ROUNDS):
         found = improved(coarse, found, rotations, step=_SHIFT_VOX, sharpness=1.0)
     noise = started(fine, found.rotations).noise

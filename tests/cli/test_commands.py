@@ -19,22 +19,7 @@ from store_files import noise, tree, write_foreign, write_store
 from tomostream.cli.options import spread_tomograms
 from tomostream.tomogram import open_tomogram
 
-COMMANDS = (
-    "demo",
-    "inspect",
-    "convert",
-    "stats",
-    "labels",
-    "train",
-    "predict",
-    "pick",
-    "evaluate",
-    "export",
-    "import",
-    "report",
-    "run",
-    "orient",
-)
+COMMANDS = ("demo", "inspect", "convert", "stats", "labels", "train", "predict", "pick", "evaluate", "export", "import", "report", "run")
 COMPUTING = ("convert", "stats", "labels", "train", "predict", "pick", "run")
 HEADER = "tomogram,species,x_angstrom,y_angstrom,z_angstrom,score"
 

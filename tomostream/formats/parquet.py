@@ -25,7 +25,8 @@ def read(path: Path, conversion: Conversion) -> Particles:
     from pyarrow.parquet import read_schema  # noqa: PLC0415  (as above)
 
     try:
-        refuse_twice(read_schema(path).names, str(path))
+        with open(path, "rb") as file:  # not Arrow's own `open`, which waits for ever at a named pipe
+            refuse_twice(read_schema(file).names, str(path))
         table = pd.read_parquet(path)
     except InputError:
         raise

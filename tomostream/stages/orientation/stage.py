@@ -222,7 +222,7 @@ def _posed(
                     # `turned` takes the tomogram's axes z y x to the average's; tables say the reverse, for x y z
                     rotation[row] = turned.T[::-1, ::-1]
                     if settings.refine_positions:
-                        fine = tomogram.from_level_positions(voxel + offset)
+                        fine = tomogram.from_level_positions((voxel + offset)[None])[0]
                         position[row] = fine * tomogram.spacing if picks.unit == "angstrom" else fine
                 bar.advance()
     return replace(picks, position_zyx=position, rotation=known_or_none(rotation))

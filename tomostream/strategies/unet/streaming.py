@@ -17,6 +17,7 @@ pass; only the array shapes that the convolution kernels see differ, so logits a
 Limits: works for `ResidualUNet` with batch-norm folded (`learn.batch_norm_folding.deployed`), one block at a time.
 """
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -130,14 +131,27 @@ def _convolve(planes: torch.Tensor, conv: nn.Module) -> torch.Tensor:
     """Convolve with zero padding along y and x and none along z.
 
     On a processor, oneDNN is called explicitly: `conv3d` decides whether to use it for float32 by a rule made for images, and falls back to a much
-    slower loop on thin slabs.
+    slower loop on thin slabs.  On one without AVX-512 oneDNN refuses bf16, which `conv3d` emulates.
     """
     if not isinstance(conv, nn.Conv3d):
         raise TypeError(f"a 3-D convolution is needed, found {type(conv).__name__}")
     padding = [0, conv.kernel_size[1] // 2, conv.kernel_size[2] // 2]
-    if planes.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if planes.device.type == "cpu" and _onednn_takes(planes.dtype):
         return torch.mkldnn_convolution(planes, conv.weight, conv.bias, padding, [1, 1, 1], [1, 1, 1], 1)
     return F.conv3d(planes, conv.weight, conv.bias, padding=padding)
+
+
+@functools.cache
+def _onednn_takes(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN convolves this type on this processor, by trying it."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    one = torch.zeros(1, 1, 1, 1, 1, dtype=dtype)
+    try:
+        torch.mkldnn_convolution(one, one, None, [0, 0, 0], [1, 1, 1], [1, 1, 1], 1)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _halved(planes: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from picking_oracle import greedy_loop
 from store_files import noise, write_foreign, write_store
 
 import tomostream as ts
+from tomostream.errors import InputError
 from tomostream.geometry import Box
 from tomostream.masks import mask_of_box
 
@@ -67,6 +68,7 @@ def test_what_needs_no_network_imports_no_torch(tmp_path):
     code = """
 import sys
 import tomostream as ts
+from tomostream.errors import InputError
 assert not {"numpy", "zarr", "dask", "torch"} & set(sys.modules), "import tomostream costs something"
 import numpy as np
 path = ts.convert("a.mrc", "out")
@@ -216,6 +218,23 @@ def test_what_is_no_score_volume_is_refused(array):
 def test_a_store_wants_lengths_with_a_unit(store):
     with pytest.raises(ts.TomostreamError, match="135A"):
         ts.pick(store, radius=4.0, count=1)
+
+
+def test_picks_of_an_array_are_evaluated_against_a_table_of_one_tomogram():
+    scores = np.zeros((30, 30, 30), np.float32)
+    scores[10, 10, 10], scores[20, 20, 20] = 1, 0.9
+    picks = ts.pick(scores, radius=5.0, threshold=0.5)
+    truth = ts.Particles.build(np.array([[10.0, 11.0, 10.0], [5.0, 5.0, 5.0]]), unit="voxel", tomogram="a", species="ribosome")
+    counts = ts.evaluate(picks, truth, tolerance="3vox").pooled
+    assert (counts.tp, counts.fp, counts.fn) == (1, 1, 1)
+    nothing = ts.evaluate(ts.pick(scores, radius=5.0, threshold=2.0), truth, tolerance="3vox").pooled
+    assert (nothing.tp, nothing.fp, nothing.fn) == (0, 0, 2)
+    assert ts.evaluate(picks, truth.to_dataframe(), tolerance="3vox").pooled.tp == 1
+    two = ts.Particles.build(truth.position_zyx, unit="voxel", tomogram=["a", "b"])
+    with pytest.raises(InputError, match=r"one tomogram, but the truth is of a, b"):
+        ts.evaluate(picks, two, tolerance="3vox")
+    with pytest.raises(InputError, match="truth of an array"):
+        ts.evaluate(picks, "truth.csv", tolerance="3vox")
 
 
 def test_particles_are_written_read_and_evaluated(store, tmp_path):

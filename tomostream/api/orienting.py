@@ -77,6 +77,7 @@ def orient(
     from tomostream.stages.orientation.stage import OrientSettings, orient_tables, read_clicks
     from tomostream.stages.shared.particle_tables import read_scored
 
+    found, known = table_or_path(picks, "picks"), table_or_path(clicks, "clicks")
     given = [tomograms] if isinstance(tomograms, Source) else list(tomograms)
     stores = {one.name: one.at_level(0) for one in map(opened, given)}
     if len(stores) < len(given) or not stores:
@@ -92,11 +93,9 @@ def orient(
         seed=seed,
         memory=parse_bytes(memory, "--memory"),
     )
-    found = table_or_path(picks, "picks")
     if not isinstance(found, Particles):
         spacings = {name: one.spacing for name, one in stores.items()}
         found, _ = read_scored(found, Conversion(spacings=spacings, progress=shown))
-    known = table_or_path(clicks, "clicks")
     if not isinstance(known, Particles):
         known = read_clicks([str(known)], list(stores), shown)
     return orient_tables(found, known, stores, settings, progress=shown, where="picks").picks

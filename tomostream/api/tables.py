@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tomostream import defaults
 from tomostream.api.sources import as_particles, checked_path, table_or_path
 from tomostream.errors import InputError
 from tomostream.particles import Particles
+from tomostream.pick_records import PickRecords
 from tomostream.python_words import PythonProgress, speaks_python
 from tomostream.remote.places import RemotePath
 from tomostream.units import Length
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 @speaks_python
 def evaluate(
-    picks: str | Path | RemotePath | Particles | pd.DataFrame,
+    picks: str | Path | RemotePath | Particles | pd.DataFrame | PickRecords,
     truth: str | Path | RemotePath | Particles | pd.DataFrame,
     *,
     tolerance: str = defaults.TOLERANCE,
@@ -39,7 +42,8 @@ def evaluate(
     Parameters
     ----------
     picks, truth
-        `Particles`, data frames with the columns of our CSV, or files or folders of tables.
+        `Particles`, data frames with the columns of our CSV, or files or folders of tables.  Picks may be those of an array, `ts.pick(array, ...)`,
+        if the truth is a table of one tomogram.
     tolerance
         Largest distance of a match, for example `10vox` or `135A`.
     species
@@ -60,7 +64,11 @@ def evaluate(
     from tomostream.stages.shared.particle_tables import conversion_from, read_scored, read_truth, truth_of
 
     conversion = replace(conversion_from([str(path) for path in tomograms], voxel_size), progress=PythonProgress())
-    if isinstance(scored := table_or_path(picks, "picks"), Particles):
+    if isinstance(picks, PickRecords):
+        truth = as_particles(truth, "the truth of an array's picks")
+        found = _of_array(picks, truth)
+        names = truth.tomograms() or found.tomograms()
+    elif isinstance(scored := table_or_path(picks, "picks"), Particles):
         found, names = scored, scored.tomograms()
     else:
         found, names = read_scored(scored, conversion)
@@ -71,6 +79,21 @@ def evaluate(
     names_of_species = [species] if isinstance(species, str) else species
     settings = EvaluateSettings(tolerance=Length.parse(tolerance, "tolerance"), species=names_of_species, matching=matching, beta=beta)
     return evaluate_particles(found, known, settings, names=names, conversion=conversion)
+
+
+def _of_array(picks: PickRecords, truth: Particles) -> Particles:
+    """Return picks of an array as particles of the tomogram, and the species, that the truth names."""
+    tomograms, species = truth.tomograms(), truth.species_names()
+    if len(tomograms) > 1:
+        raise InputError(
+            f"picks of an array are of one tomogram, but the truth is of {', '.join(tomograms)}; take that of one: truth.of(tomogram={tomograms[0]!r})"
+        )
+    if len(species) > 1:
+        raise InputError(
+            f"picks of an array are of one species, but the truth is of {', '.join(species)}; take that of one: truth.of(species={species[0]!r})"
+        )
+    name, kind = (tomograms or [""])[0], (species or [""])[0]
+    return Particles.build(picks.index_zyx.astype(np.float64), unit="voxel", tomogram=name, species=kind, score=picks.score)
 
 
 @speaks_python

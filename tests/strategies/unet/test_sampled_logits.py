@@ -12,11 +12,11 @@ from tomostream.strategies.unet.sampled_logits import MEASURED_PARTICLES, random
 MANY = 10**6  # particles: so dense that small boxes hold enough
 
 
-def training_of(count, clicked, shape):
+def training_of(count, clicked, shape, memory=2 * 10**9):
     tomograms = [SimpleNamespace(name=f"t{number}", shape=shape) for number in range(count)]
     names = [one.name for one in tomograms]
     labelled = SimpleNamespace(tomograms=tomograms, names=names, clicked=SimpleNamespace(names=names[:clicked]))
-    return SimpleNamespace(labelled=labelled, settings=SimpleNamespace(train=SimpleNamespace(seed=0)))
+    return SimpleNamespace(labelled=labelled, settings=SimpleNamespace(train=SimpleNamespace(seed=0), memory=memory))
 
 
 @pytest.mark.parametrize(("count", "clicked"), [(1, 1), (4, 1), (4, 4), (20, 1), (20, 3), (5, 4)])
@@ -54,3 +54,10 @@ def test_where_particles_are_rare_the_boxes_of_clicked_tomograms_hold_enough_or_
     assert seen <= max(MEASURED_VOX, most)
     for box in boxes:
         assert all(0 <= a < b <= n for a, b, n in zip(box.start, box.stop, shape, strict=True))
+
+
+@pytest.mark.parametrize(("memory", "most"), [(2 * 10**9, MOST_MEASURED_VOX), (10**9, 10_000_000), (10**8, MEASURED_VOX)])
+def test_a_small_memory_budget_measures_less(memory, most, monkeypatch):
+    monkeypatch.setattr("tomostream.strategies.unet.sampled_logits.box_within", inspect.unwrap(box_within))  # without the check of types
+    [(_, box)] = inspect.unwrap(random_boxes)(training_of(1, 1, (1000, 1000, 1000), memory), [10])
+    assert most / 2 - 10**6 <= box.size <= most

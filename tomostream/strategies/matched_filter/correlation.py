@@ -177,7 +177,7 @@ class CorrelationScorer:
     ) -> None:
         """Correlate one piece with the kernels of a target, given their transforms, and write the maximum over the kernels, or their sums, to `best`."""
         kept = tuple(slice(0, n) for n in best.shape)
-        found = (self._backward(np.conj(kernel) * spectrum, size)[kept] for kernel in kernels)
+        found = (self._backward(np.multiply(product := np.conj(kernel), spectrum, out=product), size)[kept] for kernel in kernels)
         if mixing is None:
             best.fill(-np.inf)
             for one in found:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tomostream.strategies.unet.fusion import AveragedScorer
     from tomostream.strategies.unet.network import ResidualUNet
 
+_VOXEL_BYTES = 100  # of memory a voxel of the boxes may take, logits, transforms and sums together; generous
 MEASURED_PARTICLES = 100  # expected in the boxes of the clicked tomograms together; fewer can't be split into kinds (`populations`)
 
 
@@ -40,7 +41,8 @@ def random_boxes(training: Training, expected: Sequence[float]) -> list[tuple[in
     """Return a box of each training tomogram, with the tomogram's index, at a place drawn from the seed; `MEASURED_VOX` voxels in total.
 
     The clicked tomograms, whose number of particles is known best, get at least half of the voxels.  They get `MOST_MEASURED_VOX`, where fewer than
-    `MEASURED_PARTICLES` of a species could be in them otherwise: often the whole tomograms then, with all of their clicks.
+    `MEASURED_PARTICLES` of a species could be in them otherwise: often the whole tomograms then, with all of their clicks.  A memory
+    budget under 2 GB allows fewer.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def random_boxes(training: Training, expected: Sequence[float]) -> list[tuple[in
         voxels = sum(math.prod(one.shape) for one in tomograms if one.name in clicked)
         # a box may have half of the voxels that it is allowed
         if min(expected) * known * most / 2 < MEASURED_PARTICLES * voxels:
-            most = MOST_MEASURED_VOX // known
+            most = max(most, min(MOST_MEASURED_VOX, training.settings.memory // _VOXEL_BYTES) // known)
     rng = np.random.default_rng([training.settings.train.seed, 1])
     return [(number, box_within(one, most if one.name in clicked else rest, rng)) for number, one in enumerate(tomograms)]
 

@@ -131,14 +131,17 @@ def _convolve(planes: torch.Tensor, conv: nn.Module) -> torch.Tensor:
     """Convolve with zero padding along y and x and none along z.
 
     On a processor, oneDNN is called explicitly: `conv3d` decides whether to use it for float32 by a rule made for images, and falls back to a much
-    slower loop on thin slabs.  On one without AVX-512 oneDNN refuses bf16, which `conv3d` emulates.
+    slower loop on thin slabs.  On one without AVX-512 oneDNN refuses bf16; there the products are taken in float32, and the result is rounded.
     """
     if not isinstance(conv, nn.Conv3d):
         raise TypeError(f"a 3-D convolution is needed, found {type(conv).__name__}")
     padding = [0, conv.kernel_size[1] // 2, conv.kernel_size[2] // 2]
-    if planes.device.type == "cpu" and _onednn_takes(planes.dtype):
+    if planes.device.type != "cpu" or not _onednn_takes(torch.float32):
+        return F.conv3d(planes, conv.weight, conv.bias, padding=padding)
+    if _onednn_takes(planes.dtype):
         return torch.mkldnn_convolution(planes, conv.weight, conv.bias, padding, [1, 1, 1], [1, 1, 1], 1)
-    return F.conv3d(planes, conv.weight, conv.bias, padding=padding)
+    bias = None if conv.bias is None else conv.bias.float()
+    return torch.mkldnn_convolution(planes.float(), conv.weight.float(), bias, padding, [1, 1, 1], [1, 1, 1], 1).to(planes.dtype)
 
 
 @functools.cache

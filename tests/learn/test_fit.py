@@ -15,6 +15,7 @@ from tomostream.learn.batch import Batch
 from tomostream.learn.checkpoint import load_checkpoint
 from tomostream.learn.fit import Lesson, fit
 from tomostream.learn.objectives import make_objective
+from tomostream.learn.precision import resolve_precision
 from tomostream.learn.processes import ALONE
 from tomostream.learn.steps import FitSettings
 from tomostream.learn.training_files import CHECKPOINT_NAME as NAME
@@ -128,7 +129,7 @@ def test_bf16_training_resumes_bit_identically_and_learns(tmp_path):
         train(tmp_path / "killed", settings=settings, report=killed_after(4))
     resumed, _ = train(tmp_path / "killed", settings=settings)
     assert bytes_of(resumed) == bytes_of(straight)
-    assert result.precision == "bf16"
+    assert result.precision == resolve_precision("bf16", torch.device("cpu"))
     assert all(value.dtype in (torch.float32, torch.int64) for value in straight.state_dict().values())
 
 

@@ -28,9 +28,11 @@ def test_auto_is_bf16_where_the_processor_has_it(tmp_path, monkeypatch, facts, e
     assert resolve_precision("auto", CPU) == expected
 
 
-@pytest.mark.parametrize("name", ["float32", "bf16"])
-def test_named_precision_is_kept(name):
-    assert resolve_precision(name, CPU) == name
+@pytest.mark.parametrize(("takes_bf16", "expected"), [(True, "bf16"), (False, "float32")])
+def test_named_precision_is_kept_where_the_processor_can(monkeypatch, takes_bf16, expected):
+    monkeypatch.setattr(precision, "onednn_takes", lambda dtype: takes_bf16)
+    assert resolve_precision("bf16", CPU) == expected
+    assert resolve_precision("float32", CPU) == "float32"
 
 
 def test_unknown_names_are_refused():

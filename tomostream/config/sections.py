@@ -162,7 +162,7 @@ class Train(Part):
     seed: int = Field(default=defaults.SEED, ge=0)
     """Seed of all random numbers."""
     precision: Precision = defaults.PRECISION
-    """`auto`: bf16 if the processor or GPU supports it, else float32."""
+    """`auto`: bf16 if the processor or GPU supports it, else float32. `bf16` on a processor without it is float32 too, and training says so."""
     together: bool = defaults.TOGETHER
     """Train one model for all species, at one pyramid level. Default: a model for each, which finds more of them."""
     start: PlaceField | None = None

@@ -1,10 +1,12 @@
 """Choose precision and device: what `auto` means on this machine.
 
 bf16 halves the memory traffic and, on a processor with instructions for it, is much faster; without them it is emulated and slower than
-float32.  So `auto` asks the processor for its features.  Weights, batch statistics and losses stay float32; bf16 is used through autocast,
+float32, and where oneDNN has no bf16 at all (x86 without AVX-512) a step of training would take a hundred times as long.  So `auto` asks the
+processor for its features, and training in `bf16` computes in float32 there.  Weights, batch statistics and losses stay float32; bf16 is used through autocast,
 where convolutions round their inputs.
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -47,7 +49,9 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """Return the precision for `auto` (bf16 if the device has instructions for it, else float32), `float32` or `bf16`.
+    """Return the precision of training for `auto` (bf16 if the device has instructions for it, else float32), `float32` or `bf16`.
+
+    A processor on which oneDNN has no bf16 computes in float32, whatever is asked.
 
     Returns
     -------
@@ -61,11 +65,26 @@ def resolve_precision(name: str, device: torch.device) -> str:
     """
     if name not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, found '{name}'")
+    if name == "bf16" and device.type == "cpu" and not onednn_takes(torch.bfloat16):
+        return "float32"
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "float32"
     return "bf16" if processor_features() & _BF16_FEATURES else "float32"
+
+
+@functools.cache
+def onednn_takes(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN convolves this type on this processor, by trying it."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    one = torch.zeros(1, 1, 1, 1, 1, dtype=dtype)
+    try:
+        torch.mkldnn_convolution(one, one, None, [0, 0, 0], [1, 1, 1], [1, 1, 1], 1)
+    except RuntimeError:
+        return False
+    return True
 
 
 def inference_type(precision: str) -> torch.dtype:

@@ -112,6 +112,10 @@ def train_network(parts: Parts, training: Training, folder: Path | None, progres
     dataset = parts.crops(training.labelled, processes)
     device = resolve_device(settings.device)
     precision = resolve_precision(train.precision, device)
+    if train.precision not in ("auto", precision):
+        progress.warn(
+            f"train.precision is {train.precision}, but this processor has no {train.precision}; training computes in {precision}"
+        )
     validation = plan_validation(
         training,
         training.validation if processes.is_first else None,

@@ -17,7 +17,6 @@ pass; only the array shapes that the convolution kernels see differ, so logits a
 Limits: works for `ResidualUNet` with batch-norm folded (`learn.batch_norm_folding.deployed`), one block at a time.
 """
 
-import functools
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -26,6 +25,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tomostream.learn.level_network import ResidualBlock
+from tomostream.learn.precision import onednn_takes
 from tomostream.strategies.unet.network import ResidualUNet
 
 Slabs = Iterator[torch.Tensor]  # each (1, channels, some planes, y, x)
@@ -136,25 +136,12 @@ def _convolve(planes: torch.Tensor, conv: nn.Module) -> torch.Tensor:
     if not isinstance(conv, nn.Conv3d):
         raise TypeError(f"a 3-D convolution is needed, found {type(conv).__name__}")
     padding = [0, conv.kernel_size[1] // 2, conv.kernel_size[2] // 2]
-    if planes.device.type != "cpu" or not _onednn_takes(torch.float32):
+    if planes.device.type != "cpu" or not onednn_takes(torch.float32):
         return F.conv3d(planes, conv.weight, conv.bias, padding=padding)
-    if _onednn_takes(planes.dtype):
+    if onednn_takes(planes.dtype):
         return torch.mkldnn_convolution(planes, conv.weight, conv.bias, padding, [1, 1, 1], [1, 1, 1], 1)
     bias = None if conv.bias is None else conv.bias.float()
     return torch.mkldnn_convolution(planes.float(), conv.weight.float(), bias, padding, [1, 1, 1], [1, 1, 1], 1).to(planes.dtype)
-
-
-@functools.cache
-def _onednn_takes(dtype: torch.dtype) -> bool:
-    """Return whether oneDNN convolves this type on this processor, by trying it."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    one = torch.zeros(1, 1, 1, 1, 1, dtype=dtype)
-    try:
-        torch.mkldnn_convolution(one, one, None, [0, 0, 0], [1, 1, 1], [1, 1, 1], 1)
-    except RuntimeError:
-        return False
-    return True
 
 
 def _halved(planes: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """How is a box of an MRC file's voxels read without mapping the file?
 
 By seek and `readinto`, directly into the array that is returned.  Nothing is mapped, so pages of the file never count as memory of
-the process, and no other buffer is needed.
+the process.  Only boxes of narrow rows need a buffer, of `RUN_BYTES`: a read for each row would cost more than the voxels between them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.geometry import Box
 from tomostream.store.mrc import MrcHeader
+
+RUN_BYTES = 1 << 20  # of rows that are read at once, whole, for a box of narrower ones
 
 
 class MrcReader:
@@ -46,7 +48,7 @@ class MrcReader:
     def read(self, box: Box) -> np.ndarray:
         """Return the voxels of `box` (inside the volume) in this machine's byte order.
 
-        Full x rows of one section take one read, full sections one read in all; a narrower box takes one read for each row.
+        Full x rows of one section take one read, full sections one read in all; a narrower box takes one read for `RUN_BYTES` of the rows.
 
         Raises
         ------
@@ -56,7 +58,7 @@ class MrcReader:
         out: np.ndarray = np.empty(box.shape, self._header.native_dtype)
         if box.is_empty:
             return out
-        depth, rows, _ = box.shape
+        depth = box.shape[0]
         (z0, y0, x0), (_, ny, nx) = box.start, self._header.shape
         if box.shape[1:] == (ny, nx):
             self._fill(out, z0 * ny * nx)
@@ -65,9 +67,19 @@ class MrcReader:
                 self._fill(out[z], ((z0 + z) * ny + y0) * nx)
         else:
             for z in range(depth):
-                for y in range(rows):
-                    self._fill(out[z, y], ((z0 + z) * ny + y0 + y) * nx + x0)
+                self._read_narrow(out[z], ((z0 + z) * ny + y0) * nx + x0)
         return self._native(out)
+
+    def _read_narrow(self, out: np.ndarray, first_voxel: int) -> None:
+        """Read the rows (y, x) of one section from the given voxel on, many at a time, with the voxels between them."""
+        rows, width = out.shape
+        nx = self._header.shape[2]
+        together = max(1, RUN_BYTES // (nx * out.itemsize))
+        run: np.ndarray = np.empty(min(rows, together) * nx, out.dtype)
+        for y in range(0, rows, together):
+            count = min(together, rows - y)
+            self._fill(run[: (count - 1) * nx + width], first_voxel + y * nx)  # ends with the box: beyond it the file may end
+            out[y : y + count] = run[: count * nx].reshape(count, nx)[:, :width]
 
     def pieces(self, voxels: int) -> Iterator[np.ndarray]:
         """Yield all voxels in file order, `voxels` at a time (the last piece may be shorter)."""

@@ -106,6 +106,10 @@ def _left_out(summary: TrainingSummary, number: int, species: str) -> list[str]:
     ways = (summary.chosen_ways or [])[number : number + 1]
     if ways:
         sentences.append(f"{species + ': s' if species else 'S'}cores are computed by {ways[0]}, which the clicks have chosen.")
+    if any((summary.look_alikes or [])[number : number + 1]):
+        sentences.append(
+            f"{species + ': t' if species else 'T'}he best picks were of two kinds by their radial profiles; picks that look like those of the better half are preferred."
+        )
     return sentences
 
 

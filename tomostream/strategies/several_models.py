@@ -46,6 +46,7 @@ _PER_SPECIES = (  # fields of a summary that are lists with one entry per specie
     "expected_fraction",
     "label_radius_vox",
     "chosen_ways",
+    "look_alikes",
     "left_out_ranks",
     "evidence",
     "clicks",

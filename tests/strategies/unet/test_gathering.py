@@ -53,6 +53,7 @@ def test_the_wider_model_says_what_it_is(wider):
     assert model.settings.learnt_channels == own
     assert model.settings.channels == tuple(a + b for a, b in zip(own, CHANNELS, strict=True))
     assert model.summary.chosen_ways[0].startswith("head")
+    assert model.summary.look_alikes == [model.settings.lookalikes is not None]
 
 
 def test_training_goes_on_from_the_part_that_was_trained(wider, tmp_path):

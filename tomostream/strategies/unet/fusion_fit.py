@@ -59,6 +59,11 @@ class Joined:
     faces: FaceNoise  # how noise near the faces is treated
     lookalikes: LookAlikes | None  # how look-alikes are told from particles
 
+    @property
+    def tells_look_alikes(self) -> list[bool]:
+        """Whether look-alikes are told from particles, per species."""
+        return [self.lookalikes is not None and bool(self.lookalikes.shells[number]) for number in range(len(self.shares))]
+
 
 def join_told(training: Training, network: ResidualUNet, gathered: Gathered, progress: Progress, *, precision: str) -> Joined:
     """Join a trained network with the filter and the head that the clicks chose.

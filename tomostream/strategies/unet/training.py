@@ -106,6 +106,7 @@ def train_unet(objective: str, training: Training, folder: Path | None, progress
         rejected_fraction=None if negatives is None else [one.fraction for one in negatives],
         processes=trained_by(processes),
         chosen_ways=None if joined is None or gathered is None else [one.joined for one in gathered.told],
+        look_alikes=None if joined is None else joined.tells_look_alikes,
         left_out_ranks=None if joined is None or gathered is None else [one.verdict.recorded_ranks for one in gathered.told],
         evidence=None if joined is None or gathered is None else [one.verdict.recorded for one in gathered.told],
     )

@@ -14,6 +14,7 @@ from tomostream.geometry import Triple
 from tomostream.inference.block_search import plan_scorer
 from tomostream.inference.plan import PlanRequest, PredictionPlan
 from tomostream.strategies.unet.fusion import FusedScorer, MatchedSettings
+from tomostream.strategies.unet.lookalikes import LookAlikes
 from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.strategies.unet.planning import plan_prediction
 from tomostream.strategies.unet.scorer import StreamedNetwork
@@ -32,14 +33,14 @@ def plan_network(volume: Triple, channels: tuple[int, ...], precision: str, memo
     return plan_prediction(request, network, precision=precision)
 
 
-def default_scorer(threads: int | None = None) -> FusedScorer:
-    """Return a scorer of the default model, untrained: network and matched filter at level 1."""
+def default_scorer(threads: int | None = None, *, tells: bool = False) -> FusedScorer:
+    """Return a scorer of the default model, untrained: network and matched filter at level 1; with what tells look-alikes, where it `tells`."""
     network = StreamedNetwork(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="cpu", precision="float32", threads=threads)
     matched = MatchedSettings(
         support_vox=(defaults.SUPPORT * RADIUS,), floor=defaults.MATCHED_FLOOR, weight=(20.0,), intercept=(0.0,), smooth_vox=defaults.MATCHED_SMOOTH * RADIUS
     )  # fmt: skip
     profile = np.cos(np.linspace(0, np.pi, 1 + int(defaults.SUPPORT * RADIUS)))
-    return FusedScorer(network, matched, (profile,), threads=threads)
+    return FusedScorer(network, matched, (profile,), LookAlikes.planned(matched.support_vox) if tells else None, threads=threads)
 
 
 def plan_default(volume: Triple, memory: int) -> PredictionPlan:

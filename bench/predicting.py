@@ -4,9 +4,11 @@ Each way is timed on a piece of a volume, and scaled by the voxels that it compu
 
 - *predict*: reads a block from the store, standardises it, streams it through the network, and writes the scores' shard;
 - *network*: a plain forward pass of the same network and precision on a tensor of the same block;
-- *MONAI*: `sliding_window_inference`, roi 96, overlap 0.25, the same network and precision, on one window, times the number of windows;
+- *MONAI*, where it is installed: `sliding_window_inference`, roi 96, overlap 0.25, the same network and precision, on one window, times the number
+  of windows;
 - *tiles*: the original software's way: float32, windows of 24 voxels side by side without overlap, eight at a time (wrong at their borders);
-- *default*: predict with the default model, network and matched filter, compared with its network alone on the same voxels.
+- *default*: predict with the default model, network and matched filter, compared with its network alone on the same voxels; and with a model
+  that tells look-alikes.
 
 Redundancy is computed as in `predict_plan.py`: computed voxels over those of the volume.
 
@@ -15,6 +17,7 @@ Redundancy is computed as in `predict_plan.py`: computed voxels over those of th
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 from collections.abc import Callable
@@ -38,6 +41,7 @@ from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 from tomostream.tomogram import Tomogram
 
 ROI, OVERLAP, TILE, TILES = 96, 0.25, 24, 8
+MONAI = "MONAI, a window"
 VOLUMES: tuple[Triple, ...] = ((112, 1024, 1024), (500, 1000, 1000))
 WIDTHS = ((8, 16, 32), (16, 32, 64), (32, 64, 128))
 
@@ -98,8 +102,12 @@ class Ways:
             with torch.inference_mode():
                 original(tiles)
 
-        predict(), alone(), monai(), tiled()  # the first call prepares the kernels
-        return {"predict": predict, "network": alone, "MONAI, a window": monai, "tiles": tiled}
+        contestants: dict[str, Callable[[], object]] = {"predict": predict, "network": alone, "tiles": tiled}
+        if importlib.util.find_spec("monai") is not None:
+            contestants[MONAI] = monai
+        for contestant in contestants.values():
+            contestant()  # the first call prepares the kernels
+        return contestants
 
 
 def measured(size: Size, channels: tuple[int, ...], shape: Triple, rounds: int) -> list[Finding]:
@@ -130,17 +138,9 @@ def measured(size: Size, channels: tuple[int, ...], shape: Triple, rounds: int) 
             what = f"{wide}, {precision}, {' x '.join(map(str, volume))} in {memory} GB"
             scale = windows_of(volume) * ROI**3 / math.prod(min(ROI, n) for n in shape) / ours
             goal = {2: 1.5, 16: 2.2}[memory]
-            found.append(
-                compared(
-                    name,
-                    f"MONAI, roi {ROI}, overlap {OVERLAP} / predict, {what}",
-                    times,
-                    "MONAI, a window",
-                    "predict",
-                    target=goal,
-                    factor=scale,
-                )
-            )
+            if MONAI in times:
+                contest = f"MONAI, roi {ROI}, overlap {OVERLAP} / predict, {what}"
+                found.append(compared(name, contest, times, MONAI, "predict", target=goal, factor=scale))
             if channels == WIDTHS[-1]:
                 scale = math.prod(-(-n // TILE) for n in volume) / TILES / ours
                 goal = {2: 1.2, 16: 2.5}[memory]
@@ -155,7 +155,8 @@ def default_model(size: Size, shape: Triple, rounds: int) -> list[Finding]:
     tomogram = made_up(size, np.float32, shape).at_level(1)
     read = tomogram.with_normalisation(statistics_of(tomogram, clip_sigma=defaults.CLIP_SIGMA)).read_standardised
     fused, box = default_scorer(torch.get_num_threads()), Box.whole(shape)
-    alone = StreamedNetwork(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="auto", precision="float32", threads=None)
+    telling = default_scorer(torch.get_num_threads(), tells=True)
+    alone = UNetScorer(StreamedNetwork(ResidualUNet(defaults.CHANNELS, 1, seed=0), device="auto", precision="float32", threads=None))
     plans = {True: plan_default(shape, 16 * 10**9), False: plan_network(shape, defaults.CHANNELS, "float32", 16 * 10**9, level=1)}
 
     def default() -> None:
@@ -164,11 +165,17 @@ def default_model(size: Size, shape: Triple, rounds: int) -> list[Finding]:
     def network() -> None:
         score_region(read, plans[False], box, alone, as_logits=False, note=lambda _: None)
 
+    def tells() -> None:
+        score_region(read, plans[True], box, telling, as_logits=False, note=lambda _: None)
+
     default()
-    times = interleaved({"default": default, "its network": network}, rounds)
+    times = interleaved({"default": default, "its network": network, "telling look-alikes": tells}, rounds)
     rate = math.prod(shape) / min(times["default"]) / 1e6
     what = f"the default model's network alone / the default model, float32, block {' x '.join(map(str, shape))}"
-    return [compared("predict", what, times, "its network", "default", note=f"{rate:.2f} Mvox/s of level 0")]
+    return [
+        compared("predict", what, times, "its network", "default", note=f"{rate:.2f} Mvox/s of level 0"),
+        compared("predict", "a model that tells look-alikes / one that does not", times, "telling look-alikes", "default"),
+    ]
 
 
 def redundancies() -> list[Finding]:

@@ -29,7 +29,7 @@ from tomostream.graph.moments import statistics_of
 from tomostream.inference.region_scoring import score_region
 from tomostream.store.shard_file import Codec, write_shard_file
 from tomostream.strategies.unet.network import ResidualUNet
-from tomostream.strategies.unet.scorer import Scorer
+from tomostream.strategies.unet.scorer import StreamedNetwork, UNetScorer
 from tomostream.tomogram import open_tomogram
 
 WAYS = {"with": True, "without": False}
@@ -65,7 +65,7 @@ def measure(size: Size) -> list[Finding]:
         return work
 
     times |= interleaved({f"read {way}": read(way) for way in WAYS}, rounds)
-    scorer = Scorer(ResidualUNet(CHANNELS, 1, seed=0), device="cpu", precision="float32", threads=None)
+    scorer = UNetScorer(StreamedNetwork(ResidualUNet(CHANNELS, 1, seed=0), device="cpu", precision="float32", threads=None))
     box = Box.whole(triple(edge)).clipped(Box.whole(shape))
     plan = plan_network(box.shape, CHANNELS, "float32", 16 * 10**9)
 

@@ -44,7 +44,7 @@ def test_the_quick_run_answers_its_questions_in_a_table_and_json(tmp_path):
     assert done.stdout.strip() == (tmp_path / "out" / "table.md").read_text().strip()
 
 
-@pytest.mark.parametrize(("script", "figures"), [("neighbour", 8), ("arithmetic", 1), ("predicting", 12)])
+@pytest.mark.parametrize(("script", "figures"), [("neighbour", 8), ("arithmetic", 1), ("predicting", 12), ("checksums", 3)])
 def test_scripts_that_are_run_alone_measure_what_they_name(tmp_path, script, figures):
     command = [sys.executable, "-m", f"bench.{script}", "--quick", "-o", tmp_path / "found.json", "--folder", tmp_path]
     done = subprocess.run(command, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)

@@ -170,7 +170,7 @@ def compiled(log: Log, channels: tuple[int, ...], shape: tuple[int, int, int]) -
     bench.measure("whole, as predict does", bench.whole)
     if log.device == "cuda":
         log.attempt("graph", lambda: graph(bench))
-        step = torch.compile(lambda image: whole_block._through_level(image, bench.network, 0))
+        step = torch.compile(lambda image: whole_block._through_level(image, bench.network, 0, whole_block._through_block))
         bench.measure("compiled, features only, then the head", lambda: bench.head(step(bench.image)[:, :, :].float())[0])
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from tomostream import defaults
 from tomostream.geometry import Triple
 from tomostream.store.omezarr import StoreSpec, StoreWriter
-from tomostream.strategies.unet.model import MatchedSettings, UNetSettings, save_model
+from tomostream.strategies.unet.fusion import MatchedSettings
+from tomostream.strategies.unet.model import UNetSettings, save_model
 from tomostream.tomogram import Tomogram, open_tomogram
 from tomostream.version import VERSION
 
@@ -93,5 +94,5 @@ def model(folder: Path, channels: tuple[int, ...], *, level: int, is_fused: bool
         matched=matched,
         batch_statistics="tomogram",
     )
-    save_model(path, network, settings, {}, profiles)
+    save_model(path, network, settings, profiles=profiles)
     return path

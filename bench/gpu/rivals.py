@@ -6,6 +6,8 @@ overlap of a quarter, as in `bench.predicting`, in batches of 1 and 8, and once 
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import torch
 
@@ -19,6 +21,9 @@ from tomostream.strategies.unet.scorer import StreamedNetwork
 
 
 def run(log: Log) -> None:
+    if importlib.util.find_spec("monai") is None:
+        log("MONAI", "left out", note="it is not installed: pip install monai, or its wheel")
+        return
     for channels, shape in (((16, 32, 64), (248, 500, 500)), ((32, 64, 128), (160, 400, 400))):
         edges = (32, 64, 64) if log.is_small else shape
         log.attempt("MONAI", lambda c=channels, e=edges: compare(log, c, e), seconds=8)

@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
+from tomostream.learn.precision import onednn_takes
+
 T = TypeVar("T")
 
 
@@ -44,6 +48,11 @@ class Log:
     is_small: bool
     deadline: float
     _start: float = field(default_factory=time.monotonic)
+
+    @property
+    def half(self) -> str:
+        """bf16; float32 on a processor that has none, where a trial of the command would not end."""
+        return "bf16" if self.device != "cpu" or onednn_takes(torch.bfloat16) else "float32"
 
     def __call__(self, what: str, value: object, unit: str = "", note: str = "") -> None:
         """Record a result."""

@@ -98,7 +98,7 @@ def run(log: Log) -> None:
     default = (32, 48, 48) if log.is_small else (248, 500, 500)
     wide = (16, 32, 32) if log.is_small else (160, 400, 400)
     for channels, shape in (((16, 32, 64), default), ((32, 64, 128), wide), ((8, 16, 32), default)):
-        log.attempt(f"{channels}", lambda c=channels, s=shape: ways(log, c, s, "bf16"), seconds=10)
+        log.attempt(f"{channels}", lambda c=channels, s=shape: ways(log, c, s, log.half), seconds=10)
     for channels, shape in (((16, 32, 64), default), ((32, 64, 128), wide)):
         log.attempt(f"{channels} float32", lambda c=channels, s=shape: in_float32(log, c, s), seconds=8)
     log.attempt("compiled", lambda: compiled(log, (16, 32, 64), default), seconds=40)
@@ -166,7 +166,7 @@ def channels_first(bench: Bench) -> None:
 
 def compiled(log: Log, channels: tuple[int, ...], shape: tuple[int, int, int]) -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(log.scratch / "inductor"))
-    bench = Bench(log, channels, shape, "bf16")
+    bench = Bench(log, channels, shape, log.half)
     bench.measure("whole, as predict does", bench.whole)
     if log.device == "cuda":
         log.attempt("graph", lambda: graph(bench))

@@ -157,7 +157,7 @@ def resident(log: Log, channels: tuple[int, ...], shape: list[int]) -> None:
     from bench.gpu.network import Bench
 
     edges = [min(n, 256) // 8 * 8 for n in shape]
-    bench = Bench(log, channels, (edges[0], edges[1], edges[2]), "bf16")
+    bench = Bench(log, channels, (edges[0], edges[1], edges[2]), log.half)
     with torch.inference_mode(), flags():
         seconds = seconds_of(bench.whole, log.device, rounds=3)
     rate = float(np.prod(edges)) / seconds / 1e6

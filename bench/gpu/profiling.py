@@ -28,8 +28,8 @@ LARGEST_TRACE = 12_000_000  # bytes
 
 def run(log: Log) -> None:
     (log.out / "profile.txt").write_text("")
-    log.attempt("predict", lambda: predict(log, (16, 32, 64), level=1, is_fused=True, precision="bf16"))
-    log.attempt("predict", lambda: predict(log, (32, 64, 128), level=0, is_fused=False, precision="bf16"), seconds=8)
+    log.attempt("predict", lambda: predict(log, (16, 32, 64), level=1, is_fused=True, precision=log.half))
+    log.attempt("predict", lambda: predict(log, (32, 64, 128), level=0, is_fused=False, precision=log.half), seconds=8)
     log.attempt("train", lambda: train(log), seconds=12)
 
 
@@ -83,7 +83,7 @@ def predict(log: Log, channels: tuple[int, ...], *, level: int, is_fused: bool, 
 
 
 def train(log: Log) -> None:
-    learner = Learner((16, 32, 64), "bf16", log.device)
+    learner = Learner((16, 32, 64), log.half, log.device)
     batches = [batch for batch, _ in zip(crops(log, defaults.BATCH), range(2 if log.is_small else 10), strict=False)]
 
     def steps() -> None:

@@ -68,14 +68,14 @@ class Learner:
 def run(log: Log) -> None:
     log.attempt("crops", lambda: loading(log))
     for channels, precision in (
-        ((16, 32, 64), "bf16"),
-        ((32, 64, 128), "bf16"),
+        ((16, 32, 64), log.half),
+        ((32, 64, 128), log.half),
         ((16, 32, 64), "float32"),
-        ((8, 16, 32), "bf16"),
+        ((8, 16, 32), log.half),
         ((32, 64, 128), "float32"),
     ):
         log.attempt("step", lambda c=channels, p=precision: stepping(log, c, p, defaults.BATCH), seconds=4)
-    log.attempt("step", lambda: stepping(log, (16, 32, 64), "bf16", 4 * defaults.BATCH), seconds=6)
+    log.attempt("step", lambda: stepping(log, (16, 32, 64), log.half, 4 * defaults.BATCH), seconds=6)
 
 
 def loading(log: Log) -> None:

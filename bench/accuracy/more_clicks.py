@@ -1,6 +1,7 @@
 """What do more clicks bring, in one tomogram or spread over several, and how many training steps do they deserve?
 
     python -m bench.accuracy.more_clicks --work FOLDER --kind DEF --clicks 10 --in 1
+    python -m bench.accuracy.more_clicks --work FOLDER --kind DEF --clicks 3,3,2,2 --in 1234
     python -m bench.accuracy.more_clicks --work FOLDER --kind DEF --clicks 25 --in 1234 --seed 1 --steps 1200 --channels 16,32,64
 
 Ribosomes are drawn at random from the truth of each tomogram named by `--in`, and moved by 1 to 3 voxels, as a person would click them.  No
@@ -46,7 +47,9 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--kind", choices=("DEF", "VPP"), required=True)
-    parser.add_argument("--clicks", type=int, required=True, help="in each tomogram")
+    parser.add_argument(
+        "--clicks", required=True, help="in each tomogram; one number for all, or as many as tomograms, separated by commas"
+    )
     parser.add_argument("--in", dest="where", default="1", help="numbers of the clicked tomograms (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of the clicks")
     parser.add_argument("--steps", type=int, help="of training (default: as many as the product takes)")
@@ -55,8 +58,11 @@ def main() -> None:
     root = Path(os.environ["TOMOSTREAM_DATA"]) / "pombe_sim"
     names = [f"{given.kind}_0{number}" for number in (1, 2, 3, 4)]
     truth = {name: read_points(root / "truth.csv", tomogram=name, species="ribosome") for name in names}
-    rng = np.random.default_rng([given.seed, given.clicks, ord(given.kind[0])])
-    clicks = {f"{given.kind}_0{number}": clicked(truth[f"{given.kind}_0{number}"], given.clicks, rng) for number in given.where}
+    counts = [int(one) for one in given.clicks.split(",")]
+    counts = counts if len(counts) > 1 else counts * len(given.where)
+    rng = np.random.default_rng([given.seed, sum(counts) // len(counts), ord(given.kind[0])])
+    where = [f"{given.kind}_0{number}" for number in given.where]
+    clicks = {name: clicked(truth[name], count, rng) for name, count in zip(where, counts, strict=True)}
     options = f"{given.kind}_{given.clicks}_{given.where}_{given.seed}_{given.steps or 'default'}_{given.channels or 'default'}"
     folder = given.work / options
     folder.mkdir(parents=True, exist_ok=True)

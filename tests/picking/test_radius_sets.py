@@ -75,3 +75,32 @@ def test_ties_are_kept_in_the_order_of_the_loop(radius):
     place = in_order(scores, 0.0)
     found = least_radii(place, Radii(radius, radius), window=(4, 5, 6), open_low=(False,) * 3, open_high=(False,) * 3)
     np.testing.assert_array_equal(place[found != NEVER], greedy_loop(scores, radius)[0])
+
+
+def by_sets(place, radii, window, is_open):
+    """What `least_radii` computes, by its definition: both sets of radii of every voxel, from all earlier ones."""
+    least, sets = [], []
+    for voxel in place:
+        margin = min(min(at + 1, n - at) for at, n in zip(voxel.tolist(), window, strict=True)) if is_open else 2**30
+        maybe, surely = radii.every, (1 << max(0, min(margin**2 - radii.first, radii.last - radii.first + 1))) - 1
+        for other, surely_u, maybe_u in sets:
+            squared = int(((voxel - other) ** 2).sum())
+            if squared <= radii.last:
+                beyond = max(0, squared - radii.first)
+                maybe &= ~(surely_u >> beyond << beyond)
+                surely &= ~(maybe_u >> beyond << beyond)
+        if maybe:
+            sets.append((voxel, surely, maybe))
+        least.append(radii.first + (maybe & -maybe).bit_length() - 1 if maybe else NEVER)
+    return least
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 1.5, 2.5]), st.booleans(), KINDS | st.just("noise"))
+def test_the_ways_to_be_fast_change_nothing(seed, radius, is_open, kind):
+    rng = np.random.default_rng(seed)
+    window = triple(rng.integers(3, 16, 3))
+    scores = rng.normal(size=window) if kind == "noise" else VOLUMES[kind](rng, window)
+    place, radii = in_order(scores, 0.5)[:300], Radii(radius, 2 * radius)
+    found = least_radii(place, radii, window=window, open_low=(is_open,) * 3, open_high=(is_open,) * 3)
+    assert found.tolist() == by_sets(place, radii, window, is_open)

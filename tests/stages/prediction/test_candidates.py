@@ -29,8 +29,8 @@ MEMORY = 2 * 10**9
 INT8 = {"score_scale": 1 / 254, "score_offset": 0.5, "score_missing": -128}
 
 
-def make(folder: Path, scores: np.ndarray, radius: float, *, shard: int, name: str = "t") -> Path:
-    """Take scores through what `predict` does with them, shard by shard."""
+def make(folder: Path, scores: np.ndarray, radius: float, *, shard: int, searched: int | None = None, name: str = "t") -> Path:
+    """Take scores through what `predict` does with them, shard by shard; the search goes in blocks of a shard's voxels, or of `searched`."""
     target = folder / f"{name}.ome.zarr"
     attributes = ScoreMapAttributes(kind="scores", species="ribosome", tomogram=name, **(INT8 if scores.dtype == np.int8 else {}))
     edges = triple(shard), triple(shard)
@@ -46,7 +46,9 @@ def make(folder: Path, scores: np.ndarray, radius: float, *, shard: int, name: s
         known = [floor for floor in floors if floor is not None]
         writer.finish({"floor": max(known)} if known else None)
     work = str(work_place(target))
-    reduced(Reduction(work=work, target=str(target), spec=spec, radius=radius, fingerprint={"a": 1}, overwrite=False, memory=MEMORY))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(candidates, "_BLOCK_VOX", searched or math.prod(triple(shard)))
+        reduced(Reduction(work=work, target=str(target), spec=spec, radius=radius, fingerprint={"a": 1}, overwrite=False, memory=MEMORY))
     return target
 
 
@@ -174,7 +176,8 @@ def test_a_part_of_the_volume_is_picked_above_the_floor_of_any_radius(realistic)
 @pytest.mark.slow
 def test_blocks_and_memory_change_nothing(tmp_path):
     scores = particles((32, 48, 48), 6, 2)
-    stores = [make(tmp_path / str(shard), scores, 6.0, shard=shard) for shard in (16, 32, 48)]
+    given = [(16, None), (32, None), (48, 2**25)]  # the last in one block
+    stores = [make(tmp_path / str(shard), scores, 6.0, shard=shard, searched=searched) for shard, searched in given]
     found = [open_score_map(store) for store in stores]
     for radius in (6.0, 7.0, 11.0):
         floor = max(one.attributes.candidates.floor_at(radius, is_whole=True) for one in found)

@@ -25,7 +25,7 @@ from tomostream.budget import LIBRARIES_BYTES, TORCH_BYTES
 from tomostream.candidate_bounds import CandidateBounds, RadiusRange
 from tomostream.errors import BudgetError, InputError
 from tomostream.fingerprint import Fingerprint
-from tomostream.geometry import BlockGrid, Box, Triple, halves
+from tomostream.geometry import Box, Triple, halves
 from tomostream.picking.radius_sets import NEVER, Radii, least_radii
 from tomostream.remote.places import Place, place
 from tomostream.score_map import ScoreMap, open_score_map
@@ -43,6 +43,7 @@ _CANDIDATE_BYTES, _NEIGHBOUR_BYTES = 6, 2  # besides its score, of a voxel that 
 _SAMPLE_VOX = 2**21  # looked at for a shard's floor
 _HELD_BYTES = 12  # of a window's voxel while it is searched, a twelfth of them candidates
 _SLAB_VOX = 2**22  # read at a time
+_BLOCK_VOX = 2**25  # of a block, at most
 _SMALLEST_VOX = 32  # edge of a block that is not cut again
 
 
@@ -217,14 +218,20 @@ def _number(floor: float) -> float | None:
 
 
 def _blocks(source: ScoreMap, radii: Radii, memory: int) -> Iterator[Box]:
-    """Cores that are searched one after the other: the store's shards, halved until a window fits the memory."""
+    """Cores that are searched one after the other: the volume, halved until a core is small and its window fits the memory.
+
+    They are as large as they may be: near a face where the volume goes on little is certain, so that more is kept, and it takes longer.
+    """
     spare = memory - LIBRARIES_BYTES - TORCH_BYTES - 40 * _SLAB_VOX
-    waiting = list(BlockGrid(source.shape, source.tomogram.shard).cores())
+    waiting = [Box.whole(source.shape)]
     while waiting:
         core = waiting.pop()
         window = _window(core, radii, source.shape)
-        if _HELD_BYTES * window.size <= spare:
+        fits = _HELD_BYTES * window.size <= spare
+        if fits and core.size <= _BLOCK_VOX:
             yield core
+        elif fits:
+            waiting += halves(core)
         elif max(core.shape) <= _SMALLEST_VOX:
             needed = memory - spare + _HELD_BYTES * window.size
             raise BudgetError(

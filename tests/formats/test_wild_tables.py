@@ -640,3 +640,19 @@ def test_which_coordinates_are_used_is_told_where_they_can_t_be_compared(tmp_pat
     assert len(read) == 1
     assert len(heard.texts) == 1
     assert f"{used}, ..." in heard.texts[0].split("compared, because")[1].split(" are used")[0]
+
+
+def test_a_folder_of_tables_of_one_ending_is_read_as_it_is_written(tmp_path):
+    """As the picks of a run are: by `import`, and in Python."""
+    picks = Particles.build([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], unit="angstrom", tomogram=["A", "B"], species="a", score=[0.5, 0.25])
+    for ending in (".csv", ".parquet"):
+        folder = tmp_path / ending[1:]
+        for name in ("A", "B"):
+            write_table(folder / f"{name}{ending}", picks.of(tomogram=name))
+        done = tomostream("import", folder, "-o", tmp_path / "all.csv")
+        assert done.code == 0, done.err
+        assert np.array_equal(read_table(tmp_path / "all.csv").position_zyx, picks.position_zyx)
+    write_table(folder / "A.csv", picks.of(tomogram="A"))  # of two formats now
+    assert tomostream("import", folder, "-o", tmp_path / "no.csv").code == 2
+    (tmp_path / "empty").mkdir()
+    assert "is a folder" in tomostream("import", tmp_path / "empty", "-o", tmp_path / "no.csv").message

@@ -178,6 +178,15 @@ def test_what_is_no_mapping_is_refused(tmp_path, text):
         load_configuration(path)
 
 
+def test_a_place_in_broken_yaml_is_shown_on_lines_of_its_own(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("project: [a\ntomograms: x\n")
+    with pytest.raises(
+        ConfigurationError, match=r"c\.yaml is not valid YAML:\n  while parsing.*\n +in line 1, column 10:\n +project: \[a\n +\^\n"
+    ):
+        load_configuration(path)
+
+
 @pytest.mark.parametrize("expected", [-3, {"a": 5, "b": -1}])
 def test_expected_number_below_zero_is_refused(expected):
     with pytest.raises(ConfigurationError, match=r"species\[0\]\.expected.*must be a whole number \(at least 0\)"):

@@ -573,3 +573,86 @@ def test_an_implausible_voxel_size_on_the_command_line_is_told(tmp_path, size, i
     done = tomostream("import", tmp_path / "a.csv", "-o", tmp_path / "b.csv", "--voxel-size", size)
     assert done.code == 0
     assert ("is implausible for an electron tomogram (0.5 to 100)" in done.err) == is_told
+
+
+BOTH = (*(f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"), *(f"rlnCoordinate{axis}" for axis in "XYZ"))
+
+
+def both_kinds(folder, rows, optics=""):
+    """A STAR file with centred coordinates and those in pixels; each row is `x y z` of both."""
+    columns = "\n".join(f"_{name} #{i}" for i, name in enumerate(("rlnTomoName", *BOTH), 1))
+    path = folder / "both.star"
+    path.write_text(f"{optics}\ndata_particles\n\nloop_\n{columns}\n" + "".join(f"TS_01 {row}\n" for row in rows))
+    return path
+
+
+TILT_SERIES = "data_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnTomoTiltSeriesPixelSize #2\n1 2.5\n"
+SIZED = Conversion(spacing=10.0, shape=(40, 60, 80))  # its centre is at x 400, y 300, z 200 angstrom
+
+
+@pytest.mark.parametrize(
+    ("name", "optics", "row"),
+    [
+        ("star-relion5", "", "-300 -100 50 10 20 25"),  # voxels of the tomogram
+        ("star-relion5", TILT_SERIES, "-300 -100 50 40 80 100"),  # unbinned pixels
+        ("star-relion5", TILT_SERIES, "-300 -100 50 10 20 25"),  # voxels, though the file also says another size
+        ("star-relion4", TILT_SERIES, "-300 -100 50 41 81 99"),  # within what two programs differ by
+        (PIXELS, "", "-300 -100 50 10 20 25"),
+        (None, "", "-300 -100 50 10 20 25"),
+    ],
+)
+def test_centred_coordinates_and_those_in_pixels_that_agree_are_read_without_a_word(tmp_path, name, optics, row):
+    heard = Heard()
+    facts = Conversion(spacing=10.0, shape=(40, 60, 80), progress=heard)
+    read = read_table(both_kinds(tmp_path, [row], optics), format_name=name, conversion=facts)
+    found = facts.to_unit(read, "angstrom", "test").position_zyx[0, ::-1]
+    assert np.allclose(found, [100, 200, 250], atol=5)
+    assert heard.texts == []
+
+
+@pytest.mark.parametrize(
+    ("name", "optics"), [("star-relion5", TILT_SERIES), ("star-relion4", TILT_SERIES), (PIXELS, ""), (None, TILT_SERIES)]
+)
+def test_centred_coordinates_and_those_in_pixels_that_contradict_are_refused(tmp_path, name, optics):
+    path = both_kinds(tmp_path, ["-300 -100 50 40 80 100" if optics else "-300 -100 50 10 20 25", "-300 -100 50 140 80 100"], optics)
+    with pytest.raises(InputError, match=r"particle 2: rlnCentered.*x 100\.0, y 200\.0, z 250\.0.*RELION 5 reads the former: remove"):
+        read_table(path, format_name=name, conversion=SIZED)
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "used"),
+    [
+        ("star-relion4", {}, "rlnCoordinateX"),
+        (PIXELS, {"spacing": 10.0}, "rlnCoordinateX"),
+        (
+            "star-relion5",
+            {"spacing": 10.0, "shape": (40, 60, 80)},
+            "rlnCenteredCoordinateXAngst",
+        ),  # of which size its pixels are is not said
+    ],
+)
+def test_which_coordinates_are_used_is_told_where_they_can_t_be_compared(tmp_path, name, facts, used):
+    heard = Heard()
+    optics = TILT_SERIES if name == "star-relion4" else ""
+    read = read_table(
+        both_kinds(tmp_path, ["-300 -100 50 140 80 100"], optics), format_name=name, conversion=Conversion(**facts, progress=heard)
+    )
+    assert len(read) == 1
+    assert len(heard.texts) == 1
+    assert f"{used}, ..." in heard.texts[0].split("compared, because")[1].split(" are used")[0]
+
+
+def test_a_folder_of_tables_of_one_ending_is_read_as_it_is_written(tmp_path):
+    """As the picks of a run are: by `import`, and in Python."""
+    picks = Particles.build([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], unit="angstrom", tomogram=["A", "B"], species="a", score=[0.5, 0.25])
+    for ending in (".csv", ".parquet"):
+        folder = tmp_path / ending[1:]
+        for name in ("A", "B"):
+            write_table(folder / f"{name}{ending}", picks.of(tomogram=name))
+        done = tomostream("import", folder, "-o", tmp_path / "all.csv")
+        assert done.code == 0, done.err
+        assert np.array_equal(read_table(tmp_path / "all.csv").position_zyx, picks.position_zyx)
+    write_table(folder / "A.csv", picks.of(tomogram="A"))  # of two formats now
+    assert tomostream("import", folder, "-o", tmp_path / "no.csv").code == 2
+    (tmp_path / "empty").mkdir()
+    assert "is a folder" in tomostream("import", tmp_path / "empty", "-o", tmp_path / "no.csv").message

@@ -123,6 +123,19 @@ def test_the_dry_run_refuses_scores_of_other_settings_in_the_words_of_the_run(fi
     assert "was made with other settings or data (score_dtype" in warnings[0]
 
 
+def test_a_dry_run_ends_as_the_run_would_where_other_settings_made_what_is_there(finished, tmp_path):
+    for key, values, stage in (("predict", {"score_dtype": "int8"}, "predict"), ("train", {"seed": 7}, "train")):
+        path = changed(finished, tmp_path, key, **values)
+        done = tomostream("run", path, "--dry-run", "--stage", stage)
+        assert (done.code, f"would stop at {stage}" in done.message) == (2, True)
+        assert "other settings" in done.out  # the plan is shown all the same
+        done = tomostream("run", path, "--dry-run", "--stage", stage, "--overwrite")
+        assert done.code == 0, done.err
+        assert "other settings" not in done.out + done.err
+        assert "to do" in done.out
+    assert tomostream("run", finished / "run.yaml", "--dry-run").code == 0
+
+
 def test_finished_scores_stay_finished_in_whatever_blocks_they_were_made(finished, tmp_path):
     """As of another memory budget, or of another version; blocks that are asked for count."""
     assert predict_states(finished / "run.yaml") == ({"done"}, [])

@@ -108,3 +108,20 @@ def test_the_only_species_of_the_clicks_is_taken(data):
     Path("named.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\nTS_01,fas,30,20,10\n")
     assert tomostream("init", "data", "--radius", "135A", "--clicks", "named.csv").code == 0
     assert load_configuration(Path("tomostream.yaml")).species[0].name == "fas"
+
+
+def test_clicks_of_several_species_get_an_entry_each(data):
+    Path("two.csv").write_text("tomogram,species,x_voxel,y_voxel,z_voxel\nTS_01,ribosome,30,20,10\nTS_01,fas,5,25,15\n")
+    done = tomostream("init", "data", "--species", "fas", "--radius", "135A", "--clicks", "two.csv")
+    assert (done.code, "--species says fas, but --clicks name fas, ribosome; leave --species out" in done.message) == (2, True)
+    for answers in ((), ("--species", "fas", "--species", "ribosome")):
+        done = tomostream("init", "data", *answers, "--radius", "135A", "--expected", 20, "--clicks", "two.csv", "--overwrite")
+        assert done.code == 0, done.err
+        species = load_configuration(Path("tomostream.yaml")).species
+        assert [(one.name, str(one.radius), one.expected) for one in species] == [("fas", "135A", 20), ("ribosome", "135A", 20)]
+
+
+def test_the_score_maps_of_a_new_project_are_small(data):
+    assert tomostream("init", "data", *ANSWERS, "--clicks", "clicks.csv").code == 0
+    assert load_configuration(Path("tomostream.yaml")).predict.grid == "network"
+    assert "other software" in Path("tomostream.yaml").read_text()

@@ -21,8 +21,13 @@ def init(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Folder with the tomograms (or with folders of them).", show_default=False)
     ],
-    species: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the particle.", show_default=False)] = None,
-    radius: Annotated[str | None, typer.Option(metavar="LENGTH", help="Its radius, as 135A or 10vox.", show_default=False)] = None,
+    species: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Name of the particle (repeat; default: those that the clicks name).", show_default=False),
+    ] = None,
+    radius: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="Its radius, as 135A or 10vox; of several, each one's.", show_default=False)
+    ] = None,
     clicks: Annotated[
         list[str] | None, typer.Option(metavar="TABLE", help="Clicked centres to learn from (repeat).", show_default=False)
     ] = None,
@@ -48,7 +53,7 @@ def init(
     from tomostream.pipeline.first_configuration import Answers, write_first_configuration
 
     answers = Answers(
-        species=species,
+        species=tuple(species or ()),
         radius=None if radius is None else Length.parse(radius, "--radius"),
         expected=expected,
         clicks=tuple(clicks or ()),

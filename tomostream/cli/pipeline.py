@@ -43,7 +43,7 @@ def run(
     """Process a data set from start to end: convert, stats, train, predict, pick, evaluate, report. Run it again to resume."""
     from tomostream.config import load_configuration
     from tomostream.learn.torchrun import refuse_torchrun
-    from tomostream.pipeline.dry_run import plan_run
+    from tomostream.pipeline.dry_run import plan_run, refuse_other_settings
     from tomostream.pipeline.execution import check_stages, run_project
     from tomostream.project import Project, kept_log
 
@@ -51,11 +51,12 @@ def run(
     stages = check_stages(stage or [])
     configuration = overrides.applied_to(load_configuration(config))
     if dry_run:
-        plan = plan_run(configuration, stages, ConsoleProgress())
+        plan = plan_run(configuration, stages, ConsoleProgress(), overwrite=overwrite)
         if json:
             print_json([asdict(step) for step in plan])
         else:
             print_table(("stage", "tomogram", "state", "memory", "disk", "work"), [step.row() for step in plan])
+        refuse_other_settings(plan)
         return
     with kept_log(Project(configuration.project)) as log:
         evaluation = run_project(configuration, stages=stages, overwrite=overwrite, progress=ConsoleProgress(log))

@@ -23,6 +23,7 @@ from tomostream.errors import ConfigurationError
 from tomostream.remote.path_kinds import Kind, Wanted, instead, kind_at
 from tomostream.remote.places import Place, place
 
+_NAMELESS = 'in "<unicode string>", '  # what the parser calls any text
 _MAY_BE_YAML = (Kind.CONFIGURATION, Kind.TABLE, Kind.FILE, None)
 _MOST_VALUES = 100_000  # of a configuration; lists of tomograms are patterns
 MOST_BYTES = 2**24  # of a configuration
@@ -91,7 +92,8 @@ def configuration_values(path: str | Place) -> dict[str, Any]:
     except RecursionError:
         raise ConfigurationError(f"configuration {path} is not valid YAML: it is nested too deeply") from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"configuration {path} is not valid YAML:\n{textwrap.indent(str(error), '  ')}") from None
+        words = str(error).replace(_NAMELESS, "in ")
+        raise ConfigurationError(f"configuration {path} is not valid YAML:\n{textwrap.indent(words, '  ')}") from None
     except (ValueError, OverflowError):
         raise ConfigurationError(f"configuration {path} has an impossible date or number") from None
     if not isinstance(values, dict):

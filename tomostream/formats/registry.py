@@ -25,7 +25,7 @@ from tomostream.formats.positions import check_finite
 from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.copies import local_result, local_table
-from tomostream.remote.path_kinds import Wanted, instead
+from tomostream.remote.path_kinds import Kind, Wanted, instead, kind_at
 from tomostream.remote.places import Place, RemotePath, place
 
 __all__ = [
@@ -70,14 +70,14 @@ def format_of(path: Path, name: str | None = None) -> str:
 
 
 def format_to_read(path: Path, name: str | None = None) -> str:
-    """Return the format in which `read_table` reads a table: the given one, or what the file or folder is recognised as.
+    """Return the format in which `read_table` reads a table: the given one, or what the file, the folder or all its files are recognised as.
 
     Raises
     ------
     InputError
         If the name is unknown, or neither the content nor the ending says what it is.
     """
-    if name is None and (known := recognised(path)) is not None:
+    if name is None and (known := recognised(path) or _of_files_in(path)) is not None:
         return known
     try:
         return format_of(path, name)
@@ -85,6 +85,15 @@ def format_to_read(path: Path, name: str | None = None) -> str:
         if name is None and (other := instead(path, Wanted.TABLE)) is not None:
             raise InputError(other) from None
         raise
+
+
+def _of_files_in(folder: Path) -> str | None:
+    """The format of a folder's tables, as `write_table` leaves them, if their endings tell it; None if not, or if they are of several."""
+    if kind_at(folder) is not Kind.FOLDER:
+        return None
+    names = [path.name.lower() for pattern in ("*", "*/*") for path in folder.glob(pattern) if not path.name.startswith(".")]
+    found = [known for known, form in working_formats().items() if any(name.endswith(form.known_by) for name in names)]
+    return found[0] if len(found) == 1 else None
 
 
 def read_table(path: str | Place, *, format_name: str | None = None, conversion: Conversion | None = None) -> Particles:

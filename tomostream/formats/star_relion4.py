@@ -18,6 +18,7 @@ from tomostream.errors import InputError
 from tomostream.formats import star_tables
 from tomostream.formats.conversion import Conversion
 from tomostream.formats.format_option import FormatOption, positive_number
+from tomostream.formats.star_both_coordinates import check_both
 from tomostream.formats.star_file import StarTable, read_star
 from tomostream.formats.star_tables import COORDINATES
 from tomostream.formats.table_format import TableFormat
@@ -38,7 +39,8 @@ def read(path: Path, conversion: Conversion) -> Particles:
     Raises
     ------
     InputError
-        If it is no such file, or the pixel size of the tilt series is not known or is contradicted by the file.
+        If it is no such file, or the pixel size of the tilt series is not known or is contradicted by the file, or centred
+        coordinates contradict.
     """
     tables = read_star(path)
     table = star_tables.particle_table(path, tables, COORDINATES, star_tables.CENTERED_HINT)
@@ -47,6 +49,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
     star_tables.refuse_pixel_shifts(path, table, "star-relion4")
     pixels = _pixels_ang(path, _pixels_said(path, tables, table), names, conversion)
     _tell_other_pixels(path, tables, table, pixels, conversion)
+    check_both(path, tables, table, names, conversion, pixels_ang=pixels)
     positions *= pixels[:, None]
     positions -= star_tables.refined_shifts_ang(path, table)
     return Particles.build(

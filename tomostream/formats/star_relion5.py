@@ -14,12 +14,13 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats import relion_tomograms, star_tables
 from tomostream.formats.conversion import Conversion
+from tomostream.formats.star_both_coordinates import CENTRED as COORDINATES
+from tomostream.formats.star_both_coordinates import check_both
 from tomostream.formats.star_file import read_star
 from tomostream.formats.table_format import TableFormat
 from tomostream.particles import Particles
 from tomostream.remote.places import Place
 
-COORDINATES = ("rlnCenteredCoordinateZAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateXAngst")
 _HEAD_BYTES = 65536  # in which a STAR file names its columns
 _WHY = "star-relion5 (coordinates from the tomogram's centre)"
 _HINT = "; rlnCoordinateX/Y/Z are pixels, of --format star-relion4 (unbinned) or star-tomogram-pixels"
@@ -56,13 +57,15 @@ def read(path: Path, conversion: Conversion) -> Particles:
     Raises
     ------
     InputError
-        If it is no STAR file with these columns, or a shape or spacing is not given.
+        If it is no STAR file with these columns, a shape or spacing is not given, or coordinates in pixels contradict.
     """
-    table = star_tables.particle_table(path, read_star(path), (star_tables.TOMOGRAM, *COORDINATES), _HINT)
+    tables = read_star(path)
+    table = star_tables.particle_table(path, tables, (star_tables.TOMOGRAM, *COORDINATES), _HINT)
     names = star_tables.tomograms(path, table, conversion)
     star_tables.refuse_pixel_shifts(path, table, "star-relion5")
     positions = star_tables.numbers(path, table, COORDINATES) - star_tables.refined_shifts_ang(path, table)
     positions = conversion.tidy(positions + _centres_ang(names, conversion))
+    check_both(path, tables, table, names, conversion, pixels_ang=None)
     return Particles.build(
         positions, unit="angstrom", tomogram=names, score=star_tables.scores(path, table), rotation=star_tables.rotations(path, table)
     )

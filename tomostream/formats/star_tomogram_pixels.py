@@ -17,6 +17,7 @@ import numpy as np
 from tomostream.errors import InputError
 from tomostream.formats import star_tables
 from tomostream.formats.conversion import Conversion
+from tomostream.formats.star_both_coordinates import check_both
 from tomostream.formats.star_file import StarTable, read_star
 from tomostream.formats.star_tables import COORDINATES
 from tomostream.formats.table_format import TableFormat
@@ -36,7 +37,8 @@ def read(path: Path, conversion: Conversion) -> Particles:
     Raises
     ------
     InputError
-        If it is no such file, it has refined shifts in angstrom and the voxel size is not known, or its pixel size contradicts.
+        If it is no such file, it has refined shifts in angstrom and the voxel size is not known, or its pixel size or
+        centred coordinates contradict.
     """
     tables = read_star(path)
     table = star_tables.particle_table(path, tables, COORDINATES, star_tables.CENTERED_HINT)
@@ -47,6 +49,7 @@ def read(path: Path, conversion: Conversion) -> Particles:
         positions -= shifts / conversion.row_spacings(names, f"{_WHY} with shifts in angstrom")[:, None]
     _refuse_other_pixels(path, tables, table, names, conversion)
     _tell_other_pixels(path, tables, table, names, conversion)
+    check_both(path, tables, table, names, conversion, pixels_ang=_known(names, conversion))
     return Particles.build(
         positions, unit="voxel", tomogram=names, score=star_tables.scores(path, table), rotation=star_tables.rotations(path, table)
     )

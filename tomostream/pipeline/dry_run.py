@@ -58,8 +58,10 @@ class Step:
         return [self.stage, self.tomogram, self.state, *sizes, self.work]
 
 
-def plan_run(configuration: Configuration, stages: Sequence[str], progress: Progress | None = None) -> list[Step]:
-    """Plan the stages of a configuration, and give the warnings that the run would give.
+def plan_run(
+    configuration: Configuration, stages: Sequence[str], progress: Progress | None = None, *, overwrite: bool = False
+) -> list[Step]:
+    """Plan the stages of a configuration, and give the warnings that the run would give; with `overwrite`, what a run replaces is to do.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
     for stage in stages:
         if stage == "train":
             tell_doubts(run, progress)
-            steps += _trainings(run, progress)
+            steps += _trainings(run, progress, overwrite=overwrite)
         elif stage == "report":
             steps.append(Step(stage, "-", "to do", LIBRARIES_BYTES * 2, None, "one page"))
         elif stage == "evaluate":
@@ -86,13 +88,30 @@ def plan_run(configuration: Configuration, stages: Sequence[str], progress: Prog
             steps.append(Step(stage, "-", "to do" if run.truth else "nothing", LIBRARIES_BYTES * 2, None, work))
         elif stage == "predict":
             will_train = any(step.stage == "train" and step.state != "done" for step in steps)
-            steps += [replace(step, state="to do") if will_train and step.state == "done" else step for step in _predictions(run, progress)]
+            predictions = _predictions(run, progress, overwrite=overwrite)
+            steps += [replace(step, state="to do") if will_train and step.state == "done" else step for step in predictions]
         elif stage == "pick":
             steps += _picks(run, steps)
         else:
             steps += [_step(run, stage, one) for one in run.tomograms.values()]
     check_disk(run.project, stores=_disk_of(steps, "convert"), scores=_disk_of(steps, "predict"))
     return steps
+
+
+def refuse_other_settings(steps: Sequence[Step]) -> None:
+    """Refuse a plan as the run will: once it is seen, with the stages that would stop.
+
+    Raises
+    ------
+    ExistsError
+        If a model or score map is there that the run will not replace.
+    """
+    stages = dict.fromkeys(step.stage for step in steps if step.state == _OTHER)
+    if stages:
+        raise ExistsError(
+            f"the run would stop at {' and '.join(stages)}, where results of other settings are (the warnings say which); "
+            "use another folder, or --overwrite to replace them"
+        )
 
 
 def _disk_of(steps: Sequence[Step], stage: str) -> int:
@@ -167,7 +186,7 @@ def _has_statistics(one: RunTomogram) -> bool:
     return known is not None and known.robust is not None
 
 
-def _predictions(run: ResolvedRun, progress: Progress) -> list[Step]:
+def _predictions(run: ResolvedRun, progress: Progress, *, overwrite: bool) -> list[Step]:
     """Return the steps of prediction, each with the state of its score maps; warn of those that the run will refuse to replace."""
     steps = [_step(run, "predict", one) for one in run.tomograms.values()]
     known = {step.tomogram for step in steps if step.state == "done" and place(run.stores[step.tomogram]).exists()}
@@ -181,9 +200,11 @@ def _predictions(run: ResolvedRun, progress: Progress) -> list[Step]:
     except TomostreamError as error:
         progress.warn(str(error))
         return steps
-    for refused in (state for state in found.values() if isinstance(state, ExistsError)):
-        progress.warn(str(refused))
-    states = {name: _OTHER if isinstance(state, ExistsError) else _state(state) for name, state in found.items()}
+    refused = {name: str(state) for name, state in found.items() if isinstance(state, ExistsError)}
+    for told in () if overwrite else refused.values():
+        progress.warn(told)
+    other = _state(is_done=False) if overwrite else _OTHER
+    states = {name: other if isinstance(state, ExistsError) else _state(state) for name, state in found.items()}
     return [replace(step, state=states.get(step.tomogram, step.state)) for step in steps]
 
 
@@ -243,10 +264,11 @@ def _pick(run: ResolvedRun, one: RunTomogram) -> Step:
     return Step("pick", one.name, _state(_is_there(run, "pick", one)), memory, None, f"blocks of {' x '.join(map(str, plan.block))}{where}")
 
 
-def _trainings(run: ResolvedRun, progress: Progress) -> list[Step]:
+def _trainings(run: ResolvedRun, progress: Progress, *, overwrite: bool) -> list[Step]:
     """The training, or that of each species: what will be done with its model, and why; why the run will refuse to replace it is told."""
     model, processes = run.project.model, run.resources.train_processes
-    if (told := refusal(run, model, processes=processes)) is not None:
+    told = refusal(run, model, processes=processes)
+    if told is not None and not overwrite:
         progress.warn(told)
     runs = species_runs(run)
     steps: list[Step] = []
@@ -255,7 +277,7 @@ def _trainings(run: ResolvedRun, progress: Progress) -> list[Step]:
         step = _train(own)
         findings = "".join(f"; {finding}" + (": clearly off" if finding.is_radius_off else "") for finding in found)
         steps.append(replace(step, work=step.work + findings))
-    to_do = "to do" if told is None else _OTHER
+    to_do = _state(is_done=False) if told is None or overwrite else _OTHER
     if len(runs) == 1:
         is_kept = told is None and is_trained(run) and not is_begun(run, model, processes=processes)
         return [replace(steps[0], state="done" if is_kept else to_do)]

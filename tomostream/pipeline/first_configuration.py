@@ -36,15 +36,16 @@ from tomostream.units import Length
 
 _DIFFERS = 0.01  # relative difference of voxel spacings above which to warn
 _MOST_LISTED = 20  # tomograms listed by name
+_GRID = "network"  # a new project has no readers of its score maps yet, so the small ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
     """What the user said about the data; None or empty if not said."""
 
-    species: str | None = None
-    radius: Length | None = None
-    expected: int | None = None
+    species: tuple[str, ...] = ()  # those of the clicks, if none is said
+    radius: Length | None = None  # of each species
+    expected: int | None = None  # of each species
     clicks: Sequence[str] = ()
     validate: Sequence[str] = ()
     truth: str | None = None
@@ -145,22 +146,33 @@ def _species_in(tables: Sequence[str]) -> list[str]:
 
 
 def _named(answers: Answers) -> Answers:
-    """Fill in a missing species name from the clicks, if they name exactly one."""
-    kinds = _species_in(answers.clicks) if answers.species is None else []
-    return replace(answers, species=kinds[0]) if len(kinds) == 1 else answers
+    """Fill in missing species names from the clicks.
+
+    Raises
+    ------
+    InputError
+        If the clicks name others than the answer.
+    """
+    kinds = _species_in(answers.clicks)
+    if answers.species and set(kinds) - set(answers.species):
+        raise InputError(
+            f"--species says {', '.join(answers.species)}, but --clicks name {', '.join(kinds)}; leave --species out to learn each of these, "
+            "or give a table of one species"
+        )
+    return answers if answers.species else replace(answers, species=tuple(kinds))
 
 
 def _check_answers(answers: Answers, sound: dict[str, Inspection], progress: Progress) -> None:
     names = list(sound)
     try:
-        species_name(answers.species or "x")
+        for one in answers.species:
+            species_name(one)
     except ValueError as error:
         raise InputError(f"--species {error}") from None
     for tables, what in ((answers.clicks, "--clicks"), (answers.validate, "--validate")):
         if not tables:
             continue
-        kinds = [answers.species] if answers.species else _species_in(tables)
-        points = read_points(tables, kinds or ["particle"], names, what, progress)
+        points = read_points(tables, answers.species or ["particle"], names, what, progress)
         per_tomogram = ", ".join(f"{count} in {name}" for name, count in Counter(points.tomogram.tolist()).items())
         progress.say(f"{what}: {per_tomogram}")
         for name, here in points.by_tomogram():
@@ -170,7 +182,7 @@ def _check_answers(answers: Answers, sound: dict[str, Inspection], progress: Pro
     if answers.expected is not None and answers.expected < 0:
         raise InputError(f"--expected must be a number of particles, at least 0, found {answers.expected}")
     if answers.truth is not None:
-        read_table(answers.truth, conversion=Conversion(only_species=answers.species))
+        read_table(answers.truth, conversion=Conversion(only_species=answers.species[0] if len(answers.species) == 1 else None))
 
 
 def _check_run(run: ResolvedRun, progress: Progress) -> None:
@@ -192,7 +204,7 @@ def _missing(answers: Answers, sound: dict[str, Inspection]) -> list[str]:
                 f"voxel_size (--voxel-size ANGSTROM): {', '.join(unknown[:4])} {'does' if len(unknown) == 1 else 'do'} not give it",
                 bool(unknown) and answers.voxel_size is None,
             ),
-            ("species.name (--species NAME)", answers.species is None),
+            ("species.name (--species NAME)", not answers.species),
             ("species.radius (--radius LENGTH, for example 135A)", answers.radius is None),
             ("labels.train (--clicks TABLE)", not answers.clicks),
         )
@@ -201,17 +213,18 @@ def _missing(answers: Answers, sound: dict[str, Inspection]) -> list[str]:
 
 
 def _values(sound: dict[str, Inspection], answers: Answers) -> dict[str, object]:
-    species: dict[str, object] = {"name": answers.species, "radius": str(answers.radius)}
-    if answers.expected is not None:
-        species["expected"] = answers.expected
+    species: list[dict[str, object]] = [{"name": name, "radius": str(answers.radius)} for name in answers.species]
+    for one in species if answers.expected is not None else ():
+        one["expected"] = answers.expected
     labels: dict[str, object] = {"train": list(answers.clicks)}
     if answers.validate:
         labels["validate"] = list(answers.validate)
     values: dict[str, object] = {
         "project": answers.project,
         "tomograms": [one.path for one in sound.values()],
-        "species": [species],
+        "species": species,
         "labels": labels,
+        "predict": {"grid": _GRID},
     }
     return {key: value for key, value in values.items() if value is not None}
 
@@ -260,11 +273,15 @@ def _text(sound: dict[str, Inspection], answers: Answers, missing: list[str]) ->
         f"{'' if answers.voxel_size is not None else unsaid}voxel_size: {answers.voxel_size or 13.48:g}",
         "",
         "species:",
-        f"  - name: {quoted(answers.species)}" if answers.species else "  - name:            # of the particle: letters, digits, - and .",
-        f"    radius: {answers.radius}     # of the particle, angstrom (135A) or voxels (10vox)"
-        if answers.radius
-        else "    radius:          # of the particle, angstrom (135A) or voxels (10vox)",
-        f"    {'' if answers.expected is not None else unsaid}expected: {100 if answers.expected is None else answers.expected}   # particles per tomogram, roughly; estimated from the clicks if left out",
+        *(
+            line
+            for name in answers.species or ("",)
+            for line in (
+                f"  - name: {quoted(name)}" if name else "  - name:            # of the particle: letters, digits, - and .",
+                f"    radius: {answers.radius or '    '}     # of the particle, angstrom (135A) or voxels (10vox)",
+                f"    {'' if answers.expected is not None else unsaid}expected: {100 if answers.expected is None else answers.expected}   # particles per tomogram, roughly; estimated from the clicks if left out",
+            )
+        ),
         "",
         "labels:",
         "  # clicked centres, about ten to a hundred: CSV with the header tomogram,x_voxel,y_voxel,z_voxel (or x_angstrom, ...), one click per line;",
@@ -274,5 +291,9 @@ def _text(sound: dict[str, Inspection], answers: Answers, missing: list[str]) ->
         "",
         f"{'' if answers.truth else unsaid}truth: {quoted(answers.truth or 'truth.csv')}   # all particles, if they are known: the picks are evaluated against them",
         f"tolerance: {answers.radius or defaults.TOLERANCE}   # largest distance of a correct pick from a true particle",
+        "",
+        "# score maps as the network computes them, at the level that it reads: an eighth of the disk at level 1.  tomostream reads the same scores from them,",
+        "# bit for bit; other software sees logits at that level.  For a map of scores on the tomogram's grid, 4 bytes a voxel, say `tomogram` here",
+        f"predict: {{grid: {_GRID}}}",
     ]
     return "\n".join(line for i, line in enumerate(lines) if line or i != 3) + "\n"

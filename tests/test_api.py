@@ -469,3 +469,12 @@ def test_run_takes_a_configuration(tmp_path):
             },
             stages=["paint"],
         )
+
+
+def test_angstrom_without_a_voxel_size_say_where_it_is_given():
+    points = ts.Particles.build([[40.0, 50.0, 60.0]], unit="angstrom", tomogram="a")
+    with pytest.raises(
+        ts.InputError, match=r"in angstroms and are needed in voxels.*where the table is read, or particles\.in_unit\('voxel', VOXEL_SIZE\)"
+    ):
+        ts.label_mask(points, (9, 9, 9), radius=2.0)
+    assert ts.label_mask(points.in_unit("voxel", 10.0), (9, 9, 9), radius=2.0).sum().compute() > 0

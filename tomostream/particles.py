@@ -245,7 +245,8 @@ class Particles:
                 each = np.array(known, dtype=np.float64).reshape(-1, 1)
                 return replace(self, position_zyx=self.position_zyx * (each if unit == "angstrom" else 1.0 / each), unit=unit)
             raise InputError(
-                f"these positions are in {self.unit}s and are needed in {unit}s; give the tomograms or the voxel size (angstrom)"
+                f"these positions are in {self.unit}s and are needed in {unit}s; give the voxel size in angstrom: `voxel_size` (or `tomograms`) where the "
+                f"table is read, or particles.in_unit('{unit}', VOXEL_SIZE)"
             )
         factor = spacing if unit == "angstrom" else 1.0 / spacing
         return replace(self, position_zyx=self.position_zyx * factor, unit=unit)

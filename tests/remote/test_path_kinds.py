@@ -101,6 +101,11 @@ def test_no_command_answers_a_wrong_path_in_pythons_words(here, wanted):
             assert not any(word in done.message for word in ("Errno", "codec", "KeyError", "NoneType")), done.message
 
 
+@pytest.mark.parametrize("path", ["nothere", "t.mrc", "clicks.csv"])
+def test_suggest_says_first_that_a_path_is_no_project(here, path):
+    assert tomostream("suggest", path, "-o", "s.csv").message == f"tomostream: error: {instead(path, Wanted.PROJECT)}"
+
+
 def test_the_message_for_a_tomogram_in_the_place_of_a_configuration(here):
     assert tomostream("run", "t.mrc").message == (
         "tomostream: error: t.mrc is an MRC file, not a configuration (a YAML file); to write one for the tomograms there: `tomostream init .`"

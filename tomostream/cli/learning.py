@@ -16,7 +16,7 @@ from tomostream.cli.resource_options import MEMORY, Overrides, takes_overrides, 
 from tomostream.cluster import Resources
 from tomostream.cluster.queues import job_queue_named
 from tomostream.errors import InputError
-from tomostream.remote.path_kinds import Kind, is_project, kind_at
+from tomostream.remote.path_kinds import Kind, Wanted, instead, is_project, kind_at
 from tomostream.remote.places import Place, place
 from tomostream.units import Length, parse_box, parse_bytes, parse_shape
 
@@ -248,8 +248,9 @@ def suggest(
 
         places = suggest_from_project(Path(inputs[0]), points=points, output=output, progress=ConsoleProgress())
     elif radius is None or expected is None:
-        if (missing := next((path for path in inputs if kind_at(path) is Kind.MISSING), None)) is not None:
-            raise InputError(f"{missing} does not exist; give the project folder of a run, or score maps")
+        for path in inputs:
+            if kind_at(path) not in (Kind.STORE, Kind.FOLDER, None) and (other := instead(path, Wanted.PROJECT)) is not None:
+                raise InputError(other)
         raise InputError(
             "suggest needs --radius, and --expected (particles in one tomogram; --points is the number of places), for score maps; give them, or the "
             "project folder of a run"

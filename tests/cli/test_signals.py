@@ -73,6 +73,26 @@ program.main()
     assert "went on" not in done.stdout
 
 
+def test_a_signal_that_python_turns_into_another_error_is_no_fault_of_the_program():
+    script = """
+import os, signal
+from tomostream.cli import main as program
+import tomostream.cli.program
+class Ends:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000): pass
+def app(arguments):
+    class Named:
+        attribute = Ends()
+tomostream.cli.program.app = app
+program.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 130
+    assert done.stderr == "tomostream: error: interrupted; run the same command again to go on\n"
+
+
 def test_a_signal_while_libraries_take_themselves_down_is_silent():
     script = """
 import atexit, os, signal, sys

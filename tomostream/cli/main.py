@@ -19,8 +19,12 @@ from tomostream.cores import cores_here, own_quota
 from tomostream.errors import PeerEndedError, TomostreamError
 from tomostream.redaction import redacted
 
+_received: list[int] = []  # the signal that ends this process; it has been told
+
 
 def _fail(message: str, code: int) -> NoReturn:
+    if _received:  # what a signal interrupted may fail for it: Python makes an end in `__set_name__` a RuntimeError
+        sys.exit(128 + _received[0])
     print(f"tomostream: error: {redacted(message)}", file=sys.stderr)
     sys.exit(code)
 
@@ -121,6 +125,7 @@ def _on_signal(number: int, frame: object) -> NoReturn:
     A second signal exits at once.
     """
     del frame
+    _received.append(number)
     for each in _SIGNALS:
         signal.signal(each, _leave_at_once)
     if not _is_follower():

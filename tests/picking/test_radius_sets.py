@@ -1,5 +1,7 @@
 """Which voxels may be picks: all that the greedy loop ever picks, at any radius of the range; in a whole volume nothing else."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,6 +61,51 @@ def test_a_window_leaves_out_no_voxel_that_is_a_pick_in_the_volume(kind, seed, r
     for voxel, first in by_trying(scores, radii, 0.25).items():
         if all(a <= at < b for a, at, b in zip(core.start, voxel, core.stop, strict=True)):
             assert kept[voxel] <= first
+
+
+def by_formula(place, radii, open_low, open_high, window):
+    """The two sets of every voxel as the module's docstring defines them, each compared with all earlier ones."""
+    least, known = [], []
+    for voxel in place.tolist():
+        margin = min(
+            [voxel[axis] + 1 for axis in range(3) if open_low[axis]] + [window[axis] - voxel[axis] for axis in range(3) if open_high[axis]],
+            default=10**6,
+        )
+        every = set(range(radii.first, radii.last + 1))
+        maybe, surely = set(every), {radius for radius in every if radius < margin**2}
+        for other, surely_u, maybe_u in known:
+            squared = sum((a - b) ** 2 for a, b in zip(voxel, other, strict=True))
+            maybe -= {radius for radius in surely_u if radius >= squared}
+            surely -= {radius for radius in maybe_u if radius >= squared}
+        if maybe:
+            known.append((voxel, surely, maybe))
+        least.append(min(maybe, default=NEVER))
+    return least
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    KINDS,
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1.0, 1.5, 2.0, 2.9]),
+    st.sampled_from([1.0, 1.3, 2.0, 4.0]),
+    st.tuples(*[st.booleans()] * 6),
+)
+def test_with_any_open_faces_they_are_those_of_the_formula(kind, seed, least, times, is_open):
+    rng = np.random.default_rng(seed)
+    scores = VOLUMES[kind](rng, tuple(rng.integers(1, 8, 3)))
+    radii = Radii(least, times * least)
+    place = in_order(scores, 0.25)
+    faces = {"open_low": is_open[:3], "open_high": is_open[3:], "window": triple(scores.shape)}
+    assert least_radii(place, radii, **faces).tolist() == by_formula(place, radii, **faces)
+
+
+def test_open_faces_do_not_make_each_voxel_look_at_all_around_it():
+    scores = np.random.default_rng(1).random((48, 48, 48))
+    place = in_order(scores, 0.92)
+    start = time.process_time()
+    least_radii(place, Radii(8.0, 16.0), window=(48, 48, 48), open_low=(True,) * 3, open_high=(True,) * 3)
+    assert time.process_time() - start < 3  # takes 0.4 s; 9.5 s when each looked at all
 
 
 def test_the_local_maxima_alone_would_not_do():

@@ -30,6 +30,7 @@ from jaxtyping import Int64
 from tomostream.geometry import Triple
 
 NEVER = -1
+_Grid = defaultdict[Triple, list[tuple[int, int, int, int]]]
 _AT_ONCE = 2**12  # voxels between two vectorised looks at what is painted
 
 
@@ -131,42 +132,52 @@ class _Painting:
 
 
 class _Sets:
-    """The voxels that may be picks so far, with both of their sets of radii, in a hash grid."""
+    """The voxels that may be picks so far, with both of their sets of radii, in hash grids.
+
+    Near an open face hardly any voxel is surely a pick, so nearly all may be one, and a look at all of them for each would take a time that grows with
+    the square of their density.  Those that surely are picks at some radius have a grid of their own, therefore: these alone make
+    `maybe` smaller.  The others make `surely` smaller, which mostly is empty at once, or after a few of the nearest.
+    """
 
     def __init__(self, radii: Radii) -> None:
         self._radii, self._every = radii, radii.every
         self._edge = math.isqrt(radii.first) + 1
         self._shown = math.isqrt(radii.last) + 1
-        self._grid: defaultdict[Triple, list[tuple[int, int, int, int, int]]] = defaultdict(list)
+        self._sure: _Grid = defaultdict(list)  # with `surely`, where it is not empty
+        self._all: _Grid = defaultdict(list)  # with `maybe`
         reach = -(-self._shown // self._edge)
-        every = sorted(itertools.product(range(-reach, reach + 1), repeat=3), key=lambda cell: sum(edge * edge for edge in cell))
-        self._near = [cell for cell in every if max(map(abs, cell)) <= 1]
-        self._far = [cell for cell in every if max(map(abs, cell)) > 1]
+        every = itertools.product(range(-reach, reach + 1), repeat=3)
+        self._cells = sorted(every, key=lambda cell: (max(map(abs, cell)) > 1, sum(edge * edge for edge in cell)))
 
     def add(self, place: Triple, margin: int) -> tuple[int, bool]:
         """Take the next voxel: the radii at which it may be a pick, and whether it surely is one at all; `margin` voxels around are shown."""
-        z, y, x = place
-        edge, first, last = self._edge, self._radii.first, self._radii.last
-        i, j, k = z // edge, y // edge, x // edge
-        grid, maybe = self._grid, self._every
-        found: list[tuple[int, int, int]] = []
-        for cells in (self._near, self._far):  # nearly all end among the near ones
-            for u, v, w in cells:
-                others = grid.get((i + u, j + v, k + w))
-                if others is None:
-                    continue
-                for a, b, c, surely_u, maybe_u in others:
-                    squared = (a - z) ** 2 + (b - y) ** 2 + (c - x) ** 2
-                    if squared <= last:
-                        beyond = squared - first if squared > first else 0
-                        maybe &= ~(surely_u >> beyond << beyond)
-                        if not maybe:
-                            return 0, False
-                        found.append((beyond, surely_u, maybe_u))
+        maybe = self._without(self._every, self._sure, place)
+        if not maybe:
+            return 0, False
         surely = self._every
         if margin <= self._shown:
-            surely &= (1 << max(0, margin * margin - first)) - 1  # radii below the margin
-        for beyond, _, maybe_u in found:
-            surely &= ~(maybe_u >> beyond << beyond)
-        grid[(i, j, k)].append((z, y, x, surely, maybe))
+            surely &= (1 << max(0, margin * margin - self._radii.first)) - 1  # radii below the margin
+        surely = self._without(surely, self._all, place)
+        z, y, x = place
+        cell = (z // self._edge, y // self._edge, x // self._edge)
+        self._all[cell].append((z, y, x, maybe))
+        if surely:
+            self._sure[cell].append((z, y, x, surely))
         return maybe, surely == self._every
+
+    def _without(self, radii: int, grid: _Grid, place: Triple) -> int:
+        """A set of radii less those of the voxels of a grid, of each from its distance on."""
+        z, y, x = place
+        first, last = self._radii.first, self._radii.last
+        i, j, k = z // self._edge, y // self._edge, x // self._edge
+        for u, v, w in self._cells:  # nearly all end among the near ones
+            if not radii:
+                return 0
+            for a, b, c, theirs in grid.get((i + u, j + v, k + w), ()):
+                squared = (a - z) ** 2 + (b - y) ** 2 + (c - x) ** 2
+                if squared <= last:
+                    beyond = squared - first if squared > first else 0
+                    radii &= ~(theirs >> beyond << beyond)
+                    if not radii:
+                        return 0
+        return radii

@@ -1,8 +1,9 @@
 """Can hostile input cause a traceback or a hang?  Change values, bytes and pieces of files, our own and others', and read them.
 
-    python -m bench.fuzz [--cases 1000] [--seconds S] [--seed 0] [--only READER ...] [-o REPORT.json]
+    python -m bench.fuzz [--cases 1000] [--seconds S] [--first 0] [--seed 0] [--only READER ...] [-o REPORT.json]
 
-The seed decides the cases of a reader.  A failure is printed with the number of its case, and `--only READER --case N` repeats it.  A case
+The seed decides the cases of a reader; `--first` goes on after those of an earlier run.  All run in one process, a reader after the other, each for at most
+S seconds of the processor's time.  A failure is printed with the number of its case, and `--only READER --case N` repeats it.  A case
 may take 10 s and 6 GB.  Each kind of failure that is found becomes a test in tests/test_fuzz.py.
 """
 
@@ -33,7 +34,8 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=1000, help="of each reader")
-    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="of processor time, for each reader")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", metavar="READER", help="those whose names begin so")
     parser.add_argument("--folder", type=Path, help="for the files; a disk in memory is fastest")
@@ -45,15 +47,14 @@ def main() -> None:
     tried: Counter[str] = Counter()
     failures: list[dict[str, object]] = []
     kinds: set[str] = set()
-    deadline = time.monotonic() + given.seconds
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="tomostream-fuzz-") as folder:
         found = readers(Path(folder))
         read_zarr_in_this_thread()
         names = [name for name in found if given.only is None or name.startswith(tuple(given.only))]
-        number = 0
-        while number < given.cases and time.monotonic() < deadline:
-            for name in names:
-                case = given.case if given.case is not None else number
+        for name in names:
+            numbers = range(given.first, given.first + given.cases) if given.case is None else (given.case,)
+            start = time.process_time()
+            for case in numbers:
                 problem = found[name].try_one(random.Random(f"{given.seed} {name} {case}"))
                 tried[name] += 1
                 if problem is not None:
@@ -62,10 +63,9 @@ def main() -> None:
                     if kind not in kinds:
                         kinds.add(kind)
                         print(f"{name}, case {case}: {problem[:1800]}\n", file=sys.stderr, flush=True)
-            number += 1
-            if given.case is not None:
-                break
-            if given.output and number % 1000 == 0:
+                if time.process_time() - start > given.seconds:
+                    break
+            if given.output:
                 _write(given.output, given.seed, tried, failures)
     print(json.dumps({"seed": given.seed, "cases": dict(tried), "failed": len(failures)}, indent=1))
     if given.output:

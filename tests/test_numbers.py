@@ -4,9 +4,11 @@ Every command either gives what a plain loop over the whole array gives, or one 
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from cli_runner import tomostream
 from mrc_files import write_mrc
@@ -15,8 +17,13 @@ from store_files import noise, write_foreign, write_store
 
 import tomostream as ts
 from tomostream.geometry import Box
+from tomostream.learn.batch_norm_folding import deployed
+from tomostream.normalisation import PLAIN
 from tomostream.store.mrc import read_header
 from tomostream.store.mrc_voxels import MrcReader
+from tomostream.strategies.model_folder import TrainingSummary
+from tomostream.strategies.unet.model import UNetSettings, save_model
+from tomostream.strategies.unet.network import ResidualUNet
 from tomostream.tomogram import open_tomogram
 
 RNG = np.random.default_rng(0)
@@ -103,6 +110,98 @@ def test_statistics_are_numpy_s_or_one_message(stores, tmp_path, name):
         clipped = np.clip((values - values.mean()) / values.std(), -3, 3)
         assert abs(found["clipped_mean"] - clipped.mean()) <= 1e-6 * clipped.std()
         assert found["clipped_std"] == pytest.approx(clipped.std(), rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model folder, and its network."""
+    folder = tmp_path_factory.mktemp("model")
+    network = ResidualUNet((4, 8), 1, seed=0)
+    settings = UNetSettings(
+        channels=(4, 8), species=("a",), radius_ang=(40.0,), level=0, spacing=SPACING, clip_sigma=3.0, label_shape="sphere", objective={"name": "pn"},
+        precision="float32", trained_on=(), version="0", batch_statistics="training", normalisation=PLAIN,
+    )  # fmt: skip
+    save_model(folder, network, settings, TrainingSummary(best_epoch=1))
+    return folder, deployed(network)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VOLUMES)
+def test_scores_are_those_of_the_network_on_the_whole_volume_or_there_is_one_message(stores, model, tmp_path, name):
+    folder, network = model
+    out = tmp_path / "out"
+    done = tomostream("predict", stores[name], "--model", folder, "-o", out, "--block-size", 4, "--device", "cpu", "--threads", 1)
+    values = VOLUMES[name].astype(np.float64)
+    is_finite = np.isfinite(values)
+    if not is_finite.any() or values[is_finite].std() == 0:
+        assert done.code == 2
+        assert "none of the volume's 336 voxels is finite" in done.message or "is constant" in done.message
+        assert not list(tmp_path.glob("out/*.zarr"))
+        return
+    assert done.code == 0, done.err
+    standard = np.clip((values - values[is_finite].mean()) / values[is_finite].std(), -3, 3)
+    whole = np.where(is_finite, (standard - standard[is_finite].mean()) / standard[is_finite].std(), 0)
+    whole = np.pad(whole, [(0, n % 2) for n in whole.shape], mode="edge")  # to the network's stride
+    with torch.no_grad():
+        logits = network(torch.from_numpy(whole.astype(np.float32))[None, None])[0, 0].numpy()
+    found = open_tomogram(out / Path(stores[name]).name).read(Box.whole(values.shape))
+    assert np.abs(found - 1 / (1 + np.exp(-logits[tuple(map(slice, values.shape))].astype(np.float64)))).max() < 1e-4
+
+
+@pytest.mark.parametrize(("command", "option"), [
+    (("labels", "STORE", "--points", "p.csv", "-o", "out.ome.zarr"), "--radius"), (("pick", "STORE", "--count", 5, "-o", "out"), "--radius"),
+    (("evaluate", "--picks", "p.csv", "--truth", "p.csv", "--tomograms", "STORE"), "--tolerance"),
+])  # fmt: skip
+@pytest.mark.parametrize("length", ["0vox", "0A", "-1vox", "nanA", "infvox", "1e400vox"])
+def test_lengths_that_can_not_be_are_refused_by_each_command(stores, tmp_path, monkeypatch, command, option, length):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.csv").write_text("x_voxel,y_voxel,z_voxel\n3,3,3\n")
+    done = tomostream(*(stores["primes"] if one == "STORE" else one for one in command), option, length)
+    assert done.code == 2
+    assert "above zero and finite" in done.message or "is not a length" in done.message
+    assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
+
+
+@pytest.mark.parametrize("shape", ["sphere", "cube"])
+@pytest.mark.parametrize("radius", ["500vox", "1e9vox", "1e300A"])
+def test_a_label_larger_than_the_volume_fills_it_and_is_told(stores, tmp_path, shape, radius):
+    points, out = tmp_path / "p.csv", tmp_path / "l.ome.zarr"
+    points.write_text("x_voxel,y_voxel,z_voxel\n3,3,3\n")
+    done = tomostream("labels", stores["primes"], "--points", points, "--radius", radius, "--shape", shape, "-o", out)
+    assert (done.code, "one label fills it" in done.err) == (0, True), done.err
+    assert (open_tomogram(out).read(Box.whole((5, 7, 11))) == 1).all()
+
+
+@pytest.mark.parametrize("matching", ["any", "one-to-one"])
+@pytest.mark.parametrize(("tolerance", "tp"), [("1e-9A", 1), ("500vox", 2), ("1e300A", 2)])
+def test_a_tolerance_of_nothing_or_larger_than_the_volume_matches_what_it_says(stores, tmp_path, matching, tolerance, tp):
+    head = "tomogram,species,x_angstrom,y_angstrom,z_angstrom,score\n"
+    name = Path(stores["primes"]).name.split(".")[0]
+    for table, x in (("p.csv", 50), ("t.csv", 51)):
+        (tmp_path / table).write_text(f"{head}{name},a,30,30,20,1\n{name},a,{x},30,20,0.5\n")
+    done = tomostream(
+        "evaluate", "--picks", tmp_path / "p.csv", "--truth", tmp_path / "t.csv", "--tolerance", tolerance,
+        "--tomograms", stores["primes"], "--matching", matching, "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    pooled = done.json["pooled"]
+    assert [pooled[key] for key in ("tp", "fp", "fn")] == [tp, 2 - tp, 2 - tp]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint64"])
+def test_types_of_64_bits_are_read_and_others_refused(tmp_path, dtype):
+    values = (RNG.random(SHAPE) * 100).astype(dtype)
+    path = write_foreign(tmp_path / "t.ome.zarr", [values], scale=SPACING)
+    done = tomostream("pick", path, "--radius", "2vox", "--count", 4, "-o", tmp_path / "p")
+    assert done.code == 0, done.err
+    places, scores = picks_of(tmp_path / "p")
+    expected_places, expected_scores = greedy_loop(values.astype(np.float64), 2.0, count=4)
+    assert (places, scores) == ([tuple(map(int, place)) for place in expected_places], list(expected_scores))
+    for other in ("bool", "complex64"):
+        path = write_foreign(tmp_path / f"{other}.ome.zarr", [values.astype(other)], scale=SPACING)
+        for command in (("inspect", path), ("stats", path), ("pick", path, "--radius", "2vox", "--count", 4, "-o", tmp_path / "q")):
+            done = tomostream(*command)
+            assert (done.code, f"voxels of type {other}" in done.message) == (2, True), done.err
 
 
 @pytest.mark.parametrize("name", VOLUMES)

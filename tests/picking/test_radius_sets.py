@@ -61,6 +61,43 @@ def test_a_window_leaves_out_no_voxel_that_is_a_pick_in_the_volume(kind, seed, r
             assert kept[voxel] <= first
 
 
+def by_formula(place, radii, open_low, open_high, window):
+    """The two sets of every voxel as the module's docstring defines them, each compared with all earlier ones."""
+    least, known = [], []
+    for voxel in place.tolist():
+        margin = min(
+            [voxel[axis] + 1 for axis in range(3) if open_low[axis]] + [window[axis] - voxel[axis] for axis in range(3) if open_high[axis]],
+            default=10**6,
+        )
+        every = set(range(radii.first, radii.last + 1))
+        maybe, surely = set(every), {radius for radius in every if radius < margin**2}
+        for other, surely_u, maybe_u in known:
+            squared = sum((a - b) ** 2 for a, b in zip(voxel, other, strict=True))
+            maybe -= {radius for radius in surely_u if radius >= squared}
+            surely -= {radius for radius in maybe_u if radius >= squared}
+        if maybe:
+            known.append((voxel, surely, maybe))
+        least.append(min(maybe, default=NEVER))
+    return least
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    KINDS | st.just("noise"),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1.0, 1.5, 2.0, 2.9]),
+    st.sampled_from([1.0, 1.3, 2.0, 4.0]),
+    st.tuples(*[st.booleans()] * 6),
+)
+def test_with_any_open_faces_they_are_those_of_the_formula(kind, seed, least, times, is_open):
+    rng = np.random.default_rng(seed)
+    scores = rng.random(rng.integers(6, 12, 3)) if kind == "noise" else VOLUMES[kind](rng, tuple(rng.integers(1, 8, 3)))
+    radii = Radii(least, times * least)
+    place = in_order(scores, 0.25)[:300]
+    faces = {"open_low": is_open[:3], "open_high": is_open[3:], "window": triple(scores.shape)}
+    assert least_radii(place, radii, **faces).tolist() == by_formula(place, radii, **faces)
+
+
 def test_the_local_maxima_alone_would_not_do():
     scores = np.zeros((1, 1, 12))
     scores[0, 0] = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0.9, 0.8, 0.7]  # a ramp: one local maximum, many picks
@@ -75,32 +112,3 @@ def test_ties_are_kept_in_the_order_of_the_loop(radius):
     place = in_order(scores, 0.0)
     found = least_radii(place, Radii(radius, radius), window=(4, 5, 6), open_low=(False,) * 3, open_high=(False,) * 3)
     np.testing.assert_array_equal(place[found != NEVER], greedy_loop(scores, radius)[0])
-
-
-def by_sets(place, radii, window, is_open):
-    """What `least_radii` computes, by its definition: both sets of radii of every voxel, from all earlier ones."""
-    least, sets = [], []
-    for voxel in place:
-        margin = min(min(at + 1, n - at) for at, n in zip(voxel.tolist(), window, strict=True)) if is_open else 2**30
-        maybe, surely = radii.every, (1 << max(0, min(margin**2 - radii.first, radii.last - radii.first + 1))) - 1
-        for other, surely_u, maybe_u in sets:
-            squared = int(((voxel - other) ** 2).sum())
-            if squared <= radii.last:
-                beyond = max(0, squared - radii.first)
-                maybe &= ~(surely_u >> beyond << beyond)
-                surely &= ~(maybe_u >> beyond << beyond)
-        if maybe:
-            sets.append((voxel, surely, maybe))
-        least.append(radii.first + (maybe & -maybe).bit_length() - 1 if maybe else NEVER)
-    return least
-
-
-@settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 1.5, 2.5]), st.booleans(), KINDS | st.just("noise"))
-def test_the_ways_to_be_fast_change_nothing(seed, radius, is_open, kind):
-    rng = np.random.default_rng(seed)
-    window = triple(rng.integers(3, 16, 3))
-    scores = rng.normal(size=window) if kind == "noise" else VOLUMES[kind](rng, window)
-    place, radii = in_order(scores, 0.5)[:300], Radii(radius, 2 * radius)
-    found = least_radii(place, radii, window=window, open_low=(is_open,) * 3, open_high=(is_open,) * 3)
-    assert found.tolist() == by_sets(place, radii, window, is_open)

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from tomostream.cli.named_pipes import refuse_named_pipes
 from tomostream.cores import cores_here, own_quota
-from tomostream.errors import PeerEndedError, TomostreamError
+from tomostream.errors import InputError, PeerEndedError, TomostreamError
 from tomostream.redaction import redacted
 
 _received: list[int] = []  # the signal that ends this process; it has been told
@@ -51,6 +51,7 @@ def main() -> None:
         from tomostream.cli import options
         from tomostream.cli.program import app
 
+        _refuse_zero_bytes(sys.argv[1:])
         app(options.spread_tomograms(sys.argv[1:]))
     except PeerEndedError as error:
         if _is_follower():
@@ -96,6 +97,13 @@ def keep_to_the_quota() -> None:
     quota = own_quota()
     if quota is not None and "OMP_NUM_THREADS" not in os.environ:
         os.environ["OMP_NUM_THREADS"] = str(cores_here())
+
+
+def _refuse_zero_bytes(arguments: list[str]) -> None:
+    """Refuse what no command line can hold, and only a program that calls `main` can give: click looks at paths, and old versions of it fail there."""
+    for one in arguments:
+        if "\0" in one:
+            raise InputError(f"the argument {one!r} holds a zero byte, which no path or value may have; leave it out")
 
 
 def _spell_out() -> None:

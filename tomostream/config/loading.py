@@ -26,6 +26,7 @@ from tomostream.remote.places import Place, place
 _NAMELESS = 'in "<unicode string>", '  # what the parser calls any text
 _MAY_BE_YAML = (Kind.CONFIGURATION, Kind.TABLE, Kind.FILE, None)
 _MOST_VALUES = 100_000  # of a configuration; lists of tomograms are patterns
+_MOST_LEVELS = 64  # of nesting; PyYAML's scanner takes a time that grows with their square
 MOST_BYTES = 2**24  # of a configuration
 
 
@@ -90,7 +91,9 @@ def configuration_values(path: str | Place) -> dict[str, Any]:
     try:
         values = _parsed(expand_variables(text, str(path)), f"configuration {path}")
     except RecursionError:
-        raise ConfigurationError(f"configuration {path} is not valid YAML: it is nested too deeply") from None
+        raise ConfigurationError(
+            f"configuration {path} is nested more than {_MOST_LEVELS} levels deep; nobody writes so by hand: give another file"
+        ) from None
     except yaml.YAMLError as error:
         words = str(error).replace(_NAMELESS, "in ")
         raise ConfigurationError(f"configuration {path} is not valid YAML:\n{textwrap.indent(words, '  ')}") from None
@@ -104,9 +107,24 @@ def configuration_values(path: str | Place) -> dict[str, Any]:
     return values
 
 
+class _ShallowLoader(yaml.SafeLoader):
+    """Stops at nesting that no configuration has."""
+
+    _level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose what comes next."""
+        if self._level >= _MOST_LEVELS:
+            raise RecursionError
+        self._level += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._level -= 1
+        return node
+
+
 def _parsed(text: str, where: str) -> Any:
-    """Parse YAML; what aliases would blow up is refused before it is built."""
-    loader = yaml.SafeLoader(text)
+    """Parse YAML; what aliases would blow up, and nesting deeper than `_MOST_LEVELS`, is refused before it is built."""
+    loader = _ShallowLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:

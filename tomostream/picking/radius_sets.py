@@ -16,11 +16,7 @@ A window shows a part of the volume, so two sets are kept (as `greedy` keeps thr
 
 Distances between voxels are roots of whole numbers, so a radius means floor(R^2), and a set of radii is the bits of one Python integer.
 
-How it is fast: bits of a byte for each voxel of the window (`_Cells`) settle most voxels before their neighbours are looked at.
-
-- A voxel that is surely a pick at every radius covers its ball of the least radius: there `maybe` is empty.  In a whole volume nearly all fall there.
-- Near an open face of a noisy volume little is certain.  There nothing is sure within the least radius of a voxel whose `maybe` is full ("doubt"),
-  and `maybe` is full unless something sure is near; such voxels are only marked ("lost"), not held.
+How it is fast: a voxel that is surely a pick at every radius paints its ball of the least radius; nearly all voxels fall there.
 """
 
 import itertools
@@ -34,11 +30,8 @@ from jaxtyping import Int64
 from tomostream.geometry import Triple
 
 NEVER = -1
-COVERED, DOUBT, NEAR_SURE, LOST = 1, 2, 4, 8  # bits of a voxel
-_AT_ONCE = 2**12  # voxels between two vectorised looks at what is covered
-
-
-_Entry = tuple[int, int, int, int, int]  # z, y, x, `surely`, `maybe`
+_Grid = defaultdict[Triple, list[tuple[int, int, int, int]]]
+_AT_ONCE = 2**12  # voxels between two vectorised looks at what is painted
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +73,21 @@ def least_radii(
     open_low, open_high
         Per axis, whether the volume goes on beyond the window's first and last voxels.
     """
-    cells = _Cells(window, radii)
-    sets = _Sets(radii, cells)
+    painting = _Painting(window, radii)
+    sets = _Sets(radii)
     least = np.full(len(place), NEVER, dtype=np.int64)
     margin = _distance_to_open_faces(place, window, open_low, open_high)
     for start in range(0, len(place), _AT_ONCE):
         part = place[start : start + _AT_ONCE]
-        for offset in np.flatnonzero(cells.of(part) & COVERED == 0).tolist():
+        for offset in np.flatnonzero(~painting.covers(part)).tolist():
             z, y, x = part[offset].tolist()
-            bits = cells.of_one(z, y, x)
-            if bits & COVERED:
+            if painting.covers_one(z, y, x):
                 continue
-            if bits & (DOUBT | NEAR_SURE) == DOUBT:
-                cells.lose(z, y, x)
-                least[start + offset] = radii.first
-                continue
-            maybe = sets.add((z, y, x), int(margin[start + offset]), is_in_doubt=bool(bits & DOUBT))
+            maybe, is_solid = sets.add((z, y, x), int(margin[start + offset]))
             if maybe:
                 least[start + offset] = radii.first + (maybe & -maybe).bit_length() - 1
+            if is_solid:
+                painting.paint(z, y, x)
     return least
 
 
@@ -112,132 +102,82 @@ def _distance_to_open_faces(place: np.ndarray, window: Triple, open_low: tuple[b
     return nearest
 
 
-class _Cells:
-    """Bits for each voxel of a window, with a margin all round."""
+class _Painting:
+    """The voxels within the least radius of one that is a pick at every radius: a byte each, with a margin all round."""
 
     def __init__(self, window: Triple, radii: Radii) -> None:
-        near, far = math.isqrt(radii.first), math.isqrt(radii.last)
-        self._margin, self._last = far, radii.last
-        self._cells = np.zeros([n + 2 * far for n in window], dtype=np.uint8)
-        self._flat = self._cells.reshape(-1)
-        self._steps = (self._cells.shape[1] * self._cells.shape[2], self._cells.shape[2], 1)
-        self._near, self._far = self._ball(near, radii.first), self._ball(far, radii.last)
-        self._edge = far + 1
-        # whether any voxel of a coarse cell is lost; a look at it is cheaper than one at the voxels
-        self._has_lost = np.zeros([-(-n // self._edge) + 2 for n in window], dtype=bool)
-
-    def _ball(self, reach: int, squared: int) -> np.ndarray:
+        self._reach = reach = math.isqrt(radii.first)
+        shape = [n + 2 * reach for n in window]
+        self._cells = np.zeros(math.prod(shape), dtype=bool)
+        self._steps = (shape[1] * shape[2], shape[2], 1)
         squares = np.arange(-reach, reach + 1, dtype=np.int64) ** 2
-        ball = np.argwhere(squares[:, None, None] + squares[:, None] + squares <= squared) - reach
-        return np.asarray(ball @ np.array(self._steps))
+        ball = np.argwhere(squares[:, None, None] + squares[:, None] + squares <= radii.first) - reach
+        self._ball = ball @ np.array(self._steps)
 
     def _at(self, z: int, y: int, x: int) -> int:
-        margin, (plane, row, _) = self._margin, self._steps
-        return int((z + margin) * plane + (y + margin) * row + x + margin)
+        reach = self._reach
+        return (z + reach) * self._steps[0] + (y + reach) * self._steps[1] + x + reach
 
-    def of(self, place: np.ndarray) -> np.ndarray:
-        """The bits of voxels."""
-        return np.asarray(self._flat[(place + self._margin) @ np.array(self._steps)])
+    def covers(self, place: np.ndarray) -> np.ndarray:
+        """Whether voxels are painted."""
+        return np.asarray(self._cells[(place + self._reach) @ np.array(self._steps)])
 
-    def of_one(self, z: int, y: int, x: int) -> int:
-        """The bits of one."""
-        return int(self._flat[self._at(z, y, x)])
+    def covers_one(self, z: int, y: int, x: int) -> bool:
+        """The same of one."""
+        return bool(self._cells[self._at(z, y, x)])
 
-    def paint(self, place: Triple, bits: int) -> None:
-        """Add bits to the ball of the least radius around a voxel."""
-        self._flat[self._at(*place) + self._near] |= bits
-
-    def paint_far(self, place: Triple, bits: int) -> None:
-        """Add bits to the ball of the largest radius."""
-        self._flat[self._at(*place) + self._far] |= bits
-
-    def lose(self, z: int, y: int, x: int) -> None:
-        """Mark a voxel whose `surely` is empty and whose `maybe` is full."""
-        self._flat[self._at(z, y, x)] |= LOST
-        self._has_lost[z // self._edge + 1, y // self._edge + 1, x // self._edge + 1] = True
-
-    def nearest_lost(self, z: int, y: int, x: int) -> int | None:
-        """The squared distance of the nearest lost voxel; None if it is beyond the largest radius."""
-        i, j, k = z // self._edge, y // self._edge, x // self._edge
-        if not self._has_lost[i : i + 3, j : j + 3, k : k + 3].any():
-            return None
-        far = self._margin
-        around = self._cells[z : z + 2 * far + 1, y : y + 2 * far + 1, x : x + 2 * far + 1]
-        lost = np.argwhere(around & LOST)
-        if not len(lost):
-            return None
-        squared = int(((lost - far) ** 2).sum(axis=1).min())
-        return squared if squared <= self._last else None
+    def paint(self, z: int, y: int, x: int) -> None:
+        """Paint the ball around a voxel."""
+        self._cells[self._at(z, y, x) + self._ball] = True
 
 
 class _Sets:
-    """The voxels that may be picks so far, with both of their sets of radii, in hash grids: those that are sure at some radius, and the others."""
+    """The voxels that may be picks so far, with both of their sets of radii, in hash grids.
 
-    def __init__(self, radii: Radii, cells: _Cells) -> None:
-        self._radii, self._every, self._cells = radii, radii.every, cells
+    Near an open face hardly any voxel is surely a pick, so nearly all may be one, and a look at all of them for each would take a time that grows with
+    the square of their density.  Those that surely are picks at some radius have a grid of their own, therefore: these alone make
+    `maybe` smaller.  The others make `surely` smaller, which mostly is empty at once, or after a few of the nearest.
+    """
+
+    def __init__(self, radii: Radii) -> None:
+        self._radii, self._every = radii, radii.every
         self._edge = math.isqrt(radii.first) + 1
         self._shown = math.isqrt(radii.last) + 1
-        self._sure: defaultdict[Triple, list[_Entry]] = defaultdict(list)
-        self._unsure: defaultdict[Triple, list[_Entry]] = defaultdict(list)
+        self._sure: _Grid = defaultdict(list)  # with `surely`, where it is not empty
+        self._all: _Grid = defaultdict(list)  # with `maybe`
         reach = -(-self._shown // self._edge)
-        # the nearest cells first: nearly all end among them
-        self._around = sorted(itertools.product(range(-reach, reach + 1), repeat=3), key=lambda cell: sum(edge * edge for edge in cell))
+        every = itertools.product(range(-reach, reach + 1), repeat=3)
+        self._cells = sorted(every, key=lambda cell: (max(map(abs, cell)) > 1, sum(edge * edge for edge in cell)))
 
-    def add(self, place: Triple, margin: int, *, is_in_doubt: bool) -> int:
-        """Take the next voxel, around which `margin` voxels are shown, and return its `maybe`."""
+    def add(self, place: Triple, margin: int) -> tuple[int, bool]:
+        """Take the next voxel: the radii at which it may be a pick, and whether it surely is one at all; `margin` voxels around are shown."""
+        maybe = self._without(self._every, self._sure, place)
+        if not maybe:
+            return 0, False
+        surely = self._every
+        if margin <= self._shown:
+            surely &= (1 << max(0, margin * margin - self._radii.first)) - 1  # radii below the margin
+        surely = self._without(surely, self._all, place)
         z, y, x = place
-        first, last, every = self._radii.first, self._radii.last, self._every
-        i, j, k = z // self._edge, y // self._edge, x // self._edge
-        sure, maybe = self._sure, every
-        found: list[tuple[int, int]] = []
-        for u, v, w in self._around:
-            for a, b, c, surely_u, maybe_u in sure.get((i + u, j + v, k + w), ()):
-                squared = (a - z) ** 2 + (b - y) ** 2 + (c - x) ** 2
-                if squared <= last:
-                    beyond = squared - first if squared > first else 0
-                    maybe &= ~(surely_u >> beyond << beyond)
-                    if not maybe:
-                        return 0
-                    found.append((beyond, maybe_u))
-        surely = 0 if is_in_doubt else every
-        if surely and margin <= self._shown:
-            surely &= (1 << max(0, margin * margin - first)) - 1  # radii below the margin
-        for beyond, maybe_u in found if surely else ():
-            surely &= ~(maybe_u >> beyond << beyond)
+        cell = (z // self._edge, y // self._edge, x // self._edge)
+        self._all[cell].append((z, y, x, maybe))
         if surely:
-            surely = self._less_unsure(surely, place, (i, j, k))
-        self._hold(place, (i, j, k), surely, maybe, is_in_doubt=is_in_doubt)
-        return maybe
+            self._sure[cell].append((z, y, x, surely))
+        return maybe, surely == self._every
 
-    def _less_unsure(self, surely: int, place: Triple, cell: Triple) -> int:
-        """The radii of `surely` that no voxel takes away of which nothing is sure."""
+    def _without(self, radii: int, grid: _Grid, place: Triple) -> int:
+        """A set of radii less those of the voxels of a grid, of each from its distance on."""
         z, y, x = place
-        i, j, k = cell
         first, last = self._radii.first, self._radii.last
-        lost = self._cells.nearest_lost(z, y, x)
-        if lost is not None:
-            surely &= (1 << max(0, lost - first)) - 1
-        for u, v, w in self._around if surely and self._unsure else ():
-            for a, b, c, _, maybe_u in self._unsure.get((i + u, j + v, k + w), ()):
+        i, j, k = z // self._edge, y // self._edge, x // self._edge
+        for u, v, w in self._cells:  # nearly all end among the near ones
+            if not radii:
+                return 0
+            for a, b, c, theirs in grid.get((i + u, j + v, k + w), ()):
                 squared = (a - z) ** 2 + (b - y) ** 2 + (c - x) ** 2
                 if squared <= last:
                     beyond = squared - first if squared > first else 0
-                    surely &= ~(maybe_u >> beyond << beyond)
-            if not surely:
-                break
-        return surely
-
-    def _hold(self, place: Triple, cell: Triple, surely: int, maybe: int, *, is_in_doubt: bool) -> None:
-        """Keep a voxel for those that come later."""
-        if surely:
-            self._sure[cell].append((*place, surely, maybe))
-            self._cells.paint_far(place, NEAR_SURE)
-            if surely == self._every:
-                self._cells.paint(place, COVERED)
-                return
-        elif maybe == self._every:
-            self._cells.lose(*place)
-        else:
-            self._unsure[cell].append((*place, surely, maybe))
-        if maybe == self._every and not is_in_doubt:
-            self._cells.paint(place, DOUBT)
+                    radii &= ~(theirs >> beyond << beyond)
+                    if not radii:
+                        return 0
+        return radii

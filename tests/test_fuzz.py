@@ -4,6 +4,7 @@ Each list of single cases below was found by that, and had been a traceback or a
 """
 
 import json
+import time
 import warnings
 
 import pytest
@@ -17,7 +18,7 @@ from store_files import noise, write_foreign, write_store
 
 from tomostream.catalogue import STRATEGIES, installed
 from tomostream.config import load_configuration
-from tomostream.errors import InputError, TomostreamError
+from tomostream.errors import ConfigurationError, InputError, TomostreamError
 from tomostream.formats.catalogued import FORMATS
 from tomostream.store.ledger import Ledger
 from tomostream.store.typed_json import check_json, parse_json
@@ -160,6 +161,15 @@ def test_hostile_yaml_is_one_message(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
     with limited(10), pytest.raises(TomostreamError):
         load_configuration(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("text", [DEEP, '{"a":' * 100_000, "{a: " * 10_000, "- " * 10_000, "? " * 10_000])
+def test_deep_nesting_is_refused_at_once(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    start = time.process_time()
+    with pytest.raises(ConfigurationError, match="more than 64 levels deep"):
+        load_configuration(tmp_path / "c.yaml")
+    assert time.process_time() - start < 3  # some tenths of a second; five seconds before
 
 
 def test_typed_json_says_where_and_what():

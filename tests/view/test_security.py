@@ -1,5 +1,6 @@
 """Who is let in, and what a request can't do: attacks on a server as it runs."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -248,6 +249,46 @@ def test_huge_bodies_are_refused(server):
         assert sent_until_cut_off(connection, chunk, 2000) < 2000  # of 130 MB
     assert ask(server, "/api/state")[0] == 200
     assert ask(server, "/" + "a" * 100_000)[0] == 414
+
+
+@pytest.mark.parametrize("header", ["Cookie: " + "a" * 2**20, "\r\n".join(f"X-{n}: {n}" for n in range(50_000)), "Host: evil.example\x00"])
+def test_huge_and_broken_headers_are_refused(server, header):
+    text = f"GET /api/state HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{header}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        try:
+            connection.sendall(text.encode())
+            answer = connection.recv(4096)
+        except ConnectionError:  # it hung up before it had read all
+            answer = b""
+    assert not answer or answer.split(b" ")[1] in (b"400", b"403", b"413", b"414", b"431")
+    assert ask(server, "/api/state")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "CONNECT"])
+def test_other_methods_do_nothing(server, method):
+    assert ask(server, "/api/clicks", method=method, body=b"{}", headers={"Content-Type": "application/json"})[0] in (400, 404, 405)
+    assert not (server.folder / "project" / "clicks.csv").exists()
+
+
+def test_hundreds_of_silent_connections_hold_up_nobody(server):
+    silent = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(300)]
+    for connection in silent[::2]:
+        with contextlib.suppress(OSError):  # cut off already
+            connection.sendall(b"GET /api/state HT")
+    assert ask(server, "/api/state")[0] == 200
+    for connection in silent:
+        connection.close()
+
+
+def test_connections_that_say_nothing_whole_are_closed_in_seconds(server):
+    begun = []
+    for beginning in (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x"):
+        begun.append(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+        begun[-1].sendall(beginning)
+    for connection in begun:
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(1) == b""
+        connection.close()
 
 
 def test_slow_clients_hold_up_nobody(server):

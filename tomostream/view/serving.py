@@ -27,6 +27,7 @@ from starlette.types import ASGIApp
 
 from tomostream.errors import InputError
 from tomostream.view.answers import Answers, refused
+from tomostream.view.connections import MOST, Connection
 from tomostream.view.security import Guard, new_token
 from tomostream.view.workspace import Workspace
 
@@ -39,7 +40,6 @@ _TYPES = {
 }
 _KEEP_ALIVE_SECONDS = 30
 _SHUTDOWN_SECONDS = 2
-_CONNECTIONS = 200  # at once: a browser opens six
 
 
 def application(answers: Answers, *, token: str, port: int) -> ASGIApp:
@@ -105,7 +105,8 @@ def serve(workspace: Workspace, *, port: int, memory: int, with_browser: bool) -
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-        limit_concurrency=_CONNECTIONS,
+        limit_concurrency=MOST,
+        http=Connection,
         ws="none",
         lifespan="off",
     )

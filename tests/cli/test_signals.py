@@ -73,18 +73,25 @@ program.main()
     assert "went on" not in done.stdout
 
 
-def test_a_signal_that_python_turns_into_another_error_is_no_fault_of_the_program():
-    script = """
-import os, signal
+@pytest.mark.parametrize(
+    "caught", ["raise", "raise InputError('f: a package fails to load')", "sys.exit(2)"]
+)  # as a loader, and as the commands' parser
+def test_a_signal_that_python_turns_into_another_error_is_no_fault_of_the_program(caught):
+    script = f"""
+import os, signal, sys
 from tomostream.cli import main as program
+from tomostream.errors import InputError
 import tomostream.cli.program
 class Ends:
     def __set_name__(self, owner, name):
         os.kill(os.getpid(), signal.SIGINT)
         for _ in range(1000): pass
 def app(arguments):
-    class Named:
-        attribute = Ends()
+    try:
+        class Named:
+            attribute = Ends()
+    except RuntimeError:
+        {caught}
 tomostream.cli.program.app = app
 program.main()
 """

@@ -23,7 +23,9 @@ _received: list[int] = []  # the signal that ends this process; it has been told
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    if _received:  # what a signal interrupted may fail for it: Python makes an end in `__set_name__` a RuntimeError
+    if (
+        _received
+    ):  # what a signal interrupted may fail for it: Python makes an end in `__set_name__` a RuntimeError, and that may be told as another
         sys.exit(128 + _received[0])
     print(f"tomostream: error: {redacted(message)}", file=sys.stderr)
     sys.exit(code)
@@ -53,6 +55,8 @@ def main() -> None:
 
         _refuse_zero_bytes(sys.argv[1:])
         app(options.spread_tomograms(sys.argv[1:]))
+    except SystemExit as end:  # the commands' parser ends the program itself
+        sys.exit(128 + _received[0] if _received else end.code)
     except PeerEndedError as error:
         if _is_follower():
             sys.exit(error.exit_code)  # the error has been reported by the process that failed, or will be by the first one

@@ -114,9 +114,7 @@ class TrainingSummary(BaseModel):
     rejected: list[int] | None = None  # per species, places labelled 0 that the network learnt from; None: there were none
     rejected_fraction: list[float] | None = None  # per species, fraction of the training voxels around these places
     chosen_ways: list[str] | None = None  # per species, the way of scoring that was chosen with left-out clicks
-    look_alikes: list[bool] | None = (
-        None  # per species, whether particles are told from look-alikes by their profiles; None: an earlier model
-    )
+    look_alikes: list[bool] | None = None  # per species, whether look-alikes are told by their profiles; None: an earlier model
     left_out_ranks: list[list[float]] | None = None  # [species][left-out click]: rank among the picks of all clicked tomograms, from 0
     evidence: list[dict[str, float]] | None = None  # per species, the cost of each way of scoring, from the ranks of left-out clicks
     processes: int | None = None  # number of processes that trained together; None: one
